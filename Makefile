@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh machine: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo test lint lock clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m pipelines.make_demo_shards --output demo/raw
+	$(BIN)/python -m pipelines.curate_images --input 'demo/raw/*.tar' --output demo/curated \
+	  --clip_model tiny-untrained --min_width 64 --samples_per_shard 100
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The versions that make, CI and the Dockerfile install; users are bound by pyproject.toml alone.
+lock: $(INSTALLED)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-emit-package beam-curator \
+	  --no-header --constraint constraints.in --upgrade --output-file constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

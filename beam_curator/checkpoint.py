@@ -1,0 +1,194 @@
+"""Score once, select for ever: one Parquet part per range, with rows, scores and embeddings.
+
+A part carries the fingerprint of all that shaped it. A later run with the same fingerprint reads the part and leaves
+the range alone; any other part of that name is scored again and replaced.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.metrics import Metrics
+
+from beam_curator import files, progress, rows
+from beam_curator.errors import CurationError
+from beam_curator.samples import SampleBatch, ShardError, ShardRange
+
+SCORING_VERSION = 1
+"""Goes up when the same model and range would give other rows, scores or embeddings than before."""
+
+DIRECTORY = "scores"
+EMBEDDING = "embedding"
+_METADATA = b"beam_curator"
+
+
+def fingerprint(range: ShardRange, models: Mapping[str, str]) -> str:
+    """All that shapes a part, as 64 hex digits: the shard as it was, the range, the models, and this software."""
+    shaped_by = {
+        "scoring_version": SCORING_VERSION,
+        "range": dataclasses.asdict(range),
+        "models": dict(models),
+    }
+    return hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()
+
+
+def part_name(range: ShardRange) -> str:
+    """The part's place under the output directory."""
+    return f"{DIRECTORY}/{range.name}.parquet"
+
+
+def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
+    """Writes a scored batch; gives it back without bytes and embeddings, and with its `part`.
+
+    Raises:
+      CurationError: for a batch that was never embedded.
+      OSError, BeamIOError: when it cannot be written, after retries.
+    """
+    if batch.embeddings is None:
+        raise CurationError("a batch without embeddings cannot be written: put EmbedImages before WriteShards")
+    table = batch.rows.append_column(EMBEDDING, embedding_array(batch.embeddings))
+    described = {
+        "fingerprint": fingerprint(batch.range, batch.models),
+        "models": dict(batch.models),
+        "errors": [dataclasses.asdict(error) for error in batch.errors],
+    }
+    table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
+    _write_table(directory, part_name(batch.range), table)
+    return batch.replace(samples=None, embeddings=None, part=files.join(directory, *part_name(batch.range).split("/")))
+
+
+@files.retried
+def _write_table(directory: str, name: str, table: pa.Table) -> None:
+    with files.atomic_writer(directory, name) as file:
+        dictionary = [field.name for field in table.schema if field.type == pa.string()]
+        pq.write_table(table, file, compression="zstd", use_dictionary=dictionary)
+
+
+def embedding_array(embeddings: np.ndarray) -> pa.Array:
+    """float16 [n, dim] as an Arrow column of fixed-size lists."""
+    flat = pa.array(np.ascontiguousarray(embeddings, np.float16).reshape(-1), pa.float16())
+    return pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
+
+
+@files.retried
+def read_part(directory: str, range: ShardRange, models: Mapping[str, str]) -> SampleBatch | None:
+    """The scored batch of a range, without embeddings, or None if these models have not scored this range."""
+    url = files.join(directory, *part_name(range).split("/"))
+    if not files.exists(url):
+        return None
+    with files.open_for_reading(url) as source:
+        try:
+            part = pq.ParquetFile(source)
+        except pa.ArrowInvalid:
+            return None  # not a Parquet file, so not a part of ours: it is scored again and replaced
+        described = _described(part)
+        if described.get("fingerprint") != fingerprint(range, models):
+            return None
+        columns = [name for name in part.schema_arrow.names if name != EMBEDDING]
+        table = part.read(columns=columns).replace_schema_metadata(None)
+    errors = tuple(ShardError(**error) for error in described["errors"])
+    return SampleBatch(range, table, models=described["models"], errors=errors, part=url)
+
+
+def _described(part: pq.ParquetFile) -> dict[str, Any]:
+    return json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+
+
+@files.retried
+def read_embeddings(part: str) -> np.ndarray:
+    """The embeddings of a part: float16 [n, dim]."""
+    with files.open_for_reading(part) as source:
+        column = pq.ParquetFile(source).read(columns=[EMBEDDING])[EMBEDDING].combine_chunks()
+    dim = column.type.list_size
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+
+
+class _WriteScores(beam.DoFn):
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
+        if batch.part is not None:
+            yield batch
+            return
+        written = write_part(self._directory, batch)
+        failed = int(rows.status_is(written.rows, rows.FAILED).sum())
+        Metrics.counter("beam_curator", "samples_scored").inc(len(written))
+        progress.BOARD.add(written.range, samples=len(written), failed=failed, scored=True)
+        yield written
+
+
+@dataclasses.dataclass
+class WriteScores(beam.PTransform):
+    """Writes scored batches, each as one Parquet part: takes `SampleBatch`, gives it without bytes and embeddings.
+
+    Batches that have a part already pass through.
+
+    Attributes:
+      output: the output directory; parts go to its `scores/`.
+    """
+
+    output: str
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        return batches | beam.ParDo(_WriteScores(self.output))
+
+
+class _FindScored(beam.DoFn):
+    MISSING = "missing"
+
+    def __init__(self, directory: str, models: Mapping[str, str]) -> None:
+        self._directory, self._models = directory, dict(models)
+
+    def process(self, range: ShardRange) -> Iterator[Any]:
+        batch = read_part(self._directory, range, self._models)
+        if batch is None:
+            yield beam.pvalue.TaggedOutput(self.MISSING, range)
+            return
+        Metrics.counter("beam_curator", "samples_reused").inc(len(batch))
+        failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
+        progress.BOARD.add(range, samples=len(batch), failed=failed, scored=False)
+        yield batch
+
+
+class Scoring(Protocol):
+    """A transform from `ShardRange` to scored `SampleBatch` that names its models."""
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """What it puts into `SampleBatch.models`."""
+        ...
+
+    def __ror__(self, left: Any, label: str = "") -> Any: ...
+
+
+@dataclasses.dataclass
+class Checkpoint(beam.PTransform):
+    """Scores the ranges that have not been scored yet: takes `ShardRange`, gives `SampleBatch` without bytes.
+
+    It holds the whole scoring chain, so that reading, embedding, scoring and writing are fused on one worker, and a
+    resource hint on it covers them all.
+
+    Attributes:
+      output: the output directory; parts go to its `scores/`.
+      scoring: from `ShardRange` to `SampleBatch` with embeddings and scores, as `ScoreRanges` does it; its `models`
+        say what it puts into `SampleBatch.models`.
+    """
+
+    output: str
+    scoring: Scoring
+
+    def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
+        found = ranges | "FindScored" >> beam.ParDo(_FindScored(self.output, self.scoring.models)).with_outputs(
+            _FindScored.MISSING, main="scored"
+        )
+        fresh = found[_FindScored.MISSING] | "Score" >> self.scoring | "WriteScores" >> WriteScores(self.output)
+        return (found["scored"], fresh) | beam.Flatten()

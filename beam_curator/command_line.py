@@ -1,0 +1,154 @@
+"""What every command shares: parsing flags beside Beam's, running a pipeline with its progress, errors and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
+
+from beam_curator import files
+from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.options import CurationOptions
+from beam_curator.progress import ProgressLine
+
+_LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
+DRY_RUN = "--dry_run"
+_RAISED = re.compile(r"\b(CurationError|UsageError|JobError): (.+?)(?= \[while running|\\n|$)", re.MULTILINE)
+_FAULT = re.compile(
+    r"^(?:[\w.]+\.)?(\w*(?:OSError|IOError|BeamIOError|FileNotFoundError|PermissionError|MemoryError)): (.+?)"
+    r"(?= \[while running|$)",
+    re.MULTILINE,
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError with what is wrong."""
+        raise UsageError(f"{message} (see --help)")
+
+
+def parse(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, bool]:
+    """Pipeline options with our flags and Beam's, and whether this is to be a dry run.
+
+    Raises:
+      UsageError: for a wrong value, or a flag that nobody knows.
+      SystemExit: after --help.
+    """
+    parser = Parser(
+        prog=program,
+        description=description,
+        epilog="Every flag of Beam works as well, such as --runner, --direct_num_workers, --project, --region.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    # Not one of CurationOptions: Beam's testing options have a --dry_run of another kind, which takes a value.
+    parser.add_argument(
+        DRY_RUN,
+        action="store_true",
+        help="read no images: print shards, ranges, what is scored already, and models, and stop",
+    )
+    CurationOptions._add_argparse_args(parser)
+    ours, others = parser.parse_known_args(list(argv))
+    options = PipelineOptions([flag for flag in argv if flag != DRY_RUN])
+    _check_unknown(parser, others, options.view_as(StandardOptions).runner)
+    return options, ours.dry_run
+
+
+def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner: str | None) -> None:
+    """Refuses flags that neither we nor Beam know. Runners elsewhere have flags of their own, which pass unless they
+    look like a slip in one of ours."""
+    beams = Parser(add_help=False, allow_abbrev=False)
+    for options in dict.fromkeys(PipelineOptions.__subclasses__()):
+        if options is not CurationOptions:
+            options._add_argparse_args(beams)
+    _, unknown = beams.parse_known_args(list(others))
+    known = [flag for parser in (ours, beams) for flag in parser._option_string_actions]
+    for flag in (text.split("=")[0] for text in unknown):
+        near = difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
+        if near or runner in _LOCAL_RUNNERS:
+            hint = f": did you mean {near[0]}?" if near else " (see --help)"
+            raise UsageError(f"unknown argument {flag}{hint}")
+
+
+def run_pipeline(
+    options: PipelineOptions, build: Callable[[beam.Pipeline], Any], total_bytes: int, output: str
+) -> PipelineResult:
+    """Builds and runs a pipeline to its end, showing progress. Without --runner it runs in this process.
+
+    Raises:
+      JobError: when the job fails for a reason that the user can mend.
+    """
+    runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    build(pipeline)
+    # Beam logs a traceback for each failed bundle, and raises it as well: once is enough.
+    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
+    try:
+        with ProgressLine(total_bytes):
+            result = pipeline.run()
+            state = result.wait_until_finish()
+    except Exception as error:
+        raise as_job_error(error, output) from error
+    if state not in (None, "DONE"):
+        raise JobError(f"the job ended in state {state}; run the same command again to resume it")
+    return result
+
+
+def as_job_error(error: Exception, output: str) -> Exception:
+    """What a runner raised, as the one line that the user needs; bugs stay what they are."""
+    resume = f"what is scored is kept in {output}: run the same command again to resume"
+    if isinstance(error, CurationError):
+        return JobError(_without_step(str(error)))
+    text = str(error)
+    raised = _RAISED.findall(text)
+    if raised:
+        return JobError(raised[-1][1])
+    if isinstance(error, (OSError, MemoryError, BeamIOError)):
+        return JobError(f"{type(error).__name__}: {_without_step(files.first_line(error))}; {resume}")
+    fault = _FAULT.findall(text)
+    if fault:
+        return JobError(f"{': '.join(fault[-1])}; {resume}")
+    return error
+
+
+def _without_step(text: str) -> str:
+    return re.sub(r" \[while running.*", "", text, flags=re.DOTALL)
+
+
+def counter(result: PipelineResult, name: str) -> int:
+    """The value of one of our counters, over the whole job."""
+    query = beam.metrics.MetricsFilter().with_namespace("beam_curator").with_name(name)
+    return sum(found.committed or 0 for found in result.metrics().query(query)["counters"])
+
+
+def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Runs a command; gives 0, 1 for a failed job, 2 for bad usage, 130 when interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return run(argv)
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except CurationError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+    except Exception as error:  # a bug of ours: the one case where a traceback helps
+        traceback.print_exc()
+        print(f"{program}: internal error, please report it: {files.first_line(error)}", file=sys.stderr)
+        return 1

@@ -1,0 +1,176 @@
+"""EmbedImages: CLIP embeddings and image facts for the samples of a batch, through Beam's RunInference."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+
+from beam_curator import rows
+from beam_curator.errors import CurationError
+from beam_curator.images import IMAGE_EXTENSIONS, ImageFacts
+from beam_curator.models.clip import ClipEncoder, ClipSpec
+from beam_curator.models.visual_tower import TINY_UNTRAINED
+from beam_curator.models.weights import WeightsFile, is_checkpoint_path, resolve_clip
+from beam_curator.samples import Buffer, Sample, SampleBatch
+
+DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
+STEP = "clip"
+_FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
+
+
+def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> SampleBatch:
+    """The batch with embeddings (float16 [n, dim], L2-normalised) and image facts.
+
+    A sample without an image, or with one that cannot be decoded, is failed for that reason.
+
+    Raises:
+      CurationError: for a batch that has lost its bytes on the way (see `load`).
+    """
+    if batch.samples is None:
+        raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
+    images, failures = _images(batch.samples)
+    encoded = encoder.encode(images)
+    failures |= {i: why for i, why in enumerate(encoded.failures) if why is not None and i not in failures}
+    table = rows.with_failures(_with_facts(batch.rows, encoded.facts), failures)
+    return batch.replace(rows=table, embeddings=encoded.embeddings, models={**batch.models, STEP: identity})
+
+
+def _images(samples: Sequence[Sample]) -> tuple[list[Buffer | None], dict[int, str]]:
+    """Each sample's image bytes, and why some have none."""
+    images: list[Buffer | None] = []
+    failures: dict[int, str] = {}
+    for index, sample in enumerate(samples):
+        member = None if sample.failure else sample.first_member(IMAGE_EXTENSIONS)
+        if sample.failure is None and member is None:
+            failures[index] = "no image in the sample"
+        images.append(member.data if member else None)
+    return images, failures
+
+
+def _with_facts(table: pa.Table, facts: Sequence[ImageFacts | None]) -> pa.Table:
+    for name in _FACTS:
+        table = rows.with_column(table, name, [None if fact is None else getattr(fact, name) for fact in facts])
+    return table
+
+
+class LazyEncoder:
+    """An encoder that is made when the first batch comes: a worker with nothing to embed loads no model."""
+
+    def __init__(self, spec: ClipSpec, weights: WeightsFile | None) -> None:
+        self._spec, self._weights = spec, weights
+        self._lock = threading.Lock()
+        self._encoder: ClipEncoder | None = None
+
+    def get(self) -> ClipEncoder:
+        """The encoder, made once for all threads of the process."""
+        with self._lock:
+            if self._encoder is None:
+                path = str(self._weights.local_path()) if self._weights else None
+                self._encoder = ClipEncoder(dataclasses.replace(self._spec, checkpoint=path))
+            return self._encoder
+
+
+class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
+    """Lets RunInference embed batches with an image tower of open_clip.
+
+    Weights are found (and fetched, if need be) when the handler is made, on the machine that launches the job;
+    workers load them on their first batch.
+
+    Args:
+      model: an open_clip architecture, or "tiny-untrained" for tests and demos (its scores mean nothing).
+      pretrained: an open_clip tag, or a path or bucket url of a checkpoint.
+      model_dir: where weights are looked for first, local or in a bucket.
+      batch_size: images per pass of the model.
+      precision: "auto" (bf16 where the device has it, else fp32), "fp32", "bf16" or "fp16".
+      device: "auto", "cpu" or "cuda"; a device that is asked for and absent is an error.
+      decode_threads: threads that decode ahead of the model; 0 for one a core.
+
+    Raises:
+      UsageError: when the model or tag is unknown, or the weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        pretrained: str = DEFAULT_PRETRAINED,
+        *,
+        model_dir: str | None = None,
+        batch_size: int = 64,
+        precision: str = "auto",
+        device: str = "auto",
+        decode_threads: int = 0,
+    ) -> None:
+        super().__init__()
+        self.weights = None if model == TINY_UNTRAINED else resolve_clip(model, pretrained, model_dir)
+        self._spec = ClipSpec(
+            model=model,
+            pretrained_tag=None if self.weights is None or is_checkpoint_path(pretrained) else pretrained,
+            precision=precision,
+            device=device,
+            batch_size=batch_size,
+            decode_threads=decode_threads,
+        )
+
+    @property
+    def identity(self) -> str:
+        """What gives the embeddings, as fingerprints, manifests and `KEY.curation.json` name it."""
+        if self.weights is None:
+            return f"{self._spec.model} (untrained: scores mean nothing), precision {self._spec.precision}"
+        return (
+            f"{self._spec.model}, weights {self.weights.name} sha256:{self.weights.sha256}, "
+            f"precision {self._spec.precision}"
+        )
+
+    def load_model(self) -> LazyEncoder:
+        """An encoder that loads its weights when the first batch comes."""
+        return LazyEncoder(self._spec, self.weights)
+
+    def run_inference(
+        self, batch: Sequence[SampleBatch], model: LazyEncoder, inference_args: Mapping[str, Any] | None = None
+    ) -> list[SampleBatch]:
+        """Embeds batches, each as it comes."""
+        return [embed_batch(one, model.get(), self.identity) for one in batch]
+
+    def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
+        """Bytes of the shards that the batches cover; Beam's default would pickle them all to find out."""
+        return sum(one.range.end - one.range.start for one in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Where RunInference's metrics go."""
+        return "beam_curator.clip"
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        """One `SampleBatch` is a batch already."""
+        return {"min_batch_size": 1, "max_batch_size": 1}
+
+
+@dataclasses.dataclass
+class EmbedImages(beam.PTransform):
+    """Embeds images: takes `SampleBatch` with bytes, gives it with embeddings and image facts.
+
+    Attributes:
+      handler: the model; `ClipModelHandler()` is CLIP ViT-L/14 with OpenAI's weights.
+    """
+
+    handler: ClipModelHandler
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        return batches | RunInference(self.handler)
+
+
+def embeddings_of(batch: SampleBatch) -> np.ndarray:
+    """The batch's embeddings: float16 [n, dim].
+
+    Raises:
+      CurationError: for a batch that was not embedded.
+    """
+    if batch.embeddings is None:
+        raise CurationError(f"{batch.range.url}: a batch without embeddings cannot be scored: put EmbedImages before")
+    return batch.embeddings

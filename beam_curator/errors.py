@@ -1,0 +1,16 @@
+"""Errors that speak to the user."""
+
+
+class CurationError(Exception):
+    """Something the user can mend: the message says in one line what was wrong, where, and what to do.
+
+    The command line prints it without a traceback. Everything else that is raised is a bug of ours.
+    """
+
+
+class UsageError(CurationError):
+    """A wrong argument, input, output or model, found before any work: exit code 2."""
+
+
+class JobError(CurationError):
+    """A job that ran and did not succeed: exit code 1."""

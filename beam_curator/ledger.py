@@ -1,0 +1,123 @@
+"""The ledger: one row for every sample that was in the input, and the counts that must balance."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_curator import files, rows
+from beam_curator.errors import JobError
+from beam_curator.samples import SampleBatch, ShardError, ShardRange
+
+DIRECTORY = "samples"
+
+
+def ledger_name(range: ShardRange) -> str:
+    """Where a range's ledger rows are, under the output directory."""
+    return f"{DIRECTORY}/{range.name}.parquet"
+
+
+def ledger_table(table: pa.Table, duplicate_of: pa.Array, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:
+    """A batch's rows in the ledger's columns: facts, then scores, then where the sample went."""
+    scores = rows.score_names(table)
+    facts = table.select([name for name in rows.SCHEMA.names if name != "span_bytes"] + scores)
+    for field, values in zip(rows.OUTCOME, (duplicate_of, output_shard, output_key), strict=True):
+        facts = facts.append_column(field, values)
+    return facts
+
+
+@files.retried
+def write_table(directory: str, name: str, table: pa.Table) -> None:
+    """Writes rows as DIRECTORY/NAME, atomically."""
+    with files.atomic_writer(directory, name) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Counts of samples by what became of them, and the shards that could not be read to their end."""
+
+    seen: int = 0
+    kept: int = 0
+    dropped_by: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    failed_by: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    errors: tuple[ShardError, ...] = ()
+
+    @property
+    def dropped(self) -> int:
+        """How many samples rules dropped."""
+        return sum(self.dropped_by.values())
+
+    @property
+    def failed(self) -> int:
+        """How many samples could not be used."""
+        return sum(self.failed_by.values())
+
+    def __add__(self, other: Summary) -> Summary:
+        return Summary(
+            self.seen + other.seen,
+            self.kept + other.kept,
+            self.dropped_by + other.dropped_by,
+            self.failed_by + other.failed_by,
+            self.errors + other.errors,
+        )
+
+    def check_failed_fraction(self, limit: float) -> None:
+        """Raises JobError if more than this fraction of the samples failed."""
+        if self.seen and self.failed > limit * self.seen:
+            worst = ", ".join(f"{count} x {reason}" for reason, count in self.failed_by.most_common(3))
+            raise JobError(
+                f"{self.failed} of {self.seen} samples failed ({self.failed / self.seen:.1%}), over "
+                f"--max_failed_fraction {limit:g}: {worst}. Scores are kept: mend the input or raise the limit, "
+                "and run the same command again"
+            )
+
+
+def summarize(batch: SampleBatch) -> Summary:
+    """The counts of one batch."""
+    outcomes = collections.Counter(
+        zip(batch.rows["status"].to_pylist(), batch.rows["reason"].to_pylist(), strict=True)
+    )
+    by: dict[str, collections.Counter[str]] = {status: collections.Counter() for status in _STATUSES}
+    for (status, reason), count in outcomes.items():
+        by[status][reason_kind(status, reason)] += count
+    return Summary(len(batch), sum(by[rows.KEPT].values()), by[rows.DROPPED], by[rows.FAILED], batch.errors)
+
+
+_STATUSES = (rows.KEPT, rows.DROPPED, rows.FAILED)
+
+
+def reason_kind(status: str, reason: str | None) -> str:
+    """What reasons are counted by: a failure's without its detail (what follows the colon), a rule's as it is."""
+    return (reason or "").split(": ")[0] if status == rows.FAILED else reason or ""
+
+
+def sum_summaries(summaries: Iterable[Summary]) -> Summary:
+    """The counts of all: what Beam's CombineGlobally calls."""
+    return sum(summaries, Summary())
+
+
+def check_balance(seen: Summary, ledger: Summary, written: int) -> None:
+    """Raises JobError unless every sample that was seen is kept, dropped or failed in the ledger, and kept ones are
+    all in an output shard."""
+    if not (seen.seen == ledger.seen == ledger.kept + ledger.dropped + ledger.failed and ledger.kept == written):
+        raise JobError(
+            f"the ledger does not balance: {seen.seen} samples seen, {ledger.seen} in the ledger "
+            f"({ledger.kept} kept, {ledger.dropped} dropped, {ledger.failed} failed), {written} in output shards. "
+            "This is a bug: please report it with manifest.json"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LedgerPart:
+    """A ledger file that was written: its name under the output directory, its range's score part, its counts, and
+    the models that gave its scores."""
+
+    name: str
+    part: str
+    summary: Summary
+    models: Mapping[str, str]

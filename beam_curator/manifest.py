@@ -1,0 +1,130 @@
+"""The end of a job: the balance is checked, what an earlier selection left is removed, and the manifest is written."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from beam_curator import checkpoint, files, ledger
+from beam_curator.ledger import LedgerPart, Summary, check_balance, sum_summaries
+from beam_curator.packing import shard_name
+from beam_curator.shards import WrittenShard
+
+MANIFEST = "manifest.json"
+_SOFTWARE = ("beam-curator", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
+_OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)$")
+
+
+def finish(
+    output: str, seen: Summary, parts: Sequence[LedgerPart], written: Sequence[WrittenShard], job: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Checks the balance, removes what does not belong to this job, writes manifest.json, and gives it.
+
+    The manifest of a job that changed nothing stays as it is, timings included.
+
+    Raises:
+      JobError: when the ledger does not balance.
+    """
+    recorded = sum_summaries(part.summary for part in parts)
+    check_balance(seen, recorded, sum(shard.samples for shard in written))
+    remove_strays(output, {part.name for part in parts} | {part.part for part in parts}, len(written))
+    manifest = _manifest(recorded, parts, written, job)
+    standing = read_manifest(output)
+    if standing is not None and _without_timings(standing) == _without_timings(manifest):
+        manifest = standing
+    else:
+        files.write_bytes(output, MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
+    files.remove_temporaries(output)
+    return manifest
+
+
+def _manifest(
+    summary: Summary, parts: Sequence[LedgerPart], written: Sequence[WrittenShard], job: Mapping[str, Any]
+) -> dict[str, Any]:
+    started = float(job.get("started", time.time()))
+    finished = time.time()
+    return {
+        "software": software_versions(),
+        "models": {step: model for part in parts for step, model in part.models.items()},
+        "flags": dict(job.get("flags", {})),
+        "samples_per_shard": job["samples_per_shard"],
+        "counts": {
+            "seen": summary.seen,
+            "kept": summary.kept,
+            "dropped": summary.dropped,
+            "failed": summary.failed,
+            "dropped_by_rule": dict(sorted(summary.dropped_by.items())),
+            "failed_by_reason": dict(sorted(summary.failed_by.items())),
+        },
+        "broken_shards": [
+            {"shard": error.url, "offset": error.offset, "reason": error.reason}
+            for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
+        ],
+        "output": {"shards": len(written), "bytes": sum(shard.bytes for shard in written)},
+        "timings": {"started": _utc(started), "finished": _utc(finished), "seconds": round(finished - started, 3)},
+    }
+
+
+def software_versions() -> dict[str, str]:
+    """The versions of what shapes the output."""
+    versions = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _without_timings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in manifest.items() if name != "timings"}
+
+
+def read_manifest(output: str) -> dict[str, Any] | None:
+    """The manifest of a finished job, or None if there is none."""
+    url = files.join(output, MANIFEST)
+    if not files.exists(url):
+        return None
+    try:
+        return json.loads(files.read_bytes(url))
+    except ValueError:
+        return None
+
+
+def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> None:
+    """Removes output shards from `output_shards` on, and score parts and ledger files that are not this job's."""
+    wanted = {name.rsplit("/", 1)[-1] for name in belonging}
+    strays = [
+        found.path
+        for directory in (checkpoint.DIRECTORY, ledger.DIRECTORY)
+        for found in files.list_files(files.join(output, directory), "*.parquet")
+        if found.path.rsplit("/", 1)[-1] not in wanted
+    ]
+    strays += [path for path, index in _output_shard_files(output) if index >= output_shards]
+    files.delete(strays)
+
+
+def _output_shard_files(output: str) -> list[tuple[str, int]]:
+    """The files of output shards that stand in a directory, with the index of each."""
+    found = []
+    for metadata in files.list_files(output):
+        match = _OUTPUT_SHARD_FILE.fullmatch(metadata.path.rsplit("/", 1)[-1])
+        if match and shard_name(int(match.group(1))) == match.group(1):
+            found.append((metadata.path, int(match.group(1))))
+    return found
+
+
+def remove_output(output: str) -> None:
+    """Removes all that a job wrote, and nothing else."""
+    remove_strays(output, (), 0)
+    files.delete([files.join(output, MANIFEST)])
+    files.remove_temporaries(output)

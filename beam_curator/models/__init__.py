@@ -1,0 +1,1 @@
+"""Models: the CLIP encoder, the score heads, and where their weights come from."""

@@ -1,0 +1,238 @@
+"""Every flag once: what the command line takes, with its help, and the checks that need nothing but the flags."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_curator.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED
+from beam_curator.errors import UsageError
+from beam_curator.models.visual_tower import TINY_UNTRAINED
+from beam_curator.reading import DEFAULT_RANGE_MB
+from beam_curator.scoring import AESTHETIC, NSFW, UNTRAINED
+from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Rule
+from beam_curator.writing import DEFAULT_SAMPLES_PER_SHARD
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _not_negative_int(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _ratio(text: str) -> float:
+    value = float(text)
+    if not value >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
+
+
+class CurationOptions(PipelineOptions):
+    """The flags of the main job; every flag of Beam and of its runners works beside them."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        _add_input_and_output(parser.add_argument_group("input and output"))
+        _add_models(parser.add_argument_group("models"))
+        _add_selection(parser.add_argument_group("selection (new values need no GPU: scores are kept)"))
+
+
+def _add_input_and_output(group: Any) -> None:
+    group.add_argument(
+        "--input",
+        action="append",
+        metavar="SHARDS",
+        help="tar shards: a path, glob, directory or brace range such as {00000..00099}.tar; local, gs:// or s3://; "
+        "may be given again",
+    )
+    group.add_argument("--output", metavar="DIR", help="output directory; local, gs:// or s3://")
+    group.add_argument(
+        "--samples_per_shard",
+        type=_positive_int,
+        default=DEFAULT_SAMPLES_PER_SHARD,
+        metavar="N",
+        help="samples in every output shard but the last (default: %(default)s)",
+    )
+    group.add_argument(
+        "--range_mb",
+        type=_positive_float,
+        default=DEFAULT_RANGE_MB,
+        metavar="MIB",
+        help="about how much of a shard is one unit of work, in MiB (default: %(default)s)",
+    )
+    group.add_argument(
+        "--overwrite", action="store_true", help="remove what another job left in the output directory, and begin anew"
+    )
+
+
+def _add_models(group: Any) -> None:
+    group.add_argument("--model_dir", metavar="DIR", help="where weights are looked for first; local, gs:// or s3://")
+    group.add_argument(
+        "--clip_model",
+        default=DEFAULT_MODEL,
+        metavar="NAME",
+        help=f"an open_clip architecture, or {TINY_UNTRAINED} for trying things out without weights: its scores mean "
+        "nothing (default: %(default)s)",
+    )
+    group.add_argument(
+        "--clip_pretrained",
+        default=DEFAULT_PRETRAINED,
+        metavar="TAG",
+        help="an open_clip tag, or the path of a checkpoint, local or in a bucket (default: %(default)s)",
+    )
+    group.add_argument(
+        "--aesthetic_model",
+        metavar="NAME",
+        help=f"v2, v1, {UNTRAINED}, or a path (default: v2; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
+    )
+    group.add_argument(
+        "--nsfw_model",
+        metavar="NAME",
+        help=f"laion, {UNTRAINED}, or a path (default: laion; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
+    )
+    group.add_argument(
+        "--batch_size", type=_positive_int, default=64, metavar="N", help="images per pass of CLIP (default: %(default)s)"
+    )
+    group.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="of CLIP; auto is bf16 where the device has it, else fp32 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where CLIP runs; cuda without a GPU is an error (default: %(default)s)",
+    )
+    group.add_argument(
+        "--decode_threads",
+        type=_not_negative_int,
+        default=0,
+        metavar="N",
+        help="threads that decode images ahead of CLIP; 0 for one a core (default: %(default)s)",
+    )
+
+
+def _add_selection(group: Any) -> None:
+    group.add_argument(
+        "--min_aesthetic",
+        type=float,
+        default=5.0,
+        metavar="SCORE",
+        help="keep images that score at least this, about 1 to 10 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max_nsfw",
+        type=float,
+        default=0.5,
+        metavar="SCORE",
+        help="keep images that score below this, 0 to 1 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--min_width", type=_not_negative_int, default=0, metavar="PIXELS", help="keep images at least this wide"
+    )
+    group.add_argument(
+        "--min_height", type=_not_negative_int, default=0, metavar="PIXELS", help="keep images at least this high"
+    )
+    group.add_argument(
+        "--max_aspect_ratio",
+        type=_ratio,
+        metavar="RATIO",
+        help="keep images whose longer side is at most this many times the shorter one",
+    )
+    group.add_argument(
+        "--rule",
+        action="append",
+        metavar="package.module:object",
+        help="a rule of your own: called with a sample's row, true keeps it; may be given again",
+    )
+    group.add_argument(
+        "--max_failed_fraction",
+        type=_fraction,
+        default=1.0,
+        metavar="FRACTION",
+        help="fail the job when more than this fraction of the samples cannot be read (default: %(default)s)",
+    )
+
+
+def resolve_defaults(options: CurationOptions) -> None:
+    """Fills in what depends on other flags."""
+    untrained = options.clip_model == TINY_UNTRAINED
+    options.aesthetic_model = options.aesthetic_model or (UNTRAINED if untrained else "v2")
+    options.nsfw_model = options.nsfw_model or (UNTRAINED if untrained else "laion")
+
+
+def rules_of(options: CurationOptions) -> list[Rule]:
+    """The rules that the flags ask for, in the order in which they are tried.
+
+    Raises:
+      UsageError: for a --rule that cannot be loaded.
+    """
+    rules: list[Rule] = []
+    if options.min_width:
+        rules.append(AtLeast("width", options.min_width))
+    if options.min_height:
+        rules.append(AtLeast("height", options.min_height))
+    if options.max_aspect_ratio is not None:
+        rules.append(AspectRatioAtMost(options.max_aspect_ratio))
+    rules += [AtLeast(AESTHETIC, options.min_aesthetic), Below(NSFW, options.max_nsfw)]
+    return rules + [load_rule(name) for name in options.rule or ()]
+
+
+def load_rule(name: str) -> Rule:
+    """The user's rule `package.module:object`: a function, a rule object, or a class that makes one.
+
+    Raises:
+      UsageError: when there is no such thing, or it cannot be called with a row.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"--rule {name}: write it as package.module:object")
+    here = str(Path.cwd())
+    if here not in sys.path:  # as `python -m` does, so that the console script finds the same modules
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+        rule = found() if isinstance(found, type) else found
+    except Exception as error:  # importing runs the user's code: whatever it raises is theirs to mend
+        raise UsageError(f"--rule {name}: cannot be loaded: {type(error).__name__}: {error}") from error
+    if not callable(rule):
+        raise UsageError(f"--rule {name}: is a {type(rule).__name__}, not something to call with a row")
+    return rule
+
+
+def flags_of(options: CurationOptions) -> Mapping[str, Any]:
+    """Our flags and their values, as the manifest records them."""
+    parser = argparse.ArgumentParser()
+    CurationOptions._add_argparse_args(parser)
+    names: Sequence[str] = [action.dest for action in parser._actions if action.dest != "help"]
+    return {name: getattr(options, name) for name in names if name != "overwrite"}

@@ -1,0 +1,159 @@
+"""MatchShards, PlanRanges, ReadSamples: from the names of shards to batches of samples with their bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from beam_curator import files, rows
+from beam_curator.errors import UsageError
+from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
+from beam_curator.tar.ranges import plan_ranges
+from beam_curator.tar.reading import read_range
+
+DEFAULT_RANGE_MB = 64
+MAX_CAPTION_BYTES = 1 << 16
+
+
+def match_shards(patterns: Sequence[str]) -> list[Shard]:
+    """The shards that the patterns match, each once, in the order of their urls.
+
+    A pattern is a path, a glob, a directory or a brace range such as `{00000..00099}.tar`, local or in a bucket.
+
+    Raises:
+      UsageError: when a pattern cannot be listed, or none matches anything.
+    """
+    found = files.match_files(patterns)
+    if not found:
+        raise UsageError(
+            f"no shard matches {', '.join(patterns)}: give --input a path, glob, directory or brace range of tar files"
+        )
+    return [Shard(f.path, f.size_in_bytes, f"{f.last_updated_in_seconds or 0:.6f}") for f in found]
+
+
+@dataclasses.dataclass
+class MatchShards(beam.PTransform):
+    """Lists the input.
+
+    Takes the pipeline, gives a PCollection of `Shard`.
+
+    Attributes:
+      patterns: paths, globs, directories or brace ranges, local or in a bucket.
+    """
+
+    patterns: Sequence[str]
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
+        return begin | beam.Create([list(self.patterns)]) | beam.FlatMap(match_shards)
+
+
+@dataclasses.dataclass
+class PlanRanges(beam.PTransform):
+    """Cuts shards into ranges at sample boundaries, and spreads the ranges over the workers.
+
+    Takes `Shard`, gives `ShardRange`.
+
+    Attributes:
+      range_mb: about how much of a shard is one unit of work, in MiB.
+    """
+
+    range_mb: float = DEFAULT_RANGE_MB
+
+    def __post_init__(self) -> None:
+        if self.range_mb <= 0:
+            raise UsageError(f"range_mb={self.range_mb}: a range needs a size above 0 MiB")
+
+    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
+        range_bytes = int(self.range_mb * (1 << 20))
+        return (
+            shards
+            | "SpreadShards" >> beam.Reshuffle()
+            | "Plan" >> beam.FlatMap(plan_ranges, range_bytes).with_output_types(ShardRange)
+            | "SpreadRanges" >> beam.Reshuffle()
+        )
+
+
+def read_batch(range: ShardRange) -> SampleBatch:
+    """The samples of a range with their bytes, as a batch."""
+    samples, errors = read_range(range)
+    table = rows.from_samples(range, samples, [caption_of(sample) for sample in samples])
+    return SampleBatch(range, table, samples, errors=tuple(errors))
+
+
+def caption_of(sample: Sample) -> str | None:
+    """What the sample says of itself: its `txt` member, else the "caption" of its `json` member."""
+    text = sample.members.get("txt")
+    if text is not None and text.data is not None:
+        return bytes(text.data[:MAX_CAPTION_BYTES]).decode("utf-8", "replace")
+    metadata = sample.members.get("json")
+    if metadata is None or metadata.data is None:
+        return None
+    try:
+        caption = json.loads(bytes(metadata.data)).get("caption")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return caption.encode("utf-8", "replace").decode() if isinstance(caption, str) else None
+
+
+def load(batch: SampleBatch) -> SampleBatch:
+    """The batch with its bytes: itself where it has them, else read again from its shard."""
+    if batch.samples is not None and all(m.data is not None for s in batch.samples for m in s.members.values()):
+        return batch
+    samples, _ = read_range(batch.range)
+    by_offset = {sample.offset: sample for sample in samples}
+    return batch.replace(samples=[by_offset[offset] for offset in batch.rows["offset"].to_pylist()])
+
+
+class _ReadRanges(beam.DoFn):
+    def process(self, range: ShardRange) -> Iterator[SampleBatch]:
+        batch = read_batch(range)
+        Metrics.counter("beam_curator", "samples_read").inc(len(batch))
+        Metrics.counter("beam_curator", "bytes_read").inc(range.end - range.start)
+        yield batch
+
+
+@dataclasses.dataclass
+class ReadRanges(beam.PTransform):
+    """Reads ranges: takes `ShardRange`, gives `SampleBatch` with bytes. Keep what needs the bytes fused with it."""
+
+    def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
+        return ranges | beam.ParDo(_ReadRanges())
+
+
+@dataclasses.dataclass
+class ReadSamples(beam.PTransform):
+    """Reads WebDataset shards: takes the pipeline, gives `SampleBatch` with bytes.
+
+    Attributes:
+      patterns: a path, glob, directory or brace range, local or in a bucket, or several of them.
+      range_mb: about how much of a shard is one batch, in MiB.
+    """
+
+    patterns: str | Sequence[str]
+    range_mb: float = DEFAULT_RANGE_MB
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[SampleBatch]:
+        patterns = [self.patterns] if isinstance(self.patterns, str) else list(self.patterns)
+        return begin | MatchShards(patterns) | PlanRanges(self.range_mb) | ReadRanges()
+
+
+class _Explode(beam.DoFn):
+    def process(self, batch: SampleBatch) -> Iterable[Sample]:
+        samples = batch.samples or [
+            Sample(row["key"], row["offset"], row["span_bytes"], {}) for row in batch.rows.to_pylist()
+        ]
+        for index, (sample, row) in enumerate(zip(samples, batch.rows.to_pylist(), strict=True)):
+            embedding = None if batch.embeddings is None else batch.embeddings[index]
+            yield dataclasses.replace(sample, row=row, embedding=embedding, range=batch.range)
+
+
+@dataclasses.dataclass
+class ExplodeSamples(beam.PTransform):
+    """From batches to samples: takes `SampleBatch`, gives `Sample` with its `row`, `embedding` and `range`."""
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Sample]:
+        return batches | beam.ParDo(_Explode())

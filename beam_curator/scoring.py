@@ -1,0 +1,173 @@
+"""ScoreAesthetic, ScoreNsfw: score columns from embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from beam_curator import rows
+from beam_curator.embedding import STEP as CLIP
+from beam_curator.embedding import ClipModelHandler, EmbedImages, embeddings_of
+from beam_curator.models.aesthetic import AestheticHead
+from beam_curator.models.nsfw import NsfwHead
+from beam_curator.models.untrained import UntrainedHead
+from beam_curator.models.weights import WeightsFile, resolve_aesthetic, resolve_nsfw
+from beam_curator.reading import ReadRanges
+from beam_curator.samples import SampleBatch, ShardRange
+
+UNTRAINED = "untrained"
+AESTHETIC, NSFW = "aesthetic", "nsfw"
+
+
+Head = Callable[[np.ndarray], np.ndarray]
+"""What turns embeddings (float16 [n, dim], L2-normalised) into scores (float32 [n])."""
+
+
+def score_batch(batch: SampleBatch, name: str, head: Head, identity: str) -> SampleBatch:
+    """The batch with a float32 score column `name`; samples that failed have none.
+
+    Raises:
+      CurationError: for a batch without embeddings, or with ones that do not fit the head.
+    """
+    scores = head(embeddings_of(batch))
+    return batch.replace(rows=rows.with_score(batch.rows, name, scores), models={**batch.models, name: identity})
+
+
+class _Score(beam.DoFn):
+    def __init__(self, name: str, load: Callable[[], Head], identity: str) -> None:
+        self._name, self._load, self._identity = name, load, identity
+        self._head: Head | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_head": None}
+
+    def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
+        if self._head is None:  # not in setup: a worker with nothing to score loads nothing
+            self._head = self._load()
+        yield score_batch(batch, self._name, self._head, self._identity)
+
+
+@dataclasses.dataclass
+class Score(beam.PTransform):
+    """Scores embeddings with any head: takes `SampleBatch` with embeddings, gives it with one more score column.
+
+    Attributes:
+      name: the score's column.
+      load: makes the head, on the worker; `Score("warmth", lambda: my_head)` will do.
+      identity: what gives the score, as fingerprints and manifests name it; another identity is scored anew.
+      source: where its weights come from, for people.
+    """
+
+    name: str
+    load: Callable[[], Head]
+    identity: str
+    source: str | None = None
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        return batches | beam.ParDo(_Score(self.name, self.load, self.identity)).with_output_types(SampleBatch)
+
+
+class ScoreAesthetic(Score):
+    """Scores how pleasing an image is, about 1 to 10, with LAION's aesthetic predictors.
+
+    Args:
+      weights: "v2" (sac+logos+ava1-l14-linearMSE), "v1" (sa_0_4_vit_l_14_linear), a path, or "untrained".
+      model_dir: where weights are looked for first, local or in a bucket.
+
+    Raises:
+      UsageError: when the weights cannot be had.
+    """
+
+    def __init__(self, weights: str = "v2", model_dir: str | None = None) -> None:
+        if weights == UNTRAINED:
+            super().__init__(AESTHETIC, _UntrainedLoader("aesthetic", 1.0, 10.0), _UNTRAINED_IDENTITY)
+        else:
+            found = resolve_aesthetic(weights, model_dir)
+            super().__init__(AESTHETIC, _AestheticLoader(found), _identity(found), found.path)
+
+
+class ScoreNsfw(Score):
+    """Scores how likely an image is not safe for work, 0 to 1, with LAION's CLIP-based detector.
+
+    Args:
+      weights: "laion" (clip_autokeras_binary_nsfw), a path (.zip, .npz or .pth), or "untrained".
+      model_dir: where weights are looked for first, local or in a bucket.
+
+    Raises:
+      UsageError: when the weights cannot be had.
+    """
+
+    def __init__(self, weights: str = "laion", model_dir: str | None = None) -> None:
+        if weights == UNTRAINED:
+            super().__init__(NSFW, _UntrainedLoader("nsfw-untrained", 0.0, 1.0), _UNTRAINED_IDENTITY)
+        else:
+            found = resolve_nsfw(weights, model_dir)
+            super().__init__(NSFW, _NsfwLoader(found), _identity(found), found.path)
+
+
+class ScoreRanges(beam.PTransform):
+    """The whole scoring chain: takes `ShardRange`, gives `SampleBatch` with embeddings and scores.
+
+    Args:
+      handler: the model that embeds.
+      scores: the heads.
+    """
+
+    def __init__(self, handler: ClipModelHandler, *scores: Score) -> None:
+        super().__init__()
+        self._handler, self._scores = handler, scores
+
+    @property
+    def models(self) -> dict[str, str]:
+        """What it puts into `SampleBatch.models`."""
+        return {CLIP: self._handler.identity, **{score.name: score.identity for score in self._scores}}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where the weights of each come from, for people."""
+        weights = self._handler.weights
+        found = {CLIP: weights.path if weights else None, **{score.name: score.source for score in self._scores}}
+        return {step: path for step, path in found.items() if path}
+
+    def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
+        batches = ranges | ReadRanges() | EmbedImages(self._handler)
+        for score in self._scores:
+            batches |= score
+        return batches
+
+
+_UNTRAINED_IDENTITY = "untrained (scores mean nothing)"
+
+
+def _identity(weights: WeightsFile) -> str:
+    return f"{weights.name} sha256:{weights.sha256}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _AestheticLoader:
+    weights: WeightsFile
+
+    def __call__(self) -> Head:
+        return AestheticHead.load(self.weights.local_path())
+
+
+@dataclasses.dataclass(frozen=True)
+class _NsfwLoader:
+    weights: WeightsFile
+
+    def __call__(self) -> Head:
+        return NsfwHead.load(self.weights.local_path())
+
+
+@dataclasses.dataclass(frozen=True)
+class _UntrainedLoader:
+    name: str
+    low: float
+    high: float
+
+    def __call__(self) -> Head:
+        return UntrainedHead(self.name, self.low, self.high)

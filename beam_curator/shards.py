@@ -1,0 +1,203 @@
+"""One output shard: the tar with its samples, the Parquet rows beside it, and its statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from beam_curator import files, rows
+from beam_curator.checkpoint import read_embeddings
+from beam_curator.errors import JobError
+from beam_curator.ledger import write_table
+from beam_curator.packing import shard_name
+from beam_curator.samples import Sample, ShardRange
+from beam_curator.tar.index import TarBroken
+from beam_curator.tar.names import readable
+from beam_curator.tar.reading import read_samples_at
+
+EMBEDDING_EXTENSION = "clip.npy"
+CURATION_EXTENSION = "curation.json"
+LAYOUT_VERSION = 1
+"""Goes up when the same samples would give other bytes in an output shard than before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedSamples:
+    """A run of kept samples of one range, on its way to an output shard: rows and references, no bytes.
+
+    Attributes:
+      position: the place of the first one in the output shard.
+      range: the range that they are in.
+      part: the score part that holds their embeddings.
+      part_rows: int64 [n], their rows in the part.
+      spans: (offset, bytes) of each in the uncompressed tar.
+      rows: n rows in the ledger's columns.
+      models: what gave the scores.
+    """
+
+    position: int
+    range: ShardRange
+    part: str
+    part_rows: np.ndarray
+    spans: Sequence[tuple[int, int]]
+    rows: pa.Table
+    models: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenShard:
+    """What an output shard holds: its index, samples and bytes."""
+
+    index: int
+    samples: int
+    bytes: int
+
+
+def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> WrittenShard:
+    """Writes output shard `index`: NNNNN.tar, NNNNN.parquet (a row for each sample, in order), and last
+    NNNNN_stats.json. A shard that stands there already with the same content is left alone.
+
+    Raises:
+      JobError: when an input shard no longer holds what was scored.
+      OSError, BeamIOError: when something cannot be read or written, after retries.
+    """
+    ordered = sorted(runs, key=lambda run: run.position)
+    table = pa.concat_tables([run.rows for run in ordered])
+    content = _fingerprint(ordered, table)
+    name = shard_name(index)
+    standing = _standing(output, name, content)
+    if standing is not None:
+        return WrittenShard(index, table.num_rows, standing["tar_bytes"])
+    tar_bytes = _write_tar(output, f"{name}.tar", ordered)
+    write_table(output, f"{name}.parquet", table)
+    statistics = {"content": content, "samples": table.num_rows, "tar_bytes": tar_bytes, **_statistics(table)}
+    files.write_bytes(output, f"{name}_stats.json", _json(statistics, indent=2))
+    return WrittenShard(index, table.num_rows, tar_bytes)
+
+
+def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
+    """All that shapes an output shard, as 64 hex digits."""
+    digest = hashlib.sha256(f"layout {LAYOUT_VERSION}\n".encode())
+    for run in runs:
+        digest.update(repr((run.range, sorted(run.models.items()), list(run.spans))).encode())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
+    """The statistics of the shard that stands there, if it is whole and has this content."""
+    paths = [files.join(output, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json")]
+    if not all(files.exists(path) for path in paths):
+        return None
+    try:
+        statistics = json.loads(files.read_bytes(paths[-1]))
+    except ValueError:
+        return None
+    return statistics if statistics.get("content") == content else None
+
+
+@files.retried
+def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
+    with files.atomic_writer(output, name) as file:
+        counted = _Counting(file)
+        with tarfile.open(fileobj=counted, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+            for run in runs:
+                for extension, key, data in _members(run):
+                    info = tarfile.TarInfo(f"{key}.{extension}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        return counted.bytes_written
+
+
+def _members(run: PlacedSamples) -> Iterator[tuple[str, str, bytes | memoryview]]:
+    """The members of a run's samples as they go into the tar: (extension, output key, bytes)."""
+    embeddings = read_embeddings(run.part)[run.part_rows]
+    try:
+        samples = read_samples_at(run.range, run.spans)
+        for sample, row, embedding in zip(samples, run.rows.to_pylist(), embeddings, strict=True):
+            _check_same(sample, row)
+            key = row["output_key"]
+            for extension, member in sample.members.items():
+                yield _own_extension(extension, sample), key, member.data or b""
+            yield EMBEDDING_EXTENSION, key, _npy(embedding)
+            yield CURATION_EXTENSION, key, _json(curation_record(row, run.models))
+    except TarBroken as broken:
+        raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
+
+
+def _check_same(sample: Sample, row: Mapping[str, Any]) -> None:
+    if readable(sample.key) != row["key"]:
+        raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{row["key"]}" stood here')
+
+
+def _own_extension(extension: str, sample: Sample) -> str:
+    """The extension that an input member keeps; one that has a name of ours (the output of an earlier curation) moves
+    aside, so that nothing is lost."""
+    while extension in (EMBEDDING_EXTENSION, CURATION_EXTENSION) or (
+        extension.startswith("input.") and extension.removeprefix("input.") in sample.members
+    ):
+        extension = f"input.{extension}"
+    return extension
+
+
+def curation_record(row: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
+    """What `KEY.curation.json` says of a sample: where it came from, its facts and scores, and the models."""
+    left_out = {"status", "reason", "caption", "duplicate_of", "output_shard", "output_key"}
+    facts = {name: value for name, value in row.items() if name not in left_out}
+    known = set(rows.SCHEMA.names)
+    return {
+        **{name: value for name, value in facts.items() if name in known},
+        "scores": {name: _shortest(value) for name, value in facts.items() if name not in known},
+        "models": dict(models),
+    }
+
+
+def _shortest(score: float | None) -> float | None:
+    """A float32 score with the fewest digits that give it back."""
+    return None if score is None else float(str(np.float32(score)))
+
+
+def _statistics(table: pa.Table) -> dict[str, Any]:
+    """Bytes of images, and the mean and range of each score."""
+    scores = {name: table[name].to_numpy() for name in rows.score_names(table)}
+    return {
+        "image_bytes": int(table["bytes"].to_numpy().sum()),
+        "scores": {
+            name: {"min": float(v.min()), "mean": float(v.mean(dtype=np.float64)), "max": float(v.max())}
+            for name, v in scores.items()
+        },
+    }
+
+
+def _npy(embedding: np.ndarray) -> bytes:
+    """float16 [dim] as an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, embedding, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=indent).encode()
+
+
+class _Counting:
+    """A file that counts what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.bytes_written = file, 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self.bytes_written += len(data)
+        return len(data)

@@ -1,0 +1,103 @@
+"""What the main job prints: the plan of a dry run, and the summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from beam_curator import files
+from beam_curator.checkpoint import read_part
+from beam_curator.manifest import MANIFEST
+from beam_curator.packing import shard_name
+from beam_curator.progress import duration
+from beam_curator.samples import Shard, ShardRange
+from beam_curator.tar.ranges import plan_ranges
+
+PLANNING_THREADS = 16
+SHOWN_SHARDS = 20
+UNTRAINED_NOTE = "untrained"
+
+
+def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: int, seconds: float) -> str:
+    """The summary of a finished job: counts that balance, reasons, speed, and where to look."""
+    counts, shards = manifest["counts"], manifest["output"]
+    lines = [
+        f"Beam Curator: {output}",
+        f"  seen     {counts['seen']:>9,}",
+        f"  kept     {counts['kept']:>9,}  in {_count(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}",
+        f"  dropped  {counts['dropped']:>9,}",
+        *_reasons(counts["dropped_by_rule"]),
+        f"  failed   {counts['failed']:>9,}",
+        *_reasons(counts["failed_by_reason"]),
+        f"  balance: {counts['kept']:,} kept + {counts['dropped']:,} dropped + {counts['failed']:,} failed "
+        f"= {counts['seen']:,} seen",
+    ]
+    lines += [
+        f"  broken shard: {broken['shard']} at byte {broken['offset']:,}: {broken['reason']}"
+        for broken in manifest["broken_shards"][:SHOWN_SHARDS]
+    ]
+    rate = f" ({scored / seconds:,.1f} images/s over the whole run)" if scored and seconds > 0 else ""
+    before = f", {reused:,} had been scored before" if reused else ""
+    lines.append(f"  scored {scored:,} images in {duration(seconds)}{rate}{before}")
+    lines += [f"  {line}" for line in _untrained(manifest["models"])]
+    lines.append(f"  look at {_where(output, shards['shards'])}")
+    return "\n".join(lines)
+
+
+def _where(output: str, shards: int) -> str:
+    places = [files.join(output, "samples", "*.parquet") + " (the ledger: every sample, with its reason)"]
+    if shards:
+        places.append(files.join(output, f"{shard_name(0)}.tar") + " (the first output shard)")
+    return ", ".join([*places, files.join(output, MANIFEST)])
+
+
+def _reasons(counts: Mapping[str, int]) -> list[str]:
+    return [f"           {n:>9,}  {why}" for why, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _untrained(models: Mapping[str, str]) -> list[str]:
+    untrained = [step for step, identity in models.items() if UNTRAINED_NOTE in identity]
+    return [f"NOTE: untrained models ({', '.join(untrained)}): these scores mean nothing"] if untrained else []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def describe_plan(
+    output: str, shards: Sequence[Shard], range_mb: float, models: Mapping[str, str], weights: Mapping[str, str]
+) -> str:
+    """What a job would do: shards with their sizes and ranges, what is scored already, models and their weights."""
+    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
+        planned = list(pool.map(lambda shard: list(plan_ranges(shard, int(range_mb * (1 << 20)))), shards))
+        ranges = [range for one in planned for range in one]
+        scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
+    lines = ["Dry run: no image is read, nothing is written.", f"  {_count(len(shards), 'shard')}:"]
+    for shard, one in list(zip(shards, planned, strict=True))[:SHOWN_SHARDS]:
+        lines.append(f"    {shard.url}  {_bytes(shard.size_bytes)}  {_count(len(one), 'range')}")
+    if len(shards) > SHOWN_SHARDS:
+        lines.append(f"    ... and {len(shards) - SHOWN_SHARDS:,} more")
+    total = sum(shard.size_bytes for shard in shards)
+    lines.append(
+        f"  together {_bytes(total)} in {_count(len(ranges), 'range')} of about {range_mb:g} MiB, "
+        f"{sum(scored):,} of them scored already in {output}"
+    )
+    lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
+    return "\n".join([*lines, *(f"  {line}" for line in _untrained(models))])
+
+
+def _from(path: str | None) -> str:
+    return f"\n      from {path}" if path else ""
+
+
+def _is_scored(output: str, range: ShardRange, models: Mapping[str, str]) -> bool:
+    return read_part(output, range, models) is not None

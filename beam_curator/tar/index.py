@@ -1,0 +1,174 @@
+"""From the bytes of a tar to its samples: what stands where, without reading the members themselves.
+
+The standard library reads the headers (ustar, PAX, GNU long names); this file adds what it leaves out: why it stopped,
+and WebDataset's grouping of members into samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from beam_curator.samples import Member, Sample
+from beam_curator.tar.names import readable, split_name
+
+BLOCK = tarfile.BLOCKSIZE
+_MAX_HEADER_READ_BYTES = 1 << 20
+_MAX_OFFSET = 1 << 62
+_HOSTILE_HEADER = (tarfile.TarError, ValueError, OverflowError, IndexError, KeyError, EOFError, struct.error)
+
+
+class TarBroken(Exception):  # noqa: N818 (an outcome that the reader records, not an error that ends anything)
+    """The tar cannot be read on from here.
+
+    Attributes:
+      offset: where, in bytes from the beginning of the file object.
+      reason: what is wrong there.
+    """
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"{reason} at byte {offset}")
+        self.offset = offset
+        self.reason = reason
+
+
+class _BoundedReads:
+    """A file whose reads are at most a megabyte: no size that a header claims takes more memory than that."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = _MAX_HEADER_READ_BYTES if size < 0 else min(size, _MAX_HEADER_READ_BYTES)
+        return self._file.read(wanted)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """One entry of a tar: its name, and where its header (with extensions), data and successor begin."""
+
+    name: str
+    offset: int
+    data_offset: int
+    size: int
+    next_offset: int
+    is_file: bool
+    is_sparse: bool
+
+
+def iter_headers(file: BinaryIO) -> Iterator[Header]:
+    """The entries of a tar, from the file's position 0, hopping from header to header.
+
+    Ends silently at an end-of-archive block or at the end of the file; `check_end` tells the two apart.
+
+    Raises:
+      TarBroken: where a header cannot be read, or claims an impossible size.
+    """
+    tar: tarfile.TarFile | None = None
+    offset = 0
+    file.seek(0)
+    while True:
+        try:
+            if tar is None:
+                tar = tarfile.open(fileobj=_BoundedReads(file), mode="r:")  # type: ignore[call-overload]
+            info = tar.next()
+        except _HOSTILE_HEADER as error:
+            _classify_stop(file, offset, str(error))
+            return
+        if info is None:
+            _classify_stop(file, offset, "invalid header")
+            return
+        tar.members = []
+        offset = tar.offset
+        if info.size < 0 or not info.offset_data <= offset <= _MAX_OFFSET:
+            raise TarBroken(info.offset, f"header with an impossible size ({info.size} bytes)")
+        yield Header(
+            name=info.name,
+            offset=info.offset,
+            data_offset=info.offset_data,
+            size=info.size,
+            next_offset=offset,
+            is_file=info.isreg(),
+            is_sparse=info.issparse(),
+        )
+
+
+def _classify_stop(file: BinaryIO, offset: int, reason: str) -> None:
+    """Returns if the headers ended as they may at this offset; raises TarBroken if something else stands there."""
+    if offset:
+        file.seek(offset - 1)
+        if not file.read(1):
+            raise TarBroken(offset, "truncated: a member ends after the end of the file")
+    else:
+        file.seek(0)
+    block = file.read(BLOCK)
+    if not block or not any(block):
+        return
+    if len(block) < BLOCK:
+        raise TarBroken(offset, "truncated inside a header")
+    raise TarBroken(offset, f"not a tar header ({reason})" if offset == 0 else f"invalid header ({reason})")
+
+
+def check_end(file: BinaryIO, offset: int) -> None:
+    """Raises TarBroken unless an end-of-archive block stands at the offset where the headers ended."""
+    file.seek(offset)
+    if not file.read(BLOCK):
+        reason = "empty file" if offset == 0 else "truncated at a member's end: no end-of-archive block"
+        raise TarBroken(offset, reason)
+
+
+def group_samples(headers: Iterator[Header]) -> Iterator[Sample]:
+    """WebDataset's samples: the consecutive files of one key. Members have no data.
+
+    A sample that repeats an extension, or holds a sparse file, is failed, never merged.
+
+    Raises:
+      TarBroken: after the last sample, where the headers raise it.
+    """
+    gathering: _Gathering | None = None
+    broken: TarBroken | None = None
+    while True:
+        try:
+            header = next(headers, None)
+        except TarBroken as error:
+            header, broken = None, error
+        if header is None:
+            break
+        name = split_name(header.name) if header.is_file else None
+        if name is None:
+            continue
+        key, extension = name
+        if gathering is None or key != gathering.key:
+            if gathering is not None:
+                yield gathering.sample()
+            gathering = _Gathering(key, header.offset)
+        gathering.add(extension, header)
+    if gathering is not None:
+        yield gathering.sample()
+    if broken is not None:
+        raise broken
+
+
+class _Gathering:
+    """A sample whose members are still coming."""
+
+    def __init__(self, key: str, offset: int) -> None:
+        self.key, self._offset, self._end = key, offset, offset
+        self._members: dict[str, Member] = {}
+        self._failure: str | None = None
+
+    def add(self, extension: str, header: Header) -> None:
+        self._end = header.next_offset
+        if extension in self._members:
+            self._failure = self._failure or f'repeated member "{readable(extension)}"'
+        elif header.is_sparse:
+            self._failure = self._failure or f'sparse member "{readable(extension)}"'
+        else:
+            self._members[extension] = Member(extension, header.data_offset, header.size)
+
+    def sample(self) -> Sample:
+        return Sample(self.key, self._offset, self._end - self._offset, self._members, self._failure)

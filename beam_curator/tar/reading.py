@@ -1,0 +1,170 @@
+"""Reading the samples of a range, with one open and one sequential read."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from beam_curator import files
+from beam_curator.samples import Member, Sample, ShardError, ShardRange
+from beam_curator.tar.compression import CORRUPT, open_tar
+from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
+
+MAX_SAMPLE_BYTES = 1 << 30
+"""A larger sample is failed, not loaded: it bounds the memory that one range can take."""
+
+COALESCED_GAP_BYTES = 256 << 10
+COALESCED_READ_BYTES = 32 << 20
+
+
+@files.retried
+def read_range(range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
+    """All samples of a range with their bytes, and why the shard could not be read to its end, if so.
+
+    The bytes are views of one buffer. A sample that the shard's end cuts, that is larger than `MAX_SAMPLE_BYTES`, or
+    that the tar makes unusable has a `failure`.
+
+    Raises:
+      OSError, BeamIOError: when the shard cannot be read, after retries.
+    """
+    with open_tar(range.url, range.compression) as tar:
+        try:
+            tar.seek(range.start)
+            length = range.end - range.start
+            if length > MAX_SAMPLE_BYTES:
+                return _read_sample_by_sample(tar, range)
+            return _read_at_once(tar.read(length), range)
+        except CORRUPT as error:
+            return [], [ShardError(range.url, range.start, f"damaged {range.compression} stream: {error}")]
+
+
+def _read_at_once(data: bytes, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
+    samples, broken = _index(io.BytesIO(data), range, len(data))
+    return [_with_data(sample, memoryview(data), range.start) for sample in samples], broken
+
+
+def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
+    """For a range that holds a huge sample: that one is failed, the others are read one by one."""
+    window = _Window(tar, range.start, range.end)
+    samples, broken = _index(window, range, range.end - range.start)
+    read: list[Sample] = []
+    for sample in samples:
+        if sample.span_bytes > MAX_SAMPLE_BYTES:
+            why = f"sample of {sample.span_bytes} bytes is over the limit of {MAX_SAMPLE_BYTES}"
+            read.append(dataclasses.replace(sample, failure=sample.failure or why))
+            continue
+        tar.seek(sample.offset)
+        read.append(_with_data(sample, memoryview(tar.read(sample.span_bytes)), sample.offset))
+    return read, broken
+
+
+def _index(file: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample], list[ShardError]]:
+    """Samples at their offsets in the shard, those that the end of the bytes cuts failed, and where the tar breaks."""
+    samples: list[Sample] = []
+    errors: list[ShardError] = []
+    end = 0
+
+    def seen(headers: Iterator) -> Iterator:
+        nonlocal end
+        for header in headers:
+            end = header.next_offset
+            yield header
+
+    try:
+        for sample in group_samples(seen(iter_headers(file))):
+            samples.append(_shifted(sample, range.start, length))
+        if range.last:
+            check_end(file, end)
+    except TarBroken as broken:
+        errors.append(ShardError(range.url, range.start + min(broken.offset, length), broken.reason))
+    return samples, errors
+
+
+def _shifted(sample: Sample, start: int, length: int) -> Sample:
+    """A sample indexed in a buffer that begins at `start`, at its place in the shard; failed if the buffer cuts it."""
+    cut = [m.extension for m in sample.members.values() if m.offset + m.size > length]
+    failure = f'truncated shard: member "{cut[0]}" is cut' if cut else None
+    members = {m.extension: Member(m.extension, start + m.offset, m.size) for m in sample.members.values()}
+    return dataclasses.replace(
+        sample, offset=start + sample.offset, members=members, failure=sample.failure or failure
+    )
+
+
+def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
+    """The sample with its members' bytes, as views of a buffer that begins at `start` in the shard."""
+    members = {}
+    for member in sample.members.values():
+        data = buffer[member.offset - start : member.offset - start + member.size]
+        members[member.extension] = dataclasses.replace(member, data=data if len(data) == member.size else None)
+    return dataclasses.replace(sample, members=members)
+
+
+class _Window(io.RawIOBase):
+    """A part of a file, as a file of its own."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self._start, self._end, self._position = file, start, end, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset if whence == io.SEEK_SET else self._position + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        remaining = max(0, self._end - self._start - self._position)
+        self._file.seek(self._start + self._position)
+        data = self._file.read(min(size, remaining) if size >= 0 else remaining)
+        self._position += len(data)
+        return data
+
+
+def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[Sample]:
+    """The samples at these (offset, span in bytes), which must be in order, with their bytes.
+
+    Neighbours are fetched in one read: about the bytes of the samples are read, in few large pieces.
+
+    Raises:
+      OSError, BeamIOError: when the shard cannot be read.
+      TarBroken: when there is no longer a sample at such a place.
+    """
+    with open_tar(range.url, range.compression) as tar:
+        for group in coalesced(spans):
+            start = group[0][0]
+            tar.seek(start)
+            data = tar.read(group[-1][0] + group[-1][1] - start)
+            for offset, span_bytes in group:
+                yield _sample_in(data, start, offset, span_bytes)
+
+
+def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
+    """The one sample that stands at `offset` of the shard, in bytes that begin at `start`."""
+    window = _Window(io.BytesIO(data), offset - start, offset - start + span_bytes)
+    sample = next(group_samples(iter_headers(window)), None)
+    if sample is None or sample.span_bytes != span_bytes:
+        raise TarBroken(offset, "the shard has changed since it was scored: another sample stands here")
+    placed = _shifted(sample, offset, len(data) - (offset - start))
+    if placed.failure:
+        raise TarBroken(offset, f"the shard has changed since it was scored: {placed.failure}")
+    return _with_data(placed, memoryview(data), start)
+
+
+def coalesced(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Spans grouped into reads: neighbours less than `COALESCED_GAP_BYTES` apart go together, up to
+    `COALESCED_READ_BYTES` a read."""
+    group: list[tuple[int, int]] = []
+    for offset, size in spans:
+        if group:
+            begin, end = group[0][0], group[-1][0] + group[-1][1]
+            if offset - end > COALESCED_GAP_BYTES or offset + size - begin > COALESCED_READ_BYTES:
+                yield group
+                group = []
+        group.append((offset, size))
+    if group:
+        yield group

@@ -1,0 +1,159 @@
+"""WriteShards: from selected batches to output shards, the ledger and the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from beam_curator import ledger, progress, rows
+from beam_curator.checkpoint import WriteScores, part_name
+from beam_curator.errors import CurationError
+from beam_curator.manifest import finish
+from beam_curator.packing import RangeKey, first_places, output_key, shard_name, slices
+from beam_curator.samples import SampleBatch
+from beam_curator.shards import PlacedSamples, WrittenShard, write_shard
+
+LEDGER = "ledger"
+DEFAULT_SAMPLES_PER_SHARD = 1000
+
+
+def place_samples(
+    batch: SampleBatch, first_place: int, samples_per_shard: int
+) -> tuple[pa.Table, list[tuple[int, PlacedSamples]]]:
+    """A batch's ledger rows, and its kept samples as (output shard, run) pairs."""
+    if batch.part is None:
+        raise CurationError("a batch without a score part cannot be placed: write its scores first")
+    kept = np.flatnonzero(rows.status_is(batch.rows, rows.KEPT))
+    runs = list(slices(first_place, len(kept), samples_per_shard))
+    tars: list[str | None] = [None] * len(batch)
+    keys: list[str | None] = [None] * len(batch)
+    for run in runs:
+        for index, row in enumerate(kept[run.first : run.first + run.count]):
+            tars[row] = f"{shard_name(run.output_index)}.tar"
+            keys[row] = output_key(run.output_index, run.position + index, samples_per_shard)
+    nulls = pa.nulls(len(batch), pa.string())
+    table = ledger.ledger_table(batch.rows, nulls, pa.array(tars, pa.string()), pa.array(keys, pa.string()))
+    offsets, sizes = batch.rows["offset"].to_numpy(), batch.rows["span_bytes"].to_numpy()
+    placed = []
+    for run in runs:
+        taken = kept[run.first : run.first + run.count]
+        spans = list(zip(offsets[taken].tolist(), sizes[taken].tolist(), strict=True))
+        samples = PlacedSamples(
+            run.position, batch.range, batch.part, taken, spans, table.take(taken), dict(batch.models)
+        )
+        placed.append((run.output_index, samples))
+    return table, placed
+
+
+class _PlaceSamples(beam.DoFn):
+    """Writes each batch's ledger rows and sends its kept samples to their output shards."""
+
+    def __init__(self, output: str, samples_per_shard: int) -> None:
+        self._output, self._samples_per_shard = output, samples_per_shard
+
+    def process(
+        self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: ledger.Summary
+    ) -> Iterator[Any]:
+        del checked  # waited for: nothing is written when too many samples failed
+        first_place = places[_range_key(batch)]
+        table, placed = place_samples(batch, first_place, self._samples_per_shard)
+        name = ledger.ledger_name(batch.range)
+        ledger.write_table(self._output, name, table)
+        summary = ledger.summarize(batch.replace(rows=table))
+        yield beam.pvalue.TaggedOutput(
+            LEDGER, ledger.LedgerPart(name, part_name(batch.range), summary, dict(batch.models))
+        )
+        yield from placed
+
+
+class _WriteShard(beam.DoFn):
+    def __init__(self, output: str) -> None:
+        self._output = output
+
+    def process(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Iterator[WrittenShard]:
+        index, runs = placed
+        written = write_shard(self._output, index, runs)
+        Metrics.counter("beam_curator", "samples_written").inc(written.samples)
+        Metrics.counter("beam_curator", "bytes_written").inc(written.bytes)
+        progress.BOARD.add_output_shard()
+        yield written
+
+
+def _range_key(batch: SampleBatch) -> RangeKey:
+    return batch.range.url, batch.range.start
+
+
+def _kept_count(batch: SampleBatch) -> tuple[RangeKey, int]:
+    return _range_key(batch), int(rows.status_is(batch.rows, rows.KEPT).sum())
+
+
+def _checked(summary: ledger.Summary, limit: float) -> ledger.Summary:
+    summary.check_failed_fraction(limit)
+    return summary
+
+
+@dataclasses.dataclass
+class WriteShards(beam.PTransform):
+    """Writes what is kept as tar shards, the ledger of every sample, and the manifest.
+
+    Takes `SampleBatch`, selected; gives one dict, the manifest. Batches whose scores are not written yet are written
+    to `scores/` first, so that neither images nor embeddings cross the shuffle that follows.
+
+    Attributes:
+      output: the output directory, local or in a bucket.
+      samples_per_shard: how many samples every output shard but the last holds.
+      max_failed_fraction: the job fails when more than this fraction of the samples failed; 1.0 never.
+      job: what else the manifest says (flags, when it was started).
+    """
+
+    output: str
+    samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD
+    max_failed_fraction: float = 1.0
+    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.samples_per_shard < 1:
+            raise CurationError(f"samples_per_shard={self.samples_per_shard}: a shard holds at least 1 sample")
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
+        scored = batches | "WriteScores" >> WriteScores(self.output)
+        places = (
+            scored
+            | "CountKept" >> beam.Map(_kept_count)
+            | "AllCounts" >> beam.combiners.ToList()
+            | "FirstPlaces" >> beam.Map(first_places)
+        )
+        seen = (
+            scored
+            | "Summarize" >> beam.Map(ledger.summarize)
+            | "SumSeen" >> beam.CombineGlobally(ledger.sum_summaries)
+            | "CheckFailed" >> beam.Map(_checked, self.max_failed_fraction)
+        )
+        placed = scored | "PlaceSamples" >> beam.ParDo(
+            _PlaceSamples(self.output, self.samples_per_shard),
+            beam.pvalue.AsSingleton(places),
+            beam.pvalue.AsSingleton(seen),
+        ).with_outputs(LEDGER, main="placed")
+        written = (
+            placed["placed"]
+            | "GroupByOutputShard" >> beam.GroupByKey()
+            | "WriteShard" >> beam.ParDo(_WriteShard(self.output))
+        )
+        return (
+            batches.pipeline
+            | "Finish" >> beam.Create([self.output])
+            | "WriteManifest"
+            >> beam.Map(
+                finish,
+                beam.pvalue.AsSingleton(seen),
+                beam.pvalue.AsList(placed[LEDGER]),
+                beam.pvalue.AsList(written),
+                {**self.job, "samples_per_shard": self.samples_per_shard},
+            )
+        )

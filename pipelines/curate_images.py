@@ -1,0 +1,150 @@
+"""The main job: WebDataset shards in, scored and filtered shards out.
+
+    python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aesthetic 5.0 --max_nsfw 0.5
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+import beam_curator as bc
+from beam_curator import command_line, files
+from beam_curator.errors import UsageError
+from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
+from beam_curator.options import CurationOptions, flags_of, resolve_defaults, rules_of
+from beam_curator.manifest import read_manifest
+from beam_curator.samples import Shard
+from beam_curator.selection import Rule
+from beam_curator.summary import describe_plan, describe_run
+
+MODEL_FLAGS = ("clip_model", "clip_pretrained", "aesthetic_model", "nsfw_model", "precision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Curation:
+    """A checked job, ready to run."""
+
+    options: CurationOptions
+    shards: Sequence[Shard]
+    rules: Sequence[Rule]
+    scoring: bc.ScoreRanges | ScoringUnavailable
+    started: float
+
+    @property
+    def job(self) -> Job:
+        """What the output directory belongs to."""
+        inputs = sorted(files.expand_patterns(self.options.input))
+        return Job(inputs, self.options.range_mb, self.scoring.models, _model_flags(self.options))
+
+
+def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapping[str, Any]]:
+    """The pipeline, from top to bottom."""
+    options = curation.options
+    return (
+        pipeline
+        | bc.MatchShards(options.input)
+        | bc.PlanRanges(options.range_mb)
+        | bc.Checkpoint(options.output, curation.scoring)
+        | bc.Select(*curation.rules)
+        | bc.WriteShards(
+            options.output,
+            options.samples_per_shard,
+            options.max_failed_fraction,
+            job={"flags": flags_of(options), "started": curation.started},
+        )
+    )
+
+
+def scoring_of(options: CurationOptions) -> bc.ScoreRanges:
+    """The scoring chain that the flags ask for, its weights found.
+
+    Raises:
+      UsageError: when a model is unknown or its weights cannot be had.
+    """
+    handler = bc.ClipModelHandler(
+        options.clip_model,
+        options.clip_pretrained,
+        model_dir=options.model_dir,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        device=options.device,
+        decode_threads=options.decode_threads,
+    )
+    return bc.ScoreRanges(
+        handler,
+        bc.ScoreAesthetic(options.aesthetic_model, options.model_dir),
+        bc.ScoreNsfw(options.nsfw_model, options.model_dir),
+    )
+
+
+def _scoring_or_recorded(options: CurationOptions) -> bc.ScoreRanges | ScoringUnavailable:
+    """The scoring chain; or, where weights cannot be had, what the same flags gave the output directory before."""
+    try:
+        return scoring_of(options)
+    except UsageError as error:
+        standing = read_job(options.output)
+        if standing is None or standing.model_flags != _model_flags(options) or options.overwrite:
+            raise
+        return ScoringUnavailable(standing.models, str(error))
+
+
+def _model_flags(options: CurationOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in MODEL_FLAGS}
+
+
+def prepare(options: CurationOptions, started: float) -> Curation:
+    """All checks of flags, input, models and output, before any work.
+
+    Raises:
+      UsageError: for the first thing that is wrong.
+    """
+    for name in ("input", "output"):
+        if not getattr(options, name):
+            raise UsageError(f"--{name} is missing: see --help")
+    resolve_defaults(options)
+    rules = rules_of(options)
+    shards = bc.match_shards(options.input)
+    return Curation(options, shards, rules, _scoring_or_recorded(options), started)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, checks and runs; gives the exit code."""
+    started = time.time()
+    pipeline_options, dry_run = command_line.parse("beam-curator", __doc__ or "", argv)
+    curation = prepare(pipeline_options.view_as(CurationOptions), started)
+    if dry_run:
+        print(_plan(curation))
+        return 0
+    output = curation.options.output
+    claim_output(output, curation.job, curation.options.overwrite)
+    total_bytes = sum(shard.size_bytes for shard in curation.shards)
+    result = command_line.run_pipeline(
+        pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output
+    )
+    scored, reused = (command_line.counter(result, name) for name in ("samples_scored", "samples_reused"))
+    print(describe_run(output, read_manifest(output) or {}, scored, reused, time.time() - started))
+    return 0
+
+
+def _plan(curation: Curation) -> str:
+    """What a dry run prints; a directory that holds another job's output is refused as in earnest."""
+    options = curation.options
+    if not options.overwrite:
+        check_output(options.output, curation.job)
+    scoring = curation.scoring
+    return describe_plan(options.output, curation.shards, options.range_mb, scoring.models, scoring.sources)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; exit code 0, 1 for a failed job, 2 for bad usage."""
+    return command_line.exit_code("beam-curator", run, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
