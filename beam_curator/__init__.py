@@ -1,6 +1,6 @@
 """Curate image training sets at scale on Apache Beam: the public names."""
 
-from beam_curator.checkpoint import Checkpoint, WriteScores
+from beam_curator.checkpoint import Checkpoint, Scoring, WriteScores
 from beam_curator.embedding import ClipModelHandler, EmbedImages
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.options import CurationOptions
@@ -42,6 +42,7 @@ __all__ = [
     "ScoreAesthetic",
     "ScoreNsfw",
     "ScoreRanges",
+    "Scoring",
     "Select",
     "Shard",
     "ShardError",

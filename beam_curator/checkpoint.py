@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -159,15 +159,16 @@ class _FindScored(beam.DoFn):
         yield batch
 
 
-class Scoring(Protocol):
-    """A transform from `ShardRange` to scored `SampleBatch` that names its models."""
+class Scoring(beam.PTransform):
+    """What `Checkpoint` scores with: from `ShardRange` to `SampleBatch` with embeddings and scores.
 
-    @property
-    def models(self) -> Mapping[str, str]:
-        """What it puts into `SampleBatch.models`."""
-        ...
+    Attributes:
+      models: what it puts into `SampleBatch.models`: step to the identity of its model.
+      sources: where the weights of each come from, for people.
+    """
 
-    def __ror__(self, left: Any, label: str = "") -> Any: ...
+    models: Mapping[str, str]
+    sources: Mapping[str, str]
 
 
 @dataclasses.dataclass
@@ -179,8 +180,7 @@ class Checkpoint(beam.PTransform):
 
     Attributes:
       output: the output directory; parts go to its `scores/`.
-      scoring: from `ShardRange` to `SampleBatch` with embeddings and scores, as `ScoreRanges` does it; its `models`
-        say what it puts into `SampleBatch.models`.
+      scoring: from `ShardRange` to `SampleBatch` with embeddings and scores, as `ScoreRanges` does it.
     """
 
     output: str

@@ -1,4 +1,4 @@
-"""What every command shares: parsing flags beside Beam's, running a pipeline with its progress, errors and exit codes."""
+"""What commands share: parsing flags beside Beam's, running a pipeline with its progress, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -134,9 +134,15 @@ def counter(result: PipelineResult, name: str) -> int:
     return sum(found.committed or 0 for found in result.metrics().query(query)["counters"])
 
 
+def _is_not_about_beams_own_metrics(record: logging.LogRecord) -> bool:
+    """RunInference warns of a module that it lacks for a metric of its own; users can do nothing about it."""
+    return not record.getMessage().startswith("Resource module is not available")
+
+
 def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Runs a command; gives 0, 1 for a failed job, 2 for bad usage, 130 when interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger().addFilter(_is_not_about_beams_own_metrics)
     try:
         return run(argv)
     except UsageError as error:

@@ -133,7 +133,10 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         return LazyEncoder(self._spec, self.weights)
 
     def run_inference(
-        self, batch: Sequence[SampleBatch], model: LazyEncoder, inference_args: Mapping[str, Any] | None = None
+        self,
+        batch: Sequence[SampleBatch],
+        model: LazyEncoder,
+        inference_args: Mapping[str, Any] | None = None,
     ) -> list[SampleBatch]:
         """Embeds batches, each as it comes."""
         return [embed_batch(one, model.get(), self.identity) for one in batch]

@@ -29,9 +29,7 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
-retried = retry.with_exponential_backoff(
-    num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient
-)
+retried = retry.with_exponential_backoff(num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient)
 """Decorates what reads or writes: transient faults (`OSError`, but not missing files or permissions) are tried again
 with backoff, four times over about 20 seconds."""
 

@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, IcoImagePlugin, Image
 
 Encoded: TypeAlias = bytes | bytearray | memoryview
+_Opener: TypeAlias = Callable[[IO[bytes], str | bytes], Image.Image]
+_Test: TypeAlias = Callable[[bytes], bool | str]
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Default limit on width x height: where Pillow itself starts to call a picture a decompression bomb."""
@@ -204,10 +206,12 @@ _COSINES: NDArray[np.int64] = np.rint(
 
 
 @functools.cache
-def _decoders() -> list[tuple[str, Callable[..., Image.Image], Callable[[bytes], bool | str] | None]]:
+def _decoders() -> list[tuple[str, _Opener, _Test | None]]:
     """(format, opener, test of the first bytes) of each allowed format that this Pillow has."""
     Image.init()
-    openers = {name: Image.OPEN[name] for name in _EXTENSIONS_BY_FORMAT if name in Image.OPEN}
+    openers: dict[str, tuple[_Opener, _Test | None]] = {
+        name: Image.OPEN[name] for name in _EXTENSIONS_BY_FORMAT if name in Image.OPEN
+    }
     openers["ICO"] = (_open_icon, openers["ICO"][1])
     return [(name, opener, recognises) for name, (opener, recognises) in openers.items()]
 
@@ -244,7 +248,7 @@ def _open(data: bytes) -> Image.Image:
     raise first_error or ImageError("not an image that can be decoded")
 
 
-def _is_recognised(prefix: bytes, recognises: Callable[[bytes], bool | str]) -> bool:
+def _is_recognised(prefix: bytes, recognises: _Test) -> bool:
     try:
         answer = recognises(prefix)
     except Exception:  # the file is shorter than the magic number
@@ -292,9 +296,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     transparent = image.info.get("transparency")
     if not isinstance(transparent, int):
         return grey
-    return Image.merge(
-        "LA", (grey, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    )
+    return Image.merge("LA", (grey, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))))
 
 
 def _eight_bit_levels(values: NDArray[np.generic], is_16_bit: bool) -> NDArray[np.uint8]:

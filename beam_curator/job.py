@@ -11,6 +11,7 @@ import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files
+from beam_curator.checkpoint import Scoring
 from beam_curator.errors import JobError, UsageError
 from beam_curator.manifest import remove_output
 from beam_curator.samples import ShardRange
@@ -91,7 +92,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
-class ScoringUnavailable(beam.PTransform):
+class ScoringUnavailable(Scoring):
     """Stands for scoring when the weights cannot be had but every range should be scored already.
 
     Args:
@@ -101,7 +102,7 @@ class ScoringUnavailable(beam.PTransform):
 
     def __init__(self, models: Mapping[str, str], why: str) -> None:
         super().__init__()
-        self.models, self.sources, self._why = models, dict[str, str](), why
+        self.models, self.sources, self._why = models, {}, why
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection:
         return ranges | beam.Map(_fail, self._why)

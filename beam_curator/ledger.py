@@ -79,9 +79,7 @@ class Summary:
 
 def summarize(batch: SampleBatch) -> Summary:
     """The counts of one batch."""
-    outcomes = collections.Counter(
-        zip(batch.rows["status"].to_pylist(), batch.rows["reason"].to_pylist(), strict=True)
-    )
+    outcomes = collections.Counter(zip(batch.rows["status"].to_pylist(), batch.rows["reason"].to_pylist(), strict=True))
     by: dict[str, collections.Counter[str]] = {status: collections.Counter() for status in _STATUSES}
     for (status, reason), count in outcomes.items():
         by[status][reason_kind(status, reason)] += count

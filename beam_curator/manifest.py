@@ -21,7 +21,11 @@ _OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)$")
 
 
 def finish(
-    output: str, seen: Summary, parts: Sequence[LedgerPart], written: Sequence[WrittenShard], job: Mapping[str, Any]
+    output: str,
+    seen: Summary,
+    parts: Sequence[LedgerPart],
+    written: Sequence[WrittenShard],
+    job: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Checks the balance, removes what does not belong to this job, writes manifest.json, and gives it.
 
@@ -66,7 +70,11 @@ def _manifest(
             for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
         ],
         "output": {"shards": len(written), "bytes": sum(shard.bytes for shard in written)},
-        "timings": {"started": _utc(started), "finished": _utc(finished), "seconds": round(finished - started, 3)},
+        "timings": {
+            "started": _utc(started),
+            "finished": _utc(finished),
+            "seconds": round(finished - started, 3),
+        },
     }
 
 

@@ -89,7 +89,9 @@ def _add_input_and_output(group: Any) -> None:
         help="about how much of a shard is one unit of work, in MiB (default: %(default)s)",
     )
     group.add_argument(
-        "--overwrite", action="store_true", help="remove what another job left in the output directory, and begin anew"
+        "--overwrite",
+        action="store_true",
+        help="remove what another job left in the output directory, and begin anew",
     )
 
 
@@ -119,7 +121,11 @@ def _add_models(group: Any) -> None:
         help=f"laion, {UNTRAINED}, or a path (default: laion; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
     )
     group.add_argument(
-        "--batch_size", type=_positive_int, default=64, metavar="N", help="images per pass of CLIP (default: %(default)s)"
+        "--batch_size",
+        type=_positive_int,
+        default=64,
+        metavar="N",
+        help="images per pass of CLIP (default: %(default)s)",
     )
     group.add_argument(
         "--precision",
@@ -158,10 +164,18 @@ def _add_selection(group: Any) -> None:
         help="keep images that score below this, 0 to 1 (default: %(default)s)",
     )
     group.add_argument(
-        "--min_width", type=_not_negative_int, default=0, metavar="PIXELS", help="keep images at least this wide"
+        "--min_width",
+        type=_not_negative_int,
+        default=0,
+        metavar="PIXELS",
+        help="keep images at least this wide",
     )
     group.add_argument(
-        "--min_height", type=_not_negative_int, default=0, metavar="PIXELS", help="keep images at least this high"
+        "--min_height",
+        type=_not_negative_int,
+        default=0,
+        metavar="PIXELS",
+        help="keep images at least this high",
     )
     group.add_argument(
         "--max_aspect_ratio",

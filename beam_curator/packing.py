@@ -20,13 +20,13 @@ class Slice(NamedTuple):
       output_index: which output shard.
       position: the place in it of the run's first sample.
       first: the run's first sample, counted among the range's kept ones.
-      count: how many samples.
+      samples: how many.
     """
 
     output_index: int
     position: int
     first: int
-    count: int
+    samples: int
 
 
 def first_places(kept: Iterable[tuple[RangeKey, int]]) -> dict[RangeKey, int]:
@@ -45,7 +45,7 @@ def slices(first_place: int, count: int, samples_per_shard: int) -> Iterator[Sli
     while first < count:
         output_index, position = divmod(first_place + first, samples_per_shard)
         taken = min(count - first, samples_per_shard - position)
-        yield Slice(output_index, position, first, taken)
+        yield Slice(output_index, position, first, samples=taken)
         first += taken
 
 

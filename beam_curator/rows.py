@@ -60,7 +60,8 @@ def from_samples(range: ShardRange, samples: Sequence[Sample], captions: Sequenc
         "caption": captions,
     }
     return pa.table(
-        [pa.array(columns.get(field.name, [None] * len(samples)), field.type) for field in SCHEMA], schema=SCHEMA
+        [pa.array(columns.get(field.name, [None] * len(samples)), field.type) for field in SCHEMA],
+        schema=SCHEMA,
     )
 
 

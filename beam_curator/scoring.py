@@ -10,6 +10,7 @@ import apache_beam as beam
 import numpy as np
 
 from beam_curator import rows
+from beam_curator.checkpoint import Scoring
 from beam_curator.embedding import STEP as CLIP
 from beam_curator.embedding import ClipModelHandler, EmbedImages, embeddings_of
 from beam_curator.models.aesthetic import AestheticHead
@@ -109,7 +110,7 @@ class ScoreNsfw(Score):
             super().__init__(NSFW, _NsfwLoader(found), _identity(found), found.path)
 
 
-class ScoreRanges(beam.PTransform):
+class ScoreRanges(Scoring):
     """The whole scoring chain: takes `ShardRange`, gives `SampleBatch` with embeddings and scores.
 
     Args:
@@ -120,18 +121,9 @@ class ScoreRanges(beam.PTransform):
     def __init__(self, handler: ClipModelHandler, *scores: Score) -> None:
         super().__init__()
         self._handler, self._scores = handler, scores
-
-    @property
-    def models(self) -> dict[str, str]:
-        """What it puts into `SampleBatch.models`."""
-        return {CLIP: self._handler.identity, **{score.name: score.identity for score in self._scores}}
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """Where the weights of each come from, for people."""
-        weights = self._handler.weights
-        found = {CLIP: weights.path if weights else None, **{score.name: score.source for score in self._scores}}
-        return {step: path for step, path in found.items() if path}
+        self.models = {CLIP: handler.identity, **{score.name: score.identity for score in scores}}
+        clip_source = {CLIP: handler.weights.path} if handler.weights else {}
+        self.sources = clip_source | {score.name: score.source for score in scores if score.source}
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
         batches = ranges | ReadRanges() | EmbedImages(self._handler)

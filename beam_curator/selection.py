@@ -56,10 +56,10 @@ class AtLeast(_OneColumn):
     minimum: float
 
     @property
-    def name(self) -> str: 
+    def name(self) -> str:
         return f"{self.column} < {self.minimum:g}"
 
-    def __call__(self, row: Mapping[str, Any]) -> Any: 
+    def __call__(self, row: Mapping[str, Any]) -> Any:
         return row[self.column] >= self.minimum
 
 
@@ -70,10 +70,10 @@ class Below(_OneColumn):
     limit: float
 
     @property
-    def name(self) -> str: 
+    def name(self) -> str:
         return f"{self.column} >= {self.limit:g}"
 
-    def __call__(self, row: Mapping[str, Any]) -> Any: 
+    def __call__(self, row: Mapping[str, Any]) -> Any:
         return row[self.column] < self.limit
 
 
@@ -85,10 +85,10 @@ class Between(_OneColumn):
     maximum: float
 
     @property
-    def name(self) -> str: 
+    def name(self) -> str:
         return f"{self.column} outside {self.minimum:g}..{self.maximum:g}"
 
-    def __call__(self, row: Mapping[str, Any]) -> Any: 
+    def __call__(self, row: Mapping[str, Any]) -> Any:
         return (row[self.column] >= self.minimum) & (row[self.column] <= self.maximum)
 
 
@@ -99,14 +99,14 @@ class AspectRatioAtMost(ColumnRule):
     maximum: float
 
     @property
-    def columns(self) -> tuple[str, ...]: 
+    def columns(self) -> tuple[str, ...]:
         return ("width", "height")
 
     @property
-    def name(self) -> str: 
+    def name(self) -> str:
         return f"aspect_ratio > {self.maximum:g}"
 
-    def __call__(self, row: Mapping[str, Any]) -> Any: 
+    def __call__(self, row: Mapping[str, Any]) -> Any:
         width, height = row["width"], row["height"]
         return (width <= self.maximum * height) & (height <= self.maximum * width)
 

@@ -74,7 +74,11 @@ def _bytes(size: float) -> str:
 
 
 def describe_plan(
-    output: str, shards: Sequence[Shard], range_mb: float, models: Mapping[str, str], weights: Mapping[str, str]
+    output: str,
+    shards: Sequence[Shard],
+    range_mb: float,
+    models: Mapping[str, str],
+    weights: Mapping[str, str],
 ) -> str:
     """What a job would do: shards with their sizes and ranges, what is scored already, models and their weights."""
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:

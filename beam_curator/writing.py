@@ -34,7 +34,7 @@ def place_samples(
     tars: list[str | None] = [None] * len(batch)
     keys: list[str | None] = [None] * len(batch)
     for run in runs:
-        for index, row in enumerate(kept[run.first : run.first + run.count]):
+        for index, row in enumerate(kept[run.first : run.first + run.samples]):
             tars[row] = f"{shard_name(run.output_index)}.tar"
             keys[row] = output_key(run.output_index, run.position + index, samples_per_shard)
     nulls = pa.nulls(len(batch), pa.string())
@@ -42,7 +42,7 @@ def place_samples(
     offsets, sizes = batch.rows["offset"].to_numpy(), batch.rows["span_bytes"].to_numpy()
     placed = []
     for run in runs:
-        taken = kept[run.first : run.first + run.count]
+        taken = kept[run.first : run.first + run.samples]
         spans = list(zip(offsets[taken].tolist(), sizes[taken].tolist(), strict=True))
         samples = PlacedSamples(
             run.position, batch.range, batch.part, taken, spans, table.take(taken), dict(batch.models)
@@ -57,9 +57,7 @@ class _PlaceSamples(beam.DoFn):
     def __init__(self, output: str, samples_per_shard: int) -> None:
         self._output, self._samples_per_shard = output, samples_per_shard
 
-    def process(
-        self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: ledger.Summary
-    ) -> Iterator[Any]:
+    def process(self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: ledger.Summary) -> Iterator[Any]:
         del checked  # waited for: nothing is written when too many samples failed
         first_place = places[_range_key(batch)]
         table, placed = place_samples(batch, first_place, self._samples_per_shard)

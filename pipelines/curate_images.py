@@ -1,6 +1,6 @@
 """The main job: WebDataset shards in, scored and filtered shards out.
 
-    python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aesthetic 5.0 --max_nsfw 0.5
+python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aesthetic 5.0 --max_nsfw 0.5
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import beam_curator as bc
 from beam_curator import command_line, files
 from beam_curator.errors import UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
-from beam_curator.options import CurationOptions, flags_of, resolve_defaults, rules_of
 from beam_curator.manifest import read_manifest
+from beam_curator.options import CurationOptions, flags_of, resolve_defaults, rules_of
 from beam_curator.samples import Shard
 from beam_curator.selection import Rule
 from beam_curator.summary import describe_plan, describe_run
@@ -33,7 +33,7 @@ class Curation:
     options: CurationOptions
     shards: Sequence[Shard]
     rules: Sequence[Rule]
-    scoring: bc.ScoreRanges | ScoringUnavailable
+    scoring: bc.Scoring
     started: float
 
     @property
@@ -83,7 +83,7 @@ def scoring_of(options: CurationOptions) -> bc.ScoreRanges:
     )
 
 
-def _scoring_or_recorded(options: CurationOptions) -> bc.ScoreRanges | ScoringUnavailable:
+def _scoring_or_recorded(options: CurationOptions) -> bc.Scoring:
     """The scoring chain; or, where weights cannot be had, what the same flags gave the output directory before."""
     try:
         return scoring_of(options)

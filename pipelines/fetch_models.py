@@ -41,12 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         "are verified, not fetched again.",
     )
     parser.add_argument("--model_dir", required=True, help="directory, local or in a bucket (gs://, s3://)")
-    parser.add_argument(
-        "--clip_model", default="ViT-L-14-quickgelu", help="open_clip model (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--clip_pretrained", default="openai", help="its open_clip tag (default: %(default)s)"
-    )
+    parser.add_argument("--clip_model", default="ViT-L-14-quickgelu", help="open_clip model (default: %(default)s)")
+    parser.add_argument("--clip_pretrained", default="openai", help="its open_clip tag (default: %(default)s)")
     return parser
 
 

@@ -120,9 +120,7 @@ def test_pixels_are_bit_equal_to_those_of_open_clips_transform(name):
 @pytest.mark.parametrize("shape", [(500, 333), (333, 500), (224, 225), (1001, 777), (1, 1), (3, 90)])
 def test_pixels_are_bit_equal_at_odd_sizes(shape, size):
     data = encoded(picture(width=shape[0], height=shape[1]), "PNG")
-    np.testing.assert_array_equal(
-        model_input(data, size), open_clip_levels(Image.open(io.BytesIO(data)), size)
-    )
+    np.testing.assert_array_equal(model_input(data, size), open_clip_levels(Image.open(io.BytesIO(data)), size))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -187,9 +185,7 @@ TRANSPARENT = {
     "rgba webp": encoded(with_alpha(), "WEBP", lossless=True),
     "rgba tiff": encoded(with_alpha(), "TIFF"),
     "palette png, one transparent colour": encoded(picture().quantize(16), "PNG", transparency=3),
-    "palette png, alpha for each colour": encoded(
-        picture().quantize(16), "PNG", transparency=bytes(range(0, 256, 16))
-    ),
+    "palette png, alpha for each colour": encoded(picture().quantize(16), "PNG", transparency=bytes(range(0, 256, 16))),
     "rgb png, one transparent colour": encoded(picture(), "PNG", transparency=tuple(scene()[7, 9].tolist())),
     "grey png, one transparent level": encoded(picture("L"), "PNG", transparency=128),
     "1-bit png, transparent black": encoded(picture("1"), "PNG", transparency=0),
@@ -222,8 +218,7 @@ def png16(color_type: int, rows: np.ndarray, **chunks: bytes) -> bytes:
     parts = [(b"IHDR", header), *((k.encode(), v) for k, v in chunks.items())]
     parts += [(b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
     )
 
 
@@ -332,9 +327,7 @@ def test_perceptual_hash_is_the_formula():
     for u in range(8):
         for v in range(8):
             y, x = np.mgrid[0:32, 0:32]
-            f[u, v] = (
-                grey * np.cos(np.pi * u * (2 * y + 1) / 64) * np.cos(np.pi * v * (2 * x + 1) / 64)
-            ).sum()
+            f[u, v] = (grey * np.cos(np.pi * u * (2 * y + 1) / 64) * np.cos(np.pi * v * (2 * x + 1) / 64)).sum()
     bits = "".join("1" if value > np.median(f) else "0" for value in f.ravel())
     assert perceptual_hash(image) == f"{int(bits, 2):016x}"
 
@@ -412,9 +405,7 @@ def test_a_limit_above_pillows_own_is_kept_without_a_warning(monkeypatch):
     assert decode(encoded(picture(), "PNG"))[1].width == 320
 
 
-@pytest.mark.parametrize(
-    "name", ["jpeg", "jpeg, progressive", "png", "webp", "gif", "tiff", "bmp", "ppm", "tga"]
-)
+@pytest.mark.parametrize("name", ["jpeg", "jpeg, progressive", "png", "webp", "gif", "tiff", "bmp", "ppm", "tga"])
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
 def test_a_truncated_image_is_an_error_and_never_padded(name):
     data = SAME_AS_OPEN_CLIP[name]
@@ -475,9 +466,7 @@ def small_files() -> list[bytes]:
 @settings(max_examples=400, deadline=None)
 @given(
     index=st.integers(0, 11),
-    edits=st.lists(
-        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=6
-    ),
+    edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=6),
     keep=st.one_of(st.just(1.0), st.floats(0, 1)),
 )
 @example(index=0, edits=[], keep=1.0)

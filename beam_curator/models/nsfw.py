@@ -89,9 +89,7 @@ class NsfwHead:
                 path,
                 ", ".join(map(str, CATEGORICAL_COLUMNS)),
             )
-        layers = tuple(
-            (arrays[f"linear_{i}.weight"], arrays[f"linear_{i}.bias"]) for i in range(1, len(_WIDTHS))
-        )
+        layers = tuple((arrays[f"linear_{i}.weight"], arrays[f"linear_{i}.bias"]) for i in range(1, len(_WIDTHS)))
         deviation = np.sqrt(arrays["norm.variance"])
         return cls(name, arrays["norm.mean"], deviation, layers, _category_tables(vocabularies, path))
 
@@ -124,14 +122,10 @@ def _check(arrays: _Arrays, path: str | pathlib.Path) -> None:
         shapes |= {f"linear_{i}.weight": (width_out, width_in), f"linear_{i}.bias": (width_out,)}
     heads.check_arrays(arrays, shapes, path)
     if (arrays["norm.variance"] <= 0).any():
-        raise CurationError(
-            f"{path}: 'norm.variance' holds values that are not positive; fetch the file again"
-        )
+        raise CurationError(f"{path}: 'norm.variance' holds values that are not positive; fetch the file again")
 
 
-def _category_tables(
-    vocabularies: _Vocabularies, path: str | pathlib.Path
-) -> dict[int, npt.NDArray[np.float64]]:
+def _category_tables(vocabularies: _Vocabularies, path: str | pathlib.Path) -> dict[int, npt.NDArray[np.float64]]:
     if not vocabularies:
         return {}
     # Every float16 is written once here, by the very format that the model uses, so that scoring is a gather.
@@ -156,18 +150,14 @@ def _from_saved_model(path: str | pathlib.Path) -> tuple[_Arrays, _Vocabularies]
     for key, variable in keys.items():
         value = model.variables.get(f"{variable}/.ATTRIBUTES/VARIABLE_VALUE")
         if value is None:
-            raise CurationError(
-                f"{path}: no variable {variable!r}; this is not LAION's NSFW head for ViT-L/14"
-            )
+            raise CurationError(f"{path}: no variable {variable!r}; this is not LAION's NSFW head for ViT-L/14")
         arrays[key] = value.T.astype(np.float64)  # Keras keeps kernels as [in, out].
     vocabularies = {}
     for i, column in enumerate(CATEGORICAL_COLUMNS):
         # The graph fills each lookup table from two constants: the strings and their indices.
         strings, indices = model.strings.get(f"Const_{12 + 2 * i}"), model.integers.get(f"Const_{13 + 2 * i}")
         if strings is None or indices is None or not np.array_equal(indices, np.arange(1, len(strings) + 1)):
-            raise CurationError(
-                f"{path}: no vocabulary of column {column}; this is not LAION's NSFW head for ViT-L/14"
-            )
+            raise CurationError(f"{path}: no vocabulary of column {column}; this is not LAION's NSFW head for ViT-L/14")
         vocabularies[column] = strings
     return arrays, vocabularies
 
@@ -176,9 +166,7 @@ def _from_npz(path: str | pathlib.Path) -> tuple[_Arrays, _Vocabularies]:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > _MAX_NPZ_BYTES:
-                raise CurationError(
-                    f"{path}: unpacks to more than {_MAX_NPZ_BYTES} bytes, too large for an NSFW head"
-                )
+                raise CurationError(f"{path}: unpacks to more than {_MAX_NPZ_BYTES} bytes, too large for an NSFW head")
         with np.load(path, allow_pickle=False) as archive:
             content = {key: archive[key] for key in archive.files}
     except (
@@ -196,8 +184,6 @@ def _from_npz(path: str | pathlib.Path) -> tuple[_Arrays, _Vocabularies]:
     for column in CATEGORICAL_COLUMNS:
         vocabulary = content.get(f"vocabulary.{column}")
         if vocabulary is None or vocabulary.dtype.kind not in "SU" or vocabulary.ndim != 1:
-            raise CurationError(
-                f"{path}: no strings 'vocabulary.{column}'; this is not the converted NSFW head"
-            )
+            raise CurationError(f"{path}: no strings 'vocabulary.{column}'; this is not the converted NSFW head")
         vocabularies[column] = [bytes(text) for text in vocabulary.astype(bytes)]
     return arrays, vocabularies

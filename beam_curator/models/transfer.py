@@ -62,7 +62,8 @@ def _told_shortly(path: str) -> Iterator[None]:
 
 def _short(error: BaseException) -> str:
     reason = getattr(error, "reason", None) or error  # A URLError wraps the cause that people know.
-    return " ".join((str(reason) or type(error).__name__).split())[:200]
+    text = " ".join((str(reason) or type(error).__name__).split())
+    return text if len(text) <= 200 else f"{text[:100]} ... {text[-100:]}"
 
 
 def is_file(path: str) -> bool:

@@ -73,9 +73,7 @@ def find_architecture(model: str) -> Architecture:
     image_size = config["vision_cfg"].get("image_size", 224)
     if isinstance(image_size, (tuple, list)):
         if len(set(image_size)) != 1:
-            raise UsageError(
-                f"model '{model}' takes images of {image_size} pixels: only square ones are supported"
-            )
+            raise UsageError(f"model '{model}' takes images of {image_size} pixels: only square ones are supported")
         image_size = image_size[0]
     return Architecture(int(image_size), int(config["embed_dim"]))
 
@@ -102,9 +100,8 @@ def load_visual_tower(model: str, checkpoint: str | None, pretrained_tag: str | 
     import open_clip
 
     if checkpoint is None or not Path(checkpoint).is_file():
-        raise UsageError(
-            f"model '{model}' needs a checkpoint, and there is no file {checkpoint}: give a local path"
-        )
+        lack = "none was given" if checkpoint is None else f"there is no file {checkpoint}"
+        raise UsageError(f"model '{model}' needs a checkpoint, and {lack}: give a local path")
     published = _published(model, pretrained_tag)
     archive = _read_torchscript(checkpoint) if _is_torchscript(checkpoint) else None
     is_openai_archive = archive is not None and any(name in archive for name in _OPENAI_BUFFERS)
@@ -120,13 +117,9 @@ def load_visual_tower(model: str, checkpoint: str | None, pretrained_tag: str | 
         if archive is None:
             open_clip.load_checkpoint(whole, checkpoint, weights_only=True)
         else:
-            whole.load_state_dict(
-                {name: value for name, value in archive.items() if name not in _OPENAI_BUFFERS}
-            )
+            whole.load_state_dict({name: value for name, value in archive.items() if name not in _OPENAI_BUFFERS})
     except Exception as error:  # what a wrong file raises depends on its format
-        raise UsageError(
-            f"checkpoint {checkpoint} does not fit model '{model}': {_in_one_line(error)}"
-        ) from error
+        raise UsageError(f"checkpoint {checkpoint} does not fit model '{model}': {_in_one_line(error)}") from error
     return VisualTower(
         module=whole.visual.eval().requires_grad_(False),
         architecture=architecture,
@@ -195,17 +188,13 @@ def _read_torchscript(checkpoint: str) -> "dict[str, torch.Tensor]":
     try:
         return dict(torch.jit.load(checkpoint, map_location="cpu").state_dict())
     except RuntimeError as error:
-        raise UsageError(
-            f"checkpoint {checkpoint} is a damaged TorchScript archive: {_in_one_line(error)}"
-        ) from error
+        raise UsageError(f"checkpoint {checkpoint} is a damaged TorchScript archive: {_in_one_line(error)}") from error
 
 
 def _in_one_line(error: Exception) -> str:
     """The first findings of a many-line torch error, or the first sentence of any other."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    findings = (
-        lines[1:3] if lines[0].startswith("Error(s) in loading state_dict") and lines[1:] else lines[:1]
-    )
+    findings = lines[1:3] if lines[0].startswith("Error(s) in loading state_dict") and lines[1:] else lines[:1]
     return "; ".join(textwrap.shorten(finding, 200, placeholder=" ...") for finding in findings)
 
 

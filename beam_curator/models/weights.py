@@ -25,9 +25,7 @@ LAUNCHER_READ_BYTES = 64 << 20
 _CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin", ".pth")
 _FETCH_COMMAND = "python -m pipelines.fetch_models --model_dir"
 
-_verified_files: set[tuple[str, str]] = (
-    set()
-)  # (local path, sha256) that this process has read and found equal
+_verified_files: set[tuple[str, str]] = set()  # (local path, sha256) that this process has read and found equal
 
 
 def cache_dir() -> pathlib.Path:
@@ -210,8 +208,8 @@ NSFW_LAION = PublishedWeights(
 class ClipWeights:
     """The weights that open_clip calls by a model's name and a pretrained tag.
 
-    The file is kept as ``MODEL--TAG`` with its own suffix, and its sha256 beside it in a file of that name and
-    ``.sha256``, in the format of ``sha256sum``. A file that was put there by hand, without that record, is
+    The file is kept as ``MODEL--TAG`` with its own suffix, and its sha256 beside it in a file of that name
+    and ``.sha256``, in the format of ``sha256sum``. A file that was put there by hand, without that record, is
     taken as it is, unless it is the one whose sha256 its url tells.
 
     Attributes:
@@ -306,9 +304,7 @@ class ClipWeights:
                 failures.append(str(error))
             else:
                 return [target, _record_sha256(target, self._sha256_in_url)]
-        raise transfer.TransferError(
-            "; ".join(failures) or f"{self.name}: published without a sha256 to verify it by"
-        )
+        raise transfer.TransferError("; ".join(failures) or f"{self.name}: published without a sha256 to verify it by")
 
     @property
     def _sha256_in_url(self) -> str | None:
@@ -354,9 +350,7 @@ def check_clip_model(model: str) -> None:
     models = open_clip.list_models()
     if model not in models:
         near = difflib.get_close_matches(model, models, n=5, cutoff=0.4)
-        hint = (
-            f"did you mean {', '.join(near)}?" if near else "open_clip.list_models() lists those that it has"
-        )
+        hint = f"did you mean {', '.join(near)}?" if near else "open_clip.list_models() lists those that it has"
         raise UsageError(f"open_clip has no model {model!r}; {hint}")
 
 
@@ -395,6 +389,7 @@ def resolve_nsfw(choice: str, model_dir: str | None, download: bool = True) -> W
 
 
 def is_checkpoint_path(pretrained: str) -> bool:
+    """Whether what a user gives as ``pretrained`` is the path of a checkpoint, not one of open_clip's tags."""
     is_checkpoint = pretrained.lower().endswith(_CHECKPOINT_SUFFIXES)
     return "/" in pretrained or is_checkpoint or pathlib.Path(pretrained).is_file()
 

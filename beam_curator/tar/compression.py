@@ -35,7 +35,7 @@ def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
     if not compression:
         return file
     opener = {"gzip": gzip.GzipFile, "bzip2": bz2.BZ2File, "xz": lzma.LZMAFile}[compression]
-    stream = opener(fileobj=file, mode="rb") if compression == "gzip" else opener(file, mode="rb")  # type: ignore[operator]
+    stream = opener(fileobj=file, mode="rb") if compression == "gzip" else opener(file, mode="rb")
     return cast(BinaryIO, _ClosesBoth(stream, file))
 
 

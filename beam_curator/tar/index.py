@@ -10,7 +10,7 @@ import dataclasses
 import struct
 import tarfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from beam_curator.samples import Member, Sample
 from beam_curator.tar.names import readable, split_name
@@ -74,7 +74,8 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
     while True:
         try:
             if tar is None:
-                tar = tarfile.open(fileobj=_BoundedReads(file), mode="r:")  # type: ignore[call-overload]
+                # Closing it would do nothing: it does not own the file.
+                tar = tarfile.TarFile(fileobj=cast(BinaryIO, _BoundedReads(file)), mode="r")
             info = tar.next()
         except _HOSTILE_HEADER as error:
             _classify_stop(file, offset, str(error))
@@ -82,7 +83,7 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
         if info is None:
             _classify_stop(file, offset, "invalid header")
             return
-        tar.members = []
+        tar.members = []  # type: ignore[attr-defined]  # which would hold every header of a large shard
         offset = tar.offset
         if info.size < 0 or not info.offset_data <= offset <= _MAX_OFFSET:
             raise TarBroken(info.offset, f"header with an impossible size ({info.size} bytes)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from beam_curator import files
 from beam_curator.samples import Member, Sample, ShardError, ShardRange
@@ -47,7 +47,7 @@ def _read_at_once(data: bytes, range: ShardRange) -> tuple[list[Sample], list[Sh
 
 def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
     """For a range that holds a huge sample: that one is failed, the others are read one by one."""
-    window = _Window(tar, range.start, range.end)
+    window = _window(tar, range.start, range.end)
     samples, broken = _index(window, range, range.end - range.start)
     read: list[Sample] = []
     for sample in samples:
@@ -87,9 +87,7 @@ def _shifted(sample: Sample, start: int, length: int) -> Sample:
     cut = [m.extension for m in sample.members.values() if m.offset + m.size > length]
     failure = f'truncated shard: member "{cut[0]}" is cut' if cut else None
     members = {m.extension: Member(m.extension, start + m.offset, m.size) for m in sample.members.values()}
-    return dataclasses.replace(
-        sample, offset=start + sample.offset, members=members, failure=sample.failure or failure
-    )
+    return dataclasses.replace(sample, offset=start + sample.offset, members=members, failure=sample.failure or failure)
 
 
 def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
@@ -101,9 +99,12 @@ def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
     return dataclasses.replace(sample, members=members)
 
 
-class _Window(io.RawIOBase):
+def _window(file: BinaryIO, start: int, end: int) -> BinaryIO:
     """A part of a file, as a file of its own."""
+    return cast(BinaryIO, _Window(file, start, end))
 
+
+class _Window(io.RawIOBase):
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file, self._start, self._end, self._position = file, start, end, 0
 
@@ -145,7 +146,7 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
     """The one sample that stands at `offset` of the shard, in bytes that begin at `start`."""
-    window = _Window(io.BytesIO(data), offset - start, offset - start + span_bytes)
+    window = _window(io.BytesIO(data), offset - start, offset - start + span_bytes)
     sample = next(group_samples(iter_headers(window)), None)
     if sample is None or sample.span_bytes != span_bytes:
         raise TarBroken(offset, "the shard has changed since it was scored: another sample stands here")
