@@ -87,15 +87,22 @@ def read_part(directory: str, range: ShardRange, models: Mapping[str, str]) -> S
     with files.open_for_reading(url) as source:
         try:
             part = pq.ParquetFile(source)
-        except pa.ArrowInvalid:
-            return None  # not a Parquet file, so not a part of ours: it is scored again and replaced
-        described = _described(part)
-        if described.get("fingerprint") != fingerprint(range, models):
-            return None
-        columns = [name for name in part.schema_arrow.names if name != EMBEDDING]
-        table = part.read(columns=columns).replace_schema_metadata(None)
+            described = _described(part)
+            if described.get("fingerprint") != fingerprint(range, models):
+                return None
+            columns = [name for name in part.schema_arrow.names if name != EMBEDDING]
+            table = part.read(columns=columns).replace_schema_metadata(None)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and not _is_corruption(error):
+                raise
+            return None  # not a whole part of ours: it is scored again and replaced
     errors = tuple(ShardError(**error) for error in described["errors"])
     return SampleBatch(range, table, models=described["models"], errors=errors, part=url)
+
+
+def _is_corruption(error: OSError) -> bool:
+    """Arrow says of bytes that it cannot decode what it says of storage, but with neither a number nor a class."""
+    return type(error) is OSError and error.errno is None
 
 
 def _described(part: pq.ParquetFile) -> dict[str, Any]:

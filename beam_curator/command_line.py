@@ -75,12 +75,21 @@ def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner:
         if options is not CurationOptions:
             options._add_argparse_args(beams)
     _, unknown = beams.parse_known_args(list(others))
+    _check_words(unknown)
     known = [flag for parser in (ours, beams) for flag in parser._option_string_actions]
     for flag in (text.split("=")[0] for text in unknown):
         near = difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
         if near or runner in _LOCAL_RUNNERS:
             hint = f": did you mean {near[0]}?" if near else " (see --help)"
             raise UsageError(f"unknown argument {flag}{hint}")
+
+
+def _check_words(unknown: Sequence[str]) -> None:
+    """Refuses a bare word, unless it may be the value of a flag that we do not know: a pattern without quotes, which
+    the shell has written out, would lose all shards but the first."""
+    for before, word in zip(["", *unknown], unknown, strict=False):
+        if not word.startswith("-") and ("=" in before or not before.startswith("-")):
+            raise UsageError(f"unknown argument {word}: a pattern needs quotes, and each --input takes one (see --help)")
 
 
 def run_pipeline(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pathlib
+import re
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -22,11 +25,13 @@ _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, Permissi
 
 
 def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, _PERMANENT):
-        return False
-    if isinstance(error, BeamIOError):
-        return not any(isinstance(cause, _PERMANENT) for cause in (error.exception_details or {}).values())
-    return isinstance(error, OSError)
+    return isinstance(error, OSError) and not _is_permanent(error)
+
+
+def _is_permanent(error: BaseException) -> bool:
+    """Beam hides what happened in the details of a BeamIOError, or in an OSError made of the one that was raised."""
+    details = (error.exception_details or {}).values() if isinstance(error, BeamIOError) else ()
+    return any(isinstance(cause, _PERMANENT) for cause in (error, *error.args)) or any(map(_is_permanent, details))
 
 
 retried = retry.with_exponential_backoff(num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient)
@@ -72,7 +77,7 @@ def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
         rename(temporary, final)
     except BaseException:
         with contextlib.suppress(BeamIOError, OSError):
-            FileSystems.delete([temporary])
+            delete([temporary])
         raise
 
 
@@ -105,17 +110,34 @@ def exists(url: str) -> bool:
 @retried
 def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
     """The files of a directory whose names match; an absent directory has none."""
-    matched = FileSystems.match([join(directory, pattern)])[0].metadata_list
-    return sorted(matched, key=lambda metadata: metadata.path)
+    matched = FileSystems.match([join(_literal(directory), pattern)])[0].metadata_list
+    inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
+    return sorted(inside, key=lambda metadata: metadata.path)
+
+
+def _literal(path: str) -> str:
+    """A pattern that matches this path: Beam has no way to quote a character that globbing takes for its own."""
+    return re.sub(r"[\[*?]", "?", path)
 
 
 def delete(urls: Sequence[str]) -> None:
-    """Deletes these files; absent ones are no error."""
-    for first in range(0, len(urls), 1000):
-        present = [url for url in urls[first : first + 1000] if FileSystems.exists(url)]
+    """Deletes these files and directories; absent ones are no error."""
+    logging.getLogger(__name__).debug("deleting %s", urls)
+    for url in urls:
+        if not is_remote(url):  # where Beam would take a name like "a[1].tar" for a pattern
+            _delete_local(pathlib.Path(url))
+    remote = [url for url in urls if is_remote(url)]
+    for first in range(0, len(remote), 1000):
+        present = [url for url in remote[first : first + 1000] if FileSystems.exists(url)]
         if present:
-            logging.getLogger(__name__).debug("deleting %s", present)
             FileSystems.delete(present)
+
+
+def _delete_local(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_temporaries(output: str) -> None:
@@ -127,21 +149,19 @@ def remove_temporaries(output: str) -> None:
 
 
 def expand_patterns(patterns: Sequence[str]) -> list[str]:
-    """Brace ranges (`{00000..00099}.tar`) written out, and the bare directories among them as `DIR/*.tar*`, `*.tgz`."""
-    expanded = [one for pattern in patterns for one in braceexpand.braceexpand(pattern)]
+    """Brace ranges (`{00000..00099}.tar`) written out, and the bare directories among them as `DIR/*.tar*`, `*.tgz`.
+
+    What is there under exactly this name is meant by it, whatever globbing makes of its characters.
+    """
     globs = []
-    for pattern in expanded:
-        if pattern.endswith("/") or _is_local_directory(pattern):
-            globs += [join(pattern.rstrip("/"), name) for name in ("*.tar", "*.tar.*", "*.tgz", "*.tbz2", "*.txz")]
+    for pattern in (one for pattern in patterns for one in braceexpand.braceexpand(pattern)):
+        path = None if is_remote(pattern) else pathlib.Path(pattern)
+        glob = _literal(pattern) if path and path.exists() else pattern
+        if pattern.endswith("/") or (path and path.is_dir()):
+            globs += [join(glob.rstrip("/"), name) for name in ("*.tar", "*.tar.*", "*.tgz", "*.tbz2", "*.txz")]
         else:
-            globs.append(pattern)
+            globs.append(glob)
     return globs
-
-
-def _is_local_directory(pattern: str) -> bool:
-    import pathlib
-
-    return not is_remote(pattern) and pathlib.Path(pattern).is_dir()
 
 
 def match_files(patterns: Sequence[str]) -> list[FileMetadata]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_curator import files, rows
-from beam_curator.errors import UsageError
+from beam_curator.errors import JobError, UsageError
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
+from beam_curator.tar.names import readable
 from beam_curator.tar.ranges import plan_ranges
 from beam_curator.tar.reading import read_range
 
@@ -64,11 +66,11 @@ class PlanRanges(beam.PTransform):
     range_mb: float = DEFAULT_RANGE_MB
 
     def __post_init__(self) -> None:
-        if self.range_mb <= 0:
+        if not 0 < self.range_mb < math.inf:
             raise UsageError(f"range_mb={self.range_mb}: a range needs a size above 0 MiB")
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
-        range_bytes = int(self.range_mb * (1 << 20))
+        range_bytes = max(1, int(self.range_mb * (1 << 20)))
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()
@@ -100,12 +102,21 @@ def caption_of(sample: Sample) -> str | None:
 
 
 def load(batch: SampleBatch) -> SampleBatch:
-    """The batch with its bytes: itself where it has them, else read again from its shard."""
-    if batch.samples is not None and all(m.data is not None for s in batch.samples for m in s.members.values()):
+    """The batch with its bytes: itself where it has them, else read again from its shard.
+
+    Raises:
+      JobError: when the shard no longer holds these samples.
+    """
+    usable = [sample for sample in batch.samples or () if sample.failure is None]
+    if batch.samples is not None and all(m.data is not None for s in usable for m in s.members.values()):
         return batch
     samples, _ = read_range(batch.range)
-    by_offset = {sample.offset: sample for sample in samples}
-    return batch.replace(samples=[by_offset[offset] for offset in batch.rows["offset"].to_pylist()])
+    found = {(sample.offset, readable(sample.key)): sample for sample in samples}
+    wanted = list(zip(batch.rows["offset"].to_pylist(), batch.rows["key"].to_pylist(), strict=True))
+    missing = [key for offset, key in wanted if (offset, key) not in found]
+    if missing:
+        raise JobError(f'{batch.range.url}: the shard has changed since it was read: "{missing[0]}" is gone')
+    return batch.replace(samples=[found[place] for place in wanted])
 
 
 class _ReadRanges(beam.DoFn):

@@ -145,7 +145,13 @@ def _keeps(table: pa.Table, rule: ColumnRule) -> np.ndarray:
             f'rule "{rule.name}" wants a column "{missing[0]}" that the samples do not have: '
             f"there are {', '.join(table.schema.names)}"
         )
-    return rule({name: table[name].to_numpy() for name in rule.columns})
+    return rule({name: _exact(table[name]) for name in rule.columns})
+
+
+def _exact(column: pa.ChunkedArray) -> np.ndarray:
+    """A column's values as a single row has them: NumPy would round a threshold to float32 beside float32 scores."""
+    numeric = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+    return column.to_numpy().astype(np.float64) if numeric else column.to_numpy()
 
 
 def _outcome(rule: Rule, row: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from beam_curator.tar.reading import read_samples_at
 
 EMBEDDING_EXTENSION = "clip.npy"
 CURATION_EXTENSION = "curation.json"
+_OURS = re.compile(rf"(input\.)*({re.escape(EMBEDDING_EXTENSION)}|{re.escape(CURATION_EXTENSION)})")
 LAYOUT_VERSION = 1
 """Goes up when the same samples would give other bytes in an output shard than before."""
 
@@ -129,7 +131,7 @@ def _members(run: PlacedSamples) -> Iterator[tuple[str, str, bytes | memoryview]
             _check_same(sample, row)
             key = row["output_key"]
             for extension, member in sample.members.items():
-                yield _own_extension(extension, sample), key, member.data or b""
+                yield _own_extension(extension), key, member.data or b""
             yield EMBEDDING_EXTENSION, key, _npy(embedding)
             yield CURATION_EXTENSION, key, _json(curation_record(row, run.models))
     except TarBroken as broken:
@@ -141,14 +143,10 @@ def _check_same(sample: Sample, row: Mapping[str, Any]) -> None:
         raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{row["key"]}" stood here')
 
 
-def _own_extension(extension: str, sample: Sample) -> str:
+def _own_extension(extension: str) -> str:
     """The extension that an input member keeps; one that has a name of ours (the output of an earlier curation) moves
-    aside, so that nothing is lost."""
-    while extension in (EMBEDDING_EXTENSION, CURATION_EXTENSION) or (
-        extension.startswith("input.") and extension.removeprefix("input.") in sample.members
-    ):
-        extension = f"input.{extension}"
-    return extension
+    aside, and what an earlier one moved aside moves on, so that no two meet and nothing is lost."""
+    return f"input.{extension}" if _OURS.fullmatch(extension) else extension
 
 
 def curation_record(row: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:

@@ -85,7 +85,5 @@ def _cpu_computes_bf16() -> bool:
         # On x86 this call also answers True where oneDNN only emulates.
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     # Private names: torch has no public ones, and not every release has both.
-    probes = (
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(probe() for probe in probes if probe is not None)

@@ -21,7 +21,9 @@ TINY_UNTRAINED = "tiny-untrained"
 _TINY_IMAGE_SIZE, _TINY_DIM, _TINY_SEED = 224, 768, 20240229
 
 # Buffers that OpenAI's TorchScript archives hold beside the weights, and nobody else's.
-_OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
+_OPENAI_BUFFERS = {"input_resolution", "context_length", "vocab_size"}
+# A constant of the text tower, which archives of open_clip's own models hold.
+_TEXT_MASK = "attn_mask"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def load_visual_tower(model: str, checkpoint: str | None, pretrained_tag: str | 
         raise UsageError(f"model '{model}' needs a checkpoint, and {lack}: give a local path")
     published = _published(model, pretrained_tag)
     archive = _read_torchscript(checkpoint) if _is_torchscript(checkpoint) else None
-    is_openai_archive = archive is not None and any(name in archive for name in _OPENAI_BUFFERS)
+    is_openai_archive = archive is not None and not _OPENAI_BUFFERS.isdisjoint(archive)
     force_quick_gelu = is_openai_archive or bool(published.get("quick_gelu"))
     whole = _build(model, force_quick_gelu, published)
     preprocessing = open_clip.get_model_preprocess_cfg(whole)
@@ -117,7 +119,8 @@ def load_visual_tower(model: str, checkpoint: str | None, pretrained_tag: str | 
         if archive is None:
             open_clip.load_checkpoint(whole, checkpoint, weights_only=True)
         else:
-            whole.load_state_dict({name: value for name, value in archive.items() if name not in _OPENAI_BUFFERS})
+            extra = {*_OPENAI_BUFFERS, _TEXT_MASK}
+            whole.load_state_dict({name: value for name, value in archive.items() if name not in extra})
     except Exception as error:  # what a wrong file raises depends on its format
         raise UsageError(f"checkpoint {checkpoint} does not fit model '{model}': {_in_one_line(error)}") from error
     return VisualTower(

@@ -13,12 +13,25 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from beam_curator.samples import Member, Sample
+from beam_curator.tar.compression import DamagedStreamError
 from beam_curator.tar.names import readable, split_name
 
 BLOCK = tarfile.BLOCKSIZE
+_RESERVED = frozenset({"__key__", "__url__", "__bad__", "__local_path__"})
+"""Fields that WebDataset itself puts into a sample: a member of that name makes it raise, or drop the sample."""
+
 _MAX_HEADER_READ_BYTES = 1 << 20
-_MAX_OFFSET = 1 << 62
-_HOSTILE_HEADER = (tarfile.TarError, ValueError, OverflowError, IndexError, KeyError, EOFError, struct.error)
+_MAX_OFFSET = 1 << 43  # no bucket holds a file that large, and local file systems refuse to seek much further
+_HOSTILE_HEADER = (
+    tarfile.TarError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    KeyError,
+    EOFError,
+    RecursionError,  # from a long chain of extension headers
+    struct.error,
+)
 
 
 class TarBroken(Exception):  # noqa: N818 (an outcome that the reader records, not an error that ends anything)
@@ -43,8 +56,9 @@ class _BoundedReads:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        wanted = _MAX_HEADER_READ_BYTES if size < 0 else min(size, _MAX_HEADER_READ_BYTES)
-        return self._file.read(wanted)
+        if size < 0:
+            raise tarfile.ReadError("negative size")
+        return self._file.read(min(size, _MAX_HEADER_READ_BYTES))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +91,8 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
                 # Closing it would do nothing: it does not own the file.
                 tar = tarfile.TarFile(fileobj=cast(BinaryIO, _BoundedReads(file)), mode="r")
             info = tar.next()
+        except DamagedStreamError as damage:
+            raise TarBroken(offset, str(damage)) from damage
         except _HOSTILE_HEADER as error:
             _classify_stop(file, offset, str(error))
             return
@@ -85,7 +101,7 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
             return
         tar.members = []  # type: ignore[attr-defined]  # which would hold every header of a large shard
         offset = tar.offset
-        if info.size < 0 or not info.offset_data <= offset <= _MAX_OFFSET:
+        if info.size < 0 or not _data_end(info) <= offset <= _MAX_OFFSET:
             raise TarBroken(info.offset, f"header with an impossible size ({info.size} bytes)")
         yield Header(
             name=info.name,
@@ -98,15 +114,20 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
         )
 
 
+def _data_end(info: tarfile.TarInfo) -> int:
+    """Where an entry's data ends at least; a link's size says nothing of its data, nor a sparse file's."""
+    return info.offset_data + (info.size if info.isreg() and not info.issparse() else 0)
+
+
 def _classify_stop(file: BinaryIO, offset: int, reason: str) -> None:
     """Returns if the headers ended as they may at this offset; raises TarBroken if something else stands there."""
-    if offset:
-        file.seek(offset - 1)
-        if not file.read(1):
+    try:
+        file.seek(max(0, offset - 1))
+        if offset and not file.read(1):
             raise TarBroken(offset, "truncated: a member ends after the end of the file")
-    else:
-        file.seek(0)
-    block = file.read(BLOCK)
+        block = file.read(BLOCK)
+    except DamagedStreamError as damage:
+        raise TarBroken(offset, str(damage)) from damage
     if not block or not any(block):
         return
     if len(block) < BLOCK:
@@ -125,7 +146,8 @@ def check_end(file: BinaryIO, offset: int) -> None:
 def group_samples(headers: Iterator[Header]) -> Iterator[Sample]:
     """WebDataset's samples: the consecutive files of one key. Members have no data.
 
-    A sample that repeats an extension, or holds a sparse file, is failed, never merged.
+    A sample that repeats an extension, or that has a sparse file or an extension that WebDataset cannot hold, is
+    failed, never merged.
 
     Raises:
       TarBroken: after the last sample, where the headers raise it.
@@ -168,6 +190,8 @@ class _Gathering:
             self._failure = self._failure or f'repeated member "{readable(extension)}"'
         elif header.is_sparse:
             self._failure = self._failure or f'sparse member "{readable(extension)}"'
+        elif extension in _RESERVED or "\0" in extension:
+            self._failure = self._failure or f'member with a reserved name "{readable(extension)}"'
         else:
             self._members[extension] = Member(extension, header.data_offset, header.size)
 

@@ -6,12 +6,13 @@ for one of the shard's own. A compressed one has to be decompressed once for it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from beam_curator import files
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.tar.compression import CORRUPT, decompressed, detect_compression
+from beam_curator.tar.compression import DamagedStreamError, decompressed, detect_compression
 from beam_curator.tar.index import TarBroken, group_samples, iter_headers
 
 SMALL_SHARD_RATIO = 1.25
@@ -25,17 +26,22 @@ def plan_ranges(shard: Shard, range_bytes: int) -> Iterator[ShardRange]:
     Raises:
       OSError, BeamIOError: when the shard cannot be read, after retries.
     """
-    with files.retried(files.open_for_reading)(shard.url) as file:
-        compression = detect_compression(file)
-        if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
-            yield ShardRange(shard, 0, shard.size_bytes, 0, last=True)
-            return
-        with decompressed(file, compression) as tar:
-            cuts = list(cut_points(tar, range_bytes))
-            end = _uncompressed_size(tar) if compression else shard.size_bytes
+    compression, cuts, end = _layout(shard, range_bytes)
     starts = [0, *cuts]
     for ordinal, (start, stop) in enumerate(zip(starts, [*cuts, end], strict=True)):
         yield ShardRange(shard, start, stop, ordinal, last=ordinal == len(cuts), compression=compression)
+
+
+@files.retried
+def _layout(shard: Shard, range_bytes: int) -> tuple[str, list[int], int]:
+    """A shard's compression, where it is cut, and where its tar ends."""
+    with files.open_for_reading(shard.url) as file:
+        compression = detect_compression(file)
+        if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
+            return compression, [], shard.size_bytes
+        with decompressed(file, compression) as tar:
+            cuts = list(cut_points(tar, range_bytes))
+            return compression, cuts, _uncompressed_size(tar) if compression else shard.size_bytes
 
 
 def cut_points(tar: BinaryIO, range_bytes: int) -> Iterator[int]:
@@ -46,15 +52,13 @@ def cut_points(tar: BinaryIO, range_bytes: int) -> Iterator[int]:
             if sample.offset - start >= range_bytes:
                 start = sample.offset
                 yield start
-    except (TarBroken, *CORRUPT):
+    except TarBroken:
         return  # what is broken is for the reader to report, from the last range
 
 
 def _uncompressed_size(tar: BinaryIO) -> int:
     """Where a compressed stream ends, or as far as it can be read, going on from where the planning stopped."""
-    try:
-        while tar.read(1 << 20):
+    with contextlib.suppress(DamagedStreamError):
+        while tar.read(1 << 16):
             pass
-    except (*CORRUPT, OSError):
-        return tar.tell()
     return tar.tell()

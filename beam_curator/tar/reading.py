@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
@@ -9,14 +10,16 @@ from typing import BinaryIO, cast
 
 from beam_curator import files
 from beam_curator.samples import Member, Sample, ShardError, ShardRange
-from beam_curator.tar.compression import CORRUPT, open_tar
+from beam_curator.tar.compression import DamagedStreamError, open_tar, read_to_damage
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
+from beam_curator.tar.names import readable
 
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
 
 COALESCED_GAP_BYTES = 256 << 10
 COALESCED_READ_BYTES = 32 << 20
+_CHANGED = "the shard has changed since it was scored"
 
 
 @files.retried
@@ -30,17 +33,14 @@ def read_range(range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
       OSError, BeamIOError: when the shard cannot be read, after retries.
     """
     with open_tar(range.url, range.compression) as tar:
-        try:
-            tar.seek(range.start)
-            length = range.end - range.start
-            if length > MAX_SAMPLE_BYTES:
-                return _read_sample_by_sample(tar, range)
-            return _read_at_once(tar.read(length), range)
-        except CORRUPT as error:
-            return [], [ShardError(range.url, range.start, f"damaged {range.compression} stream: {error}")]
+        read = _read_at_once if range.end - range.start <= MAX_SAMPLE_BYTES else _read_sample_by_sample
+        samples, errors = read(tar, range)
+        damage = _damage(tar, range) if range.compression else None
+    return samples, [damage] if damage else errors
 
 
-def _read_at_once(data: bytes, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
+def _read_at_once(tar: BinaryIO, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
+    data = _bytes_at(tar, range, range.start, range.end - range.start)
     samples, broken = _index(io.BytesIO(data), range, len(data))
     return [_with_data(sample, memoryview(data), range.start) for sample in samples], broken
 
@@ -55,9 +55,31 @@ def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> tuple[list[Sampl
             why = f"sample of {sample.span_bytes} bytes is over the limit of {MAX_SAMPLE_BYTES}"
             read.append(dataclasses.replace(sample, failure=sample.failure or why))
             continue
-        tar.seek(sample.offset)
-        read.append(_with_data(sample, memoryview(tar.read(sample.span_bytes)), sample.offset))
+        data = _bytes_at(tar, range, sample.offset, sample.span_bytes)
+        read.append(_with_data(sample, memoryview(data), sample.offset))
     return read, broken
+
+
+def _bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> bytes:
+    """These bytes of a range's shard, or as many of them as are there before its end or damage."""
+    if not range.compression:
+        tar.seek(start)
+        return tar.read(length)
+    with contextlib.suppress(DamagedStreamError):
+        tar.seek(start)
+        return read_to_damage(tar, length)[0]
+    return b""
+
+
+def _damage(tar: BinaryIO, range: ShardRange) -> ShardError | None:
+    """Where a compressed shard is damaged inside the range, or at the end of the last one."""
+    try:
+        tar.seek(range.end)
+        if range.last:
+            tar.read(1)
+    except DamagedStreamError as damage:
+        return ShardError(range.url, min(tar.tell(), range.end), str(damage))
+    return None
 
 
 def _index(file: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample], list[ShardError]]:
@@ -85,7 +107,7 @@ def _index(file: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample]
 def _shifted(sample: Sample, start: int, length: int) -> Sample:
     """A sample indexed in a buffer that begins at `start`, at its place in the shard; failed if the buffer cuts it."""
     cut = [m.extension for m in sample.members.values() if m.offset + m.size > length]
-    failure = f'truncated shard: member "{cut[0]}" is cut' if cut else None
+    failure = f'truncated shard: member "{readable(cut[0])}" is cut' if cut else None
     members = {m.extension: Member(m.extension, start + m.offset, m.size) for m in sample.members.values()}
     return dataclasses.replace(sample, offset=start + sample.offset, members=members, failure=sample.failure or failure)
 
@@ -147,12 +169,15 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
     """The one sample that stands at `offset` of the shard, in bytes that begin at `start`."""
     window = _window(io.BytesIO(data), offset - start, offset - start + span_bytes)
-    sample = next(group_samples(iter_headers(window)), None)
+    try:
+        sample = next(group_samples(iter_headers(window)), None)
+    except TarBroken as broken:
+        raise TarBroken(offset + broken.offset, f"{_CHANGED}: {broken.reason}") from broken
     if sample is None or sample.span_bytes != span_bytes:
-        raise TarBroken(offset, "the shard has changed since it was scored: another sample stands here")
+        raise TarBroken(offset, f"{_CHANGED}: another sample stands here")
     placed = _shifted(sample, offset, len(data) - (offset - start))
     if placed.failure:
-        raise TarBroken(offset, f"the shard has changed since it was scored: {placed.failure}")
+        raise TarBroken(offset, f"{_CHANGED}: {placed.failure}")
     return _with_data(placed, memoryview(data), start)
 
 
