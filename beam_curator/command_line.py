@@ -67,6 +67,25 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     return options, ours.dry_run
 
 
+def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, CurationOptions]:
+    """For small jobs: pipeline options, and our view of them, with --input and --output given.
+
+    Raises:
+      UsageError: as `parse` does, and when either is missing.
+    """
+    options, _ = parse(program, description, argv)
+    flags = options.view_as(CurationOptions)
+    require(flags, "input", "output")
+    return options, flags
+
+
+def require(flags: CurationOptions, *names: str) -> None:
+    """Raises UsageError for the first of these flags that is not given."""
+    for name in names:
+        if not getattr(flags, name):
+            raise UsageError(f"--{name} is missing (see --help)")
+
+
 def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner: str | None) -> None:
     """Refuses flags that neither we nor Beam know. Runners elsewhere have flags of their own, which pass unless they
     look like a slip in one of ours."""
@@ -89,7 +108,7 @@ def _check_words(unknown: Sequence[str]) -> None:
     the shell has written out, would lose all shards but the first."""
     for before, word in zip(["", *unknown], unknown, strict=False):
         if not word.startswith("-") and ("=" in before or not before.startswith("-")):
-            raise UsageError(f"unknown argument {word}: a pattern needs quotes, and each --input takes one (see --help)")
+            raise UsageError(f"unknown argument {word}: put patterns in quotes, one to an --input (see --help)")
 
 
 def run_pipeline(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import pathlib
 import re
@@ -154,7 +155,7 @@ def expand_patterns(patterns: Sequence[str]) -> list[str]:
     What is there under exactly this name is meant by it, whatever globbing makes of its characters.
     """
     globs = []
-    for pattern in (one for pattern in patterns for one in braceexpand.braceexpand(pattern)):
+    for pattern in itertools.chain.from_iterable(map(braceexpand.braceexpand, patterns)):
         path = None if is_remote(pattern) else pathlib.Path(pattern)
         glob = _literal(pattern) if path and path.exists() else pattern
         if pattern.endswith("/") or (path and path.is_dir()):

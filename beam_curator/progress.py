@@ -61,13 +61,18 @@ BOARD = Board()
 def describe(done: Done, seconds: float, total_bytes: int) -> str:
     """The line: images done, images/s, failed, time left."""
     rate = done.samples / seconds if seconds > 0 else 0.0
-    parts = [f"{done.samples:,} images", f"{rate:,.1f} images/s", f"{done.failed:,} failed"]
+    parts = [f"{done.samples:,} images", f"{rate_text(rate)} images/s", f"{done.failed:,} failed"]
     share = min(1.0, done.bytes / total_bytes) if total_bytes else 0.0
     if done.output_shards:
         parts.append(f"{done.output_shards:,} output shards written")
     elif 0 < share < 1:
         parts.append(f"{share:.0%}, {duration(seconds * (1 - share) / share)} left")
     return ", ".join(parts)
+
+
+def rate_text(rate: float) -> str:
+    """A rate with as many digits as it is worth: 0.42, 6.3, 1,204."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}" if rate >= 1 else f"{rate:.2f}"
 
 
 def duration(seconds: float) -> str:

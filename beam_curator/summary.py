@@ -10,7 +10,7 @@ from beam_curator import files
 from beam_curator.checkpoint import read_part
 from beam_curator.manifest import MANIFEST
 from beam_curator.packing import shard_name
-from beam_curator.progress import duration
+from beam_curator.progress import duration, rate_text
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
@@ -37,9 +37,9 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
         f"  broken shard: {broken['shard']} at byte {broken['offset']:,}: {broken['reason']}"
         for broken in manifest["broken_shards"][:SHOWN_SHARDS]
     ]
-    rate = f" ({scored / seconds:,.1f} images/s over the whole run)" if scored and seconds > 0 else ""
-    before = f", {reused:,} had been scored before" if reused else ""
-    lines.append(f"  scored {scored:,} images in {duration(seconds)}{rate}{before}")
+    rate = f" ({rate_text(scored / seconds)} images/s over the whole run)" if scored and seconds > 0 else ""
+    before = f" ({reused:,} had been scored before)" if reused else ""
+    lines.append(f"  scored {scored:,} images{before} in {duration(seconds)}{rate}")
     lines += [f"  {line}" for line in _untrained(manifest["models"])]
     lines.append(f"  look at {_where(output, shards['shards'])}")
     return "\n".join(lines)

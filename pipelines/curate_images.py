@@ -15,10 +15,11 @@ import apache_beam as beam
 
 import beam_curator as bc
 from beam_curator import command_line, files
+from beam_curator.configured import resolve_defaults, rules_of, scoring_of
 from beam_curator.errors import UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
 from beam_curator.manifest import read_manifest
-from beam_curator.options import CurationOptions, flags_of, resolve_defaults, rules_of
+from beam_curator.options import CurationOptions, flags_of
 from beam_curator.samples import Shard
 from beam_curator.selection import Rule
 from beam_curator.summary import describe_plan, describe_run
@@ -61,28 +62,6 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     )
 
 
-def scoring_of(options: CurationOptions) -> bc.ScoreRanges:
-    """The scoring chain that the flags ask for, its weights found.
-
-    Raises:
-      UsageError: when a model is unknown or its weights cannot be had.
-    """
-    handler = bc.ClipModelHandler(
-        options.clip_model,
-        options.clip_pretrained,
-        model_dir=options.model_dir,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        device=options.device,
-        decode_threads=options.decode_threads,
-    )
-    return bc.ScoreRanges(
-        handler,
-        bc.ScoreAesthetic(options.aesthetic_model, options.model_dir),
-        bc.ScoreNsfw(options.nsfw_model, options.model_dir),
-    )
-
-
 def _scoring_or_recorded(options: CurationOptions) -> bc.Scoring:
     """The scoring chain; or, where weights cannot be had, what the same flags gave the output directory before."""
     try:
@@ -104,9 +83,7 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     Raises:
       UsageError: for the first thing that is wrong.
     """
-    for name in ("input", "output"):
-        if not getattr(options, name):
-            raise UsageError(f"--{name} is missing: see --help")
+    command_line.require(options, "input", "output")
     resolve_defaults(options)
     rules = rules_of(options)
     shards = bc.match_shards(options.input)

@@ -40,9 +40,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _told(written: DemoShards, output: Path) -> str:
     last = written.paths[-1].name
-    planted = ", ".join(
-        f"{count} {planted.value}{'s' * (count > 1)}" for planted, count in written.planted.items()
-    )
+    planted = ", ".join(f"{count} {planted.value}{'s' * (count > 1)}" for planted, count in written.planted.items())
     return (
         f"Wrote {len(written.paths)} shards with {written.samples} samples "
         f"({written.size_bytes / 1e6:.1f} MB) to {output}\n"

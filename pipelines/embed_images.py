@@ -1,0 +1,44 @@
+"""Only embeds: WebDataset shards in, Parquet files with image facts and CLIP embeddings out.
+
+    python -m pipelines.embed_images --input 'raw/*.tar' --output embedded
+
+OUT/scores/ has one Parquet file per range of a shard, with a row per sample; `embedding` is a list of float16.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import beam_curator as bc
+from beam_curator import command_line
+from beam_curator.configured import clip_handler
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, checks and runs; gives the exit code."""
+    options, flags = command_line.parse_simple("embed_images", __doc__ or "", argv)
+    handler = clip_handler(flags)
+    shards = bc.match_shards(flags.input)
+    result = command_line.run_pipeline(
+        options,
+        lambda pipeline: (
+            pipeline
+            | bc.ReadSamples(flags.input, flags.range_mb)
+            | bc.EmbedImages(handler)
+            | bc.WriteScores(flags.output)
+        ),
+        sum(shard.size_bytes for shard in shards),
+        flags.output,
+    )
+    print(f"embedded {command_line.counter(result, 'samples_scored'):,} samples into {flags.output}/scores")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; exit code 0, 1 for a failed job, 2 for bad usage."""
+    return command_line.exit_code("embed_images", run, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
