@@ -33,13 +33,18 @@ def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> Samp
     Raises:
       CurationError: for a batch that has lost its bytes on the way (see `load`).
     """
-    if batch.samples is None:
+    if batch.samples is None or _lost_bytes(batch.samples):
         raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
     images, failures = _images(batch.samples)
     encoded = encoder.encode(images)
     failures |= {i: why for i, why in enumerate(encoded.failures) if why is not None and i not in failures}
     table = rows.with_failures(_with_facts(batch.rows, encoded.facts), failures)
     return batch.replace(rows=table, embeddings=encoded.embeddings, models={**batch.models, STEP: identity})
+
+
+def _lost_bytes(samples: Sequence[Sample]) -> bool:
+    """Whether the samples were pickled or encoded on the way, which leaves them without bytes."""
+    return any(m.data is None for sample in samples if not sample.failure for m in sample.members.values())
 
 
 def _images(samples: Sequence[Sample]) -> tuple[list[Buffer | None], dict[int, str]]:

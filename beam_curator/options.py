@@ -199,4 +199,4 @@ def flags_of(options: CurationOptions) -> Mapping[str, Any]:
     parser = argparse.ArgumentParser()
     CurationOptions._add_argparse_args(parser)
     names: Sequence[str] = [action.dest for action in parser._actions if action.dest != "help"]
-    return {name: getattr(options, name) for name in names if name != "overwrite"}
+    return {name: getattr(options, name) for name in names if name not in ("output", "overwrite")}

@@ -158,7 +158,8 @@ def _outcome(rule: Rule, row: Mapping[str, Any]) -> tuple[str, str | None]:
     try:
         keep = bool(rule(row))
     except Exception as error:  # a rule is the user's code: whatever it raises concerns this row alone
-        return rows.FAILED, f"rule {rule_name(rule)} raised {type(error).__name__}: {error}"
+        why = f"rule {rule_name(rule)} raised {type(error).__name__}: {error}"
+        return rows.FAILED, why.encode("utf-8", "backslashreplace").decode()  # a file name in it may be no UTF-8
     return (rows.KEPT, None) if keep else (rows.DROPPED, rule_name(rule))
 
 

@@ -105,7 +105,9 @@ def read_shard(shard, range_bytes=1 << 40):
     assert [one.ordinal for one in ranges] == list(range(len(ranges)))
     assert [one.last for one in ranges] == [False] * (len(ranges) - 1) + [True]
     results = [read_range(one) for one in ranges]
-    return [sample for samples, _ in results for sample in samples], [error for _, errors in results for error in errors]
+    return [sample for samples, _ in results for sample in samples], [
+        error for _, errors in results for error in errors
+    ]
 
 
 def read_bytes(data, range_bytes=1 << 40, name="shard.tar"):

@@ -97,7 +97,7 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
             _classify_stop(file, offset, str(error))
             return
         if info is None:
-            _classify_stop(file, offset, "invalid header")
+            _classify_stop(file, offset)
             return
         tar.members = []  # type: ignore[attr-defined]  # which would hold every header of a large shard
         offset = tar.offset
@@ -119,7 +119,7 @@ def _data_end(info: tarfile.TarInfo) -> int:
     return info.offset_data + (info.size if info.isreg() and not info.issparse() else 0)
 
 
-def _classify_stop(file: BinaryIO, offset: int, reason: str) -> None:
+def _classify_stop(file: BinaryIO, offset: int, reason: str | None = None) -> None:
     """Returns if the headers ended as they may at this offset; raises TarBroken if something else stands there."""
     try:
         file.seek(max(0, offset - 1))
@@ -132,7 +132,17 @@ def _classify_stop(file: BinaryIO, offset: int, reason: str) -> None:
         return
     if len(block) < BLOCK:
         raise TarBroken(offset, "truncated inside a header")
-    raise TarBroken(offset, f"not a tar header ({reason})" if offset == 0 else f"invalid header ({reason})")
+    what = "not a tar header" if offset == 0 else "invalid header"
+    raise TarBroken(offset, f"{what} ({reason or _fault(block)})")
+
+
+def _fault(block: bytes) -> str:
+    """What is wrong with a header, which tarfile keeps to itself where it ends quietly."""
+    try:
+        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.TarError as error:
+        return str(error)
+    return "invalid header"
 
 
 def check_end(file: BinaryIO, offset: int) -> None:

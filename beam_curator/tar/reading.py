@@ -160,8 +160,7 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
     with open_tar(range.url, range.compression) as tar:
         for group in coalesced(spans):
             start = group[0][0]
-            tar.seek(start)
-            data = tar.read(group[-1][0] + group[-1][1] - start)
+            data = _bytes_at(tar, range, start, group[-1][0] + group[-1][1] - start)
             for offset, span_bytes in group:
                 yield _sample_in(data, start, offset, span_bytes)
 

@@ -50,7 +50,7 @@ def test_members_that_webdataset_skips_belong_to_no_sample(name):
 def test_a_readable_name_can_be_written_as_utf8_and_tells_names_apart(raw):
     name = raw.decode("utf-8", "surrogateescape")
     shown = readable(name)
-    assert shown.encode("utf-8")
+    assert shown.encode("utf-8").decode("utf-8") == shown
     assert ("\\x" in shown) == ("\\x" in name or any("\udc80" <= letter <= "\udcff" for letter in name))
 
 

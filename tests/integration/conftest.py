@@ -1,0 +1,53 @@
+"""Whole jobs on real tars with real images: the demo's shards, and one finished job that tests copy."""
+
+import pathlib
+import shutil
+
+import pytest
+
+from pipelines import curate_images, make_demo_shards
+
+SAMPLES_PER_SHARD = 20
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory):
+    """A directory of demo shards: duplicates, broken images and a truncated shard among them."""
+    directory = tmp_path_factory.mktemp("demo") / "raw"
+    assert make_demo_shards.main(["--output", str(directory), "--shards", "3", "--samples_per_shard", "30"]) == 0
+    return directory
+
+
+@pytest.fixture(scope="session")
+def flags(raw):
+    """The flags of the finished job, but for --output."""
+    return [
+        *("--input", str(raw), "--clip_model", "tiny-untrained"),
+        *("--min_width", "64", "--samples_per_shard", str(SAMPLES_PER_SHARD), "--range_mb", "0.5"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished_once(flags, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished") / "out"
+    assert curate_images.main([*flags, "--output", str(directory)]) == 0
+    return directory
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A copy of the output of a finished job, to do with as one likes."""
+    return pathlib.Path(shutil.copytree(finished_once, tmp_path / "out"))
+
+
+@pytest.fixture
+def curate(flags, capsys):
+    """Runs the main job with the flags of the finished one and more; gives exit code, output and errors."""
+
+    def run(output, *more, base=None):
+        capsys.readouterr()
+        code = curate_images.main([*(flags if base is None else base), "--output", str(output), *more])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

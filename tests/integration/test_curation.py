@@ -1,0 +1,258 @@
+"""What the main job leaves: every sample accounted for, members bit for bit, the same bytes every time."""
+
+import collections
+import io
+import json
+import re
+import tarfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import webdataset as wds
+from integration_content import content, ledger
+
+from beam_curator.models.clip import ClipEncoder
+
+
+def samples_of(tar):
+    return list(wds.WebDataset(str(tar), shardshuffle=False, handler=wds.warn_and_stop))
+
+
+def input_samples(raw):
+    """What webdataset reads of the input, by (shard, place in it); the truncated last sample is not among them."""
+    return {
+        (str(tar), index): sample for tar in sorted(raw.glob("*.tar")) for index, sample in enumerate(samples_of(tar))
+    }
+
+
+def own_members(sample):
+    """The members that were in the input."""
+    added = ("clip.npy", "curation.json")
+    return {name: data for name, data in sample.items() if not name.startswith("__") and name not in added}
+
+
+def test_every_sample_that_webdataset_reads_has_exactly_one_row_in_the_ledger(raw, finished):
+    expected = [(shard, sample["__key__"]) for (shard, _), sample in input_samples(raw).items()]
+    rows = [row for row in ledger(finished) if not str(row["reason"]).startswith("truncated shard")]
+    assert [(row["shard"], row["key"]) for row in rows] == expected
+    assert len({row["uid"] for row in ledger(finished)}) == len(ledger(finished))
+
+
+def test_the_ledger_balances_and_the_summary_says_so(raw, tmp_path, curate):
+    code, out, _ = curate(tmp_path / "out")
+    assert code == 0
+    statuses = collections.Counter(row["status"] for row in ledger(tmp_path / "out"))
+    kept, dropped, failed = statuses["kept"], statuses["dropped"], statuses["failed"]
+    assert min(kept, dropped, failed) > 0
+    assert f"{kept} kept + {dropped} dropped + {failed} failed = {kept + dropped + failed} seen" in out
+    assert f"scored {kept + dropped + failed} images" in out
+
+
+def test_planted_defects_are_failed_rows_with_their_reasons(finished):
+    failures = collections.Counter(row["reason"].split(":")[0] for row in ledger(finished) if row["status"] == "failed")
+    assert failures == {
+        "empty image": 1,
+        "truncated image": 1,
+        "not an image that can be decoded": 1,
+        "no image in the sample": 1,
+        "truncated shard": 1,
+    }
+
+
+def test_a_truncated_shard_is_recorded_with_its_reason_and_offset(raw, finished):
+    (broken,) = json.loads((finished / "manifest.json").read_text())["broken_shards"]
+    last = max(raw.glob("*.tar"))
+    assert broken["shard"] == str(last)
+    assert broken["offset"] == last.stat().st_size
+    assert broken["reason"].startswith("truncated")
+
+
+def test_members_of_kept_samples_are_copied_bit_for_bit_in_input_order(raw, finished):
+    by_place = input_samples(raw)
+    positions = collections.Counter()
+    expected = []
+    for row in ledger(finished):
+        place = (row["shard"], positions[row["shard"]])
+        positions[row["shard"]] += 1
+        if row["status"] == "kept":
+            expected.append((row["output_key"], by_place[place]))
+    written = [sample for tar in sorted(finished.glob("*.tar")) for sample in samples_of(tar)]
+    assert len(written) == len(expected) > 20
+    for sample, (key, original) in zip(written, expected, strict=True):
+        assert sample["__key__"] == key
+        own = {name: data for name, data in original.items() if not name.startswith("__")}
+        added = {name for name in sample if not name.startswith("__")} - set(own)
+        assert added == {"clip.npy", "curation.json"}
+        assert all(sample[name] == data for name, data in own.items())
+
+
+def test_every_output_shard_but_the_last_is_exactly_full(finished):
+    counts = [len(samples_of(tar)) for tar in sorted(finished.glob("*.tar"))]
+    assert len(counts) > 1
+    assert set(counts[:-1]) == {20}
+    assert 0 < counts[-1] <= 20
+
+
+def test_parquet_rows_and_statistics_stand_beside_each_shard_in_its_order(finished):
+    for tar in sorted(finished.glob("*.tar")):
+        samples = samples_of(tar)
+        rows = pd.read_parquet(tar.with_suffix(".parquet"))
+        assert list(rows["output_key"]) == [sample["__key__"] for sample in samples]
+        assert set(rows["output_shard"]) == {tar.name}
+        for row, sample in zip(rows.to_dict("records"), samples, strict=True):
+            record = json.loads(sample["curation.json"])
+            assert record["uid"] == row["uid"]
+            assert np.float32(record["scores"]["aesthetic"]) == np.float32(row["aesthetic"])
+            assert "untrained" in record["models"]["aesthetic"]
+        statistics = json.loads((tar.parent / f"{tar.stem}_stats.json").read_text())
+        assert (statistics["samples"], statistics["tar_bytes"]) == (len(samples), tar.stat().st_size)
+
+
+def test_embeddings_in_the_tar_are_those_of_the_score_parts(finished):
+    parts = pa.concat_tables([pq.read_table(part) for part in (finished / "scores").glob("*.parquet")])
+    assert parts.schema.field("embedding").type == pa.list_(pa.float16(), 768)
+    by_uid = dict(zip(parts["uid"].to_pylist(), parts["embedding"].to_pylist(), strict=True))
+    for tar in finished.glob("*.tar"):
+        for sample in samples_of(tar):
+            embedding = np.load(io.BytesIO(sample["clip.npy"]))
+            assert embedding.dtype == np.float16
+            assert np.linalg.norm(embedding.astype(np.float32)) == pytest.approx(1, abs=2e-3)
+            assert np.array_equal(embedding, np.array(by_uid[json.loads(sample["curation.json"])["uid"]], np.float16))
+
+
+def test_running_the_same_command_again_scores_nothing_and_changes_no_byte(finished, curate, no_model):
+    before, manifest = content(finished), (finished / "manifest.json").read_bytes()
+    code, out, _ = curate(finished)
+    assert code == 0
+    assert "scored 0 images" in out
+    assert content(finished) == before
+    assert (finished / "manifest.json").read_bytes() == manifest
+
+
+def test_other_thresholds_load_no_model_and_leave_what_a_fresh_run_would(finished, tmp_path, curate, no_model):
+    scores = content(finished / "scores")
+    code, _, _ = curate(finished, "--min_aesthetic", "8", "--samples_per_shard", "7")
+    assert code == 0
+    assert content(finished / "scores") == scores
+    no_model.undo()
+    assert curate(tmp_path / "fresh", "--min_aesthetic", "8", "--samples_per_shard", "7")[0] == 0
+    assert content(finished) == content(tmp_path / "fresh")
+
+
+@pytest.fixture
+def no_model():
+    """Fails the test if a model is loaded or an image decoded."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_):
+            raise AssertionError("a model was used")
+
+        patch.setattr(ClipEncoder, "encode", refuse)
+        patch.setattr(ClipEncoder, "load", refuse)
+        patch.setattr("beam_curator.images.decode", refuse)
+        patch.setattr("beam_curator.scoring._Score.process", refuse)
+        yield patch
+
+
+def test_only_ranges_without_scores_are_scored_again(finished, curate):
+    before = content(finished)
+    part = max((finished / "scores").glob("*.parquet"))
+    rows = pq.read_metadata(part).num_rows
+    part.unlink()
+    (finished / "00000.tar").unlink()
+    (finished / "_tmp").mkdir()
+    (finished / "_tmp" / "half.parquet").write_bytes(b"half")
+    code, out, _ = curate(finished)
+    assert code == 0
+    assert f"scored {rows} images" in out
+    assert content(finished) == before
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["--runner=DirectRunner"],
+        ["--direct_running_mode=multi_threading", "--direct_num_workers=3"],
+        ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+    ],
+    ids=["DirectRunner", "multi_threading", "multi_processing"],
+)
+def test_the_output_is_the_same_bytes_on_local_runners(finished_once, tmp_path, curate, how):
+    assert curate(tmp_path / "out", *how)[0] == 0
+    assert content(tmp_path / "out") == content(finished_once)
+
+
+def test_another_range_size_selects_and_packs_the_same(finished, tmp_path, curate):
+    assert curate(tmp_path / "other", "--range_mb", "64")[0] == 0
+    names = [path.name for path in sorted(finished.glob("*.tar"))]
+    assert [path.name for path in sorted((tmp_path / "other").glob("*.tar"))] == names
+    for name in names:
+        for one, other in zip(samples_of(finished / name), samples_of(tmp_path / "other" / name), strict=True):
+            assert own_members(one) == own_members(other)
+
+
+def test_equal_keys_from_different_shards_do_not_collide(raw, tmp_path, curate):
+    (tmp_path / "again").mkdir()
+    first = min(raw.glob("*.tar"))
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / "again" / name).write_bytes(first.read_bytes())
+    base = ["--input", str(tmp_path / "again"), "--clip_model", "tiny-untrained", "--min_aesthetic", "0"]
+    assert curate(tmp_path / "other", base=base)[0] == 0
+    kept = [row for row in ledger(tmp_path / "other") if row["status"] == "kept"]
+    assert len({row["key"] for row in kept}) * 2 == len(kept)
+    assert len({row["output_key"] for row in kept}) == len(kept)
+    assert len({row["uid"] for row in kept}) == len(kept)
+
+
+def test_compressed_shards_give_what_plain_ones_give(raw, finished, tmp_path, curate):
+    import gzip
+
+    (tmp_path / "raw").mkdir()
+    for tar in raw.glob("*.tar"):
+        (tmp_path / "raw" / f"{tar.name}.gz").write_bytes(gzip.compress(tar.read_bytes()))
+    base = [
+        "--input",
+        str(tmp_path / "raw"),
+        "--clip_model",
+        "tiny-untrained",
+        "--min_width",
+        "64",
+        "--range_mb",
+        "0.5",
+    ]
+    assert curate(tmp_path / "other", base=base)[0] == 0
+    facts = ("key", "offset", "status", "reason", "sha256", "phash", "aesthetic", "nsfw", "caption")
+    plain, compressed = (
+        [tuple(row[f] for f in facts) for row in ledger(out)] for out in (finished, tmp_path / "other")
+    )
+    assert compressed == plain
+
+
+def test_real_heads_score_what_the_embeddings_say(shared, tmp_path, curate):
+    from beam_curator.models.aesthetic import AestheticHead
+    from beam_curator.models.nsfw import NsfwHead
+
+    base = [
+        *("--input", str(shared / "data" / "image{1..4}.tar"), "--clip_model", "tiny-untrained"),
+        *("--model_dir", str(shared / "models"), "--aesthetic_model", "v2", "--nsfw_model", "laion"),
+    ]
+    assert curate(tmp_path / "other", base=base)[0] == 0
+    table = pa.concat_tables([pq.read_table(part) for part in (tmp_path / "other" / "scores").glob("*.parquet")])
+    assert table.num_rows == 11
+    embeddings = np.array(table["embedding"].to_pylist(), np.float16)
+    aesthetic = AestheticHead.load(shared / "models" / "sac+logos+ava1-l14-linearMSE.pth")
+    nsfw = NsfwHead.load(shared / "models" / "clip_autokeras_binary_nsfw.zip")
+    assert np.array_equal(table["aesthetic"].to_numpy(), aesthetic(embeddings))
+    assert np.array_equal(table["nsfw"].to_numpy(), nsfw(embeddings))
+    models = json.loads((tmp_path / "other" / "manifest.json").read_text())["models"]
+    assert re.search(r"sac\+logos\+ava1-l14-linearMSE sha256:21dd590f", models["aesthetic"])
+
+
+def test_the_tar_holds_nothing_but_regular_members_without_dates_or_owners(finished):
+    with tarfile.open(finished / "00000.tar") as tar:
+        for member in tar:
+            assert member.isreg()
+            assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")

@@ -1,0 +1,228 @@
+"""Files: whole or not there, matched as named, retried when it may help."""
+
+import os
+import pathlib
+
+import pytest
+from apache_beam.io.filesystem import BeamIOError
+
+from beam_curator import files
+from beam_curator.errors import UsageError
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The waits between attempts, which tests do not wait for."""
+    seconds = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    return seconds
+
+
+def everything(directory):
+    return sorted(str(path.relative_to(directory)) for path in pathlib.Path(directory).rglob("*") if path.is_file())
+
+
+# atomic_writer
+
+
+def test_a_file_appears_when_its_block_ends_and_not_before(tmp_path):
+    with files.atomic_writer(str(tmp_path), "scores/a.parquet") as file:
+        file.write(b"whole")
+        assert not (tmp_path / "scores" / "a.parquet").exists()
+    assert (tmp_path / "scores" / "a.parquet").read_bytes() == b"whole"
+    assert everything(tmp_path) == ["scores/a.parquet"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_a_block_that_fails_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), files.atomic_writer(str(tmp_path), "a.tar") as file:
+        file.write(b"half")
+        raise error
+    assert everything(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out", "out[1]", "out*", "a ? b"])
+def test_a_failed_rewrite_leaves_what_stood_there_in_directories_of_any_name(tmp_path, name):
+    output = str(tmp_path / name)
+    files.write_bytes(output, "a.tar", b"before")
+    with pytest.raises(ValueError, match="x"), files.atomic_writer(output, "a.tar") as file:
+        file.write(b"half")
+        raise ValueError("x")
+    assert everything(output) == ["a.tar"]
+    assert files.read_bytes(files.join(output, "a.tar")) == b"before"
+    files.write_bytes(output, "a.tar", b"after")
+    assert files.read_bytes(files.join(output, "a.tar")) == b"after"
+
+
+def test_two_attempts_at_one_file_do_not_meet(tmp_path):
+    with files.atomic_writer(str(tmp_path), "a") as first:
+        first.write(b"first")
+        with files.atomic_writer(str(tmp_path), "a") as second:
+            second.write(b"second")
+        assert (tmp_path / "a").read_bytes() == b"second"
+    assert (tmp_path / "a").read_bytes() == b"first"
+    assert everything(tmp_path) == ["a"]
+
+
+def test_a_failed_rename_leaves_nothing_and_raises(tmp_path, waits):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").touch()
+    with pytest.raises((OSError, BeamIOError)):
+        files.write_bytes(str(tmp_path), "a", b"x")
+    assert everything(tmp_path) == ["a/b"]
+
+
+def test_temporaries_of_killed_attempts_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / files.TEMPORARY).mkdir()
+    (tmp_path / files.TEMPORARY / "a.tar.123").write_bytes(b"half")
+    (tmp_path / "a.tar").touch()
+    files.remove_temporaries(str(tmp_path))
+    files.remove_temporaries(str(tmp_path / "absent"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+# listing, deleting, matching
+
+
+@pytest.mark.parametrize("name", ["out", "out[1]", "o*t"])
+def test_the_files_of_a_directory_are_listed_in_order_and_those_below_or_beside_are_not(tmp_path, name):
+    for file in (f"{name}/b.tar", f"{name}/a.tar", f"{name}/c.txt", f"{name}/below/d.tar", "oat/e.tar"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    listed = files.list_files(str(tmp_path / name), "*.tar")
+    assert [os.path.relpath(found.path, tmp_path) for found in listed] == [f"{name}/a.tar", f"{name}/b.tar"]
+    assert files.list_files(str(tmp_path / "absent")) == []
+
+
+def test_deleting_takes_names_as_they_are_and_absent_ones_are_no_error(tmp_path):
+    for name in ("a1", "a[1]", "a*"):
+        (tmp_path / name).touch()
+    files.delete([str(tmp_path / "a[1]"), str(tmp_path / "a*"), str(tmp_path / "gone")])
+    assert [path.name for path in tmp_path.iterdir()] == ["a1"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expanded"),
+    [
+        ("raw/{00008..00010}.tar", ["raw/00008.tar", "raw/00009.tar", "raw/00010.tar"]),
+        ("gs://b/{train,val}/*.tar", ["gs://b/train/*.tar", "gs://b/val/*.tar"]),
+        ("raw/*.tar", ["raw/*.tar"]),
+        ("gs://b/raw/", [f"gs://b/raw/{end}" for end in ("*.tar", "*.tar.*", "*.tgz", "*.tbz2", "*.txz")]),
+    ],
+)
+def test_brace_ranges_and_directories_are_written_out(pattern, expanded):
+    assert files.expand_patterns([pattern]) == expanded
+
+
+@pytest.fixture
+def raw(tmp_path):
+    for name in ("00000.tar", "00001.tar", "00002.tar.gz", "00003.tgz", "a[1].tar", "notes.txt", "below/00004.tar"):
+        (tmp_path / "raw[1]" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw[1]" / name).write_bytes(b"12")
+    return tmp_path / "raw[1]"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ([""], ["00000.tar", "00001.tar", "00002.tar.gz", "00003.tgz", "a[1].tar"]),
+        (["/"], ["00000.tar", "00001.tar", "00002.tar.gz", "00003.tgz", "a[1].tar"]),
+        (["/00001.tar", "/00000.tar", "/00001.tar"], ["00000.tar", "00001.tar"]),
+        (["/a[1].tar"], ["a[1].tar"]),
+        (["/gone.tar"], []),
+    ],
+)
+def test_what_is_named_is_matched_once_and_in_the_order_of_urls(raw, patterns, names):
+    found = files.match_files([f"{raw}{pattern}" for pattern in patterns])
+    assert [os.path.relpath(one.path, raw) for one in found] == names
+    assert all(one.size_in_bytes == 2 for one in found)
+
+
+def test_globs_match_in_one_directory_and_not_below(raw):
+    plain = raw.rename(raw.parent / "raw")
+    matched = files.match_files([f"{plain}/0000?.tar", f"{plain}/*.tar.gz", f"{plain}/{{00000..00001}}.tar"])
+    assert [pathlib.Path(one.path).name for one in matched] == ["00000.tar", "00001.tar", "00002.tar.gz"]
+
+
+def test_a_pattern_that_cannot_be_listed_is_one_clear_error():
+    with pytest.raises(UsageError, match="cannot list nosuch://bucket/a"):
+        files.match_files(["nosuch://bucket/a*.tar"])
+
+
+# retrying
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("connection reset"),
+        TimeoutError(),
+        BeamIOError("match failed", {"gs://b/a": OSError("503")}),
+        BeamIOError("match failed", None),
+    ],
+)
+def test_transient_faults_are_tried_again_with_growing_waits(waits, error):
+    attempts = []
+
+    @files.retried
+    def read():
+        attempts.append(1)
+        if len(attempts) < 4:
+            raise error
+        return "read"
+
+    assert read() == "read"
+    assert len(attempts) == 4
+    assert len(waits) == 3
+    assert waits[0] < waits[1] < waits[2]
+
+
+def test_a_fault_that_stays_is_raised_in_the_end(waits):
+    @files.retried
+    def read():
+        raise OSError("connection reset")
+
+    with pytest.raises(OSError, match="connection reset"):
+        read()
+    assert len(waits) == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("gone"),
+        PermissionError("not yours"),
+        IsADirectoryError(),
+        BeamIOError("open failed", {"a": FileNotFoundError("gone")}),
+        BeamIOError("rename failed", {("a", "b"): OSError(PermissionError("not yours"))}),
+        ValueError("a bug"),
+    ],
+)
+def test_missing_files_permissions_and_bugs_are_not_tried_again(waits, error):
+    attempts = []
+
+    @files.retried
+    def read():
+        attempts.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        read()
+    assert (len(attempts), waits) == (1, [])
+
+
+def test_bytes_are_read_as_they_stand_whatever_the_name_says(tmp_path):
+    (tmp_path / "a.gz").write_bytes(b"not compressed")
+    assert files.read_bytes(str(tmp_path / "a.gz")) == b"not compressed"
+    with pytest.raises(FileNotFoundError):
+        files.read_bytes(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(("error", "line"), [(OSError("a\nb"), "a"), (OSError(" "), "OSError"), (OSError(), "OSError")])
+def test_the_first_line_of_an_error_is_never_empty(error, line):
+    assert files.first_line(error) == line
+
+
+@pytest.mark.parametrize(("url", "remote"), [("gs://b/a", True), ("s3://b", True), ("/a/b", False), ("a:b", False)])
+def test_urls_with_a_scheme_are_remote(url, remote):
+    assert files.is_remote(url) == remote

@@ -1,0 +1,104 @@
+"""The ledger: counts that balance, and messages that say when they do not."""
+
+import collections
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_curator import ledger, rows
+from beam_curator.errors import JobError
+from beam_curator.ledger import Summary, check_balance, sum_summaries, summarize
+from beam_curator.samples import Sample, SampleBatch, Shard, ShardError, ShardRange
+
+RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
+
+
+def batch_of(outcomes, errors=()):
+    table = rows.from_samples(RANGE, [Sample(str(i), i, 1, {}) for i in range(len(outcomes))], [None] * len(outcomes))
+    table = rows.with_column(table, "status", [status for status, _ in outcomes])
+    return SampleBatch(RANGE, rows.with_column(table, "reason", [reason for _, reason in outcomes]), errors=errors)
+
+
+OUTCOMES = st.lists(
+    st.one_of(
+        st.just(("kept", None)),
+        st.sampled_from(["aesthetic < 5", "nsfw >= 0.5"]).map(lambda why: ("dropped", why)),
+        st.sampled_from(["truncated image: 3 bytes", "truncated image: 4 bytes", "no image"]).map(
+            lambda w: ("failed", w)
+        ),
+    ),
+    max_size=30,
+)
+
+
+@given(st.lists(OUTCOMES, max_size=5))
+def test_the_sum_of_summaries_is_the_summary_of_all_and_balances(batches):
+    total = sum_summaries(summarize(batch_of(outcomes)) for outcomes in batches)
+    together = [outcome for outcomes in batches for outcome in outcomes]
+    assert total == summarize(batch_of(together))
+    assert total.seen == len(together) == total.kept + total.dropped + total.failed
+    assert total.dropped_by == collections.Counter(why for status, why in together if status == "dropped")
+    assert sum_summaries([total, Summary()]) == total
+    check_balance(total, total, written=total.kept)
+
+
+def test_failures_are_counted_without_their_detail_and_rules_by_their_whole_name():
+    summary = summarize(
+        batch_of([("failed", "truncated image: 3"), ("failed", "truncated image: 4"), ("dropped", "mine: a < 1")])
+    )
+    assert summary.failed_by == {"truncated image": 2}
+    assert summary.dropped_by == {"mine: a < 1": 1}
+
+
+def test_errors_of_shards_are_gathered():
+    error = ShardError("a.tar", 5, "truncated")
+    assert sum_summaries([summarize(batch_of([], (error,))), summarize(batch_of([], (error,)))]).errors == (
+        error,
+        error,
+    )
+
+
+SEEN = Summary(3, 1, collections.Counter({"x": 1}), collections.Counter({"y": 1}))
+
+
+@pytest.mark.parametrize(
+    ("seen", "written"),
+    [
+        (Summary(4, 1, SEEN.dropped_by, SEEN.failed_by), 1),
+        (SEEN, 0),
+        (SEEN, 2),
+    ],
+)
+def test_a_ledger_that_does_not_balance_ends_the_job_with_all_counts(seen, written):
+    with pytest.raises(JobError, match=rf"{seen.seen} samples seen, 3 in the ledger \(1 kept, 1 dropped, 1 failed\)"):
+        check_balance(seen, SEEN, written)
+
+
+def test_a_row_that_is_neither_kept_nor_dropped_nor_failed_does_not_balance():
+    with pytest.raises(JobError, match="does not balance"):
+        check_balance(Summary(2, 1), Summary(2, 1), 1)
+
+
+def test_too_many_failures_end_the_job_and_the_message_names_the_worst_reasons():
+    summary = Summary(10, 5, failed_by=collections.Counter({"no image": 1, "truncated image": 4}))
+    summary.check_failed_fraction(0.5)
+    with pytest.raises(JobError) as raised:
+        summary.check_failed_fraction(0.49)
+    assert "5 of 10 samples failed (50.0%), over --max_failed_fraction 0.49" in str(raised.value)
+    assert "4 x truncated image, 1 x no image" in str(raised.value)
+
+
+def test_no_samples_are_no_failures():
+    Summary().check_failed_fraction(0.0)
+
+
+def test_the_ledger_has_facts_then_scores_then_where_the_sample_went(tmp_path):
+    table = rows.with_column(batch_of([("kept", None)]).rows, "aesthetic", [5.5])
+    nulls = pa.nulls(1, pa.string())
+    ledger.write_table(str(tmp_path), ledger.ledger_name(RANGE), ledger.ledger_table(table, nulls, nulls, nulls))
+    names = pq.read_table(tmp_path / ledger.ledger_name(RANGE)).schema.names
+    facts = [name for name in rows.SCHEMA.names if name != "span_bytes"]
+    assert names == [*facts, "aesthetic", "duplicate_of", "output_shard", "output_key"]

@@ -1,0 +1,97 @@
+"""Rows: the ledger's columns for the samples of a batch."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from tars import tar_bytes, write_shard
+
+from beam_curator import reading, rows
+from beam_curator.samples import Sample, Shard, ShardRange, sample_uid
+from beam_curator.tar.ranges import plan_ranges
+
+RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
+
+
+def table_of(*samples):
+    return rows.from_samples(RANGE, samples, [None] * len(samples))
+
+
+def test_a_fresh_row_is_kept_and_one_that_the_tar_makes_unusable_is_failed_with_the_reason():
+    table = table_of(Sample("a", 0, 512, {}), Sample("b", 512, 512, {}, failure="sparse member"))
+    assert table.schema == rows.SCHEMA
+    assert table["status"].to_pylist() == ["kept", "failed"]
+    assert table["reason"].to_pylist() == [None, "sparse member"]
+
+
+def test_uids_differ_for_samples_of_one_key_in_a_shard_and_stay_the_same_from_run_to_run():
+    first, second = table_of(Sample("a", 0, 512, {}), Sample("a", 512, 512, {}))["uid"].to_pylist()
+    assert first != second
+    assert first == sample_uid("a.tar", 0, "a")
+    assert len(first) == 32
+    assert int(first, 16) >= 0
+
+
+def test_keys_and_failures_of_names_that_are_not_utf8_can_be_written(tmp_path):
+    data = tar_bytes([("caf\udce9.j\udcff", b""), ("caf\udce9.j\udcff", b""), ("日本.jpg", b"")])
+    (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), 1 << 30)
+    table = reading.read_batch(whole).rows
+    table.validate(full=True)
+    assert table["key"].to_pylist() == ["caf\\xe9", "日本"]
+    assert table["reason"].to_pylist() == ['repeated member "j\\xff"', None]
+
+
+def test_a_column_is_added_as_float32_or_set_in_its_own_type():
+    table = table_of(Sample("a", 0, 512, {}))
+    added = rows.with_column(table, "warmth", [0.5])
+    assert added.schema.field("warmth").type == pa.float32()
+    changed = rows.with_column(added, "width", [7])
+    assert changed.schema.field("width").type == pa.int32()
+    assert changed.schema.names == added.schema.names
+
+
+def test_a_row_that_failed_before_keeps_its_first_reason():
+    table = table_of(Sample("a", 0, 512, {}), Sample("b", 512, 512, {}, failure="first"))
+    failed = rows.with_failures(table, {0: "second", 1: "second"})
+    assert failed["status"].to_pylist() == ["failed", "failed"]
+    assert failed["reason"].to_pylist() == ["second", "first"]
+
+
+def test_a_row_that_failed_has_no_score():
+    table = table_of(Sample("a", 0, 512, {}), Sample("b", 512, 512, {}, failure="broken"))
+    scored = rows.with_score(table, "aesthetic", np.array([5.5, 4.0]))
+    assert scored["aesthetic"].to_pylist() == [5.5, None]
+    assert scored.schema.field("aesthetic").type == pa.float32()
+
+
+def test_scores_are_the_columns_that_are_neither_facts_nor_outcome():
+    table = rows.with_score(table_of(Sample("a", 0, 512, {})), "nsfw", np.array([0.1]))
+    assert rows.score_names(table) == ["nsfw"]
+    with_outcome = table.append_column(rows.OUTCOME.field("output_key"), pa.nulls(1, pa.string()))
+    assert rows.score_names(with_outcome) == ["nsfw"]
+
+
+def test_statuses_are_told_apart():
+    table = table_of(Sample("a", 0, 512, {}), Sample("b", 512, 512, {}, failure="broken"))
+    assert rows.status_is(table, rows.FAILED).tolist() == [False, True]
+    assert rows.status_is(table_of(), rows.KEPT).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("members", "caption"),
+    [
+        ([("a.txt", b"a cat")], "a cat"),
+        ([("a.json", b'{"caption": "a dog"}')], "a dog"),
+        ([("a.txt", b"a cat"), ("a.json", b'{"caption": "a dog"}')], "a cat"),
+        ([("a.txt", b"")], ""),
+        ([("a.txt", b"caf\xe9")], "caf\ufffd"),
+        ([("a.json", b'{"caption": "\\ud800"}')], "?"),
+        ([("a.json", b'{"caption": 7}')], None),
+        ([("a.json", b"[1]")], None),
+        ([("a.json", b"{broken")], None),
+        ([("a.json", b"[" * 100_000)], None),
+        ([("a.jpg", b"x")], None),
+    ],
+)
+def test_the_caption_is_the_txt_member_else_that_of_the_json_member(tmp_path, members, caption):
+    (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", tar_bytes(members)), 1 << 30)
+    assert reading.read_batch(whole).rows["caption"].to_pylist() == [caption]

@@ -1,0 +1,181 @@
+"""Rules: on columns as on rows, the first one that rejects gives the reason, a raising one fails the row."""
+
+import functools
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from beam_curator import rows
+from beam_curator.errors import CurationError
+from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Between, Select, rule_name, select
+
+SCORES = st.one_of(
+    st.floats(0, 10, width=32),
+    st.sampled_from([4.1, 5.0, 0.1, float("nan"), 16777217.0]).map(lambda x: float(np.float32(x))),
+)
+SIDES = st.sampled_from([1, 2, 3, 100, 199, 200, 201, 65_535, 2**31 - 1])
+THRESHOLDS = st.sampled_from([0.1, 3, 4.1, 5.0, 5, 200, 0])
+
+
+def rows_of(scores, sides=None, statuses=None):
+    n = len(scores)
+    sides = sides or [(10, 10)] * n
+    return pa.table(
+        {
+            "key": [str(i) for i in range(n)],
+            "status": pa.array(statuses or ["kept"] * n, pa.string()),
+            "reason": pa.array([None] * n, pa.string()),
+            "width": pa.array([w for w, _ in sides], pa.int32()),
+            "height": pa.array([h for _, h in sides], pa.int32()),
+            "aesthetic": pa.array(scores, pa.float32()),
+        }
+    )
+
+
+def outcome(table):
+    return list(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(SCORES, SIDES, SIDES), min_size=1, max_size=20), THRESHOLDS, THRESHOLDS)
+@example([(float(np.float32(4.1)), 3, 1)], 4.1, 3)
+def test_built_in_rules_on_columns_equal_them_on_single_rows(values, low, high):
+    table = rows_of([score for score, *_ in values], [(w, h) for _, w, h in values])
+    built_in = [
+        AtLeast("aesthetic", low),
+        Below("aesthetic", high),
+        Between("aesthetic", low, high),
+        AtLeast("width", low),
+        Between("height", low, high),
+        AspectRatioAtMost(max(1, low)),
+    ]
+    for rule in built_in:
+        kept = [bool(rule(row)) for row in table.to_pylist()]
+        expected = [("kept", None) if keep else ("dropped", rule.name) for keep in kept]
+        assert outcome(select(table, [rule])) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "name"),
+    [
+        (AtLeast("aesthetic", 5), [False, True, True], "aesthetic < 5"),
+        (Below("aesthetic", 5), [True, False, False], "aesthetic >= 5"),
+        (Between("aesthetic", 4.5, 5), [False, True, False], "aesthetic outside 4.5..5"),
+        (AspectRatioAtMost(2), [True, True, True], "aspect_ratio > 2"),
+    ],
+)
+def test_a_rule_keeps_its_own_limit_as_it_says(rule, kept, name):
+    assert rule.name == name
+    table = select(rows_of([4, 5, 6], [(10, 20), (20, 10), (10, 10)]), [rule])
+    assert [status == "kept" for status, _ in outcome(table)] == kept
+
+
+def test_a_long_image_is_dropped_whichever_side_is_the_longer():
+    table = select(rows_of([1, 1, 1], [(10, 21), (21, 10), (20, 10)]), [AspectRatioAtMost(2)])
+    assert table["status"].to_pylist() == ["dropped", "dropped", "kept"]
+
+
+def test_the_first_rule_that_rejects_gives_the_reason():
+    table = select(rows_of([1, 6, 9]), [AtLeast("aesthetic", 5), Below("aesthetic", 8), AtLeast("aesthetic", 7)])
+    assert table["reason"].to_pylist() == ["aesthetic < 5", "aesthetic < 7", "aesthetic >= 8"]
+
+
+def test_rows_that_are_dropped_or_failed_already_stay_as_they_are_and_no_rule_sees_them():
+    table = rows_of([1, 1, 1], statuses=["dropped", "failed", "kept"])
+    seen = []
+    selected = select(table, [lambda row: seen.append(row["key"]) or True, AtLeast("aesthetic", 5)])
+    assert outcome(selected) == [("dropped", None), ("failed", None), ("dropped", "aesthetic < 5")]
+    assert seen == ["2"]
+
+
+def test_failed_rows_without_a_score_do_not_trouble_the_others():
+    table = rows_of(
+        [None, 6.0, None], sides=[(None, None), (10, 10), (None, None)], statuses=["failed", "kept", "failed"]
+    )
+    selected = select(table, [AtLeast("aesthetic", 5), AspectRatioAtMost(2), AtLeast("width", 5)])
+    assert selected["status"].to_pylist() == ["failed", "kept", "failed"]
+
+
+def high_enough(row):
+    return row["aesthetic"] > 5
+
+
+class Named:
+    name = "too plain"
+
+    def __call__(self, row):
+        return row["aesthetic"] > 5
+
+
+class Unnamed:
+    def __call__(self, row):
+        return row["aesthetic"] > 5
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (high_enough, "high_enough"),
+        (Named(), "too plain"),
+        (Unnamed(), "Unnamed"),
+        (functools.partial(high_enough), "partial"),
+        (lambda row: np.bool_(row["aesthetic"] > 5), "<lambda>"),
+    ],
+)
+def test_a_rule_of_the_user_is_a_function_or_an_object_and_its_name_is_the_reason(rule, reason):
+    assert rule_name(rule) == reason
+    assert outcome(select(rows_of([4, 6]), [rule])) == [("dropped", reason), ("kept", None)]
+
+
+def test_a_rule_that_raises_fails_that_row_with_its_message_and_no_other():
+    def picky(row):
+        if row["key"] == "1":
+            raise ValueError("no such thing")
+        return True
+
+    assert outcome(select(rows_of([1, 2, 3]), [picky])) == [
+        ("kept", None),
+        ("failed", "rule picky raised ValueError: no such thing"),
+        ("kept", None),
+    ]
+
+
+def test_a_message_that_no_utf8_can_hold_is_still_a_reason():
+    def picky(row):
+        raise OSError("cannot open caf\udce9, nor \ud800")
+
+    ((status, reason),) = outcome(select(rows_of([1]), [picky]))
+    assert status == "failed"
+    assert reason.startswith("rule picky raised OSError: cannot open caf")
+
+
+def test_a_rule_on_an_unknown_column_names_it_and_those_that_there_are():
+    with pytest.raises(CurationError, match=r'wants a column "beauty" .* there are key, status, .*aesthetic'):
+        select(rows_of([1]), [AtLeast("beauty", 1)])
+
+
+def test_no_rule_keeps_all_and_no_rows_are_no_trouble():
+    assert outcome(select(rows_of([1, 2]), [])) == [("kept", None)] * 2
+    assert outcome(select(rows_of([]), [AtLeast("aesthetic", 1), high_enough])) == []
+
+
+def test_what_cannot_be_called_is_refused_when_the_pipeline_is_built():
+    with pytest.raises(CurationError, match=r"0\.5 is not a rule"):
+        Select(AtLeast("aesthetic", 1), 0.5)
+
+
+def test_the_transform_gives_each_batch_with_its_rows_selected():
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.testing.util import assert_that, equal_to
+
+    from beam_curator.samples import SampleBatch, Shard, ShardRange
+
+    batch = SampleBatch(ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True), rows_of([4, 6]))
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        selected = pipeline | beam.Create([batch]) | Select(AtLeast("aesthetic", 5))
+        assert_that(selected | beam.Map(lambda one: one.rows["status"].to_pylist()), equal_to([["dropped", "kept"]]))
+    assert rows.status_is(batch.rows, "kept").all()

@@ -1,0 +1,98 @@
+"""What the main job prints."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from tars import tar_bytes, write_shard
+
+from beam_curator import rows
+from beam_curator.checkpoint import write_part
+from beam_curator.samples import SampleBatch
+from beam_curator.summary import describe_plan, describe_run
+from beam_curator.tar.ranges import plan_ranges
+
+MODELS = {"clip": "ViT-L-14-quickgelu sha256:aa", "aesthetic": "v2 sha256:bb"}
+
+
+def manifest_of(**changes):
+    return {
+        "counts": {
+            "seen": 12345,
+            "kept": 12000,
+            "dropped": 300,
+            "failed": 45,
+            "dropped_by_rule": {"aesthetic < 5": 100, "nsfw >= 0.5": 200},
+            "failed_by_reason": {"no image": 45},
+        },
+        "output": {"shards": 12, "bytes": 3_400_000},
+        "broken_shards": [{"shard": "raw/b.tar", "offset": 5120, "reason": "truncated"}],
+        "models": MODELS,
+        **changes,
+    }
+
+
+def test_the_summary_tells_counts_that_balance_and_reasons_with_the_most_frequent_first():
+    lines = describe_run("out", manifest_of(), scored=12345, reused=0, seconds=100).splitlines()
+    assert lines[0] == "Beam Curator: out"
+    assert "  kept        12,000  in 12 shards, 3.4 MB" in lines
+    assert "  balance: 12,000 kept + 300 dropped + 45 failed = 12,345 seen" in lines
+    assert lines.index("                 200  nsfw >= 0.5") + 1 == lines.index("                 100  aesthetic < 5")
+    assert "                  45  no image" in lines
+    assert "  broken shard: raw/b.tar at byte 5,120: truncated" in lines
+    assert "  scored 12,345 images in 1m 40s (123.5 images/s over the whole run)" in lines
+
+
+def test_the_summary_says_where_to_look():
+    text = describe_run("out", manifest_of(), 1, 0, 1)
+    for path in ("out/samples/*.parquet", "out/00000.tar", "out/manifest.json"):
+        assert path in text
+
+
+def test_a_run_that_scored_nothing_tells_no_rate_and_names_no_tar_that_is_not_there():
+    text = describe_run("out", manifest_of(output={"shards": 0, "bytes": 0}), scored=0, reused=12345, seconds=2)
+    assert "scored 0 images in 2s, 12,345 had been scored before" in text
+    assert "images/s" not in text
+    assert "00000.tar" not in text
+
+
+@pytest.mark.parametrize(("shards", "bytes", "text"), [(1, 999, "1 shard, 999 B"), (2, 5e12, "2 shards, 5.0 TB")])
+def test_counts_and_sizes_are_told_in_words(shards, bytes, text):
+    assert text in describe_run("out", manifest_of(output={"shards": shards, "bytes": bytes}), 1, 0, 1)
+
+
+def test_only_the_first_of_many_broken_shards_are_named():
+    broken = [{"shard": f"raw/{i}.tar", "offset": 0, "reason": "empty file"} for i in range(50)]
+    assert describe_run("out", manifest_of(broken_shards=broken), 1, 0, 1).count("broken shard:") == 20
+
+
+def test_untrained_models_are_told_with_every_summary():
+    models = {"clip": "tiny-untrained (untrained: scores mean nothing)", "aesthetic": "v2"}
+    assert "NOTE: untrained models (clip): these scores mean nothing" in describe_run(
+        "out", manifest_of(models=models), 1, 0, 1
+    )
+    assert "NOTE" not in describe_run("out", manifest_of(), 1, 0, 1)
+
+
+def test_a_plan_tells_shards_ranges_what_is_scored_and_weights_and_writes_nothing(tmp_path):
+    data = tar_bytes([(f"{i}.jpg", b"x" * 3000) for i in range(10)])
+    shards = [write_shard(tmp_path / f"{name}.tar", data) for name in "ab"]
+    one = next(plan_ranges(shards[0], 10_240))
+    empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), MODELS)
+    write_part(str(tmp_path / "out"), empty)
+    before = sorted(pathlib.Path(tmp_path).rglob("*"))
+    text = describe_plan(str(tmp_path / "out"), shards, 10_240 / (1 << 20), MODELS, {"clip": "/models/clip.pt"})
+    assert text.startswith("Dry run: no image is read, nothing is written.\n  2 shards:")
+    ranges = len(list(plan_ranges(shards[0], 10_240)))
+    assert f"    {shards[0].url}  41.0 KB  {ranges} ranges" in text
+    assert f"in {2 * ranges} ranges of about 0.00976562 MiB, 1 of them scored already" in text
+    assert "clip: ViT-L-14-quickgelu sha256:aa\n      from /models/clip.pt" in text
+    assert sorted(pathlib.Path(tmp_path).rglob("*")) == before
+
+
+def test_a_plan_of_many_shards_names_the_first_and_counts_the_rest(tmp_path):
+    shards = [write_shard(tmp_path / f"{i:02d}.tar", tar_bytes([])) for i in range(25)]
+    text = describe_plan(str(tmp_path / "out"), shards, 64, MODELS, {})
+    assert "19.tar" in text
+    assert "20.tar" not in text
+    assert "... and 5 more" in text
