@@ -3,9 +3,9 @@
 from beam_curator.checkpoint import Checkpoint, Scoring, WriteScores
 from beam_curator.embedding import ClipModelHandler, EmbedImages
 from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.exploding import BatchSamples, ExplodeSamples
 from beam_curator.options import CurationOptions
 from beam_curator.reading import (
-    ExplodeSamples,
     MatchShards,
     PlanRanges,
     ReadRanges,
@@ -21,6 +21,7 @@ from beam_curator.writing import WriteShards
 __all__ = [
     "AspectRatioAtMost",
     "AtLeast",
+    "BatchSamples",
     "Below",
     "Between",
     "Checkpoint",

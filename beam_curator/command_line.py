@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
-from beam_curator import files
+from beam_curator import files, interruption
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
@@ -167,8 +167,22 @@ def _is_not_about_beams_own_metrics(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Resource module is not available")
 
 
-def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
-    """Runs a command; gives 0, 1 for a failed job, 2 for bad usage, 130 when interrupted."""
+def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
+    """Runs a command; gives 0, 1 for a failed job, 2 for bad usage.
+
+    Args:
+      program: what its messages begin with.
+      run: the command, which gives its own exit code.
+      argv: its arguments. None for those of this process, which then is the command: Ctrl-C and SIGTERM end it at
+        once, with exit code 130 and 143.
+    """
+    if argv is not None:
+        return _exit_code(program, run, argv)
+    with interruption.ends_process(program):
+        return _exit_code(program, run, sys.argv[1:])
+
+
+def _exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger().addFilter(_is_not_about_beams_own_metrics)
     try:
@@ -180,7 +194,7 @@ def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; run the same command again to resume", file=sys.stderr)
+        print(interruption.line(program), file=sys.stderr)
         return 130
     except Exception as error:  # a bug of ours: the one case where a traceback helps
         traceback.print_exc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -150,21 +150,3 @@ class ReadSamples(beam.PTransform):
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[SampleBatch]:
         patterns = [self.patterns] if isinstance(self.patterns, str) else list(self.patterns)
         return begin | MatchShards(patterns) | PlanRanges(self.range_mb) | ReadRanges()
-
-
-class _Explode(beam.DoFn):
-    def process(self, batch: SampleBatch) -> Iterable[Sample]:
-        samples = batch.samples or [
-            Sample(row["key"], row["offset"], row["span_bytes"], {}) for row in batch.rows.to_pylist()
-        ]
-        for index, (sample, row) in enumerate(zip(samples, batch.rows.to_pylist(), strict=True)):
-            embedding = None if batch.embeddings is None else batch.embeddings[index]
-            yield dataclasses.replace(sample, row=row, embedding=embedding, range=batch.range)
-
-
-@dataclasses.dataclass
-class ExplodeSamples(beam.PTransform):
-    """From batches to samples: takes `SampleBatch`, gives `Sample` with its `row`, `embedding` and `range`."""
-
-    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Sample]:
-        return batches | beam.ParDo(_Explode())

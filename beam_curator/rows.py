@@ -65,6 +65,13 @@ def from_samples(range: ShardRange, samples: Sequence[Sample], captions: Sequenc
     )
 
 
+def from_dicts(dicts: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows from one mapping a row; columns that are not facts or outcome are float32 scores."""
+    known = {field.name: field for field in (*SCHEMA, *OUTCOME)}
+    fields = [known.get(name, pa.field(name, pa.float32())) for name in dicts[0]]
+    return pa.Table.from_pylist([dict(row) for row in dicts], pa.schema(fields))
+
+
 def with_column(rows: pa.Table, name: str, values: Any, type: pa.DataType | None = None) -> pa.Table:
     """The rows with this column set or added."""
     index = rows.schema.get_field_index(name)

@@ -108,6 +108,7 @@ class Sample:
       row: its ledger columns, where `ExplodeSamples` made it.
       embedding: float16 [dim], L2-normalised, where `ExplodeSamples` made it from an embedded batch.
       range: the range it came from, where `ExplodeSamples` made it.
+      models: what gave its scores, where `ExplodeSamples` made it.
     """
 
     key: str
@@ -118,6 +119,7 @@ class Sample:
     row: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
     embedding: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
     range: ShardRange | None = dataclasses.field(default=None, repr=False)
+    models: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def first_member(self, extensions: frozenset[str]) -> Member | None:
         """The first member whose last extension ("png" of "seg.png") is one of these; a plain one goes first."""

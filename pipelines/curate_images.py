@@ -120,7 +120,7 @@ def _plan(curation: Curation) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 0, 1 for a failed job, 2 for bad usage."""
-    return command_line.exit_code("beam-curator", run, sys.argv[1:] if argv is None else argv)
+    return command_line.exit_code("beam-curator", run, argv)
 
 
 if __name__ == "__main__":

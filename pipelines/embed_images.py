@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 0, 1 for a failed job, 2 for bad usage."""
-    return command_line.exit_code("embed_images", run, sys.argv[1:] if argv is None else argv)
+    return command_line.exit_code("embed_images", run, argv)
 
 
 if __name__ == "__main__":

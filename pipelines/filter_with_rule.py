@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 0, 1 for a failed job, 2 for bad usage."""
-    return command_line.exit_code("filter_with_rule", run, sys.argv[1:] if argv is None else argv)
+    return command_line.exit_code("filter_with_rule", run, argv)
 
 
 if __name__ == "__main__":

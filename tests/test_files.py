@@ -22,6 +22,12 @@ def everything(directory):
     return sorted(str(path.relative_to(directory)) for path in pathlib.Path(directory).rglob("*") if path.is_file())
 
 
+def write_half(directory, error):
+    with files.atomic_writer(directory, "a.tar") as file:
+        file.write(b"half")
+        raise error
+
+
 # atomic_writer
 
 
@@ -35,9 +41,8 @@ def test_a_file_appears_when_its_block_ends_and_not_before(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
 def test_a_block_that_fails_leaves_nothing(tmp_path, error):
-    with pytest.raises(error), files.atomic_writer(str(tmp_path), "a.tar") as file:
-        file.write(b"half")
-        raise error
+    with pytest.raises(error):
+        write_half(str(tmp_path), error())
     assert everything(tmp_path) == []
 
 
@@ -45,9 +50,8 @@ def test_a_block_that_fails_leaves_nothing(tmp_path, error):
 def test_a_failed_rewrite_leaves_what_stood_there_in_directories_of_any_name(tmp_path, name):
     output = str(tmp_path / name)
     files.write_bytes(output, "a.tar", b"before")
-    with pytest.raises(ValueError, match="x"), files.atomic_writer(output, "a.tar") as file:
-        file.write(b"half")
-        raise ValueError("x")
+    with pytest.raises(ValueError, match="x"):
+        write_half(output, ValueError("x"))
     assert everything(output) == ["a.tar"]
     assert files.read_bytes(files.join(output, "a.tar")) == b"before"
     files.write_bytes(output, "a.tar", b"after")

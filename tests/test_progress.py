@@ -66,7 +66,7 @@ def test_what_was_read_from_the_board_does_not_change_afterwards():
 @pytest.mark.parametrize(
     ("done", "seconds", "total", "line"),
     [
-        (Done(), 0, 0, "0 images, 0.0 images/s, 0 failed"),
+        (Done(), 0, 0, "0 images, 0.00 images/s, 0 failed"),
         (Done(samples=1200, failed=3, bytes=250), 60, 1000, "1,200 images, 20.0 images/s, 3 failed, 25%, 3m 00s left"),
         (Done(samples=10, bytes=1000), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
         (Done(samples=10, bytes=0), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
@@ -120,7 +120,17 @@ def test_a_live_line_is_rewritten_on_a_terminal_and_gone_in_the_end():
 def test_the_line_begins_each_job_anew_and_ends_when_the_job_fails():
     progress.BOARD.add(range_of(500), samples=7, failed=0, scored=True)
     line = ProgressLine(1000, Stream(terminal=False), log_every_seconds=60)
-    with pytest.raises(ValueError, match="job"), line:
-        assert progress.BOARD.read() == Done()
-        raise ValueError("job")
+
+    def job():
+        with line:
+            assert progress.BOARD.read() == Done()
+            raise ValueError("job")
+
+    with pytest.raises(ValueError, match="job"):
+        job()
     assert not line._thread.is_alive()
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.416, "0.42"), (6.31, "6.3"), (1204.4, "1,204"), (0, "0.00")])
+def test_a_rate_has_as_many_digits_as_it_is_worth(rate, text):
+    assert progress.rate_text(rate) == text

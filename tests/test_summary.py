@@ -40,7 +40,7 @@ def test_the_summary_tells_counts_that_balance_and_reasons_with_the_most_frequen
     assert lines.index("                 200  nsfw >= 0.5") + 1 == lines.index("                 100  aesthetic < 5")
     assert "                  45  no image" in lines
     assert "  broken shard: raw/b.tar at byte 5,120: truncated" in lines
-    assert "  scored 12,345 images in 1m 40s (123.5 images/s over the whole run)" in lines
+    assert "  scored 12,345 images in 1m 40s (123 images/s over the whole run)" in lines
 
 
 def test_the_summary_says_where_to_look():
@@ -51,7 +51,7 @@ def test_the_summary_says_where_to_look():
 
 def test_a_run_that_scored_nothing_tells_no_rate_and_names_no_tar_that_is_not_there():
     text = describe_run("out", manifest_of(output={"shards": 0, "bytes": 0}), scored=0, reused=12345, seconds=2)
-    assert "scored 0 images in 2s, 12,345 had been scored before" in text
+    assert "scored 0 images (12,345 had been scored before) in 2s" in text
     assert "images/s" not in text
     assert "00000.tar" not in text
 

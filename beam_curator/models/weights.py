@@ -50,11 +50,16 @@ class WeightsFile:
     def local_path(self) -> pathlib.Path:
         """A local file with this content, verified once per process; from a bucket, a copy in the cache.
 
+        A file of the same name in $BEAM_CURATOR_MODEL_DIR, as worker images have it, saves the copy.
+
         Raises:
           CurationError: the file is not there, or its content is another.
         """
         local = pathlib.Path(self.path)
-        if transfer.is_remote(self.path):
+        baked = self._in_image()
+        if baked is not None:
+            local = baked
+        elif transfer.is_remote(self.path):
             # Its own name, because the suffix tells the format; its sha256, so that none is mistaken.
             local = cache_dir() / self.sha256 / self.path.rsplit("/", 1)[-1]
             if not local.is_file():
@@ -66,6 +71,13 @@ class WeightsFile:
             )
         _verify(self.name, str(local), self.sha256)
         return local
+
+    def _in_image(self) -> pathlib.Path | None:
+        directory = os.environ.get("BEAM_CURATOR_MODEL_DIR")
+        if not directory or pathlib.Path(self.path).is_file():
+            return None
+        baked = pathlib.Path(directory, self.path.rsplit("/", 1)[-1])
+        return baked if baked.is_file() else None
 
 
 def _verify(name: str, path: str, sha256: str) -> None:

@@ -568,3 +568,11 @@ def test_a_temporary_file_is_gone_when_writing_fails(tmp_path):
         transfer.copy(str(put(tmp_path / "source")), tmp_path / "t" / "target", "0" * 64)
 
     assert nothing_but(tmp_path / "t")
+
+
+def test_a_worker_takes_the_file_that_its_image_holds_and_verifies_it(tmp_path, monkeypatch):
+    (tmp_path / HEAD).write_bytes(CONTENT)
+    monkeypatch.setenv("BEAM_CURATOR_MODEL_DIR", str(tmp_path))
+    assert WeightsFile("head", f"/launcher/{HEAD}", SHA256).local_path() == tmp_path / HEAD
+    with pytest.raises(CurationError, match="expected"):
+        WeightsFile("head", f"/launcher/{HEAD}", "0" * 64).local_path()

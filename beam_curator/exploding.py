@@ -1,0 +1,92 @@
+"""ExplodeSamples, BatchSamples: between our batches and other Beam jobs, which like one element a sample."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_curator import rows
+from beam_curator.errors import CurationError
+from beam_curator.samples import Sample, SampleBatch
+
+
+def explode(batch: SampleBatch) -> Iterator[Sample]:
+    """The samples of a batch, each with its row, embedding, range and models."""
+    table = batch.rows.to_pylist()
+    samples = batch.samples or [Sample(row["key"], row["offset"], row["span_bytes"], {}) for row in table]
+    for index, (sample, row) in enumerate(zip(samples, table, strict=True)):
+        embedding = None if batch.embeddings is None else batch.embeddings[index]
+        yield dataclasses.replace(sample, row=row, embedding=embedding, range=batch.range, models=batch.models)
+
+
+def gather(samples: Sequence[Sample]) -> SampleBatch:
+    """The batch of samples of one shard that `explode` made, in the order of the shard; the inverse of `explode`.
+
+    Raises:
+      CurationError: for samples that did not come from `ExplodeSamples`.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.offset)
+    first, last = ordered[0], ordered[-1]
+    if first.range is None or any(sample.row is None for sample in ordered):
+        raise CurationError(f'sample "{first.key}" has no row: BatchSamples takes what ExplodeSamples gave')
+    covered = dataclasses.replace(first.range, start=first.offset, end=last.offset + last.span_bytes, last=False)
+    embeddings = [sample.embedding for sample in ordered if sample.embedding is not None]
+    return SampleBatch(
+        covered,
+        rows.from_dicts([sample.row for sample in ordered if sample.row is not None]),
+        [dataclasses.replace(sample, row=None, embedding=None, range=None, models={}) for sample in ordered],
+        np.stack(embeddings) if len(embeddings) == len(ordered) else None,
+        first.models,
+    )
+
+
+@dataclasses.dataclass
+class ExplodeSamples(beam.PTransform):
+    """From batches to samples: takes `SampleBatch`, gives `Sample` with its `row`, `embedding`, `range` and `models`."""
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Sample]:
+        return batches | beam.FlatMap(explode).with_output_types(Sample)
+
+
+class _Batch(beam.DoFn):
+    def __init__(self, max_samples: int) -> None:
+        self._max_samples = max_samples
+        self._waiting: list[Sample] = []
+
+    def start_bundle(self) -> None:
+        self._waiting = []
+
+    def process(self, sample: Sample) -> Iterable[SampleBatch]:
+        full = len(self._waiting) == self._max_samples
+        if self._waiting and (full or self._waiting[-1].range != sample.range):
+            yield gather(self._waiting)
+            self._waiting = []
+        self._waiting.append(sample)
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        if self._waiting:
+            window = GlobalWindow()
+            yield WindowedValue(gather(self._waiting), window.max_timestamp(), (window,))
+        self._waiting = []
+
+
+@dataclasses.dataclass
+class BatchSamples(beam.PTransform):
+    """From samples to batches: takes `Sample` as `ExplodeSamples` gave it, gives `SampleBatch`.
+
+    Neighbours of one range that come in one bundle go together; nothing is shuffled, so bytes that a sample still has
+    stay with it. For bounded input in the global window.
+
+    Attributes:
+      max_samples: the most samples in a batch.
+    """
+
+    max_samples: int = 1024
+
+    def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[SampleBatch]:
+        return samples | beam.ParDo(_Batch(self.max_samples)).with_output_types(SampleBatch)

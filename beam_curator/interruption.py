@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM: a command stops at once, and says how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+_WHAT = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def line(program: str, number: int = signal.SIGINT) -> str:
+    """What a command says when it is told to stop."""
+    return f"{program}: {_WHAT[signal.Signals(number)]}; run the same command again to resume"
+
+
+@contextlib.contextmanager
+def ends_process(program: str) -> Iterator[None]:
+    """While the block runs, Ctrl-C and SIGTERM end this process, with one line and exit code 130 or 143.
+
+    Nothing is unwound. Raising instead would not do: it happens wherever the main thread is, which may be inside a
+    bundle, where Beam makes an ordinary failure of it; and Python would then wait for the bundles of other threads.
+    What is half-written stays under `_tmp`, as after SIGKILL, and the next run removes it.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the progress line
+        # Not print(): the main thread may be in the middle of one, and buffered writers cannot be entered twice.
+        with contextlib.suppress(OSError):
+            os.write(2, f"{clear}{line(program, number)}\n".encode())
+        os._exit(128 + number)
+
+    # One that whoever started us has ignored (nohup, a script's background) stays ignored.
+    before = {number: signal.getsignal(number) for number in _WHAT if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,252 @@
+"""Flags and errors: what is unknown is refused with a hint, what the user can mend is one line, bugs stay bugs."""
+
+import apache_beam as beam
+import pytest
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from beam_curator import command_line
+from beam_curator.command_line import as_job_error, exit_code, parse, run_pipeline
+from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.options import CurationOptions
+
+NEEDED = ["--input", "raw/*.tar", "--output", "out"]
+ELSEWHERE = [*NEEDED, "--runner", "FlinkRunner"]
+
+
+def parsed(*argv):
+    return parse("beam-curator", "Curates.", argv)
+
+
+# flags
+
+
+def test_our_flags_and_beams_are_read_beside_each_other():
+    options, dry_run = parsed(*NEEDED, "--input=more/*.tar", "--runner", "DirectRunner", "--direct_num_workers=2")
+    assert options.view_as(CurationOptions).input == ["raw/*.tar", "more/*.tar"]
+    assert options.view_as(StandardOptions).runner == "DirectRunner"
+    assert not dry_run
+
+
+def test_a_dry_run_is_ours_and_does_not_reach_beam():
+    options, dry_run = parsed("--dry_run", *NEEDED)
+    assert dry_run
+    assert options.view_as(CurationOptions).output == "out"
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--min_asthetic=5", "unknown argument --min_asthetic: did you mean --min_aesthetic?"),
+        ("--max_nfsw=0.5", "did you mean --max_nsfw?"),
+        ("--direct_num_worker=2", "did you mean --direct_num_workers?"),
+        ("--dryrun", "did you mean --dry_run?"),
+    ],
+)
+@pytest.mark.parametrize("base", [NEEDED, ELSEWHERE], ids=["here", "elsewhere"])
+def test_a_near_miss_is_refused_on_every_runner_with_what_was_meant(base, flag, hint):
+    with pytest.raises(UsageError) as raised:
+        parsed(*base, flag)
+    assert hint in str(raised.value)
+
+
+@pytest.mark.parametrize("runner", ["DirectRunner", "FnApiRunner", None])
+def test_an_unknown_flag_is_refused_where_the_job_runs_here(runner):
+    with pytest.raises(UsageError, match=r"unknown argument --zzz \(see --help\)"):
+        parsed(*NEEDED, *(["--runner", runner] if runner else []), "--zzz", "7")
+
+
+@pytest.mark.parametrize("flags", [["--zzz=7"], ["--zzz", "7"], ["--zzz"]])
+def test_flags_of_a_runner_elsewhere_pass(flags):
+    options, _ = parsed(*ELSEWHERE, *flags)
+    assert options.view_as(StandardOptions).runner == "FlinkRunner"
+
+
+@pytest.mark.parametrize("base", [["--output", "out"], ["--output", "out", "--runner", "FlinkRunner", "--zzz=7"]])
+def test_a_pattern_that_the_shell_has_written_out_is_refused_and_loses_no_shard(base):
+    with pytest.raises(UsageError, match=r"unknown argument raw/b\.tar: put patterns in quotes"):
+        parsed(*base, "--input", "raw/a.tar", "raw/b.tar")
+
+
+def test_flags_are_not_abbreviated():
+    with pytest.raises(UsageError, match="--min_aesth"):
+        parsed(*NEEDED, "--min_aesth=7")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--samples_per_shard=0", "0 is not 1 or more"),
+        ("--samples_per_shard=many", "invalid _positive_int value"),
+        ("--range_mb=0", "0 is not a number above 0"),
+        ("--range_mb=nan", "nan is not a number above 0"),
+        ("--range_mb=inf", "inf is not a number above 0"),
+        ("--max_failed_fraction=1.5", "1.5 is not between 0 and 1"),
+        ("--max_failed_fraction=nan", "nan is not between 0 and 1"),
+        ("--max_aspect_ratio=0.5", "0.5 is below 1"),
+        ("--min_width=-1", "-1 is below 0"),
+        ("--precision=fp8", "invalid choice: 'fp8'"),
+        ("--input", "expected one argument"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_flag(flag, message):
+    with pytest.raises(UsageError) as raised:
+        parsed("--output=out", flag)
+    text = str(raised.value)
+    assert flag.split("=")[0] in text
+    assert message in text
+    assert "\n" not in text
+    assert text.endswith("(see --help)")
+
+
+def test_help_tells_every_flag_with_its_default(capsys):
+    with pytest.raises(SystemExit) as raised:
+        parsed("--help")
+    assert raised.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for flag in ("--input", "--output", "--dry_run", "--min_aesthetic", "--rule", "--max_failed_fraction"):
+        assert flag in text
+    assert "(default: 1000)" in text
+
+
+@pytest.mark.parametrize("missing", ["input", "output"])
+def test_small_jobs_say_which_flag_is_missing(missing):
+    given = {"input": "--input=a.tar", "output": "--output=out"}
+    del given[missing]
+    with pytest.raises(UsageError, match=f"--{missing} is missing"):
+        command_line.parse_simple("small", "", list(given.values()))
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (JobError("3 of 4 samples failed"), "3 of 4 samples failed"),
+        (CurationError("no such column [while running 'Select']\nmore"), "no such column"),
+        (
+            RuntimeError(
+                "Traceback:\n  File x\nbeam_curator.errors.JobError: the shard has changed [while running 'W']\n"
+            ),
+            "the shard has changed",
+        ),
+        (
+            RuntimeError(r"a worker died: 'beam_curator.errors.UsageError: no shard matches a\n' and so"),
+            "no shard matches a",
+        ),
+    ],
+)
+def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
+    found = as_job_error(error, "out")
+    assert type(found) is JobError
+    assert str(found) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (PermissionError("not yours [while running 'WriteScores']"), "PermissionError: not yours"),
+        (MemoryError("16 GB"), "MemoryError: 16 GB"),
+        (BeamIOError("Rename failed", {"a": OSError("x")}), "BeamIOError: Rename failed"),
+        (
+            RuntimeError("Traceback:\nFileNotFoundError: a.tar is gone [while running 'Read']"),
+            "FileNotFoundError: a.tar",
+        ),
+        (RuntimeError("apache_beam.io.filesystem.BeamIOError: Match failed"), "BeamIOError: Match failed"),
+    ],
+)
+def test_faults_of_storage_and_memory_are_one_line_that_says_how_to_resume(error, start):
+    found = as_job_error(error, "gs://b/out")
+    assert type(found) is JobError
+    assert str(found).startswith(start)
+    assert str(found).endswith("; what is scored is kept in gs://b/out: run the same command again to resume")
+    assert "\n" not in str(found)
+    assert "while running" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("width"), RuntimeError("Traceback:\nKeyError: 'width' [while running 'Select']"), TypeError("None")],
+)
+def test_bugs_stay_bugs(error):
+    assert as_job_error(error, "out") is error
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (UsageError("no shard matches a"), 2, "job: no shard matches a\n"),
+        (JobError("too many failed"), 1, "job: too many failed\n"),
+        (CurationError("no such rule"), 1, "job: no such rule\n"),
+        (KeyboardInterrupt(), 130, "job: interrupted; run the same command again to resume\n"),
+    ],
+)
+def test_errors_of_the_user_are_one_line_and_an_exit_code(capsys, raised, code, said):
+    def run(argv):
+        raise raised
+
+    assert exit_code("job", run, []) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_bug_has_its_traceback_and_exit_code_1(capsys):
+    def run(argv):
+        raise KeyError("width")
+
+    assert exit_code("job", run, []) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "job: internal error, please report it: 'width'" in said
+
+
+def test_the_exit_code_of_a_job_that_ended_well_is_its_own():
+    assert exit_code("job", lambda argv: len(argv), ["--a"]) == 1
+    assert exit_code("job", lambda argv: 0, []) == 0
+
+
+# running
+
+
+def fail(element, error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "text"),
+    [
+        (JobError("the shard has changed"), JobError, "^the shard has changed$"),
+        (PermissionError("not yours"), JobError, "^PermissionError: not yours; what is scored is kept in out"),
+        (ZeroDivisionError("a bug"), ZeroDivisionError, "a bug"),
+    ],
+)
+def test_what_a_step_raises_in_a_pipeline_comes_out_as_one_line_or_as_the_bug_that_it_is(error, raised, text):
+    with pytest.raises(raised, match=text):
+        run_pipeline(PipelineOptions([]), lambda p: p | beam.Create([1]) | beam.Map(fail, error), 0, "out")
+
+
+def test_a_job_that_does_not_end_as_done_says_so(monkeypatch):
+    class Cancelled:
+        def wait_until_finish(self):
+            return "CANCELLED"
+
+    monkeypatch.setattr(beam.Pipeline, "run", lambda self: Cancelled())
+    with pytest.raises(JobError, match="the job ended in state CANCELLED; run the same command again to resume it"):
+        run_pipeline(PipelineOptions([]), lambda p: None, 0, "out")
+
+
+def test_counters_are_read_over_the_whole_job():
+    def count(element):
+        beam.metrics.Metrics.counter("beam_curator", "samples_scored").inc(element)
+        beam.metrics.Metrics.counter("elsewhere", "samples_scored").inc(100)
+
+    def build(pipeline):
+        return (
+            pipeline | "a" >> beam.Create([1, 2]) | "b" >> beam.Map(count),
+            pipeline | beam.Create([4]) | beam.Map(count),
+        )
+
+    result = run_pipeline(PipelineOptions([]), build, 0, "out")
+    assert command_line.counter(result, "samples_scored") == 7
+    assert command_line.counter(result, "never_counted") == 0

@@ -1,0 +1,68 @@
+"""Between batches and samples, for other Beam jobs."""
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+import beam_curator as bc
+from beam_curator import rows
+from beam_curator.exploding import explode, gather
+from beam_curator.reading import read_batch
+from beam_curator.samples import Sample, Shard
+from beam_curator.tar.ranges import plan_ranges
+
+
+@pytest.fixture
+def batches(shared):
+    """Batches of real samples, with scores and embeddings that tell them apart."""
+    made = []
+    for tar in sorted((shared / "data").glob("*.tar")):
+        (range,) = plan_ranges(Shard(str(tar), tar.stat().st_size), 1 << 26)
+        batch = read_batch(range)
+        scores = np.arange(len(batch), dtype=np.float32)
+        embeddings = np.repeat(scores[:, None], 4, axis=1).astype(np.float16)
+        table = rows.with_score(batch.rows, "aesthetic", scores)
+        made.append(batch.replace(rows=table, embeddings=embeddings, models={"clip": "test"}))
+    return made
+
+
+def test_gather_is_the_inverse_of_explode(batches):
+    for batch in batches:
+        again = gather(list(explode(batch)))
+        assert again.rows.equals(batch.rows)
+        assert again.samples == batch.samples
+        assert all(
+            bytes(one.members["jpg"].data) == bytes(other.members["jpg"].data)
+            for one, other in zip(again.samples, batch.samples, strict=True)
+        )
+        assert np.array_equal(again.embeddings, batch.embeddings)
+        assert again.models == batch.models
+
+
+def test_filtered_by_a_beam_job_of_ones_own_samples_make_batches_again(batches, shared):
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        gathered = (
+            pipeline
+            | bc.ReadSamples(str(shared / "data" / "*.tar"))
+            | bc.ExplodeSamples()
+            | beam.Filter(lambda sample: sample.key.endswith("5"))
+            | bc.BatchSamples(max_samples=2)
+            | beam.Map(lambda batch: (batch.range.url, len(batch), batch.rows["key"].to_pylist()))
+            | beam.combiners.ToList()
+        )
+        expected = sorted(
+            (batch.range.url, sample.key) for batch in batches for sample in batch.samples if sample.key.endswith("5")
+        )
+
+        def check(found):
+            assert all(1 <= count <= 2 for _, count, _ in found)
+            assert sorted((url, key) for url, _, keys in found for key in keys) == expected
+            assert len(expected) > 3
+
+        gathered | beam.Map(check)
+
+
+def test_samples_that_were_not_exploded_are_refused_by_name():
+    with pytest.raises(bc.CurationError, match='sample "stray" has no row'):
+        gather([Sample("stray", 0, 512, {})])
