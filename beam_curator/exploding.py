@@ -47,7 +47,7 @@ def gather(samples: Sequence[Sample]) -> SampleBatch:
 
 @dataclasses.dataclass
 class ExplodeSamples(beam.PTransform):
-    """From batches to samples: takes `SampleBatch`, gives `Sample` with its `row`, `embedding`, `range` and `models`."""
+    """From batches to samples: takes `SampleBatch`, gives `Sample` with `row`, `embedding`, `range` and `models`."""
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Sample]:
         return batches | beam.FlatMap(explode).with_output_types(Sample)
