@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from beam_curator import rows
+from beam_curator import progress, rows
 from beam_curator.errors import CurationError
 from beam_curator.images import IMAGE_EXTENSIONS, ImageFacts
 from beam_curator.models.clip import ClipEncoder, ClipSpec
@@ -36,10 +37,15 @@ def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> Samp
     if batch.samples is None or _lost_bytes(batch.samples):
         raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
     images, failures = _images(batch.samples)
-    encoded = encoder.encode(images)
+    encoded = encoder.encode(images, functools.partial(_show_progress, batch))
     failures |= {i: why for i, why in enumerate(encoded.failures) if why is not None and i not in failures}
     table = rows.with_failures(_with_facts(batch.rows, encoded.facts), failures)
     return batch.replace(rows=table, embeddings=encoded.embeddings, models={**batch.models, STEP: identity})
+
+
+def _show_progress(batch: SampleBatch, embedded: Sequence[int]) -> None:
+    spans = batch.rows["span_bytes"].take(list(embedded)) if not batch.range.compression else []
+    progress.BOARD.add_embedded(batch.range, len(embedded), sum(span.as_py() for span in spans))
 
 
 def _lost_bytes(samples: Sequence[Sample]) -> bool:

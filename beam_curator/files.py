@@ -149,8 +149,12 @@ def remove_temporaries(output: str) -> None:
         delete([directory])
 
 
+SHARD_NAMES = ("*.tar", "*.tar.gz", "*.tgz", "*.tar.bz2", "*.tbz2", "*.tar.xz", "*.txz")
+"""What a shard is called, where a whole directory is given."""
+
+
 def expand_patterns(patterns: Sequence[str]) -> list[str]:
-    """Brace ranges (`{00000..00099}.tar`) written out, and the bare directories among them as `DIR/*.tar*`, `*.tgz`.
+    """Brace ranges (`{00000..00099}.tar`) written out, and the directories among them as what is named like a shard.
 
     What is there under exactly this name is meant by it, whatever globbing makes of its characters.
     """
@@ -159,7 +163,7 @@ def expand_patterns(patterns: Sequence[str]) -> list[str]:
         path = None if is_remote(pattern) else pathlib.Path(pattern)
         glob = _literal(pattern) if path and path.exists() else pattern
         if pattern.endswith("/") or (path and path.is_dir()):
-            globs += [join(glob.rstrip("/"), name) for name in ("*.tar", "*.tar.*", "*.tgz", "*.tbz2", "*.txz")]
+            globs += [join(glob.rstrip("/"), name) for name in SHARD_NAMES]
         else:
             globs.append(glob)
     return globs

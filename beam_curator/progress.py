@@ -13,12 +13,26 @@ from beam_curator.samples import ShardRange
 
 @dataclasses.dataclass
 class Done:
-    """What has been done so far: samples, bytes of shards, ranges."""
+    """What has been done so far.
+
+    Attributes:
+      samples: samples whose scores are written, or were found written.
+      failed: those of them that cannot be used.
+      scored: those of them that this run scored.
+      embedded: samples of ranges that are not written yet, but are embedded.
+      bytes: of shards, that `samples` cover.
+      scored_bytes: of shards, that `scored` cover.
+      embedded_bytes: of shards, that `embedded` cover.
+      output_shards: output shards that are written.
+    """
 
     samples: int = 0
     failed: int = 0
     scored: int = 0
+    embedded: int = 0
     bytes: int = 0
+    scored_bytes: int = 0
+    embedded_bytes: int = 0
     output_shards: int = 0
 
 
@@ -28,20 +42,30 @@ class Board:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._done = Done()
+        self._embedding: dict[ShardRange, tuple[int, int]] = {}
 
     def reset(self) -> None:
         """Begins a new job."""
         with self._lock:
-            self._done = Done()
+            self._done, self._embedding = Done(), {}
+
+    def add_embedded(self, range: ShardRange, samples: int, size_bytes: int) -> None:
+        """Some more samples of a range are embedded, which take so many bytes of the shard."""
+        with self._lock:
+            before = self._embedding.get(range, (0, 0))
+            self._embedding[range] = (before[0] + samples, before[1] + size_bytes)
 
     def add(self, range: ShardRange, samples: int, failed: int, scored: bool) -> None:
         """A range is scored, or was found scored."""
         with self._lock:
-            done = self._done
+            done, size_bytes = self._done, 0 if range.compression else range.end - range.start
             done.samples += samples
             done.failed += failed
-            done.scored += samples if scored else 0
-            done.bytes += (range.end - range.start) if not range.compression else 0
+            done.bytes += size_bytes
+            if scored:
+                self._embedding.pop(range, None)
+                done.scored += samples
+                done.scored_bytes += size_bytes
 
     def add_output_shard(self) -> None:
         """An output shard is written."""
@@ -51,7 +75,9 @@ class Board:
     def read(self) -> Done:
         """The counts as they are now."""
         with self._lock:
-            return dataclasses.replace(self._done)
+            embedded = sum(samples for samples, _ in self._embedding.values())
+            embedded_bytes = sum(size_bytes for _, size_bytes in self._embedding.values())
+            return dataclasses.replace(self._done, embedded=embedded, embedded_bytes=embedded_bytes)
 
 
 BOARD = Board()
@@ -59,14 +85,15 @@ BOARD = Board()
 
 
 def describe(done: Done, seconds: float, total_bytes: int) -> str:
-    """The line: images done, images/s, failed, time left."""
-    rate = done.samples / seconds if seconds > 0 else 0.0
-    parts = [f"{done.samples:,} images", f"{rate_text(rate)} images/s", f"{done.failed:,} failed"]
-    share = min(1.0, done.bytes / total_bytes) if total_bytes else 0.0
+    """The line: images done, images/s (of those scored now), failed, share done and time left."""
+    rate = (done.scored + done.embedded) / seconds if seconds > 0 else 0.0
+    parts = [f"{done.samples + done.embedded:,} images", f"{rate_text(rate)} images/s", f"{done.failed:,} failed"]
+    left_bytes = max(0, total_bytes - done.bytes - done.embedded_bytes)
+    scored_bytes = done.scored_bytes + done.embedded_bytes
     if done.output_shards:
         parts.append(f"{done.output_shards:,} output shards written")
-    elif 0 < share < 1:
-        parts.append(f"{share:.0%}, {duration(seconds * (1 - share) / share)} left")
+    elif scored_bytes and left_bytes:
+        parts.append(f"{1 - left_bytes / total_bytes:.0%}, {duration(seconds * left_bytes / scored_bytes)} left")
     return ", ".join(parts)
 
 

@@ -95,9 +95,7 @@ def test_all_shards_but_the_last_are_whole_tars_and_the_last_is_cut_inside_an_im
     assert last.offset_data < shards[-1].stat().st_size < last.offset_data + last.size
 
 
-def test_as_much_is_planted_as_is_said(
-    samples: list[Seen], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_as_much_is_planted_as_is_said(samples: list[Seen], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = Counter(sample.about["planted"] for sample in samples if "planted" in sample.about)
     assert found == {planted.value: count for planted, count in COUNTS.items()}
 
@@ -106,9 +104,7 @@ def test_as_much_is_planted_as_is_said(
     assert told.count("\n") == 3
     assert "Wrote 2 shards with 40 samples (" in told
     assert "Planted: 6 exact duplicates, 5 near duplicates, 1 cut image," in told
-    assert (
-        "00001.tar is cut inside an image: 2 of its samples are lost, 38 samples come before the cut" in told
-    )
+    assert "00001.tar is cut inside an image: 2 of its samples are lost, 38 samples come before the cut" in told
 
 
 def test_exact_duplicates_are_the_only_equal_images_and_some_are_across_shards(samples: list[Seen]) -> None:
@@ -218,9 +214,7 @@ def test_a_wrong_number_is_one_line_and_writes_nothing(
     assert not (tmp_path / "raw").exists()
 
 
-def test_an_output_that_cannot_be_a_folder_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
     assert main(["--output", str(file)]) == 2

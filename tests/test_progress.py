@@ -36,9 +36,18 @@ def test_the_board_adds_up_what_is_scored_and_what_was_scored_before():
     board.add(range_of(500), samples=5, failed=2, scored=False)
     board.add(range_of(9999, "gzip"), samples=1, failed=0, scored=True)
     board.add_output_shard()
-    assert board.read() == Done(samples=16, failed=3, scored=11, bytes=1500, output_shards=1)
+    assert board.read() == Done(samples=16, failed=3, scored=11, bytes=1500, scored_bytes=1000, output_shards=1)
     board.reset()
     assert board.read() == Done()
+
+
+def test_images_count_as_soon_as_they_are_embedded_and_once():
+    board = Board()
+    board.add_embedded(range_of(1000), 4, 300)
+    board.add_embedded(range_of(1000), 4, 300)
+    assert (board.read().embedded, board.read().embedded_bytes) == (8, 600)
+    board.add(range_of(1000), samples=10, failed=2, scored=True)
+    assert board.read() == Done(samples=10, failed=2, scored=10, bytes=1000, scored_bytes=1000)
 
 
 def test_the_board_loses_no_count_among_threads():
@@ -53,7 +62,7 @@ def test_the_board_loses_no_count_among_threads():
         thread.start()
     for thread in threads:
         thread.join()
-    assert board.read() == Done(samples=2000, scored=2000, bytes=4000)
+    assert board.read() == Done(samples=2000, scored=2000, bytes=4000, scored_bytes=4000)
 
 
 def test_what_was_read_from_the_board_does_not_change_afterwards():
@@ -67,11 +76,22 @@ def test_what_was_read_from_the_board_does_not_change_afterwards():
     ("done", "seconds", "total", "line"),
     [
         (Done(), 0, 0, "0 images, 0.00 images/s, 0 failed"),
-        (Done(samples=1200, failed=3, bytes=250), 60, 1000, "1,200 images, 20.0 images/s, 3 failed, 25%, 3m 00s left"),
-        (Done(samples=10, bytes=1000), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
-        (Done(samples=10, bytes=0), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
         (
-            Done(samples=10, bytes=500, output_shards=2),
+            Done(samples=1200, scored=1200, failed=3, bytes=250, scored_bytes=250),
+            60,
+            1000,
+            "1,200 images, 20.0 images/s, 3 failed, 25%, 3m 00s left",
+        ),
+        (  # a resumed job: what was scored before counts as done, but not for the speed
+            Done(samples=600, scored=100, bytes=600, scored_bytes=100, embedded=20, embedded_bytes=20),
+            60,
+            1000,
+            "620 images, 2.0 images/s, 0 failed, 62%, 3m 10s left",
+        ),
+        (Done(samples=10, scored=10, bytes=1000, scored_bytes=1000), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
+        (Done(samples=10, scored=10), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
+        (
+            Done(samples=10, scored=10, bytes=500, scored_bytes=500, output_shards=2),
             10,
             1000,
             "10 images, 1.0 images/s, 0 failed, 2 output shards written",

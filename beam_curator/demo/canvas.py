@@ -26,9 +26,7 @@ class Canvas:
         """A number between the two."""
         return float(self.rng.uniform(low, high))
 
-    def texture(
-        self, name: TextureName, rows: int, *, zoom: float = 1.0, stretch: float = 1.0
-    ) -> Image.Image:
+    def texture(self, name: TextureName, rows: int, *, zoom: float = 1.0, stretch: float = 1.0) -> Image.Image:
         """A random piece of a texture, L [rows, width]; at zoom 1 a tile spans the picture's long side."""
         scale = TILE / max(self.width, self.height) / zoom
         width, height = min(self.width * scale / stretch, TILE), min(rows * scale, TILE)
@@ -36,9 +34,7 @@ class Canvas:
         box = (float(left), float(top), float(left) + width, float(top) + height)
         return texture(name).resize((self.width, rows), Image.Resampling.BILINEAR, box=box)
 
-    def ground_texture(
-        self, name: TextureName, rows: int, *, near: float = 1.0, wide: float = 1.0
-    ) -> Image.Image:
+    def ground_texture(self, name: TextureName, rows: int, *, near: float = 1.0, wide: float = 1.0) -> Image.Image:
         """A texture lying flat and seen towards the horizon at its top, L [rows, width].
 
         `near` is how much the front is magnified; `wide` stretches it sideways, as waves are.
@@ -56,9 +52,7 @@ class Canvas:
         to_y = (0.0, start * slope, start + along)
         coefficients = (*to_x, *to_y, 0.0, slope)
         size = (self.width, rows)
-        return texture(name).transform(
-            size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
-        )
+        return texture(name).transform(size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR)
 
     def sky(self, stops: Stops) -> None:
         """Fill the whole picture with a vertical gradient."""
@@ -131,9 +125,7 @@ class Canvas:
         rows = self.height - top
         if rows < 2:
             return
-        above = self.image.crop((0, max(0, top - rows), self.width, top)).transpose(
-            Image.Transpose.FLIP_TOP_BOTTOM
-        )
+        above = self.image.crop((0, max(0, top - rows), self.width, top)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         above = above.resize((self.width, rows))
         surface = Image.blend(Image.new("RGB", above.size, colour), above, mirror)
         waves = self.ground_texture("rough", rows, near=2.0, wide=9.0)
@@ -172,9 +164,7 @@ class Canvas:
 
         self.shapes(colour, draw)
 
-    def ball(
-        self, x: float, y: float, radius: float, colour: RGB, light: tuple[float, float] = (-0.4, -0.5)
-    ) -> None:
+    def ball(self, x: float, y: float, radius: float, colour: RGB, light: tuple[float, float] = (-0.4, -0.5)) -> None:
         """A shaded ball with a highlight."""
         across, down, inside = self._disc_grid(x, y, radius)
         if not inside.size:
@@ -189,9 +179,7 @@ class Canvas:
         across, down, inside = self._disc_grid(x, y, radius)
         if not inside.size:
             return
-        round_the_side = (
-            np.arcsin(np.clip(across / np.sqrt(np.clip(1 - down**2, 0.02, 1)), -1, 1)) / np.pi + 0.5
-        )
+        round_the_side = np.arcsin(np.clip(across / np.sqrt(np.clip(1 - down**2, 0.02, 1)), -1, 1)) / np.pi + 0.5
         pixels = np.array(colours)[(round_the_side * stripes).astype(int) % len(colours)]
         shade = 1.08 - 0.35 * across - 0.3 * down - 0.4 * across**2
         self._paste_grid(x, y, radius, pixels * np.clip(shade, 0.2, 1.2)[..., None], inside)

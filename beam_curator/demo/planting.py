@@ -44,9 +44,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not 2 <= self.shards <= _MOST_SHARDS:
-            raise UsageError(
-                f"--shards={self.shards}: give 2 to {_MOST_SHARDS}; the last one is written damaged"
-            )
+            raise UsageError(f"--shards={self.shards}: give 2 to {_MOST_SHARDS}; the last one is written damaged")
         if not 20 <= self.samples_per_shard <= _LARGEST_SHARD:
             raise UsageError(
                 f"--samples_per_shard={self.samples_per_shard}: give 20 to {_LARGEST_SHARD}; "

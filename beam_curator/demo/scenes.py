@@ -84,9 +84,7 @@ def _meadow(canvas: Canvas, light: Light) -> None:
             pen.ellipse(x, 0.72 + 0.28 * depth, size, size * 0.7)
 
     canvas.shapes(mix((0, 0, 10), flowers, light.land), blossoms)
-    leaves = jitter(
-        canvas.rng, [(86, 130, 50), (176, 120, 44), (120, 150, 60)][int(canvas.rng.integers(3))], 16
-    )
+    leaves = jitter(canvas.rng, [(86, 130, 50), (176, 120, 44), (120, 150, 60)][int(canvas.rng.integers(3))], 16)
     for x in canvas.rng.permutation([0.2, 0.5, 0.8])[: int(canvas.rng.integers(1, 4))]:
         size = canvas.pick(0.35, 0.6)
         broad_tree(canvas, light, x + canvas.pick(-0.1, 0.1), 0.66 + size * 0.22, size, leaves)
@@ -156,9 +154,7 @@ def _flowers(canvas: Canvas, light: Light) -> None:
         )
     petal = jitter(
         rng,
-        [(226, 74, 92), (246, 186, 60), (168, 104, 206), (244, 240, 236), (240, 130, 170)][
-            int(rng.integers(5))
-        ],
+        [(226, 74, 92), (246, 186, 60), (168, 104, 206), (244, 240, 236), (240, 130, 170)][int(rng.integers(5))],
         14,
     )
     count = int(rng.integers(2, 6))
@@ -185,9 +181,7 @@ def _misty_forest(canvas: Canvas, light: Light) -> None:
     draw_sky(canvas, light, 1.0, 0.0)
     for step, distance in enumerate((0.85, 0.65, 0.42, 0.18, 0.0)):
         base = 0.5 + 0.13 * step
-        conifers(
-            canvas, shade(canvas, light, (30, 58, 50), distance), base, 0.16 + 0.09 * step, 46 - 7 * step
-        )
+        conifers(canvas, shade(canvas, light, (30, 58, 50), distance), base, 0.16 + 0.09 * step, 46 - 7 * step)
         if distance:
             canvas.mist(base - 0.08, base + 0.1, light.haze)
 
@@ -225,13 +219,9 @@ def _fruit(canvas: Canvas, light: Light) -> None:
     canvas.image.paste(wood, (0, top))
     skins: list[RGB] = [(226, 110, 30), (196, 36, 40), (126, 168, 52), (240, 200, 60), (112, 44, 92)]
     count = int(rng.integers(3, 7))
-    spots = sorted(
-        (canvas.pick(0.62, 0.84), (i + 0.5 + canvas.pick(-0.2, 0.2)) / count) for i in range(count)
-    )
+    spots = sorted((canvas.pick(0.62, 0.84), (i + 0.5 + canvas.pick(-0.2, 0.2)) / count) for i in range(count))
     for y, x in spots:
-        piece_of_fruit(
-            canvas, x, y, canvas.pick(0.1, 0.16), jitter(rng, skins[int(rng.integers(5))], 14), table
-        )
+        piece_of_fruit(canvas, x, y, canvas.pick(0.1, 0.16), jitter(rng, skins[int(rng.integers(5))], 14), table)
 
 
 @dataclass(frozen=True)
@@ -245,27 +235,17 @@ class Scene:
 
 SCENES: dict[str, Scene] = {
     "hills": Scene(_sunset_hills, ("rolling hills", "a hazy valley"), (SUNSET, GOLDEN, DUSK, MORNING)),
-    "lake": Scene(
-        _mountain_lake, ("a mountain lake", "snowy peaks over a lake"), (DAY, MORNING, GOLDEN, GREY)
-    ),
-    "sea": Scene(
-        _seaside, ("a sandy beach by the sea", "waves on the shore"), (DAY, MORNING, SUNSET, GOLDEN)
-    ),
+    "lake": Scene(_mountain_lake, ("a mountain lake", "snowy peaks over a lake"), (DAY, MORNING, GOLDEN, GREY)),
+    "sea": Scene(_seaside, ("a sandy beach by the sea", "waves on the shore"), (DAY, MORNING, SUNSET, GOLDEN)),
     "meadow": Scene(_meadow, ("trees in a flowering meadow", "a green field"), (DAY, MORNING, GOLDEN, GREY)),
-    "city": Scene(
-        _city, ("a city skyline over a river", "tall buildings by the water"), (DUSK, SUNSET, DAY, GREY)
-    ),
+    "city": Scene(_city, ("a city skyline over a river", "tall buildings by the water"), (DUSK, SUNSET, DAY, GREY)),
     "people": Scene(_people, ("friends on a hill", "silhouettes of people walking"), (SUNSET, GOLDEN, DUSK)),
     "night": Scene(_night, ("the moon over a forest", "a starry sky above pines"), (DUSK,)),
     "flowers": Scene(_flowers, ("flowers in a garden", "close-up of blossoms"), (DAY, MORNING, GOLDEN)),
     "dunes": Scene(_dunes, ("sand dunes in the desert",), (DAY, GOLDEN, SUNSET)),
-    "forest": Scene(
-        _misty_forest, ("a pine forest in the mist", "fog between fir trees"), (GREY, MORNING, GOLDEN)
-    ),
+    "forest": Scene(_misty_forest, ("a pine forest in the mist", "fog between fir trees"), (GREY, MORNING, GOLDEN)),
     "balloons": Scene(_balloons, ("hot air balloons over hills",), (DAY, MORNING, GOLDEN)),
-    "fruit": Scene(
-        _fruit, ("fruit on a wooden table", "a still life with apples and oranges"), (DAY, GOLDEN)
-    ),
+    "fruit": Scene(_fruit, ("fruit on a wooden table", "a still life with apples and oranges"), (DAY, GOLDEN)),
 }
 
 

@@ -134,9 +134,7 @@ def buildings(canvas: Canvas, wall: RGB, base: float, tallest: float, lit: float
         canvas.boxes(colour, windows)
 
 
-def _windows(
-    canvas: Canvas, tower: tuple[float, float, float], base: float
-) -> list[tuple[float, float, float, float]]:
+def _windows(canvas: Canvas, tower: tuple[float, float, float], base: float) -> list[tuple[float, float, float, float]]:
     left, top, right = tower
     columns = max(int((right - left) * canvas.aspect / 0.022), 1)
     step = (right - left) / columns
@@ -198,18 +196,14 @@ def balloon(canvas: Canvas, x: float, y: float, size: float, colours: tuple[RGB,
         ),
     )
     canvas.striped_ball(x, y, size, colours, 8)
-    canvas.shapes(
-        (110, 74, 44), lambda pen: pen.box(x - 0.17 * s, basket, x + 0.17 * s, basket + 0.24 * size)
-    )
+    canvas.shapes((110, 74, 44), lambda pen: pen.box(x - 0.17 * s, basket, x + 0.17 * s, basket + 0.24 * size))
 
 
 def piece_of_fruit(canvas: Canvas, x: float, foot: float, radius: float, skin: RGB, table: RGB) -> None:
     """A round fruit with a stalk, and its shadow on the table."""
     s = radius / canvas.aspect
     shadow = mix(table, BLACK, 0.7)
-    canvas.shapes(
-        shadow, lambda pen: pen.ellipse(x + 0.35 * s, foot + radius * 0.9, radius * 1.15, radius * 0.28)
-    )
+    canvas.shapes(shadow, lambda pen: pen.ellipse(x + 0.35 * s, foot + radius * 0.9, radius * 1.15, radius * 0.28))
     canvas.ball(x, foot, radius, skin)
     canvas.shapes(
         (64, 44, 26),

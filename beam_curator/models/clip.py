@@ -3,7 +3,7 @@
 import functools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -155,8 +155,12 @@ class ClipEncoder:
         """
         self._loaded()
 
-    def encode(self, images: Sequence[Encoded | None]) -> EncodedImages:
+    def encode(
+        self, images: Sequence[Encoded | None], on_embedded: Callable[[Sequence[int]], None] | None = None
+    ) -> EncodedImages:
         """Embeds encoded images (None: a sample without one). A bad image costs its row, and raises nothing.
+
+        `on_embedded` is called with the indices of the images of each micro-batch that is done.
 
         Equal to open_clip's own transform and `encode_image`, then L2-normalised: within 1e-3 at fp32,
         cosine >= 0.9999 at bf16, before rounding to float16.
@@ -169,16 +173,22 @@ class ClipEncoder:
         )
         if not images:
             return encoded
+
+        def finish(rows: list[int], pending: PendingEmbeddings) -> None:
+            _fill(encoded, rows, pending)
+            if on_embedded:
+                on_embedded(rows)
+
         model = self._loaded()
         previous: tuple[list[int], PendingEmbeddings] | None = None
         for rows, pixels in self._micro_batches(model, images, encoded):
             current = (rows, model.run(pixels))
             # Only now, when the device has its next work, is there time to wait.
             if previous:
-                _fill(encoded, *previous)
+                finish(*previous)
             previous = current
         if previous:
-            _fill(encoded, *previous)
+            finish(*previous)
         return encoded
 
     @functools.cached_property

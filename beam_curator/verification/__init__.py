@@ -1,0 +1,7 @@
+"""What a finished job promised, checked against its input and its output: see `verify`."""
+
+from beam_curator.verification.accounting import Tally, verify
+from beam_curator.verification.differences import Difference
+from beam_curator.verification.finished import FinishedJob, read_finished
+
+__all__ = ["Difference", "FinishedJob", "Tally", "read_finished", "verify"]

@@ -1,0 +1,109 @@
+"""A finished job: its output directory, what it says of itself, and its input as it stands now."""
+
+from __future__ import annotations
+
+import dataclasses
+import os.path
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from apache_beam.io.filesystem import BeamIOError
+
+from beam_curator import files
+from beam_curator.errors import UsageError
+from beam_curator.job import Job, read_job
+from beam_curator.manifest import MANIFEST, read_manifest
+from beam_curator.reading import match_shards, range_bytes
+from beam_curator.samples import ShardRange
+from beam_curator.tar.ranges import plan_ranges
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """Where the input went after the job: urls that began with `before` begin with `now`."""
+
+    before: str = ""
+    now: str = ""
+
+    def there(self, url: str) -> str:
+        """Where it stands now what the job knew under this url."""
+        return self.now + url.removeprefix(self.before)
+
+    def back(self, url: str) -> str:
+        """What the job called the file that stands here now."""
+        return self.before + url.removeprefix(self.now)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedJob:
+    """What `verify` checks.
+
+    Attributes:
+      output: the output directory.
+      job: what the directory belongs to.
+      manifest: what the job says of itself.
+      move: where the input went after the job.
+    """
+
+    output: str
+    job: Job
+    manifest: Mapping[str, Any]
+    move: Move = Move()
+
+    @property
+    def samples_per_shard(self) -> int:
+        """How many samples every output shard but the last holds."""
+        return self.manifest["samples_per_shard"]
+
+    def path(self, name: str) -> str:
+        """The url of a file of the output."""
+        return files.join(self.output, *name.split("/"))
+
+    def ranges(self) -> Iterator[ShardRange]:
+        """The ranges of the input, planned anew, in the order of the output, under the urls that the job knew.
+
+        Raises:
+          UsageError: when there is no input any more.
+          OSError, BeamIOError: when a shard cannot be read, after retries.
+        """
+        try:
+            shards = match_shards([self.move.there(pattern) for pattern in self.job.inputs])
+        except UsageError as error:
+            raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
+        for shard in shards:
+            known = dataclasses.replace(shard, url=self.move.back(shard.url))
+            for planned in plan_ranges(shard, range_bytes(self.job.range_mb)):
+                yield dataclasses.replace(planned, shard=known)
+
+    def standing(self, range: ShardRange) -> ShardRange:
+        """The range with the url where it can be read now."""
+        return dataclasses.replace(range, shard=dataclasses.replace(range.shard, url=self.move.there(range.url)))
+
+
+def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
+    """The finished job in an output directory.
+
+    Args:
+      output: the directory, local or in a bucket.
+      input_root: the directory that now stands for the deepest one that held all input, if it was moved.
+
+    Raises:
+      UsageError: when no job was finished there.
+    """
+    output = output.rstrip("/") or output
+    try:
+        job, manifest = read_job(output), read_manifest(output)
+    except (OSError, BeamIOError) as error:
+        raise UsageError(f"{output} cannot be read: {files.first_line(error)}") from error
+    per_shard = (manifest or {}).get("samples_per_shard")
+    if job is None or manifest is None or not isinstance(per_shard, int) or per_shard < 1:
+        raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
+    move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
+    return FinishedJob(output, job, manifest, move)
+
+
+def root_of(patterns: Sequence[str]) -> str:
+    """The deepest directory that holds all that these patterns can match, with the slash at its end."""
+    directories = [re.split(r"[\[*?]", pattern)[0].split("/")[:-1] for pattern in patterns]
+    return "".join(f"{part}/" for part in os.path.commonprefix(directories))

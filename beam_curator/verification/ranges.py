@@ -1,0 +1,190 @@
+"""One range: the samples of the input, read again, against their ledger rows and their score part."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.io.filesystem import BeamIOError
+
+from beam_curator import files, ledger, rows
+from beam_curator.checkpoint import part_name, read_embeddings, read_part
+from beam_curator.images import IMAGE_EXTENSIONS
+from beam_curator.ledger import Summary, ledger_name, summarize
+from beam_curator.reading import caption_of
+from beam_curator.samples import Sample, SampleBatch, ShardRange
+from beam_curator.tar.reading import read_range
+from beam_curator.verification.differences import Difference, match_rows, shown, unequal, unequal_columns
+from beam_curator.verification.finished import FinishedJob
+
+UNREADABLE = (OSError, BeamIOError, pa.ArrowException)
+"""What reading a file may raise that is absent, damaged, or out of reach."""
+
+_FROM_THE_TAR = ("shard", "key", "offset", "caption")
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptSample:
+    """A kept sample: what the input holds of it, and what is recorded.
+
+    Attributes:
+      sample: with its bytes.
+      row: its ledger row.
+      embedding: float16 [dim], from the score part; None if that has none.
+      models: what gave the scores.
+    """
+
+    sample: Sample
+    row: Mapping[str, Any]
+    embedding: np.ndarray | None
+    models: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedRange:
+    """A range that was checked.
+
+    Attributes:
+      samples: how many the input holds.
+      kept: the kept ones, in their order.
+      summary: what the ledger counts.
+    """
+
+    samples: int = 0
+    kept: Sequence[KeptSample] = ()
+    summary: Summary = Summary()
+
+
+def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, CheckedRange]:
+    """What is not as promised about one range, but for its output; returns what the output is checked with."""
+    try:
+        samples, errors = read_range(finished.standing(range))
+    except UNREADABLE as error:
+        yield Difference(range.url, f"cannot be read: {files.first_line(error)}")
+        return CheckedRange()
+    expected = rows.from_samples(range, samples, [caption_of(sample) for sample in samples])
+    errors = [dataclasses.replace(error, url=range.url) for error in errors]
+    recorded = yield from _recorded(finished, range)
+    if recorded is None:
+        return CheckedRange(len(samples))
+    pairs = yield from _pairs(ledger_name(range), recorded, expected)
+    taken = recorded.take([row for _, row in pairs])
+    here = [samples[index] for index, _ in pairs]
+    yield from _against_input(ledger_name(range), taken, expected.take([index for index, _ in pairs]), here)
+    yield from _outcomes(ledger_name(range), taken)
+    part, embeddings = yield from _against_part(finished, range, expected, pairs, taken)
+    kept = [
+        KeptSample(sample, row, None if embeddings is None else embeddings[index], part.models if part else {})
+        for index, (sample, row) in enumerate(zip(here, taken.to_pylist(), strict=True))
+        if row["status"] == rows.KEPT
+    ]
+    summary = summarize(SampleBatch(range, recorded, errors=tuple(errors)))
+    return CheckedRange(len(samples), kept, summary)
+
+
+def _recorded(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, pa.Table | None]:
+    """The range's ledger rows, if they are there."""
+    name = ledger_name(range)
+    try:
+        table = ledger.read_table(finished.path(name))
+    except UNREADABLE as error:
+        yield Difference(name, f"cannot be read: {files.first_line(error)}")
+        return None
+    due = [field for field in (*rows.SCHEMA, *rows.OUTCOME) if field.name != "span_bytes"]
+    wrong = [field.name for field in due if field.name not in table.schema.names or table.field(field.name) != field]
+    if wrong:
+        yield Difference(name, f"has no column {wrong[0]}, or one of another type")
+        return None
+    return table
+
+
+def _pairs(name: str, found: pa.Table, expected: pa.Table) -> Generator[Difference, None, list[tuple[int, int]]]:
+    """Which rows are there, as (index in `expected`, index in `found`)."""
+    pairs = []
+    for one in match_rows(name, found, expected):
+        if isinstance(one, Difference):
+            yield one
+        else:
+            pairs.append(one)
+    return pairs
+
+
+def _against_input(
+    name: str, found: pa.Table, expected: pa.Table, samples: Sequence[Sample]
+) -> Iterator[Difference]:
+    """Ledger rows against the samples that the tar holds, and the bytes of their images."""
+    yield from unequal_columns(name, found, expected, _FROM_THE_TAR)
+    facts = zip(found.to_pylist(), expected["reason"].to_pylist(), samples, strict=True)
+    for row, failure, sample in facts:
+        if failure is not None:
+            yield from unequal(name, f"outcome of {shown(row['key'])}", _outcome(row), [rows.FAILED, failure])
+        image = None if failure else sample.first_member(IMAGE_EXTENSIONS)
+        data = b"" if image is None or image.data is None else image.data
+        size, sha256 = (None, None) if image is None else (len(data), hashlib.sha256(data).hexdigest())
+        yield from unequal(name, f"bytes of {shown(row['key'])}", row["bytes"], size)
+        yield from unequal(name, f"sha256 of {shown(row['key'])}", row["sha256"], sha256)
+
+
+def _outcome(row: Mapping[str, Any]) -> list[Any]:
+    return [row["status"], row["reason"]]
+
+
+def _outcomes(name: str, table: pa.Table) -> Iterator[Difference]:
+    """Each row is kept with a place, or dropped or failed with a reason."""
+    for row in table.select(["key", "status", "reason", "output_shard", "output_key"]).to_pylist():
+        placed = row["output_shard"] is not None and row["output_key"] is not None
+        unplaced = row["output_shard"] is None and row["output_key"] is None
+        if row["status"] == rows.KEPT:
+            fine = placed and row["reason"] is None
+        else:
+            fine = row["status"] in (rows.DROPPED, rows.FAILED) and unplaced and bool(row["reason"])
+        if not fine:
+            yield Difference(
+                name,
+                f"{shown(row['key'])} is {row['status']} for {shown(row['reason'])} and in {row['output_shard']}: kept "
+                "samples have a place, dropped and failed ones a reason",
+            )
+
+
+def _against_part(
+    finished: FinishedJob,
+    range: ShardRange,
+    expected: pa.Table,
+    pairs: Sequence[tuple[int, int]],
+    recorded: pa.Table,
+) -> Generator[Difference, None, tuple[SampleBatch | None, np.ndarray | None]]:
+    """Ledger rows against the score part; returns the part, and the embeddings of these rows: float16 [n, dim]."""
+    name = part_name(range)
+    try:
+        part = read_part(finished.output, range, models=None)
+        embeddings = read_embeddings(part.part) if part and part.part else None
+    except UNREADABLE as error:
+        yield Difference(name, f"cannot be read: {files.first_line(error)}")
+        return None, None
+    if part is None or embeddings is None:
+        yield Difference(name, "is not there, or not a whole score part")
+        return None, None
+    yield from unequal(name, "models", dict(part.models), finished.manifest.get("models"))
+    in_part = dict((yield from _pairs(name, part.rows, expected)))
+    if len(in_part) < expected.num_rows:
+        return part, None
+    order = [in_part[index] for index, _ in pairs]
+    scored = part.rows.take(order)
+    facts = [field for field in scored.schema.names if field not in ("span_bytes", "status", "reason")]
+    absent = [field for field in facts if field not in recorded.schema.names]
+    if absent:
+        yield Difference(ledger_name(range), f"has no column {absent[0]}, which {name} has")
+        return part, embeddings[order]
+    yield from unequal_columns(ledger_name(range), recorded, scored, facts)
+    yield from _failed_stay_failed(ledger_name(range), recorded, scored)
+    return part, embeddings[order]
+
+
+def _failed_stay_failed(name: str, recorded: pa.Table, scored: pa.Table) -> Iterator[Difference]:
+    """A sample that could not be scored is failed in the ledger, for the same reason."""
+    failed = np.flatnonzero(rows.status_is(scored, rows.FAILED))
+    yield from unequal_columns(name, recorded.take(failed), scored.take(failed), ("status", "reason"))
