@@ -79,8 +79,11 @@ def embedding_array(embeddings: np.ndarray) -> pa.Array:
 
 
 @files.retried
-def read_part(directory: str, range: ShardRange, models: Mapping[str, str]) -> SampleBatch | None:
-    """The scored batch of a range, without embeddings, or None if these models have not scored this range."""
+def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | None) -> SampleBatch | None:
+    """The scored batch of a range, without embeddings, or None if these models have not scored this range.
+
+    With `models` None, it is what stands there as this range's part, whatever gave the scores and when.
+    """
     url = files.join(directory, *part_name(range).split("/"))
     if not files.exists(url):
         return None
@@ -88,7 +91,7 @@ def read_part(directory: str, range: ShardRange, models: Mapping[str, str]) -> S
         try:
             part = pq.ParquetFile(source)
             described = _described(part)
-            if described.get("fingerprint") != fingerprint(range, models):
+            if not described or (models is not None and described["fingerprint"] != fingerprint(range, models)):
                 return None
             columns = [name for name in part.schema_arrow.names if name != EMBEDDING]
             table = part.read(columns=columns).replace_schema_metadata(None)

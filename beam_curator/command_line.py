@@ -86,6 +86,11 @@ def require(flags: CurationOptions, *names: str) -> None:
             raise UsageError(f"--{name} is missing (see --help)")
 
 
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the job runs on this machine."""
+    return options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
+
+
 def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner: str | None) -> None:
     """Refuses flags that neither we nor Beam know. Runners elsewhere have flags of their own, which pass unless they
     look like a slip in one of ours."""

@@ -50,7 +50,7 @@ def ends_process(program: str) -> Iterator[None]:
 
 
 def _descendants(process: int) -> list[int]:
-    """The processes that this one started, and theirs; none where there is no /proc, and where they end on their own."""
+    """The processes that this one started, and theirs. Where there is no /proc, none: they end by themselves, later."""
     found: list[int] = []
     for children in pathlib.Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):

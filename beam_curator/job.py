@@ -13,7 +13,7 @@ from apache_beam.io.filesystem import BeamIOError
 from beam_curator import files
 from beam_curator.checkpoint import Scoring
 from beam_curator.errors import JobError, UsageError
-from beam_curator.manifest import remove_output
+from beam_curator.manifest import MANIFEST, read_manifest, remove_output
 from beam_curator.samples import ShardRange
 
 JOB = "job.json"
@@ -62,6 +62,24 @@ def claim_output(output: str, job: Job, overwrite: bool) -> None:
             check_output(output, job)
         files.remove_temporaries(output)
         files.write_bytes(output, JOB, json.dumps(dataclasses.asdict(job), indent=2, sort_keys=True).encode() + b"\n")
+    except (OSError, BeamIOError) as error:
+        raise UsageError(f"--output {output} cannot be written to: {files.first_line(error)}") from error
+
+
+def unfinish(output: str, selection: Mapping[str, Any]) -> None:
+    """Removes the manifest of an earlier selection: a directory has one only while it holds what the manifest says.
+
+    Args:
+      output: the output directory.
+      selection: what the manifest of this job is going to say of its flags and its input.
+
+    Raises:
+      UsageError: when it cannot be removed.
+    """
+    try:
+        standing = read_manifest(output)
+        if standing is not None and any(standing.get(name) != value for name, value in selection.items()):
+            files.delete([files.join(output, MANIFEST)])
     except (OSError, BeamIOError) as error:
         raise UsageError(f"--output {output} cannot be written to: {files.first_line(error)}") from error
 

@@ -37,6 +37,16 @@ def write_table(directory: str, name: str, table: pa.Table) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
+def read_table(url: str) -> pa.Table:
+    """The rows of a file that `write_table` wrote.
+
+    Raises:
+      OSError, BeamIOError: when it cannot be read, after retries.
+      OSError, ArrowException: when it is damaged.
+    """
+    return pq.read_table(pa.BufferReader(files.read_bytes(url)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """Counts of samples by what became of them, and the shards that could not be read to their end."""

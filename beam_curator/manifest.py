@@ -56,19 +56,10 @@ def _manifest(
         "software": software_versions(),
         "models": {step: model for part in parts for step, model in part.models.items()},
         "flags": dict(job.get("flags", {})),
+        "input": dict(job.get("input", {})),
         "samples_per_shard": job["samples_per_shard"],
-        "counts": {
-            "seen": summary.seen,
-            "kept": summary.kept,
-            "dropped": summary.dropped,
-            "failed": summary.failed,
-            "dropped_by_rule": dict(sorted(summary.dropped_by.items())),
-            "failed_by_reason": dict(sorted(summary.failed_by.items())),
-        },
-        "broken_shards": [
-            {"shard": error.url, "offset": error.offset, "reason": error.reason}
-            for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
-        ],
+        "counts": counts_of(summary),
+        "broken_shards": broken_shards_of(summary),
         "output": {"shards": len(written), "bytes": sum(shard.bytes for shard in written)},
         "timings": {
             "started": _utc(started),
@@ -76,6 +67,26 @@ def _manifest(
             "seconds": round(finished - started, 3),
         },
     }
+
+
+def counts_of(summary: Summary) -> dict[str, Any]:
+    """What the manifest says of the samples."""
+    return {
+        "seen": summary.seen,
+        "kept": summary.kept,
+        "dropped": summary.dropped,
+        "failed": summary.failed,
+        "dropped_by_rule": dict(sorted(summary.dropped_by.items())),
+        "failed_by_reason": dict(sorted(summary.failed_by.items())),
+    }
+
+
+def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
+    """What the manifest says of shards that could not be read to their end."""
+    return [
+        {"shard": error.url, "offset": error.offset, "reason": error.reason}
+        for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
+    ]
 
 
 def software_versions() -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -37,6 +39,16 @@ def match_shards(patterns: Sequence[str]) -> list[Shard]:
     return [Shard(f.path, f.size_in_bytes, f"{f.last_updated_in_seconds or 0:.6f}") for f in found]
 
 
+def describe_input(shards: Sequence[Shard]) -> dict[str, Any]:
+    """The input as the manifest tells it: how many shards, how many bytes, and a SHA-256 of what identifies them."""
+    digest = hashlib.sha256(json.dumps([dataclasses.astuple(shard) for shard in shards]).encode())
+    return {
+        "shards": len(shards),
+        "bytes": sum(shard.size_bytes for shard in shards),
+        "fingerprint": digest.hexdigest(),
+    }
+
+
 @dataclasses.dataclass
 class MatchShards(beam.PTransform):
     """Lists the input.
@@ -51,6 +63,11 @@ class MatchShards(beam.PTransform):
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         return begin | beam.Create([list(self.patterns)]) | beam.FlatMap(match_shards)
+
+
+def range_bytes_of(range_mb: float) -> int:
+    """About how many bytes a range holds."""
+    return max(1, int(range_mb * (1 << 20)))
 
 
 @dataclasses.dataclass
@@ -70,7 +87,7 @@ class PlanRanges(beam.PTransform):
             raise UsageError(f"range_mb={self.range_mb}: a range needs a size above 0 MiB")
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
-        range_bytes = max(1, int(self.range_mb * (1 << 20)))
+        range_bytes = range_bytes_of(self.range_mb)
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()

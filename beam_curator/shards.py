@@ -80,8 +80,8 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
         return WrittenShard(index, table.num_rows, standing["tar_bytes"])
     tar_bytes = _write_tar(output, f"{name}.tar", ordered)
     write_table(output, f"{name}.parquet", table)
-    statistics = {"content": content, "samples": table.num_rows, "tar_bytes": tar_bytes, **_statistics(table)}
-    files.write_bytes(output, f"{name}_stats.json", _json(statistics, indent=2))
+    described = {"content": content, "samples": table.num_rows, "tar_bytes": tar_bytes, **statistics(table)}
+    files.write_bytes(output, f"{name}_stats.json", _json(described, indent=2))
     return WrittenShard(index, table.num_rows, tar_bytes)
 
 
@@ -131,8 +131,8 @@ def _members(run: PlacedSamples) -> Iterator[tuple[str, str, bytes | memoryview]
             _check_same(sample, row)
             key = row["output_key"]
             for extension, member in sample.members.items():
-                yield _own_extension(extension), key, member.data or b""
-            yield EMBEDDING_EXTENSION, key, _npy(embedding)
+                yield own_extension(extension), key, member.data or b""
+            yield EMBEDDING_EXTENSION, key, embedding_file(embedding)
             yield CURATION_EXTENSION, key, _json(curation_record(row, run.models))
     except TarBroken as broken:
         raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
@@ -143,7 +143,7 @@ def _check_same(sample: Sample, row: Mapping[str, Any]) -> None:
         raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{row["key"]}" stood here')
 
 
-def _own_extension(extension: str) -> str:
+def own_extension(extension: str) -> str:
     """The extension that an input member keeps; one that has a name of ours (the output of an earlier curation) moves
     aside, and what an earlier one moved aside moves on, so that no two meet and nothing is lost."""
     return f"input.{extension}" if _OURS.fullmatch(extension) else extension
@@ -166,7 +166,7 @@ def _shortest(score: float | None) -> float | None:
     return None if score is None else float(str(np.float32(score)))
 
 
-def _statistics(table: pa.Table) -> dict[str, Any]:
+def statistics(table: pa.Table) -> dict[str, Any]:
     """Bytes of images, and the mean and range of each score."""
     scores = {name: table[name].to_numpy() for name in rows.score_names(table)}
     return {
@@ -178,7 +178,7 @@ def _statistics(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _npy(embedding: np.ndarray) -> bytes:
+def embedding_file(embedding: np.ndarray) -> bytes:
     """float16 [dim] as an .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, embedding, allow_pickle=False)

@@ -11,6 +11,7 @@ from beam_curator.checkpoint import read_part
 from beam_curator.manifest import MANIFEST
 from beam_curator.packing import shard_name
 from beam_curator.progress import duration, rate_text
+from beam_curator.reading import range_bytes_of
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
@@ -82,7 +83,7 @@ def describe_plan(
 ) -> str:
     """What a job would do: shards with their sizes and ranges, what is scored already, models and their weights."""
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
-        planned = list(pool.map(lambda shard: list(plan_ranges(shard, int(range_mb * (1 << 20)))), shards))
+        planned = list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb))), shards))
         ranges = [range for one in planned for range in one]
         scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
     lines = ["Dry run: no image is read, nothing is written.", f"  {_count(len(shards), 'shard')}:"]

@@ -107,7 +107,7 @@ class WriteShards(beam.PTransform):
       output: the output directory, local or in a bucket.
       samples_per_shard: how many samples every output shard but the last holds.
       max_failed_fraction: the job fails when more than this fraction of the samples failed; 1.0 never.
-      job: what else the manifest says (flags, when it was started).
+      job: what else the manifest says: `flags`, `input`, and when it was `started`, in seconds since 1970.
     """
 
     output: str

@@ -17,9 +17,11 @@ import beam_curator as bc
 from beam_curator import command_line, files
 from beam_curator.configured import resolve_defaults, rules_of, scoring_of
 from beam_curator.errors import UsageError
-from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
+from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job, unfinish
 from beam_curator.manifest import read_manifest
+from beam_curator.models.precision import resolve_device, resolve_precision
 from beam_curator.options import CurationOptions, flags_of
+from beam_curator.reading import describe_input
 from beam_curator.samples import Shard
 from beam_curator.selection import Rule
 from beam_curator.summary import describe_plan, describe_run
@@ -43,6 +45,11 @@ class Curation:
         inputs = sorted(files.expand_patterns(self.options.input))
         return Job(inputs, self.options.range_mb, self.scoring.models, _model_flags(self.options))
 
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What the manifest says of flags and input."""
+        return {"flags": flags_of(self.options), "input": describe_input(self.shards)}
+
 
 def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapping[str, Any]]:
     """The pipeline, from top to bottom."""
@@ -57,7 +64,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
             options.output,
             options.samples_per_shard,
             options.max_failed_fraction,
-            job={"flags": flags_of(options), "started": curation.started},
+            job={**curation.selection, "started": curation.started},
         )
     )
 
@@ -87,6 +94,8 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     resolve_defaults(options)
     rules = rules_of(options)
     shards = bc.match_shards(options.input)
+    if command_line.is_local(options):  # elsewhere the workers have the device
+        resolve_precision(options.precision, resolve_device(options.device))
     return Curation(options, shards, rules, _scoring_or_recorded(options), started)
 
 
@@ -100,6 +109,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     output = curation.options.output
     claim_output(output, curation.job, curation.options.overwrite)
+    unfinish(output, curation.selection)
     total_bytes = sum(shard.size_bytes for shard in curation.shards)
     result = command_line.run_pipeline(
         pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
 
@@ -27,8 +27,9 @@ from beam_curator.verification.output_shards import (
     check_samples,
     open_shard,
     place_of,
+    tar_name,
 )
-from beam_curator.verification.ranges import CheckedRange, KeptSample, check_range
+from beam_curator.verification.ranges import KeptSample, check_range
 
 
 @dataclasses.dataclass
@@ -47,77 +48,100 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     Raises:
       UsageError: when the input is not there.
     """
-    output = _Output(finished, tally)
+    standing = finished.names()
+    output = _Output(finished, standing, tally)
     summary = Summary()
     names = {MANIFEST, JOB}
-    last_url = None
+    url = None
     try:
         for range in finished.ranges():
             names |= {ledger_name(range), part_name(range)}
             checked = yield from check_range(finished, range)
-            tally.samples += checked.samples
-            tally.shards += range.url != last_url
-            last_url = range.url
             summary += checked.summary
-            yield from output.compare(checked)
-    except (OSError, BeamIOError) as error:  # a shard that cannot even be planned: what comes after it is unknown
+            tally.samples += checked.samples
+            tally.shards += range.url != url
+            url = range.url
+            yield from output.compare(ledger_name(range), checked.kept)
+    except (OSError, BeamIOError) as error:  # a shard that cannot even be planned: what is due after it is unknown
         yield Difference("input", f"cannot be read: {files.first_line(error)}")
         return
     yield from output.finish()
     yield from _check_manifest(finished, summary, output)
-    names |= {f"{shard_name(index)}{suffix}" for index in output.counts for suffix in SUFFIXES}
-    yield from _strays(finished.output, names)
+    names |= {f"{shard_name(index)}{suffix}" for index in output.samples for suffix in SUFFIXES}
+    for name in sorted(standing - names):
+        yield Difference(name, "does not belong here")
+
+
+def _check_manifest(finished: FinishedJob, summary: Summary, output: _Output) -> Iterator[Difference]:
+    """The manifest's counts are those of the ledger, of the input's broken shards and of the output."""
+    manifest = finished.manifest
+    yield from unequal_fields(MANIFEST, manifest.get("counts") or {}, counts_of(summary), "counts.")
+    yield from unequal(MANIFEST, "broken_shards", manifest.get("broken_shards"), broken_shards_of(summary))
+    written = {"shards": len(output.samples), "bytes": output.tar_bytes}
+    yield from unequal_fields(MANIFEST, manifest.get("output") or {}, written, "output.")
+    yield from unequal(MANIFEST, "models", manifest.get("models"), dict(finished.job.models))
 
 
 class _Output:
-    """The output shards, opened one after the other as the samples of the input come to them."""
+    """The output shards, opened one after the other as the samples of the input come to them.
 
-    def __init__(self, finished: FinishedJob, tally: Tally) -> None:
-        self._finished, self._tally = finished, tally
+    Attributes:
+      samples: how many samples each of them holds, by its index.
+      tar_bytes: the sizes of all tars.
+    """
+
+    def __init__(self, finished: FinishedJob, standing: Collection[str], tally: Tally) -> None:
+        self._finished, self._standing, self._tally = finished, standing, tally
         self._due = 0
         self._open: OutputShard | None = None
-        self.counts: dict[int, int] = {}
+        self.samples: dict[int, int] = {}
         self.tar_bytes = 0
 
-    def compare(self, checked: CheckedRange) -> Iterator[Difference]:
+    def compare(self, ledger: str, kept: Sequence[KeptSample]) -> Iterator[Difference]:
         """The kept samples of the next range: whether each is at its place, and the same there."""
         per_shard = self._finished.samples_per_shard
         placed: list[tuple[int, KeptSample]] = []
-        for kept in checked.kept:
-            yield from check_place(kept.row, self._due, per_shard)
-            place = place_of(kept.row, per_shard)
-            if place is not None:
-                placed.append((place // per_shard, kept))
-            # What follows is due after this one, where it is: one sample out of place is one difference, not thousands.
-            self._due = (self._due if place is None else place) + 1
+        for one in kept:
+            yield from check_place(ledger, one.row, self._due, per_shard)
+            place = place_of(one.row, per_shard)
+            if place is None or tar_name(place // per_shard) not in self._standing:
+                self._due += 1
+                continue
+            # The next one is due after this one, where it is: a sample out of place is one difference, not thousands.
+            self._due = place + 1
+            placed.append((place // per_shard, one))
         for index, group in itertools.groupby(placed, key=lambda pair: pair[0]):
             shard = yield from self._shard(index)
-            self._tally.members += yield from check_samples(self._finished, shard, [kept for _, kept in group])
+            self._tally.members += yield from check_samples(self._finished, shard, [one for _, one in group])
 
     def _shard(self, index: int) -> Generator[Difference, None, OutputShard]:
-        if self._open is None or self._open.index != index:
-            known = index in self.counts
-            opened = open_shard(self._finished, index)
-            self._open = _quietly(opened) if known else (yield from opened)
-            if not known:
-                self.counts[index] = len(self._open.samples)
-                self.tar_bytes += self._open.tar_bytes
-                self._tally.output_shards += 1
-        return self._open
+        if self._open is not None and self._open.index == index:
+            return self._open
+        opening = open_shard(self._finished, index)
+        # Samples out of place may lead back to a shard whose differences are told already.
+        opened = _returned(opening) if index in self.samples else (yield from opening)
+        if index not in self.samples:
+            self.samples[index] = len(opened.samples)
+            self.tar_bytes += opened.tar_bytes
+            self._tally.output_shards += 1
+        self._open = opened
+        return opened
 
     def finish(self) -> Iterator[Difference]:
-        """Whether the shards are full, all but the last."""
-        last = max(self.counts, default=-1)
-        for index in range(last + 1):
-            yield from (yield from self._unopened(index))
-        for index, samples in sorted(self.counts.items()):
-            full = self._finished.samples_per_shard
-            if samples != full and index != last:
-                yield Difference(f"{shard_name(index)}.tar", f"holds {samples} samples, should hold {full}")
-        held = sum(self.counts.values())
-        if held != self._due:
-            yield Difference("output shards", f"hold {held} samples, should hold {self._due}")
+        """After the last range: the shards that no kept sample led to, and whether each is as full as it should be."""
+        per_shard = self._finished.samples_per_shard
+        for index in range(-(-self._due // per_shard)):
+            if index not in self.samples:
+                yield from self._shard(index)
+            held, due = self.samples[index], min(per_shard, self._due - index * per_shard)
+            if held != due:
+                yield Difference(tar_name(index), f"holds {held} samples, should hold {due}")
 
 
-def _quietly(opened: Generator[Difference, None, OutputShard]) -> OutputShard:
-    """An output shard, its differences told before."""
+def _returned(opening: Generator[Difference, None, OutputShard]) -> OutputShard:
+    """What a check returns, without its differences."""
+    while True:
+        try:
+            next(opening)
+        except StopIteration as stop:
+            return stop.value

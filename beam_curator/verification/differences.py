@@ -36,11 +36,14 @@ def unequal(where: str, name: str, found: Any, expected: Any) -> Iterator[Differ
 
 
 def unequal_fields(
-    where: str, name: str, found: Mapping[str, Any], expected: Mapping[str, Any]
+    where: str, found: Mapping[str, Any], expected: Mapping[str, Any], before: str = "", after: str = ""
 ) -> Iterator[Difference]:
-    """A difference for each field of two records that is not the same in both; an absent one is like null."""
+    """A difference for each field of two records that is not the same in both; an absent one is like null.
+
+    Its name goes between `before` and `after`.
+    """
     for field in dict.fromkeys([*expected, *found]):
-        yield from unequal(where, name.format(field), found.get(field), expected.get(field))
+        yield from unequal(where, f"{before}{field}{after}", found.get(field), expected.get(field))
 
 
 def _canonical(value: Any) -> str:
@@ -53,9 +56,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
-def match_rows(
-    where: str, found: pa.Table, expected: pa.Table
-) -> Iterator[Difference | tuple[int, int]]:
+def match_rows(where: str, found: pa.Table, expected: pa.Table) -> Iterator[Difference | tuple[int, int]]:
     """Looks up the rows that should be there by their uid.
 
     Gives a difference for each row that is missing, doubled or nobody's, and if rows stand in another order; and a pair
@@ -84,9 +85,7 @@ def _sample(table: pa.Table, index: int) -> str:
     return f"{shown(row['key'])} at byte {row['offset']} of {row['shard']}"
 
 
-def unequal_columns(
-    where: str, found: pa.Table, expected: pa.Table, names: Sequence[str]
-) -> Iterator[Difference]:
+def unequal_columns(where: str, found: pa.Table, expected: pa.Table, names: Sequence[str]) -> Iterator[Difference]:
     """A difference for each value of these columns that is not the same in two tables of as many rows."""
     for name in names:
         if found[name].equals(expected[name]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os.path
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from beam_curator import files
 from beam_curator.errors import UsageError
 from beam_curator.job import Job, read_job
 from beam_curator.manifest import MANIFEST, read_manifest
-from beam_curator.reading import match_shards, range_bytes
+from beam_curator.reading import match_shards, range_bytes_of
 from beam_curator.samples import ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
@@ -60,6 +60,11 @@ class FinishedJob:
         """The url of a file of the output."""
         return files.join(self.output, *name.split("/"))
 
+    def names(self) -> set[str]:
+        """What stands in the output directory, at any depth."""
+        found = {metadata.path[len(self.output) :].lstrip("/") for metadata in files.list_files(self.output, "**")}
+        return found | ({files.TEMPORARY} if files.exists(self.path(files.TEMPORARY)) else set())
+
     def ranges(self) -> Iterator[ShardRange]:
         """The ranges of the input, planned anew, in the order of the output, under the urls that the job knew.
 
@@ -73,7 +78,7 @@ class FinishedJob:
             raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
         for shard in shards:
             known = dataclasses.replace(shard, url=self.move.back(shard.url))
-            for planned in plan_ranges(shard, range_bytes(self.job.range_mb)):
+            for planned in plan_ranges(shard, range_bytes_of(self.job.range_mb)):
                 yield dataclasses.replace(planned, shard=known)
 
     def standing(self, range: ShardRange) -> ShardRange:
@@ -106,4 +111,5 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
 def root_of(patterns: Sequence[str]) -> str:
     """The deepest directory that holds all that these patterns can match, with the slash at its end."""
     directories = [re.split(r"[\[*?]", pattern)[0].split("/")[:-1] for pattern in patterns]
-    return "".join(f"{part}/" for part in os.path.commonprefix(directories))
+    levels = zip(*directories, strict=False)
+    return "".join(f"{level[0]}/" for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels))

@@ -24,7 +24,7 @@ from beam_curator.shards import (
 )
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
 from beam_curator.tar.reading import read_samples_at
-from beam_curator.verification.differences import Difference, shown, unequal, unequal_fields
+from beam_curator.verification.differences import Difference, shown, unequal_fields
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.ranges import UNREADABLE, KeptSample
 
@@ -50,7 +50,12 @@ class OutputShard:
     @property
     def tar(self) -> str:
         """Its tar's name."""
-        return f"{shard_name(self.index)}.tar"
+        return tar_name(self.index)
+
+
+def tar_name(index: int) -> str:
+    """The name of an output shard's tar."""
+    return f"{shard_name(index)}.tar"
 
 
 def place_of(row: Mapping[str, Any], samples_per_shard: int) -> int | None:
@@ -66,17 +71,16 @@ def place_of(row: Mapping[str, Any], samples_per_shard: int) -> int | None:
 def _names_of(place: int, samples_per_shard: int) -> tuple[str, str]:
     """The output shard and key of the sample at a place."""
     index, position = divmod(place, samples_per_shard)
-    return f"{shard_name(index)}.tar", output_key(index, position, samples_per_shard)
+    return tar_name(index), output_key(index, position, samples_per_shard)
 
 
-def check_place(row: Mapping[str, Any], due: int, samples_per_shard: int) -> Iterator[Difference]:
-    """A difference unless the ledger row is at the place that is due."""
+def check_place(ledger: str, row: Mapping[str, Any], due: int, samples_per_shard: int) -> Iterator[Difference]:
+    """A difference unless a row of this file of the ledger is at the place that is due."""
     if place_of(row, samples_per_shard) != due:
         shard, key = _names_of(due, samples_per_shard)
         yield Difference(
-            f"{ledger.DIRECTORY}/",
-            f"{shown(row['key'])} of {row['shard']} is in {row['output_shard']} as {row['output_key']}, "
-            f"should be in {shard} as {key}",
+            ledger,
+            f"{shown(row['key'])} is in {row['output_shard']} as {row['output_key']}, should be in {shard} as {key}",
         )
 
 
@@ -100,8 +104,13 @@ def open_shard(finished: FinishedJob, index: int) -> Generator[Difference, None,
         yield Difference(parquet, f"cannot be read: {files.first_line(error)}")
     if table is not None:
         yield from _check_statistics(finished, stats, table, tar_bytes)
-    rows = {row["output_key"]: row for row in table.to_pylist()} if _has_keys(table) else {}
-    return OutputShard(index, tar_bytes, {sample.key: sample for sample in samples}, rows)
+    rows = [] if table is None else table.to_pylist()
+    return OutputShard(
+        index,
+        tar_bytes,
+        {sample.key: sample for sample in samples},
+        {row["output_key"]: row for row in rows if "output_key" in row},
+    )
 
 
 @files.retried
@@ -134,13 +143,9 @@ def _check_keys(tar: str, keys: Sequence[str], index: int, samples_per_shard: in
             return
 
 
-def _has_keys(table: pa.Table | None) -> bool:
-    return table is not None and "output_key" in table.schema.names
-
-
 def _check_rows(parquet: str, table: pa.Table, keys: Sequence[str], tar: str) -> Iterator[Difference]:
     """The rows beside a tar are those of its samples, in its order; the first that is not is told."""
-    standing = table["output_key"].to_pylist() if _has_keys(table) else []
+    standing = table["output_key"].to_pylist() if "output_key" in table.schema.names else []
     for position, (found, due) in enumerate(itertools.zip_longest(standing, keys)):
         if found != due:
             what = f"its row number {position + 1} is of {shown(found)}, the sample there in {tar} is {shown(due)}"
@@ -160,7 +165,7 @@ def _check_statistics(finished: FinishedJob, name: str, table: pa.Table, tar_byt
         due = {"samples": table.num_rows, "tar_bytes": tar_bytes, **statistics(table)}
     except (KeyError, TypeError, ValueError):
         return  # the rows are not what they should be, and are told as such
-    yield from unequal_fields(name, "{}", found, due)
+    yield from unequal_fields(name, found, due)
 
 
 def check_samples(
@@ -172,7 +177,7 @@ def check_samples(
         key = one.row["output_key"]
         parquet = f"{shard_name(shard.index)}.parquet"
         if key in shard.rows:
-            yield from unequal_fields(parquet, f"{{}} of {key}", shard.rows[key], one.row)
+            yield from unequal_fields(parquet, shard.rows[key], one.row, after=f" of {key}")
         if key in shard.samples:
             there.append((shard.samples[key], one))
         else:
@@ -215,10 +220,11 @@ def _check_members(tar: str, written: Sample, kept: KeptSample) -> Iterator[Diff
             yield Difference(tar, f"{written.key}.{name} was not in the input")
     if list(found) != names and sorted(found) == sorted(names):
         yield Difference(tar, f"the members of {written.key} are not in the order of the input")
-    if EMBEDDING_EXTENSION in found and kept.embedding is not None:
-        if found[EMBEDDING_EXTENSION] != embedding_file(kept.embedding):
-            yield Difference(tar, f"{written.key}.{EMBEDDING_EXTENSION} is not the embedding of the score part")
-    if CURATION_EXTENSION in found and kept.embedding is not None:
+    if kept.embedding is None:
+        return  # no score part to compare with, which is told as such
+    if found.get(EMBEDDING_EXTENSION, embedding_file(kept.embedding)) != embedding_file(kept.embedding):
+        yield Difference(tar, f"{written.key}.{EMBEDDING_EXTENSION} is not the embedding of the score part")
+    if CURATION_EXTENSION in found:
         yield from _check_record(tar, f"{written.key}.{CURATION_EXTENSION}", found[CURATION_EXTENSION], kept)
 
 
@@ -231,4 +237,4 @@ def _check_record(tar: str, name: str, content: bytes, kept: KeptSample) -> Iter
     if not isinstance(found, dict):
         yield Difference(tar, f"{name} is not a JSON record")
         return
-    yield from unequal_fields(tar, f"{name}: {{}}", found, curation_record(kept.row, kept.models))
+    yield from unequal_fields(tar, found, curation_record(kept.row, kept.models), before=f"{name}: ")

@@ -56,7 +56,7 @@ class CheckedRange:
 
     samples: int = 0
     kept: Sequence[KeptSample] = ()
-    summary: Summary = Summary()
+    summary: Summary = dataclasses.field(default_factory=Summary)
 
 
 def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, CheckedRange]:
@@ -113,9 +113,7 @@ def _pairs(name: str, found: pa.Table, expected: pa.Table) -> Generator[Differen
     return pairs
 
 
-def _against_input(
-    name: str, found: pa.Table, expected: pa.Table, samples: Sequence[Sample]
-) -> Iterator[Difference]:
+def _against_input(name: str, found: pa.Table, expected: pa.Table, samples: Sequence[Sample]) -> Iterator[Difference]:
     """Ledger rows against the samples that the tar holds, and the bytes of their images."""
     yield from unequal_columns(name, found, expected, _FROM_THE_TAR)
     facts = zip(found.to_pylist(), expected["reason"].to_pylist(), samples, strict=True)
@@ -123,9 +121,9 @@ def _against_input(
         if failure is not None:
             yield from unequal(name, f"outcome of {shown(row['key'])}", _outcome(row), [rows.FAILED, failure])
         image = None if failure else sample.first_member(IMAGE_EXTENSIONS)
-        data = b"" if image is None or image.data is None else image.data
-        size, sha256 = (None, None) if image is None else (len(data), hashlib.sha256(data).hexdigest())
-        yield from unequal(name, f"bytes of {shown(row['key'])}", row["bytes"], size)
+        data = None if image is None else image.data
+        sha256 = None if data is None else hashlib.sha256(data).hexdigest()
+        yield from unequal(name, f"bytes of {shown(row['key'])}", row["bytes"], None if data is None else len(data))
         yield from unequal(name, f"sha256 of {shown(row['key'])}", row["sha256"], sha256)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from integration_content import content, ledger
 
 from pipelines import curate_images
@@ -209,3 +210,26 @@ def test_untrained_scores_are_named_so_wherever_they_show(finished, curate):
     assert "untrained models (aesthetic, clip, nsfw): these scores mean nothing" in curate(finished)[1]
     manifest = json.loads((finished / "manifest.json").read_text())
     assert all("mean nothing" in identity for identity in manifest["models"].values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device that the test wants absent")
+def test_a_gpu_that_is_asked_for_and_absent_is_an_error_before_any_work(raw, tmp_path, capsys):
+    flags = ["--input", str(raw), "--output", str(tmp_path / "o"), *TINY, "--device", "cuda"]
+    code, _, err = command(capsys, *flags)
+    assert code == 2
+    one_line(err, code, ["'cuda' was asked for", "'auto' or 'cpu'"])
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_manifest_stands_only_while_it_is_true(finished, curate, monkeypatch):
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("beam_curator.shards._write_tar", full_disk)
+    code, _, err = curate(finished, "--min_aesthetic", "8")
+    assert code == 1
+    one_line(err, code, ["No space left on device", "run the same command again"])
+    assert not (finished / "manifest.json").exists()
+    monkeypatch.undo()
+    assert curate(finished, "--min_aesthetic", "8")[0] == 0
+    assert (finished / "manifest.json").exists()
