@@ -14,3 +14,11 @@ class UsageError(CurationError):
 
 class JobError(CurationError):
     """A job that ran and did not succeed: exit code 1."""
+
+
+class StorageError(CurationError, OSError):
+    """A file that cannot be read, written, renamed, deleted or listed: the message says which one, and why.
+
+    Its cause is what the storage's client raised. In a job that is exit code 1; where it is found before any work it
+    becomes a `UsageError`.
+    """

@@ -3,41 +3,124 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
+import io
 import itertools
 import logging
 import pathlib
 import re
 import shutil
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import braceexpand
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils import retry
 
-from beam_curator.errors import UsageError
+from beam_curator.errors import StorageError, UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
 
+CLOCK = retry.Clock()
+"""What waits between attempts; tests do not."""
+
 _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_PERMANENT_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it hides: Beam puts what happened in the details of a BeamIOError, or in an OSError made
+    of the one that was raised."""
+    yield error
+    hidden: list[Any] = [*error.args, error.__cause__ if isinstance(error, StorageError) else None]
+    if isinstance(error, BeamIOError):
+        hidden += (error.exception_details or {}).values()
+    for cause in hidden:
+        if isinstance(cause, BaseException):
+            yield from _causes(cause)
 
 
 def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, OSError) and not _is_permanent(error)
+    causes = [cause for cause in _causes(error) if not isinstance(cause, StorageError)]
+    return any(map(_may_pass, causes)) and not any(map(_is_permanent, causes))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """The clients of buckets share no type of error, but a way to say that they may be asked again."""
+    return isinstance(error, OSError) or _http_status(error) is not None or getattr(error, "retryable", False) is True
 
 
 def _is_permanent(error: BaseException) -> bool:
-    """Beam hides what happened in the details of a BeamIOError, or in an OSError made of the one that was raised."""
-    details = (error.exception_details or {}).values() if isinstance(error, BeamIOError) else ()
-    return any(isinstance(cause, _PERMANENT) for cause in (error, *error.args)) or any(map(_is_permanent, details))
+    status = _http_status(error)
+    refused = status is not None and status < 500 and status not in (408, 429)  # not a timeout, nor too many requests
+    return isinstance(error, _PERMANENT) or refused or getattr(error, "errno", None) in _PERMANENT_NUMBERS
 
 
-retried = retry.with_exponential_backoff(num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient)
-"""Decorates what reads or writes: transient faults (`OSError`, but not missing files or permissions) are tried again
-with backoff, four times over about 20 seconds."""
+def _http_status(error: BaseException) -> int | None:
+    status = getattr(error, "code", None)
+    return status if isinstance(status, int) else None
+
+
+def _reason(error: BaseException) -> str:
+    """What happened, in one line: the innermost cause, in the words of the system where it has some."""
+    cause = next(cause for cause in _causes(error) if len(list(_causes(cause))) == 1)
+    if getattr(cause, "errno", None) in _FULL:
+        return f"the disk is full ({getattr(cause, 'strerror', None)})"
+    return getattr(cause, "strerror", None) or first_line(cause)
+
+
+def _log_retry(template: str, seconds: float, operation: str, error: str, trace: str) -> None:
+    """In one line what Beam would log with a traceback."""
+    logging.getLogger(__name__).info("%s; trying again in %.1f s", error.strip(), seconds)
+
+
+_with_backoff = retry.with_exponential_backoff(
+    num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient, logger=_log_retry, clock=CLOCK
+)
+_within = threading.local()
+
+
+def retried(operation: Callable[P, T]) -> Callable[P, T]:
+    """Decorates what reads or writes: transient faults (not missing files, permissions or a full disk) are tried again
+    with backoff, four times over about 20 seconds.
+
+    All of the operation is tried again, so it must not have given anything away: no generators. What is called inside
+    another one is left to that one, or their attempts would multiply.
+    """
+    persistent = _with_backoff(operation)
+
+    @functools.wraps(operation)
+    def once_retried(*args: P.args, **kwargs: P.kwargs) -> T:
+        if getattr(_within, "retried", False):
+            return operation(*args, **kwargs)
+        _within.retried = True
+        try:
+            return persistent(*args, **kwargs)
+        finally:
+            _within.retried = False
+
+    return once_retried
+
+
+@contextlib.contextmanager
+def _naming(doing: str, url: str) -> Iterator[None]:
+    """What goes wrong inside says what could not be done to which file: few clients of storage do, in words of their
+    own, and they share no type of error."""
+    try:
+        yield
+    except (StorageError, MemoryError):
+        raise
+    except Exception as error:
+        raise StorageError(f"cannot {doing} {url}: {_reason(error)}") from error
 
 
 def is_remote(url: str) -> bool:
@@ -50,9 +133,99 @@ def join(*parts: str) -> str:
     return FileSystems.join(*parts)
 
 
-def open_for_reading(url: str) -> BinaryIO:
-    """The file's bytes as they stand, seekable; nothing is decompressed."""
-    return FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
+def open_for_reading(url: str, size_bytes: int | None = None) -> BinaryIO:
+    """The file's bytes as they stand, seekable; nothing is decompressed.
+
+    A read gives all that is asked for, except at the end of the file, also where storage answers with less.
+
+    Args:
+      url: which file.
+      size_bytes: how large it is, if that is known: a connection that ends before is not taken for the file's end.
+
+    Raises:
+      StorageError: when it cannot be opened, and on reading.
+    """
+    with _naming("read", url):
+        file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
+    return cast(BinaryIO, _Reading(file, url, size_bytes))
+
+
+def read_fully(file: BinaryIO, size: int = -1) -> bytes:
+    """As many bytes as asked for, or all up to the end: one read may give less than is there."""
+    if size < 0:
+        return file.read()
+    pieces: list[bytes] = []
+    while size > 0 and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Reading(io.RawIOBase):
+    """A file whose reads are full and whose faults name it."""
+
+    def __init__(self, file: BinaryIO, url: str, size_bytes: int | None) -> None:
+        super().__init__()
+        self._file, self._url, self._size_bytes = file, url, size_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = -1 if size is None else size
+        with _naming("read", self._url):
+            data = read_fully(self._file, wanted)
+            if self._size_bytes is not None and (wanted < 0 or len(data) < wanted):
+                self._check_end(self._size_bytes)
+        return data
+
+    def _check_end(self, size_bytes: int) -> None:
+        end = self._file.tell()
+        if end < size_bytes:
+            raise OSError(f"it ended at byte {end}, and was listed with {size_bytes} bytes")
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _naming("read", self._url):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+class _Writing(io.RawIOBase):
+    """A new file whose faults name what it is to become."""
+
+    def __init__(self, temporary: str, final: str) -> None:
+        super().__init__()
+        self._url = final
+        with _naming("write", final):
+            self._file = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        with _naming("write", self._url):
+            self._file.write(data)
+        return memoryview(data).nbytes
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            with _naming("write", self._url):
+                self._file.close()
 
 
 @retried
@@ -67,25 +240,23 @@ def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
     """A file to write to, which appears as DIRECTORY/NAME when the block ends well, and never in part.
 
     It is written under `_tmp` in the same directory (one file system, so that the rename is atomic) with a name of its
-    own, so that two attempts at the same file cannot meet.
+    own, so that two attempts at the same file cannot meet. Use it inside what is `retried`.
+
+    Raises:
+      StorageError: when it cannot be written.
     """
     final = join(directory, *name.split("/"))
     temporary = join(directory, TEMPORARY, f"{final.rsplit('/', 1)[-1]}.{uuid.uuid4().hex}")
     try:
-        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            yield file
+        with _Writing(temporary, final) as file:
+            yield cast(BinaryIO, file)
         make_directory(final.rsplit("/", 1)[0])
-        rename(temporary, final)
+        with _naming("write", final):
+            FileSystems.rename([temporary], [final])
     except BaseException:
-        with contextlib.suppress(BeamIOError, OSError):
-            delete([temporary])
+        with contextlib.suppress(StorageError):
+            _delete([temporary])
         raise
-
-
-@retried
-def rename(source: str, destination: str) -> None:
-    """Gives a file its final name, over whatever has that name."""
-    FileSystems.rename([source], [destination])
 
 
 @retried
@@ -97,21 +268,23 @@ def write_bytes(directory: str, name: str, content: bytes) -> None:
 
 def make_directory(url: str) -> None:
     """Makes a directory where directories exist, with its parents."""
-    if not is_remote(url) and not FileSystems.exists(url):
-        with contextlib.suppress(OSError, BeamIOError):  # another worker made it first
-            FileSystems.mkdirs(url)
+    if not is_remote(url):
+        with _naming("make", url):
+            pathlib.Path(url).mkdir(parents=True, exist_ok=True)
 
 
 @retried
 def exists(url: str) -> bool:
     """Whether there is such a file."""
-    return FileSystems.exists(url)
+    with _naming("look for", url):
+        return FileSystems.exists(url)
 
 
 @retried
 def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
     """The files of a directory whose names match; an absent directory has none."""
-    matched = FileSystems.match([join(_literal(directory), pattern)])[0].metadata_list
+    with _naming("list", directory):
+        matched = FileSystems.match([join(_literal(directory), pattern)])[0].metadata_list
     inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
     return sorted(inside, key=lambda metadata: metadata.path)
 
@@ -121,17 +294,25 @@ def _literal(path: str) -> str:
     return re.sub(r"[\[*?]", "?", path)
 
 
+@retried
 def delete(urls: Sequence[str]) -> None:
     """Deletes these files and directories; absent ones are no error."""
     logging.getLogger(__name__).debug("deleting %s", urls)
+    _delete(urls)
+
+
+def _delete(urls: Sequence[str]) -> None:
     for url in urls:
         if not is_remote(url):  # where Beam would take a name like "a[1].tar" for a pattern
-            _delete_local(pathlib.Path(url))
+            with _naming("delete", url):
+                _delete_local(pathlib.Path(url))
     remote = [url for url in urls if is_remote(url)]
     for first in range(0, len(remote), 1000):
-        present = [url for url in remote[first : first + 1000] if FileSystems.exists(url)]
-        if present:
-            FileSystems.delete(present)
+        some = remote[first : first + 1000]
+        with _naming("delete", some[0] if len(some) == 1 else f"{some[0]} and {len(some) - 1} more"):
+            present = [url for url in some if FileSystems.exists(url)]
+            if present:
+                FileSystems.delete(present)
 
 
 def _delete_local(path: pathlib.Path) -> None:
@@ -176,9 +357,10 @@ def match_files(patterns: Sequence[str]) -> list[FileMetadata]:
       UsageError: for a pattern that cannot be listed.
     """
     try:
-        results = retried(FileSystems.match)(expand_patterns(patterns))
-    except (BeamIOError, OSError, ValueError) as error:
-        raise UsageError(f"cannot list {', '.join(patterns)}: {first_line(error)}") from error
+        with _naming("list", ", ".join(patterns)):
+            results = retried(FileSystems.match)(expand_patterns(patterns))
+    except StorageError as error:
+        raise UsageError(str(error)) from error
     found = {metadata.path: metadata for result in results for metadata in result.metadata_list}
     return [found[path] for path in sorted(found)]
 

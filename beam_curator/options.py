@@ -195,8 +195,9 @@ def _add_selection(group: Any) -> None:
 
 
 def flags_of(options: CurationOptions) -> Mapping[str, Any]:
-    """Our flags and their values, as the manifest records them."""
+    """Our flags and their values, as the manifest records them: what is said in any order, in one."""
     parser = argparse.ArgumentParser()
     CurationOptions._add_argparse_args(parser)
     names: Sequence[str] = [action.dest for action in parser._actions if action.dest != "help"]
-    return {name: getattr(options, name) for name in names if name not in ("output", "overwrite")}
+    flags = {name: getattr(options, name) for name in names if name not in ("output", "overwrite")}
+    return {**flags, "input": sorted(set(options.input or ()))}

@@ -42,7 +42,7 @@ class Curation:
     @property
     def job(self) -> Job:
         """What the output directory belongs to."""
-        inputs = sorted(files.expand_patterns(self.options.input))
+        inputs = sorted(set(files.expand_patterns(self.options.input)))
         return Job(inputs, self.options.range_mb, self.scoring.models, _model_flags(self.options))
 
     @property

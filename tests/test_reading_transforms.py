@@ -16,7 +16,8 @@ from tars import as_reference, expected, members_of, read_shard, tar_bytes, webd
 
 from beam_curator import embedding
 from beam_curator.errors import CurationError, JobError, UsageError
-from beam_curator.reading import ExplodeSamples, MatchShards, PlanRanges, ReadSamples, load, match_shards, read_batch
+from beam_curator.exploding import ExplodeSamples
+from beam_curator.reading import MatchShards, PlanRanges, ReadSamples, load, match_shards, read_batch
 from beam_curator.tar.ranges import plan_ranges
 
 NOISE = random.Random(4)

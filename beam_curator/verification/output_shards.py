@@ -119,7 +119,8 @@ def _index(url: str) -> tuple[list[Sample], int, str | None]:
     samples: list[Sample] = []
     end, broken = 0, None
     with files.open_for_reading(url) as file:
-        size = file.seek(0, io.SEEK_END)
+        file.seek(0, io.SEEK_END)
+        size = file.tell()
         try:
             for sample in group_samples(iter_headers(file)):
                 if sample.offset != end:
@@ -156,8 +157,8 @@ def _check_rows(parquet: str, table: pa.Table, keys: Sequence[str], tar: str) ->
 def _check_statistics(finished: FinishedJob, name: str, table: pa.Table, tar_bytes: int) -> Iterator[Difference]:
     """The statistics beside a tar say of it what its rows say."""
     try:
-        found = json.loads(files.read_bytes(finished.path(name)))
-    except (*UNREADABLE, ValueError) as error:
+        found = dict(json.loads(files.read_bytes(finished.path(name))))
+    except (*UNREADABLE, ValueError, TypeError) as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return
     found.pop("content", None)  # a fingerprint, by which a later run knows that the shard can stay

@@ -175,14 +175,25 @@ def test_only_ranges_without_scores_are_scored_again(finished, curate):
     "how",
     [
         ["--runner=DirectRunner"],
-        ["--direct_running_mode=multi_threading", "--direct_num_workers=3"],
+        ["--direct_running_mode=multi_threading", "--direct_num_workers=1"],
+        ["--direct_running_mode=multi_threading", "--direct_num_workers=4"],
         ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
     ],
-    ids=["DirectRunner", "multi_threading", "multi_processing"],
+    ids=["DirectRunner", "1 thread", "4 threads", "2 processes"],
 )
 def test_the_output_is_the_same_bytes_on_local_runners(finished_once, tmp_path, curate, how):
     assert curate(tmp_path / "out", *how)[0] == 0
     assert content(tmp_path / "out") == content(finished_once)
+
+
+def test_the_output_is_the_same_bytes_whatever_the_order_of_the_input(raw, tmp_path, curate):
+    first, second, third = (str(tar) for tar in sorted(raw.glob("*.tar")))
+    outputs = []
+    for order in ([first, second, third], [third, first, second, third]):
+        base = [flag for shard in order for flag in ("--input", shard)]
+        outputs.append(tmp_path / f"out{len(outputs)}")
+        assert curate(outputs[-1], base=[*base, "--clip_model", "tiny-untrained"])[0] == 0
+    assert content(outputs[0]) == content(outputs[1])
 
 
 def test_another_range_size_selects_and_packs_the_same(finished, tmp_path, curate):
