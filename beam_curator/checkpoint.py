@@ -50,7 +50,7 @@ def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
 
     Raises:
       CurationError: for a batch that was never embedded.
-      OSError, BeamIOError: when it cannot be written, after retries.
+      StorageError: when it cannot be written, after retries.
     """
     if batch.embeddings is None:
         raise CurationError("a batch without embeddings cannot be written: put EmbedImages before WriteShards")
@@ -61,15 +61,15 @@ def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
         "errors": [dataclasses.asdict(error) for error in batch.errors],
     }
     table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
-    _write_table(directory, part_name(batch.range), table)
+    files.write_bytes(directory, part_name(batch.range), _parquet(table))
     return batch.replace(samples=None, embeddings=None, part=files.join(directory, *part_name(batch.range).split("/")))
 
 
-@files.retried
-def _write_table(directory: str, name: str, table: pa.Table) -> None:
-    with files.atomic_writer(directory, name) as file:
-        dictionary = [field.name for field in table.schema if field.type == pa.string()]
-        pq.write_table(table, file, compression="zstd", use_dictionary=dictionary)
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    dictionary = [field.name for field in table.schema if field.type == pa.string()]
+    pq.write_table(table, sink, compression="zstd", use_dictionary=dictionary)
+    return sink.getvalue().to_pybytes()
 
 
 def embedding_array(embeddings: np.ndarray) -> pa.Array:
@@ -78,45 +78,43 @@ def embedding_array(embeddings: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
 
 
-@files.retried
 def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | None) -> SampleBatch | None:
     """The scored batch of a range, without embeddings, or None if these models have not scored this range.
 
     With `models` None, it is what stands there as this range's part, whatever gave the scores and when.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
     """
     url = files.join(directory, *part_name(range).split("/"))
     if not files.exists(url):
         return None
-    with files.open_for_reading(url) as source:
-        try:
-            part = pq.ParquetFile(source)
-            described = _described(part)
-            if not described or (models is not None and described["fingerprint"] != fingerprint(range, models)):
-                return None
-            columns = [name for name in part.schema_arrow.names if name != EMBEDDING]
-            table = part.read(columns=columns).replace_schema_metadata(None)
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and not _is_corruption(error):
-                raise
-            return None  # not a whole part of ours: it is scored again and replaced
+    content = files.read_bytes(url)
+    try:
+        part = pq.ParquetFile(pa.BufferReader(content))
+        described = _described(part)
+        if not described or (models is not None and described["fingerprint"] != fingerprint(range, models)):
+            return None
+        columns = [name for name in part.schema_arrow.names if name != EMBEDDING]
+        table = part.read(columns=columns).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError):
+        return None  # not a whole part of ours: it is scored again and replaced
     errors = tuple(ShardError(**error) for error in described["errors"])
     return SampleBatch(range, table, models=described["models"], errors=errors, part=url)
-
-
-def _is_corruption(error: OSError) -> bool:
-    """Arrow says of bytes that it cannot decode what it says of storage, but with neither a number nor a class."""
-    return type(error) is OSError and error.errno is None
 
 
 def _described(part: pq.ParquetFile) -> dict[str, Any]:
     return json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
 
 
-@files.retried
 def read_embeddings(part: str) -> np.ndarray:
-    """The embeddings of a part: float16 [n, dim]."""
-    with files.open_for_reading(part) as source:
-        column = pq.ParquetFile(source).read(columns=[EMBEDDING])[EMBEDDING].combine_chunks()
+    """The embeddings of a part: float16 [n, dim].
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    source = pa.BufferReader(files.read_bytes(part))
+    column = pq.ParquetFile(source).read(columns=[EMBEDDING])[EMBEDDING].combine_chunks()
     dim = column.type.list_size
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
 

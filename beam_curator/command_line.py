@@ -18,13 +18,13 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
 from beam_curator import files, interruption
-from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
 
 _LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 DRY_RUN = "--dry_run"
-_RAISED = re.compile(r"\b(CurationError|UsageError|JobError): (.+?)(?= \[while running|\\n|$)", re.MULTILINE)
+_RAISED = re.compile(r"\b(CurationError|UsageError|JobError|StorageError|TransferError|SavedModelError): (.+?)(?= \[while running|\\n|$)", re.MULTILINE)
 _FAULT = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:OSError|IOError|BeamIOError|FileNotFoundError|PermissionError|MemoryError)): (.+?)"
     r"(?= \[while running|$)",
@@ -144,11 +144,13 @@ def as_job_error(error: Exception, output: str) -> Exception:
     """What a runner raised, as the one line that the user needs; bugs stay what they are."""
     resume = f"what is scored is kept in {output}: run the same command again to resume"
     if isinstance(error, CurationError):
-        return JobError(_without_step(str(error)))
+        told = _without_step(str(error))
+        return JobError(f"{told}; {resume}" if isinstance(error, StorageError) else told)
     text = str(error)
     raised = _RAISED.findall(text)
     if raised:
-        return JobError(raised[-1][1])
+        kind, told = raised[-1]
+        return JobError(f"{told}; {resume}" if kind == StorageError.__name__ else told)
     if isinstance(error, (OSError, MemoryError, BeamIOError)):
         return JobError(f"{type(error).__name__}: {_without_step(files.first_line(error))}; {resume}")
     fault = _FAULT.findall(text)

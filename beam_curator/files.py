@@ -3,124 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import functools
 import io
 import itertools
 import logging
 import pathlib
 import re
 import shutil
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, cast
 
 import braceexpand
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.utils import retry
 
 from beam_curator.errors import StorageError, UsageError
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from beam_curator.faults import first_line as first_line
+from beam_curator.faults import naming, retried
 
 TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
-
-CLOCK = retry.Clock()
-"""What waits between attempts; tests do not."""
-
-_PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-_PERMANENT_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it hides: Beam puts what happened in the details of a BeamIOError, or in an OSError made
-    of the one that was raised."""
-    yield error
-    hidden: list[Any] = [*error.args, error.__cause__ if isinstance(error, StorageError) else None]
-    if isinstance(error, BeamIOError):
-        hidden += (error.exception_details or {}).values()
-    for cause in hidden:
-        if isinstance(cause, BaseException):
-            yield from _causes(cause)
-
-
-def _is_transient(error: BaseException) -> bool:
-    causes = [cause for cause in _causes(error) if not isinstance(cause, StorageError)]
-    return any(map(_may_pass, causes)) and not any(map(_is_permanent, causes))
-
-
-def _may_pass(error: BaseException) -> bool:
-    """The clients of buckets share no type of error, but a way to say that they may be asked again."""
-    return isinstance(error, OSError) or _http_status(error) is not None or getattr(error, "retryable", False) is True
-
-
-def _is_permanent(error: BaseException) -> bool:
-    status = _http_status(error)
-    refused = status is not None and status < 500 and status not in (408, 429)  # not a timeout, nor too many requests
-    return isinstance(error, _PERMANENT) or refused or getattr(error, "errno", None) in _PERMANENT_NUMBERS
-
-
-def _http_status(error: BaseException) -> int | None:
-    status = getattr(error, "code", None)
-    return status if isinstance(status, int) else None
-
-
-def _reason(error: BaseException) -> str:
-    """What happened, in one line: the innermost cause, in the words of the system where it has some."""
-    cause = next(cause for cause in _causes(error) if len(list(_causes(cause))) == 1)
-    if getattr(cause, "errno", None) in _FULL:
-        return f"the disk is full ({getattr(cause, 'strerror', None)})"
-    return getattr(cause, "strerror", None) or first_line(cause)
-
-
-def _log_retry(template: str, seconds: float, operation: str, error: str, trace: str) -> None:
-    """In one line what Beam would log with a traceback."""
-    logging.getLogger(__name__).info("%s; trying again in %.1f s", error.strip(), seconds)
-
-
-_with_backoff = retry.with_exponential_backoff(
-    num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient, logger=_log_retry, clock=CLOCK
-)
-_within = threading.local()
-
-
-def retried(operation: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what reads or writes: transient faults (not missing files, permissions or a full disk) are tried again
-    with backoff, four times over about 20 seconds.
-
-    All of the operation is tried again, so it must not have given anything away: no generators. What is called inside
-    another one is left to that one, or their attempts would multiply.
-    """
-    persistent = _with_backoff(operation)
-
-    @functools.wraps(operation)
-    def once_retried(*args: P.args, **kwargs: P.kwargs) -> T:
-        if getattr(_within, "retried", False):
-            return operation(*args, **kwargs)
-        _within.retried = True
-        try:
-            return persistent(*args, **kwargs)
-        finally:
-            _within.retried = False
-
-    return once_retried
-
-
-@contextlib.contextmanager
-def _naming(doing: str, url: str) -> Iterator[None]:
-    """What goes wrong inside says what could not be done to which file: few clients of storage do, in words of their
-    own, and they share no type of error."""
-    try:
-        yield
-    except (StorageError, MemoryError):
-        raise
-    except Exception as error:
-        raise StorageError(f"cannot {doing} {url}: {_reason(error)}") from error
 
 
 def is_remote(url: str) -> bool:
@@ -145,7 +47,7 @@ def open_for_reading(url: str, size_bytes: int | None = None) -> BinaryIO:
     Raises:
       StorageError: when it cannot be opened, and on reading.
     """
-    with _naming("read", url):
+    with naming("read", url):
         file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
     return cast(BinaryIO, _Reading(file, url, size_bytes))
 
@@ -176,7 +78,7 @@ class _Reading(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         wanted = -1 if size is None else size
-        with _naming("read", self._url):
+        with naming("read", self._url):
             data = read_fully(self._file, wanted)
             if self._size_bytes is not None and (wanted < 0 or len(data) < wanted):
                 self._check_end(self._size_bytes)
@@ -193,7 +95,7 @@ class _Reading(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with _naming("read", self._url):
+        with naming("read", self._url):
             return self._file.seek(offset, whence)
 
     def tell(self) -> int:
@@ -210,21 +112,21 @@ class _Writing(io.RawIOBase):
     def __init__(self, temporary: str, final: str) -> None:
         super().__init__()
         self._url = final
-        with _naming("write", final):
+        with naming("write", final):
             self._file = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        with _naming("write", self._url):
+        with naming("write", self._url):
             self._file.write(data)
         return memoryview(data).nbytes
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            with _naming("write", self._url):
+            with naming("write", self._url):
                 self._file.close()
 
 
@@ -251,7 +153,7 @@ def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
         with _Writing(temporary, final) as file:
             yield cast(BinaryIO, file)
         make_directory(final.rsplit("/", 1)[0])
-        with _naming("write", final):
+        with naming("write", final):
             FileSystems.rename([temporary], [final])
     except BaseException:
         with contextlib.suppress(StorageError):
@@ -261,7 +163,11 @@ def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
 
 @retried
 def write_bytes(directory: str, name: str, content: bytes) -> None:
-    """Writes a whole (small) file as DIRECTORY/NAME, atomically."""
+    """Writes a whole (small) file as DIRECTORY/NAME, atomically.
+
+    Raises:
+      StorageError: when it cannot be written, after retries.
+    """
     with atomic_writer(directory, name) as file:
         file.write(content)
 
@@ -269,21 +175,28 @@ def write_bytes(directory: str, name: str, content: bytes) -> None:
 def make_directory(url: str) -> None:
     """Makes a directory where directories exist, with its parents."""
     if not is_remote(url):
-        with _naming("make", url):
+        with naming("make", url):
             pathlib.Path(url).mkdir(parents=True, exist_ok=True)
 
 
 @retried
 def exists(url: str) -> bool:
     """Whether there is such a file."""
-    with _naming("look for", url):
+    with naming("look for", url):
         return FileSystems.exists(url)
+
+
+@retried
+def size_of(url: str) -> int:
+    """The size of a file in bytes."""
+    with naming("look for", url):
+        return int(FileSystems.get_filesystem(url).size(url))
 
 
 @retried
 def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
     """The files of a directory whose names match; an absent directory has none."""
-    with _naming("list", directory):
+    with naming("list", directory):
         matched = FileSystems.match([join(_literal(directory), pattern)])[0].metadata_list
     inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
     return sorted(inside, key=lambda metadata: metadata.path)
@@ -304,12 +217,12 @@ def delete(urls: Sequence[str]) -> None:
 def _delete(urls: Sequence[str]) -> None:
     for url in urls:
         if not is_remote(url):  # where Beam would take a name like "a[1].tar" for a pattern
-            with _naming("delete", url):
+            with naming("delete", url):
                 _delete_local(pathlib.Path(url))
     remote = [url for url in urls if is_remote(url)]
     for first in range(0, len(remote), 1000):
         some = remote[first : first + 1000]
-        with _naming("delete", some[0] if len(some) == 1 else f"{some[0]} and {len(some) - 1} more"):
+        with naming("delete", some[0] if len(some) == 1 else f"{some[0]} and {len(some) - 1} more"):
             present = [url for url in some if FileSystems.exists(url)]
             if present:
                 FileSystems.delete(present)
@@ -357,14 +270,9 @@ def match_files(patterns: Sequence[str]) -> list[FileMetadata]:
       UsageError: for a pattern that cannot be listed.
     """
     try:
-        with _naming("list", ", ".join(patterns)):
+        with naming("list", ", ".join(patterns)):
             results = retried(FileSystems.match)(expand_patterns(patterns))
     except StorageError as error:
         raise UsageError(str(error)) from error
     found = {metadata.path: metadata for result in results for metadata in result.metadata_list}
     return [found[path] for path in sorted(found)]
-
-
-def first_line(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files
 from beam_curator.checkpoint import Scoring
-from beam_curator.errors import JobError, UsageError
+from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.manifest import MANIFEST, read_manifest, remove_output
 from beam_curator.samples import ShardRange
 
@@ -45,8 +44,8 @@ def read_job(output: str) -> Job | None:
         return Job(**json.loads(files.read_bytes(url)))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{url} cannot be read ({error}): give another --output, or --overwrite") from error
-    except (OSError, BeamIOError) as error:
-        raise UsageError(f"--output {output} cannot be read: {files.first_line(error)}") from error
+    except StorageError as error:
+        raise UsageError(f"--output {output} cannot be read: {error}") from error
 
 
 def claim_output(output: str, job: Job, overwrite: bool) -> None:
@@ -62,8 +61,8 @@ def claim_output(output: str, job: Job, overwrite: bool) -> None:
             check_output(output, job)
         files.remove_temporaries(output)
         files.write_bytes(output, JOB, json.dumps(dataclasses.asdict(job), indent=2, sort_keys=True).encode() + b"\n")
-    except (OSError, BeamIOError) as error:
-        raise UsageError(f"--output {output} cannot be written to: {files.first_line(error)}") from error
+    except StorageError as error:
+        raise UsageError(f"--output {output} cannot be written to: {error}") from error
 
 
 def unfinish(output: str, selection: Mapping[str, Any]) -> None:
@@ -80,8 +79,8 @@ def unfinish(output: str, selection: Mapping[str, Any]) -> None:
         standing = read_manifest(output)
         if standing is not None and any(standing.get(name) != value for name, value in selection.items()):
             files.delete([files.join(output, MANIFEST)])
-    except (OSError, BeamIOError) as error:
-        raise UsageError(f"--output {output} cannot be written to: {files.first_line(error)}") from error
+    except StorageError as error:
+        raise UsageError(f"--output {output} cannot be written to: {error}") from error
 
 
 def check_output(output: str, job: Job) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
@@ -30,18 +31,22 @@ def ledger_table(table: pa.Table, duplicate_of: pa.Array, output_shard: pa.Array
     return facts
 
 
-@files.retried
 def write_table(directory: str, name: str, table: pa.Table) -> None:
-    """Writes rows as DIRECTORY/NAME, atomically."""
-    with files.atomic_writer(directory, name) as file:
-        pq.write_table(table, file, compression="zstd")
+    """Writes rows as DIRECTORY/NAME, atomically.
+
+    Raises:
+      StorageError: when they cannot be written, after retries.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    files.write_bytes(directory, name, sink.getvalue().to_pybytes())
 
 
 def read_table(url: str) -> pa.Table:
     """The rows of a file that `write_table` wrote.
 
     Raises:
-      OSError, BeamIOError: when it cannot be read, after retries.
+      StorageError: when it cannot be read, after retries.
       OSError, ArrowException: when it is damaged.
     """
     return pq.read_table(pa.BufferReader(files.read_bytes(url)))
@@ -100,8 +105,15 @@ _STATUSES = (rows.KEPT, rows.DROPPED, rows.FAILED)
 
 
 def reason_kind(status: str, reason: str | None) -> str:
-    """What reasons are counted by: a failure's without its detail (what follows the colon), a rule's as it is."""
-    return (reason or "").split(": ")[0] if status == rows.FAILED else reason or ""
+    """What reasons are counted by: a failure's without its details (what follows the colon, names in quotes, numbers),
+    so that a shard cannot make a kind of each of its samples; a rule's as it is."""
+    if status != rows.FAILED:
+        return reason or ""
+    return _NUMBER.sub("N", _QUOTED.sub("", reason or "").split(": ")[0])
+
+
+_QUOTED = re.compile(r' ".*"', re.DOTALL)
+_NUMBER = re.compile(r"\b\d[\dx]*\b")
 
 
 def sum_summaries(summaries: Iterable[Summary]) -> Summary:

@@ -21,6 +21,7 @@ from beam_curator.tar.reading import read_range
 
 DEFAULT_RANGE_MB = 64
 MAX_CAPTION_BYTES = 1 << 16
+MAX_JSON_BYTES = 4 << 20  # parsed, it may take 25 times as much memory
 
 
 def match_shards(patterns: Sequence[str]) -> list[Shard]:
@@ -107,15 +108,19 @@ def caption_of(sample: Sample) -> str | None:
     """What the sample says of itself: its `txt` member, else the "caption" of its `json` member."""
     text = sample.members.get("txt")
     if text is not None and text.data is not None:
-        return bytes(text.data[:MAX_CAPTION_BYTES]).decode("utf-8", "replace")
+        return _caption(bytes(text.data[:MAX_CAPTION_BYTES]))
     metadata = sample.members.get("json")
-    if metadata is None or metadata.data is None:
+    if metadata is None or metadata.data is None or metadata.size > MAX_JSON_BYTES:
         return None
     try:
         caption = json.loads(bytes(metadata.data)).get("caption")
     except (ValueError, AttributeError, RecursionError):
         return None
-    return caption.encode("utf-8", "replace").decode() if isinstance(caption, str) else None
+    return _caption(caption.encode("utf-8", "replace")) if isinstance(caption, str) else None
+
+
+def _caption(text: bytes) -> str:
+    return text[:MAX_CAPTION_BYTES].decode("utf-8", "replace")
 
 
 def load(batch: SampleBatch) -> SampleBatch:

@@ -69,7 +69,7 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
 
     Raises:
       JobError: when an input shard no longer holds what was scored.
-      OSError, BeamIOError: when something cannot be read or written, after retries.
+      StorageError: when something cannot be read or written, after retries.
     """
     ordered = sorted(runs, key=lambda run: run.position)
     table = pa.concat_tables([run.rows for run in ordered])

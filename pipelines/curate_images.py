@@ -16,7 +16,7 @@ import apache_beam as beam
 import beam_curator as bc
 from beam_curator import command_line, files
 from beam_curator.configured import resolve_defaults, rules_of, scoring_of
-from beam_curator.errors import UsageError
+from beam_curator.errors import StorageError, UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job, unfinish
 from beam_curator.manifest import read_manifest
 from beam_curator.models.precision import resolve_device, resolve_precision
@@ -122,10 +122,13 @@ def run(argv: Sequence[str]) -> int:
 def _plan(curation: Curation) -> str:
     """What a dry run prints; a directory that holds another job's output is refused as in earnest."""
     options = curation.options
-    if not options.overwrite:
-        check_output(options.output, curation.job)
     scoring = curation.scoring
-    return describe_plan(options.output, curation.shards, options.range_mb, scoring.models, scoring.sources)
+    try:
+        if not options.overwrite:
+            check_output(options.output, curation.job)
+        return describe_plan(options.output, curation.shards, options.range_mb, scoring.models, scoring.sources)
+    except StorageError as error:
+        raise UsageError(str(error)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,10 +20,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
-from beam_curator.errors import CurationError
+from beam_curator import files
+from beam_curator.errors import CurationError, StorageError
 
 BLOCK_BYTES = 4 << 20
 TIMEOUT_SECONDS = 10  # To connect, and between two pieces of an answer.
@@ -56,6 +54,8 @@ def _told_shortly(path: str) -> Iterator[None]:
         yield
     except TransferError:
         raise
+    except StorageError as error:
+        raise TransferError(str(error)) from error
     except Exception as error:  # The clients behind FileSystems share no type of error.
         raise TransferError(f"{path}: {_short(error)}") from error
 
@@ -75,7 +75,7 @@ def is_file(path: str) -> bool:
     if not is_remote(path):
         return pathlib.Path(path).is_file()
     with _told_shortly(path):
-        return bool(FileSystems.exists(path))
+        return files.exists(path)
 
 
 def size_of(path: str) -> int:
@@ -87,14 +87,14 @@ def size_of(path: str) -> int:
     with _told_shortly(path):
         if not is_remote(path):
             return pathlib.Path(path).stat().st_size
-        return int(FileSystems.get_filesystem(path).size(path))
+        return files.size_of(path)
 
 
 def open_to_read(path: str) -> BinaryIO:
     """Opens a local file or one in a bucket, as the bytes that it holds whatever its suffix."""
     if not is_remote(path):
         return pathlib.Path(path).open("rb")
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return files.open_for_reading(path)
 
 
 def sha256_of(path: str) -> str:
@@ -103,11 +103,27 @@ def sha256_of(path: str) -> str:
     Raises:
       TransferError: it could not be read.
     """
+    with _told_shortly(path):
+        return _sha256_of(path)
+
+
+@files.retried
+def _sha256_of(path: str) -> str:
     digest = hashlib.sha256()
-    with _told_shortly(path), open_to_read(path) as source:
+    with open_to_read(path) as source:
         while block := source.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_text(path: str) -> str:
+    """A small file, as far as it is ASCII.
+
+    Raises:
+      TransferError: it could not be read.
+    """
+    with _told_shortly(path):
+        return files.read_bytes(path).decode("ascii", "replace")
 
 
 def copy(path: str, target: pathlib.Path, sha256: str) -> None:
@@ -116,7 +132,13 @@ def copy(path: str, target: pathlib.Path, sha256: str) -> None:
     Raises:
       TransferError: it could not be read or written, or has another sha256.
     """
-    with _told_shortly(path), open_to_read(path) as source:
+    with _told_shortly(path):
+        _copy(path, target, sha256)
+
+
+@files.retried
+def _copy(path: str, target: pathlib.Path, sha256: str) -> None:
+    with open_to_read(path) as source:
         _receive(source, target, sha256)
 
 
@@ -245,10 +267,11 @@ def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> 
         return
     with tempfile.TemporaryDirectory(prefix="beam_curator-") as local:
         for file in fetch(pathlib.Path(local)):
-            path = join(directory, file.name)
-            with (
-                _told_shortly(path),
-                file.open("rb") as source,
-                FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as out,
-            ):
-                shutil.copyfileobj(source, out, BLOCK_BYTES)
+            with _told_shortly(join(directory, file.name)):
+                _upload(file, directory)
+
+
+@files.retried
+def _upload(file: pathlib.Path, directory: str) -> None:
+    with file.open("rb") as source, files.atomic_writer(directory, file.name) as out:
+        shutil.copyfileobj(source, out, BLOCK_BYTES)

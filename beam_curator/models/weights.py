@@ -344,8 +344,7 @@ def _recorded_sha256(path: str) -> str | None:
     record = f"{path}.sha256"
     if not transfer.is_file(record):
         return None
-    with transfer.open_to_read(record) as file:
-        sha256 = file.read(64).decode("ascii", "replace").lower()
+    sha256 = transfer.read_text(record)[:64].lower()
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise UsageError(f"{record}: does not begin with a sha256; delete it, or write it with sha256sum")
     return sha256

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from beam_curator import files
+from beam_curator.samples import Shard
 
 _HEAD_BYTES = 10
 _STEP_BYTES = 8 << 10
+_MAX_XZ_MEMORY_BYTES = 256 << 20  # its strongest preset needs 65 MiB; a header may claim 4 GiB
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
 
@@ -34,9 +36,9 @@ def detect_compression(file: BinaryIO) -> str:
     return "xz" if head.startswith(b"\xfd7zXZ\x00") else ""
 
 
-def open_tar(url: str, compression: str) -> BinaryIO:
+def open_tar(shard: Shard, compression: str) -> BinaryIO:
     """The shard's uncompressed bytes, seekable. In a compressed one, a seek reads all that comes before."""
-    return decompressed(files.open_for_reading(url), compression)
+    return decompressed(files.open_for_reading(shard.url, shard.size_bytes), compression)
 
 
 def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
@@ -48,15 +50,14 @@ def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
 
 def read_to_damage(tar: BinaryIO, length: int) -> tuple[bytes, DamagedStreamError | None]:
     """Up to `length` bytes of a decompressed stream: all that stand before damage, and the damage."""
-    pieces: list[bytes] = []
+    read = io.BytesIO()  # unlike a list of pieces, it never needs their memory twice
     missing = length
     try:
         while missing and (piece := cast(io.BufferedReader, tar).read1(min(missing, 1 << 18))):
-            pieces.append(piece)
-            missing -= len(piece)
+            missing -= read.write(piece)
     except DamagedStreamError as damage:
-        return b"".join(pieces), damage
-    return b"".join(pieces), None
+        return read.getvalue(), damage
+    return read.getvalue(), None
 
 
 class _Decompressed(io.RawIOBase):
@@ -109,10 +110,65 @@ class _Decompressed(io.RawIOBase):
             raise self._damage from error
 
 
+class _Streams:
+    """One compressed stream after the other, as bzip2 and xz files hold them.
+
+    The standard library's own files for them put no bound on the memory that an xz header claims, and pass over
+    damage where a stream begins, with all that follows, as if the file ended there.
+    """
+
+    def __init__(self, file: BinaryIO, new_decompressor: Callable[[], Any], padding: bytes = b"") -> None:
+        self._file, self._new_decompressor, self._padding = file, new_decompressor, padding
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._file.seek(0)
+        self._decompressor = self._new_decompressor()
+        self._position = 0
+
+    def read1(self, size: int) -> bytes:
+        data = b""
+        while size and not data:
+            packed = b""
+            if self._decompressor.eof:
+                packed = self._next_stream()
+                if not packed:
+                    break
+                self._decompressor = self._new_decompressor()
+            elif self._decompressor.needs_input:
+                packed = self._file.read(_STEP_BYTES)
+                if not packed:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            data = self._decompressor.decompress(packed, size)
+        self._position += len(data)
+        return data
+
+    def _next_stream(self) -> bytes:
+        """The first bytes of the stream after one that has ended, or none at the end of the file."""
+        packed = self._decompressor.unused_data.lstrip(self._padding)
+        while not packed and (read := self._file.read(_STEP_BYTES)):
+            packed = read.lstrip(self._padding)
+        return packed
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        target = offset if whence == io.SEEK_SET else self._position + offset
+        if target < self._position:
+            self._rewind()
+        while self._position < target and self.read1(min(target - self._position, _STEP_BYTES)):
+            pass
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        """Leaves the file under it open, as the standard library's compressed files do."""
+
+
 _OPENERS: dict[str, Callable[[BinaryIO], Any]] = {
     "gzip": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "bzip2": lambda file: _Streams(file, bz2.BZ2Decompressor),
+    "xz": lambda file: _Streams(file, lambda: lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY_BYTES), padding=b"\0"),
 }
 
 

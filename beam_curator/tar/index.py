@@ -7,6 +7,7 @@ and WebDataset's grouping of members into samples.
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 import tarfile
 from collections.abc import Iterator
@@ -20,7 +21,12 @@ BLOCK = tarfile.BLOCKSIZE
 _RESERVED = frozenset({"__key__", "__url__", "__bad__", "__local_path__"})
 """Fields that WebDataset itself puts into a sample: a member of that name makes it raise, or drop the sample."""
 
-_MAX_HEADER_READ_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 20
+_MAX_DIGITS = 1000
+_PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONG_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_RECORD_LENGTH = re.compile(rb"([0-9]{1,20}) ")
+_GLOBAL_MEANING = re.compile(r"path|linkpath|size|GNU\.sparse\..*", re.DOTALL)
 _MAX_OFFSET = 1 << 43  # no bucket holds a file that large, and local file systems refuse to seek much further
 _HOSTILE_HEADER = (
     tarfile.TarError,
@@ -48,17 +54,49 @@ class TarBroken(Exception):  # noqa: N818 (an outcome that the reader records, n
         self.reason = reason
 
 
-class _BoundedReads:
-    """A file whose reads are at most a megabyte: no size that a header claims takes more memory than that."""
+class _HeaderReads:
+    """A file as tarfile reads headers from it: one entry's header, extensions and sparse map together are at most a
+    megabyte, and PAX records are what they claim to be before tarfile parses them.
+
+    Older releases of Python parse hostile records in quadratic time and memory (CVE-2024-6232), and all of them take
+    what follows a header that was not read whole for the next header.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
+        self.begin_entry()
+
+    def begin_entry(self) -> None:
+        """The next entry is about to be read."""
+        self._bytes_left = _MAX_HEADER_BYTES
+        self._body_of = b""
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             raise tarfile.ReadError("negative size")
-        return self._file.read(min(size, _MAX_HEADER_READ_BYTES))
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise tarfile.ReadError(f"header of more than {_MAX_HEADER_BYTES} bytes")
+        data = self._file.read(size)
+        if self._body_of in _PAX_TYPES:
+            _check_pax_records(data)
+        is_header = not self._body_of and len(data) == BLOCK
+        self._body_of = data[156:157] if is_header and data[156:157] in (*_PAX_TYPES, *_LONG_TYPES) else b""
+        return data
+
+
+def _check_pax_records(body: bytes) -> None:
+    """Raises tarfile.ReadError unless the body is a row of "LENGTH KEYWORD=VALUE\\n", as later releases of Python do."""
+    position = 0
+    while position < len(body) and body[position]:
+        match = _RECORD_LENGTH.match(body, position)
+        end = position + int(match[1]) if match else 0
+        if not match or end > len(body) or body.find(b"=", match.end(), end) <= match.end() or body[end - 1] != 0x0A:
+            raise tarfile.ReadError("invalid PAX record")
+        position = end
+    if any(len(digits) > _MAX_DIGITS for digits in re.findall(rb"[0-9]+", body)):
+        raise tarfile.ReadError(f"PAX header with a number of more than {_MAX_DIGITS} digits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +121,15 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
       TarBroken: where a header cannot be read, or claims an impossible size.
     """
     tar: tarfile.TarFile | None = None
+    reads = _HeaderReads(file)
     offset = 0
     file.seek(0)
     while True:
         try:
+            reads.begin_entry()
             if tar is None:
                 # Closing it would do nothing: it does not own the file.
-                tar = tarfile.TarFile(fileobj=cast(BinaryIO, _BoundedReads(file)), mode="r")
+                tar = tarfile.TarFile(fileobj=cast(BinaryIO, reads), mode="r", encoding="utf-8")
             info = tar.next()
         except DamagedStreamError as damage:
             raise TarBroken(offset, str(damage)) from damage
@@ -99,6 +139,7 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
         if info is None:
             _classify_stop(file, offset)
             return
+        _check_global(tar, offset)
         tar.members = []  # type: ignore[attr-defined]  # which would hold every header of a large shard
         offset = tar.offset
         if info.size < 0 or not _data_end(info) <= offset <= _MAX_OFFSET:
@@ -112,6 +153,18 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
             is_file=info.isreg(),
             is_sparse=info.issparse(),
         )
+
+
+def _check_global(tar: tarfile.TarFile, offset: int) -> None:
+    """Forgets what PAX global headers say, which changes nothing here but what samples are called and where they end.
+
+    Raises:
+      TarBroken: where one does change that: whoever reads a sample by itself would not see it.
+    """
+    meaningful = [keyword for keyword in tar.pax_headers if _GLOBAL_MEANING.fullmatch(keyword)]
+    if meaningful:
+        raise TarBroken(offset, f'PAX global header that sets "{meaningful[0]}" of all members')
+    tar.pax_headers = {}
 
 
 def _data_end(info: tarfile.TarInfo) -> int:
@@ -139,7 +192,7 @@ def _classify_stop(file: BinaryIO, offset: int, reason: str | None = None) -> No
 def _fault(block: bytes) -> str:
     """What is wrong with a header, which tarfile keeps to itself where it ends quietly."""
     try:
-        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.TarError as error:
         return str(error)
     return "invalid header"

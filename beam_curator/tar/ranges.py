@@ -24,7 +24,7 @@ def plan_ranges(shard: Shard, range_bytes: int) -> Iterator[ShardRange]:
     sample begins. A broken shard's last range holds the break, so that whoever reads it reports it.
 
     Raises:
-      OSError, BeamIOError: when the shard cannot be read, after retries.
+      StorageError: when the shard cannot be read, after retries.
     """
     compression, cuts, end = _layout(shard, range_bytes)
     starts = [0, *cuts]
@@ -35,7 +35,7 @@ def plan_ranges(shard: Shard, range_bytes: int) -> Iterator[ShardRange]:
 @files.retried
 def _layout(shard: Shard, range_bytes: int) -> tuple[str, list[int], int]:
     """A shard's compression, where it is cut, and where its tar ends."""
-    with files.open_for_reading(shard.url) as file:
+    with files.open_for_reading(shard.url, shard.size_bytes) as file:
         compression = detect_compression(file)
         if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
             return compression, [], shard.size_bytes

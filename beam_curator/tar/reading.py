@@ -17,6 +17,9 @@ from beam_curator.tar.names import readable
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
 
+MAX_DECOMPRESSED_BYTES = 256 << 20
+"""What a compressed range may hold to be decompressed at once: above, it is more likely a bomb than samples."""
+
 COALESCED_GAP_BYTES = 256 << 10
 COALESCED_READ_BYTES = 32 << 20
 _CHANGED = "the shard has changed since it was scored"
@@ -30,10 +33,11 @@ def read_range(range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
     that the tar makes unusable has a `failure`.
 
     Raises:
-      OSError, BeamIOError: when the shard cannot be read, after retries.
+      StorageError: when the shard cannot be read, after retries.
     """
-    with open_tar(range.url, range.compression) as tar:
-        read = _read_at_once if range.end - range.start <= MAX_SAMPLE_BYTES else _read_sample_by_sample
+    with open_tar(range.shard, range.compression) as tar:
+        at_once = MAX_DECOMPRESSED_BYTES if range.compression else MAX_SAMPLE_BYTES
+        read = _read_at_once if range.end - range.start <= at_once else _read_sample_by_sample
         samples, errors = read(tar, range)
         damage = _damage(tar, range) if range.compression else None
     return samples, [damage] if damage else errors
@@ -99,9 +103,20 @@ def _index(file: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample]
             samples.append(_shifted(sample, range.start, length))
         if range.last:
             check_end(file, end)
+            _check_rest(file, end)
     except TarBroken as broken:
         errors.append(ShardError(range.url, range.start + min(broken.offset, length), broken.reason))
     return samples, errors
+
+
+def _check_rest(file: BinaryIO, end: int) -> None:
+    """Raises TarBroken if anything but zeros follows the end-of-archive block: a hole in the shard, or one archive
+    after another. No reader of tars goes on there, so what follows would be lost without a word."""
+    file.seek(end)
+    with contextlib.suppress(DamagedStreamError):  # which `_damage` tells
+        while piece := file.read(1 << 20):
+            if piece.strip(b"\0"):
+                raise TarBroken(end, "data after the end-of-archive block, which tar does not read")
 
 
 def _shifted(sample: Sample, start: int, length: int) -> Sample:
@@ -154,10 +169,10 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
     Neighbours are fetched in one read: about the bytes of the samples are read, in few large pieces.
 
     Raises:
-      OSError, BeamIOError: when the shard cannot be read.
+      StorageError: when the shard cannot be read.
       TarBroken: when there is no longer a sample at such a place.
     """
-    with open_tar(range.url, range.compression) as tar:
+    with open_tar(range.shard, range.compression) as tar:
         for group in coalesced(spans):
             start = group[0][0]
             data = _bytes_at(tar, range, start, group[-1][0] + group[-1][1] - start)

@@ -43,11 +43,7 @@ class Tally:
 
 
 def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
-    """All that is not as the job promised: nothing, for a sound one. What was compared is added to the tally.
-
-    Raises:
-      UsageError: when the input is not there.
-    """
+    """All that is not as the job promised: nothing, for a sound one. What was compared is added to the tally."""
     standing = finished.names()
     output = _Output(finished, standing, tally)
     summary = Summary()
@@ -77,6 +73,10 @@ def _check_manifest(finished: FinishedJob, summary: Summary, output: _Output) ->
     manifest = finished.manifest
     yield from unequal_fields(MANIFEST, manifest.get("counts") or {}, counts_of(summary), "counts.")
     yield from unequal(MANIFEST, "broken_shards", manifest.get("broken_shards"), broken_shards_of(summary))
+    # Of the input, not the fingerprint: a copy has another time of last change, and the bytes are compared already.
+    read = {"shards": len(finished.shards), "bytes": sum(shard.size_bytes for shard in finished.shards)}
+    told = {name: (manifest.get("input") or {}).get(name) for name in read}
+    yield from unequal_fields(MANIFEST, told, read, "input.")
     written = {"shards": len(output.samples), "bytes": output.tar_bytes}
     yield from unequal_fields(MANIFEST, manifest.get("output") or {}, written, "output.")
     yield from unequal(MANIFEST, "models", manifest.get("models"), dict(finished.job.models))

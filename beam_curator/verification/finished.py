@@ -15,7 +15,7 @@ from beam_curator.errors import UsageError
 from beam_curator.job import Job, read_job
 from beam_curator.manifest import MANIFEST, read_manifest
 from beam_curator.reading import match_shards, range_bytes_of
-from beam_curator.samples import ShardRange
+from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
 
@@ -43,13 +43,15 @@ class FinishedJob:
       output: the output directory.
       job: what the directory belongs to.
       manifest: what the job says of itself.
+      shards: the input, where it stands now.
       move: where the input went after the job.
     """
 
     output: str
     job: Job
     manifest: Mapping[str, Any]
-    move: Move = Move()
+    shards: Sequence[Shard]
+    move: Move
 
     @property
     def samples_per_shard(self) -> int:
@@ -69,14 +71,9 @@ class FinishedJob:
         """The ranges of the input, planned anew, in the order of the output, under the urls that the job knew.
 
         Raises:
-          UsageError: when there is no input any more.
           OSError, BeamIOError: when a shard cannot be read, after retries.
         """
-        try:
-            shards = match_shards([self.move.there(pattern) for pattern in self.job.inputs])
-        except UsageError as error:
-            raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
-        for shard in shards:
+        for shard in self.shards:
             known = dataclasses.replace(shard, url=self.move.back(shard.url))
             for planned in plan_ranges(shard, range_bytes_of(self.job.range_mb)):
                 yield dataclasses.replace(planned, shard=known)
@@ -94,7 +91,7 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
       input_root: the directory that now stands for the deepest one that held all input, if it was moved.
 
     Raises:
-      UsageError: when no job was finished there.
+      UsageError: when no job was finished there, or its input is not there.
     """
     output = output.rstrip("/") or output
     try:
@@ -105,7 +102,11 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
     if job is None or manifest is None or not isinstance(per_shard, int) or per_shard < 1:
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
-    return FinishedJob(output, job, manifest, move)
+    try:
+        shards = match_shards([move.there(pattern) for pattern in job.inputs])
+    except UsageError as error:
+        raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
+    return FinishedJob(output, job, manifest, shards, move)
 
 
 def root_of(patterns: Sequence[str]) -> str:

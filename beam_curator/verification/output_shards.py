@@ -88,7 +88,8 @@ def open_shard(finished: FinishedJob, index: int) -> Generator[Difference, None,
     """What is not as promised about an output shard as a whole; returns what can be read of it."""
     name = shard_name(index)
     tar, parquet, stats = (f"{name}{suffix}" for suffix in SUFFIXES)
-    samples, tar_bytes, table = [], 0, None
+    samples: list[Sample] = []
+    tar_bytes, table = 0, None
     try:
         samples, tar_bytes, broken = _index(finished.path(tar))
         if broken is not None:

@@ -153,7 +153,7 @@ SPOILED = {
         lambda out: change_tar(
             out / TAR,
             lambda members: [
-                TarMember(m.name, re.sub(rb'"width": \d', b'"width": 0', m.data))
+                TarMember(m.name, re.sub(rb'"width": \d+', b'"width": 7', m.data))
                 if m.name == "000010003.curation.json"
                 else m
                 for m in members
@@ -335,6 +335,10 @@ SPOILED = {
     "the bytes of the output": (
         lambda out: change_json(out / "manifest.json", lambda manifest: manifest["output"].update(bytes=9)),
         r"manifest.json: output.bytes is 9, should be \d+",
+    ),
+    "the bytes of the input": (
+        lambda out: change_json(out / "manifest.json", lambda manifest: manifest["input"].update(bytes=9)),
+        r"manifest.json: input.bytes is 9, should be \d+",
     ),
     "a model": (
         lambda out: change_json(out / "manifest.json", lambda manifest: manifest["models"].update(nsfw="other")),

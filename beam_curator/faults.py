@@ -1,0 +1,117 @@
+"""What storage raises: which faults may pass and are tried again, and what is said of those that stay."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.utils import retry
+
+from beam_curator.errors import StorageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CLOCK = retry.Clock()
+"""What waits between attempts; tests do not."""
+
+_PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_PERMANENT_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it hides: Beam puts what happened in the details of a BeamIOError, or in an OSError made
+    of the one that was raised."""
+    yield error
+    hidden: list[Any] = [*error.args, error.__cause__ if isinstance(error, StorageError) else None]
+    if isinstance(error, BeamIOError):
+        hidden += (error.exception_details or {}).values()
+    for cause in hidden:
+        if isinstance(cause, BaseException):
+            yield from _causes(cause)
+
+
+def _is_transient(error: BaseException) -> bool:
+    causes = [cause for cause in _causes(error) if not isinstance(cause, StorageError)]
+    return any(map(_may_pass, causes)) and not any(map(_is_permanent, causes))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """The clients of buckets share no type of error, but a way to say that they may be asked again."""
+    return isinstance(error, OSError) or _http_status(error) is not None or getattr(error, "retryable", False) is True
+
+
+def _is_permanent(error: BaseException) -> bool:
+    status = _http_status(error)
+    refused = status is not None and status < 500 and status not in (408, 429)  # not a timeout, nor too many requests
+    return isinstance(error, _PERMANENT) or refused or getattr(error, "errno", None) in _PERMANENT_NUMBERS
+
+
+def _http_status(error: BaseException) -> int | None:
+    status = getattr(error, "code", None)
+    return status if isinstance(status, int) else None
+
+
+def _reason(error: BaseException) -> str:
+    """What happened, in one line: the innermost cause, in the words of the system where it has some."""
+    cause = next(cause for cause in _causes(error) if len(list(_causes(cause))) == 1)
+    if getattr(cause, "errno", None) in _FULL:
+        return f"the disk is full ({getattr(cause, 'strerror', None)})"
+    return getattr(cause, "strerror", None) or first_line(cause)
+
+
+def _log_retry(template: str, seconds: float, operation: str, error: str, trace: str) -> None:
+    """In one line what Beam would log with a traceback."""
+    logging.getLogger(__name__).info("%s; trying again in %.1f s", error.strip(), seconds)
+
+
+_with_backoff = retry.with_exponential_backoff(
+    num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient, logger=_log_retry, clock=CLOCK
+)
+_within = threading.local()
+
+
+def retried(operation: Callable[P, T]) -> Callable[P, T]:
+    """Decorates what reads or writes: transient faults (not missing files, permissions or a full disk) are tried again
+    with backoff, four times over about 20 seconds.
+
+    All of the operation is tried again, so it must not have given anything away: no generators. What is called inside
+    another one is left to that one, or their attempts would multiply.
+    """
+    persistent = _with_backoff(operation)
+
+    @functools.wraps(operation)
+    def once_retried(*args: P.args, **kwargs: P.kwargs) -> T:
+        if getattr(_within, "retried", False):
+            return operation(*args, **kwargs)
+        _within.retried = True
+        try:
+            return persistent(*args, **kwargs)
+        finally:
+            _within.retried = False
+
+    return once_retried
+
+
+@contextlib.contextmanager
+def naming(doing: str, url: str) -> Iterator[None]:
+    """What goes wrong inside says what could not be done to which file: few clients of storage do, in words of their
+    own, and they share no type of error."""
+    try:
+        yield
+    except (StorageError, MemoryError):
+        raise
+    except Exception as error:
+        raise StorageError(f"cannot {doing} {url}: {_reason(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,222 @@
+"""Jobs that are killed at any moment, and told to stop: nothing is lost, nothing is done twice, the output is the same.
+
+BEAM_CURATOR_KILLS=N kills N times (10 unless told); BEAM_CURATOR_KILLS_SEED=N moves the moments.
+"""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from integration_content import content
+from processes import Nursery, wait_until
+
+from pipelines import make_demo_shards, verify_output
+
+KILLS = int(os.environ.get("BEAM_CURATOR_KILLS", "10"))
+SEED = int(os.environ.get("BEAM_CURATOR_KILLS_SEED", "0"))
+ROUND = ["start", "scoring", "scoring", "start", "scoring", "scoring", "writing", "writing", "start", "writing"]
+"""In which phases a job is killed, one run after the other, until it may finish."""
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory):
+    nursery = Nursery(tmp_path_factory.mktemp("logs"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The flags of a small job with many ranges, but for --output."""
+    raw = tmp_path_factory.mktemp("crashes") / "raw"
+    assert make_demo_shards.main(["--output", str(raw), "--shards", "2", "--samples_per_shard", "20"]) == 0
+    return [
+        *("--input", str(raw), "--clip_model", "tiny-untrained"),
+        *("--min_aesthetic", "4", "--samples_per_shard", "4", "--range_mb", "0.05"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nursery, job, tmp_path_factory):
+    """What a job leaves that nobody disturbs."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    code, _, err = nursery.run(*job, "--output", out)
+    assert (code, err) == (0, "")
+    assert len(parts(out)) > 15
+    return content(out)
+
+
+def parts(out):
+    """The score parts, and what tells whether one was written again: its inode and time of change."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (out / "scores").glob("*.parquet")}
+
+
+def written_since(out, started):
+    """How many files of the ledger and of output shards a run has written."""
+    count = 0
+    for path in [*out.glob("samples/*.parquet"), *out.glob("0*")]:
+        with contextlib.suppress(FileNotFoundError):
+            count += path.stat().st_mtime_ns >= started
+    return count
+
+
+def moment(phase, chance, out, undisturbed):
+    """A random moment of a phase, as a condition that comes true then, how long to wait after it, and its description.
+
+    Where a phase is over when the run begins, the moment never comes, and the run ends by itself.
+    """
+    if phase == "start":
+        return (lambda: True), chance.uniform(0, 1.5)
+    if phase == "scoring":
+        wanted = len(parts(out)) + chance.randint(1, 5)
+        return (lambda: len(parts(out)) >= wanted), chance.uniform(0, 0.05)
+    wanted, started = chance.randint(1, len(undisturbed) - len(parts(out)) - 2), time.time_ns()
+    return (lambda: written_since(out, started) >= wanted), chance.uniform(0, 0.01)
+
+
+def kill_in(phase, chance, process, out, undisturbed):
+    """Kills a job at a random moment of a phase; true if it came to that."""
+    condition, delay_seconds = moment(phase, chance, out, undisturbed)
+    if wait_until(condition, process):
+        time.sleep(delay_seconds)
+    process.send(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def assert_whole_as_far_as_it_went(out, undisturbed):
+    """Whatever stands under a final name is what an undisturbed run leaves there, to the byte."""
+    standing = {name: digest for name, digest in content(out).items() if not name.startswith("_tmp/")}
+    assert standing.items() <= undisturbed.items()
+
+
+def assert_finished(out, undisturbed, scored):
+    assert content(out) == undisturbed
+    assert not (out / "_tmp").exists()
+    assert verify_output.main([str(out)]) == 0
+    assert scored.items() <= parts(out).items(), "a range was scored again though its part was there"
+
+
+def rounds():
+    """The phases to kill in, dealt into rounds: each begins with an empty directory and ends with a finished job."""
+    phases = [ROUND[kill % len(ROUND)] for kill in range(KILLS)]
+    return [phases[first : first + len(ROUND)] for first in range(0, KILLS, len(ROUND))]
+
+
+@pytest.mark.parametrize("number", range(len(rounds())))
+def test_a_job_that_is_killed_again_and_again_loses_nothing_and_scores_nothing_twice(
+    nursery, job, undisturbed, tmp_path, number
+):
+    chance = random.Random(f"{SEED}/{number}")
+    out = tmp_path / "out"
+    scored, kills = {}, 0
+    for phase in rounds()[number]:
+        killed = kill_in(phase, chance, nursery.start(*job, "--output", out), out, undisturbed)
+        kills += killed
+        print(f"round {number}, {phase}: {'killed' if killed else 'ended by itself'}, {len(parts(out))} parts")
+        assert_whole_as_far_as_it_went(out, undisturbed)
+        assert scored.items() <= parts(out).items(), "a range was scored again though its part was there"
+        scored = parts(out)
+    code, told, err = nursery.run(*job, "--output", out)
+    assert (code, err) == (0, "")
+    assert_finished(out, undisturbed, scored)
+    if scored:
+        assert re.search(r"\([\d,]+ had been scored before\)", told)
+    print(f"round {number}: {kills} kills of {len(rounds()[number])}")
+    assert kills >= len(rounds()[number]) - 3  # a run may end before its moment comes
+
+
+def test_a_job_that_is_started_as_users_do_survives_a_kill(nursery, job, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines.curate_images", *job, "--output", str(out)],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        while len(parts(out)) < 3 and process.poll() is None:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    scored = parts(out)
+    assert_whole_as_far_as_it_went(out, undisturbed)
+    assert nursery.run(*job, "--output", out)[0] == 0
+    assert_finished(out, undisturbed, scored)
+
+
+STOPS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+
+
+@pytest.mark.parametrize("phase", ["start", "scoring", "writing"])
+@pytest.mark.parametrize(("number", "code", "what"), STOPS, ids=["Ctrl-C", "SIGTERM"])
+def test_a_job_that_is_told_to_stop_does_so_at_once_and_says_how_to_resume(
+    nursery, job, undisturbed, tmp_path, phase, number, code, what
+):
+    out = tmp_path / "out"
+    if phase == "writing":
+        assert nursery.run(*job, "--output", out, "--min_aesthetic", "99")[0] == 0
+    process = nursery.start(*job, "--output", out)
+    condition = {
+        "start": lambda: (out / "job.json").exists(),
+        "scoring": lambda: len(parts(out)) >= 2,
+        "writing": lambda: (out / "00000.tar").exists(),
+    }[phase]
+    assert wait_until(condition, process)
+    assert stopped(process, number) == (code, f"beam-curator: {what}; run the same command again to resume\n", "")
+    scored = parts(out)
+    assert nursery.run(*job, "--output", out)[0] == 0
+    assert_finished(out, undisturbed, scored)
+
+
+def stopped(process, number):
+    """Sends a signal to a job alone; its exit code, errors and output."""
+    os.kill(process.pid, number)
+    sent = time.monotonic()
+    code = process.wait()
+    assert time.monotonic() - sent < 5
+    return code, process.stderr.read_text(), process.stdout.read_text()
+
+
+@pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
+def test_a_job_with_several_workers_that_is_told_to_stop_leaves_no_worker_behind(nursery, job, tmp_path, mode):
+    out = tmp_path / "out"
+    process = nursery.start(*job, "--output", out, f"--direct_running_mode={mode}", "--direct_num_workers=2")
+    assert wait_until(lambda: parts(out), process)
+    group = processes_of(process.pid)
+    assert len(group) >= (3 if mode == "multi_processing" else 1)
+    os.kill(process.pid, signal.SIGTERM)
+    wait_until(lambda: False, process, timeout_seconds=5)
+    assert wait_for_end_of(group)
+    assert process.wait() == 143
+    assert process.stderr.read_text() == "beam-curator: terminated; run the same command again to resume\n"
+
+
+def processes_of(group):
+    """The living processes of a group."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def wait_for_end_of(processes, timeout_seconds=5):
+    import psutil
+
+    _, alive = psutil.wait_procs([process for process in processes if _is_alive(process)], timeout_seconds)
+    return not [process for process in alive if _is_alive(process)]
+
+
+def _is_alive(process):
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
