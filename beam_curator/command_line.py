@@ -24,7 +24,10 @@ from beam_curator.progress import ProgressLine
 
 _LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 DRY_RUN = "--dry_run"
-_RAISED = re.compile(r"\b(CurationError|UsageError|JobError|StorageError|TransferError|SavedModelError): (.+?)(?= \[while running|\\n|$)", re.MULTILINE)
+_RAISED = re.compile(
+    r"\b(CurationError|UsageError|JobError|StorageError|TransferError|SavedModelError): (.+?)(?= \[while running|\\n|$)",
+    re.MULTILINE,
+)
 _FAULT = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:OSError|IOError|BeamIOError|FileNotFoundError|PermissionError|MemoryError)): (.+?)"
     r"(?= \[while running|$)",

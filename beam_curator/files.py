@@ -85,9 +85,10 @@ class _Reading(io.RawIOBase):
         return data
 
     def _check_end(self, size_bytes: int) -> None:
+        """Raises OSError if storage has more than it gave. Where it has not, the file has become shorter."""
         end = self._file.tell()
-        if end < size_bytes:
-            raise OSError(f"it ended at byte {end}, and was listed with {size_bytes} bytes")
+        if end < size_bytes and end < _size_of(self._url):
+            raise OSError(f"the connection ended at byte {end} of {size_bytes}")
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))
@@ -190,7 +191,11 @@ def exists(url: str) -> bool:
 def size_of(url: str) -> int:
     """The size of a file in bytes."""
     with naming("look for", url):
-        return int(FileSystems.get_filesystem(url).size(url))
+        return _size_of(url)
+
+
+def _size_of(url: str) -> int:
+    return int(FileSystems.get_filesystem(url).size(url))
 
 
 @retried

@@ -44,6 +44,9 @@ _PIXELS_AT_A_TIME = 1 << 28
 # A TIFF's tile may be larger than its picture, which is what the pixel limit looks at; real ones have 2**8 to 2**18.
 _MAX_TILE_PIXELS = 1 << 24
 
+# As Pillow calls them; see `_check_tiff`.
+_FAX = frozenset({"tiff_ccitt", "group3", "group4", "tiff_raw_16"})
+
 # In the order they are tried. MPO (JPEGs in one file) is opened as JPEG. TGA is last: it has no magic number.
 _EXTENSIONS_BY_FORMAT = {
     "JPEG": ("jpg", "jpeg", "jpe", "jfif", "mpo"),
@@ -134,7 +137,7 @@ def decode(data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS) -> tuple[Image.Ima
         image = _open(bytes(data))
         format_name = (image.format or "").lower()
         _check_size(image.size, max_pixels)
-        _check_tiles(image)
+        _check_tiff(image)
         with _BUDGET.taken(image.width * image.height):
             image.load()
             image = _opaque(_eight_bit(_upright(image)))
@@ -275,12 +278,19 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(f"image of {width}x{height} pixels is over the limit of {max_pixels} pixels")
 
 
-def _check_tiles(image: Image.Image) -> None:
-    """libtiff decodes whole tiles, whatever part of them is the picture."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
-        if width * height > max(_MAX_TILE_PIXELS, image.width * image.height):
-            raise ImageError(f"image with a tile of {width}x{height} pixels")
+def _check_tiff(image: Image.Image) -> None:
+    """Refuses what libtiff cannot be trusted with.
+
+    It decodes whole tiles, whatever part of them is the picture. And of damaged fax data it says that all is well, and
+    gives whatever was in the memory before: other pixels every time.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    if image.info.get("compression") in _FAX:
+        raise ImageError("TIFF with fax compression")
+    width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+    if width * height > max(_MAX_TILE_PIXELS, image.width * image.height):
+        raise ImageError(f"image with a tile of {width}x{height} pixels")
 
 
 class _PixelBudget:

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +24,7 @@ from beam_curator.tar.reading import read_range
 DEFAULT_RANGE_MB = 64
 MAX_CAPTION_BYTES = 1 << 16
 MAX_JSON_BYTES = 4 << 20  # parsed, it may take 25 times as much memory
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def match_shards(patterns: Sequence[str]) -> list[Shard]:
@@ -37,7 +40,18 @@ def match_shards(patterns: Sequence[str]) -> list[Shard]:
         raise UsageError(
             f"no shard matches {', '.join(patterns)}: give --input a path, glob, directory or brace range of tar files"
         )
+    for file in found:
+        _check_name(file.path)
     return [Shard(f.path, f.size_in_bytes, f"{f.last_updated_in_seconds or 0:.6f}") for f in found]
+
+
+def _check_name(path: str) -> None:
+    """Raises UsageError for what cannot be read as a shard, or be named in the ledger."""
+    if _UNNAMEABLE.search(path):
+        raise UsageError(f"a shard's name is not UTF-8, or holds control characters: rename {path!r}")
+    local = None if files.is_remote(path) else pathlib.Path(path)
+    if local and local.exists() and not local.is_file():  # a pipe would be waited for without end
+        raise UsageError(f"{path} is not a file, but a pipe, device or directory: take it out of --input")
 
 
 def describe_input(shards: Sequence[Shard]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files
-from beam_curator.errors import UsageError
+from beam_curator.errors import StorageError, UsageError
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_missing_files_permissions_and_bugs_are_not_tried_again(waits, error):
 def test_bytes_are_read_as_they_stand_whatever_the_name_says(tmp_path):
     (tmp_path / "a.gz").write_bytes(b"not compressed")
     assert files.read_bytes(str(tmp_path / "a.gz")) == b"not compressed"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match="cannot read .*gone: No such file or directory"):
         files.read_bytes(str(tmp_path / "gone"))
 
 

@@ -46,6 +46,7 @@ def ridge(
 @functools.cache
 def texture(name: TextureName) -> Image.Image:
     """A texture of mean 128 and deviation 48, two tiles square so that every crop of a tile's size exists."""
+    values: FloatArray
     if name == "relief":
         rough = np.asarray(texture("rough").crop((0, 0, TILE, TILE))).astype(np.float32)
         values = np.roll(rough, 2, axis=1) - np.roll(rough, -2, axis=1)

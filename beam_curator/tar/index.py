@@ -79,6 +79,8 @@ class _HeaderReads:
         if self._bytes_left < 0:
             raise tarfile.ReadError(f"header of more than {_MAX_HEADER_BYTES} bytes")
         data = self._file.read(size)
+        if self._body_of and len(data) < size:
+            raise tarfile.ReadError("truncated inside an extension header")
         if self._body_of in _PAX_TYPES:
             _check_pax_records(data)
         is_header = not self._body_of and len(data) == BLOCK
@@ -87,7 +89,7 @@ class _HeaderReads:
 
 
 def _check_pax_records(body: bytes) -> None:
-    """Raises tarfile.ReadError unless the body is a row of "LENGTH KEYWORD=VALUE\\n", as later releases of Python do."""
+    """Raises tarfile.ReadError unless the body is records of "LENGTH KEYWORD=VALUE\\n", as newer Pythons do."""
     position = 0
     while position < len(body) and body[position]:
         match = _RECORD_LENGTH.match(body, position)
@@ -101,7 +103,11 @@ def _check_pax_records(body: bytes) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """One entry of a tar: its name, and where its header (with extensions), data and successor begin."""
+    """One entry of a tar: its name, and where its header, data and successor begin.
+
+    Extensions, and PAX global headers that come before, are part of the header, so that each entry begins where the
+    last one ended: a cut between two never leaves a header alone.
+    """
 
     name: str
     offset: int
@@ -141,18 +147,18 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
             return
         _check_global(tar, offset)
         tar.members = []  # type: ignore[attr-defined]  # which would hold every header of a large shard
-        offset = tar.offset
-        if info.size < 0 or not _data_end(info) <= offset <= _MAX_OFFSET:
-            raise TarBroken(info.offset, f"header with an impossible size ({info.size} bytes)")
+        if info.size < 0 or not _data_end(info) <= tar.offset <= _MAX_OFFSET:
+            raise TarBroken(offset, f"header with an impossible size ({info.size} bytes)")
         yield Header(
             name=info.name,
-            offset=info.offset,
+            offset=offset,
             data_offset=info.offset_data,
             size=info.size,
-            next_offset=offset,
+            next_offset=tar.offset,
             is_file=info.isreg(),
             is_sparse=info.issparse(),
         )
+        offset = tar.offset
 
 
 def _check_global(tar: tarfile.TarFile, offset: int) -> None:

@@ -18,7 +18,7 @@ MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
 
 MAX_DECOMPRESSED_BYTES = 256 << 20
-"""What a compressed range may hold to be decompressed at once: above, it is more likely a bomb than samples."""
+"""A compressed range that holds more is not decompressed at once: that is more likely a bomb than samples."""
 
 COALESCED_GAP_BYTES = 256 << 10
 COALESCED_READ_BYTES = 32 << 20
@@ -36,7 +36,7 @@ def read_range(range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
       StorageError: when the shard cannot be read, after retries.
     """
     with open_tar(range.shard, range.compression) as tar:
-        at_once = MAX_DECOMPRESSED_BYTES if range.compression else MAX_SAMPLE_BYTES
+        at_once = min(MAX_SAMPLE_BYTES, MAX_DECOMPRESSED_BYTES) if range.compression else MAX_SAMPLE_BYTES
         read = _read_at_once if range.end - range.start <= at_once else _read_sample_by_sample
         samples, errors = read(tar, range)
         damage = _damage(tar, range) if range.compression else None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tars import COMPRESSORS, header, read_shard, standing, tar_bytes, write_shard
 
 from beam_curator import files
+from beam_curator.errors import StorageError
 from beam_curator.samples import Shard
 from beam_curator.tar.index import group_samples, iter_headers
 from beam_curator.tar.ranges import SMALL_SHARD_RATIO, cut_points, plan_ranges
@@ -90,7 +91,7 @@ def test_planning_a_large_plain_tar_reads_only_a_small_part_of_its_bytes(tmp_pat
             file.write(header(f"{index:03d}.jpg", MB))
             file.seek(MB, os.SEEK_CUR)
         file.write(bytes(1024))
-    monkeypatch.setattr(files, "open_for_reading", lambda url: io.BufferedReader(CountingFile(url)))
+    monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: io.BufferedReader(CountingFile(url)))
     monkeypatch.setattr(CountingFile, "bytes_read", 0)
     ranges = list(plan_ranges(Shard(str(path), path.stat().st_size), 8 * MB))
     assert len(ranges) == 13
@@ -99,7 +100,7 @@ def test_planning_a_large_plain_tar_reads_only_a_small_part_of_its_bytes(tmp_pat
 
 
 def test_a_shard_that_is_gone_is_an_error_and_not_an_empty_plan(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match="cannot read .*gone.tar: No such file"):
         list(plan_ranges(Shard(str(tmp_path / "gone.tar"), 10), 5))
 
 
@@ -115,7 +116,7 @@ def test_a_read_that_fails_for_a_moment_is_tried_again_while_planning(tmp_path, 
                 raise OSError("connection reset")
             return super().readinto(buffer)
 
-    monkeypatch.setattr(files, "open_for_reading", lambda url: io.BufferedReader(Flaky(url)))
+    monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: io.BufferedReader(Flaky(url)))
     flaky = list(plan_ranges(shard, 20_000))
     monkeypatch.undo()
     assert flaky == list(plan_ranges(shard, 20_000))

@@ -26,6 +26,7 @@ from tars import (
 )
 
 from beam_curator import files
+from beam_curator.errors import StorageError
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar import reading
 from beam_curator.tar.index import TarBroken
@@ -297,9 +298,9 @@ def test_reading_sample_by_sample_gives_what_reading_at_once_gives(archive, cut,
     packed = COMPRESSORS[compression](data) if compression else data
     with standing(packed) as shard:
         whole = ShardRange(shard, 0, len(data), 0, last=True, compression=compression)
-        with reading.open_tar(shard.url, compression) as tar:
+        with reading.open_tar(shard, compression) as tar:
             at_once = reading._read_at_once(tar, whole)
-        with reading.open_tar(shard.url, compression) as tar:
+        with reading.open_tar(shard, compression) as tar:
             one_by_one = reading._read_sample_by_sample(tar, whole)
     assert at_once == one_by_one
     for first, second in zip(at_once[0], one_by_one[0], strict=True):
@@ -311,13 +312,13 @@ def test_a_read_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch):
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", PLAIN), WHOLE)
     attempts = []
 
-    def flaky(url):
+    def flaky(url, **_):
         attempts.append(url)
         if len(attempts) < 3:
             raise OSError("connection reset")
         return io.FileIO(url)
 
-    monkeypatch.setattr(files, "open_for_reading", flaky)
+    monkeypatch.setattr(files.FileSystems, "open", flaky)
     samples, errors = read_range(whole)
     assert len(attempts) == 3
     assert (len(samples), errors) == (3, [])
@@ -325,7 +326,7 @@ def test_a_read_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch):
 
 def test_a_range_whose_shard_is_gone_fails_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waited for a file that is not there"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match="cannot read .*gone.tar: No such file"):
         read_range(ShardRange(Shard(str(tmp_path / "gone.tar"), 9), 0, 9, 0, last=True))
 
 
@@ -384,7 +385,7 @@ def test_about_the_bytes_of_the_asked_samples_are_read(tmp_path, monkeypatch):
     data = tar_bytes([(f"{i}.jpg", bytes([i]) * size) for i in range(12)], tarfile.USTAR_FORMAT)
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), WHOLE)
     samples, _ = read_range(whole)
-    monkeypatch.setattr(files, "open_for_reading", CountingFile)
+    monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: CountingFile(url))
     monkeypatch.setattr(CountingFile, "bytes_read", 0)
     asked = [samples[index] for index in (1, 2, 7)]
     assert [s.key for s in read_samples_at(whole, [(s.offset, s.span_bytes) for s in asked])] == ["1", "2", "7"]
