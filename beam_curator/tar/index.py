@@ -23,6 +23,7 @@ _RESERVED = frozenset({"__key__", "__url__", "__bad__", "__local_path__"})
 
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_DIGITS = 1000
+_MAX_EXTENSIONS = 16  # of one entry: tarfile recurses for each, and how far it can depends on who called it
 _PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_TYPES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _RECORD_LENGTH = re.compile(rb"([0-9]{1,20}) ")
@@ -35,7 +36,6 @@ _HOSTILE_HEADER = (
     IndexError,
     KeyError,
     EOFError,
-    RecursionError,  # from a long chain of extension headers
     struct.error,
 )
 
@@ -71,6 +71,7 @@ class _HeaderReads:
         """The next entry is about to be read."""
         self._bytes_left = _MAX_HEADER_BYTES
         self._body_of = b""
+        self._extensions = 0
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
@@ -85,6 +86,9 @@ class _HeaderReads:
             _check_pax_records(data)
         is_header = not self._body_of and len(data) == BLOCK
         self._body_of = data[156:157] if is_header and data[156:157] in (*_PAX_TYPES, *_LONG_TYPES) else b""
+        self._extensions += bool(self._body_of)
+        if self._extensions > _MAX_EXTENSIONS:
+            raise tarfile.ReadError(f"more than {_MAX_EXTENSIONS} extension headers")
         return data
 
 

@@ -121,8 +121,8 @@ def undisturbed(raw_bucket, tmp_path_factory):
 # faults that pass
 
 RATES = {
-    **{"open": 0.2, "read": 0.03, "create": 0.15, "write": 0.02, "close": 0.15},
-    **{"rename": 0.2, "delete": 0.2, "list": 0.2, "exists": 0.1},
+    **{"open": 0.2, "read": 0.05, "create": 0.15, "write": 0.1, "close": 0.15},
+    **{"rename": 0.2, "delete": 0.2, "list": 0.5, "exists": 0.1},
 }
 
 
@@ -130,7 +130,7 @@ def test_faults_that_pass_are_tried_again_and_the_output_is_the_same_bytes(bucke
     injected = collections.Counter()
     for seed in range(4):
         more = ["--overwrite"] if seed else []  # which deletes what stands there
-        run = bucket.curate(Faults(seed, RATES, short=0.3, ends_early=0.02), *more)
+        run = bucket.curate(Faults(seed, RATES, short=0.3, ends_early=0.05), *more)
         assert (run.code, run.err, run.scored) == (0, "", SAMPLES)
         assert content(bucket.output) == undisturbed
         assert len(run.faults.waits) > 10
