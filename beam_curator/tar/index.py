@@ -140,6 +140,9 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
             if tar is None:
                 # Closing it would do nothing: it does not own the file.
                 tar = tarfile.TarFile(fileobj=cast(BinaryIO, reads), mode="r", encoding="utf-8")
+                if tar.firstmember is None:  # type: ignore[attr-defined]  # next() would seek to -1 in Python 3.10
+                    _classify_stop(file, offset)
+                    return
             info = tar.next()
         except DamagedStreamError as damage:
             raise TarBroken(offset, str(damage)) from damage
