@@ -25,8 +25,7 @@ from beam_curator.progress import ProgressLine
 _LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 DRY_RUN = "--dry_run"
 _RAISED = re.compile(
-    r"\b(CurationError|UsageError|JobError|StorageError|TransferError|SavedModelError): (.+?)(?= \[while running|\\n|$)",
-    re.MULTILINE,
+    r"\b((?:Curation|Usage|Job|Storage|Transfer|SavedModel)Error): (.+?)(?= \[while running|\\n|$)", re.MULTILINE
 )
 _FAULT = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:OSError|IOError|BeamIOError|FileNotFoundError|PermissionError|MemoryError)): (.+?)"
@@ -197,7 +196,7 @@ def _exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence
     logging.getLogger().addFilter(_is_not_about_beams_own_metrics)
     try:
         return run(argv)
-    except UsageError as error:
+    except (UsageError, StorageError) as error:  # a job's own faults are JobErrors
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except CurationError as error:

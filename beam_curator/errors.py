@@ -19,6 +19,5 @@ class JobError(CurationError):
 class StorageError(CurationError, OSError):
     """A file that cannot be read, written, renamed, deleted or listed: the message says which one, and why.
 
-    Its cause is what the storage's client raised. In a job that is exit code 1; where it is found before any work it
-    becomes a `UsageError`.
+    Its cause is what the storage's client raised. Before any work it is exit code 2; a job makes a `JobError` of it.
     """

@@ -64,7 +64,7 @@ def _reason(error: BaseException) -> str:
     cause = next(cause for cause in _causes(error) if len(list(_causes(cause))) == 1)
     if getattr(cause, "errno", None) in _FULL:
         return f"the disk is full ({getattr(cause, 'strerror', None)})"
-    return getattr(cause, "strerror", None) or first_line(cause)
+    return getattr(cause, "strerror", None) or first_line(cause).removesuffix(" with exceptions None")
 
 
 def _log_retry(template: str, seconds: float, operation: str, error: str, trace: str) -> None:

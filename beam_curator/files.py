@@ -17,7 +17,7 @@ import braceexpand
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from beam_curator.errors import StorageError, UsageError
+from beam_curator.errors import StorageError
 from beam_curator.faults import first_line as first_line
 from beam_curator.faults import naming, retried
 
@@ -272,12 +272,9 @@ def match_files(patterns: Sequence[str]) -> list[FileMetadata]:
     """All files that the patterns match, each once, in the order of their urls.
 
     Raises:
-      UsageError: for a pattern that cannot be listed.
+      StorageError: for a pattern that cannot be listed.
     """
-    try:
-        with naming("list", ", ".join(patterns)):
-            results = retried(FileSystems.match)(expand_patterns(patterns))
-    except StorageError as error:
-        raise UsageError(str(error)) from error
+    with naming("list", ", ".join(patterns)):
+        results = retried(FileSystems.match)(expand_patterns(patterns))
     found = {metadata.path: metadata for result in results for metadata in result.metadata_list}
     return [found[path] for path in sorted(found)]

@@ -33,7 +33,8 @@ def match_shards(patterns: Sequence[str]) -> list[Shard]:
     A pattern is a path, a glob, a directory or a brace range such as `{00000..00099}.tar`, local or in a bucket.
 
     Raises:
-      UsageError: when a pattern cannot be listed, or none matches anything.
+      UsageError: when no pattern matches anything, or something that is no file.
+      StorageError: when one cannot be listed.
     """
     found = files.match_files(patterns)
     if not found:

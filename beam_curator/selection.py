@@ -157,10 +157,17 @@ def _exact(column: pa.ChunkedArray) -> np.ndarray:
 def _outcome(rule: Rule, row: Mapping[str, Any]) -> tuple[str, str | None]:
     try:
         keep = bool(rule(row))
-    except Exception as error:  # a rule is the user's code: whatever it raises concerns this row alone
-        why = f"rule {rule_name(rule)} raised {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # a rule is the user's code: what it raises concerns this row alone
+        why = f"rule {rule_name(rule)} raised {type(error).__name__}: {_message(error)}"
         return rows.FAILED, why.encode("utf-8", "backslashreplace").decode()  # a file name in it may be no UTF-8
     return (rows.KEPT, None) if keep else (rows.DROPPED, rule_name(rule))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its __str__ is the user's code as well
+        return "(no message)"
 
 
 class Select(beam.PTransform):

@@ -16,7 +16,7 @@ import apache_beam as beam
 import beam_curator as bc
 from beam_curator import command_line, files
 from beam_curator.configured import resolve_defaults, rules_of, scoring_of
-from beam_curator.errors import StorageError, UsageError
+from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job, unfinish
 from beam_curator.manifest import read_manifest
 from beam_curator.models.precision import resolve_device, resolve_precision
@@ -88,7 +88,7 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     """All checks of flags, input, models and output, before any work.
 
     Raises:
-      UsageError: for the first thing that is wrong.
+      UsageError, StorageError: for the first thing that is wrong.
     """
     command_line.require(options, "input", "output")
     resolve_defaults(options)
@@ -115,20 +115,24 @@ def run(argv: Sequence[str]) -> int:
         pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output
     )
     scored, reused = (command_line.counter(result, name) for name in ("samples_scored", "samples_reused"))
-    print(describe_run(output, read_manifest(output) or {}, scored, reused, time.time() - started))
+    print(describe_run(output, _manifest(output), scored, reused, time.time() - started))
     return 0
+
+
+def _manifest(output: str) -> Mapping[str, Any]:
+    try:
+        return read_manifest(output) or {}
+    except StorageError as error:
+        raise JobError(f"the job is done, but its summary cannot be shown: {error}") from error
 
 
 def _plan(curation: Curation) -> str:
     """What a dry run prints; a directory that holds another job's output is refused as in earnest."""
     options = curation.options
+    if not options.overwrite:
+        check_output(options.output, curation.job)
     scoring = curation.scoring
-    try:
-        if not options.overwrite:
-            check_output(options.output, curation.job)
-        return describe_plan(options.output, curation.shards, options.range_mb, scoring.models, scoring.sources)
-    except StorageError as error:
-        raise UsageError(str(error)) from error
+    return describe_plan(options.output, curation.shards, options.range_mb, scoring.models, scoring.sources)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """Files: whole or not there, matched as named, retried when it may help."""
 
+import io
 import os
 import pathlib
 
@@ -7,7 +8,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files
-from beam_curator.errors import StorageError, UsageError
+from beam_curator.errors import StorageError
 
 
 @pytest.fixture
@@ -149,82 +150,52 @@ def test_globs_match_in_one_directory_and_not_below(raw):
 
 
 def test_a_pattern_that_cannot_be_listed_is_one_clear_error():
-    with pytest.raises(UsageError, match="cannot list nosuch://bucket/a"):
+    with pytest.raises(StorageError, match="cannot list nosuch://bucket/a"):
         files.match_files(["nosuch://bucket/a*.tar"])
 
 
-# retrying
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError("connection reset"),
-        TimeoutError(),
-        BeamIOError("match failed", {"gs://b/a": OSError("503")}),
-        BeamIOError("match failed", None),
-    ],
-)
-def test_transient_faults_are_tried_again_with_growing_waits(waits, error):
-    attempts = []
-
-    @files.retried
-    def read():
-        attempts.append(1)
-        if len(attempts) < 4:
-            raise error
-        return "read"
-
-    assert read() == "read"
-    assert len(attempts) == 4
-    assert len(waits) == 3
-    assert waits[0] < waits[1] < waits[2]
-
-
-def test_a_fault_that_stays_is_raised_in_the_end(waits):
-    @files.retried
-    def read():
-        raise OSError("connection reset")
-
-    with pytest.raises(OSError, match="connection reset"):
-        read()
-    assert len(waits) == 4
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError("gone"),
-        PermissionError("not yours"),
-        IsADirectoryError(),
-        BeamIOError("open failed", {"a": FileNotFoundError("gone")}),
-        BeamIOError("rename failed", {("a", "b"): OSError(PermissionError("not yours"))}),
-        ValueError("a bug"),
-    ],
-)
-def test_missing_files_permissions_and_bugs_are_not_tried_again(waits, error):
-    attempts = []
-
-    @files.retried
-    def read():
-        attempts.append(1)
-        raise error
-
-    with pytest.raises(type(error)):
-        read()
-    assert (len(attempts), waits) == (1, [])
+# reading
 
 
 def test_bytes_are_read_as_they_stand_whatever_the_name_says(tmp_path):
     (tmp_path / "a.gz").write_bytes(b"not compressed")
     assert files.read_bytes(str(tmp_path / "a.gz")) == b"not compressed"
-    with pytest.raises(StorageError, match="cannot read .*gone: No such file or directory"):
+    with pytest.raises(StorageError, match=r"cannot read .*gone: No such file or directory"):
         files.read_bytes(str(tmp_path / "gone"))
 
 
-@pytest.mark.parametrize(("error", "line"), [(OSError("a\nb"), "a"), (OSError(" "), "OSError"), (OSError(), "OSError")])
-def test_the_first_line_of_an_error_is_never_empty(error, line):
-    assert files.first_line(error) == line
+class ShortReads(io.BytesIO):
+    """Gives at most three bytes at once."""
+
+    def read(self, size=-1):
+        return super().read(size if size < 0 else min(size, 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "data"), [(0, b""), (2, b"01"), (8, b"01234567"), (99, b"0123456789"), (-1, b"0123456789")]
+)
+def test_a_short_read_is_followed_by_another_until_all_is_there(size, data):
+    assert files.read_fully(ShortReads(b"0123456789"), size) == data
+
+
+def test_a_file_opened_for_reading_gives_what_is_asked_for_wherever_one_seeks(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: ShortReads(b"0123456789"))
+    with files.open_for_reading("a") as file:
+        assert (file.seek(2), file.read(5), file.tell(), file.read(), file.read(1)) == (2, b"23456", 7, b"789", b"")
+        file.seek(1)
+        assert io.BufferedReader(file).peek(8) == b"123456789"
+
+
+def test_a_file_that_ends_before_its_size_is_a_fault_unless_it_has_become_shorter(tmp_path, waits, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    with files.open_for_reading(str(path), size_bytes=12) as file:
+        assert file.read(12) == b"0123456789"
+    monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: io.BytesIO(b"0123"))
+    with files.open_for_reading(str(path), size_bytes=10) as file:
+        assert file.read(4) == b"0123"
+        with pytest.raises(StorageError, match="a: the connection ended at byte 4 of 10"):
+            file.read(1)
 
 
 @pytest.mark.parametrize(("url", "remote"), [("gs://b/a", True), ("s3://b", True), ("/a/b", False), ("a:b", False)])

@@ -168,7 +168,8 @@ def _from_npz(path: str | pathlib.Path) -> tuple[_Arrays, _Vocabularies]:
             if sum(member.file_size for member in archive.infolist()) > _MAX_NPZ_BYTES:
                 raise CurationError(f"{path}: unpacks to more than {_MAX_NPZ_BYTES} bytes, too large for an NSFW head")
         with np.load(path, allow_pickle=False) as archive:
-            content = {key: archive[key] for key in archive.files}
+            # Of what is no array, in a zip of something else, NumPy gives the bytes.
+            content = {key: value for key in archive.files if isinstance(value := archive[key], np.ndarray)}
     except (
         OSError,
         EOFError,

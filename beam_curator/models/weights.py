@@ -25,7 +25,8 @@ LAUNCHER_READ_BYTES = 64 << 20
 _CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin", ".pth")
 _FETCH_COMMAND = "python -m pipelines.fetch_models --model_dir"
 
-_verified_files: set[tuple[str, str]] = set()  # (local path, sha256) that this process has read and found equal
+# (local path, its stamp, sha256) that this process has read and found equal
+_verified_files: set[tuple[str, tuple[int, ...], str]] = set()
 
 
 def cache_dir() -> pathlib.Path:
@@ -81,7 +82,7 @@ class WeightsFile:
 
 
 def _verify(name: str, path: str, sha256: str) -> None:
-    if (path, sha256) in _verified_files:
+    if not transfer.is_remote(path) and (path, _stamp(path), sha256) in _verified_files:
         return
     found = _measured_sha256(path)
     if found != sha256:
@@ -91,10 +92,18 @@ def _verify(name: str, path: str, sha256: str) -> None:
 
 
 def _measured_sha256(path: str) -> str:
+    if transfer.is_remote(path):
+        return transfer.sha256_of(path)
+    stamp = _stamp(path)  # taken before, so that a change while it is read is a change
     sha256 = transfer.sha256_of(path)
-    if not transfer.is_remote(path):
-        _verified_files.add((path, sha256))
+    _verified_files.add((path, stamp, sha256))
     return sha256
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What changes when a local file is replaced or written again."""
+    found = pathlib.Path(path).stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class FetchableWeights(Protocol):

@@ -115,7 +115,7 @@ def _check_rest(file: BinaryIO, end: int) -> None:
     file.seek(end)
     with contextlib.suppress(DamagedStreamError):  # which `_damage` tells
         while piece := file.read(1 << 20):
-            if piece.strip(b"\0"):
+            if piece != bytes(len(piece)):
                 raise TarBroken(end, "data after the end-of-archive block, which tar does not read")
 
 

@@ -72,9 +72,10 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
     if recorded is None:
         return CheckedRange(len(samples))
     pairs = yield from _pairs(ledger_name(range), recorded, expected)
-    taken = recorded.take([row for _, row in pairs])
+    indices, places = (pa.array(ones, pa.int64()) for ones in (zip(*pairs, strict=True) if pairs else ((), ())))
+    taken = recorded.take(places)
     here = [samples[index] for index, _ in pairs]
-    yield from _against_input(ledger_name(range), taken, expected.take([index for index, _ in pairs]), here)
+    yield from _against_input(ledger_name(range), taken, expected.take(indices), here)
     yield from _outcomes(ledger_name(range), taken)
     part, embeddings = yield from _against_part(finished, range, expected, pairs, taken)
     kept = [
@@ -159,7 +160,7 @@ def _against_part(
     name = part_name(range)
     try:
         part = read_part(finished.output, range, models=None)
-        embeddings = read_embeddings(part.part) if part and part.part else None
+        embeddings = read_embeddings(part.part) if part is not None and part.part else None
     except UNREADABLE as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return None, None
@@ -170,7 +171,7 @@ def _against_part(
     in_part = dict((yield from _pairs(name, part.rows, expected)))
     if len(in_part) < expected.num_rows:
         return part, None
-    order = [in_part[index] for index, _ in pairs]
+    order = np.array([in_part[index] for index, _ in pairs], np.int64)
     scored = part.rows.take(order)
     facts = [field for field in scored.schema.names if field not in ("span_bytes", "status", "reason")]
     absent = [field for field in facts if field not in recorded.schema.names]

@@ -25,8 +25,6 @@ OPERATIONS = ("open", "read", "create", "write", "close", "rename", "delete", "l
 LAST_WAIT_SECONDS = 6.7
 """What comes after a wait this long is the last attempt: transient faults are over by then."""
 
-CALM_OPERATIONS = 150
-
 
 class ServiceError(Exception):
     """What clients of buckets raise: no OSError, but it has the status of the HTTP answer."""
@@ -66,6 +64,7 @@ class Faults:
       short: the chance that a read gives less than asked for, though there is more.
       ends_early: the chance that a read gives nothing, though there is more.
       slow_seconds: how long an operation takes at most.
+      calm_operations: for how many operations nothing passing happens after the last wait: as many as an attempt takes.
     """
 
     def __init__(
@@ -76,9 +75,11 @@ class Faults:
         short: float = 0.0,
         ends_early: float = 0.0,
         slow_seconds: float = 0.0,
+        calm_operations: int = 400,
     ):
         self.rates, self.outages = dict(rates or {}), list(outages)
         self.short, self.ends_early, self.slow_seconds = short, ends_early, slow_seconds
+        self._calm_operations = calm_operations
         self.injected: collections.Counter[str] = collections.Counter()
         self.waits: list[float] = []
         self._random, self._lock = random.Random(seed), threading.Lock()
@@ -89,7 +90,7 @@ class Faults:
         """Takes the place of sleeping between attempts."""
         self.waits.append(seconds)
         if seconds >= LAST_WAIT_SECONDS:
-            self._calm.operations = CALM_OPERATIONS
+            self._calm.operations = self._calm_operations
 
     @contextlib.contextmanager
     def on(self, operation, path):
@@ -102,7 +103,8 @@ class Faults:
                 if self._met[index] > outage.after:
                     self.injected[operation] += 1
                     raise outage.error()
-        fails = self._happens(self.rates.get(operation, 0.0))
+        self._calm.operations = max(0, getattr(self._calm, "operations", 0) - 1)
+        fails = not self._is_calm() and self._drawn() < self.rates.get(operation, 0.0)
         answer_is_lost = fails and self._drawn() < 0.5
         if fails and not answer_is_lost:
             raise self._transient(operation)
@@ -112,7 +114,7 @@ class Faults:
 
     def size_given(self, size):
         """How many bytes a read gives that was asked for as many."""
-        if self._happens(self.ends_early):
+        if not self._is_calm() and self._drawn() < self.ends_early:
             self.injected["early end"] += 1
             return 0
         if size > 1 and self._drawn() < self.short:
@@ -120,12 +122,8 @@ class Faults:
             return 1 + int(self._drawn() * (size - 1))
         return size
 
-    def _happens(self, rate):
-        calm = getattr(self._calm, "operations", 0)
-        if calm:
-            self._calm.operations = calm - 1
-            return False
-        return self._drawn() < rate
+    def _is_calm(self):
+        return getattr(self._calm, "operations", 0) > 0
 
     def _transient(self, operation):
         self.injected[operation] += 1

@@ -100,7 +100,7 @@ def test_planning_a_large_plain_tar_reads_only_a_small_part_of_its_bytes(tmp_pat
 
 
 def test_a_shard_that_is_gone_is_an_error_and_not_an_empty_plan(tmp_path):
-    with pytest.raises(StorageError, match="cannot read .*gone.tar: No such file"):
+    with pytest.raises(StorageError, match=r"cannot read .*gone\.tar: No such file"):
         list(plan_ranges(Shard(str(tmp_path / "gone.tar"), 10), 5))
 
 

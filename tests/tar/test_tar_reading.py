@@ -326,7 +326,7 @@ def test_a_read_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch):
 
 def test_a_range_whose_shard_is_gone_fails_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waited for a file that is not there"))
-    with pytest.raises(StorageError, match="cannot read .*gone.tar: No such file"):
+    with pytest.raises(StorageError, match=r"cannot read .*gone\.tar: No such file"):
         read_range(ShardRange(Shard(str(tmp_path / "gone.tar"), 9), 0, 9, 0, last=True))
 
 

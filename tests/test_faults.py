@@ -1,0 +1,164 @@
+"""Faults: which may pass and are tried again, and what is said of those that stay."""
+
+import errno
+import re
+
+import pytest
+from apache_beam.io.filesystem import BeamIOError
+
+from beam_curator import faults
+from beam_curator.errors import StorageError
+from beam_curator.faults import first_line, naming, retried
+
+
+class HttpError(Exception):
+    """As the clients of buckets have them: no OSError, with the status of the answer."""
+
+    def __init__(self, code):
+        super().__init__(f"{code} answer")
+        self.code = code
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The waits between attempts, which tests do not wait for."""
+    seconds = []
+    monkeypatch.setattr(faults.CLOCK, "sleep", seconds.append)
+    return seconds
+
+
+# trying again
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("connection reset"),
+        TimeoutError(),
+        BeamIOError("match failed", {"gs://b/a": OSError("503")}),
+        BeamIOError("match failed", None),
+        HttpError(503),
+        HttpError(429),
+        HttpError(408),
+        StorageError("cannot read a"),
+    ],
+)
+def test_transient_faults_are_tried_again_with_growing_waits(waits, error):
+    attempts = []
+    if isinstance(error, StorageError):
+        error.__cause__ = HttpError(500)
+
+    @retried
+    def read():
+        attempts.append(1)
+        if len(attempts) < 4:
+            raise error
+        return "read"
+
+    assert read() == "read"
+    assert len(attempts) == 4
+    assert len(waits) == 3
+    assert waits[0] < waits[1] < waits[2]
+
+
+def test_a_fault_that_stays_is_raised_in_the_end(waits):
+    @retried
+    def read():
+        raise OSError("connection reset")
+
+    with pytest.raises(OSError, match="connection reset"):
+        read()
+    assert len(waits) == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("gone"),
+        PermissionError("not yours"),
+        IsADirectoryError(),
+        BeamIOError("open failed", {"a": FileNotFoundError("gone")}),
+        BeamIOError("rename failed", {("a", "b"): OSError(PermissionError("not yours"))}),
+        OSError(errno.ENOSPC, "No space left on device"),
+        BeamIOError("rename failed", {("a", "b"): OSError(errno.EROFS, "Read-only file system")}),
+        HttpError(403),
+        BeamIOError("delete failed", {"a": HttpError(404)}),
+        ValueError("a bug"),
+    ],
+)
+def test_missing_files_permissions_full_disks_refusals_and_bugs_are_not_tried_again(waits, error):
+    attempts = []
+
+    @retried
+    def read():
+        attempts.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        read()
+    assert (len(attempts), waits) == (1, [])
+
+
+def test_attempts_inside_attempts_do_not_multiply(waits):
+    attempts = []
+
+    @retried
+    def read():
+        attempts.append(1)
+        raise OSError("connection reset")
+
+    @retried
+    def read_and_write():
+        read()
+
+    with pytest.raises(OSError, match="connection reset"):
+        read_and_write()
+    assert (len(attempts), len(waits)) == (5, 4)
+    with pytest.raises(OSError, match="connection reset"):
+        read()
+    assert (len(attempts), len(waits)) == (10, 8)
+
+
+def test_a_wait_is_logged_in_one_line(waits, caplog):
+    @retried
+    def read():
+        if not waits:
+            raise OSError("connection reset")
+
+    with caplog.at_level("INFO"):
+        read()
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert re.fullmatch(r"OSError: connection reset; trying again in 0\.\d s", record.getMessage())
+
+
+# what is said
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/a"), "Input/output error"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full (No space left on device)"),
+        (BeamIOError("Rename failed", {("a", "b"): OSError(PermissionError(13, "Denied"))}), "Denied"),
+        (BeamIOError("List failed", {"gs://b/a": HttpError(503)}), "503 answer"),
+        (BeamIOError("List failed"), "List failed"),
+        (TimeoutError(), "TimeoutError"),
+        (ValueError("no such file system\nat all"), "no such file system"),
+    ],
+)
+def test_what_could_not_be_done_is_told_with_the_file_and_the_innermost_reason(error, reason):
+    with pytest.raises(StorageError) as raised, naming("read", "gs://b/a"), naming("write", "gs://b/c"):
+        raise error
+    assert str(raised.value) == f"cannot write gs://b/c: {reason}"
+    assert raised.value.__cause__ is error
+
+
+def test_running_out_of_memory_is_not_the_files_fault():
+    with pytest.raises(MemoryError), naming("read", "gs://b/a"):
+        raise MemoryError
+
+
+@pytest.mark.parametrize(("error", "line"), [(OSError("a\nb"), "a"), (OSError(" "), "OSError"), (OSError(), "OSError")])
+def test_the_first_line_of_an_error_is_never_empty(error, line):
+    assert first_line(error) == line
