@@ -426,8 +426,8 @@ def compressed():
     wrong_crc = bytearray(gzip.compress(tar, mtime=0))
     wrong_crc[-8] ^= 1
     zeros = gzipped_zeros(200)
-    big_member = gzip.compress(TWO + header("c.jpg", 150 << 20)) + gzipped_zeros(150)
-    big_header = gzip.compress(TWO + header("x", 100 << 20, tarfile.XHDTYPE) + b"999 comment=") + gzipped_zeros(100)
+    big_member = gzip.compress(TWO + header("c.jpg", 60 << 20)) + gzipped_zeros(60)
+    big_header = gzip.compress(TWO + header("x", 20 << 20, tarfile.XHDTYPE) + b"999 comment=") + gzipped_zeros(20)
     xz[len(xz) // 2] ^= 0xFF
     return {
         "cut.gz": Hostile(packed[: len(packed) // 2], ..., "damaged gzip stream"),
