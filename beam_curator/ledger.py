@@ -54,13 +54,15 @@ def read_table(url: str) -> pa.Table:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Counts of samples by what became of them, and the shards that could not be read to their end."""
+    """Counts of samples by what became of them, the shards that could not be read to their end, and how often the
+    model's micro-batch was halved for want of memory in this run."""
 
     seen: int = 0
     kept: int = 0
     dropped_by: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     failed_by: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     errors: tuple[ShardError, ...] = ()
+    batch_reductions: int = 0
 
     @property
     def dropped(self) -> int:
@@ -79,6 +81,7 @@ class Summary:
             self.dropped_by + other.dropped_by,
             self.failed_by + other.failed_by,
             self.errors + other.errors,
+            self.batch_reductions + other.batch_reductions,
         )
 
     def check_failed_fraction(self, limit: float) -> None:
@@ -98,7 +101,8 @@ def summarize(batch: SampleBatch) -> Summary:
     by: dict[str, collections.Counter[str]] = {status: collections.Counter() for status in _STATUSES}
     for (status, reason), count in outcomes.items():
         by[status][reason_kind(status, reason)] += count
-    return Summary(len(batch), sum(by[rows.KEPT].values()), by[rows.DROPPED], by[rows.FAILED], batch.errors)
+    kept = sum(by[rows.KEPT].values())
+    return Summary(len(batch), kept, by[rows.DROPPED], by[rows.FAILED], batch.errors, batch.batch_reductions)
 
 
 _STATUSES = (rows.KEPT, rows.DROPPED, rows.FAILED)

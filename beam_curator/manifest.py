@@ -65,6 +65,7 @@ def _manifest(
             "started": _utc(started),
             "finished": _utc(finished),
             "seconds": round(finished - started, 3),
+            "batch_reductions": summary.batch_reductions,
         },
     }
 

@@ -145,6 +145,7 @@ class SampleBatch:
       models: what gave the scores: step ("clip", "aesthetic", ...) to the model's identity.
       errors: why the shard could not be read to its end, if so.
       part: url of the Parquet file that holds these rows with their embeddings, once it is written.
+      batch_reductions: how often the model's micro-batch was halved while these were embedded, for want of memory.
     """
 
     range: ShardRange
@@ -154,6 +155,7 @@ class SampleBatch:
     models: Mapping[str, str] = dataclasses.field(default_factory=dict)
     errors: tuple[ShardError, ...] = ()
     part: str | None = None
+    batch_reductions: int = 0
 
     def __len__(self) -> int:
         return self.rows.num_rows

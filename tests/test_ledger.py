@@ -1,6 +1,7 @@
 """The ledger: counts that balance, and messages that say when they do not."""
 
 import collections
+import pickle
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,6 +60,11 @@ def test_errors_of_shards_are_gathered():
         error,
         error,
     )
+
+
+def test_halved_micro_batches_are_summed_and_survive_pickling():
+    batches = [batch_of([]).replace(batch_reductions=count) for count in (2, 0, 1)]
+    assert sum_summaries(summarize(pickle.loads(pickle.dumps(batch))) for batch in batches).batch_reductions == 3
 
 
 SEEN = Summary(3, 1, collections.Counter({"x": 1}), collections.Counter({"y": 1}))
