@@ -1,0 +1,45 @@
+"""An encoder that does no work: images are decoded for it, and every embedding is the same."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from beam_curator.images import Encoded
+from beam_curator.models.clip import ClipEncoder, ClipSpec
+from beam_curator.models.decoding import Decoder
+from beam_curator.models.device_model import DeviceModel, PendingEmbeddings
+from beam_curator.models.stream import EncodedImages, EncodingStream, OnEmbedded
+
+
+class IdleModel(DeviceModel):
+    """Takes micro-batches as a GPU does, and gives constant embeddings at once."""
+
+    def __init__(self, dim: int, batch_size: int) -> None:
+        self.name, self.device, self.precision = "idle", "cpu", "fp32"
+        self.batch_size, self.batch_reductions, self.fills_batches = batch_size, 0, True
+        self._embedding = torch.full((batch_size, dim), dim**-0.5)
+
+    def run(self, pixels: torch.Tensor) -> PendingEmbeddings:
+        """Float32 [n, dim], without a look at the pixels."""
+        return PendingEmbeddings(self._embedding[: len(pixels)].clone(), None)
+
+
+class IdleEncoder(ClipEncoder):
+    """A `ClipEncoder` with everything but the model: decode pool, micro-batches, facts."""
+
+    def __init__(self, batch_size: int, decode_threads: int = 0, jpeg_draft: bool = False) -> None:
+        spec = ClipSpec("tiny-untrained", batch_size=batch_size, decode_threads=decode_threads, jpeg_draft=jpeg_draft)
+        super().__init__(spec)
+        decode = Decoder(self.image_size, spec.max_image_pixels, jpeg_draft)
+        pool = ThreadPoolExecutor(decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+        model = IdleModel(self.dim, batch_size)
+        self._idle_stream = EncodingStream(model, self.dim, self.image_size, decode, pool)
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+        """As `ClipEncoder.submit`."""
+        return self._idle_stream.submit(images, on_embedded)

@@ -1,0 +1,101 @@
+"""A command in processes of its own: how long it takes, and what it and all its descendants use."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_SAMPLE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class ProcessRun:
+    """What a command used.
+
+    Attributes:
+      seconds: from its start to its end.
+      cpu_seconds: of all its processes.
+      peak_bytes: the most memory (RSS) that all its processes had at a time.
+      output: what it printed.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    output: str
+
+
+class CommandFailed(Exception):
+    """A command that ended with another exit code than 0; the message says which, and its last lines."""
+
+
+def run(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> ProcessRun:
+    """Runs a command to its end.
+
+    Raises:
+      CommandFailed: with its last lines.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}, cwd=cwd
+    )
+    watch = _Watch(process.pid)
+    output, _ = process.communicate()
+    seconds = time.perf_counter() - started
+    watch.stop()
+    if process.returncode:
+        last_lines = "\n".join(output.strip().splitlines()[-15:])
+        raise CommandFailed(f"{' '.join(argv)}\nended with exit code {process.returncode}:\n{last_lines}")
+    return ProcessRun(seconds, watch.cpu_seconds, watch.peak_bytes, output)
+
+
+def run_python(argv: Sequence[str]) -> ProcessRun:
+    """Runs a command of this Python."""
+    return run([sys.executable, *argv])
+
+
+class _Watch:
+    """Looks at a process and its descendants 20 times a second."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self._cpu: dict[int, float] = {}
+        self._root = psutil.Process(pid)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all processes that were seen, when they were last seen."""
+        return sum(self._cpu.values())
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_SAMPLE_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, self._sample())
+
+    def _sample(self) -> int:
+        try:
+            processes = [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return 0
+        resident = 0
+        for process in processes:
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    self._cpu[process.pid] = times.user + times.system
+                    resident += process.memory_info().rss
+            except psutil.Error:
+                continue  # it has ended in between
+        return resident

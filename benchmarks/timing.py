@@ -1,0 +1,35 @@
+"""Ways to do the same work, measured side by side."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def interleaved(ways: Mapping[str, Callable[[], T]], repetitions: int) -> dict[str, list[T]]:
+    """Runs each way in turn, again and again: what else the machine does falls on all of them alike."""
+    results: dict[str, list[T]] = {name: [] for name in ways}
+    for _ in range(repetitions):
+        for name, run in ways.items():
+            results[name].append(run())
+    return results
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long it takes, on the clock."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def median(values: list[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+def spread(values: list[float]) -> str:
+    """How far the least and the greatest are from the median, in percent."""
+    middle = statistics.median(values)
+    return f"{100 * (min(values) / middle - 1):+.0f}..{100 * (max(values) / middle - 1):+.0f} %"
