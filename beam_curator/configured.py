@@ -35,6 +35,8 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
         precision=options.precision,
         device=options.device,
         decode_threads=options.decode_threads,
+        compile=options.compile,
+        jpeg_draft=options.jpeg_draft,
     )
 
 

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from beam_curator import progress, rows
+from beam_curator.ahead import WorkAhead
 from beam_curator.errors import CurationError
 from beam_curator.images import IMAGE_EXTENSIONS, ImageFacts
-from beam_curator.models.clip import ClipEncoder, ClipSpec
+from beam_curator.models.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.models.weights import WeightsFile, is_checkpoint_path, resolve_clip
 from beam_curator.samples import Buffer, Sample, SampleBatch
 
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 STEP = "clip"
+_UNTRAINED = " (untrained: scores mean nothing)"
+_COMPILED, _DRAFT = "torch.compile", "JPEG draft"
 _FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
 
 
-def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> SampleBatch:
-    """The batch with embeddings (float16 [n, dim], L2-normalised) and image facts.
+class PendingBatch:
+    """A batch that is being embedded: `result` waits for it.
+
+    Pickled, it is lost: what is under way in one process is not in another.
+    """
+
+    def __init__(self, result: Callable[[], SampleBatch]) -> None:
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[PendingBatch], tuple[Callable[[], SampleBatch]]]:
+        return PendingBatch, (_lost,)
+
+
+def _lost() -> SampleBatch:
+    raise CurationError("a batch went to another worker while it was being embedded: EmbedImages must stay fused")
+
+
+def submit_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> PendingBatch:
+    """Begins to embed a batch; its result has embeddings (float16 [n, dim], L2-normalised) and image facts.
 
     A sample without an image, or with one that cannot be decoded, is failed for that reason.
 
@@ -37,10 +59,24 @@ def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> Samp
     if batch.samples is None or _lost_bytes(batch.samples):
         raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
     images, failures = _images(batch.samples)
-    encoded = encoder.encode(images, functools.partial(_show_progress, batch))
-    failures |= {i: why for i, why in enumerate(encoded.failures) if why is not None and i not in failures}
-    table = rows.with_failures(_with_facts(batch.rows, encoded.facts), failures)
-    return batch.replace(rows=table, embeddings=encoded.embeddings, models={**batch.models, STEP: identity})
+    encoding = encoder.submit(images, functools.partial(_show_progress, batch))
+
+    def result() -> SampleBatch:
+        encoded = encoding.result()
+        reasons = {i: why for i, why in enumerate(encoded.failures) if why is not None} | failures
+        return batch.replace(
+            rows=rows.with_failures(_with_facts(batch.rows, encoded.facts), reasons),
+            embeddings=encoded.embeddings,
+            models={**batch.models, STEP: identity},
+            batch_reductions=encoded.batch_reductions,
+        )
+
+    return PendingBatch(result)
+
+
+def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> SampleBatch:
+    """As `submit_batch`, and waits for it."""
+    return submit_batch(batch, encoder, identity).result()
 
 
 def _show_progress(batch: SampleBatch, embedded: Sequence[int]) -> None:
@@ -98,10 +134,12 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
       model: an open_clip architecture, or "tiny-untrained" for tests and demos (its scores mean nothing).
       pretrained: an open_clip tag, or a path or bucket url of a checkpoint.
       model_dir: where weights are looked for first, local or in a bucket.
-      batch_size: images per pass of the model.
+      batch_size: images per pass of the model; halved where it does not fit. "auto": the largest that fits the GPU.
       precision: "auto" (bf16 where the device has it, else fp32), "fp32", "bf16" or "fp16".
       device: "auto", "cpu" or "cuda"; a device that is asked for and absent is an error.
       decode_threads: threads that decode ahead of the model; 0 for one a core.
+      compile: whether torch.compile is run on the model.
+      jpeg_draft: whether large JPEGs are decoded at a smaller scale: faster, and not quite the same.
 
     Raises:
       UsageError: when the model or tag is unknown, or the weights cannot be had.
@@ -113,12 +151,15 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         pretrained: str = DEFAULT_PRETRAINED,
         *,
         model_dir: str | None = None,
-        batch_size: int = 64,
+        batch_size: int | Literal["auto"] = DEFAULT_BATCH_SIZE,
         precision: str = "auto",
         device: str = "auto",
         decode_threads: int = 0,
+        compile: bool = False,
+        jpeg_draft: bool = False,
     ) -> None:
         super().__init__()
+        self._waits = True
         self.weights = None if model == TINY_UNTRAINED else resolve_clip(model, pretrained, model_dir)
         self._spec = ClipSpec(
             model=model,
@@ -127,17 +168,22 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             device=device,
             batch_size=batch_size,
             decode_threads=decode_threads,
+            compile=compile,
+            jpeg_draft=jpeg_draft,
         )
 
     @property
     def identity(self) -> str:
         """What gives the embeddings, as fingerprints, manifests and `KEY.curation.json` name it."""
-        if self.weights is None:
-            return f"{self._spec.model} (untrained: scores mean nothing), precision {self._spec.precision}"
-        return (
-            f"{self._spec.model}, weights {self.weights.name} sha256:{self.weights.sha256}, "
-            f"precision {self._spec.precision}"
-        )
+        weights = f", weights {self.weights.name} sha256:{self.weights.sha256}" if self.weights else _UNTRAINED
+        options = [text for on, text in ((self._spec.compile, _COMPILED), (self._spec.jpeg_draft, _DRAFT)) if on]
+        return ", ".join([f"{self._spec.model}{weights}", f"precision {self._spec.precision}", *options])
+
+    def working_ahead(self) -> ClipModelHandler:
+        """The same handler, but for `run_inference`, which does not wait: it gives each batch as a `PendingBatch`."""
+        ahead = copy.copy(self)
+        ahead._waits = False
+        return ahead
 
     def load_model(self) -> LazyEncoder:
         """An encoder that loads its weights when the first batch comes."""
@@ -148,9 +194,10 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         batch: Sequence[SampleBatch],
         model: LazyEncoder,
         inference_args: Mapping[str, Any] | None = None,
-    ) -> list[SampleBatch]:
-        """Embeds batches, each as it comes."""
-        return [embed_batch(one, model.get(), self.identity) for one in batch]
+    ) -> list[Any]:
+        """Embeds batches."""
+        pending = [submit_batch(one, model.get(), self.identity) for one in batch]
+        return [one.result() for one in pending] if self._waits else pending
 
     def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
         """Bytes of the shards that the batches cover; Beam's default would pickle them all to find out."""
@@ -165,9 +212,23 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         return {"min_batch_size": 1, "max_batch_size": 1}
 
 
+class _AwaitEmbeddings(WorkAhead[PendingBatch, SampleBatch]):
+    def start(self, pending: PendingBatch) -> Callable[[], SampleBatch]:
+        return functools.partial(_counted, pending)
+
+
+def _counted(pending: PendingBatch) -> SampleBatch:
+    batch = pending.result()
+    if batch.batch_reductions:
+        Metrics.counter("beam_curator", "batch_reductions").inc(batch.batch_reductions)
+    return batch
+
+
 @dataclasses.dataclass
 class EmbedImages(beam.PTransform):
     """Embeds images: takes `SampleBatch` with bytes, gives it with embeddings and image facts.
+
+    A batch is decoded and embedded while the steps that follow work on the one before.
 
     Attributes:
       handler: the model; `ClipModelHandler()` is CLIP ViT-L/14 with OpenAI's weights.
@@ -176,7 +237,8 @@ class EmbedImages(beam.PTransform):
     handler: ClipModelHandler
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        return batches | RunInference(self.handler)
+        embedding = batches | RunInference(self.handler.working_ahead())
+        return embedding | "Await" >> beam.ParDo(_AwaitEmbeddings()).with_output_types(SampleBatch)
 
 
 def embeddings_of(batch: SampleBatch) -> np.ndarray:

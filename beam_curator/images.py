@@ -79,6 +79,8 @@ _UPRIGHT_BY_ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_SWAPS_SIDES = frozenset(_UPRIGHT_BY_ORIENTATION[orientation] for orientation in (5, 6, 7, 8))
+
 # Above this length in units of the crop's side, a resized picture is never made whole: 1 x 65000 pixels
 # would become 224 x 14560000.
 _LONGEST_RESIZED_SIDE = 32
@@ -115,7 +117,9 @@ class ImageError(Exception):
         self.facts = facts
 
 
-def decode(data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS) -> tuple[Image.Image, ImageFacts]:
+def decode(
+    data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS, draft_side: int | None = None
+) -> tuple[Image.Image, ImageFacts]:
     """Decodes one image into the picture that `preprocess` takes, converted as the module's docstring says.
 
     Safe to call from many threads, and leaves Pillow's global settings alone.
@@ -124,6 +128,8 @@ def decode(data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS) -> tuple[Image.Ima
       data: the encoded image.
       max_pixels: limit on width x height, checked on the header, before memory for pixels is taken. (Bitmaps
         in an icon are decoded first; Pillow's own limit, 179 million pixels, holds there.)
+      draft_side: JPEGs are decoded at the smallest of 1/8, 1/4, 1/2 and 1 of their size that leaves no side
+        shorter than this. Faster; the picture, and so its perceptual hash, is only nearly the same.
 
     Returns:
       The upright picture (mode L, RGB, P, 1, CMYK, YCbCr, LAB, RGBX; no transparency) and its facts, all of
@@ -138,13 +144,23 @@ def decode(data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS) -> tuple[Image.Ima
         format_name = (image.format or "").lower()
         _check_size(image.size, max_pixels)
         _check_tiff(image)
+        whole_size = image.size
+        if draft_side is not None:
+            image.draft(None, (draft_side, draft_side))  # does nothing for formats other than JPEG
+        drafted = image.size != whole_size
         with _BUDGET.taken(image.width * image.height):
             image.load()
-            image = _opaque(_eight_bit(_upright(image)))
+            transposition = _transposition(image)
+            if transposition is not None:
+                image = image.transpose(transposition)
+            image = _opaque(_eight_bit(image))
             phash = perceptual_hash(image)
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
         raise ImageError(_reason(error), facts) from error
-    return image, replace(facts, width=image.width, height=image.height, format=format_name, phash=phash)
+    width, height = image.size
+    if drafted:
+        width, height = reversed(whole_size) if transposition in _SWAPS_SIDES else whole_size
+    return image, replace(facts, width=width, height=height, format=format_name, phash=phash)
 
 
 def preprocess(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -331,13 +347,12 @@ def _reason(error: Exception) -> str:
     return "damaged image"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """`ImageOps.exif_transpose` without its copy of upright pictures and its rewriting of (broken) EXIF."""
+def _transposition(image: Image.Image) -> Image.Transpose | None:
+    """What turns the picture upright. `ImageOps.exif_transpose` would also copy upright ones, and rewrite EXIF."""
     try:
-        transpose = _UPRIGHT_BY_ORIENTATION.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _UPRIGHT_BY_ORIENTATION.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        return image
-    return image if transpose is None else image.transpose(transpose)
+        return None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED
+from beam_curator.models.clip import AUTO, DEFAULT_BATCH_SIZE
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.reading import DEFAULT_RANGE_MB
 from beam_curator.scoring import UNTRAINED
@@ -21,6 +22,10 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == AUTO else _positive_int(text)
 
 
 def _not_negative_int(text: str) -> int:
@@ -118,10 +123,11 @@ def _add_models(group: Any) -> None:
     )
     group.add_argument(
         "--batch_size",
-        type=_positive_int,
-        default=64,
+        type=_batch_size,
+        default=DEFAULT_BATCH_SIZE,
         metavar="N",
-        help="images per pass of CLIP (default: %(default)s)",
+        help="images per pass of CLIP, halved where they do not fit; auto is the most that fit the GPU "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--precision",
@@ -141,6 +147,16 @@ def _add_models(group: Any) -> None:
         default=0,
         metavar="N",
         help="threads that decode images ahead of CLIP; 0 for one a core (default: %(default)s)",
+    )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="run torch.compile on CLIP: needs a C++ compiler, on a GPU Triton; the last bits of embeddings change",
+    )
+    group.add_argument(
+        "--jpeg_draft",
+        action="store_true",
+        help="decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster, scores and perceptual hashes change a little",
     )
 
 

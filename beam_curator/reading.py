@@ -8,13 +8,15 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_curator import files, rows
+from beam_curator.ahead import WorkAhead
 from beam_curator.errors import JobError, UsageError
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
 from beam_curator.tar.names import readable
@@ -156,20 +158,33 @@ def load(batch: SampleBatch) -> SampleBatch:
     return batch.replace(samples=[found[place] for place in wanted])
 
 
-class _ReadRanges(beam.DoFn):
-    def process(self, range: ShardRange) -> Iterator[SampleBatch]:
-        batch = read_batch(range)
-        Metrics.counter("beam_curator", "samples_read").inc(len(batch))
-        Metrics.counter("beam_curator", "bytes_read").inc(range.end - range.start)
-        yield batch
+class _ReadRanges(WorkAhead[ShardRange, SampleBatch]):
+    def setup(self) -> None:
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+
+    def start(self, range: ShardRange) -> Callable[[], SampleBatch]:
+        reading = self._reader.submit(read_batch, range)
+        return lambda: _counted(reading.result())
+
+    def teardown(self) -> None:
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _counted(batch: SampleBatch) -> SampleBatch:
+    Metrics.counter("beam_curator", "samples_read").inc(len(batch))
+    Metrics.counter("beam_curator", "bytes_read").inc(batch.range.end - batch.range.start)
+    return batch
 
 
 @dataclasses.dataclass
 class ReadRanges(beam.PTransform):
-    """Reads ranges: takes `ShardRange`, gives `SampleBatch` with bytes. Keep what needs the bytes fused with it."""
+    """Reads ranges: takes `ShardRange`, gives `SampleBatch` with bytes. Keep what needs the bytes fused with it.
+
+    A range is read while the steps that follow work on the one before.
+    """
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
-        return ranges | beam.ParDo(_ReadRanges())
+        return ranges | beam.ParDo(_ReadRanges()).with_output_types(SampleBatch)
 
 
 @dataclasses.dataclass

@@ -3,18 +3,15 @@
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from beam_curator.errors import UsageError
-from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, ImageFacts
-from beam_curator.models.decoding import decode_ahead
-from beam_curator.models.device_model import DeviceModel, PendingEmbeddings
+from beam_curator.images import MAX_IMAGE_PIXELS, Encoded
+from beam_curator.models.decoding import Decoder
+from beam_curator.models.device_model import DeviceModel
 from beam_curator.models.precision import (
     DEVICES,
     PRECISIONS,
@@ -22,6 +19,7 @@ from beam_curator.models.precision import (
     resolve_device,
     resolve_precision,
 )
+from beam_curator.models.stream import EncodedImages, EncodingStream, OnEmbedded
 from beam_curator.models.visual_tower import (
     TINY_UNTRAINED,
     Architecture,
@@ -29,8 +27,8 @@ from beam_curator.models.visual_tower import (
     load_visual_tower,
 )
 
-if TYPE_CHECKING:
-    import torch
+AUTO: Literal["auto"] = "auto"
+DEFAULT_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,12 @@ class ClipSpec:
         natively, else fp32.
       device: "cuda", "cpu", or "auto": cuda if there is one. "cuda" never falls back.
       batch_size: images in one pass through the model, at first: `ClipEncoder` halves it where it does not
-        fit.
+        fit. "auto": the largest that fits the GPU, found when the model is loaded; 64 on the CPU.
       decode_threads: 0 means one for each core that this process may use.
       max_image_pixels: limit on width x height of an image.
+      compile: whether torch.compile is run on the model. Embeddings then differ in their last bits.
+      jpeg_draft: whether JPEGs are decoded at the smallest scale of 1/8, 1/4, 1/2 or 1 that is not below
+        the model's input. Faster for large ones; embeddings and perceptual hashes differ a little.
     """
 
     model: str = "ViT-L-14"
@@ -57,9 +58,11 @@ class ClipSpec:
     pretrained_tag: str | None = None
     precision: str = "auto"
     device: str = "auto"
-    batch_size: int = 256
+    batch_size: int | Literal["auto"] = DEFAULT_BATCH_SIZE
     decode_threads: int = 0
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    compile: bool = False
+    jpeg_draft: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -73,7 +76,9 @@ class ClipSpec:
             ("decode_threads", self.decode_threads, 0),
             ("max_image_pixels", self.max_image_pixels, 1),
         ):
-            if number < least:
+            if number == AUTO and name == "batch_size":
+                continue
+            if not isinstance(number, int) or number < least:
                 raise UsageError(f"{name} is {number}: it must be at least {least}")
         check_precision(self.precision, self.device)
 
@@ -81,21 +86,6 @@ class ClipSpec:
     def trained(self) -> bool:
         """Whether scores mean anything."""
         return self.model != TINY_UNTRAINED
-
-
-@dataclass(frozen=True)
-class EncodedImages:
-    """What `ClipEncoder.encode` returns, one row for each image, in their order.
-
-    Fields:
-      embeddings: float16 [n, dim], L2-normalised; zeros in failed rows.
-      facts: None where there were no bytes.
-      failures: the ledger's reason; None where the image is good.
-    """
-
-    embeddings: NDArray[np.float16]
-    facts: list[ImageFacts | None]
-    failures: list[str | None]
 
 
 class ClipEncoder:
@@ -107,6 +97,7 @@ class ClipEncoder:
     def __init__(self, spec: ClipSpec) -> None:
         self.spec = spec
         self._model: DeviceModel | None = None
+        self._stream: EncodingStream | None = None
         self._load_lock = threading.Lock()
         # Its threads start with the first image.
         self._pool = ThreadPoolExecutor(spec.decode_threads or _usable_cores(), thread_name_prefix="decode")
@@ -137,9 +128,9 @@ class ClipEncoder:
         return self._model.precision if self._model else None
 
     @property
-    def batch_size(self) -> int:
-        """Images in one pass through the model, now."""
-        return self._model.batch_size if self._model else self.spec.batch_size
+    def batch_size(self) -> int | None:
+        """Images in one pass through the model, now; None before loading."""
+        return self._model.batch_size if self._model else None
 
     @property
     def batch_reductions(self) -> int:
@@ -151,13 +142,11 @@ class ClipEncoder:
 
         Raises:
           CurationError: unknown model, checkpoint that does not fit, device absent, precision not possible
-            on it, or no room for the model.
+            on it, torch cannot compile, or no room for the model.
         """
         self._loaded()
 
-    def encode(
-        self, images: Sequence[Encoded | None], on_embedded: Callable[[Sequence[int]], None] | None = None
-    ) -> EncodedImages:
+    def encode(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> EncodedImages:
         """Embeds encoded images (None: a sample without one). A bad image costs its row, and raises nothing.
 
         `on_embedded` is called with the indices of the images of each micro-batch that is done.
@@ -168,76 +157,43 @@ class ClipEncoder:
         Raises:
           CurationError: as `load`; or not even one image fits in the device's memory.
         """
-        encoded = EncodedImages(
-            np.zeros((len(images), self.dim), np.float16), [None] * len(images), [None] * len(images)
-        )
+        return self.submit(images, on_embedded).result()
+
+    def submit(
+        self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None
+    ) -> "Future[EncodedImages]":
+        """As `encode`, without waiting: what is submitted next is decoded, and joins the micro-batches, while
+        this is on the device.
+
+        Raises:
+          CurationError: as `load`. What goes wrong later, the future raises.
+        """
         if not images:
-            return encoded
-
-        def finish(rows: list[int], pending: PendingEmbeddings) -> None:
-            _fill(encoded, rows, pending)
-            if on_embedded:
-                on_embedded(rows)
-
-        model = self._loaded()
-        previous: tuple[list[int], PendingEmbeddings] | None = None
-        for rows, pixels in self._micro_batches(model, images, encoded):
-            current = (rows, model.run(pixels))
-            # Only now, when the device has its next work, is there time to wait.
-            if previous:
-                finish(*previous)
-            previous = current
-        if previous:
-            finish(*previous)
-        return encoded
+            return _done(EncodedImages.empty(0, self.dim))
+        return self._loaded().submit(images, on_embedded)
 
     @functools.cached_property
     def _architecture(self) -> Architecture:
         return find_architecture(self.spec.model)
 
-    def _loaded(self) -> DeviceModel:
+    def _loaded(self) -> EncodingStream:
         with self._load_lock:
-            if self._model is None:
+            if self._stream is None:
                 spec = self.spec
                 device = resolve_device(spec.device)
                 precision = resolve_precision(spec.precision, device)
                 tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
-                self._model = DeviceModel(spec.model, tower, device, precision, spec.batch_size)
-            return self._model
-
-    def _micro_batches(
-        self, model: DeviceModel, images: Sequence[Encoded | None], encoded: EncodedImages
-    ) -> "Iterator[tuple[list[int], torch.Tensor]]":
-        """Yields (rows, uint8 [len(rows), size, size, 3]) of the good images, and notes what became of each.
-
-        Good images are packed close, so that bad ones leave no holes in the device's batches.
-        """
-        limits = (self.image_size, self.spec.max_image_pixels)
-        rows: list[int] = []
-        buffer = None
-        for row, image in enumerate(decode_ahead(images, *limits, self._pool, window=2 * model.batch_size)):
-            encoded.facts[row], encoded.failures[row] = image.facts, image.failure
-            if image.pixels is None:
-                continue
-            if buffer is None:
-                buffer = model.new_buffer(min(model.batch_size, len(images) - row), self.image_size)
-            buffer[len(rows)].numpy()[...] = image.pixels
-            rows.append(row)
-            if len(rows) == len(buffer):
-                yield rows, buffer
-                rows, buffer = [], None
-        if buffer is not None:
-            yield rows, buffer[: len(rows)]
+                batch_size = None if spec.batch_size == AUTO else spec.batch_size
+                self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
+                decode = Decoder(self.image_size, spec.max_image_pixels, spec.jpeg_draft)
+                self._stream = EncodingStream(self._model, self.dim, self.image_size, decode, self._pool)
+            return self._stream
 
 
-def _fill(encoded: EncodedImages, rows: list[int], pending: PendingEmbeddings) -> None:
-    """Waits for a micro-batch and writes its rows."""
-    values = pending.wait()
-    not_finite = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    values[not_finite] = 0
-    encoded.embeddings[rows] = values
-    for index in not_finite:
-        encoded.failures[rows[index]] = "embedding is not finite"
+def _done(encoded: EncodedImages) -> "Future[EncodedImages]":
+    future: Future[EncodedImages] = Future()
+    future.set_result(encoded)
+    return future
 
 
 def _usable_cores() -> int:

@@ -1,8 +1,5 @@
-"""Decoding ahead of the model: a bounded window of images in a thread pool."""
+"""One image as the model takes it, or why there is none."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,34 +23,26 @@ class DecodedImage:
     failure: str | None
 
 
-def decode_for_model(data: Encoded | None, size: int, max_pixels: int) -> DecodedImage:
-    """Decodes, orients, resizes and crops one image. A bad or absent image is a result, not an exception."""
-    if data is None:
-        return DecodedImage(None, None, "sample without an image")
-    facts = None
-    try:
-        image, facts = decode(data, max_pixels)
-        return DecodedImage(preprocess(image, size), facts, None)
-    except ImageError as error:
-        return DecodedImage(None, facts or error.facts, str(error))
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes, orients, resizes and crops one image. A bad or absent image is a result, not an exception.
 
-
-def decode_ahead(
-    images: Iterable[Encoded | None], size: int, max_pixels: int, pool: ThreadPoolExecutor, window: int
-) -> Iterator[DecodedImage]:
-    """Yields the decoded images in their order, with up to `window` more being decoded or waiting.
-
-    A window of two micro-batches keeps the pool busy while the model runs, and bounds memory whatever the
-    number of images.
+    Fields:
+      size: side of the model's square input, in pixels.
+      max_pixels: limit on width x height of an image.
+      draft: whether JPEGs are decoded at the smallest scale that is not below `size` (see `images.decode`).
     """
-    pending: deque[Future[DecodedImage]] = deque()
-    try:
-        for data in images:
-            pending.append(pool.submit(decode_for_model, data, size, max_pixels))
-            if len(pending) > window:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
+
+    size: int
+    max_pixels: int
+    draft: bool = False
+
+    def __call__(self, data: Encoded | None) -> DecodedImage:
+        if data is None:
+            return DecodedImage(None, None, "sample without an image")
+        facts = None
+        try:
+            image, facts = decode(data, self.max_pixels, self.size if self.draft else None)
+            return DecodedImage(preprocess(image, self.size), facts, None)
+        except ImageError as error:
+            return DecodedImage(None, facts or error.facts, str(error))

@@ -1,13 +1,12 @@
 """A model on its device: uint8 pixels in, normalised embeddings out, in passes that fit its memory."""
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.errors import JobError
+from beam_curator.errors import JobError, UsageError
 from beam_curator.models.precision import cast_matrices, torch_dtype
 from beam_curator.models.visual_tower import VisualTower
 
@@ -29,8 +28,18 @@ class PendingEmbeddings:
         return self.values.numpy()
 
 
+MOST_IMAGES_A_PASS = 512
+"""What `batch_size` "auto" tries first on CUDA: a larger pass has nothing more to gain."""
+
+CPU_BATCH_SIZE = 64
+"""What `batch_size` "auto" is on the CPU, where memory is not what bounds it."""
+
+
 class DeviceModel:
-    """A visual tower on a device; threads take turns.
+    """A visual tower on a device, for one thread.
+
+    On CUDA every pass has the same number of images, if need be with blank ones: then the same kernels run whatever the
+    images are, an image's neighbours do not decide its bits, and nothing is compiled again.
 
     Attributes:
       name: of the model, for errors.
@@ -38,22 +47,31 @@ class DeviceModel:
       precision: "fp32", "bf16" or "fp16".
       batch_size: images in one pass, now.
       batch_reductions: how often it was halved for want of memory.
+      fills_batches: whether it pays to give `run` as many images as one pass has.
     """
 
-    def __init__(self, name: str, tower: VisualTower, device: str, precision: str, batch_size: int) -> None:
+    def __init__(
+        self, name: str, tower: VisualTower, device: str, precision: str, batch_size: int | None, compile: bool = False
+    ) -> None:
         """Casts the tower, in place, and moves it to the device.
+
+        With `batch_size` None, the largest that fits is found by trying, up to `MOST_IMAGES_A_PASS`.
 
         Raises:
           JobError: it does not fit there.
+          UsageError: `compile`, and torch cannot compile it on this machine.
         """
         import torch
 
-        self.name, self.device, self.precision, self.batch_size = name, device, precision, batch_size
+        self.name, self.device, self.precision = name, device, precision
+        self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else CPU_BATCH_SIZE)
         self.batch_reductions = 0
-        self._lock = threading.Lock()
+        self.fills_batches = device == "cuda"
+        self._equal_passes = device == "cuda" or compile
+        self._image_size = tower.architecture.image_size
         cast_matrices(tower.module, precision)
         try:
-            self._module = tower.module.to(device)
+            module = tower.module.to(device)
             # On the device from the start: a copy at each pass would wait for the pass before it.
             self._mean = torch.tensor(tower.mean, device=device).view(1, 3, 1, 1)
             self._std = torch.tensor(tower.std, device=device).view(1, 3, 1, 1)
@@ -61,6 +79,25 @@ class DeviceModel:
             raise JobError(
                 f"model '{name}' does not fit in the memory of device '{device}': "
                 "free memory there, or take a larger device or a smaller model"
+            ) from error
+        self._module = torch.compile(module, dynamic=False) if compile else module
+        self._copying = torch.cuda.Stream() if device == "cuda" else None
+        if compile or (batch_size is None and device == "cuda"):
+            self._warm_up(compile)
+        self.batch_reductions = 0  # finding out what fits is not running short
+
+    def _warm_up(self, compile: bool) -> None:
+        """Runs one full pass on blank images: it compiles, and halves the batch size until it fits."""
+        try:
+            self.run(self.new_buffer(self.batch_size, self._image_size).zero_()).wait()
+        except JobError:
+            raise
+        except Exception as error:
+            if not compile:
+                raise
+            raise UsageError(
+                f"torch.compile cannot compile model '{self.name}' for device '{self.device}' on this machine: "
+                f"{_first_line(error)}; install what it asks for (a C++ compiler, or Triton for CUDA), or leave it out"
             ) from error
 
     def new_buffer(self, count: int, image_size: int) -> "torch.Tensor":
@@ -82,32 +119,31 @@ class DeviceModel:
         """
         import torch
 
-        with self._lock:
-            parts: list[torch.Tensor] = []
-            start = 0
-            while start < len(pixels):
-                part = pixels[start : start + self.batch_size]
-                embeddings = self._forward_if_it_fits(part)
-                if embeddings is None:
-                    self._halve_batch_size(len(part))
-                    continue
-                parts.append(embeddings)
-                start += len(part)
-            on_device = torch.cat(parts)
-            if self.device != "cuda":
-                return PendingEmbeddings(on_device, None)
-            on_host = on_device.to("cpu", non_blocking=True)
-            # Waiting for this copy, not for the device, leaves the next batch running.
-            done = torch.cuda.Event()
-            done.record()
-            return PendingEmbeddings(on_host, done)
+        parts: list[torch.Tensor] = []
+        start = 0
+        while start < len(pixels):
+            part = pixels[start : start + self.batch_size]
+            embeddings = self._forward_if_it_fits(part)
+            if embeddings is None:
+                self._halve_batch_size(self.batch_size if self._equal_passes else len(part))
+                continue
+            parts.append(embeddings[: len(part)])
+            start += len(part)
+        on_device = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self.device != "cuda":
+            return PendingEmbeddings(on_device, None)
+        on_host = on_device.to("cpu", non_blocking=True)
+        # Waiting for this copy, not for the device, leaves the next batch running.
+        done = torch.cuda.Event()
+        done.record()
+        return PendingEmbeddings(on_host, done)
 
     def _forward_if_it_fits(self, pixels: "torch.Tensor") -> "torch.Tensor | None":
         """`_forward`, or None for want of memory. On return the exception holds no tensors any more."""
         import torch
 
         try:
-            return self._forward(pixels)
+            return self._forward(self._on_device(pixels))
         except torch.OutOfMemoryError:
             return None
 
@@ -125,14 +161,36 @@ class DeviceModel:
         if self.device == "cuda":
             torch.cuda.empty_cache()
 
+    def _on_device(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """The pixels there, with blank images where passes are to be equal. On CUDA they are copied while the pass
+        before still runs."""
+        import torch
+
+        missing = self.batch_size - len(pixels) if self._equal_passes else 0
+        if self._copying is None:
+            return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels
+        computing = torch.cuda.current_stream()
+        with torch.cuda.stream(self._copying):
+            on_device = pixels.to(self.device, non_blocking=True)
+            if missing:
+                on_device = torch.nn.functional.pad(on_device, (0, 0, 0, 0, 0, 0, 0, missing))
+        computing.wait_stream(self._copying)
+        on_device.record_stream(computing)
+        return on_device
+
     def _forward(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """uint8 [n, size, size, 3] on the host -> float32 [n, dim] on the device, L2-normalised."""
+        """uint8 [n, size, size, 3] -> float32 [n, dim], L2-normalised, both on the device."""
         import torch
 
         dtype = torch_dtype(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=dtype != torch.float32):
-            levels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+            # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
+            levels = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
             embeddings = self._module(levels.sub_(self._mean).div_(self._std))
             if isinstance(embeddings, tuple):
                 embeddings = embeddings[0]  # CoCa's also returns its tokens
             return torch.nn.functional.normalize(embeddings.float(), dim=-1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,9 +20,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from beam_curator import files
 from beam_curator.errors import CurationError, StorageError
 
@@ -276,6 +273,5 @@ def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> 
 
 @files.retried
 def _upload(file: pathlib.Path, directory: str) -> None:
-    path = join(directory, file.name)
-    with file.open("rb") as source, FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as out:
+    with file.open("rb") as source, files.atomic_writer(directory.rstrip("/"), file.name) as out:
         shutil.copyfileobj(source, out, BLOCK_BYTES)

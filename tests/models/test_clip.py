@@ -20,8 +20,9 @@ from PIL import Image
 
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models import visual_tower
-from beam_curator.models.clip import ClipEncoder, ClipSpec, EncodedImages
+from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.device_model import DeviceModel
+from beam_curator.models.stream import EncodedImages
 
 SMALL = "curator-test-ViT-32"
 VISION = {"image_size": 224, "layers": 3, "width": 128, "patch_size": 32}
@@ -107,10 +108,9 @@ def test_bf16_on_this_cpu_stays_within_a_ten_thousandth_of_fp32(checkpoint):
 
 def test_bf16_copies_no_weights_for_each_image(checkpoint):
     # torch's matmul does so (seen as bmm), and takes 15 times as long, if the parameters are frozen.
-    encoder = ClipEncoder(ClipSpec(SMALL, checkpoint, precision="bf16", device="cpu"))
-    encoder.load()
+    model = DeviceModel(SMALL, visual_tower.load_visual_tower(SMALL, checkpoint, None), "cpu", "bf16", 4)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        encoder.encode(PHOTOGRAPHS[:4])
+        model.run(model.new_buffer(4, 224).zero_())
     operations = {event.key for event in profile.key_averages()}
     assert "aten::addmm" in operations
     assert "aten::bmm" not in operations
