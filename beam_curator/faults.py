@@ -24,6 +24,7 @@ CLOCK = retry.Clock()
 _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _PERMANENT_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSALS = {401: "the credentials are not accepted", 403: "no permission", 404: "there is no such bucket or object"}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -55,8 +56,11 @@ def _is_permanent(error: BaseException) -> bool:
 
 
 def _http_status(error: BaseException) -> int | None:
-    status = getattr(error, "code", None)
-    return status if isinstance(status, int) else None
+    """The status of an HTTP answer: Google's errors have it as their code, botocore's in the answer itself."""
+    answer = getattr(error, "response", None)
+    told = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
+    status = getattr(error, "code", None) if told is None else told
+    return int(status) if isinstance(status, int) else None
 
 
 def _reason(error: BaseException) -> str:
@@ -64,7 +68,15 @@ def _reason(error: BaseException) -> str:
     cause = next(cause for cause in _causes(error) if len(list(_causes(cause))) == 1)
     if getattr(cause, "errno", None) in _FULL:
         return f"the disk is full ({getattr(cause, 'strerror', None)})"
-    return getattr(cause, "strerror", None) or first_line(cause).removesuffix(" with exceptions None")
+    told = getattr(cause, "strerror", None) or _told(cause).removesuffix(" with exceptions None")
+    refusal = _REFUSALS.get(_http_status(cause) or 0)
+    return f"{refusal} ({told})" if refusal else told
+
+
+def _told(error: BaseException) -> str:
+    """What an error says; Google's of credentials print all that they were made of."""
+    told = error.args[0] if error.args and hasattr(error, "retryable") else error
+    return first_line(told if isinstance(told, BaseException) else Exception(told))
 
 
 def _log_retry(template: str, seconds: float, operation: str, error: str, trace: str) -> None:

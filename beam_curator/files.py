@@ -16,7 +16,12 @@ from typing import Any, BinaryIO, cast
 import braceexpand
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_curator.buckets import listing
+from beam_curator.buckets.bucket import Bucket
+from beam_curator.buckets.objects import ObjectReader, ObjectWriter
+from beam_curator.buckets.services import bucket_of
 from beam_curator.errors import StorageError
 from beam_curator.faults import first_line as first_line
 from beam_curator.faults import naming, retried
@@ -35,20 +40,31 @@ def join(*parts: str) -> str:
     return FileSystems.join(*parts)
 
 
-def open_for_reading(url: str, size_bytes: int | None = None) -> BinaryIO:
+def use_options(options: PipelineOptions) -> None:
+    """Has buckets reached with the credentials and endpoints of these options, as workers do by themselves."""
+    FileSystems.set_options(options)
+
+
+def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool = True) -> BinaryIO:
     """The file's bytes as they stand, seekable; nothing is decompressed.
 
-    A read gives all that is asked for, except at the end of the file, also where storage answers with less.
+    A read gives all that is asked for, except at the end of the file, also where storage answers with less. Of an
+    object in a bucket, a large read is one request; `buckets.objects.ObjectReader` says what a small one is.
 
     Args:
       url: which file.
       size_bytes: how large it is, if that is known: a connection that ends before is not taken for the file's end.
+      read_ahead: False where each read asks for all that is wanted around it.
 
     Raises:
       StorageError: when it cannot be opened, and on reading.
     """
     with naming("read", url):
-        file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
+        bucket = bucket_of(url)
+        if bucket is not None:
+            file = cast(BinaryIO, ObjectReader(bucket, url, size_bytes, read_ahead))
+        else:
+            file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
     return cast(BinaryIO, _Reading(file, url, size_bytes))
 
 
@@ -107,14 +123,12 @@ class _Reading(io.RawIOBase):
         self._file.close()
 
 
-class _Writing(io.RawIOBase):
+class _Named(io.RawIOBase):
     """A new file whose faults name what it is to become."""
 
-    def __init__(self, temporary: str, final: str) -> None:
+    def __init__(self, file: Any, final: str) -> None:
         super().__init__()
-        self._url = final
-        with naming("write", final):
-            self._file = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
+        self._file, self._url = file, final
 
     def writable(self) -> bool:
         return True
@@ -142,16 +156,40 @@ def read_bytes(url: str) -> bytes:
 def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
     """A file to write to, which appears as DIRECTORY/NAME when the block ends well, and never in part.
 
-    It is written under `_tmp` in the same directory (one file system, so that the rename is atomic) with a name of its
+    In a bucket it is written under its name: an object is there when its upload is finished, and not before. Elsewhere
+    it is written under `_tmp` in the same directory (one file system, so that the rename is atomic) with a name of its
     own, so that two attempts at the same file cannot meet. Use it inside what is `retried`.
 
     Raises:
       StorageError: when it cannot be written.
     """
     final = join(directory, *name.split("/"))
+    with naming("write", final):
+        bucket = bucket_of(final)
+    with _uploaded(bucket, final) if bucket is not None else _renamed(directory, final) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _uploaded(bucket: Bucket, final: str) -> Iterator[BinaryIO]:
+    writer = ObjectWriter(bucket, final)
+    try:
+        yield cast(BinaryIO, _Named(writer, final))
+        with naming("write", final):
+            writer.publish()
+    except BaseException:
+        with contextlib.suppress(Exception):  # what was sent is not seen; the service forgets it in time
+            writer.abort()
+        raise
+
+
+@contextlib.contextmanager
+def _renamed(directory: str, final: str) -> Iterator[BinaryIO]:
     temporary = join(directory, TEMPORARY, f"{final.rsplit('/', 1)[-1]}.{uuid.uuid4().hex}")
     try:
-        with _Writing(temporary, final) as file:
+        with naming("write", final):
+            opened = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
+        with _Named(opened, final) as file:
             yield cast(BinaryIO, file)
         make_directory(final.rsplit("/", 1)[0])
         with naming("write", final):
@@ -184,7 +222,8 @@ def make_directory(url: str) -> None:
 def exists(url: str) -> bool:
     """Whether there is such a file."""
     with naming("look for", url):
-        return FileSystems.exists(url)
+        bucket = bucket_of(url)
+        return FileSystems.exists(url) if bucket is None else bucket.metadata(url) is not None
 
 
 @retried
@@ -195,14 +234,20 @@ def size_of(url: str) -> int:
 
 
 def _size_of(url: str) -> int:
-    return int(FileSystems.get_filesystem(url).size(url))
+    bucket = bucket_of(url)
+    if bucket is None:
+        return int(FileSystems.get_filesystem(url).size(url))
+    found = bucket.metadata(url)
+    if found is None:
+        raise FileNotFoundError("there is no such object")
+    return found.size_in_bytes
 
 
 @retried
 def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
     """The files of a directory whose names match; an absent directory has none."""
     with naming("list", directory):
-        matched = FileSystems.match([join(_literal(directory), pattern)])[0].metadata_list
+        matched = _match([join(_literal(directory), pattern)])
     inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
     return sorted(inside, key=lambda metadata: metadata.path)
 
@@ -228,9 +273,17 @@ def _delete(urls: Sequence[str]) -> None:
     for first in range(0, len(remote), 1000):
         some = remote[first : first + 1000]
         with naming("delete", some[0] if len(some) == 1 else f"{some[0]} and {len(some) - 1} more"):
-            present = [url for url in some if FileSystems.exists(url)]
-            if present:
-                FileSystems.delete(present)
+            _delete_remote(some)
+
+
+def _delete_remote(urls: Sequence[str]) -> None:
+    bucket = bucket_of(urls[0])
+    if bucket is not None:
+        bucket.delete(urls)
+        return
+    present = [url for url in urls if FileSystems.exists(url)]
+    if present:
+        FileSystems.delete(present)
 
 
 def _delete_local(path: pathlib.Path) -> None:
@@ -275,6 +328,25 @@ def match_files(patterns: Sequence[str]) -> list[FileMetadata]:
       StorageError: for a pattern that cannot be listed.
     """
     with naming("list", ", ".join(patterns)):
-        results = retried(FileSystems.match)(expand_patterns(patterns))
-    found = {metadata.path: metadata for result in results for metadata in result.metadata_list}
+        matched = retried(_match)(expand_patterns(patterns))
+    found = {metadata.path: metadata for metadata in matched}
     return [found[path] for path in sorted(found)]
+
+
+def _match(globs: Sequence[str]) -> list[FileMetadata]:
+    """All files that Beam's globs match; in buckets, what several of them may match is listed once."""
+    matched = []
+    for bucket, some in _by_service(globs).items():
+        if bucket is None:
+            results = FileSystems.match(some)
+            matched += [metadata for result in results for metadata in result.metadata_list]
+        else:
+            matched += listing.match(bucket, some)
+    return matched
+
+
+def _by_service(globs: Sequence[str]) -> dict[Bucket | None, list[str]]:
+    services: dict[Bucket | None, list[str]] = {}
+    for glob in globs:
+        services.setdefault(bucket_of(glob), []).append(glob)
+    return services

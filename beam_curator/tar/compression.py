@@ -36,9 +36,16 @@ def detect_compression(file: BinaryIO) -> str:
     return "xz" if head.startswith(b"\xfd7zXZ\x00") else ""
 
 
-def open_tar(shard: Shard, compression: str) -> BinaryIO:
-    """The shard's uncompressed bytes, seekable. In a compressed one, a seek reads all that comes before."""
-    return decompressed(files.open_for_reading(shard.url, shard.size_bytes), compression)
+def open_tar(shard: Shard, compression: str, read_ahead: bool = True) -> BinaryIO:
+    """The shard's uncompressed bytes, seekable. In a compressed one, a seek reads all that comes before.
+
+    Args:
+      shard: which tar.
+      compression: "gzip", "bzip2", "xz", or "" for none.
+      read_ahead: False where a plain tar is read in pieces that are asked for as a whole.
+    """
+    ahead = read_ahead or bool(compression)
+    return decompressed(files.open_for_reading(shard.url, shard.size_bytes, ahead), compression)
 
 
 def decompressed(file: BinaryIO, compression: str) -> BinaryIO:

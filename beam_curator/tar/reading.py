@@ -13,6 +13,7 @@ from beam_curator.samples import Member, Sample, ShardError, ShardRange
 from beam_curator.tar.compression import DamagedStreamError, open_tar, read_to_damage
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
 from beam_curator.tar.names import readable
+from beam_curator.tar.plain import plain_sample
 
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
@@ -172,12 +173,12 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
       StorageError: when the shard cannot be read.
       TarBroken: when there is no longer a sample at such a place.
     """
-    with open_tar(range.shard, range.compression) as tar:
+    with open_tar(range.shard, range.compression, read_ahead=False) as tar:
         for group in coalesced(spans):
             start = group[0][0]
             data = _bytes_at(tar, range, start, group[-1][0] + group[-1][1] - start)
             for offset, span_bytes in group:
-                yield _sample_in(data, start, offset, span_bytes)
+                yield plain_sample(data, start, offset, span_bytes) or _sample_in(data, start, offset, span_bytes)
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:

@@ -1,0 +1,68 @@
+"""What files need of a bucket's service, in its own terms: objects, byte ranges, prefixes, uploads."""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterator, Sequence
+
+from apache_beam.io.filesystem import FileMetadata
+
+PART_BYTES = 16 << 20
+"""A smaller object is written in one request, a larger one in parts. A multiple of 256 KiB, as GCS wants it."""
+
+
+class Upload(abc.ABC):
+    """An object on its way, which nobody sees until it is finished. Dropping it publishes nothing."""
+
+    @abc.abstractmethod
+    def send(self, part: bytes) -> None:
+        """Adds `PART_BYTES` bytes."""
+
+    @abc.abstractmethod
+    def finish(self, rest: bytes) -> None:
+        """Adds the last bytes, and publishes the object."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Gives up: the service forgets what it was sent."""
+
+
+class Bucket(abc.ABC):
+    """The service behind one scheme; urls name its buckets and their objects. Safe to use from many threads."""
+
+    @abc.abstractmethod
+    def read(self, url: str, start: int, end: int | None) -> bytes:
+        """An object's bytes from `start` up to `end` or its end, in one request; none beyond its end."""
+
+    @abc.abstractmethod
+    def metadata(self, url: str) -> FileMetadata | None:
+        """Size and time of last change of an object, or None if there is none."""
+
+    @abc.abstractmethod
+    def list(self, prefix: str) -> Iterator[FileMetadata]:
+        """All objects whose url begins like this, page by page."""
+
+    @abc.abstractmethod
+    def put(self, url: str, content: bytes) -> None:
+        """Writes a small object, in one request."""
+
+    @abc.abstractmethod
+    def begin_upload(self, url: str) -> Upload:
+        """Begins to write a large object."""
+
+    @abc.abstractmethod
+    def delete(self, urls: Sequence[str]) -> None:
+        """Deletes objects; absent ones are no error."""
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The bucket's name and the object's.
+
+    Raises:
+      ValueError: when the url names no bucket.
+    """
+    match = re.fullmatch(r"\w+://([^/]+)/?(.*)", url, re.DOTALL)
+    if not match:
+        raise ValueError(f"{url} does not name a bucket")
+    return match[1], match[2]

@@ -1,0 +1,106 @@
+"""Google Cloud Storage."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import requests
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.gcp.gcsio import create_storage_client
+from apache_beam.options.pipeline_options import PipelineOptions
+from google.api_core.exceptions import GoogleAPICallError, NotFound, RequestRangeNotSatisfiable, from_http_response
+from google.cloud.storage import Blob
+from google.cloud.storage.fileio import BlobWriter
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from beam_curator.buckets.bucket import PART_BYTES, Bucket, Upload, split_url
+
+CONTENT_TYPE = "application/octet-stream"
+_DELETING_THREADS = 8
+_RETRY = DEFAULT_RETRY.with_timeout(30)  # of one request; who calls tries again as well
+
+
+class GcsBucket(Bucket):
+    """gs://, through the client that Beam makes, with its credentials and options.
+
+    Args:
+      options: of the pipeline.
+    """
+
+    def __init__(self, options: PipelineOptions) -> None:
+        self._client = create_storage_client(options)
+
+    def _blob(self, url: str) -> Blob:
+        bucket, name = split_url(url)
+        return self._client.bucket(bucket).blob(name)
+
+    def read(self, url: str, start: int, end: int | None) -> bytes:
+        last = None if end is None else end - 1
+        try:
+            # Raw: an object with a Content-Encoding would come decompressed, at other offsets.
+            return self._blob(url).download_as_bytes(
+                start=start or None, end=last, raw_download=True, checksum=None, retry=_RETRY
+            )
+        except RequestRangeNotSatisfiable:
+            return b""
+
+    def metadata(self, url: str) -> FileMetadata | None:
+        bucket, name = split_url(url)
+        blob = self._client.bucket(bucket).get_blob(name, retry=_RETRY)
+        return None if blob is None else FileMetadata(url, blob.size, blob.updated.timestamp())
+
+    def list(self, prefix: str) -> Iterator[FileMetadata]:
+        bucket, name = split_url(prefix)
+        fields = "items(name,size,updated),nextPageToken"
+        for blob in self._client.list_blobs(bucket, prefix=name, fields=fields, retry=_RETRY):
+            yield FileMetadata(f"gs://{bucket}/{blob.name}", blob.size, blob.updated.timestamp())
+
+    def put(self, url: str, content: bytes) -> None:
+        self._blob(url).upload_from_string(content, content_type=CONTENT_TYPE, retry=_RETRY)
+
+    def begin_upload(self, url: str) -> Upload:
+        return _ResumableUpload(self._blob(url))
+
+    def delete(self, urls: Sequence[str]) -> None:
+        with concurrent.futures.ThreadPoolExecutor(_DELETING_THREADS) as threads:
+            list(threads.map(self._delete, urls))
+
+    def _delete(self, url: str) -> None:
+        with contextlib.suppress(NotFound):
+            self._blob(url).delete(retry=_RETRY)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """A refused part of an upload, as other refusals are raised: what is raised for it has moved between releases."""
+    try:
+        yield
+    except Exception as error:
+        answer = getattr(error, "response", None)
+        if isinstance(answer, requests.Response) and not isinstance(error, GoogleAPICallError):
+            raise from_http_response(answer) from error
+        raise
+
+
+class _Writer(BlobWriter):
+    def __del__(self) -> None:
+        """Closes nothing: io's own finalizer would publish what an abandoned writer holds."""
+
+
+class _ResumableUpload(Upload):
+    def __init__(self, blob: Blob) -> None:
+        self._writer = _Writer(blob, chunk_size=PART_BYTES, content_type=CONTENT_TYPE, retry=_RETRY)
+
+    def send(self, part: bytes) -> None:
+        with _answering():
+            self._writer.write(part)
+
+    def finish(self, rest: bytes) -> None:
+        with _answering():
+            self._writer.write(rest)
+            self._writer.close()
+
+    def abort(self) -> None:
+        self._writer.terminate()

@@ -1,0 +1,89 @@
+"""Emulated buckets: one server a service for all tests, a bucket for each test."""
+
+import boto3
+import emulators
+import pytest
+from apache_beam.internal.gcp import auth
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+from bucket_service import Service
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from proxy import Proxy, TokenServer
+
+from beam_curator import files
+from beam_curator.buckets import gcs, objects
+
+LONG = "buckets"
+_KEYS = {"s3_access_key_id": "key", "s3_secret_access_key": "secret", "s3_region_name": "us-east-1"}
+
+
+def pytest_collection_modifyitems(config, items):
+    """The long tests run where they are asked for: `make test-buckets`."""
+    if LONG in config.getoption("markexpr"):
+        return
+    long = [item for item in items if item.get_closest_marker(LONG)]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """Changes of the environment for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="session")
+def s3_service():
+    with emulators.running(emulators.moto) as port:
+        proxy = Proxy(port)
+        keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+        client = boto3.session.Session().client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys)
+        flags = [f"--{name}={value}" for name, value in {**_KEYS, "s3_endpoint_url": proxy.endpoint}.items()]
+        yield Service("s3", proxy, flags, {}, client)
+        proxy.close()
+
+
+@pytest.fixture(scope="session")
+def gs_service(environment, tmp_path_factory):
+    tokens = TokenServer()
+    key = tmp_path_factory.mktemp("key") / "key.json"
+    tokens.key_file(key)
+    with emulators.running(emulators.gcs) as port:
+        proxy = Proxy(port)
+        reached_by = {"STORAGE_EMULATOR_HOST": proxy.endpoint, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
+        for name, value in reached_by.items():
+            environment.setenv(name, value)
+        environment.setattr(auth._Credentials, "_credentials_init", False)  # what another test may have found
+        endpoint = {"api_endpoint": f"http://127.0.0.1:{port}"}
+        client = storage.Client("test", credentials=AnonymousCredentials(), client_options=endpoint)
+        yield Service("gs", proxy, [], reached_by, client, tokens)
+        proxy.close()
+    tokens.close()
+
+
+@pytest.fixture(params=["gs", "s3"])
+def service(request):
+    """Each of the two services, as a process reaches it that was given its flags."""
+    chosen = request.getfixturevalue(f"{request.param}_service")
+    chosen.proxy.reset()
+    before = FileSystems._pipeline_options
+    files.use_options(PipelineOptions(chosen.flags))
+    yield chosen
+    chosen.proxy.reset()
+    files.use_options(before)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Uploads in the smallest parts that S3 takes."""
+    monkeypatch.setattr(objects, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(gcs, "PART_BYTES", 5 << 20)
+    return 5 << 20
+
+
+@pytest.fixture
+def bucket(service):
+    """The url of an empty bucket."""
+    return service.new_bucket()
