@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import re
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,11 @@ from beam_curator.checkpoint import read_embeddings
 from beam_curator.errors import JobError
 from beam_curator.ledger import write_table
 from beam_curator.packing import shard_name
-from beam_curator.samples import Sample, ShardRange
+from beam_curator.samples import Buffer, Sample, ShardRange
 from beam_curator.tar.index import TarBroken
 from beam_curator.tar.names import readable
 from beam_curator.tar.reading import read_samples_at
+from beam_curator.tar.writing import TarWriter
 
 EMBEDDING_EXTENSION = "clip.npy"
 CURATION_EXTENSION = "curation.json"
@@ -81,7 +82,7 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
     tar_bytes = _write_tar(output, f"{name}.tar", ordered)
     write_table(output, f"{name}.parquet", table)
     described = {"content": content, "samples": table.num_rows, "tar_bytes": tar_bytes, **statistics(table)}
-    files.write_bytes(output, f"{name}_stats.json", _json(described, indent=2))
+    files.write_bytes(output, f"{name}_stats.json", _INDENTED.encode(described).encode())
     return WrittenShard(index, table.num_rows, tar_bytes)
 
 
@@ -112,18 +113,16 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
 @files.retried
 def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
     with files.atomic_writer(output, name) as file:
-        counted = _Counting(file)
-        with tarfile.open(fileobj=counted, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-            for run in runs:
-                for extension, key, data in _members(run):
-                    info = tarfile.TarInfo(f"{key}.{extension}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-        return counted.bytes_written
+        tar = TarWriter(file)
+        for run in runs:
+            for name, data in _members(run):
+                tar.add(name, data)
+        tar.finish()
+        return tar.bytes_written
 
 
-def _members(run: PlacedSamples) -> Iterator[tuple[str, str, bytes | memoryview]]:
-    """The members of a run's samples as they go into the tar: (extension, output key, bytes)."""
+def _members(run: PlacedSamples) -> Iterator[tuple[str, Buffer]]:
+    """The members of a run's samples as they go into the tar: (name, bytes)."""
     embeddings = read_embeddings(run.part)[run.part_rows]
     try:
         samples = read_samples_at(run.range, run.spans)
@@ -131,9 +130,9 @@ def _members(run: PlacedSamples) -> Iterator[tuple[str, str, bytes | memoryview]
             _check_same(sample, row)
             key = row["output_key"]
             for extension, member in sample.members.items():
-                yield own_extension(extension), key, member.data or b""
-            yield EMBEDDING_EXTENSION, key, embedding_file(embedding)
-            yield CURATION_EXTENSION, key, _json(curation_record(row, run.models))
+                yield f"{key}.{own_extension(extension)}", member.data or b""
+            yield f"{key}.{EMBEDDING_EXTENSION}", embedding_file(embedding)
+            yield f"{key}.{CURATION_EXTENSION}", _ONE_LINE.encode(curation_record(row, run.models)).encode()
     except TarBroken as broken:
         raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
 
@@ -180,22 +179,17 @@ def statistics(table: pa.Table) -> dict[str, Any]:
 
 def embedding_file(embedding: np.ndarray) -> bytes:
     """float16 [dim] as an .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, embedding, allow_pickle=False)
-    return buffer.getvalue()
+    return _array_header(embedding.shape, embedding.dtype.str) + embedding.tobytes()
 
 
-def _json(value: Mapping[str, Any], indent: int | None = None) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=indent).encode()
+@functools.lru_cache
+def _array_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """What an .npy file begins with, before its numbers: the same for all arrays that are alike."""
+    file = io.BytesIO()
+    array = np.zeros(shape, dtype)
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()[: -array.nbytes]
 
 
-class _Counting:
-    """A file that counts what is written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.bytes_written = file, 0
-
-    def write(self, data: bytes) -> int:
-        self._file.write(data)
-        self.bytes_written += len(data)
-        return len(data)
+_ONE_LINE = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+_INDENTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, indent=2)
