@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint lock clean
+.PHONY: install demo test test-buckets lint lock clean
 
 install: $(INSTALLED)
 
@@ -21,6 +21,11 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# All tests against emulated buckets, the long ones too. With FAKE_GCS_SERVER=PATH, GCS is that program of Go's
+# (go install github.com/fsouza/fake-gcs-server@latest), which lists in pages.
+test-buckets: $(INSTALLED)
+	$(BIN)/python -m pytest -m 'buckets or not buckets' tests/buckets
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
