@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import logging
 import re
@@ -13,11 +14,17 @@ from typing import Any, NoReturn
 
 import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    S3Options,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
-from beam_curator import files, interruption
+from beam_curator import files, interruption, workers
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
@@ -66,6 +73,7 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     ours, others = parser.parse_known_args(list(argv))
     options = PipelineOptions([flag for flag in argv if flag != DRY_RUN])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
+    files.use_options(options)
     return options, ours.dry_run
 
 
@@ -81,6 +89,19 @@ def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[P
     return options, flags
 
 
+def use_storage_flags(argv: Sequence[str]) -> None:
+    """For commands that run no pipeline: takes Beam's flags of buckets, such as --s3_endpoint_url, and no others.
+
+    Raises:
+      UsageError: for any other argument.
+    """
+    parser = Parser(add_help=False, allow_abbrev=False)
+    for options in (S3Options, GoogleCloudOptions):
+        options._add_argparse_args(parser)
+    parser.parse_args(list(argv))
+    files.use_options(PipelineOptions(list(argv)))
+
+
 def require(flags: CurationOptions, *names: str) -> None:
     """Raises UsageError for the first of these flags that is not given."""
     for name in names:
@@ -91,6 +112,11 @@ def require(flags: CurationOptions, *names: str) -> None:
 def is_local(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine."""
     return options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
+
+
+def has_worker_processes(options: PipelineOptions) -> bool:
+    """Whether the job runs on this machine in processes that Beam starts."""
+    return is_local(options) and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
 
 
 def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner: str | None) -> None:
@@ -132,14 +158,20 @@ def run_pipeline(
     # Beam logs a traceback for each failed bundle, and raises it as well: once is enough.
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
     try:
-        with ProgressLine(total_bytes):
-            result = pipeline.run()
+        with _progress(options, total_bytes):
+            result = workers.run_watched(pipeline.run, output) if has_worker_processes(options) else pipeline.run()
             state = result.wait_until_finish()
     except Exception as error:
         raise as_job_error(error, output) from error
     if state not in (None, "DONE"):
         raise JobError(f"the job ended in state {state}; run the same command again to resume it")
     return result
+
+
+def _progress(options: PipelineOptions, total_bytes: int) -> contextlib.AbstractContextManager[Any]:
+    """The progress of what runs in this process; that of other processes and machines is not seen from here."""
+    seen = is_local(options) and not has_worker_processes(options)
+    return ProgressLine(total_bytes) if seen else contextlib.nullcontext()
 
 
 def as_job_error(error: Exception, output: str) -> Exception:

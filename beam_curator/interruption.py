@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
+
+from beam_curator import workers
 
 _WHAT = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -33,9 +34,7 @@ def ends_process(program: str) -> Iterator[None]:
         # Not print(): the main thread may be in the middle of one, and buffered writers cannot be entered twice.
         with contextlib.suppress(OSError):
             os.write(2, f"{clear}{line(program, number)}\n".encode())
-        for process in _descendants(os.getpid()):  # the workers of multi_processing, which would lament at length
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        workers.kill_descendants()  # which would lament at length
         os._exit(128 + number)
 
     # One that whoever started us has ignored (nohup, a script's background) stays ignored.
@@ -47,13 +46,3 @@ def ends_process(program: str) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _descendants(process: int) -> list[int]:
-    """The processes that this one started, and theirs. Where there is no /proc, none: they end by themselves, later."""
-    found: list[int] = []
-    for children in pathlib.Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, children.read_text().split()):
-                found += [child, *_descendants(child)]
-    return found

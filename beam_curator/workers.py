@@ -1,0 +1,123 @@
+"""The worker processes of `--direct_running_mode multi_processing`: the death of one ends the job.
+
+Beam's FnApiRunner notices that a worker has died, and goes on waiting for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, InvalidStateError
+from typing import TypeVar
+
+import grpc
+import psutil
+
+from beam_curator.errors import JobError
+
+_BEAMS_THREAD = "run_worker"  # SubprocessSdkWorkerHandler's: it waits for one worker, and raises when that one failed
+_BEAMS_WORDS = re.compile(r"Worker subprocess exited with return code (-?\d+)")
+_PATIENCE_SECONDS = 5.0
+T = TypeVar("T")
+
+
+def run_watched(run: Callable[[], T], output: str) -> T:
+    """What `run` gives, which runs a pipeline to its end with worker processes.
+
+    It runs in a thread of its own: when a worker dies, that thread waits for ever, and is left alone.
+
+    Raises:
+      JobError: when a worker dies. The other workers are killed.
+    """
+    end: Future[T] = Future()
+
+    def go() -> None:
+        try:
+            result = run()
+        except BaseException as error:
+            _end(end, error)
+        else:
+            with contextlib.suppress(InvalidStateError):
+                end.set_result(result)
+
+    with _deaths_told(lambda code: _end(end, JobError(_line(code, output)))):
+        threading.Thread(target=go, name="pipeline", daemon=True).start()
+        return end.result()
+
+
+def _end(end: Future[T], error: BaseException) -> None:
+    """What comes first counts: a death, or the pipeline's own end."""
+    with contextlib.suppress(InvalidStateError):
+        end.set_exception(error)
+
+
+@contextlib.contextmanager
+def _deaths_told(died: Callable[[int], None]) -> Iterator[None]:
+    """While the block runs, `died` is called with the exit code of each worker process that fails.
+
+    After a death the other workers are killed, and what Beam's threads raise because of it is not shown. Some do so
+    before the death is known: their connections broke first.
+    """
+    before, others = threading.excepthook, descendants()
+    deaths = threading.Event()
+    broken: list[threading.ExceptHookArgs] = []
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        told = _BEAMS_WORDS.search(str(raised.exc_value))
+        if told and raised.thread is not None and raised.thread.name == _BEAMS_THREAD:
+            deaths.set()
+            died(int(told[1]))
+        elif isinstance(raised.exc_value, grpc.RpcError):
+            broken.append(raised)
+        elif not deaths.is_set():
+            before(raised)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        if deaths.is_set():
+            _end_workers(others)
+        threading.excepthook = before
+        for raised in () if deaths.is_set() else broken:
+            before(raised)
+
+
+def _end_workers(spared: Collection[psutil.Process]) -> None:
+    """Kills the workers, also those that are being started just now, until nobody waits for one."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        kill_descendants(spared)
+        waiting = [thread for thread in threading.enumerate() if thread.name == _BEAMS_THREAD]
+        if not waiting:
+            return
+        waiting[0].join(0.1)
+
+
+def _line(code: int, output: str) -> str:
+    """What the user is told of a worker's death."""
+    number = -code if code < 0 else code - 128  # a shell between us and the worker says it so
+    how = f"exit code {code}"
+    if number in set(signal.Signals):
+        how = f"killed by {signal.Signals(number).name}" + (": out of memory?" if number == signal.SIGKILL else "")
+    return f"a worker process died ({how}); what is scored is kept in {output}: run the same command again to resume"
+
+
+def descendants() -> list[psutil.Process]:
+    """The processes that this one started, and theirs."""
+    try:
+        return psutil.Process().children(recursive=True)
+    except psutil.Error:  # one ended while they were listed
+        return []
+
+
+def kill_descendants(spared: Collection[psutil.Process] = ()) -> None:
+    """Kills the processes that this one started, and theirs, but for those that are to be spared."""
+    for process in reversed(descendants()):  # children first: they have no time to lament their parents
+        if process not in spared:
+            with contextlib.suppress(psutil.Error):
+                process.kill()

@@ -1,0 +1,122 @@
+"""Pipelines with worker processes: their results, their errors, and the death of a worker.
+
+Threads stand for Beam's, which wait for a worker each, but in the last test; tests/integration/test_worker_deaths.py
+has whole jobs.
+"""
+
+import subprocess
+import sys
+import threading
+
+import apache_beam as beam
+import grpc
+import psutil
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from beam_curator.errors import JobError
+from beam_curator.workers import run_watched
+
+
+def wait_for_worker(code):
+    """What Beam's thread does when its worker has ended with an exit code."""
+
+    def raise_as_beam_does():
+        raise RuntimeError(f"Worker subprocess exited with return code {code}")
+
+    return threading.Thread(target=raise_as_beam_does, name="run_worker")
+
+
+def hang_after_death(code):
+    def run():
+        wait_for_worker(code).start()
+        threading.Event().wait()
+
+    return run
+
+
+def test_what_the_pipeline_gives_comes_back():
+    assert run_watched(lambda: 7, "out") == 7
+
+
+def test_what_the_pipeline_raises_comes_back():
+    with pytest.raises(ZeroDivisionError):
+        run_watched(lambda: 1 // 0, "out")
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        (-9, "killed by SIGKILL: out of memory?"),
+        (137, "killed by SIGKILL: out of memory?"),
+        (-11, "killed by SIGSEGV"),
+        (1, "exit code 1"),
+        (255, "exit code 255"),
+    ],
+)
+def test_a_dead_worker_is_one_line_though_the_pipeline_waits_for_ever(code, how, capsys):
+    with pytest.raises(JobError) as raised:
+        run_watched(hang_after_death(code), "gs://b/out")
+    assert str(raised.value) == (
+        f"a worker process died ({how}); what is scored is kept in gs://b/out: run the same command again to resume"
+    )
+    assert capsys.readouterr().err == ""
+
+
+def test_other_workers_die_with_it_and_other_processes_do_not():
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    workers = []
+
+    def run():
+        workers.append(subprocess.Popen(sleep))
+        hang_after_death(-9)()
+
+    with subprocess.Popen(sleep) as other:
+        with pytest.raises(JobError):
+            run_watched(run, "out")
+        assert workers[0].wait(10) == -9
+        assert psutil.Process(other.pid).is_running()
+        assert other.poll() is None
+        other.kill()
+
+
+def broken_connection():
+    raise grpc.RpcError("Stream removed")
+
+
+def slip():
+    raise ValueError("a slip")
+
+
+def started(target):
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+
+
+def test_connections_that_a_death_broke_are_not_shown(capsys):
+    def run():
+        started(broken_connection)
+        hang_after_death(-9)()
+
+    with pytest.raises(JobError):
+        run_watched(run, "out")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("target", "said"), [(broken_connection, "Stream removed"), (slip, "a slip")])
+def test_what_other_threads_raise_is_shown_and_ends_nothing(monkeypatch, target, said):
+    shown = []
+    monkeypatch.setattr(threading, "excepthook", lambda raised: shown.append(str(raised.exc_value)))
+    assert run_watched(lambda: started(target) or 7, "out") == 7
+    assert shown == [said]
+
+
+def test_a_worker_of_beams_that_cannot_start_is_one_line():
+    command = f"{sys.executable} -c 'raise SystemExit(3)'"
+    runner = FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+    pipeline = beam.Pipeline(runner=runner)
+    _ = pipeline | beam.Create([1])
+    with pytest.raises(JobError, match=r"^a worker process died \(exit code 3\); what is scored is kept in out"):
+        run_watched(pipeline.run, "out")
