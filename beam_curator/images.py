@@ -213,7 +213,8 @@ def perceptual_hash(image: Image.Image) -> str:
 
     Bit 8u + v, counted from the most significant, says F(u, v) > median of F. This is the hash of C. Zauner,
     "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2, in the form of
-    `imagehash.phash`, with which it agrees.
+    `imagehash.phash`. Large pictures are reduced by a box filter first (Pillow's `reducing_gap`), which takes a
+    third of the time; of photographs of 0.6 million pixels, 12 % then differ from `imagehash.phash`, by 2 bits.
 
     Cosines are integers in units of 2**-20, so all sums are exact, the hash is the same on every machine,
     and pictures of one flat colour (F = 0 but for u = v = 0) do not depend on float noise.
@@ -223,7 +224,8 @@ def perceptual_hash(image: Image.Image) -> str:
     """
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.int64)
+    reduced = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    grey = np.asarray(reduced, dtype=np.int64)
     frequencies = (_COSINES @ grey @ _COSINES.T).ravel()
     low, high = np.sort(frequencies)[31:33]
     bits = 2 * frequencies > low + high

@@ -293,6 +293,31 @@ def test_facts_are_those_of_the_file():
     assert facts.phash == perceptual_hash(Image.open(io.BytesIO(data)))
 
 
+@pytest.mark.parametrize(
+    ("size", "drafted"), [((1000, 700), (500, 350)), ((3000, 2000), (375, 250)), ((400, 300), (400, 300))]
+)
+def test_a_jpeg_decoded_at_draft_scale_is_smaller_and_its_facts_are_those_of_the_whole(size, drafted):
+    data = encoded(picture(width=size[0], height=size[1]), "JPEG")
+    image, facts = decode(data, draft_side=SIZE)
+    whole, expected = decode(data)
+    assert image.size == drafted
+    assert (facts.width, facts.height, facts.sha256) == (*size, expected.sha256)
+    difference = np.abs(preprocess(image, SIZE).astype(int) - preprocess(whole, SIZE))
+    assert difference.mean() < 2
+
+
+def test_a_turned_jpeg_decoded_at_draft_scale_has_its_upright_size():
+    data = with_orientation(picture(width=1000, height=700), 6)
+    image, facts = decode(data, draft_side=SIZE)
+    assert image.size == (350, 500)
+    assert (facts.width, facts.height) == (700, 1000)
+
+
+def test_draft_scale_is_for_jpegs_alone():
+    data = encoded(picture(width=1000, height=700), "PNG")
+    assert decode(data, draft_side=SIZE)[1] == decode(data)[1]
+
+
 def test_bytes_may_be_any_buffer():
     data = encoded(picture(), "PNG")
     assert decode(memoryview(data))[1] == decode(bytearray(data))[1] == decode(data)[1]
@@ -321,7 +346,7 @@ def test_an_icon_is_read_and_a_large_picture_inside_it_is_found_out():
 
 
 def test_perceptual_hash_is_the_formula():
-    image = picture()
+    image = picture(width=180, height=150)  # larger ones are reduced first
     grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)).astype(float)
     f = np.zeros((8, 8))
     for u in range(8):

@@ -150,9 +150,9 @@ def no_model():
         def refuse(*_):
             raise AssertionError("a model was used")
 
-        patch.setattr(ClipEncoder, "encode", refuse)
+        patch.setattr(ClipEncoder, "submit", refuse)
         patch.setattr(ClipEncoder, "load", refuse)
-        patch.setattr("beam_curator.images.decode", refuse)
+        patch.setattr("beam_curator.models.decoding.decode", refuse)
         patch.setattr("beam_curator.scoring._Score.process", refuse)
         yield patch
 

@@ -1,0 +1,177 @@
+"""The stream of images through decoding and the model: packing, neighbours, failures."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from beam_curator.errors import JobError
+from beam_curator.models.decoding import DecodedImage
+from beam_curator.models.device_model import CPU_BATCH_SIZE, MOST_IMAGES_A_PASS, DeviceModel
+from beam_curator.models.stream import EncodingStream
+from beam_curator.models.visual_tower import TINY_UNTRAINED, load_visual_tower
+
+SIZE, DIM = 224, 768
+
+
+class RecordingModel(DeviceModel):
+    """The tiny model, which notes how many images each call and each pass had."""
+
+    def __init__(self, batch_size: int | None = 4, fills_batches: bool = False, equal_passes: bool = False) -> None:
+        super().__init__("tiny", load_visual_tower(TINY_UNTRAINED, None, None), "cpu", "fp32", batch_size)
+        self.fills_batches, self._equal_passes = fills_batches, equal_passes
+        self.calls: list[int] = []
+        self.passes: list[int] = []
+        self.most_at_once = 1 << 30
+
+    def run(self, pixels):
+        self.calls.append(len(pixels))
+        return super().run(pixels)
+
+    def _forward(self, pixels):
+        self.passes.append(len(pixels))
+        if len(pixels) > self.most_at_once:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super()._forward(pixels)
+
+
+def picture(data: bytes) -> DecodedImage:
+    """Stands in for decoding: one colour for each byte; b"" is no image."""
+    if not data:
+        return DecodedImage(None, None, "empty image")
+    gradient = np.arange(SIZE, dtype=np.uint8)[:, None, None]
+    return DecodedImage(np.broadcast_to(gradient + np.uint8(data[0]), (SIZE, SIZE, 3)), None, None)
+
+
+def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> EncodingStream:
+    return EncodingStream(model, DIM, SIZE, decode, ThreadPoolExecutor(threads))
+
+
+def images(*levels: int) -> list[bytes]:
+    return [bytes([level]) for level in levels]
+
+
+def embeddings_alone(*levels: int) -> np.ndarray:
+    return stream_of(RecordingModel(batch_size=1)).submit(images(*levels)).result(30).embeddings.astype(float)
+
+
+def held_up(first: threading.Event):
+    """Decoding that waits, so that all lists are in the stream before the first image is."""
+
+    def decode(data):
+        assert first.wait(30)
+        return picture(data)
+
+    return decode
+
+
+def test_on_a_gpu_a_micro_batch_is_filled_from_as_many_lists_as_it_takes():
+    model, go = RecordingModel(batch_size=4, fills_batches=True), threading.Event()
+    stream = stream_of(model, held_up(go))
+    lists = [images(1, 2, 3), images(4), images(5, 6), images(7, 8, 9)]
+    futures = [stream.submit(one) for one in lists]
+    go.set()
+    got = np.concatenate([future.result(30).embeddings for future in futures])
+    assert model.calls == [4, 4, 1]
+    assert np.abs(got - embeddings_alone(*range(1, 10))).max() < 1e-3
+
+
+def test_on_the_cpu_a_micro_batch_ends_with_its_list_so_that_neighbours_cannot_matter():
+    model, go = RecordingModel(batch_size=4), threading.Event()
+    stream = stream_of(model, held_up(go))
+    futures = [stream.submit(one) for one in (images(1, 2, 3), images(4), images(5, 6, 7, 8, 9))]
+    go.set()
+    for future in futures:
+        future.result(30)
+    assert model.calls == [3, 1, 4, 1]
+
+
+def test_a_list_does_not_wait_for_the_next_one():
+    stream = stream_of(RecordingModel(batch_size=64, fills_batches=True))
+    assert stream.submit(images(1)).result(30).embeddings.any()
+
+
+def test_bad_images_leave_no_holes_and_their_list_ends_all_the_same():
+    model = RecordingModel(batch_size=2)
+    got = stream_of(model).submit([b"\x01", b"", b"\x02", b"\x03", b""]).result(30)
+    assert got.failures == [None, "empty image", None, None, "empty image"]
+    assert model.calls == [2, 1]
+    assert not got.embeddings[[1, 4]].any()
+    assert np.abs(got.embeddings[[0, 2, 3]] - embeddings_alone(1, 2, 3)).max() < 1e-3
+
+
+def test_callers_hear_of_each_image_once_as_it_comes():
+    seen: list[int] = []
+    stream_of(RecordingModel(batch_size=2)).submit(images(1, 2, 3, 4, 5), seen.extend).result(30)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_no_more_than_two_micro_batches_are_decoded_ahead_of_the_model():
+    decoded, ahead = [], []
+
+    def decode(data):
+        decoded.append(data)
+        return picture(data)
+
+    model = RecordingModel(batch_size=3)
+    run = model.run
+    model.run = lambda pixels: (ahead.append(len(decoded) - sum(model.calls)), run(pixels))[1]
+    stream_of(model, decode).submit(images(*range(60))).result(30)
+    assert max(ahead) <= 3 * 3 + 1
+
+
+def test_equal_passes_are_filled_up_with_blank_images_that_nobody_sees():
+    model = RecordingModel(batch_size=4, equal_passes=True)
+    got = stream_of(model).submit(images(1, 2, 3, 4, 5, 6)).result(30).embeddings
+    assert model.passes == [4, 4]
+    assert np.abs(got - embeddings_alone(1, 2, 3, 4, 5, 6)).max() < 1e-3
+
+
+def test_want_of_memory_is_counted_for_the_list_that_met_it():
+    model = RecordingModel(batch_size=8, equal_passes=True)
+    model.most_at_once = 3
+    stream = stream_of(model)
+    first, second = stream.submit(images(*range(10))).result(30), stream.submit(images(1, 2)).result(30)
+    assert (first.batch_reductions, second.batch_reductions) == (2, 0)
+    assert model.batch_size == 2
+    assert set(model.passes[2:]) == {2}
+    assert np.abs(first.embeddings - embeddings_alone(*range(10))).max() < 1e-3
+
+
+@pytest.mark.parametrize("where", ["model", "decoding", "last image"])
+def test_what_goes_wrong_reaches_every_list_in_the_stream_and_no_later_one(where):
+    model, go = RecordingModel(batch_size=2, fills_batches=True), threading.Event()
+    broken = [True]
+    trigger = {"model": 1, "decoding": 3, "last image": 6}[where]
+
+    def decode(data):
+        assert go.wait(30)
+        if broken[0] and where != "model" and data[0] == trigger:
+            raise MemoryError("no room")
+        return picture(data)
+
+    if where == "model":
+        model.most_at_once = 0
+    stream = stream_of(model, decode)
+    futures = [stream.submit(one) for one in (images(1, 2, 3), images(4, 5, 6))]
+    go.set()
+    expected = JobError if where == "model" else MemoryError
+    with pytest.raises(expected):
+        futures[1].result(30)
+    broken[0], model.most_at_once = False, 1 << 30
+    assert stream.submit(images(7)).result(30).embeddings.any()
+
+
+def test_a_batch_size_that_is_left_to_the_model_is_the_default_on_the_cpu():
+    assert RecordingModel(batch_size=None).batch_size == CPU_BATCH_SIZE
+
+
+def test_finding_the_batch_size_halves_until_it_fits_and_is_no_shortage():
+    # What __init__ does on CUDA; the CPU has no such errors to give.
+    model = RecordingModel(batch_size=8)
+    model.most_at_once = 3
+    model._warm_up(compile=False)
+    assert model.batch_size == 2
+    assert MOST_IMAGES_A_PASS == 512

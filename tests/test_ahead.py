@@ -1,0 +1,88 @@
+"""Work that goes on while the steps that follow are busy: what comes out, when, and in which window."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+
+from beam_curator import reading
+from beam_curator.ahead import WorkAhead
+from beam_curator.errors import StorageError
+from beam_curator.samples import SampleBatch
+from tests.tars import tar_bytes
+
+
+class Doubling(WorkAhead[int, int]):
+    def setup(self):
+        self._pool = ThreadPoolExecutor(1)
+
+    def start(self, element):
+        return self._pool.submit(lambda: 2 * element).result
+
+
+class WithWindow(beam.DoFn):
+    def process(self, element, window=beam.DoFn.WindowParam, timestamp=beam.DoFn.TimestampParam):
+        yield element, float(timestamp), float(window.start)
+
+
+@pytest.mark.parametrize("elements", [[], [1], [1, 2, 3, 4, 5]])
+def test_every_element_comes_out_once(elements):
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        doubled = pipeline | beam.Create(elements, reshuffle=False) | beam.ParDo(Doubling())
+        assert_that(doubled, equal_to([2 * element for element in elements]))
+
+
+def test_every_element_keeps_its_own_time_and_window():
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        doubled = (
+            pipeline
+            | beam.Create([1, 12, 25, 27], reshuffle=False)
+            | beam.Map(lambda second: TimestampedValue(second, second))
+            | beam.WindowInto(FixedWindows(10))
+            | beam.ParDo(Doubling())
+            | beam.ParDo(WithWindow())
+        )
+        assert_that(doubled, equal_to([(2, 1.0, 0.0), (24, 12.0, 10.0), (50, 25.0, 20.0), (54, 27.0, 20.0)]))
+
+
+BEGUN = {name: threading.Event() for name in "abc"}
+WAITED: dict[str, bool] = {}
+
+
+def read_noted(range):
+    BEGUN[range].set()
+    return range
+
+
+def wait_for_the_next(range):
+    following = chr(ord(range) + 1)
+    WAITED[range] = BEGUN[following].wait(10) if following in BEGUN else True
+
+
+def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
+    """The step that follows does not go on before the next range's read has begun; without reading ahead it would
+    wait in vain."""
+    monkeypatch.setattr(reading, "read_batch", read_noted)
+    monkeypatch.setattr(reading, "_counted", lambda batch: batch)
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        ranges = pipeline | beam.Create(list("abc"), reshuffle=False) | beam.ParDo(reading._ReadRanges())
+        ranges | beam.Map(wait_for_the_next)
+    assert WAITED == {"a": True, "b": True, "c": True}
+
+
+def test_a_range_that_cannot_be_read_fails_the_job_with_its_own_error(tmp_path, small_jpeg):
+    shard = tmp_path / "a.tar"
+    shard.write_bytes(tar_bytes([("a.jpg", small_jpeg)]))
+    (planned,) = reading.plan_ranges(reading.match_shards([str(shard)])[0], 1 << 20)
+    shard.unlink()
+    with pytest.raises((StorageError, RuntimeError), match=r"cannot .*a\.tar"), beam.Pipeline("FnApiRunner") as pipeline:
+        pipeline | beam.Create([planned]) | reading.ReadRanges()
+
+
+def test_what_is_read_is_told_to_be_batches():
+    pipeline = beam.Pipeline("FnApiRunner")
+    batches = pipeline | beam.Create([]) | reading.ReadRanges()
+    assert batches.element_type is SampleBatch

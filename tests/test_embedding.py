@@ -1,0 +1,123 @@
+"""EmbedImages and its handler: what they give, what goes on meanwhile, and what the metrics count."""
+
+import pickle
+import threading
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import torch
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.testing.util import assert_that
+
+import beam_curator as bc
+from beam_curator import embedding, reading
+from beam_curator.errors import CurationError, UsageError
+from beam_curator.models.device_model import DeviceModel
+from tests.tars import tar_bytes
+
+
+@pytest.fixture
+def shards(tmp_path, small_jpeg):
+    """Three shards of five samples."""
+    for index in range(3):
+        entries = [(f"{index}{n}.jpg", small_jpeg) for n in range(5)]
+        (tmp_path / f"{index}.tar").write_bytes(tar_bytes(entries))
+    return str(tmp_path / "*.tar")
+
+
+def handler(**options) -> bc.ClipModelHandler:
+    return bc.ClipModelHandler("tiny-untrained", **{"precision": "fp32", "device": "cpu", **options})
+
+
+def embedded(batches):
+    assert len(batches) == 3
+    for batch in batches:
+        assert batch.embeddings.shape == (5, 768)
+        np.testing.assert_allclose(np.linalg.norm(batch.embeddings.astype(float), axis=1), 1, atol=1e-3)
+        assert batch.rows["width"].to_pylist() == [48] * 5
+
+
+def test_images_are_embedded(shards):
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        batches = pipeline | bc.ReadSamples(shards) | bc.EmbedImages(handler()) | _local()
+        assert_that(batches, embedded)
+
+
+def test_the_handler_by_itself_gives_embedded_batches_to_any_run_inference(shards):
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        batches = pipeline | bc.ReadSamples(shards) | RunInference(handler()) | _local()
+        assert_that(batches, embedded)
+
+
+def _local():
+    """Batches for assert_that: it shuffles them, and the wire keeps rows and embeddings."""
+    return beam.Map(lambda batch: batch.replace(samples=None))
+
+
+SUBMITTED: list[str] = []
+CHANGED = threading.Condition()
+
+
+def submit_noted(batch, encoder, identity, submit=embedding.submit_batch):
+    with CHANGED:
+        SUBMITTED.append(batch.range.url)
+        CHANGED.notify_all()
+    return submit(batch, encoder, identity)
+
+
+def wait_for_the_next(batch):
+    place = SUBMITTED.index(batch.range.url)
+    with CHANGED:
+        assert CHANGED.wait_for(lambda: len(SUBMITTED) > min(place + 1, 2), 10)
+
+
+def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch):
+    """The step that follows does not go on before the next batch has been submitted."""
+    monkeypatch.setattr(embedding, "submit_batch", submit_noted)
+    ranges = [r for shard in reading.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        batches = pipeline | beam.Create(ranges, reshuffle=False) | bc.ReadRanges() | bc.EmbedImages(handler())
+        batches | beam.Map(wait_for_the_next)
+    assert len(SUBMITTED) == 3
+
+
+def test_what_is_under_way_cannot_leave_its_worker(shards):
+    batch = reading.read_batch(next(iter(reading.plan_ranges(reading.match_shards([shards])[0], 1 << 20))))
+    pending = handler().working_ahead().run_inference([batch], handler().load_model())[0]
+    assert len(pending.result()) == 5
+    with pytest.raises(CurationError, match="EmbedImages must stay fused"):
+        pickle.loads(pickle.dumps(pending)).result()
+
+
+def test_want_of_memory_is_counted_in_a_metric_and_in_the_batch(shards, monkeypatch):
+    forward = DeviceModel._forward
+
+    def limited(self, pixels):
+        if len(pixels) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, pixels)
+
+    monkeypatch.setattr(DeviceModel, "_forward", limited)
+    pipeline = beam.Pipeline("FnApiRunner")
+    counts = pipeline | bc.ReadSamples(shards) | bc.EmbedImages(handler(batch_size=4))
+    counts |= beam.Map(lambda batch: batch.batch_reductions) | beam.CombineGlobally(sum)
+    assert_that(counts, lambda sums: np.testing.assert_array_equal(sums, [2]))
+    result = pipeline.run()
+    query = beam.metrics.MetricsFilter().with_name("batch_reductions")
+    assert [found.committed for found in result.metrics().query(query)["counters"]] == [2]
+
+
+def test_options_that_change_the_numbers_change_the_identity():
+    assert handler().identity == "tiny-untrained (untrained: scores mean nothing), precision fp32"
+    assert handler(compile=True, jpeg_draft=True).identity == (
+        "tiny-untrained (untrained: scores mean nothing), precision fp32, torch.compile, JPEG draft"
+    )
+    assert handler(batch_size=3, decode_threads=1).identity == handler().identity
+
+
+@pytest.mark.parametrize("batch_size", [0, "all", 2.5])
+def test_a_batch_size_is_a_number_or_auto(batch_size):
+    assert handler(batch_size="auto").load_model().get().batch_size is None
+    with pytest.raises(UsageError, match="batch_size"):
+        handler(batch_size=batch_size).load_model().get()
