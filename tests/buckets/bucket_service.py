@@ -1,5 +1,6 @@
 """A bucket's service as tests see it: its emulator, the proxy before it, and what a job needs to reach it."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,11 @@ class Service:
             self.client.bucket(bucket).blob(name).upload_from_string(content)
         else:
             self.client.put_object(Bucket=bucket, Key=name, Body=content)
+
+    def put_many(self, url, names):
+        """Puts small objects of these names."""
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda name: self.put(f"{url}/{name}", b"x"), names))
 
     def contents(self, url):
         """All objects under a url, by what follows it, past the proxy."""

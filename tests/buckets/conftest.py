@@ -9,10 +9,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from bucket_service import Service
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from job_output import TINY
 from proxy import Proxy, TokenServer
 
 from beam_curator import files
 from beam_curator.buckets import gcs, objects
+from pipelines import curate_images, make_demo_shards
 
 LONG = "buckets"
 _KEYS = {"s3_access_key_id": "key", "s3_secret_access_key": "secret", "s3_region_name": "us-east-1"}
@@ -87,3 +89,19 @@ def small_parts(monkeypatch):
 def bucket(service):
     """The url of an empty bucket."""
     return service.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory):
+    """A directory of demo shards: duplicates, broken images and a truncated shard among them."""
+    directory = tmp_path_factory.mktemp("demo") / "raw"
+    assert make_demo_shards.main(["--output", str(directory), "--shards", "2", "--samples_per_shard", "30"]) == 0
+    return directory
+
+
+@pytest.fixture(scope="session")
+def local_output(raw, tmp_path_factory):
+    """What the job leaves on local files."""
+    output = tmp_path_factory.mktemp("local") / "out"
+    assert curate_images.main(["--input", f"{raw}/*.tar", "--output", str(output), *TINY]) == 0
+    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}

@@ -1,0 +1,111 @@
+"""Jobs on buckets in processes of their own: killed and resumed, with worker processes, with weights in a bucket."""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from job_output import TINY, comparable, without_timings
+
+from beam_curator import files
+from pipelines import verify_output
+
+pytestmark = pytest.mark.buckets
+LIMIT_SECONDS = 300
+
+
+@pytest.fixture
+def process(service):
+    """Starts the main job as a process that knows the service by its flags and environment alone."""
+    started = []
+
+    def start(*argv):
+        environment = {**os.environ, **service.environment}
+        command = [sys.executable, "-m", "pipelines.curate_images", *argv, *service.flags]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)
+        one.communicate(timeout=60)
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("written", "times"), [(r"out.*scores.*parquet", 2), (r"out.*00000\.(tar|parquet)", 1)])
+def test_a_job_that_is_killed_goes_on_to_the_same_bytes(service, bucket, raw, process, written, times):
+    service.put_directory(raw, f"{bucket}/raw")
+    given = ["--input", f"{bucket}/raw/*.tar", *TINY]
+    whole = process(*given, "--output", f"{bucket}/whole")
+    assert whole.communicate(timeout=LIMIT_SECONDS)[1] == ""
+    killed = process(*given, "--output", f"{bucket}/out")
+
+    def published():
+        names = files.list_files(f"{bucket}/out", "**")
+        return sum(bool(re.search(written, found.path)) for found in names) >= times
+
+    wait_for(published, killed)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not files.exists(f"{bucket}/out/manifest.json")
+    resumed = process(*given, "--output", f"{bucket}/out")
+    out, err = resumed.communicate(timeout=LIMIT_SECONDS)
+    assert (resumed.returncode, err) == (0, "")
+    reused = re.search(r"([\d,]+) .*(reused|before)", out)
+    assert reused, out
+    assert without_timings(service.contents(f"{bucket}/out")) == without_timings(service.contents(f"{bucket}/whole"))
+
+
+def test_worker_processes_reach_buckets_by_the_flags_of_the_job(service, bucket, raw, process, local_output):
+    service.put_directory(raw, f"{bucket}/raw")
+    workers = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+    job = process("--input", f"{bucket}/raw/*.tar", "--output", f"{bucket}/out", *TINY, *workers)
+    _, err = job.communicate(timeout=LIMIT_SECONDS)
+    assert job.returncode == 0, err
+    assert comparable(service.contents(f"{bucket}/out")) == comparable(local_output)
+
+
+def test_weights_are_read_from_a_bucket_and_score_real_photographs(service, bucket, shared, process):
+    from beam_curator.models.aesthetic import AestheticHead
+
+    service.put_directory(shared / "data", f"{bucket}/raw")
+    service.put_directory(shared / "models", f"{bucket}/models")
+    heads = ["--model_dir", f"{bucket}/models", "--aesthetic_model", "v2", "--nsfw_model", "laion"]
+    given = ["--input", f"{bucket}/raw/image{{1..4}}.tar", "--clip_model", "tiny-untrained"]
+    job = process(*given, *heads, "--output", f"{bucket}/out", "--min_aesthetic", "-99", "--max_nsfw", "2")
+    _, err = job.communicate(timeout=LIMIT_SECONDS)
+    assert job.returncode == 0, err
+    parts = [c for name, c in service.contents(f"{bucket}/out").items() if name.startswith("scores/")]
+    tables = [pq.read_table(io.BytesIO(part)) for part in parts]
+    aesthetic = AestheticHead.load(shared / "models" / "sac+logos+ava1-l14-linearMSE.pth")
+    for table in tables:
+        embeddings = np.array(table["embedding"].to_pylist(), np.float16)
+        assert np.array_equal(table["aesthetic"].to_numpy(), aesthetic(embeddings))
+    assert sum(table.num_rows for table in tables) == 11
+    assert verify_output.main([f"{bucket}/out", *service.flags]) == 0
+
+
+def test_listings_of_thousands_are_whole(service, bucket):
+    names = [f"raw/{index:05d}.tar" for index in range(2345)]
+    service.put_many(bucket, names)
+    found = files.match_files([f"{bucket}/raw/*.tar"])
+    assert [one.path for one in found] == [f"{bucket}/{name}" for name in names]
+    assert len(files.match_files([f"{bucket}/raw/{{00001..02000}}.tar"])) == 2000
+    files.delete([one.path for one in found[:2000]])
+    assert service.names(bucket) == names[2000:]
