@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, cast
 
 from beam_curator import files
@@ -23,6 +24,9 @@ MAX_DECOMPRESSED_BYTES = 256 << 20
 
 COALESCED_GAP_BYTES = 256 << 10
 COALESCED_READ_BYTES = 32 << 20
+LOCAL_READ_BYTES = 4 << 20
+"""A local file has no requests to save: pieces of this size stay in the processor's cache, and memory is used again."""
+
 _CHANGED = "the shard has changed since it was scored"
 
 
@@ -167,18 +171,37 @@ class _Window(io.RawIOBase):
 def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[Sample]:
     """The samples at these (offset, span in bytes), which must be in order, with their bytes.
 
-    Neighbours are fetched in one read: about the bytes of the samples are read, in few large pieces.
+    Neighbours are fetched in one read: about the bytes of the samples are read, in few large pieces, each while the
+    samples of the one before are being used.
 
     Raises:
       StorageError: when the shard cannot be read.
       TarBroken: when there is no longer a sample at such a place.
     """
+    groups = list(coalesced(spans, COALESCED_READ_BYTES if files.is_remote(range.url) else LOCAL_READ_BYTES))
     with open_tar(range.shard, range.compression, read_ahead=False) as tar:
-        for group in coalesced(spans):
-            start = group[0][0]
-            data = _bytes_at(tar, range, start, group[-1][0] + group[-1][1] - start)
+        for group, data in zip(groups, _groups_ahead(tar, range, groups), strict=True):
             for offset, span_bytes in group:
+                start = group[0][0]
                 yield plain_sample(data, start, offset, span_bytes) or _sample_in(data, start, offset, span_bytes)
+
+
+def _groups_ahead(tar: BinaryIO, range: ShardRange, groups: Sequence[Sequence[tuple[int, int]]]) -> Iterator[bytes]:
+    """The bytes of each group, from the beginning of its first span to the end of its last; the next group's are read
+    in the background."""
+
+    def read(group: Sequence[tuple[int, int]]) -> bytes:
+        start = group[0][0]
+        return _bytes_at(tar, range, start, group[-1][0] + group[-1][1] - start)
+
+    with ThreadPoolExecutor(1, "read-ahead") as pool:  # ends before the file is closed
+        under_way = None
+        for group in groups:
+            before, under_way = under_way, pool.submit(read, group)
+            if before is not None:
+                yield before.result()
+        if under_way is not None:
+            yield under_way.result()
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
@@ -196,14 +219,14 @@ def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
     return _with_data(placed, memoryview(data), start)
 
 
-def coalesced(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Spans grouped into reads: neighbours less than `COALESCED_GAP_BYTES` apart go together, up to
-    `COALESCED_READ_BYTES` a read."""
+def coalesced(spans: Sequence[tuple[int, int]], read_bytes: int) -> Iterator[list[tuple[int, int]]]:
+    """Spans grouped into reads: neighbours less than `COALESCED_GAP_BYTES` apart go together, up to `read_bytes` a
+    read."""
     group: list[tuple[int, int]] = []
     for offset, size in spans:
         if group:
             begin, end = group[0][0], group[-1][0] + group[-1][1]
-            if offset - end > COALESCED_GAP_BYTES or offset + size - begin > COALESCED_READ_BYTES:
+            if offset - end > COALESCED_GAP_BYTES or offset + size - begin > read_bytes:
                 yield group
                 group = []
         group.append((offset, size))

@@ -340,7 +340,7 @@ def test_exactly_the_asked_samples_are_read_again(data, archive, size, compressi
     packed = COMPRESSORS[compression](tar) if compression else tar
     with pytest.MonkeyPatch.context() as patch, standing(packed) as shard:
         patch.setattr(reading, "COALESCED_GAP_BYTES", gap)
-        patch.setattr(reading, "COALESCED_READ_BYTES", gap * 4)
+        patch.setattr(reading, "LOCAL_READ_BYTES", gap * 4)
         for one in plan_ranges(shard, size):
             samples = [s for s in read_range(one)[0] if not s.failure]
             chosen = [s for s in samples if data.draw(st.booleans())]
@@ -349,6 +349,7 @@ def test_exactly_the_asked_samples_are_read_again(data, archive, size, compressi
             assert as_reference(again) == as_reference(chosen)
 
 
+READ_BYTES = 8 << 20
 SPANS = st.lists(st.tuples(st.integers(0, 600_000), st.integers(512, 3_000_000)), max_size=40)
 
 
@@ -358,16 +359,15 @@ def test_reads_hold_all_spans_in_order_with_small_gaps_and_bounded_sizes(gaps_an
     for gap, size in gaps_and_sizes:
         spans.append((position + gap, size))
         position += gap + size
-    groups = list(coalesced(spans))
+    groups = list(coalesced(spans, READ_BYTES))
     assert [span for group in groups for span in group] == spans
     for group in groups:
         begin, end = group[0][0], sum(group[-1])
-        assert len(group) == 1 or end - begin <= reading.COALESCED_READ_BYTES
+        assert len(group) == 1 or end - begin <= READ_BYTES
         assert all(b[0] - sum(a) <= reading.COALESCED_GAP_BYTES for a, b in itertools.pairwise(group))
     for one, following in itertools.pairwise(groups):
         assert (
-            following[0][0] - sum(one[-1]) > reading.COALESCED_GAP_BYTES
-            or sum(following[0]) - one[0][0] > reading.COALESCED_READ_BYTES
+            following[0][0] - sum(one[-1]) > reading.COALESCED_GAP_BYTES or sum(following[0]) - one[0][0] > READ_BYTES
         )
 
 

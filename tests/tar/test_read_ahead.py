@@ -1,0 +1,75 @@
+"""Kept samples are read while those before them are written: in order, one read at a time, faults where they belong."""
+
+import threading
+
+import pytest
+from tars import tar_bytes, write_shard
+
+from beam_curator.tar import reading
+from beam_curator.tar.index import TarBroken
+from beam_curator.tar.ranges import plan_ranges
+from beam_curator.tar.reading import read_range, read_samples_at
+
+
+@pytest.fixture
+def one_range(tmp_path, monkeypatch):
+    """A range of ten samples, of which each is a read of its own."""
+    monkeypatch.setattr(reading, "LOCAL_READ_BYTES", 1)
+    shard = write_shard(tmp_path / "a.tar", tar_bytes([(f"{i}.jpg", bytes([i]) * 600) for i in range(10)]))
+    return next(plan_ranges(shard, 1 << 30))
+
+
+def spans_of(one):
+    return [(sample.offset, sample.span_bytes) for sample in read_range(one)[0]]
+
+
+def test_the_next_read_is_under_way_before_the_samples_of_this_one_are_asked_for(one_range, monkeypatch):
+    spans, begun, plain_read = spans_of(one_range), [], reading._bytes_at
+    second = threading.Event()
+
+    def watched(tar, range, start, length):
+        begun.append(start)
+        if len(begun) == 2:
+            second.set()
+        return plain_read(tar, range, start, length)
+
+    monkeypatch.setattr(reading, "_bytes_at", watched)
+    samples = read_samples_at(one_range, spans)
+    assert next(samples).offset == 0
+    assert second.wait(timeout=60)
+    assert [sample.offset for sample in samples] == [offset for offset, _ in spans[1:]]
+    assert begun == [offset for offset, _ in spans]
+
+
+def test_a_fault_comes_after_the_samples_that_were_read_before_it(one_range, monkeypatch):
+    spans, plain_read = spans_of(one_range), reading._bytes_at
+
+    def failing(tar, range, start, length):
+        if start == spans[4][0]:
+            raise OSError("the disk is gone")
+        return plain_read(tar, range, start, length)
+
+    monkeypatch.setattr(reading, "_bytes_at", failing)
+    samples = read_samples_at(one_range, spans)
+    assert [next(samples).offset for _ in range(4)] == [offset for offset, _ in spans[:4]]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(samples)
+
+
+def test_who_stops_early_leaves_no_thread_behind(one_range):
+    samples = read_samples_at(one_range, spans_of(one_range))
+    next(samples)
+    samples.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_a_sample_that_is_gone_is_told_in_its_turn(one_range):
+    spans = [*spans_of(one_range)[:3], (512, 512)]
+    samples = read_samples_at(one_range, sorted(spans))
+    assert next(samples).offset == 0
+    with pytest.raises(TarBroken, match="changed since it was scored"):
+        next(samples)
+
+
+def test_nothing_wanted_is_nothing_read(one_range):
+    assert list(read_samples_at(one_range, [])) == []
