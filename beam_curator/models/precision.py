@@ -31,7 +31,7 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """ "auto" as "bf16" on CUDA and on CPUs with bfloat16 instructions, else "fp32".
+    """ "auto" as "bf16" on GPUs (from Ampere on) and CPUs with bfloat16 instructions, else "fp32".
 
     Raises:
       UsageError: as `check_precision`.
@@ -39,7 +39,7 @@ def resolve_precision(precision: str, device: str) -> str:
     check_precision(precision, device)
     if precision != "auto":
         return precision
-    return "bf16" if device == "cuda" or _cpu_computes_bf16() else "fp32"
+    return "bf16" if (_gpu_computes_bf16() if device == "cuda" else _cpu_computes_bf16()) else "fp32"
 
 
 def check_precision(precision: str, device: str) -> None:
@@ -75,6 +75,13 @@ def cast_matrices(module: "torch.nn.Module", precision: str) -> None:
     first_norm = getattr(module, "ln_pre", None)
     if isinstance(first_norm, torch.nn.Module):
         first_norm.register_forward_hook(lambda _module, _inputs, output: output.float())
+
+
+def _gpu_computes_bf16() -> bool:
+    """Whether this GPU has bfloat16 instructions: T4 and V100 only emulate them."""
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _cpu_computes_bf16() -> bool:

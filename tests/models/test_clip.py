@@ -22,6 +22,7 @@ from beam_curator.errors import CurationError, UsageError
 from beam_curator.models import visual_tower
 from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.device_model import DeviceModel
+from beam_curator.models.precision import resolve_precision
 from beam_curator.models.stream import EncodedImages
 
 SMALL = "curator-test-ViT-32"
@@ -425,6 +426,42 @@ def test_auto_takes_what_the_machine_has():
     assert encoder.precision in ("bf16", "fp32")
     assert not encoder.trained
     assert ClipEncoder(ClipSpec("ViT-L-14")).trained
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_is_bf16_only_on_gpus_that_compute_it(native, precision, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert resolve_precision("auto", "cuda") == precision
+
+
+def test_a_compiled_model_gives_the_same_embeddings(monkeypatch):
+    monkeypatch.setattr(visual_tower, "_tiny_untrained", _flat_tower)  # compiled in seconds
+    options = {"model": "tiny-untrained", "batch_size": 4}
+    plain = encode(PHOTOGRAPHS, **options).embeddings.astype(float)
+    compiled = encode(PHOTOGRAPHS, **options, compile=True).embeddings.astype(float)
+    assert plain.any(axis=1).all()
+    assert np.abs(plain - compiled).max() < 1e-3
+
+
+def _flat_tower(architecture: visual_tower.Architecture) -> visual_tower.VisualTower:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(147, architecture.dim))
+    return visual_tower.VisualTower(module.eval(), architecture, (0.5,) * 3, (0.25,) * 3, quick_gelu=False)
+
+
+def test_a_model_that_cannot_be_compiled_is_an_error_that_says_what_to_do(monkeypatch):
+    def compile(module, dynamic):
+        def run(pixels):
+            raise RuntimeError("no working C++ compiler found\nmore of it")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    assert load_error(model="tiny-untrained", compile=True) == (
+        "torch.compile cannot compile model 'tiny-untrained' for device 'cpu' on this machine: no working C++ compiler "
+        "found; install what it asks for (a C++ compiler, or Triton for CUDA), or leave it out"
+    )
 
 
 def test_loading_leaves_the_random_state_alone_and_says_nothing(checkpoint, caplog):
