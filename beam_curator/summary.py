@@ -38,12 +38,24 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
         f"  broken shard: {broken['shard']} at byte {broken['offset']:,}: {broken['reason']}"
         for broken in manifest["broken_shards"][:SHOWN_SHARDS]
     ]
-    rate = f" ({rate_text(scored / seconds)} images/s over the whole run)" if scored and seconds > 0 else ""
-    before = f" ({reused:,} had been scored before)" if reused else ""
-    lines.append(f"  scored {scored:,} images{before} in {duration(seconds)}{rate}")
+    lines.append(f"  {_work(counts['seen'], scored, reused, seconds)}")
+    halved = manifest["timings"]["batch_reductions"]
+    if scored and halved:
+        lines.append(
+            f"  --batch_size did not fit in memory, and was halved {_count(halved, 'time')}: "
+            "a smaller one, or auto, saves the trying"
+        )
     lines += [f"  {line}" for line in _untrained(manifest["models"])]
     lines.append(f"  look at {_where(output, shards['shards'])}")
     return "\n".join(lines)
+
+
+def _work(seen: int, scored: int, reused: int, seconds: float) -> str:
+    if scored + reused != seen:  # Spark's job server gives no counters, Prism not all
+        return f"done in {duration(seconds)}; how much of it was scored in this run, the runner does not tell"
+    rate = f" ({rate_text(scored / seconds)} images/s over the whole run)" if scored and seconds > 0 else ""
+    before = f" ({reused:,} had been scored before)" if reused else ""
+    return f"scored {scored:,} images{before} in {duration(seconds)}{rate}"
 
 
 def _where(output: str, shards: int) -> str:

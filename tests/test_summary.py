@@ -28,6 +28,7 @@ def manifest_of(**changes):
         "output": {"shards": 12, "bytes": 3_400_000},
         "broken_shards": [{"shard": "raw/b.tar", "offset": 5120, "reason": "truncated"}],
         "models": MODELS,
+        "timings": {"batch_reductions": 0},
         **changes,
     }
 
@@ -44,7 +45,7 @@ def test_the_summary_tells_counts_that_balance_and_reasons_with_the_most_frequen
 
 
 def test_the_summary_says_where_to_look():
-    text = describe_run("out", manifest_of(), 1, 0, 1)
+    text = describe_run("out", manifest_of(), 12345, 0, 1)
     for path in ("out/samples/*.parquet", "out/00000.tar", "out/manifest.json"):
         assert path in text
 
@@ -54,6 +55,21 @@ def test_a_run_that_scored_nothing_tells_no_rate_and_names_no_tar_that_is_not_th
     assert "scored 0 images (12,345 had been scored before) in 2s" in text
     assert "images/s" not in text
     assert "00000.tar" not in text
+
+
+@pytest.mark.parametrize(("scored", "reused"), [(0, 0), (12000, 0), (12000, 300)])
+def test_counters_that_a_runner_lost_are_not_told_as_work_done(scored, reused):
+    text = describe_run("out", manifest_of(), scored, reused, seconds=2)
+    assert "  done in 2s; how much of it was scored in this run, the runner does not tell" in text.splitlines()
+    assert "images/s" not in text
+
+
+def test_want_of_memory_is_told_by_the_run_that_met_it():
+    manifest = manifest_of(timings={"batch_reductions": 2})
+    told = "  --batch_size did not fit in memory, and was halved 2 times: a smaller one, or auto, saves the trying"
+    assert told in describe_run("out", manifest, scored=1, reused=0, seconds=1).splitlines()
+    assert "halved" not in describe_run("out", manifest, scored=0, reused=1, seconds=1)
+    assert "halved" not in describe_run("out", manifest_of(), scored=1, reused=0, seconds=1)
 
 
 @pytest.mark.parametrize(("shards", "bytes", "text"), [(1, 999, "1 shard, 999 B"), (2, 5e12, "2 shards, 5.0 TB")])
