@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-buckets lint lock clean
+.PHONY: install demo test test-buckets test-engines lint lock clean
 
 install: $(INSTALLED)
 
@@ -26,6 +26,10 @@ test: lint
 # (go install github.com/fsouza/fake-gcs-server@latest), which lists in pages.
 test-buckets: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'buckets or not buckets' tests/buckets
+
+# Flink, Prism and Spark, fetched and built into .engines by Maven and Go: needs Java 17, Maven and Go.
+test-engines: $(INSTALLED)
+	$(BIN)/python -m pytest -m engines -rP tests/engines
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
