@@ -39,6 +39,7 @@ _FAULT = re.compile(
     r"(?= \[while running|$)",
     re.MULTILINE,
 )
+_ENGINE_FAULT = re.compile(r"^Pipeline \S+ failed in state \w+: (?:(?:\w+\.)+[\w$]+: )*(.+)")
 
 
 class Parser(argparse.ArgumentParser):
@@ -157,6 +158,7 @@ def run_pipeline(
     build(pipeline)
     # Beam logs a traceback for each failed bundle, and raises it as well: once is enough.
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # it warns of each start and end
     try:
         with _progress(options, total_bytes):
             result = workers.run_watched(pipeline.run, output) if has_worker_processes(options) else pipeline.run()
@@ -190,6 +192,9 @@ def as_job_error(error: Exception, output: str) -> Exception:
     fault = _FAULT.findall(text)
     if fault:
         return JobError(f"{': '.join(fault[-1])}; {resume}")
+    engine = _ENGINE_FAULT.match(text)
+    if engine and "Traceback" not in text:  # Flink or Spark lost a machine, or could not run the job
+        return JobError(f"the engine failed the job: {engine[1]}; {resume}")
     return error
 
 
@@ -204,8 +209,9 @@ def counter(result: PipelineResult, name: str) -> int:
 
 
 def _is_not_about_beams_own_metrics(record: logging.LogRecord) -> bool:
-    """RunInference warns of a module that it lacks for a metric of its own; users can do nothing about it."""
-    return not record.getMessage().startswith("Resource module is not available")
+    """RunInference warns of a module that it lacks for a metric of its own; users can do nothing about it. What an
+    engine says of a failed job is raised as well."""
+    return not record.getMessage().startswith("Resource module is not available") and record.module != "portable_runner"
 
 
 def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:

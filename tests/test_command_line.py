@@ -155,6 +155,14 @@ def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
             "FileNotFoundError: a.tar",
         ),
         (RuntimeError("apache_beam.io.filesystem.BeamIOError: Match failed"), "BeamIOError: Match failed"),
+        (
+            RuntimeError("Pipeline job_1 failed in state FAILED: org.x.JobException: TaskManager a:1 is gone.\n\tat x.Y"),
+            "the engine failed the job: TaskManager a:1 is gone.",
+        ),
+        (
+            RuntimeError("Pipeline j failed in state FAILED: org.x.A: org.x.B: CANCELLED: client cancelled"),
+            "the engine failed the job: CANCELLED: client cancelled",
+        ),
     ],
 )
 def test_faults_of_storage_and_memory_are_one_line_that_says_how_to_resume(error, start):
@@ -168,7 +176,12 @@ def test_faults_of_storage_and_memory_are_one_line_that_says_how_to_resume(error
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("width"), RuntimeError("Traceback:\nKeyError: 'width' [while running 'Select']"), TypeError("None")],
+    [
+        KeyError("width"),
+        RuntimeError("Traceback:\nKeyError: 'width' [while running 'Select']"),
+        RuntimeError("Pipeline j failed in state FAILED: java.lang.RuntimeException: Traceback:\nKeyError: 'width'"),
+        TypeError("None"),
+    ],
 )
 def test_bugs_stay_bugs(error):
     assert as_job_error(error, "out") is error
