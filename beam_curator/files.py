@@ -35,6 +35,11 @@ def is_remote(url: str) -> bool:
     return "://" in url
 
 
+def reads_by_request(url: str) -> bool:
+    """Whether opening this file costs nothing and each large read is a request of its own: so it is in a bucket."""
+    return bucket_of(url) is not None
+
+
 def join(*parts: str) -> str:
     """The url of a file in a directory, local or in a bucket."""
     return FileSystems.join(*parts)

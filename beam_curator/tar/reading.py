@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, TypeVar, cast
 
 from beam_curator import files
 from beam_curator.samples import Member, Sample, ShardError, ShardRange
@@ -16,6 +17,8 @@ from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_hea
 from beam_curator.tar.names import readable
 from beam_curator.tar.plain import plain_sample
 
+T = TypeVar("T")
+
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
 
@@ -23,7 +26,10 @@ MAX_DECOMPRESSED_BYTES = 256 << 20
 """A compressed range that holds more is not decompressed at once: that is more likely a bomb than samples."""
 
 COALESCED_GAP_BYTES = 256 << 10
-COALESCED_READ_BYTES = 32 << 20
+REQUEST_READ_BYTES = 8 << 20
+REQUESTS_AT_ONCE = 8
+"""In a bucket, where waiting for a small read takes longer than its bytes."""
+
 LOCAL_READ_BYTES = 4 << 20
 """A local file has no requests to save: pieces of this size stay in the processor's cache, and memory is used again."""
 
@@ -178,30 +184,38 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
       StorageError: when the shard cannot be read.
       TarBroken: when there is no longer a sample at such a place.
     """
-    groups = list(coalesced(spans, COALESCED_READ_BYTES if files.is_remote(range.url) else LOCAL_READ_BYTES))
+    by_request = files.reads_by_request(range.url) and not range.compression
+    groups = list(coalesced(spans, REQUEST_READ_BYTES if by_request else LOCAL_READ_BYTES))
     with open_tar(range.shard, range.compression, read_ahead=False) as tar:
-        for group, data in zip(groups, _groups_ahead(tar, range, groups), strict=True):
+
+        def read(group: Sequence[tuple[int, int]]) -> bytes:
+            start = group[0][0]
+            length = group[-1][0] + group[-1][1] - start
+            if not by_request:
+                return _bytes_at(tar, range, start, length)
+            with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
+                return _bytes_at(own, range, start, length)
+
+        for group, data in zip(groups, _ahead(read, groups, REQUESTS_AT_ONCE if by_request else 1), strict=True):
             for offset, span_bytes in group:
                 start = group[0][0]
                 yield plain_sample(data, start, offset, span_bytes) or _sample_in(data, start, offset, span_bytes)
 
 
-def _groups_ahead(tar: BinaryIO, range: ShardRange, groups: Sequence[Sequence[tuple[int, int]]]) -> Iterator[bytes]:
-    """The bytes of each group, from the beginning of its first span to the end of its last; the next group's are read
-    in the background."""
-
-    def read(group: Sequence[tuple[int, int]]) -> bytes:
-        start = group[0][0]
-        return _bytes_at(tar, range, start, group[-1][0] + group[-1][1] - start)
-
-    with ThreadPoolExecutor(1, "read-ahead") as pool:  # ends before the file is closed
-        under_way = None
-        for group in groups:
-            before, under_way = under_way, pool.submit(read, group)
-            if before is not None:
-                yield before.result()
-        if under_way is not None:
-            yield under_way.result()
+def _ahead(read: Callable[[T], bytes], groups: Sequence[T], at_once: int) -> Iterator[bytes]:
+    """What is read of each group, in order; the next ones are read in the background, so many at once."""
+    under_way: collections.deque[Future[bytes]] = collections.deque()
+    with ThreadPoolExecutor(at_once, "read-ahead") as pool:  # ends before the file is closed
+        try:
+            for group in groups:
+                under_way.append(pool.submit(read, group))
+                if len(under_way) > at_once:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
