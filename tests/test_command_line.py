@@ -156,7 +156,9 @@ def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
         ),
         (RuntimeError("apache_beam.io.filesystem.BeamIOError: Match failed"), "BeamIOError: Match failed"),
         (
-            RuntimeError("Pipeline job_1 failed in state FAILED: org.x.JobException: TaskManager a:1 is gone.\n\tat x.Y"),
+            RuntimeError(
+                "Pipeline job_1 failed in state FAILED: org.x.JobException: TaskManager a:1 is gone.\n\tat x.Y"
+            ),
             "the engine failed the job: TaskManager a:1 is gone.",
         ),
         (
