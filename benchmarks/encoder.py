@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from beam_curator.models.clip import ClipEncoder, ClipSpec
@@ -44,7 +45,9 @@ class Measured:
         return min(self.bare, key=lambda kind: median(self.bare[kind]))
 
 
-def measure(shards: PhotoShards, one: PhotoShards, spec: ClipSpec, repetitions: int, job_flags: Sequence[str]) -> Measured:
+def measure(
+    shards: PhotoShards, one: PhotoShards, spec: ClipSpec, repetitions: int, job_flags: Sequence[str]
+) -> Measured:
     """All ways, in turn.
 
     Args:
@@ -66,7 +69,7 @@ def measure(shards: PhotoShards, one: PhotoShards, spec: ClipSpec, repetitions: 
     run_job(one, encoder, job_flags)
     jobs: list[JobRun] = []
     ways: dict[str, Callable[[], float]] = {
-        **{kind: (lambda model=model: model.seconds(shards.images)) for kind, model in bare.items()},
+        **{kind: partial(model.seconds, shards.images) for kind, model in bare.items()},
         "decoding": lambda: seconds_of(lambda: idle.encode(jpegs)),
         "encoder": lambda: seconds_of(lambda: encoder.encode(jpegs)),
         "start": lambda: run_job(one, encoder, job_flags).seconds,

@@ -1,11 +1,13 @@
 """The main job, run in this process with an encoder that is loaded already: what it adds, not what loading takes."""
 
+import dataclasses
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -16,11 +18,10 @@ from beam_curator.job import claim_output, unfinish
 from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.options import CurationOptions
-from beam_curator.reading import match_shards
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.scoring import ScoreAesthetic, ScoreNsfw, ScoreRanges
 from benchmarks.photos import PhotoShards
-from pipelines.curate_images import Curation, curate
+from pipelines.curate_images import curate, prepare
 
 # The runner makes copies of handlers and DoFns in this process: what they share, they find here.
 _LOADED: dict[ClipSpec, ClipEncoder] = {}
@@ -63,7 +64,7 @@ class LoadedHandler(ClipModelHandler):
 
     def __init__(self, encoder: ClipEncoder) -> None:
         spec = encoder.spec
-        new_flags = {name: True for name in ("compile", "jpeg_draft") if getattr(spec, name, False)}
+        flags: dict[str, Any] = {name: True for name in ("compile", "jpeg_draft") if getattr(spec, name, False)}
         super().__init__(
             spec.model,
             *([] if spec.model == TINY_UNTRAINED else [str(spec.checkpoint)]),
@@ -71,7 +72,7 @@ class LoadedHandler(ClipModelHandler):
             device=spec.device,
             batch_size=spec.batch_size,
             decode_threads=spec.decode_threads,
-            **new_flags,
+            **flags,
         )
         self._key = spec
         _LOADED[spec] = encoder
@@ -93,7 +94,9 @@ def _note_start(range: ShardRange) -> ShardRange:
     return range
 
 
-def run_job(shards: PhotoShards, encoder: ClipEncoder, flags: Sequence[str] = (), directory: Path | None = None) -> JobRun:
+def run_job(
+    shards: PhotoShards, encoder: ClipEncoder, flags: Sequence[str] = (), directory: Path | None = None
+) -> JobRun:
     """Runs the main job on shards, with heads that need no weights and its default thresholds.
 
     Args:
@@ -111,24 +114,18 @@ def run_job(shards: PhotoShards, encoder: ClipEncoder, flags: Sequence[str] = ()
 
 def _run_job(shards: PhotoShards, encoder: ClipEncoder, flags: Sequence[str], output: Path) -> JobRun:
     scoring = _TimedScoring(LoadedHandler(encoder), ScoreAesthetic("untrained"), ScoreNsfw("untrained"))
-    argv = ["--input", f"{shards.directory}/*.tar", "--output", str(output), *flags]
+    argv = ["--input", f"{shards.directory}/*.tar", "--output", str(output), "--clip_model", TINY_UNTRAINED, *flags]
     pipeline_options = PipelineOptions(argv)
     options = pipeline_options.view_as(CurationOptions)
-    found = match_shards(options.input)
-    curation = Curation(options, found, _rules(options), scoring, time.time())
+    # The flags name the tiny model, so that no weights are looked for; the encoder that is used is the one given.
+    curation = dataclasses.replace(prepare(options, time.time()), scoring=scoring)
     claim_output(str(output), curation.job, overwrite=False)
     unfinish(str(output), curation.selection)
     _RANGE_STARTS.clear()
     started, cpu_started = time.perf_counter(), time.process_time()
-    total_bytes = sum(shard.size_bytes for shard in found)
+    total_bytes = sum(shard.size_bytes for shard in curation.shards)
     command_line.run_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, str(output))
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     last_part = max(part.stat().st_mtime for part in (output / "scores").glob("*.parquet"))
     written = sum(tar.stat().st_size for tar in output.glob("*.tar"))
     return JobRun(shards.images, seconds, last_part - min(_RANGE_STARTS), cpu_seconds, written)
-
-
-def _rules(options: CurationOptions) -> list:
-    from beam_curator.configured import rules_of
-
-    return list(rules_of(options))

@@ -2,9 +2,9 @@
 
 python -m benchmarks.memory
 
-Each run is a fresh process with the tiny untrained model. More input is the same shards again under other names (links),
-so that only how much goes through is different. Two kinds: photographs, and large uncompressed images, which are many
-bytes for little work.
+Each run is a fresh process with the tiny untrained model. More input is the same shards again under other names
+(links), so that only how much goes through is different. Two kinds: photographs, and large uncompressed images, which
+are many bytes for little work.
 """
 
 import argparse

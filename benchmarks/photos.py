@@ -4,9 +4,9 @@ python -m benchmarks.photos --images 500        makes them, and says how large t
 """
 
 import argparse
+import hashlib
 import io
 import json
-import os
 import shutil
 import sys
 import tarfile
@@ -83,7 +83,7 @@ def add_flags(parser: argparse.ArgumentParser, images: int) -> None:
     """The flags of every benchmark that takes shards."""
     parser.add_argument("--images", type=int, default=images, help="in the shards (default %(default)s)")
     parser.add_argument("--images_per_shard", type=int, default=500, help="(default %(default)s)")
-    parser.add_argument("--photos", type=Path, help="a directory of JPEGs to make the shards of, in place of drawn ones")
+    parser.add_argument("--photos", type=Path, help="make the shards of the JPEGs in this directory")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="what is made is kept here (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn images (default %(default)s)")
 
@@ -115,8 +115,6 @@ def make_shards(
 
 def _fingerprint(photos: Path) -> str:
     """Tells one directory of photographs from another, or from itself after a change."""
-    import hashlib
-
     found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _jpeg_paths(photos)]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:12]
 
@@ -176,7 +174,7 @@ def _write_shards(directory: Path, images_per_shard: int, jpegs: Iterator[bytes]
         shard += 1
     made = directory / "shards.json.tmp"
     made.write_text(json.dumps({"images": images, "jpeg_bytes": jpeg_bytes, "pixels": pixels}))
-    os.replace(made, directory / "shards.json")
+    made.replace(directory / "shards.json")
 
 
 def _add_sample(tar: tarfile.TarFile, key: str, jpeg: bytes, width: int, height: int) -> None:
@@ -195,9 +193,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_flags(parser, images=500)
     shards = shards_of(parser.parse_args(argv))
     sizes = [len(jpeg) / 1e3 for jpeg in shards.jpegs()]
-    print(f"{shards.directory}\n{shards}\n")
     shares = (5, 25, 50, 75, 95)
-    print(markdown(["", *(f"{share} %" for share in shares)], [["KB", *(f"{np.percentile(sizes, s):.0f}" for s in shares)]]))
+    row = ["KB", *(f"{np.percentile(sizes, share):.0f}" for share in shares)]
+    print(f"{shards.directory}\n{shards}\n")
+    print(markdown(["size, percentiles", *(f"{share} %" for share in shares)], [row]))
     return 0
 
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -31,19 +30,19 @@ class ProcessRun:
     output: str
 
 
-class CommandFailed(Exception):
+class CommandFailedError(Exception):
     """A command that ended with another exit code than 0; the message says which, and its last lines."""
 
 
-def run(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> ProcessRun:
+def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> ProcessRun:
     """Runs a command to its end.
 
     Raises:
-      CommandFailed: with its last lines.
+      CommandFailedError: with its last lines.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
-        list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}, cwd=cwd
+        list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
     )
     watch = _Watch(process.pid)
     output, _ = process.communicate()
@@ -51,7 +50,7 @@ def run(argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | N
     watch.stop()
     if process.returncode:
         last_lines = "\n".join(output.strip().splitlines()[-15:])
-        raise CommandFailed(f"{' '.join(argv)}\nended with exit code {process.returncode}:\n{last_lines}")
+        raise CommandFailedError(f"{' '.join(argv)}\nended with exit code {process.returncode}:\n{last_lines}")
     return ProcessRun(seconds, watch.cpu_seconds, watch.peak_bytes, output)
 
 

@@ -26,5 +26,5 @@ def random_checkpoint(cache: Path, model: str) -> Path | None:
         whole = open_clip.create_model(model, pretrained_text=False)
         unfinished = path.with_suffix(f".{os.getpid()}")
         torch.save(whole.state_dict(), unfinished)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     return path

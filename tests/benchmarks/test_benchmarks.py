@@ -1,0 +1,173 @@
+"""Each benchmark at its smallest size: that it runs, and that its tables say what they should. No figure is judged."""
+
+import re
+import shutil
+import sys
+
+import pytest
+
+from benchmarks import encoder, feed, gpu, memory, peers, photos, profile
+from benchmarks.tables import markdown
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Shards that the benchmarks make are kept for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def tables(printed):
+    """All tables that were printed: lists of rows, each a list of cells."""
+    found, rows = [], []
+    for line in [*printed.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif rows:
+            found.append([rows[0], *rows[2:]])
+            rows = []
+    return found
+
+
+def run(main, capsys, cache, *argv):
+    assert main([*map(str, argv), "--cache", str(cache)]) == 0
+    return tables(capsys.readouterr().out)
+
+
+def number(cell):
+    return float(re.match(r"[+-]?[\d.,]+", cell)[0].replace(",", ""))
+
+
+def test_a_table_is_markdown_with_a_row_for_each_row():
+    assert markdown(["way", "rate"], [["bare", "1.5"], ["whole job", "12"]]).splitlines() == [
+        "| way       | rate |",
+        "| --------- | ---: |",
+        "| bare      |  1.5 |",
+        "| whole job |   12 |",
+    ]
+
+
+def test_photos_are_the_same_bytes_every_time_and_like_those_of_the_web(tmp_path):
+    first, second = (photos.make_shards(tmp_path / name, images=4, images_per_shard=2) for name in ("a", "b"))
+    assert [tar.read_bytes() for tar in first.tars] == [tar.read_bytes() for tar in second.tars]
+    assert (len(first.tars), first.images, len(first.jpegs())) == (2, 4, 4)
+    assert photos.draw_jpeg(0, 0) != photos.draw_jpeg(1, 0)
+    assert 0.5 < 8 * first.jpeg_bytes / first.pixels < 5
+
+
+def test_shards_are_made_of_the_users_own_photographs(tmp_path, small_jpeg):
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "one.JPG").write_bytes(small_jpeg)
+    made = photos.make_shards(tmp_path, images=3, images_per_shard=2, photos=tmp_path / "album")
+    assert made.jpegs() == [small_jpeg] * 3
+    (tmp_path / "album" / "another.jpeg").write_bytes(photos.draw_jpeg(0, 0))
+    changed = photos.make_shards(tmp_path, images=3, images_per_shard=2, photos=tmp_path / "album")
+    assert changed.directory != made.directory
+
+
+def test_encoder_compares_bare_encoder_and_job(cache, capsys):
+    argv = ["--models", "tiny-untrained", "--images", 6, "--batch_size", 4, "--repetitions", 1]
+    (table,) = run(encoder.main, capsys, cache, *argv)
+    names, ratios = [row[0] for row in table[1:]], [number(row[2]) for row in table[1:]]
+    assert names[0].startswith("bare encode_image") and "ClipEncoder from JPEG bytes" in names
+    assert any(name.startswith("job, whole") for name in names)
+    assert max(ratio for name, ratio in zip(names, ratios, strict=True) if name.startswith("bare")) == 1
+    assert all(number(row[1]) > 0 for row in table[1:])
+
+
+def test_feed_compares_the_job_with_a_loop_that_only_decodes(cache, capsys):
+    rates, costs = run(feed.main, capsys, cache, "--images", 6, "--batch_size", 4, "--repetitions", 1)
+    assert (rates[1][0], rates[1][3]) == ("bare decode and resize", "1.000")
+    assert [row[0] for row in rates[-2:]][1] == "job, whole"
+    assert {"images.perceptual_hash", "sha256", "whole job, but for its start"} <= {row[0] for row in costs}
+
+
+def test_the_bare_loop_makes_the_pixels_that_the_encoder_sees():
+    from beam_curator import images
+
+    jpeg = photos.draw_jpeg(0, 1)
+    picture, _ = images.decode(jpeg)
+    assert (feed.decode_and_resize(jpeg) == images.preprocess(picture, feed.IMAGE_SIZE)).all()
+
+
+def test_memory_measures_fresh_processes_on_more_and_more_input(cache, capsys):
+    argv = ["--images", 6, "--images_per_shard", 6, "--bitmaps", 0, "--times", 1, 2]
+    (table,) = run(memory.main, capsys, cache, *argv)
+    assert [row[:2] for row in table[1:]] == [["1x", "6"], ["2x", "12"]]
+    assert table[1][4] == "1.000"
+    assert all(number(row[3]) > 100 for row in table[1:])  # MB: torch alone takes more
+
+
+def test_memory_makes_bitmaps(tmp_path):
+    source = memory.bitmaps(tmp_path / "bitmaps", images=3, images_per_shard=2)
+    assert len(source.tars) == 2
+    assert source.size_bytes > 3 * 3 * memory.BITMAP_SIDE**2
+
+
+def test_gpu_prints_all_its_tables_on_the_cpu(cache, capsys):
+    argv = ["--device", "cpu", "--size", "tiny", "--repetitions", 1, "--no_compile", "--images", 6, "--threads", 1]
+    ceiling, whole, threads, identity = run(gpu.main, capsys, cache, *argv)
+    assert [row[0] for row in ceiling[1:]] == ["2", "4"]
+    assert {"ClipEncoder", "job, scoring", "job, whole but start"} <= {row[0] for row in whole}
+    assert [row[0] for row in threads[1:]] == ["1"]
+    same = next(row for row in identity if row[0] == "the same again")
+    assert same[1].startswith("0 of ")
+
+
+def test_peers_that_are_not_installed_are_said_to_be_with_the_command(tmp_path, capsys):
+    shards = photos.make_shards(tmp_path, images=1, images_per_shard=1)
+    setting = peers.Setting("tiny-untrained", tmp_path / "none.pt", 2, tmp_path / "environments", tmp_path)
+    results = peers.measure(setting, shards, shards, ["clip-retrieval", "NeMo Curator"], 1)
+    report = peers.report("tiny-untrained", shards, results)
+    assert report.count(f"not installed: python -m benchmarks.peers --install --peers_dir {tmp_path}/environments") == 2
+
+
+def test_peers_reports_rates_beyond_the_start():
+    shards = photos.PhotoShards(directory=None, images=11, jpeg_bytes=1, pixels=1)
+    start, whole = (peers.ProcessRun(seconds, seconds * 2, 5_000_000_000, "") for seconds in (10.0, 15.0))
+    slower = peers.ProcessRun(20.0, 30.0, 7_000_000_000, "")
+    ((header, ours, theirs),) = tables(
+        peers.report("m", shards, {"ours": [(start, whole)], "theirs": [(start, slower)]})
+    )
+    assert header[0] == "m, 11 images"
+    assert ours == ["ours", "2.00", "1.00", "1.00 s", "10 s", "5.00 GB"]
+    assert theirs == ["theirs", "1.00", "0.50", "1.00 s", "10 s", "7.00 GB"]
+
+
+def stack(*frames):
+    return ";".join(["process 1:python", "thread (2): decode_0", *frames])
+
+
+def test_profile_tells_what_a_stack_was_doing():
+    encode = "_drive (beam_curator/models/stream.py:100)"
+    decode = "decode (beam_curator/images.py:150)"
+    assert profile.place_of(stack(decode, "load (PIL/ImageFile.py:390)")) == "decode: JPEG to pixels"
+    assert profile.place_of(stack(decode, "perceptual_hash (beam_curator/images.py:240)")) == "perceptual hash"
+    assert profile.place_of(stack(encode, "run (beam_curator/models/device_model.py:9)", "f (torch/x.py:1)")) == "model"
+    assert profile.place_of(stack("wait (threading.py:320)")) is None
+    assert profile.place_of(stack(decode, "_find_and_load (<frozen importlib._bootstrap>:1176)")) is None
+
+
+def test_profile_sums_samples_to_milliseconds_an_image():
+    lines = [f"{stack('preprocess (beam_curator/images.py:190)')} 30", f"{stack('x (apache_beam/y.py:1)')} 10"]
+    ((_, resize, beam, total),) = tables(profile.report(lines, rate=100, images=10))
+    assert resize == ["resize and crop", "30.00", "75.0 %"]
+    assert beam == ["Beam: the rest", "10.00", "25.0 %"]
+    assert total == ["all", "40.00", "100 %"]
+
+
+@pytest.mark.skipif(not shutil.which("py-spy"), reason="py-spy is in the benchmarks extra, and needs rights to sample")
+def test_profile_samples_the_main_job(cache, capsys):
+    (table,) = run(profile.main, capsys, cache, "--images", 6)
+    assert table[-1][0] == "all"
+    assert "resize and crop" in {row[0] for row in table}
+
+
+def test_processes_measures_a_command_and_its_children():
+    from benchmarks.processes import CommandFailedError, run_python
+
+    child = "import time; held = bytearray(200_000_000); time.sleep(1)"
+    measured = run_python(["-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"])
+    assert measured.peak_bytes > 200_000_000
+    with pytest.raises(CommandFailedError, match=r"exit code 3:\ngone wrong"):
+        run_python(["-c", "import sys; print('gone wrong'); sys.exit(3)"])
+    assert sys.executable
