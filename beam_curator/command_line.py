@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
     S3Options,
+    SetupOptions,
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -26,11 +27,13 @@ from apache_beam.runners.runner import PipelineResult
 
 from beam_curator import files, interruption, workers
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
+from beam_curator.manifest import MANIFEST
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
 
 _LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 DRY_RUN = "--dry_run"
+_LONG = 500
 _RAISED = re.compile(
     r"\b((?:Curation|Usage|Job|Storage|Transfer|SavedModel)Error): (.+?)(?= \[while running|\\n|$)", re.MULTILINE
 )
@@ -153,9 +156,7 @@ def run_pipeline(
     Raises:
       JobError: when the job fails for a reason that the user can mend.
     """
-    runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
-    pipeline = beam.Pipeline(runner=runner, options=options)
-    build(pipeline)
+    pipeline = _built(options, build)
     # Beam logs a traceback for each failed bundle, and raises it as well: once is enough.
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # it warns of each start and end
@@ -170,6 +171,47 @@ def run_pipeline(
     return result
 
 
+def _built(options: PipelineOptions, build: Callable[[beam.Pipeline], Any]) -> beam.Pipeline:
+    setup = options.view_as(SetupOptions)
+    if setup.save_main_session is None:  # which Beam takes for yes on Dataflow; nothing here needs it
+        setup.save_main_session = False
+    runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
+    try:
+        pipeline = beam.Pipeline(runner=runner, options=options)
+    except ValueError as error:  # what Beam finds wrong with its own flags: a list, a line each
+        raise UsageError(" ".join(str(error).split())) from error
+    build(pipeline)
+    return pipeline
+
+
+def waits(options: PipelineOptions) -> bool:
+    """Whether the command waits for the end of its job: not with --no_wait, and not when it makes a template.
+
+    Raises:
+      UsageError: for --no_wait where the job would end with this process.
+    """
+    runner = options.view_as(StandardOptions).runner or ""
+    if options.view_as(CurationOptions).no_wait and "dataflow" not in runner.lower():
+        raise UsageError("--no_wait is for DataflowRunner: on others the job ends with this command")
+    return not (options.view_as(CurationOptions).no_wait or options.view_as(GoogleCloudOptions).template_location)
+
+
+def submit_pipeline(options: PipelineOptions, build: Callable[[beam.Pipeline], Any], output: str) -> str:
+    """Builds a pipeline and hands it to Dataflow; gives what to tell of it.
+
+    Raises:
+      JobError: when it is refused for a reason that the user can mend.
+    """
+    pipeline = _built(options, build)
+    try:
+        result = pipeline.run()
+    except Exception as error:
+        raise as_job_error(error, output) from error
+    template = options.view_as(GoogleCloudOptions).template_location
+    what = f"template {template}" if template else f"submitted as Dataflow job {result.job_id()}"
+    return f"Beam Curator: {what}; {files.join(output, MANIFEST)} will be there when the job is done"
+
+
 def _progress(options: PipelineOptions, total_bytes: int) -> contextlib.AbstractContextManager[Any]:
     """The progress of what runs in this process; that of other processes and machines is not seen from here."""
     seen = is_local(options) and not has_worker_processes(options)
@@ -182,6 +224,8 @@ def as_job_error(error: Exception, output: str) -> Exception:
     if isinstance(error, CurationError):
         told = _without_step(str(error))
         return JobError(f"{told}; {resume}" if isinstance(error, StorageError) else told)
+    if type(error).__module__.partition(".")[0] == "google":  # no credentials, no permission, no such project
+        return JobError(f"{type(error).__name__}: {files.first_line(error)}; {resume}")
     text = str(error)
     raised = _RAISED.findall(text)
     if raised:
@@ -192,6 +236,8 @@ def as_job_error(error: Exception, output: str) -> Exception:
     fault = _FAULT.findall(text)
     if fault:
         return JobError(f"{': '.join(fault[-1])}; {resume}")
+    if type(error).__name__ == "DataflowRuntimeException":
+        return JobError(f"{' '.join(text.split())[:_LONG]}; {resume}")
     engine = _ENGINE_FAULT.match(text)
     if engine and "Traceback" not in text:  # Flink or Spark lost a machine, or could not run the job
         return JobError(f"the engine failed the job: {engine[1]}; {resume}")

@@ -6,6 +6,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from apache_beam.options.pipeline_options import GoogleCloudOptions
+
 from beam_curator.embedding import ClipModelHandler
 from beam_curator.errors import UsageError
 from beam_curator.models.visual_tower import TINY_UNTRAINED
@@ -37,6 +39,7 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
         decode_threads=options.decode_threads,
         compile=options.compile,
         jpeg_draft=options.jpeg_draft,
+        jpeg_gpu=options.jpeg_gpu,
     )
 
 
@@ -52,6 +55,22 @@ def scoring_of(options: CurationOptions) -> ScoreRanges:
         ScoreAesthetic(options.aesthetic_model, options.model_dir),
         ScoreNsfw(options.nsfw_model, options.model_dir),
     )
+
+
+def scoring_hints(options: CurationOptions) -> dict[str, str]:
+    """The resource hints that the flags ask for, for the scoring chain alone.
+
+    Raises:
+      UsageError: where Dataflow does not take them together with other flags.
+    """
+    hints = {"accelerator": options.scoring_accelerator, "min_ram": options.scoring_min_ram}
+    hints = {name: value for name, value in hints.items() if value}
+    google = options.view_as(GoogleCloudOptions)
+    if hints and any(option.startswith("worker_accelerator") for option in google.dataflow_service_options or ()):
+        raise UsageError("--scoring_accelerator gives the GPU to scoring, worker_accelerator to all: give one of them")
+    if hints and google.flexrs_goal:
+        raise UsageError("--flexrs_goal does not go with --scoring_accelerator and --scoring_min_ram: leave one out")
+    return hints
 
 
 def rules_of(options: CurationOptions) -> list[Rule]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.resources import parse_resource_hints
 
 from beam_curator.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.models.clip import AUTO, DEFAULT_BATCH_SIZE
@@ -56,6 +57,37 @@ def _ratio(text: str) -> float:
     return value
 
 
+def _true_or_false(text: str) -> bool:
+    """The value of a switch, for launchers that give every flag one."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text} is neither true nor false")
+    return text.lower() == "true"
+
+
+_SWITCH: dict[str, Any] = {
+    "type": _true_or_false,
+    "nargs": "?",
+    "const": True,
+    "default": False,
+    "metavar": "true|false",
+}
+
+
+def _accelerator(text: str) -> str:
+    fields = dict(field.partition(":")[::2] for field in text.split(";"))
+    if not fields.get("type") or not fields.get("count", "").isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not like type:nvidia-l4;count:1;install-nvidia-driver")
+    return text
+
+
+def _min_ram(text: str) -> str:
+    try:
+        parse_resource_hints({"min_ram": text})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not like 30GB") from None
+    return text
+
+
 class CurationOptions(PipelineOptions):
     """The flags of the main job; every flag of Beam and of its runners works beside them."""
 
@@ -64,6 +96,7 @@ class CurationOptions(PipelineOptions):
         _add_input_and_output(parser.add_argument_group("input and output"))
         _add_models(parser.add_argument_group("models"))
         _add_selection(parser.add_argument_group("selection (new values need no GPU: scores are kept)"))
+        _add_running(parser.add_argument_group("running elsewhere"))
 
 
 def _add_input_and_output(group: Any) -> None:
@@ -91,7 +124,7 @@ def _add_input_and_output(group: Any) -> None:
     )
     group.add_argument(
         "--overwrite",
-        action="store_true",
+        **_SWITCH,
         help="remove what another job left in the output directory, and begin anew",
     )
 
@@ -150,13 +183,22 @@ def _add_models(group: Any) -> None:
     )
     group.add_argument(
         "--compile",
-        action="store_true",
+        **_SWITCH,
         help="run torch.compile on CLIP: needs a C++ compiler, on a GPU Triton; the last bits of embeddings change",
     )
     group.add_argument(
         "--jpeg_draft",
-        action="store_true",
-        help="decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster, scores and perceptual hashes change a little",
+        **_SWITCH,
+        help="decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster; scores and perceptual hashes change a little",
+    )
+    group.add_argument(
+        "--jpeg_gpu",
+        type=_true_or_false,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="true|false",
+        help="decode JPEGs on the GPU: for few cores beside a fast GPU; scores and perceptual hashes change a little",
     )
 
 
@@ -210,10 +252,35 @@ def _add_selection(group: Any) -> None:
     )
 
 
+def _add_running(group: Any) -> None:
+    group.add_argument(
+        "--scoring_accelerator",
+        type=_accelerator,
+        metavar="HINT",
+        help="an accelerator for scoring alone, as a resource hint that the runner understands; on Dataflow such as "
+        "type:nvidia-l4;count:1;install-nvidia-driver",
+    )
+    group.add_argument(
+        "--scoring_min_ram",
+        type=_min_ram,
+        metavar="SIZE",
+        help="memory that workers need for scoring, as a resource hint, such as 30GB",
+    )
+    group.add_argument(
+        "--no_wait",
+        **_SWITCH,
+        help="on Dataflow: submit the job, and do not wait for its end",
+    )
+
+
+_NOT_RECORDED = ("output", "overwrite", "scoring_accelerator", "scoring_min_ram", "no_wait")
+"""What shapes no output: where and how the job runs."""
+
+
 def flags_of(options: CurationOptions) -> Mapping[str, Any]:
     """Our flags and their values, as the manifest records them: what is said in any order, in one."""
     parser = argparse.ArgumentParser()
     CurationOptions._add_argparse_args(parser)
     names: Sequence[str] = [action.dest for action in parser._actions if action.dest != "help"]
-    flags = {name: getattr(options, name) for name in names if name not in ("output", "overwrite")}
+    flags = {name: getattr(options, name) for name in names if name not in _NOT_RECORDED}
     return {**flags, "input": sorted(set(options.input or ()))}

@@ -15,7 +15,7 @@ import apache_beam as beam
 
 import beam_curator as bc
 from beam_curator import command_line, files
-from beam_curator.configured import resolve_defaults, rules_of, scoring_of
+from beam_curator.configured import resolve_defaults, rules_of, scoring_hints, scoring_of
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job, unfinish
 from beam_curator.manifest import read_manifest
@@ -37,6 +37,7 @@ class Curation:
     shards: Sequence[Shard]
     rules: Sequence[Rule]
     scoring: bc.Scoring
+    hints: Mapping[str, str]
     started: float
 
     @property
@@ -58,7 +59,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         pipeline
         | bc.MatchShards(options.input)
         | bc.PlanRanges(options.range_mb)
-        | bc.Checkpoint(options.output, curation.scoring)
+        | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
         | bc.Select(*curation.rules)
         | bc.WriteShards(
             options.output,
@@ -92,17 +93,18 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     """
     command_line.require(options, "input", "output")
     resolve_defaults(options)
-    rules = rules_of(options)
+    rules, hints = rules_of(options), scoring_hints(options)
     shards = bc.match_shards(options.input)
     if command_line.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
-    return Curation(options, shards, rules, _scoring_or_recorded(options), started)
+    return Curation(options, shards, rules, _scoring_or_recorded(options), hints, started)
 
 
 def run(argv: Sequence[str]) -> int:
     """Parses, checks and runs; gives the exit code."""
     started = time.time()
     pipeline_options, dry_run = command_line.parse("beam-curator", __doc__ or "", argv)
+    waits = command_line.waits(pipeline_options)
     curation = prepare(pipeline_options.view_as(CurationOptions), started)
     if dry_run:
         print(_plan(curation))
@@ -110,6 +112,9 @@ def run(argv: Sequence[str]) -> int:
     output = curation.options.output
     claim_output(output, curation.job, curation.options.overwrite)
     unfinish(output, curation.selection)
+    if not waits:
+        print(command_line.submit_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), output))
+        return 0
     total_bytes = sum(shard.size_bytes for shard in curation.shards)
     result = command_line.run_pipeline(
         pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output

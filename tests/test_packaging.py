@@ -51,3 +51,41 @@ def test_the_console_script_exists():
 
     assert project()["scripts"] == {"beam-curator": "pipelines.curate_images:main"}
     assert callable(curate_images.main)
+
+
+def copied():
+    """What the Dockerfile takes from the project."""
+    text = (ROOT / "Dockerfile").read_text()
+    lines = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    return [name for names in lines for name in names]
+
+
+def test_all_that_the_image_takes_is_there_and_makes_the_package():
+    assert all((ROOT / name).exists() for name in copied())
+    assert {"pyproject.toml", "setup.py", "constraints.txt", "beam_curator", "pipelines"} <= set(copied())
+    ignored = {line.strip("/") for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    assert not ignored & set(copied())
+
+
+def test_the_template_launcher_is_for_the_python_of_the_image():
+    python = docker_argument("PYTHON_VERSION").replace(".", "")
+    assert f"/python{python}-template-launcher-base:" in docker_argument("TEMPLATE_LAUNCHER")
+
+
+def test_the_template_runs_the_main_job():
+    variables = re.search(r"^ENV FLEX_TEMPLATE_PYTHON_PY_FILE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert (ROOT / pathlib.PurePosixPath(variables[1]).relative_to("/opt/beam_curator")).name == "curate_images.py"
+    assert (ROOT / pathlib.PurePosixPath(variables[1]).relative_to("/opt/beam_curator")).exists()
+
+
+def test_the_beam_that_is_locked_is_one_that_the_package_takes():
+    (lowest,) = [re.search(r">=(.+)", name)[1] for name in project()["dependencies"] if name.startswith("apache-beam")]
+    locked = [int(part) for part in locked_version("apache-beam").split(".")]
+    assert [int(part) for part in lowest.split(".")] <= locked
+
+
+def test_cloud_build_builds_a_stage_that_the_dockerfile_has():
+    targets = re.findall(r"_TARGET: (\w+)", (ROOT / "cloudbuild.yaml").read_text())
+    stages = re.findall(r"^FROM .+ AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert targets == [stages[-1]] == ["worker"]
+    assert "flex_template" in stages
