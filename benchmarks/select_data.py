@@ -1,0 +1,124 @@
+"""Finished jobs for the select benchmark: shards that exist, and the scores that a model would have given them.
+
+Images are noise and are never decoded: re-selecting reads scores and copies bytes. All else is as a real job leaves it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import multiprocessing
+import tarfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_curator import rows
+from beam_curator.checkpoint import write_part
+from beam_curator.job import claim_output
+from beam_curator.options import CurationOptions
+from beam_curator.reading import match_shards, range_bytes_of, read_batch
+from beam_curator.samples import SampleBatch, Shard
+from beam_curator.tar.ranges import plan_ranges
+from pipelines.curate_images import prepare
+
+EMBEDDING_DIM = 768
+PROCESSES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class JobSize:
+    """What a job is made of.
+
+    Attributes:
+      samples: how many samples in all.
+      samples_per_shard: how many of them an input shard holds.
+      image_bytes: the size of each image.
+      range_mb: the job's `--range_mb`.
+    """
+
+    samples: int
+    samples_per_shard: int
+    image_bytes: int
+    range_mb: float = 64
+
+    @property
+    def shards(self) -> int:
+        """How many input shards."""
+        return -(-self.samples // self.samples_per_shard)
+
+
+def flags_of_job(directory: Path, size: JobSize) -> list[str]:
+    """The flags of the job in a directory, but for its thresholds."""
+    return [
+        *("--input", str(directory / "raw"), "--output", str(directory / "curated")),
+        *("--range_mb", str(size.range_mb), "--clip_model", "tiny-untrained"),
+    ]
+
+
+def make_scored_job(directory: Path, size: JobSize) -> None:
+    """Makes a job in which every range is scored: `raw/` with shards, `curated/scores/` with a part for each range.
+
+    The parts are written by the same code as a job's, under the same fingerprints, so that the main job takes them for
+    its own.
+    """
+    (directory / "raw").mkdir(parents=True)
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, mp_context=spawned) as pool:
+        list(pool.map(functools.partial(_make_shard, str(directory / "raw"), size), range(size.shards)))
+        options = PipelineOptions(flags_of_job(directory, size)).view_as(CurationOptions)
+        job = prepare(options, time.time()).job
+        claim_output(str(directory / "curated"), job, overwrite=False)
+        score = functools.partial(_score_shard, str(directory / "curated"), size.range_mb, dict(job.models))
+        list(pool.map(score, match_shards(options.input)))
+
+
+def _make_shard(directory: str, size: JobSize, index: int) -> None:
+    """One shard as img2dataset lays them out: an image and its caption for each sample, under running keys."""
+    noise = memoryview(np.random.default_rng(index).bytes(size.image_bytes + size.samples_per_shard))
+    count = min(size.samples_per_shard, size.samples - index * size.samples_per_shard)
+    with (
+        Path(directory, f"{index:05d}.tar").open("wb", buffering=1 << 20) as file,
+        tarfile.open(fileobj=file, mode="w") as tar,
+    ):
+        for place in range(count):
+            key = f"{index:05d}{place:04d}"
+            caption = f"a picture of thing {place} on table {index}, by the window".encode()
+            for extension, data in (("jpg", noise[place : place + size.image_bytes]), ("txt", caption)):
+                info = tarfile.TarInfo(f"{key}.{extension}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+def _score_shard(output: str, range_mb: float, models: dict[str, str], shard: Shard) -> None:
+    for one in plan_ranges(shard, range_bytes_of(range_mb)):
+        write_part(output, _with_made_up_scores(read_batch(one), models))
+
+
+def _with_made_up_scores(batch: SampleBatch, models: dict[str, str]) -> SampleBatch:
+    """The batch as if a model had scored it: facts of the bytes, and numbers that look like a real job's."""
+    count = len(batch)
+    random = np.random.default_rng([batch.range.start, *batch.range.url.encode()])
+    images = [sample.members["jpg"].data or b"" for sample in batch.samples or ()]
+    facts: dict[str, object] = {
+        "width": random.integers(200, 2000, count),
+        "height": random.integers(200, 2000, count),
+        "format": ["jpeg"] * count,
+        "bytes": [len(image) for image in images],
+        "sha256": [hashlib.sha256(image).hexdigest() for image in images],
+        "phash": [f"{value:016x}" for value in random.integers(0, 1 << 63, count)],
+    }
+    table: pa.Table = batch.rows
+    for name, values in facts.items():
+        table = rows.with_column(table, name, values)
+    table = rows.with_score(table, "aesthetic", random.normal(5.0, 1.0, count))
+    table = rows.with_score(table, "nsfw", random.beta(0.3, 3.0, count))
+    embeddings = random.standard_normal((count, EMBEDDING_DIM), np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return batch.replace(rows=table, embeddings=embeddings.astype(np.float16), models=models)

@@ -1,0 +1,142 @@
+"""The main job in a process of its own, with the time that each of its phases takes.
+
+python -m benchmarks.select_job PHASES.json FLAGS...   runs pipelines.curate_images with the flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+PHASES = {
+    "planning": [("beam_curator.tar.ranges", "plan_ranges"), ("beam_curator.reading", "plan_ranges")],
+    "reading of parts": [("beam_curator.checkpoint", "read_part")],
+    "selection": [("beam_curator.selection", "select")],
+    "counts": [("beam_curator.ledger", "summarize")],
+    "placing": [("beam_curator.writing", "place_samples")],
+    "ledger": [("beam_curator.ledger", "write_table")],
+    "copying": [("beam_curator.writing", "write_shard")],
+    "manifest": [("beam_curator.manifest", "finish"), ("beam_curator.writing", "finish")],
+}
+"""The functions in which each phase spends its time, under every name by which the job calls them."""
+
+
+@dataclasses.dataclass
+class Phase:
+    """When a phase ran.
+
+    Attributes:
+      first: when its first call began, in seconds since 1970.
+      last: when its last call ended.
+      busy: seconds in its calls, of all threads together.
+      calls: how many.
+    """
+
+    first: float = 0.0
+    last: float = 0.0
+    busy: float = 0.0
+    calls: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedJob:
+    """A job that ran to its end.
+
+    Attributes:
+      started: when its process was started, in seconds since 1970.
+      seconds: from then to its end.
+      phases: by name.
+      peak_rss_bytes: the most memory that it held.
+      output: what it printed.
+    """
+
+    started: float
+    seconds: float
+    phases: dict[str, Phase]
+    peak_rss_bytes: int
+    output: str
+
+    @property
+    def seconds_before_copying(self) -> float:
+        """From the start of the process to the first output shard; without any, to the manifest."""
+        return (self.phases["copying"].first or self.phases["manifest"].first) - self.started
+
+    @property
+    def copying_seconds(self) -> float:
+        """From the first output shard to the end of the last one."""
+        return self.phases["copying"].last - self.phases["copying"].first
+
+
+def run_job(directory: Path, flags: Sequence[str]) -> TimedJob:
+    """Runs the main job in a fresh process, and gives its phases.
+
+    Raises:
+      SystemExit: when it fails, with what it said.
+    """
+    report = directory / "phases.json"
+    command = [sys.executable, "-m", "benchmarks.select_job", str(report), *flags]
+    started = time.time()
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.time() - started
+    if ran.returncode != 0:
+        raise SystemExit(f"the job failed with exit code {ran.returncode}:\n{ran.stderr}")
+    if "scored 0 images" not in ran.stdout:
+        raise SystemExit(f"the job was not finished before, it scored images:\n{ran.stdout}")
+    found = json.loads(report.read_text())
+    phases = {name: Phase(**found["phases"][name]) for name in PHASES}
+    return TimedJob(started, seconds, phases, found["peak_rss_bytes"], ran.stdout)
+
+
+def _timed(function: Callable[..., Any], phase: Phase, lock: threading.Lock) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def timed(*arguments: Any, **named: Any) -> Any:
+        began = time.time()
+        result = function(*arguments, **named)
+        if hasattr(result, "__next__"):  # a generator: its work is in its items
+            result = list(result)
+        with lock:
+            phase.first = phase.first or began
+            phase.last = time.time()
+            phase.busy += phase.last - began
+            phase.calls += 1
+        return result
+
+    return timed
+
+
+def _watch(phases: dict[str, Phase]) -> None:
+    """Puts a clock around the functions of every phase."""
+    lock = threading.Lock()
+    for name, places in PHASES.items():
+        module, attribute = places[0]
+        timed = _timed(getattr(importlib.import_module(module), attribute), phases[name], lock)
+        for module, attribute in places:
+            setattr(importlib.import_module(module), attribute, timed)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the job; gives its exit code."""
+    from pipelines import curate_images
+
+    report, flags = Path(argv[0]), argv[1:]
+    phases = {name: Phase() for name in PHASES}
+    _watch(phases)
+    code = curate_images.main(flags)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found = {"phases": {name: dataclasses.asdict(phase) for name, phase in phases.items()}, "peak_rss_bytes": peak}
+    report.write_text(json.dumps(found))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

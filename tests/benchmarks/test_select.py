@@ -1,0 +1,50 @@
+"""The select benchmark at a small size: the jobs that it makes are finished jobs, and its tables tell of them."""
+
+import re
+import subprocess
+
+import pytest
+
+from beam_curator.manifest import read_manifest
+from benchmarks import select
+from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
+from benchmarks.select_job import run_job
+
+SIZE = JobSize(samples=1200, samples_per_shard=500, image_bytes=1000, range_mb=0.5)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("select") / "rows"
+    make_scored_job(directory, SIZE)
+    return directory
+
+
+def test_a_made_job_is_one_that_the_main_job_takes_for_its_own_and_selects_from(made):
+    job = run_job(made, [*flags_of_job(made, SIZE), *select.KEEP_MORE])
+    counts = read_manifest(str(made / "curated"))["counts"]
+    assert counts["seen"] == 1200
+    assert counts["failed"] == 0
+    assert job.phases["reading of parts"].calls == len(list((made / "curated" / "scores").iterdir())) > SIZE.shards
+    assert job.phases["copying"].calls == len(list((made / "curated").glob("*.tar")))
+    assert 0 < job.seconds_before_copying < job.seconds
+    assert 200 < counts["kept"] < 500  # of a normal distribution, what is half a deviation above the mean
+
+
+@pytest.mark.parametrize(("code", "stdout"), [(1, ""), (0, "scored 5 images in 1s")])
+def test_a_job_that_failed_or_scored_images_is_no_measurement(tmp_path, monkeypatch, code, stdout):
+    ended = subprocess.CompletedProcess([], code, stdout, "what was wrong")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(SystemExit, match=r"exit code 1:\nwhat was wrong|scored 5 images"):
+        run_job(tmp_path, [])
+
+
+def test_the_tables_have_every_phase_and_every_way_to_copy(tmp_path, capfd):
+    flags = ["--rows", "600", "--samples_per_shard", "300", "--copy_mb", "2", "--copy_image_kb", "50", "--repeats", "1"]
+    assert select.main([*flags, "--cache", "cold", "--dir", str(tmp_path / "bench")]) == 0
+    printed = capfd.readouterr().out
+    for name in ("planning", "reading of parts", "ledger", "copying", "all before copying", "the whole job"):
+        assert re.search(rf"^\| {name} +\| +[0-9.]+ \|", printed, re.MULTILINE), name
+    for name in ("job", "cp -r", "cat"):
+        assert re.search(rf"^\| {name} +\| +[0-9,]+ \| +[0-9.]+ \|", printed, re.MULTILINE), name
+    assert not list((tmp_path / "bench").iterdir())
