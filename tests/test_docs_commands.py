@@ -1,0 +1,57 @@
+"""The commands of the README and the docs: their flags are known to us or to Beam, and take the values given."""
+
+import argparse
+import itertools
+import pathlib
+import re
+import shlex
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_curator import command_line
+from beam_curator.configured import scoring_hints
+from beam_curator.options import CurationOptions
+from pipelines import flex_template
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def commands(program):
+    """The commands of fenced blocks that have this in them, as words, with where they stand."""
+    for path in (ROOT / "README.md", ROOT / "docs" / "dataflow.md"):
+        for block in re.findall(r"^```\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if program in line:
+                    yield pytest.param(shlex.split(line), id=f"{path.name}-{len(line)}")
+
+
+def known_parser():
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    for options in dict.fromkeys(PipelineOptions.__subclasses__()):
+        if options.__module__.startswith(("apache_beam.options", "beam_curator")):
+            options._add_argparse_args(parser)
+    return parser
+
+
+@pytest.mark.parametrize("words", list(commands("-m pipelines.curate_images")))
+def test_every_flag_of_a_launch_is_known_and_has_a_value_that_it_takes(words):
+    argv = words[words.index("pipelines.curate_images") + 1 :]
+    _, unknown = known_parser().parse_known_args(argv)
+    assert unknown == []
+    options, _ = command_line.parse("beam-curator", "", argv)
+    scoring_hints(options.view_as(CurationOptions))
+    command_line.waits(options)
+
+
+def test_there_are_launches_for_each_way_to_ask_for_a_gpu():
+    launches = [" ".join(found.values[0]) for found in commands("DataflowRunner")]
+    for text in ("--scoring_accelerator", "worker_accelerator", "use_nvidia_mps"):
+        assert any(text in launch for launch in launches), text
+
+
+def test_parameters_of_the_template_are_in_its_metadata():
+    (run,) = [found.values[0] for found in commands("flex-template run")]
+    given = [word.partition("=")[0] for flag, word in itertools.pairwise(run) if flag == "--parameters"]
+    assert len(given) >= 5
+    assert set(given) <= {parameter["name"] for parameter in flex_template.metadata()["parameters"]}
