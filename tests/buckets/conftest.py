@@ -1,5 +1,7 @@
 """Emulated buckets: one server a service for all tests, a bucket for each test."""
 
+import logging
+
 import boto3
 import emulators
 import pytest
@@ -54,12 +56,17 @@ def gs_service(environment, tmp_path_factory):
     tokens.key_file(key)
     with emulators.running(emulators.gcs) as port:
         proxy = Proxy(port)
-        reached_by = {"STORAGE_EMULATOR_HOST": proxy.endpoint, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
-        for name, value in reached_by.items():
-            environment.setenv(name, value)
-        environment.setattr(auth._Credentials, "_credentials_init", False)  # what another test may have found
         endpoint = {"api_endpoint": f"http://127.0.0.1:{port}"}
         client = storage.Client("test", credentials=AnonymousCredentials(), client_options=endpoint)
+        reached_by = {
+            "STORAGE_EMULATOR_HOST": proxy.endpoint,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(key),
+        }
+        for name, value in reached_by.items():
+            environment.setenv(name, value)
+        # Google's client asks elsewhere from where an account may be used, and warns that nobody answers.
+        environment.setattr(logging.getLogger("urllib3.connectionpool"), "level", logging.ERROR)
+        environment.setattr(auth._Credentials, "_credentials_init", False)  # what another test may have found
         yield Service("gs", proxy, [], reached_by, client, tokens)
         proxy.close()
     tokens.close()
