@@ -27,7 +27,7 @@ from beam_curator.samples import Buffer, Sample, SampleBatch
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 STEP = "clip"
 _UNTRAINED = " (untrained: scores mean nothing)"
-_COMPILED, _DRAFT = "torch.compile", "JPEG draft"
+_NAMED_OPTIONS = {"compile": "torch.compile", "jpeg_draft": "JPEG draft", "jpeg_gpu": "nvJPEG"}
 _FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
 
 
@@ -140,6 +140,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
       decode_threads: threads that decode ahead of the model; 0 for one a core.
       compile: whether torch.compile is run on the model.
       jpeg_draft: whether large JPEGs are decoded at a smaller scale: faster, and not quite the same.
+      jpeg_gpu: whether JPEGs are decoded on the GPU: for machines with few cores, and not quite the same.
 
     Raises:
       UsageError: when the model or tag is unknown, or the weights cannot be had.
@@ -157,6 +158,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         decode_threads: int = 0,
         compile: bool = False,
         jpeg_draft: bool = False,
+        jpeg_gpu: bool = False,
     ) -> None:
         super().__init__()
         self._waits = True
@@ -170,13 +172,14 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             decode_threads=decode_threads,
             compile=compile,
             jpeg_draft=jpeg_draft,
+            jpeg_gpu=jpeg_gpu,
         )
 
     @property
     def identity(self) -> str:
         """What gives the embeddings, as fingerprints, manifests and `KEY.curation.json` name it."""
         weights = f", weights {self.weights.name} sha256:{self.weights.sha256}" if self.weights else _UNTRAINED
-        options = [text for on, text in ((self._spec.compile, _COMPILED), (self._spec.jpeg_draft, _DRAFT)) if on]
+        options = [text for name, text in _NAMED_OPTIONS.items() if getattr(self._spec, name)]
         return ", ".join([f"{self._spec.model}{weights}", f"precision {self._spec.precision}", *options])
 
     def working_ahead(self) -> ClipModelHandler:

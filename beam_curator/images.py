@@ -163,6 +163,45 @@ def decode(
     return image, replace(facts, width=width, height=height, format=format_name, phash=phash)
 
 
+@dataclass(frozen=True)
+class PlainJpeg:
+    """A JPEG that any decoder reads alike: grey or RGB, and written to its end.
+
+    Fields:
+      width, height: as stored, in pixels.
+      upright: what turns it upright, or None.
+      facts: all but the perceptual hash; width and height upright.
+    """
+
+    width: int
+    height: int
+    upright: Image.Transpose | None
+    facts: ImageFacts
+
+
+def plain_jpeg(data: Encoded, max_pixels: int) -> PlainJpeg | None:
+    """Looks at an image's header; None for what only `decode` should judge: all else than a `PlainJpeg`."""
+    encoded = bytes(data)
+    if not encoded.startswith(b"\xff\xd8") or b"\xff\xd9" not in encoded[-64:]:
+        return None
+    try:
+        image = _open(encoded)
+        _check_size(image.size, max_pixels)
+    except Exception:
+        return None
+    width, height = image.size
+    if (
+        image.format != "JPEG"
+        or image.mode not in ("L", "RGB")
+        or max(width, height) > _LONGEST_RESIZED_SIDE * min(width, height)
+    ):
+        return None
+    upright = _transposition(image)
+    sides = (height, width) if upright in _SWAPS_SIDES else (width, height)
+    facts = ImageFacts(len(encoded), hashlib.sha256(encoded).hexdigest(), *sides, "jpeg")
+    return PlainJpeg(width, height, upright, facts)
+
+
 def preprocess(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Resizes (bicubic, shorter side to `size`), crops the centre, converts to RGB: a CLIP model's input.
 
@@ -181,10 +220,7 @@ def preprocess(image: Image.Image, size: int) -> NDArray[np.uint8]:
       ImageError: the picture cannot be resized or converted (out of memory, for one).
     """
     width, height = image.size
-    resized_width, resized_height = (
-        (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
-    )
-    left, top = round((resized_width - size) / 2), round((resized_height - size) / 2)
+    resized_width, resized_height, left, top = resized_and_cropped(width, height, size)
     try:
         if max(resized_width, resized_height) > _LONGEST_RESIZED_SIDE * size:
             x_scale, y_scale = width / resized_width, height / resized_height
@@ -202,6 +238,14 @@ def preprocess(image: Image.Image, size: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
     except Exception as error:
         raise ImageError(_reason(error)) from error
+
+
+def resized_and_cropped(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """What `preprocess` resizes a picture to, and where its crop begins: (width, height, left, top), in pixels."""
+    resized_width, resized_height = (
+        (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
+    )
+    return resized_width, resized_height, round((resized_width - size) / 2), round((resized_height - size) / 2)
 
 
 def perceptual_hash(image: Image.Image) -> str:
@@ -225,8 +269,12 @@ def perceptual_hash(image: Image.Image) -> str:
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     reduced = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    grey = np.asarray(reduced, dtype=np.int64)
-    frequencies = (_COSINES @ grey @ _COSINES.T).ravel()
+    return hash_of_levels(np.asarray(reduced))
+
+
+def hash_of_levels(grey: NDArray[np.uint8]) -> str:
+    """`perceptual_hash` of a picture that is reduced already: uint8 [32, 32]."""
+    frequencies = (_COSINES @ grey.astype(np.int64) @ _COSINES.T).ravel()
     low, high = np.sort(frequencies)[31:33]
     bits = 2 * frequencies > low + high
     return np.packbits(bits).tobytes().hex()

@@ -189,7 +189,7 @@ def _add_models(group: Any) -> None:
     group.add_argument(
         "--jpeg_draft",
         **_SWITCH,
-        help="decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster; scores and perceptual hashes change a little",
+        help="decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster; scores and hashes change a little",
     )
     group.add_argument(
         "--jpeg_gpu",
@@ -198,7 +198,7 @@ def _add_models(group: Any) -> None:
         const=True,
         default=False,
         metavar="true|false",
-        help="decode JPEGs on the GPU: for few cores beside a fast GPU; scores and perceptual hashes change a little",
+        help="decode JPEGs on the GPU: for few cores beside a fast GPU; scores and hashes change a little",
     )
 
 

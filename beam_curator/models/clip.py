@@ -12,6 +12,7 @@ from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded
 from beam_curator.models.decoding import Decoder
 from beam_curator.models.device_model import DeviceModel
+from beam_curator.models.gpu_decoding import GpuDecoder
 from beam_curator.models.precision import (
     DEVICES,
     PRECISIONS,
@@ -51,6 +52,7 @@ class ClipSpec:
       compile: whether torch.compile is run on the model. Embeddings then differ in their last bits.
       jpeg_draft: whether JPEGs are decoded at the smallest scale of 1/8, 1/4, 1/2 or 1 that is not below
         the model's input. Faster for large ones; embeddings and perceptual hashes differ a little.
+      jpeg_gpu: whether plain JPEGs are decoded on the GPU (`GpuDecoder`), which must be there.
     """
 
     model: str = "ViT-L-14"
@@ -63,6 +65,7 @@ class ClipSpec:
     max_image_pixels: int = MAX_IMAGE_PIXELS
     compile: bool = False
     jpeg_draft: bool = False
+    jpeg_gpu: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -80,6 +83,8 @@ class ClipSpec:
                 continue
             if not isinstance(number, int) or number < least:
                 raise UsageError(f"{name} is {number}: it must be at least {least}")
+        if self.jpeg_draft and self.jpeg_gpu:
+            raise UsageError("jpeg_draft and jpeg_gpu are two ways to decode JPEGs: give one of them")
         check_precision(self.precision, self.device)
 
     @property
@@ -182,12 +187,18 @@ class ClipEncoder:
                 spec = self.spec
                 device = resolve_device(spec.device)
                 precision = resolve_precision(spec.precision, device)
+                if spec.jpeg_gpu and device != "cuda":
+                    raise UsageError("jpeg_gpu was asked for, and the device is 'cpu': leave it out, or give 'cuda'")
                 tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
                 batch_size = None if spec.batch_size == AUTO else spec.batch_size
                 self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
-                decode = Decoder(self.image_size, spec.max_image_pixels, spec.jpeg_draft)
+                decode = self._decoder(device)
                 self._stream = EncodingStream(self._model, self.dim, self.image_size, decode, self._pool)
             return self._stream
+
+    def _decoder(self, device: str) -> Decoder | GpuDecoder:
+        on_cpu = Decoder(self.image_size, self.spec.max_image_pixels, self.spec.jpeg_draft)
+        return GpuDecoder(on_cpu, device) if self.spec.jpeg_gpu else on_cpu
 
 
 def _done(encoded: EncodedImages) -> "Future[EncodedImages]":
