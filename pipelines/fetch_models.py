@@ -11,15 +11,17 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from beam_curator import command_line
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models import transfer, weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetches and verifies every file; returns 0, or 1 if one could not be had, or 2 for a wrong argument."""
-    arguments = _parser().parse_args(argv)
+    arguments, others = _parser().parse_known_args(argv)
     model_dir = transfer.absolute(arguments.model_dir)
     try:
+        command_line.use_storage_flags(others)
         _make_directory(model_dir)
         wanted: list[weights.FetchableWeights] = [
             weights.ClipWeights.named(arguments.clip_model, arguments.clip_pretrained),

@@ -54,6 +54,8 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--records", required=True, metavar="CSV", help="records with a column named key")
     parser.add_argument("--output", required=True, metavar="PREFIX", help="prefix of the files to write")
     flags, others = parser.parse_known_args(list(argv))
+    options = PipelineOptions(others)
+    files.use_options(options)
     parts = files.join(flags.ledger, "*.parquet")
     if not files.match_files([parts]):
         raise UsageError(f"--ledger {flags.ledger}: there is no Parquet file in it")
@@ -65,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
         joined = {"ledger": ledger, "records": own} | beam.CoGroupByKey() | beam.FlatMap(join_lines)
         joined | beam.io.WriteToText(flags.output, file_name_suffix=".jsonl")
 
-    command_line.run_pipeline(PipelineOptions(others), build, 0, flags.output)
+    command_line.run_pipeline(options, build, 0, flags.output)
     print(f"joined: see {flags.output}-*.jsonl")
     return 0
 

@@ -30,7 +30,8 @@ def run(argv: Sequence[str]) -> int:
         metavar="DIR",
         help="where the input is now, if it was moved: what stands for the deepest directory that held all of it",
     )
-    flags = parser.parse_args(list(argv))
+    flags, others = parser.parse_known_args(list(argv))
+    command_line.use_storage_flags(others)
     tally = Tally()
     found = _print_first(verify(read_finished(flags.output, flags.input_root), tally))
     if found:
