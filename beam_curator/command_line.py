@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import apache_beam as beam
@@ -18,6 +19,7 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    PortableOptions,
     S3Options,
     SetupOptions,
     StandardOptions,
@@ -111,6 +113,16 @@ def require(flags: CurationOptions, *names: str) -> None:
     for name in names:
         if not getattr(flags, name):
             raise UsageError(f"--{name} is missing (see --help)")
+
+
+def require_absolute(options: PipelineOptions) -> None:
+    """Raises UsageError for a relative path that workers elsewhere would look for in a directory of their own."""
+    if (options.view_as(PortableOptions).environment_type or "LOOPBACK") == "LOOPBACK":
+        return
+    flags = options.view_as(CurationOptions)
+    for path in (*flags.input, flags.output, flags.model_dir):
+        if path and "://" not in path and not Path(path).is_absolute():
+            raise UsageError(f"{path}: a relative path means another place on each worker: give an absolute one")
 
 
 def is_local(options: PipelineOptions) -> bool:

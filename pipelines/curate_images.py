@@ -92,6 +92,7 @@ def prepare(options: CurationOptions, started: float) -> Curation:
       UsageError, StorageError: for the first thing that is wrong.
     """
     command_line.require(options, "input", "output")
+    command_line.require_absolute(options)
     resolve_defaults(options)
     rules, hints = rules_of(options), scoring_hints(options)
     shards = bc.match_shards(options.input)

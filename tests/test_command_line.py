@@ -6,7 +6,7 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from beam_curator import command_line
-from beam_curator.command_line import as_job_error, exit_code, parse, run_pipeline
+from beam_curator.command_line import as_job_error, exit_code, parse, require_absolute, run_pipeline
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.options import CurationOptions
 
@@ -118,6 +118,16 @@ def test_small_jobs_say_which_flag_is_missing(missing):
 
 
 # errors
+
+
+@pytest.mark.parametrize("path", ["--input=raw/*.tar", "--output=out", "--model_dir=models"])
+def test_a_relative_path_is_refused_where_workers_have_a_directory_of_their_own(path):
+    given = ["--input=/raw/*.tar", "--output=gs://b/out", path]
+    elsewhere = PipelineOptions([*given, "--environment_type=EXTERNAL", "--environment_config=localhost:50000"])
+    with pytest.raises(UsageError, match="a relative path means another place on each worker"):
+        require_absolute(elsewhere)
+    require_absolute(PipelineOptions([*given, "--environment_type=LOOPBACK"]))
+    require_absolute(PipelineOptions(given))
 
 
 @pytest.mark.parametrize(
