@@ -3,14 +3,14 @@
 import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded
-from beam_curator.models.decoding import Decoder
+from beam_curator.models.decoding import DecodedImage, Decoder
 from beam_curator.models.device_model import DeviceModel
 from beam_curator.models.gpu_decoding import GpuDecoder
 from beam_curator.models.precision import (
@@ -196,7 +196,7 @@ class ClipEncoder:
                 self._stream = EncodingStream(self._model, self.dim, self.image_size, decode, self._pool)
             return self._stream
 
-    def _decoder(self, device: str) -> Decoder | GpuDecoder:
+    def _decoder(self, device: str) -> Callable[[Encoded | None], DecodedImage]:
         on_cpu = Decoder(self.image_size, self.spec.max_image_pixels, self.spec.jpeg_draft)
         return GpuDecoder(on_cpu, device) if self.spec.jpeg_gpu else on_cpu
 

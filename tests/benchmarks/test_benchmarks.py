@@ -2,11 +2,10 @@
 
 import re
 import shutil
-import sys
 
 import pytest
 
-from benchmarks import encoder, feed, gpu, memory, peers, photos, profile
+from benchmarks import drift, encoder, feed, gpu, memory, peers, photos, profile
 from benchmarks.tables import markdown
 
 
@@ -68,7 +67,8 @@ def test_encoder_compares_bare_encoder_and_job(cache, capsys):
     argv = ["--models", "tiny-untrained", "--images", 6, "--batch_size", 4, "--repetitions", 1]
     (table,) = run(encoder.main, capsys, cache, *argv)
     names, ratios = [row[0] for row in table[1:]], [number(row[2]) for row in table[1:]]
-    assert names[0].startswith("bare encode_image") and "ClipEncoder from JPEG bytes" in names
+    assert names[0].startswith("bare encode_image")
+    assert "ClipEncoder from JPEG bytes" in names
     assert any(name.startswith("job, whole") for name in names)
     assert max(ratio for name, ratio in zip(names, ratios, strict=True) if name.startswith("bare")) == 1
     assert all(number(row[1]) > 0 for row in table[1:])
@@ -89,12 +89,18 @@ def test_the_bare_loop_makes_the_pixels_that_the_encoder_sees():
     assert (feed.decode_and_resize(jpeg) == images.preprocess(picture, feed.IMAGE_SIZE)).all()
 
 
-def test_memory_measures_fresh_processes_on_more_and_more_input(cache, capsys):
-    argv = ["--images", 6, "--images_per_shard", 6, "--bitmaps", 0, "--times", 1, 2]
-    (table,) = run(memory.main, capsys, cache, *argv)
-    assert [row[:2] for row in table[1:]] == [["1x", "6"], ["2x", "12"]]
-    assert table[1][4] == "1.000"
-    assert all(number(row[3]) > 100 for row in table[1:])  # MB: torch alone takes more
+def test_memory_measures_a_fresh_process_on_repeated_input(cache, capsys):
+    (table,) = run(memory.main, capsys, cache, "--images", 6, "--images_per_shard", 6, "--bitmaps", 0, "--times", 2)
+    assert [row[:2] for row in table[1:]] == [["2x", "12"]]
+    assert number(table[1][3]) > 100  # MB: torch alone takes more
+
+
+def test_memory_compares_peaks_with_that_of_the_least_input():
+    source = memory.Input("bitmaps", [], images=100)
+    runs = {times: memory.ProcessRun(1, 1, peak, "") for times, peak in {1: 1_000_000_000, 4: 1_030_000_000}.items()}
+    ((_, least, most),) = tables(memory.report(source, runs))
+    assert (least[4], least[5]) == ("1.000", "")
+    assert (most[4], most[5]) == ("1.030", "+100.00 KB")
 
 
 def test_memory_makes_bitmaps(tmp_path):
@@ -125,9 +131,8 @@ def test_peers_reports_rates_beyond_the_start():
     shards = photos.PhotoShards(directory=None, images=11, jpeg_bytes=1, pixels=1)
     start, whole = (peers.ProcessRun(seconds, seconds * 2, 5_000_000_000, "") for seconds in (10.0, 15.0))
     slower = peers.ProcessRun(20.0, 30.0, 7_000_000_000, "")
-    ((header, ours, theirs),) = tables(
-        peers.report("m", shards, {"ours": [(start, whole)], "theirs": [(start, slower)]})
-    )
+    report = peers.report("m", shards, {"ours": [(start, whole)], "theirs": [(start, slower)]})
+    ((header, ours, theirs),) = tables(report)
     assert header[0] == "m, 11 images"
     assert ours == ["ours", "2.00", "1.00", "1.00 s", "10 s", "5.00 GB"]
     assert theirs == ["theirs", "1.00", "0.50", "1.00 s", "10 s", "7.00 GB"]
@@ -170,4 +175,16 @@ def test_processes_measures_a_command_and_its_children():
     assert measured.peak_bytes > 200_000_000
     with pytest.raises(CommandFailedError, match=r"exit code 3:\ngone wrong"):
         run_python(["-c", "import sys; print('gone wrong'); sys.exit(3)"])
-    assert sys.executable
+
+
+def test_drift_has_a_row_for_each_way_and_says_how_far_it_moves(cache, capsys):
+    (table,) = run(drift.main, capsys, cache, "--clip_model", "tiny-untrained", "--images", 4, "--device", "cpu")
+    assert [row[0] for row in table[1:]] == [
+        "--jpeg_draft",
+        "--jpeg_gpu (nvJPEG's operations on the CPU)",
+        "--precision bf16",
+    ]
+    draft, gpu_decoded, bf16 = table[1:]
+    assert number(gpu_decoded[1]) < number(draft[1]) < 10
+    assert number(bf16[1]) == 0
+    assert all(0.9 < number(row[3]) <= number(row[2]) <= 1 for row in table[1:])
