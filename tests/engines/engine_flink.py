@@ -58,7 +58,6 @@ class SessionCluster:
     def flags(self) -> list[str]:
         """What runs a job here, with Python in the worker pools."""
         workers = ["--environment_type", "EXTERNAL", "--environment_config", f"workers:{self.workers_port}"]
-        # Without the cache each stage of the job starts Python anew.
         workers += ["--environment_cache_millis", "600000"]
         return [*job_server_flags(), "--flink_master", self.master, "--parallelism", "2", *workers]
 
@@ -98,6 +97,8 @@ class SessionCluster:
             forwarder.stop()
 
     def _start(self, name: str, main: str, heap_mb: int, *more: str) -> Server:
+        # With Beam's classes in the cluster's own class path (a distribution's lib/), Python is kept between stages.
+        class_path = f"{FLINK_CLUSTER}/*:{FLINK_JOB_SERVER}"
         log = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=info", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
         argv = [
             "java",
@@ -106,7 +107,7 @@ class SessionCluster:
             *log,
             *more,
             "-cp",
-            f"{FLINK_CLUSTER}/*",
+            class_path,
             main,
             "--configDir",
             self.directory,
@@ -126,6 +127,7 @@ class SessionCluster:
             "taskmanager.host": HOST,
             "taskmanager.bind-host": HOST,
             "taskmanager.numberOfTaskSlots": 2,
+            "classloader.resolve-order": "parent-first",
             "cluster.evenly-spread-out-slots": "true",
             "restart-strategy.type": "fixed-delay" if restarts else "none",
             "restart-strategy.fixed-delay.attempts": max(restarts, 1),
