@@ -189,6 +189,9 @@ def report(model: str, shards: PhotoShards, results: Mapping[str, list[tuple[Pro
         if isinstance(runs, str):
             notes.append(f"{name}: {runs}")
             continue
+        if rates[name] <= 0:
+            notes.append(f"{name}: {shards.images} images took no longer than one: give more --images")
+            continue
         more = shards.images - 1
         cpu = median([(whole.cpu_seconds - start.cpu_seconds) / more for start, whole in runs])
         rows.append(
@@ -206,8 +209,9 @@ def report(model: str, shards: PhotoShards, results: Mapping[str, list[tuple[Pro
 
 
 def _rate(shards: PhotoShards, runs: list[tuple[ProcessRun, ProcessRun]]) -> float:
-    """Images per second beyond the start."""
-    return (shards.images - 1) / median([whole.seconds - start.seconds for start, whole in runs])
+    """Images per second beyond the start; 0 where starting varies more than the images take."""
+    seconds = median([whole.seconds - start.seconds for start, whole in runs])
+    return (shards.images - 1) / seconds if seconds > 0 else 0.0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

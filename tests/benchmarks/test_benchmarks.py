@@ -138,6 +138,13 @@ def test_peers_reports_rates_beyond_the_start():
     assert theirs == ["theirs", "1.00", "0.50", "1.00 s", "10 s", "7.00 GB"]
 
 
+def test_peers_gives_no_rate_where_starting_hides_it():
+    shards = photos.PhotoShards(directory=None, images=11, jpeg_bytes=1, pixels=1)
+    start, whole = (peers.ProcessRun(seconds, 1, 5_000_000_000, "") for seconds in (15.0, 14.0))
+    report = peers.report("m", shards, {"ours": [(start, whole)]})
+    assert report.endswith("ours: 11 images took no longer than one: give more --images")
+
+
 def stack(*frames):
     return ";".join(["process 1:python", "thread (2): decode_0", *frames])
 
