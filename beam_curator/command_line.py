@@ -174,13 +174,18 @@ def run_pipeline(
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # it warns of each start and end
     try:
         with _progress(options, total_bytes):
-            result = workers.run_watched(pipeline.run, output) if has_worker_processes(options) else pipeline.run()
+            result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()
             state = result.wait_until_finish()
     except Exception as error:
         raise as_job_error(error, output) from error
     if state not in (None, "DONE"):
         raise JobError(f"the job ended in state {state}; run the same command again to resume it")
     return result
+
+
+def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResult:
+    with workers.options_passed_on(pipeline.options):
+        return workers.run_watched(pipeline.run, output)
 
 
 def _built(options: PipelineOptions, build: Callable[[beam.Pipeline], Any]) -> beam.Pipeline:

@@ -6,8 +6,11 @@ Beam's FnApiRunner notices that a worker has died, and goes on waiting for it.
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -16,13 +19,31 @@ from typing import TypeVar
 
 import grpc
 import psutil
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.errors import JobError
+
+_OPTIONS_FILE = "PIPELINE_OPTIONS_FILE"
+"""Where Beam's worker process looks for options first."""
 
 _BEAMS_THREAD = "run_worker"  # SubprocessSdkWorkerHandler's: it waits for one worker, and raises when that one failed
 _BEAMS_WORDS = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 _PATIENCE_SECONDS = 5.0
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def options_passed_on(options: PipelineOptions) -> Iterator[None]:
+    """Has worker processes that are started inside the block take the job's options: Beam starts them without, and they
+    would not know how to reach buckets."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(options.get_all_options(drop_default=True), file, default=str)
+        file.flush()
+        os.environ[_OPTIONS_FILE] = file.name
+        try:
+            yield
+        finally:
+            del os.environ[_OPTIONS_FILE]
 
 
 def run_watched(run: Callable[[], T], output: str) -> T:
