@@ -4,7 +4,11 @@ import io
 import pathlib
 
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("project", deadline=None)  # no test is judged by the clock
+settings.load_profile("project")
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 

@@ -55,6 +55,11 @@ def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Decompressed(file, compression), buffer_size=1 << 16))
 
 
+def is_decompressed(file: BinaryIO) -> bool:
+    """Whether it is a decompressed stream, in which a step back may cost reading all that comes before."""
+    return isinstance(getattr(file, "raw", None), _Decompressed)
+
+
 def read_to_damage(tar: BinaryIO, length: int) -> tuple[bytes, DamagedStreamError | None]:
     """Up to `length` bytes of a decompressed stream: all that stand before damage, and the damage."""
     read = io.BytesIO()  # unlike a list of pieces, it never needs their memory twice

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from beam_curator.samples import Member, Sample
-from beam_curator.tar.compression import DamagedStreamError
+from beam_curator.tar.compression import DamagedStreamError, is_decompressed
 from beam_curator.tar.names import readable, split_name
+from beam_curator.tar.plain import PLAIN_HEADER_BYTES, plain_header
 
 BLOCK = tarfile.BLOCKSIZE
 _RESERVED = frozenset({"__key__", "__url__", "__bad__", "__local_path__"})
@@ -130,10 +131,33 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
     Raises:
       TarBroken: where a header cannot be read, or claims an impossible size.
     """
+    if is_decompressed(file):
+        yield from _headers_by_tarfile(file, 0)
+        return
+    offset = 0
+    while (header := _plain_header(file, offset) or next(_headers_by_tarfile(file, offset), None)) is not None:
+        yield header
+        offset = header.next_offset
+
+
+def _plain_header(file: BinaryIO, offset: int) -> Header | None:
+    """What stands at an offset, if it is as plain as nearly all are."""
+    file.seek(offset)
+    plain = plain_header(file.read(PLAIN_HEADER_BYTES))
+    if plain is None:
+        return None
+    data_offset = offset + plain.header_bytes
+    next_offset = data_offset + plain.size + -plain.size % BLOCK
+    if next_offset > _MAX_OFFSET:
+        return None
+    return Header(plain.name, offset, data_offset, plain.size, next_offset, is_file=True, is_sparse=False)
+
+
+def _headers_by_tarfile(file: BinaryIO, offset: int) -> Iterator[Header]:
+    """As `iter_headers`, from an offset where an entry begins, whatever it is."""
     tar: tarfile.TarFile | None = None
     reads = _HeaderReads(file)
-    offset = 0
-    file.seek(0)
+    file.seek(offset)
     while True:
         try:
             reads.begin_entry()

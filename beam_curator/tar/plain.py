@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import tarfile
 import zlib
+from typing import NamedTuple
 
 from beam_curator.samples import Buffer, Member, Sample
 from beam_curator.tar.names import split_name
 
 _BLOCK = tarfile.BLOCKSIZE
+PLAIN_HEADER_BYTES = 3 * _BLOCK
 _RESERVED = re.compile(r"__(key|url|bad|local_path)__|.*\0.*", re.DOTALL)
 _HEADER = re.compile(
     rb"[^\0].{99}(?:[0-7]{7}\0){3}([0-7]{11})[\0 ][0-7]{11}[\0 ]([0-7]{6})\0 ([0x])\0{100}"
@@ -35,17 +37,12 @@ def plain_sample(data: Buffer, start: int, offset: int, span_bytes: int) -> Samp
     if end > len(data):
         return None
     while at < end:
-        header = bytes(data[at : at + _BLOCK])
-        found = _HEADER.fullmatch(header)
-        if found is None or int(found[2], 8) != _checksum(header):
+        plain = plain_header(bytes(data[at : min(end, at + PLAIN_HEADER_BYTES)]))
+        if plain is None:
             return None
-        size, body = int(found[1], 8), at + _BLOCK
+        name = split_name(plain.name)
+        body, size = at + plain.header_bytes, plain.size
         at = body + size + -size % _BLOCK
-        if found[3] == b"x":  # what webdataset's own writer puts before each member
-            if at >= end or not _is_time_record(bytes(data[body : body + min(size, _BLOCK)]), size):
-                return None
-            continue
-        name = split_name(header[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape"))
         if name is None or at > end:
             return None
         key, extension = name
@@ -54,6 +51,42 @@ def plain_sample(data: Buffer, start: int, offset: int, span_bytes: int) -> Samp
         sample_key = key
         members[extension] = Member(extension, start + body, size, memoryview(data)[body : body + size])
     return None if sample_key is None else Sample(sample_key, offset, span_bytes, members)
+
+
+class PlainHeader(NamedTuple):
+    """A file's header: its name, the bytes of the header with what comes before it, and the size of its data."""
+
+    name: str
+    header_bytes: int
+    size: int
+
+
+def plain_header(start: bytes) -> PlainHeader | None:
+    """The plain header of a regular file, with the PAX header that webdataset's own writer puts before each.
+
+    Args:
+      start: at least `PLAIN_HEADER_BYTES` of a tar from where an entry begins; less where the tar ends.
+
+    Returns:
+      None if it is not that, or not whole.
+    """
+    before = 0
+    header = start[:_BLOCK]
+    found = _HEADER.fullmatch(header)
+    if found is not None and found[3] == b"x":
+        size = int(found[1], 8)
+        if not _has_checksum(header, found[2]) or not _is_time_record(start[_BLOCK : _BLOCK + min(size, _BLOCK)], size):
+            return None
+        before, header = 2 * _BLOCK, start[2 * _BLOCK : 3 * _BLOCK]
+        found = _HEADER.fullmatch(header)
+    if found is None or found[3] != b"0" or not _has_checksum(header, found[2]):
+        return None
+    name = header[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return PlainHeader(name, before + _BLOCK, int(found[1], 8))
+
+
+def _has_checksum(header: bytes, digits: bytes) -> bool:
+    return int(digits, 8) == _checksum(header)
 
 
 def _checksum(header: bytes) -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tars import Entry, tar_bytes
 
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.tar import reading
+from beam_curator.tar import index, reading
 from beam_curator.tar.index import TarBroken
 from beam_curator.tar.plain import member_header, plain_sample
 
@@ -82,6 +82,27 @@ def test_a_header_with_any_byte_changed_is_never_read_in_another_way(place, byte
         tar[begin + 148 : begin + 156] = b"%06o\0 " % sum(tar[begin : begin + 512])
     for span_bytes in (len(tar), len(tar) - 512, len(tar) // 2):
         check(bytes(tar), START, span_bytes)
+
+
+def headers_by(read, data):
+    """Headers until the end, and where and why the tar breaks."""
+    found = []
+    try:
+        found.extend(read(io.BytesIO(data)))
+    except TarBroken as broken:
+        return found, (broken.offset, broken.reason)
+    return found, None
+
+
+@settings(max_examples=500)
+@given(ENTRIES, FORMATS, st.integers(0, 4000), st.integers(0, 255), st.integers(0, 6000))
+def test_the_headers_of_a_tar_are_those_of_tarfile_plain_or_not_whole_or_not(entries, format, place, byte, cut):
+    tar = bytearray(tar_bytes(entries, format))
+    if place < len(tar):
+        tar[place] = byte
+    for data in (bytes(tar), bytes(tar[:cut])):
+        expected = headers_by(lambda file: index._headers_by_tarfile(file, 0), data)
+        assert headers_by(index.iter_headers, data) == expected
 
 
 def webdataset_tar(mtime):
