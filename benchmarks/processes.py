@@ -1,5 +1,6 @@
 """A command in processes of its own: how long it takes, and what it and all its descendants use."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> ProcessRun
     output, _ = process.communicate()
     seconds = time.perf_counter() - started
     watch.stop()
+    watch.kill_left_over()
     if process.returncode:
         last_lines = "\n".join(output.strip().splitlines()[-15:])
         raise CommandFailedError(f"{' '.join(argv)}\nended with exit code {process.returncode}:\n{last_lines}")
@@ -64,7 +66,7 @@ class _Watch:
 
     def __init__(self, pid: int) -> None:
         self.peak_bytes = 0
-        self._cpu: dict[int, float] = {}
+        self._cpu: dict[psutil.Process, float] = {}
         self._root = psutil.Process(pid)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -78,6 +80,13 @@ class _Watch:
     def stop(self) -> None:
         self._stopped.set()
         self._thread.join()
+
+    def kill_left_over(self) -> None:
+        """Ends descendants that outlive the command (Ray leaves some): they would burden what is measured next."""
+        for process in self._cpu:
+            with contextlib.suppress(psutil.Error):  # which is also raised where another has its pid by now
+                process.kill()
+        psutil.wait_procs(list(self._cpu), timeout=5)
 
     def _watch(self) -> None:
         while not self._stopped.wait(_SAMPLE_SECONDS):
@@ -93,7 +102,7 @@ class _Watch:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    self._cpu[process.pid] = times.user + times.system
+                    self._cpu[process] = times.user + times.system
                     resident += process.memory_info().rss
             except psutil.Error:
                 continue  # it has ended in between

@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import psutil
 import pytest
 
 from benchmarks import drift, encoder, feed, gpu, memory, peers, photos, profile
@@ -195,3 +196,14 @@ def test_drift_has_a_row_for_each_way_and_says_how_far_it_moves(cache, capsys):
     assert number(gpu_decoded[1]) < number(draft[1]) < 10
     assert number(bf16[1]) == 0
     assert all(0.9 < number(row[3]) <= number(row[2]) <= 1 for row in table[1:])
+
+
+def test_processes_that_outlive_their_command_are_ended(tmp_path):
+    from benchmarks.processes import run_python
+
+    pid_file = tmp_path / "pid"
+    child = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    start = f"subprocess.Popen([sys.executable, '-c', {child!r}], stdout=-3, stderr=-3, start_new_session=True)"
+    run_python(["-c", f"import subprocess, sys, time; {start}; time.sleep(3)"])
+    pid = int(pid_file.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
