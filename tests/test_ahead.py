@@ -78,8 +78,10 @@ def test_a_range_that_cannot_be_read_fails_the_job_with_its_own_error(tmp_path, 
     shard.write_bytes(tar_bytes([("a.jpg", small_jpeg)]))
     (planned,) = reading.plan_ranges(reading.match_shards([str(shard)])[0], 1 << 20)
     shard.unlink()
-    with pytest.raises((StorageError, RuntimeError), match=r"cannot .*a\.tar"), beam.Pipeline("FnApiRunner") as pipeline:
-        pipeline | beam.Create([planned]) | reading.ReadRanges()
+    pipeline = beam.Pipeline("FnApiRunner")
+    pipeline | beam.Create([planned]) | reading.ReadRanges()
+    with pytest.raises((StorageError, RuntimeError), match=r"cannot .*a\.tar"):
+        pipeline.run()
 
 
 def test_what_is_read_is_told_to_be_batches():

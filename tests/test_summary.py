@@ -72,13 +72,6 @@ def test_want_of_memory_is_told_by_the_run_that_met_it():
     assert "halved" not in describe_run("out", manifest_of(), scored=1, reused=0, seconds=1)
 
 
-@pytest.mark.parametrize(("scored", "reused"), [(0, 0), (12000, 0), (12000, 300)])
-def test_counters_that_a_runner_lost_are_not_told_as_work_done(scored, reused):
-    text = describe_run("out", manifest_of(), scored, reused, seconds=2)
-    assert "  done in 2s; how much of it was scored in this run, the runner does not tell" in text.splitlines()
-    assert "images/s" not in text
-
-
 @pytest.mark.parametrize(("shards", "bytes", "text"), [(1, 999, "1 shard, 999 B"), (2, 5e12, "2 shards, 5.0 TB")])
 def test_counts_and_sizes_are_told_in_words(shards, bytes, text):
     assert text in describe_run("out", manifest_of(output={"shards": shards, "bytes": bytes}), 1, 0, 1)
