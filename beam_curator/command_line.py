@@ -173,7 +173,7 @@ def run_pipeline(
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # it warns of each start and end
     try:
-        with _progress(options, total_bytes):
+        with _progress(options, total_bytes), interruption.job_runs(elsewhere=not is_local(options)):
             result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()
             state = result.wait_until_finish()
     except Exception as error:

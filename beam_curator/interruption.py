@@ -13,11 +13,24 @@ from typing import NoReturn
 from beam_curator import workers
 
 _WHAT = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_RESUME = "run the same command again to resume"
+_ELSEWHERE = f"the job may go on where it runs: cancel it there, or wait for its end, then {_RESUME}"
+_advice = [_RESUME]
 
 
 def line(program: str, number: int = signal.SIGINT) -> str:
     """What a command says when it is told to stop."""
-    return f"{program}: {_WHAT[signal.Signals(number)]}; run the same command again to resume"
+    return f"{program}: {_WHAT[signal.Signals(number)]}; {_advice[-1]}"
+
+
+@contextlib.contextmanager
+def job_runs(elsewhere: bool) -> Iterator[None]:
+    """While the block runs, what a stopped command says is true of a job that runs elsewhere, if so it does."""
+    _advice.append(_ELSEWHERE if elsewhere else _RESUME)
+    try:
+        yield
+    finally:
+        _advice.pop()
 
 
 @contextlib.contextmanager

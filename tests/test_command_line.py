@@ -5,7 +5,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_curator import command_line
+from beam_curator import command_line, interruption
 from beam_curator.command_line import as_job_error, exit_code, parse, require_absolute, run_pipeline
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.options import CurationOptions
@@ -275,3 +275,16 @@ def test_counters_are_read_over_the_whole_job():
     result = run_pipeline(PipelineOptions([]), build, 0, "out")
     assert command_line.counter(result, "samples_scored") == 7
     assert command_line.counter(result, "never_counted") == 0
+
+
+def test_a_command_that_is_stopped_says_whether_its_job_goes_on():
+    told = "beam-curator: interrupted; run the same command again to resume"
+    assert interruption.line("beam-curator") == told
+    with interruption.job_runs(elsewhere=True):
+        assert interruption.line("beam-curator") == (
+            "beam-curator: interrupted; the job may go on where it runs: cancel it there, or wait for its end, "
+            "then run the same command again to resume"
+        )
+    with interruption.job_runs(elsewhere=False):
+        assert interruption.line("beam-curator") == told
+    assert interruption.line("beam-curator") == told
