@@ -42,7 +42,8 @@ def doublings_to(size):
 def test_a_shard_that_stays_whole_is_planned_in_one_small_request_and_read_in_one(service, stored):
     shard = stored(shard_of(30, 100_000))
     (range,) = plan_ranges(shard, 4 << 20)
-    assert [one.sent_bytes for one in service.proxy.exchanges] == [FIRST_WINDOW_BYTES]
+    assert [one.sent_bytes for one in service.proxy.reads_of("a.tar")] == [FIRST_WINDOW_BYTES]
+    assert service.proxy.counts() == {"GET": 1}
     service.proxy.reset()
     samples, errors = read_range(range)
     assert (len(samples), errors) == (30, [])
@@ -54,7 +55,7 @@ def test_a_split_shard_is_planned_in_few_requests_and_each_byte_is_scored_once(s
     shard = stored(shard_of(120, 100_000))
     ranges = list(plan_ranges(shard, 2 << 20))
     assert len(ranges) == 6
-    assert len(service.proxy.exchanges) <= doublings_to(shard.size_bytes)
+    assert len(service.proxy.reads_of("a.tar")) <= doublings_to(shard.size_bytes)
     assert service.proxy.bytes_read("a.tar") <= shard.size_bytes
     service.proxy.reset()
     assert sum(len(read_range(range)[0]) for range in ranges) == 120
@@ -76,7 +77,7 @@ def test_a_compressed_shard_is_streamed_once_to_plan_it_and_once_a_range(service
     for read in (lambda: None, lambda: read_range(range)):
         read()
         name = shard.url.rpartition("/")[2]
-        assert len(service.proxy.exchanges) <= doublings_to(shard.size_bytes)
+        assert len(service.proxy.reads_of("a.tar")) <= doublings_to(shard.size_bytes)
         assert service.proxy.bytes_read(name) == shard.size_bytes
         service.proxy.reset()
 

@@ -84,13 +84,13 @@ class Faults:
         self.waits: list[float] = []
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._met: collections.Counter[int] = collections.Counter()
-        self._calm = threading.local()
+        self._calm = 0  # shared by all threads: an attempt reads ahead in others
 
     def waited(self, seconds):
         """Takes the place of sleeping between attempts."""
         self.waits.append(seconds)
         if seconds >= LAST_WAIT_SECONDS:
-            self._calm.operations = self._calm_operations
+            self._calm = self._calm_operations
 
     @contextlib.contextmanager
     def on(self, operation, path):
@@ -103,7 +103,7 @@ class Faults:
                 if self._met[index] > outage.after:
                     self.injected[operation] += 1
                     raise outage.error()
-        self._calm.operations = max(0, getattr(self._calm, "operations", 0) - 1)
+        self._calm = max(0, self._calm - 1)
         fails = not self._is_calm() and self._drawn() < self.rates.get(operation, 0.0)
         answer_is_lost = fails and self._drawn() < 0.5
         if fails and not answer_is_lost:
@@ -123,7 +123,7 @@ class Faults:
         return size
 
     def _is_calm(self):
-        return getattr(self._calm, "operations", 0) > 0
+        return self._calm > 0
 
     def _transient(self, operation):
         self.injected[operation] += 1

@@ -150,7 +150,7 @@ def name_of(value):
     ("outage", "wanted"),
     [
         (Outage("list", "raw"), ["cannot list faulty://raw/*: Input/output error"]),
-        (Outage("list", "raw", forbidden), ["cannot list faulty://raw/*: 403 Forbidden"]),
+        (Outage("list", "raw", forbidden), ["cannot list faulty://raw/*: no permission (403 Forbidden)"]),
         (Outage("exists", "job.json"), ["--output faulty://out", "cannot look for faulty://out/job.json"]),
         (Outage("list", "out"), ["--output faulty://out", "cannot list faulty://out"]),
         (Outage("create", "job.json", denied), ["--output faulty://out", "write", "job.json: Permission denied"]),
@@ -183,7 +183,7 @@ IN_THE_JOB = [
     Outage("rename", "samples/c"),
     Outage("open", "scores/b-.*-00000"),
     Outage("open", "a.tar", after=5),
-    Outage("write", "_tmp/00001.tar", after=4),
+    Outage("write", "_tmp/00001.tar"),
     Outage("close", "_tmp/00001.tar"),
     Outage("rename", "00001.tar"),
     Outage("list", "out/samples"),
