@@ -69,7 +69,7 @@ class DeviceModel:
         self.fills_batches = device == "cuda"
         self._equal_passes = device == "cuda" or compile
         self._image_size = tower.architecture.image_size
-        cast_matrices(tower.module, precision)
+        self._autocasts = cast_matrices(tower.module, precision)
         try:
             module = tower.module.to(device)
             # On the device from the start: a copy at each pass would wait for the pass before it.
@@ -183,7 +183,7 @@ class DeviceModel:
         import torch
 
         dtype = torch_dtype(self.precision)
-        with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=dtype != torch.float32):
+        with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=self._autocasts):
             # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
             levels = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
             embeddings = self._module(levels.sub_(self._mean).div_(self._std))

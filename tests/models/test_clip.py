@@ -1,5 +1,6 @@
 """The encoder against open_clip itself, on small architectures with random weights."""
 
+import copy
 import gc
 import io
 import json
@@ -22,7 +23,7 @@ from beam_curator.errors import CurationError, UsageError
 from beam_curator.models import visual_tower
 from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.device_model import DeviceModel
-from beam_curator.models.precision import resolve_precision
+from beam_curator.models.precision import cast_matrices, resolve_precision
 from beam_curator.models.stream import EncodedImages
 
 SMALL = "curator-test-ViT-32"
@@ -108,13 +109,30 @@ def test_bf16_on_this_cpu_stays_within_a_ten_thousandth_of_fp32(checkpoint):
 
 
 def test_bf16_copies_no_weights_for_each_image(checkpoint):
-    # torch's matmul does so (seen as bmm), and takes 15 times as long, if the parameters are frozen.
+    # Of frozen parameters torch's matmul does so under autocast: seen as products for each image, 15 times as slow.
     model = DeviceModel(SMALL, visual_tower.load_visual_tower(SMALL, checkpoint, None), "cpu", "bf16", 4)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
         model.run(model.new_buffer(4, 224).zero_())
-    operations = {event.key for event in profile.key_averages()}
-    assert "aten::addmm" in operations
-    assert "aten::bmm" not in operations
+    operations = profile.key_averages(group_by_input_shape=True)
+    assert "aten::addmm" in {event.key for event in operations}
+    products = {event.input_shapes[0][0] for event in operations if event.key == "aten::bmm"}
+    assert products <= {4 * 2}  # images x heads: attention's own
+
+
+def test_what_is_no_plain_vision_transformer_runs_under_autocast(checkpoint):
+    tower = visual_tower.load_visual_tower(SMALL, checkpoint, None)
+    plain = copy.deepcopy(tower.module)
+    assert not cast_matrices(plain, "bf16")
+    other = type("Other", (type(tower.module),), {})
+    tower.module.__class__ = other
+    assert cast_matrices(tower.module, "bf16")
+    pixels = torch.rand(3, 3, 224, 224)
+    with torch.inference_mode():
+        by_hooks = plain(pixels)
+        with torch.autocast("cpu", torch.bfloat16):
+            by_autocast = tower.module(pixels)
+    assert by_hooks.dtype == torch.float32
+    assert cosines(by_hooks.numpy(), by_autocast.float().numpy()).min() >= 0.9999
 
 
 def test_an_image_embeds_the_same_whatever_its_neighbours(checkpoint):
