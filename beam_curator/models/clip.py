@@ -107,6 +107,9 @@ class ClipEncoder:
         self._model: DeviceModel | None = None
         self._stream: EncodingStream | None = None
         self._load_lock = threading.Lock()
+        # One thread loads and runs the model, and nothing else computes with torch: OpenMP keeps a team of threads for
+        # each thread that does, and with more threads than cores it puts them to sleep between any two steps.
+        self._driver = ThreadPoolExecutor(1, thread_name_prefix="encode")
 
     @property
     def dim(self) -> int:
@@ -185,19 +188,22 @@ class ClipEncoder:
     def _loaded(self) -> EncodingStream:
         with self._load_lock:
             if self._stream is None:
-                spec = self.spec
-                device = resolve_device(spec.device)
-                precision = resolve_precision(spec.precision, device)
-                if spec.jpeg_gpu and device != "cuda":
-                    raise UsageError("jpeg_gpu was asked for, and the device is 'cpu': leave it out, or give 'cuda'")
-                tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
-                batch_size = None if spec.batch_size == AUTO else spec.batch_size
-                self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
-                pool = ThreadPoolExecutor(
-                    spec.decode_threads or _usable_cores(), "decode", _give_way if device == "cpu" else None
-                )
-                self._stream = EncodingStream(self._model, self.dim, self.image_size, self._decoder(device), pool)
+                self._stream = self._driver.submit(self._load).result()
             return self._stream
+
+    def _load(self) -> EncodingStream:
+        spec = self.spec
+        device = resolve_device(spec.device)
+        precision = resolve_precision(spec.precision, device)
+        if spec.jpeg_gpu and device != "cuda":
+            raise UsageError("jpeg_gpu was asked for, and the device is 'cpu': leave it out, or give 'cuda'")
+        tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
+        batch_size = None if spec.batch_size == AUTO else spec.batch_size
+        self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
+        pool = ThreadPoolExecutor(
+            spec.decode_threads or _usable_cores(), "decode", _give_way if device == "cpu" else None
+        )
+        return EncodingStream(self._model, self.dim, self.image_size, self._decoder(device), pool, self._driver)
 
     def _decoder(self, device: str) -> Callable[[Encoded | None], DecodedImage]:
         on_cpu = Decoder(self.image_size, self.spec.max_image_pixels, self.spec.jpeg_draft)

@@ -96,10 +96,11 @@ class EncodingStream:
         image_size: int,
         decode: Callable[[Encoded | None], DecodedImage],
         pool: ThreadPoolExecutor,
+        driver: ThreadPoolExecutor | None = None,
     ) -> None:
-        """Takes what decodes one image, and the pool that it is done in."""
+        """Takes what decodes one image, the pool that it is done in, and the one thread that runs the model."""
         self._model, self._dim, self._image_size, self._decode, self._pool = model, dim, image_size, decode, pool
-        self._driver = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._driver = driver or ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._lock = threading.Lock()
         self._jobs: deque[_Job] = deque()  # those with images that are not decoding yet
         self._driving = False
