@@ -45,7 +45,7 @@ class ClipSpec:
       checkpoint: local path of the weights. None only for "tiny-untrained".
       pretrained_tag: the open_clip tag that the weights were published under ("openai", ...). It decides
         QuickGELU and the input's mean and std. OpenAI's own archive is also known without it.
-      precision: "fp32", "bf16", "fp16" (CUDA only), or "auto": bf16 on CUDA and on CPUs that compute it
+      precision: "fp32", "bf16", "fp16" (CUDA only), or "auto": bf16 on GPUs and CPUs that compute it
         natively, else fp32.
       device: "cuda", "cpu", or "auto": cuda if there is one. "cuda" never falls back.
       batch_size: images in one pass through the model, at first: `ClipEncoder` halves it where it does not
@@ -99,7 +99,7 @@ class ClipSpec:
 class ClipEncoder:
     """Embeds images. Weights load on the first `encode` of anything, or by `load`: making one costs nothing.
 
-    May be used from several threads: they share the decode pool, and take turns at the device.
+    May be used from several threads: their images are one stream through the decode pool and the device.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
