@@ -4,6 +4,7 @@ import pathlib
 import shutil
 
 import pytest
+from processes import Nursery
 
 from pipelines import curate_images, make_demo_shards
 
@@ -51,3 +52,22 @@ def curate(flags, capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory):
+    """What starts commands as processes, and ends those that are left."""
+    nursery = Nursery(tmp_path_factory.mktemp("logs"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The flags of a small job with many ranges, but for --output."""
+    raw = tmp_path_factory.mktemp("killed") / "raw"
+    assert make_demo_shards.main(["--output", str(raw), "--shards", "2", "--samples_per_shard", "20"]) == 0
+    return [
+        *("--input", str(raw), "--clip_model", "tiny-untrained"),
+        *("--min_aesthetic", "4", "--samples_per_shard", "4", "--range_mb", "0.05"),
+    ]

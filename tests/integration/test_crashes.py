@@ -15,32 +15,14 @@ import time
 import psutil
 import pytest
 from integration_content import content
-from processes import Nursery, wait_until
+from processes import wait_until
 
-from pipelines import make_demo_shards, verify_output
+from pipelines import verify_output
 
 KILLS = int(os.environ.get("BEAM_CURATOR_KILLS", "10"))
 SEED = int(os.environ.get("BEAM_CURATOR_KILLS_SEED", "0"))
 ROUND = ["start", "scoring", "scoring", "start", "scoring", "scoring", "writing", "writing", "start", "writing"]
 """In which phases a job is killed, one run after the other, until it may finish."""
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory):
-    nursery = Nursery(tmp_path_factory.mktemp("logs"))
-    yield nursery
-    nursery.close()
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    """The flags of a small job with many ranges, but for --output."""
-    raw = tmp_path_factory.mktemp("crashes") / "raw"
-    assert make_demo_shards.main(["--output", str(raw), "--shards", "2", "--samples_per_shard", "20"]) == 0
-    return [
-        *("--input", str(raw), "--clip_model", "tiny-untrained"),
-        *("--min_aesthetic", "4", "--samples_per_shard", "4", "--range_mb", "0.05"),
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -12,31 +12,11 @@ import time
 import psutil
 import pytest
 from integration_content import content
-from processes import Nursery, wait_until
-
-from pipelines import make_demo_shards
+from processes import wait_until
 
 KILLS = int(os.environ.get("BEAM_CURATOR_KILLS", "0"))
 SEED = int(os.environ.get("BEAM_CURATOR_KILLS_SEED", "0"))
 PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory):
-    nursery = Nursery(tmp_path_factory.mktemp("logs"))
-    yield nursery
-    nursery.close()
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    """The flags of a small job with many ranges, but for --output."""
-    raw = tmp_path_factory.mktemp("deaths") / "raw"
-    assert make_demo_shards.main(["--output", str(raw), "--shards", "2", "--samples_per_shard", "20"]) == 0
-    return [
-        *("--input", str(raw), "--clip_model", "tiny-untrained"),
-        *("--min_aesthetic", "4", "--samples_per_shard", "4", "--range_mb", "0.05"),
-    ]
 
 
 @pytest.fixture(scope="module")
