@@ -22,7 +22,7 @@ from benchmarks.idle import IdleEncoder
 from benchmarks.jobs import JobRun, run_job
 from benchmarks.photos import PhotoShards
 from benchmarks.tables import machine, markdown, usable_cores
-from benchmarks.timing import T, interleaved, median, seconds_of, spread
+from benchmarks.timing import T, figure, interleaved, median, per_second, seconds_of, spread
 from benchmarks.weights import random_checkpoint
 
 IMAGES = {"ViT-B-32-quickgelu": 768, "ViT-L-14-quickgelu": 64}
@@ -111,8 +111,8 @@ def report(shards: PhotoShards, spec: ClipSpec, measured: Measured) -> str:
     bare = shards.images / median(list(measured.bare[measured.best_bare]))
     rows = []
     for name, seconds in ways.items():
-        rate = shards.images / median(seconds)
-        rows.append([name, f"{rate:.2f}", f"{rate / bare:.3f}", spread(seconds)])
+        rate = per_second(shards.images, seconds)
+        rows.append([name, figure(rate, 2), figure(rate / bare, 3), spread(seconds)])
     table = markdown([f"{spec.model}, {spec.precision}, {spec.device}", "images/s", "of bare", "spread"], rows)
     return f"{table}\n{_bound(shards, spec, measured, bare)}"
 

@@ -24,7 +24,7 @@ from benchmarks.idle import IdleEncoder
 from benchmarks.jobs import JobRun, run_job
 from benchmarks.photos import PhotoShards
 from benchmarks.tables import machine, markdown, usable_cores
-from benchmarks.timing import interleaved, median, seconds_of, spread
+from benchmarks.timing import figure, interleaved, median, per_second, seconds_of, spread
 
 IMAGE_SIZE = 224
 
@@ -100,8 +100,8 @@ def _print_rates(
     }
     rows = []
     for name, seconds in ways.items():
-        rate = shards.images / median(seconds)
-        rows.append([name, f"{rate:.1f}", f"{rate / threads:.1f}", f"{rate / bare:.3f}", spread(seconds)])
+        rate = per_second(shards.images, seconds)
+        rows.append([name, figure(rate, 1), figure(rate / threads, 1), figure(rate / bare, 3), spread(seconds)])
     print(markdown(["", "images/s", "images/s a core", "of bare", "spread"], rows))
     print(f"medians of {len(loops)}; the job kept and copied {jobs[0].output_bytes / 1e6:.0f} MB\n")
 

@@ -26,7 +26,7 @@ from benchmarks.idle import IdleEncoder
 from benchmarks.jobs import run_job
 from benchmarks.photos import PhotoShards
 from benchmarks.tables import machine, markdown, usable_cores
-from benchmarks.timing import median, seconds_of
+from benchmarks.timing import figure, median, per_second, seconds_of
 from benchmarks.weights import random_checkpoint
 
 
@@ -132,8 +132,8 @@ def print_encoder_and_job(
         best = ceiling.get("compile" in changes, max(ceiling.values()))
         scoring, whole = [job.scoring_seconds for job in jobs], [job.seconds - median(starts) for job in jobs]
         for name, seconds in (("ClipEncoder", encodes), ("job, scoring", scoring), ("job, whole but start", whole)):
-            rate = shards.images / median(seconds)
-            rows.append([", ".join([name, *changes]), f"{rate:.0f}", f"{rate / best:.3f}"])
+            rate = per_second(shards.images, seconds)
+            rows.append([", ".join([name, *changes]), figure(rate, 0), figure(rate / best, 3)])
         del encoder
         _free(spec.device)
     print(markdown([f"{spec.precision}, micro-batches of {spec.batch_size}", "images/s", "of the model alone"], rows))

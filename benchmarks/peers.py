@@ -9,6 +9,7 @@ reads and embeds, and writes nothing; Beam Curator embeds, scores, writes everyt
 """
 
 import argparse
+import math
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from benchmarks import photos
 from benchmarks.photos import PhotoShards
 from benchmarks.processes import CommandFailedError, ProcessRun, run
 from benchmarks.tables import machine, markdown, usable_cores
-from benchmarks.timing import interleaved, median
+from benchmarks.timing import interleaved, median, per_second
 from benchmarks.weights import random_checkpoint
 
 # What the last lines of a failed installation or job tell is printed, not hidden: versions move on.
@@ -185,11 +186,12 @@ def report(model: str, shards: PhotoShards, results: Mapping[str, list[tuple[Pro
     """The table of one model, and below it what could not be run."""
     rows, notes = [], []
     rates = {name: _rate(shards, runs) for name, runs in results.items() if not isinstance(runs, str)}
+    best = max((rate for rate in rates.values() if not math.isnan(rate)), default=math.nan)
     for name, runs in results.items():
         if isinstance(runs, str):
             notes.append(f"{name}: {runs}")
             continue
-        if rates[name] <= 0:
+        if math.isnan(rates[name]):
             notes.append(f"{name}: {shards.images} images took no longer than one: give more --images")
             continue
         more = shards.images - 1
@@ -198,7 +200,7 @@ def report(model: str, shards: PhotoShards, results: Mapping[str, list[tuple[Pro
             [
                 name,
                 f"{rates[name]:.2f}",
-                f"{rates[name] / max(rates.values()):.2f}",
+                f"{rates[name] / best:.2f}",
                 f"{cpu:.2f} s",
                 f"{median([start.seconds for start, _ in runs]):.0f} s",
                 f"{max(whole.peak_bytes for _, whole in runs) / 1e9:.2f} GB",
@@ -209,9 +211,8 @@ def report(model: str, shards: PhotoShards, results: Mapping[str, list[tuple[Pro
 
 
 def _rate(shards: PhotoShards, runs: list[tuple[ProcessRun, ProcessRun]]) -> float:
-    """Images per second beyond the start; 0 where starting varies more than the images take."""
-    seconds = median([whole.seconds - start.seconds for start, whole in runs])
-    return (shards.images - 1) / seconds if seconds > 0 else 0.0
+    """Images per second beyond the start."""
+    return per_second(shards.images - 1, [whole.seconds - start.seconds for start, whole in runs])
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """Ways to do the same work, measured side by side."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +30,20 @@ def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
+def per_second(images: int, seconds: list[float]) -> float:
+    """Images a second, by the median; NaN where that is not above 0: a job whose start hides what its images take."""
+    middle = statistics.median(seconds)
+    return images / middle if middle > 0 else math.nan
+
+
+def figure(value: float, digits: int) -> str:
+    """A cell of a table: the number, or a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
 def spread(values: list[float]) -> str:
-    """How far the least and the greatest are from the median, in percent."""
+    """How far the least and the greatest are from the median, in percent; a dash where that is not above 0."""
     middle = statistics.median(values)
+    if middle <= 0:
+        return "-"
     return f"{100 * (min(values) / middle - 1):+.0f}..{100 * (max(values) / middle - 1):+.0f} %"
