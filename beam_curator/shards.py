@@ -23,7 +23,7 @@ from beam_curator.samples import Buffer, Sample, ShardRange
 from beam_curator.tar.index import TarBroken
 from beam_curator.tar.names import readable
 from beam_curator.tar.reading import read_samples_at
-from beam_curator.tar.writing import TarWriter
+from beam_curator.tar.writing import writing_tar
 
 EMBEDDING_EXTENSION = "clip.npy"
 CURATION_EXTENSION = "curation.json"
@@ -112,13 +112,11 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
 
 @files.retried
 def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
-    with files.atomic_writer(output, name) as file:
-        tar = TarWriter(file)
+    with files.atomic_writer(output, name) as file, writing_tar(file) as tar:
         for run in runs:
             for name, data in _members(run):
                 tar.add(name, data)
-        tar.finish()
-        return tar.bytes_written
+    return tar.bytes_written
 
 
 def _members(run: PlacedSamples) -> Iterator[tuple[str, Buffer]]:
