@@ -21,7 +21,7 @@ from pathlib import Path
 
 from beam_curator.checkpoint import SCORING_VERSION
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
-from benchmarks.select_job import TimedJob, run_job
+from benchmarks.select_job import TimedJob, run_job, touch_memory
 from benchmarks.tables import machine, markdown
 from benchmarks.timing import interleaved, median, seconds_of
 
@@ -106,8 +106,8 @@ def reselect(directory: Path, size: JobSize) -> TimedJob:
 def copy_speeds(directory: Path, size: JobSize, repeats: int, cache: str) -> dict[str, list[float]]:
     """Seconds to copy all input shards, by what copies: the job (from its first output shard to its last), cp, cat.
 
-    They take turns. Before each, what was written is flushed, and the input is brought into the page cache or thrown
-    out of it.
+    They take turns. Before each, what was written is flushed, the input is brought into the page cache or thrown out of
+    it, and as much memory is touched as is to be written.
     """
     _make(directory, size)
     run_job(directory, [*flags_of_job(directory, size), *KEEP_NONE])
@@ -120,10 +120,11 @@ def copy_speeds(directory: Path, size: JobSize, repeats: int, cache: str) -> dic
 
         return run
 
+    input_bytes = sum(path.stat().st_size for path in (directory / "raw").iterdir())
     ways = {
-        "job": lambda: _copy_with_job(directory, size),
-        "cp -r": lambda: _copy_with(directory, 'cp -r "$1" "$2/"'),
-        "cat": lambda: _copy_with(directory, 'cat "$1"/*.tar > "$2/all.tar"'),
+        "job": lambda: _copy_with_job(directory, size, input_bytes),
+        "cp -r": lambda: _copy_with(directory, 'cp -r "$1" "$2/"', input_bytes),
+        "cat": lambda: _copy_with(directory, 'cat "$1"/*.tar > "$2/all.tar"', input_bytes),
     }
     return interleaved({name: from_the_same_start(copy) for name, copy in ways.items()}, repeats)
 
@@ -138,15 +139,16 @@ def _prepare_cache(paths: Sequence[Path], cache: str) -> None:
                     pass
 
 
-def _copy_with_job(directory: Path, size: JobSize) -> float:
+def _copy_with_job(directory: Path, size: JobSize, input_bytes: int) -> float:
     for path in (directory / "curated").glob("[0-9]*"):
         path.unlink()
-    return run_job(directory, [*flags_of_job(directory, size), *KEEP_ALL]).copying_seconds
+    return run_job(directory, [*flags_of_job(directory, size), *KEEP_ALL], input_bytes).copying_seconds
 
 
-def _copy_with(directory: Path, command: str) -> float:
+def _copy_with(directory: Path, command: str, input_bytes: int) -> float:
     source, target = directory / "raw", directory / "copied"
     target.mkdir()
+    touch_memory(directory, input_bytes)
     seconds = seconds_of(lambda: subprocess.run(["sh", "-c", command, "sh", str(source), str(target)], check=True))
     shutil.rmtree(target)
     return seconds
