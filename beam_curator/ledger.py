@@ -138,10 +138,11 @@ def check_balance(seen: Summary, ledger: Summary, written: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LedgerPart:
-    """A ledger file that was written: its name under the output directory, its range's score part, its counts, and
-    the models that gave its scores."""
+    """A ledger file that was written: its name under the output directory, its range's score part and, if it has one,
+    plan, its counts, and the models that gave its scores."""
 
     name: str
     part: str
+    plan: str | None
     summary: Summary
     models: Mapping[str, str]

@@ -10,13 +10,16 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_curator import checkpoint, files, ledger
+from beam_curator import checkpoint, files, ledger, plans
 from beam_curator.ledger import LedgerPart, Summary, check_balance, sum_summaries
 from beam_curator.packing import shard_name
 from beam_curator.shards import WrittenShard
 
 MANIFEST = "manifest.json"
 _SOFTWARE = ("beam-curator", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
+_OF_RANGES = {plans.DIRECTORY: "*.json", checkpoint.DIRECTORY: "*.parquet", ledger.DIRECTORY: "*.parquet"}
+"""Where what belongs to ranges is, and what it is called."""
+
 _OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)$")
 
 
@@ -36,7 +39,8 @@ def finish(
     """
     recorded = sum_summaries(part.summary for part in parts)
     check_balance(seen, recorded, sum(shard.samples for shard in written))
-    remove_strays(output, {part.name for part in parts} | {part.part for part in parts}, len(written))
+    belonging = {name for part in parts for name in (part.name, part.part, part.plan) if name}
+    remove_strays(output, belonging, len(written))
     manifest = _manifest(recorded, parts, written, job)
     standing = read_manifest(output)
     if standing is not None and _without_timings(standing) == _without_timings(manifest):
@@ -121,12 +125,12 @@ def read_manifest(output: str) -> dict[str, Any] | None:
 
 
 def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> None:
-    """Removes output shards from `output_shards` on, and score parts and ledger files that are not this job's."""
+    """Removes output shards from `output_shards` on, and the plans, parts and ledger files that are not this job's."""
     wanted = {name.rsplit("/", 1)[-1] for name in belonging}
     strays = [
         found.path
-        for directory in (checkpoint.DIRECTORY, ledger.DIRECTORY)
-        for found in files.list_files(files.join(output, directory), "*.parquet")
+        for directory, pattern in _OF_RANGES.items()
+        for found in files.list_files(files.join(output, directory), pattern)
         if found.path.rsplit("/", 1)[-1] not in wanted
     ]
     strays += [path for path, index in _output_shard_files(output) if index >= output_shards]

@@ -18,6 +18,7 @@ from apache_beam.metrics import Metrics
 from beam_curator import files, rows
 from beam_curator.ahead import WorkAhead
 from beam_curator.errors import JobError, UsageError
+from beam_curator.plans import KeptPlans
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
 from beam_curator.tar.names import readable
 from beam_curator.tar.ranges import plan_ranges
@@ -96,9 +97,12 @@ class PlanRanges(beam.PTransform):
 
     Attributes:
       range_mb: about how much of a shard is one unit of work, in MiB.
+      output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
+        such shards in every run.
     """
 
     range_mb: float = DEFAULT_RANGE_MB
+    output: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.range_mb < math.inf:
@@ -106,10 +110,11 @@ class PlanRanges(beam.PTransform):
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
         range_bytes = range_bytes_of(self.range_mb)
+        plans = KeptPlans(self.output) if self.output else None
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()
-            | "Plan" >> beam.FlatMap(plan_ranges, range_bytes).with_output_types(ShardRange)
+            | "Plan" >> beam.FlatMap(plan_ranges, range_bytes, plans).with_output_types(ShardRange)
             | "SpreadRanges" >> beam.Reshuffle()
         )
 

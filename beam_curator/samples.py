@@ -32,6 +32,13 @@ class Shard:
     size_bytes: int
     generation: str = ""
 
+    @property
+    def name(self) -> str:
+        """A file name's stem for what is written about this shard: readable, and unique among all shards."""
+        stem = re.sub(r"\.(tar|tgz|gz|bz2|xz|tbz2?|txz)\b", "", self.url.rsplit("/", 1)[-1])
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", stem)[:80]
+        return f"{stem}-{hashlib.sha256(self.url.encode()).hexdigest()[:10]}"
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class ShardRange:
@@ -61,9 +68,7 @@ class ShardRange:
     @property
     def name(self) -> str:
         """A file name's stem for what is written about this range: readable, and unique among all ranges."""
-        stem = re.sub(r"\.(tar|tgz|gz|bz2|xz|tbz2?|txz)\b", "", self.url.rsplit("/", 1)[-1])
-        stem = re.sub(r"[^A-Za-z0-9._-]", "_", stem)[:80]
-        return f"{stem}-{hashlib.sha256(self.url.encode()).hexdigest()[:10]}-{self.ordinal:05d}"
+        return f"{self.shard.name}-{self.ordinal:05d}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from beam_curator import files
 from beam_curator.checkpoint import read_part
 from beam_curator.manifest import MANIFEST
 from beam_curator.packing import shard_name
+from beam_curator.plans import KeptPlans
 from beam_curator.progress import duration, rate_text
 from beam_curator.reading import range_bytes_of
 from beam_curator.samples import Shard, ShardRange
@@ -94,8 +95,9 @@ def describe_plan(
     weights: Mapping[str, str],
 ) -> str:
     """What a job would do: shards with their sizes and ranges, what is scored already, models and their weights."""
+    plans = KeptPlans(output, read_only=True)
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
-        planned = list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb))), shards))
+        planned = list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans)), shards))
         ranges = [range for one in planned for range in one]
         scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
     lines = ["Dry run: no image is read, nothing is written.", f"  {_count(len(shards), 'shard')}:"]

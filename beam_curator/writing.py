@@ -16,6 +16,7 @@ from beam_curator.checkpoint import WriteScores, part_name
 from beam_curator.errors import CurationError
 from beam_curator.manifest import finish
 from beam_curator.packing import RangeKey, first_places, output_key, shard_name, slices
+from beam_curator.plans import plan_of
 from beam_curator.samples import SampleBatch
 from beam_curator.shards import PlacedSamples, WrittenShard, write_shard
 
@@ -64,9 +65,8 @@ class _PlaceSamples(beam.DoFn):
         name = ledger.ledger_name(batch.range)
         ledger.write_table(self._output, name, table)
         summary = ledger.summarize(batch.replace(rows=table))
-        yield beam.pvalue.TaggedOutput(
-            LEDGER, ledger.LedgerPart(name, part_name(batch.range), summary, dict(batch.models))
-        )
+        part = ledger.LedgerPart(name, part_name(batch.range), plan_of(batch.range), summary, dict(batch.models))
+        yield beam.pvalue.TaggedOutput(LEDGER, part)
         yield from placed
 
 

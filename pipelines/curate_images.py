@@ -58,7 +58,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     return (
         pipeline
         | bc.MatchShards(options.input)
-        | bc.PlanRanges(options.range_mb)
+        | bc.PlanRanges(options.range_mb, options.output)
         | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
         | bc.Select(*curation.rules)
         | bc.WriteShards(
@@ -93,6 +93,7 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     """
     command_line.require(options, "input", "output")
     command_line.require_absolute(options)
+    command_line.require_buckets(options)
     resolve_defaults(options)
     rules, hints = rules_of(options), scoring_hints(options)
     shards = bc.match_shards(options.input)

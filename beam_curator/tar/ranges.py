@@ -7,8 +7,8 @@ for one of the shard's own. A compressed one has to be decompressed once for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple, Protocol
 
 from beam_curator import files
 from beam_curator.samples import Shard, ShardRange
@@ -19,29 +19,65 @@ SMALL_SHARD_RATIO = 1.25
 """A plain shard up to this many times the range size stays whole: opening it twice would cost more than it gives."""
 
 
-def plan_ranges(shard: Shard, range_bytes: int) -> Iterator[ShardRange]:
+class Layout(NamedTuple):
+    """How a shard is planned.
+
+    Attributes:
+      compression: as that of its ranges.
+      cuts: where its ranges begin, but for the first, in the uncompressed tar.
+      end: where its tar ends.
+    """
+
+    compression: str
+    cuts: Sequence[int]
+    end: int
+
+
+class Plans(Protocol):
+    """What remembers layouts from one run to the next; `plans.KeptPlans` does."""
+
+    def recall(self, shard: Shard, range_bytes: int) -> Layout | None:
+        """The layout of the shard as it is now, if it is known for ranges of this size."""
+
+    def keep(self, shard: Shard, range_bytes: int, layout: Layout) -> None:
+        """Remembers a layout."""
+
+
+def plan_ranges(shard: Shard, range_bytes: int, plans: Plans | None = None) -> Iterator[ShardRange]:
     """The ranges of a shard, in order: together they cover it, each about `range_bytes` long, each beginning where a
     sample begins. A broken shard's last range holds the break, so that whoever reads it reports it.
+
+    Args:
+      shard: what is cut.
+      range_bytes: about how long a range is.
+      plans: remembers what shards had to be read for.
 
     Raises:
       StorageError: when the shard cannot be read, after retries.
     """
-    compression, cuts, end = _layout(shard, range_bytes)
-    starts = [0, *cuts]
-    for ordinal, (start, stop) in enumerate(zip(starts, [*cuts, end], strict=True)):
-        yield ShardRange(shard, start, stop, ordinal, last=ordinal == len(cuts), compression=compression)
+    layout = layout_of(shard, range_bytes, plans)
+    starts, ends = [0, *layout.cuts], [*layout.cuts, layout.end]
+    for ordinal, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        last = ordinal == len(layout.cuts)
+        yield ShardRange(shard, start, end, ordinal, last, layout.compression)
 
 
 @files.retried
-def _layout(shard: Shard, range_bytes: int) -> tuple[str, list[int], int]:
-    """A shard's compression, where it is cut, and where its tar ends."""
+def layout_of(shard: Shard, range_bytes: int, plans: Plans | None = None) -> Layout:
+    """Where `plan_ranges` cuts a shard."""
     with files.open_for_reading(shard.url, shard.size_bytes) as file:
         compression = detect_compression(file)
         if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
-            return compression, [], shard.size_bytes
+            return Layout(compression, [], shard.size_bytes)
+        known = plans.recall(shard, range_bytes) if plans else None
+        if known is not None:
+            return known
         with decompressed(file, compression) as tar:
             cuts = list(cut_points(tar, range_bytes))
-            return compression, cuts, _uncompressed_size(tar) if compression else shard.size_bytes
+            layout = Layout(compression, cuts, _uncompressed_size(tar) if compression else shard.size_bytes)
+    if plans and (layout.cuts or compression):
+        plans.keep(shard, range_bytes, layout)
+    return layout
 
 
 def cut_points(tar: BinaryIO, range_bytes: int) -> Iterator[int]:

@@ -18,6 +18,7 @@ from beam_curator.job import JOB
 from beam_curator.ledger import Summary, ledger_name
 from beam_curator.manifest import MANIFEST, broken_shards_of, counts_of
 from beam_curator.packing import shard_name
+from beam_curator.plans import plan_of
 from beam_curator.verification.differences import Difference, unequal, unequal_fields
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.output_shards import (
@@ -30,6 +31,7 @@ from beam_curator.verification.output_shards import (
     tar_name,
 )
 from beam_curator.verification.ranges import KeptSample, check_range
+from beam_curator.verification.shard_plans import check_plan
 
 
 @dataclasses.dataclass
@@ -48,16 +50,17 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     output = _Output(finished, standing, tally)
     summary = Summary()
     names = {MANIFEST, JOB}
-    url = None
     try:
-        for range in finished.ranges():
-            names |= {ledger_name(range), part_name(range)}
-            checked = yield from check_range(finished, range)
-            summary += checked.summary
-            tally.samples += checked.samples
-            tally.shards += range.url != url
-            url = range.url
-            yield from output.compare(ledger_name(range), checked.kept)
+        for ranges in finished.planned():
+            names |= {name for name in map(plan_of, ranges) if name}
+            yield from check_plan(finished, ranges)
+            tally.shards += 1
+            for range in ranges:
+                names |= {ledger_name(range), part_name(range)}
+                checked = yield from check_range(finished, range)
+                summary += checked.summary
+                tally.samples += checked.samples
+                yield from output.compare(ledger_name(range), checked.kept)
     except (OSError, BeamIOError) as error:  # a shard that cannot even be planned: what is due after it is unknown
         yield Difference("input", f"cannot be read: {files.first_line(error)}")
         return

@@ -67,16 +67,16 @@ class FinishedJob:
         found = {metadata.path[len(self.output) :].lstrip("/") for metadata in files.list_files(self.output, "**")}
         return found | ({files.TEMPORARY} if files.exists(self.path(files.TEMPORARY)) else set())
 
-    def ranges(self) -> Iterator[ShardRange]:
-        """The ranges of the input, planned anew, in the order of the output, under the urls that the job knew.
+    def planned(self) -> Iterator[list[ShardRange]]:
+        """The ranges of each shard, planned anew, in the order of the output, under the urls that the job knew.
 
         Raises:
           OSError, BeamIOError: when a shard cannot be read, after retries.
         """
         for shard in self.shards:
             known = dataclasses.replace(shard, url=self.move.back(shard.url))
-            for planned in plan_ranges(shard, range_bytes_of(self.job.range_mb)):
-                yield dataclasses.replace(planned, shard=known)
+            ranges = plan_ranges(shard, range_bytes_of(self.job.range_mb))
+            yield [dataclasses.replace(range, shard=known) for range in ranges]
 
     def standing(self, range: ShardRange) -> ShardRange:
         """The range with the url where it can be read now."""

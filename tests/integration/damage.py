@@ -17,7 +17,7 @@ class TarMember:
 
 
 def change_json(path, change):
-    """Rewrites a JSON file with what `change` makes of it, in place or as what it returns."""
+    """Rewrites a JSON file after `change` has changed what it holds."""
     value = json.loads(path.read_text())
     change(value)
     path.write_text(json.dumps(value))

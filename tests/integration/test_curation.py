@@ -144,17 +144,32 @@ def test_other_thresholds_load_no_model_and_leave_what_a_fresh_run_would(finishe
 
 @pytest.fixture
 def no_model():
-    """Fails the test if a model is loaded or an image decoded."""
+    """Fails the test if a model is loaded, an image decoded, or a shard gone through to be planned."""
     with pytest.MonkeyPatch.context() as patch:
 
         def refuse(*_):
-            raise AssertionError("a model was used")
+            raise AssertionError("what was done once is done again")
 
         patch.setattr(ClipEncoder, "submit", refuse)
         patch.setattr(ClipEncoder, "load", refuse)
         patch.setattr("beam_curator.models.decoding.decode", refuse)
         patch.setattr("beam_curator.scoring._Score.process", refuse)
+        patch.setattr("beam_curator.tar.ranges.cut_points", refuse)
         yield patch
+
+
+def test_nothing_stays_of_a_shard_that_is_no_longer_matched(raw, tmp_path, curate):
+    copies = tmp_path / "raw"
+    copies.mkdir()
+    for tar in raw.glob("*.tar"):
+        (copies / tar.name).write_bytes(tar.read_bytes())
+    base = ["--input", f"{copies}/*.tar", "--clip_model", "tiny-untrained", "--range_mb", "0.3"]
+    assert curate(tmp_path / "out", base=base)[0] == 0
+    assert all(list((tmp_path / "out" / name).glob("00001-*")) for name in ("plans", "scores", "samples"))
+    (copies / "00001.tar").unlink()
+    assert curate(tmp_path / "out", base=base)[0] == 0
+    assert curate(tmp_path / "fresh", base=base)[0] == 0
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
 
 def test_only_ranges_without_scores_are_scored_again(finished, curate):

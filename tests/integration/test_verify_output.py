@@ -128,10 +128,25 @@ def change_embedding(path, _):
     change_rows(path, lambda rows: [row | {"embedding": [0.5, *row["embedding"][1:]]} for row in rows])
 
 
+PLAN = "plans/00000-*.json"
 LEDGER, PART, TAR = "samples/00000-*-00000.parquet", "scores/00000-*-00000.parquet", "00001.tar"
 SHARD = "00001"
 
 SPOILED = {
+    # plans
+    "a cut": (
+        replaced(PLAN, change_json, lambda plan: plan["layout"]["cuts"].pop()),
+        r"plans/00000-\w+.json: cuts is \[.*, should be \[",
+    ),
+    "a plan's shard": (
+        replaced(PLAN, change_json, lambda plan: plan["shard"].update(size_bytes=1)),
+        r"plans/00000-\w+.json: size_bytes is 1, should be \d+",
+    ),
+    "a plan that is none": (
+        lambda out: first(out, PLAN).write_text("[]"),
+        r"plans/00000-\w+.json: is no plan of a shard",
+    ),
+    "a plan is gone": (lambda out: first(out, PLAN).unlink(), r"plans/00000-\w+.json: cannot be read: "),
     # members
     "a byte of an image": (
         lambda out: flip_byte(out / TAR, "000010003.jpg"),

@@ -1,0 +1,77 @@
+"""Plan once: where a shard is cut stays in the output directory, so that no later run reads the shard to find out.
+
+Only of shards that had to be read for it: plain ones of about one range are whole, as far as their size tells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from beam_curator import files
+from beam_curator.samples import Shard, ShardRange
+from beam_curator.tar.ranges import Layout
+
+DIRECTORY = "plans"
+PLANNING_VERSION = 1
+"""Goes up when the same shard would be cut elsewhere than before."""
+
+
+def plan_name(shard: Shard) -> str:
+    """The place of a shard's plan under the output directory."""
+    return f"{DIRECTORY}/{shard.name}.json"
+
+
+def plan_of(range: ShardRange) -> str | None:
+    """The plan that a range is from, or None where a whole plain shard needs none."""
+    whole = range.ordinal == 0 and range.last and not range.compression
+    return None if whole else plan_name(range.shard)
+
+
+def encode_plan(shard: Shard, range_bytes: int, layout: Layout) -> bytes:
+    """What the file holds: the layout, and all that shapes it."""
+    plan = {**_shaped_by(shard, range_bytes), "layout": layout._asdict()}
+    return json.dumps(plan, sort_keys=True).encode() + b"\n"
+
+
+def _shaped_by(shard: Shard, range_bytes: int) -> dict[str, Any]:
+    return {"version": PLANNING_VERSION, "shard": dataclasses.asdict(shard), "range_bytes": range_bytes}
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptPlans:
+    """The plans in an output directory.
+
+    Attributes:
+      output: the directory, local or in a bucket.
+      read_only: whether new ones are not added.
+    """
+
+    output: str
+    read_only: bool = False
+
+    def recall(self, shard: Shard, range_bytes: int) -> Layout | None:
+        """The layout of the shard as it is now, if it is known for ranges of this size.
+
+        Raises:
+          StorageError: when it cannot be read, after retries.
+        """
+        url = files.join(self.output, *plan_name(shard).split("/"))
+        if not files.exists(url):
+            return None
+        try:
+            plan = json.loads(files.read_bytes(url))
+            layout = Layout(**plan.pop("layout"))
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return None  # not one of ours: the shard is planned again, and it is replaced
+        return layout if plan == _shaped_by(shard, range_bytes) else None
+
+    def keep(self, shard: Shard, range_bytes: int, layout: Layout) -> None:
+        """Remembers a layout.
+
+        Raises:
+          StorageError: when it cannot be written, after retries.
+        """
+        if not self.read_only:
+            files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, layout))

@@ -1,0 +1,45 @@
+"""One shard's plan: what is kept of it, against the ranges that planning gives now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from apache_beam.io.filesystem import BeamIOError
+
+from beam_curator import files
+from beam_curator.plans import plan_of
+from beam_curator.reading import range_bytes_of
+from beam_curator.samples import ShardRange
+from beam_curator.verification.differences import Difference, unequal_fields
+from beam_curator.verification.finished import FinishedJob
+
+
+def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[Difference]:
+    """What is not as promised about the plan of a shard that is planned as these ranges.
+
+    Of the shard, its url and size, not its generation: a copy has another time of last change.
+    """
+    name = plan_of(ranges[0])
+    if name is None:
+        return
+    try:
+        kept = json.loads(files.read_bytes(finished.path(name)))
+        found = {**kept["layout"], **{field: kept["shard"][field] for field in ("url", "size_bytes")}}
+        found["range_bytes"] = kept["range_bytes"]
+    except (OSError, BeamIOError) as error:
+        yield Difference(name, f"cannot be read: {files.first_line(error)}")
+        return
+    except (ValueError, TypeError, KeyError):
+        yield Difference(name, "is no plan of a shard")
+        return
+    first = ranges[0]
+    expected = {
+        "compression": first.compression,
+        "cuts": [range.start for range in ranges[1:]],
+        "end": ranges[-1].end,
+        "url": first.url,
+        "size_bytes": first.shard.size_bytes,
+        "range_bytes": range_bytes_of(finished.job.range_mb),
+    }
+    yield from unequal_fields(name, found, expected)
