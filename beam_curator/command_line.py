@@ -125,6 +125,20 @@ def require_absolute(options: PipelineOptions) -> None:
             raise UsageError(f"{path}: a relative path means another place on each worker: give an absolute one")
 
 
+def require_buckets(options: PipelineOptions) -> None:
+    """Raises UsageError for a place of Dataflow's that is no bucket: Beam warns, and then makes one of its own."""
+    if not _is_dataflow(options):
+        return
+    for name in ("temp_location", "staging_location"):
+        place = getattr(options.view_as(GoogleCloudOptions), name)
+        if place and not re.match(r"gs://[^/]+(/|$)", place):
+            raise UsageError(f"--{name} {place}: Dataflow needs a place in a bucket: give gs://BUCKET/DIRECTORY")
+
+
+def _is_dataflow(options: PipelineOptions) -> bool:
+    return "dataflow" in (options.view_as(StandardOptions).runner or "").lower()
+
+
 def is_local(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine."""
     return options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
@@ -207,8 +221,7 @@ def waits(options: PipelineOptions) -> bool:
     Raises:
       UsageError: for --no_wait where the job would end with this process.
     """
-    runner = options.view_as(StandardOptions).runner or ""
-    if options.view_as(CurationOptions).no_wait and "dataflow" not in runner.lower():
+    if options.view_as(CurationOptions).no_wait and not _is_dataflow(options):
         raise UsageError("--no_wait is for DataflowRunner: on others the job ends with this command")
     return not (options.view_as(CurationOptions).no_wait or options.view_as(GoogleCloudOptions).template_location)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import wait as wait_for
 from typing import TypeVar
 
 import grpc
@@ -29,6 +31,10 @@ _OPTIONS_FILE = "PIPELINE_OPTIONS_FILE"
 _BEAMS_THREAD = "run_worker"  # SubprocessSdkWorkerHandler's: it waits for one worker, and raises when that one failed
 _BEAMS_WORDS = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 _PATIENCE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_END_SECONDS = 30.0
+"""Within this time of the first worker's end by itself, the pipeline has ended too, or never will."""
+
 T = TypeVar("T")
 
 
@@ -65,9 +71,31 @@ def run_watched(run: Callable[[], T], output: str) -> T:
             with contextlib.suppress(InvalidStateError):
                 end.set_result(result)
 
-    with _deaths_told(lambda code: _end(end, JobError(_line(code, output)))):
+    with _deaths_told(lambda code: _end(end, JobError(_line(code, output)))) as die:
         threading.Thread(target=go, name="pipeline", daemon=True).start()
+        if not _ends(end):
+            die(0)
         return end.result()
+
+
+def _ends(end: Future[T]) -> bool:
+    """Waits for the end, however long; False if a worker has ended as if all were done, and the pipeline does not.
+
+    What calls exit(0) in a worker, a rule say, looks so: Beam takes it for no failure, and waits for ever.
+    """
+    workers: set[threading.Thread] = set()
+    deadline = math.inf
+    while not wait_for([end], timeout=_LOOK_SECONDS).done:
+        workers |= _beams_threads()
+        if deadline == math.inf and not all(worker.is_alive() for worker in workers):
+            deadline = time.monotonic() + _END_SECONDS
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def _beams_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == _BEAMS_THREAD}
 
 
 def _end(end: Future[T], error: BaseException) -> None:
@@ -77,8 +105,9 @@ def _end(end: Future[T], error: BaseException) -> None:
 
 
 @contextlib.contextmanager
-def _deaths_told(died: Callable[[int], None]) -> Iterator[None]:
-    """While the block runs, `died` is called with the exit code of each worker process that fails.
+def _deaths_told(died: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+    """While the block runs, `died` is called with the exit code of each worker process that fails. Gives what tells of
+    a death that is noticed otherwise.
 
     After a death the other workers are killed, and what Beam's threads raise because of it is not shown. Some do so
     before the death is known: their connections broke first.
@@ -87,11 +116,14 @@ def _deaths_told(died: Callable[[int], None]) -> Iterator[None]:
     deaths = threading.Event()
     broken: list[threading.ExceptHookArgs] = []
 
+    def die(code: int) -> None:
+        deaths.set()
+        died(code)
+
     def hook(raised: threading.ExceptHookArgs) -> None:
         told = _BEAMS_WORDS.search(str(raised.exc_value))
         if told and raised.thread is not None and raised.thread.name == _BEAMS_THREAD:
-            deaths.set()
-            died(int(told[1]))
+            die(int(told[1]))
         elif isinstance(raised.exc_value, grpc.RpcError):
             broken.append(raised)
         elif not deaths.is_set():
@@ -99,7 +131,7 @@ def _deaths_told(died: Callable[[int], None]) -> Iterator[None]:
 
     threading.excepthook = hook
     try:
-        yield
+        yield die
     finally:
         if deaths.is_set():
             _end_workers(others)
@@ -113,10 +145,10 @@ def _end_workers(spared: Collection[psutil.Process]) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         kill_descendants(spared)
-        waiting = [thread for thread in threading.enumerate() if thread.name == _BEAMS_THREAD]
+        waiting = _beams_threads()
         if not waiting:
             return
-        waiting[0].join(0.1)
+        waiting.pop().join(0.1)
 
 
 def _line(code: int, output: str) -> str:

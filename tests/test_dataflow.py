@@ -239,6 +239,14 @@ def test_a_template_launch_runs_the_file_and_ends_without_waiting(sent, flags, m
         (["--scoring_min_ram", "30GB", "--flexrs_goal", "COST_OPTIMIZED"], "--flexrs_goal does not go with"),
         (["--scoring_accelerator", "nvidia-l4"], "nvidia-l4 is not like type:nvidia-l4;count:1"),
         (["--scoring_min_ram", "much"], "much is not like 30GB"),
+        (
+            ["--temp_location", "/tmp/dataflow"],
+            "--temp_location /tmp/dataflow: Dataflow needs a place in a bucket: give",
+        ),
+        (
+            ["--staging_location", "gs:///x"],
+            "--staging_location gs:///x: Dataflow needs a place in a bucket: give gs://",
+        ),
         (["--job_name", "Not A Name"], "Invalid job_name (Not A Name)"),
     ],
 )

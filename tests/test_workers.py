@@ -7,6 +7,7 @@ has whole jobs.
 import subprocess
 import sys
 import threading
+import time
 
 import apache_beam as beam
 import grpc
@@ -15,6 +16,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from beam_curator import workers
 from beam_curator.errors import JobError
 from beam_curator.workers import run_watched
 
@@ -64,18 +66,47 @@ def test_a_dead_worker_is_one_line_though_the_pipeline_waits_for_ever(code, how,
     assert capsys.readouterr().err == ""
 
 
-def test_other_workers_die_with_it_and_other_processes_do_not():
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    workers = []
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(workers, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "_END_SECONDS", 0.5)
+
+
+def test_a_worker_that_ends_as_if_all_were_done_is_one_line(impatient):
+    hang = threading.Event()
 
     def run():
-        workers.append(subprocess.Popen(sleep))
+        threading.Thread(target=lambda: time.sleep(0.3), name="run_worker").start()
+        hang.wait()
+
+    with pytest.raises(JobError, match=r"a worker process died \(exit code 0\); what is scored is kept"):
+        run_watched(run, "out")
+    hang.set()
+
+
+def test_workers_that_end_with_the_pipeline_are_no_deaths(impatient):
+    def run():
+        worker = threading.Thread(target=lambda: time.sleep(0.3), name="run_worker")
+        worker.start()
+        worker.join()
+        time.sleep(0.2)
+        return 7
+
+    assert run_watched(run, "out") == 7
+
+
+def test_other_workers_die_with_it_and_other_processes_do_not():
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    started = []
+
+    def run():
+        started.append(subprocess.Popen(sleep))
         hang_after_death(-9)()
 
     with subprocess.Popen(sleep) as other:
         with pytest.raises(JobError):
             run_watched(run, "out")
-        assert workers[0].wait(10) == -9
+        assert started[0].wait(10) == -9
         assert psutil.Process(other.pid).is_running()
         assert other.poll() is None
         other.kill()
