@@ -3,8 +3,9 @@
 python -m benchmarks.memory
 
 Each run is a fresh process with the tiny untrained model. More input is the same shards again under other names
-(links), so that only how much goes through is different. Two kinds: photographs, and large uncompressed images, which
-are many bytes for little work.
+(links), so that only how much goes through is different. Once is more than what is in hand at a time: three ranges
+being read, scored and written. Two kinds: photographs, and large uncompressed images, which are many bytes for little
+work.
 """
 
 import argparse
@@ -123,8 +124,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    photos.add_flags(parser, images=1000)
-    parser.add_argument("--bitmaps", type=int, default=66, help="uncompressed images in 1x (default %(default)s)")
+    photos.add_flags(parser, images=2000)
+    parser.add_argument("--bitmaps", type=int, default=132, help="uncompressed images in 1x (default %(default)s)")
     parser.add_argument("--bitmaps_per_shard", type=int, default=22, help="of 3 MB each (default %(default)s)")
     parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16], help="(default 1 4 16)")
     return parser.parse_args(argv)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -37,6 +38,7 @@ PROGRESSIVE = 0.2
 """Share of JPEGs that are progressive: they take two to three times as long to decode."""
 
 _LARGEST_DRAWN = 1024
+_IMG2DATASET_QUALITY = 95
 _VERSION = 1
 
 
@@ -84,6 +86,9 @@ def add_flags(parser: argparse.ArgumentParser, images: int) -> None:
     parser.add_argument("--images", type=int, default=images, help="in the shards (default %(default)s)")
     parser.add_argument("--images_per_shard", type=int, default=500, help="(default %(default)s)")
     parser.add_argument("--photos", type=Path, help="make the shards of the JPEGs in this directory")
+    parser.add_argument(
+        "--longest_side", type=int, help="make drawn images smaller, as img2dataset does: 256 is its default"
+    )
     parser.add_argument("--cache", type=Path, default=default_cache(), help="what is made is kept here (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn images (default %(default)s)")
 
@@ -95,21 +100,34 @@ def default_cache() -> Path:
 
 def shards_of(flags: argparse.Namespace, images: int | None = None) -> PhotoShards:
     """The shards that the flags ask for, with another number of images if one is given."""
-    return make_shards(flags.cache, images or flags.images, flags.images_per_shard, flags.seed, flags.photos)
+    return make_shards(
+        flags.cache, images or flags.images, flags.images_per_shard, flags.seed, flags.photos, flags.longest_side
+    )
 
 
 def make_shards(
-    cache: Path, images: int, images_per_shard: int = 500, seed: int = 0, photos: Path | None = None
+    cache: Path,
+    images: int,
+    images_per_shard: int = 500,
+    seed: int = 0,
+    photos: Path | None = None,
+    longest_side: int | None = None,
 ) -> PhotoShards:
     """Shards of so many images, made if they are not in the cache. The same arguments give the same bytes.
 
     With `photos`, the JPEGs found under it, in the order of their paths, from the beginning again when they run out.
     """
-    source = f"seed{seed}" if photos is None else f"photos-{_fingerprint(photos)}"
+    if photos and longest_side:
+        sys.exit("--longest_side is for drawn images: leave it or --photos out")
+    source = (
+        f"photos-{_fingerprint(photos)}" if photos else f"seed{seed}" + (f"-{longest_side}" if longest_side else "")
+    )
     directory = cache / "shards" / f"v{_VERSION}-{source}-{images}x{images_per_shard}"
     about = directory / "shards.json"
     if not about.exists():
-        _write_shards(directory, images_per_shard, _drawn(images, seed) if photos is None else _taken(photos, images))
+        _write_shards(
+            directory, images_per_shard, _taken(photos, images) if photos else _drawn(images, seed, longest_side)
+        )
     return PhotoShards(directory, **json.loads(about.read_text()))
 
 
@@ -131,13 +149,14 @@ def _taken(photos: Path, images: int) -> Iterator[bytes]:
     return (paths[index % len(paths)].read_bytes() for index in range(images))
 
 
-def _drawn(images: int, seed: int) -> Iterator[bytes]:
+def _drawn(images: int, seed: int, longest_side: int | None) -> Iterator[bytes]:
     with ProcessPoolExecutor(usable_cores()) as pool:
-        yield from pool.map(draw_jpeg, [seed] * images, range(images), chunksize=8)
+        yield from pool.map(partial(draw_jpeg, seed, longest_side=longest_side), range(images), chunksize=8)
 
 
-def draw_jpeg(seed: int, index: int) -> bytes:
-    """The JPEG at an index: a scene in a size and quality that chance picks."""
+def draw_jpeg(seed: int, index: int, longest_side: int | None = None) -> bytes:
+    """The JPEG at an index: a scene in a size and quality that chance picks; with a longest side, made smaller and
+    encoded again as img2dataset does by default (JPEG quality 95)."""
     from beam_curator.demo.scenes import SCENES, draw_scene
 
     rng = np.random.default_rng([seed, index])
@@ -149,6 +168,11 @@ def draw_jpeg(seed: int, index: int) -> bytes:
     picture = scene if scale == 1 else _enlarged(scene, width, height, rng)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality, progressive=bool(rng.random() < PROGRESSIVE))
+    if longest_side:
+        smaller = Image.open(file)
+        smaller.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS, reducing_gap=None)
+        file = io.BytesIO()
+        smaller.save(file, "JPEG", quality=_IMG2DATASET_QUALITY)
     return file.getvalue()
 
 

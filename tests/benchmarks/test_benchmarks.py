@@ -1,11 +1,13 @@
 """Each benchmark at its smallest size: that it runs, and that its tables say what they should. No figure is judged."""
 
+import io
 import math
 import re
 import shutil
 
 import psutil
 import pytest
+from PIL import Image
 
 from beam_curator.models.clip import ClipSpec
 from benchmarks import drift, encoder, feed, gpu, memory, peers, photos, profile
@@ -58,6 +60,15 @@ def test_photos_are_the_same_bytes_every_time_and_like_those_of_the_web(tmp_path
     assert (len(first.tars), first.images, len(first.jpegs())) == (2, 4, 4)
     assert photos.draw_jpeg(0, 0) != photos.draw_jpeg(1, 0)
     assert 0.5 < 8 * first.jpeg_bytes / first.pixels < 5
+
+
+def test_photos_are_made_smaller_as_img2dataset_does(tmp_path):
+    made = photos.make_shards(tmp_path, images=8, images_per_shard=8, longest_side=256)
+    sizes = [Image.open(io.BytesIO(jpeg)).size for jpeg in made.jpegs()]
+    assert {max(size) for size in sizes} == {256}
+    assert photos.make_shards(tmp_path, images=8, images_per_shard=8).directory != made.directory
+    with pytest.raises(SystemExit, match="--longest_side is for drawn images"):
+        photos.make_shards(tmp_path, images=1, photos=tmp_path, longest_side=256)
 
 
 def test_shards_are_made_of_the_users_own_photographs(tmp_path, small_jpeg):
