@@ -119,9 +119,8 @@ def make_shards(
     """
     if photos and longest_side:
         sys.exit("--longest_side is for drawn images: leave it or --photos out")
-    source = (
-        f"photos-{_fingerprint(photos)}" if photos else f"seed{seed}" + (f"-{longest_side}" if longest_side else "")
-    )
+    drawn = f"seed{seed}-{longest_side}" if longest_side else f"seed{seed}"
+    source = f"photos-{_fingerprint(photos)}" if photos else drawn
     directory = cache / "shards" / f"v{_VERSION}-{source}-{images}x{images_per_shard}"
     about = directory / "shards.json"
     if not about.exists():
