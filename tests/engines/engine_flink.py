@@ -58,8 +58,16 @@ class SessionCluster:
     def flags(self) -> list[str]:
         """What runs a job here, with Python in the worker pools."""
         workers = ["--environment_type", "EXTERNAL", "--environment_config", f"workers:{self.workers_port}"]
-        workers += ["--environment_cache_millis", "600000"]
-        return [*job_server_flags(), "--flink_master", self.master, "--parallelism", "2", *workers]
+        return [*self._flags, *workers, "--environment_cache_millis", "600000"]
+
+    @property
+    def loopback_flags(self) -> list[str]:
+        """What runs a job here, with Python in the command that submits it."""
+        return [*self._flags, "--environment_type", "LOOPBACK", "--environment_cache_millis", "600000"]
+
+    @property
+    def _flags(self) -> list[str]:
+        return [*job_server_flags(), "--flink_master", self.master, "--parallelism", "2"]
 
     @property
     def task_managers(self) -> list[Server]:

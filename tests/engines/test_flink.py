@@ -24,12 +24,12 @@ def test_flink_inside_the_job_server_with_python_in_the_command_gives_the_same_b
     assert "scored 986 images" in assert_same(start(tmp_path / "flink-embedded", *flags))
 
 
-def test_a_session_cluster_gives_the_same_bytes_with_workers_of_its_own_and_in_the_command(
-    cluster, start, assert_same, tmp_path
-):
+def test_a_session_cluster_gives_the_same_bytes_with_workers_of_its_own(cluster, start, assert_same, tmp_path):
     assert "scored 986 images" in assert_same(start(tmp_path / "flink-external", *cluster.flags))
-    loopback = [*cluster.flags, "--environment_type", "LOOPBACK"]
-    assert "scored 986 images" in assert_same(start(tmp_path / "flink-loopback", *loopback))
+
+
+def test_a_session_cluster_gives_the_same_bytes_with_python_in_the_command(cluster, start, assert_same, tmp_path):
+    assert "scored 986 images" in assert_same(start(tmp_path / "flink-loopback", *cluster.loopback_flags))
 
 
 @pytest.mark.parametrize("cluster", [3], indirect=True)
