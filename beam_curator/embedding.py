@@ -20,8 +20,10 @@ from beam_curator.ahead import WorkAhead
 from beam_curator.errors import CurationError
 from beam_curator.images import IMAGE_EXTENSIONS, ImageFacts
 from beam_curator.models.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
+from beam_curator.models.clip_weights import is_checkpoint_path
 from beam_curator.models.visual_tower import TINY_UNTRAINED
-from beam_curator.models.weights import WeightsFile, is_checkpoint_path, resolve_clip
+from beam_curator.models.weights import resolve_clip
+from beam_curator.models.weights_file import WeightsFile
 from beam_curator.samples import Buffer, Sample, SampleBatch
 
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"

@@ -16,7 +16,8 @@ from beam_curator.embedding import ClipModelHandler, EmbedImages, embeddings_of
 from beam_curator.models.aesthetic import AestheticHead
 from beam_curator.models.nsfw import NsfwHead
 from beam_curator.models.untrained import UntrainedHead
-from beam_curator.models.weights import WeightsFile, resolve_aesthetic, resolve_nsfw
+from beam_curator.models.weights import resolve_aesthetic, resolve_nsfw
+from beam_curator.models.weights_file import WeightsFile
 from beam_curator.reading import ReadRanges
 from beam_curator.samples import SampleBatch, ShardRange
 

@@ -18,7 +18,7 @@ class IdleModel(DeviceModel):
 
     def __init__(self, dim: int, batch_size: int) -> None:
         self.name, self.device, self.precision = "idle", "cpu", "fp32"
-        self.batch_size, self.batch_reductions, self.fills_batches = batch_size, 0, True
+        self.batch_size, self.batch_reductions, self.has_own_device = batch_size, 0, True
         self._embedding = torch.full((batch_size, dim), dim**-0.5)
 
     def run(self, pixels: torch.Tensor) -> PendingEmbeddings:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from beam_curator import command_line
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.models import transfer, weights
+from beam_curator.models import published_weights, transfer
+from beam_curator.models.clip_weights import ClipWeights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,11 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command_line.use_storage_flags(others)
         _make_directory(model_dir)
-        wanted: list[weights.FetchableWeights] = [
-            weights.ClipWeights.named(arguments.clip_model, arguments.clip_pretrained),
-            weights.AESTHETIC_V2,
-            weights.AESTHETIC_V1,
-            weights.NSFW_LAION,
+        wanted: list[published_weights.FetchableWeights] = [
+            ClipWeights.named(arguments.clip_model, arguments.clip_pretrained),
+            published_weights.AESTHETIC_V2,
+            published_weights.AESTHETIC_V1,
+            published_weights.NSFW_LAION,
         ]
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -57,7 +58,7 @@ def _make_directory(model_dir: str) -> None:
         raise UsageError(f"--model_dir {model_dir}: {error.strerror}") from error
 
 
-def _bring(wanted: weights.FetchableWeights, model_dir: str) -> bool:
+def _bring(wanted: published_weights.FetchableWeights, model_dir: str) -> bool:
     try:
         found, how = wanted.find(model_dir), "present"
         if found is None:

@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from beam_curator.errors import UsageError
-from beam_curator.models import weights
+from beam_curator.models import published_weights
+from beam_curator.models.clip_weights import ClipWeights
 from pipelines import fetch_models
 
 HEADS = ("AESTHETIC_V2", "AESTHETIC_V1", "NSFW_LAION")
@@ -42,12 +43,12 @@ def site(tmp_path, monkeypatch):
 
 
 def publish(folder, monkeypatch, address, name):
-    content, head = name.encode(), getattr(weights, name)
+    content, head = name.encode(), getattr(published_weights, name)
     (folder / name).write_bytes(content)
     head = dataclasses.replace(
         head, url=f"{address}/{name}", sha256=sha256(content), size_bytes=len(content), converted=None
     )
-    monkeypatch.setattr(weights, name, head)
+    monkeypatch.setattr(published_weights, name, head)
 
 
 def use_clip(monkeypatch, url):
@@ -55,9 +56,9 @@ def use_clip(monkeypatch, url):
     def named(model, tag):
         if model != "ViT-L-14-quickgelu":
             raise UsageError(f"open_clip has no model {model!r}")
-        return weights.ClipWeights(model, tag, "", url)
+        return ClipWeights(model, tag, "", url)
 
-    monkeypatch.setattr(weights.ClipWeights, "named", named)
+    monkeypatch.setattr(ClipWeights, "named", named)
 
 
 def test_everything_is_fetched_and_verified_with_one_line_a_file(tmp_path, site, capsys):
@@ -106,7 +107,9 @@ def test_without_a_network_every_file_fails_in_one_line(tmp_path, site, capsys, 
         taken.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
         for name in HEADS:
-            monkeypatch.setattr(weights, name, dataclasses.replace(getattr(weights, name), url=closed))
+            monkeypatch.setattr(
+                published_weights, name, dataclasses.replace(getattr(published_weights, name), url=closed)
+            )
         use_clip(monkeypatch, f"{closed}/{'0' * 64}/clip.pt")
 
         assert fetch_models.main(["--model_dir", str(tmp_path / "m")]) == 1

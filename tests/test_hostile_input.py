@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_curator import images, reading, rows
+from beam_curator import reading, rows
 from beam_curator.errors import UsageError
-from beam_curator.images import ImageError, decode
+from beam_curator.images import ImageError, decode, pictures
+from beam_curator.images.pictures import PixelBudget
 from beam_curator.ledger import reason_kind
 from beam_curator.reading import MAX_CAPTION_BYTES, MAX_JSON_BYTES, caption_of, match_shards
 from beam_curator.samples import Member, Sample
@@ -50,10 +51,16 @@ def test_fax_compression_is_refused_because_its_damage_gives_other_pixels_every_
 
 
 def test_threads_together_decode_no_more_pixels_at_a_time_than_the_budget(monkeypatch):
-    budget = images._PixelBudget(1000)
-    monkeypatch.setattr(images, "_BUDGET", budget)
+    budget = PixelBudget(1000)
+    monkeypatch.setattr(pictures, "_BUDGET", budget)
     taken = []
-    monkeypatch.setattr(images, "perceptual_hash", lambda image: taken.append(budget._taken) or time.sleep(0.002) or "")
+
+    def note(_image):
+        taken.append(budget._taken)
+        time.sleep(0.002)
+        return ""
+
+    monkeypatch.setattr(pictures, "perceptual_hash", note)
     sizes = [(20, 20), (50, 40), (10, 10), (30, 30), (20, 20), (1, 1)] * 5
     files = [encoded(Image.new("L", size), "BMP") for size in sizes]
     threads = [threading.Thread(target=decode, args=(data,)) for data in files]
@@ -68,8 +75,8 @@ def test_threads_together_decode_no_more_pixels_at_a_time_than_the_budget(monkey
 
 
 def test_a_failure_gives_its_pixels_back_to_the_budget(monkeypatch):
-    budget = images._PixelBudget(10)
-    monkeypatch.setattr(images, "_BUDGET", budget)
+    budget = PixelBudget(10)
+    monkeypatch.setattr(pictures, "_BUDGET", budget)
     with pytest.raises(ImageError):
         decode(encoded(Image.effect_noise((90, 90), 50), "PNG")[:2000])
     assert budget._taken == 0

@@ -1,9 +1,7 @@
 """CLIP image embeddings: encoded images in, L2-normalised vectors out. No Beam in it."""
 
-import contextlib
 import functools
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +30,6 @@ from beam_curator.models.visual_tower import (
 
 AUTO: Literal["auto"] = "auto"
 DEFAULT_BATCH_SIZE = 64
-_DECODING_NICENESS = 10
 
 
 @dataclass(frozen=True)
@@ -200,9 +197,7 @@ class ClipEncoder:
         tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
         self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
-        pool = ThreadPoolExecutor(
-            spec.decode_threads or _usable_cores(), "decode", _give_way if device == "cpu" else None
-        )
+        pool = ThreadPoolExecutor(spec.decode_threads or _usable_cores(), "decode")
         return EncodingStream(self._model, self.dim, self.image_size, self._decoder(device), pool, self._driver)
 
     def _decoder(self, device: str) -> Callable[[Encoded | None], DecodedImage]:
@@ -214,14 +209,6 @@ def _done(encoded: EncodedImages) -> "Future[EncodedImages]":
     future: Future[EncodedImages] = Future()
     future.set_result(encoded)
     return future
-
-
-def _give_way() -> None:
-    """Lets the model go first where it runs on the same cores: a thread of torch's that is held up while it decodes
-    holds up all the others, and the model with them. Only Linux has priorities of threads."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _DECODING_NICENESS)
 
 
 def _usable_cores() -> int:

@@ -47,7 +47,7 @@ class DeviceModel:
       precision: "fp32", "bf16" or "fp16".
       batch_size: images in one pass, now.
       batch_reductions: how often it was halved for want of memory.
-      fills_batches: whether it pays to give `run` as many images as one pass has.
+      has_own_device: whether it leaves the CPU to others: then it pays to decode meanwhile, and to fill each pass.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DeviceModel:
         self.name, self.device, self.precision = name, device, precision
         self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else CPU_BATCH_SIZE)
         self.batch_reductions = 0
-        self.fills_batches = device == "cuda"
+        self.has_own_device = device == "cuda"
         self._equal_passes = device == "cuda" or compile
         self._image_size = tower.architecture.image_size
         self._autocasts = cast_matrices(tower.module, precision)

@@ -1,7 +1,8 @@
 """One stream of images through the decode pool and the model, whoever they come from.
 
-Callers submit lists of images and get futures. While the model runs on one micro-batch, the next ones are decoded, also
-those of the list that comes after: the device waits neither for the end of a list nor for its beginning.
+Callers submit lists of images and get futures. While a GPU runs the model on one micro-batch, the next ones are
+decoded, also those of the list that comes after: the device waits neither for the end of a list nor for its beginning.
+On the CPU, decoding and the model take turns on all cores.
 """
 
 import threading
@@ -145,10 +146,10 @@ class EncodingStream:
             return True
 
     def _decode_ahead(self) -> None:
-        """Keeps two micro-batches of images decoding: enough for the pool while the model runs, and bounded."""
-        while len(self._decoding) <= 2 * self._model.batch_size:
+        """Keeps images decoding, as many as may."""
+        while True:
             with self._lock:
-                if not self._jobs:
+                if not self._jobs or not self._may_decode(self._jobs[0]):
                     return
                 job = self._jobs[0]
                 row = len(job.images) - job.unread
@@ -156,6 +157,18 @@ class EncodingStream:
                 if not job.unread:
                     self._jobs.popleft()
             self._decoding.append((job, row, self._pool.submit(self._decode, job.images[row])))
+
+    def _may_decode(self, job: _Job) -> bool:
+        """Whether one more image of a list may be decoded now.
+
+        Two micro-batches are ahead of a device of its own: enough for the pool while the model runs, and bounded. On
+        the CPU, where they would hold each other up, they take turns: no image is decoded while the model runs.
+        """
+        if self._model.has_own_device:
+            return len(self._decoding) <= 2 * self._model.batch_size
+        filled = len(self._filling.places) if self._filling else 0
+        same_list = not self._decoding or self._decoding[-1][0] is job
+        return same_list and filled + len(self._decoding) < self._model.batch_size
 
     def _take(self, job: _Job, row: int, decoded: Future[DecodedImage]) -> None:
         """Notes what became of one image, and puts its pixels into the micro-batch: good ones are packed close."""
@@ -167,13 +180,13 @@ class EncodingStream:
             if self._filling is None:
                 self._filling = _MicroBatch(self._new_buffer(len(job.images) - row))
             self._filling.add(job, row, image.pixels)
-        ends_here = row == len(job.images) - 1 and not self._model.fills_batches
+        ends_here = row == len(job.images) - 1 and not self._model.has_own_device
         if self._filling and (self._filling.full or ends_here):
             self._run_filling()
 
     def _new_buffer(self, images_left: int) -> "torch.Tensor":
         size = self._model.batch_size
-        return self._model.new_buffer(size if self._model.fills_batches else min(size, images_left), self._image_size)
+        return self._model.new_buffer(size if self._model.has_own_device else min(size, images_left), self._image_size)
 
     def _run_filling(self) -> None:
         """Hands the micro-batch to the device, and only then, when it has work, waits for the one before."""

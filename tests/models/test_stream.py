@@ -19,9 +19,9 @@ SIZE, DIM = 224, 768
 class RecordingModel(DeviceModel):
     """The tiny model, which notes how many images each call and each pass had."""
 
-    def __init__(self, batch_size: int | None = 4, fills_batches: bool = False, equal_passes: bool = False) -> None:
+    def __init__(self, batch_size: int | None = 4, has_own_device: bool = False, equal_passes: bool = False) -> None:
         super().__init__("tiny", load_visual_tower(TINY_UNTRAINED, None, None), "cpu", "fp32", batch_size)
-        self.fills_batches, self._equal_passes = fills_batches, equal_passes
+        self.has_own_device, self._equal_passes = has_own_device, equal_passes
         self.calls: list[int] = []
         self.passes: list[int] = []
         self.most_at_once = 1 << 30
@@ -68,7 +68,7 @@ def held_up(first: threading.Event):
 
 
 def test_on_a_gpu_a_micro_batch_is_filled_from_as_many_lists_as_it_takes():
-    model, go = RecordingModel(batch_size=4, fills_batches=True), threading.Event()
+    model, go = RecordingModel(batch_size=4, has_own_device=True), threading.Event()
     stream = stream_of(model, held_up(go))
     lists = [images(1, 2, 3), images(4), images(5, 6), images(7, 8, 9)]
     futures = [stream.submit(one) for one in lists]
@@ -89,7 +89,7 @@ def test_on_the_cpu_a_micro_batch_ends_with_its_list_so_that_neighbours_cannot_m
 
 
 def test_a_list_does_not_wait_for_the_next_one():
-    stream = stream_of(RecordingModel(batch_size=64, fills_batches=True))
+    stream = stream_of(RecordingModel(batch_size=64, has_own_device=True))
     assert stream.submit(images(1)).result(30).embeddings.any()
 
 
@@ -108,18 +108,30 @@ def test_callers_hear_of_each_image_once_as_it_comes():
     assert seen == [0, 1, 2, 3, 4]
 
 
-def test_no_more_than_two_micro_batches_are_decoded_ahead_of_the_model():
-    decoded, ahead = [], []
+def decoded_ahead(has_own_device: bool) -> list[int]:
+    """For each call of a model, how many images are decoded, or being decoded, that it has not been given before."""
+    begun, ahead = [], []
 
     def decode(data):
-        decoded.append(data)
+        begun.append(data)
         return picture(data)
 
-    model = RecordingModel(batch_size=3)
+    model = RecordingModel(batch_size=3, has_own_device=has_own_device)
     run = model.run
-    model.run = lambda pixels: (ahead.append(len(decoded) - sum(model.calls)), run(pixels))[1]
-    stream_of(model, decode).submit(images(*range(60))).result(30)
-    assert max(ahead) <= 3 * 3 + 1
+    model.run = lambda pixels: (ahead.append(len(begun) - sum(model.calls)), run(pixels))[1]
+    stream = stream_of(model, decode)
+    futures = [stream.submit(images(*range(count))) for count in (20, 1, 30, 2, 7)]
+    for future in futures:
+        future.result(30)
+    return ahead
+
+
+def test_no_more_than_two_micro_batches_are_decoded_ahead_of_a_device():
+    assert 3 < max(decoded_ahead(has_own_device=True)) <= 3 * 3 + 1
+
+
+def test_on_the_cpu_nothing_is_decoded_while_the_model_runs():
+    assert decoded_ahead(has_own_device=False) == [3] * 6 + [2] + [1] + [3] * 10 + [2] + [3, 3, 1]
 
 
 def test_equal_passes_are_filled_up_with_blank_images_that_nobody_sees():
@@ -142,7 +154,7 @@ def test_want_of_memory_is_counted_for_the_list_that_met_it():
 
 @pytest.mark.parametrize("where", ["model", "decoding", "last image"])
 def test_what_goes_wrong_reaches_every_list_in_the_stream_and_no_later_one(where):
-    model, go = RecordingModel(batch_size=2, fills_batches=True), threading.Event()
+    model, go = RecordingModel(batch_size=2, has_own_device=True), threading.Event()
     broken = [True]
     trigger = {"model": 1, "decoding": 3, "last image": 6}[where]
 

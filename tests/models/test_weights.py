@@ -15,8 +15,16 @@ import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.models import transfer, weights
-from beam_curator.models.weights import ClipWeights, PublishedWeights, WeightsFile
+from beam_curator.models import clip_weights, transfer, weights, weights_file
+from beam_curator.models.clip_weights import ClipWeights
+from beam_curator.models.published_weights import (
+    AESTHETIC_V1,
+    AESTHETIC_V2,
+    NSFW_CONVERTED,
+    NSFW_LAION,
+    PublishedWeights,
+)
+from beam_curator.models.weights_file import WeightsFile
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared/models"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"the published weights are not in {SHARED}")
@@ -125,9 +133,7 @@ def nothing_but(directory, *names):
 
 
 @needs_shared
-@pytest.mark.parametrize(
-    "head", [weights.AESTHETIC_V2, weights.AESTHETIC_V1, weights.NSFW_LAION, weights.NSFW_CONVERTED]
-)
+@pytest.mark.parametrize("head", [AESTHETIC_V2, AESTHETIC_V1, NSFW_LAION, NSFW_CONVERTED])
 def test_the_recorded_sums_and_sizes_are_those_of_the_published_files(head):
     content = (SHARED / head.filename).read_bytes()
 
@@ -158,7 +164,7 @@ def test_the_converted_nsfw_head_is_taken_where_the_zip_is_absent(tmp_path):
     found = weights.resolve_nsfw("laion", str(tmp_path / "m"), download=False)
 
     assert found.path.endswith(".npz")
-    assert found.sha256 == weights.NSFW_CONVERTED.sha256
+    assert found.sha256 == NSFW_CONVERTED.sha256
     assert found.name == "clip_autokeras_binary_nsfw"
 
 
@@ -373,12 +379,12 @@ def test_an_unknown_model_or_tag_is_refused_with_those_that_are_near(model, tag,
 
 @pytest.mark.parametrize("tag", ["openai", "laion2b_s32b_b82k", "datacomp_xl_s13b_b90k"])
 def test_tags_are_not_taken_for_paths(tag):
-    assert not weights.is_checkpoint_path(tag)
+    assert not clip_weights.is_checkpoint_path(tag)
 
 
 @pytest.mark.parametrize("path", ["own.pt", "OWN.SAFETENSORS", "dir/own", "gs://bucket/own"])
 def test_checkpoints_are_taken_for_paths(path):
-    assert weights.is_checkpoint_path(path)
+    assert clip_weights.is_checkpoint_path(path)
 
 
 def test_a_users_own_checkpoint_is_taken_as_it_is(tmp_path):
@@ -428,7 +434,7 @@ def test_a_file_whose_url_tells_its_sum_needs_no_record(tmp_path):
 
 
 def test_large_recorded_weights_in_a_bucket_are_left_for_the_workers_to_verify(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "LAUNCHER_READ_BYTES", 3)
+    monkeypatch.setattr(clip_weights, "LAUNCHER_READ_BYTES", 3)
     put(tmp_path / "bucket" / "ViT-X--some_tag.bin", b"changed")
     put(tmp_path / "bucket" / "ViT-X--some_tag.bin.sha256", SHA256.encode())
     bucket = f"weightsbucket:/{tmp_path}/bucket"
@@ -542,10 +548,24 @@ def test_the_cache_is_below_home_unless_the_environment_says_otherwise(tmp_path,
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("BEAM_CURATOR_CACHE")
 
-    assert weights.cache_dir() == tmp_path / ".cache/beam_curator"
+    assert weights_file.cache_dir() == tmp_path / ".cache/beam_curator"
 
 
-@pytest.mark.parametrize("file", ["weights", "transfer", "heads", "aesthetic", "nsfw", "saved_model", "untrained"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "weights",
+        "weights_file",
+        "published_weights",
+        "clip_weights",
+        "transfer",
+        "heads",
+        "aesthetic",
+        "nsfw",
+        "saved_model",
+        "untrained",
+    ],
+)
 def test_torch_and_open_clip_which_take_seconds_are_imported_only_where_they_are_used(file):
     source = pathlib.Path(weights.__file__).with_name(f"{file}.py").read_text()
 

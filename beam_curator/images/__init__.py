@@ -1,0 +1,22 @@
+"""Encoded bytes -> upright pixels and facts; the only user of Pillow, apart from demo/."""
+
+from beam_curator.images.facts import Encoded, ImageError, ImageFacts
+from beam_curator.images.formats import IMAGE_EXTENSIONS
+from beam_curator.images.hashing import hash_of_levels, perceptual_hash
+from beam_curator.images.pictures import MAX_IMAGE_PIXELS, PlainJpeg, decode, plain_jpeg
+from beam_curator.images.preprocessing import preprocess, resized_and_cropped
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "MAX_IMAGE_PIXELS",
+    "Encoded",
+    "ImageError",
+    "ImageFacts",
+    "PlainJpeg",
+    "decode",
+    "hash_of_levels",
+    "perceptual_hash",
+    "plain_jpeg",
+    "preprocess",
+    "resized_and_cropped",
+]

@@ -1,0 +1,54 @@
+"""What the ledger says of an image, and why one cannot be used."""
+
+import struct
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from PIL import Image
+
+Encoded: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the ledger says of one image.
+
+    Fields:
+      bytes: encoded size, in bytes.
+      sha256: of the encoded bytes, 64 hex digits.
+      width, height: in pixels, upright. None, as are the next two, where the image could not be decoded.
+      format: found by content, lower-case: "jpeg", "png", "webp", "mpo" (JPEGs in one file), ...
+      phash: `perceptual_hash`, 16 hex digits.
+    """
+
+    bytes: int
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    phash: str | None = None
+
+
+class ImageError(Exception):
+    """An image that cannot be used. The message is the ledger's reason: short, the same for the same bytes.
+
+    `facts` holds what is known in spite of it (size and sha256 of the bytes), where `decode` raised it.
+    """
+
+    def __init__(self, reason: str, facts: ImageFacts | None = None) -> None:
+        super().__init__(reason)
+        self.facts = facts
+
+
+def reason_of(error: Exception) -> str:
+    """Why an image failed, in words of ours: Pillow's change with its version, and hold memory addresses."""
+    if isinstance(error, ImageError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode the image"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return "image with a part that is over Pillow's pixel limit"
+    chain = [error, error.__cause__, error.__context__]
+    if any(isinstance(e, (EOFError, struct.error)) or "truncated" in str(e).lower() for e in chain):
+        return "truncated image"
+    return "damaged image"

@@ -1,0 +1,147 @@
+"""Encoded bytes -> upright pixels and facts.
+
+What a picture becomes, whatever file it came in (`decode`), in this order:
+
+* The format is found by content, among an allow-list of Pillow's decoders; none of them runs another program.
+* Of an animation or a multi-page file the first picture is taken; a truncated picture is refused, not padded.
+* The EXIF (or XMP, or TIFF) orientation is applied; an EXIF block that cannot be read counts as "upright".
+* 16-bit grey is reduced to its high byte, which is how Pillow itself reads 16-bit colour. 32-bit integers
+  within 0..255 are taken as they are, within 0..65535 by their high byte; floats within 0..1 are multiplied
+  by 255, within 0..255 rounded; all others are stretched from their minimum and maximum to 0..255.
+  (open_clip's transform clips every one of these at 255, and turns such pictures white or black.)
+* Transparency of any kind is laid over white. (open_clip's transform shows the colour that was hidden.)
+* Other modes (grey, palette, 1-bit, CMYK, YCbCr, LAB) are kept: `preprocess` resizes them as they are and
+  then converts to RGB, in the order of open_clip's transform, so that embeddings agree with everyone
+  else's. For palette and 1-bit pictures this means nearest-neighbour resizing, as there.
+* Embedded colour profiles are not applied, as there.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from beam_curator.images.conversion import SWAPS_SIDES, eight_bit, opaque, transposition_of
+from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
+from beam_curator.images.formats import check_size, check_tiff, open_image
+from beam_curator.images.hashing import perceptual_hash
+from beam_curator.images.preprocessing import LONGEST_RESIZED_SIDE
+
+MAX_IMAGE_PIXELS = 178_956_970
+"""Default limit on width x height: where Pillow itself starts to call a picture a decompression bomb."""
+
+# Pixels that all threads together decode at a time: an image of 179 million pixels takes 0.7 to 2.7 GB while it is
+# decoded and converted, whatever the number of cores.
+_PIXELS_AT_A_TIME = 1 << 28
+
+
+def decode(
+    data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS, draft_side: int | None = None
+) -> tuple[Image.Image, ImageFacts]:
+    """Decodes one image into the picture that `preprocess` takes, converted as this module's docstring says.
+
+    Safe to call from many threads, and leaves Pillow's global settings alone.
+
+    Args:
+      data: the encoded image.
+      max_pixels: limit on width x height, checked on the header, before memory for pixels is taken. (Bitmaps
+        in an icon are decoded first; Pillow's own limit, 179 million pixels, holds there.)
+      draft_side: JPEGs are decoded at the smallest of 1/8, 1/4, 1/2 and 1 of their size that leaves no side
+        shorter than this. Faster; the picture, and so its perceptual hash, is only nearly the same.
+
+    Returns:
+      The upright picture (mode L, RGB, P, 1, CMYK, YCbCr, LAB, RGBX; no transparency) and its facts, all of
+      them known.
+
+    Raises:
+      ImageError: whatever is wrong with the bytes; nothing else is raised because of them.
+    """
+    facts = ImageFacts(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    try:
+        image = open_image(bytes(data))
+        format_name = (image.format or "").lower()
+        check_size(image.size, max_pixels)
+        check_tiff(image)
+        whole_size = image.size
+        if draft_side is not None:
+            image.draft(None, (draft_side, draft_side))  # does nothing for formats other than JPEG
+        drafted = image.size != whole_size
+        with _BUDGET.taken(image.width * image.height):
+            image.load()
+            transposition = transposition_of(image)
+            if transposition is not None:
+                image = image.transpose(transposition)
+            image = opaque(eight_bit(image))
+            phash = perceptual_hash(image)
+    except Exception as error:  # Pillow raises nearly anything on hostile bytes
+        raise ImageError(reason_of(error), facts) from error
+    width, height = image.size
+    if drafted:
+        width, height = reversed(whole_size) if transposition in SWAPS_SIDES else whole_size
+    return image, replace(facts, width=width, height=height, format=format_name, phash=phash)
+
+
+@dataclass(frozen=True)
+class PlainJpeg:
+    """A JPEG that any decoder reads alike: grey or RGB, and written to its end.
+
+    Fields:
+      width, height: as stored, in pixels.
+      upright: what turns it upright, or None.
+      facts: all but the perceptual hash; width and height upright.
+    """
+
+    width: int
+    height: int
+    upright: Image.Transpose | None
+    facts: ImageFacts
+
+
+def plain_jpeg(data: Encoded, max_pixels: int) -> PlainJpeg | None:
+    """Looks at an image's header; None for what only `decode` should judge: all else than a `PlainJpeg`."""
+    encoded = bytes(data)
+    if not encoded.startswith(b"\xff\xd8") or b"\xff\xd9" not in encoded[-64:]:
+        return None
+    try:
+        image = open_image(encoded)
+        check_size(image.size, max_pixels)
+    except Exception:
+        return None
+    width, height = image.size
+    if (
+        image.format != "JPEG"
+        or image.mode not in ("L", "RGB")
+        or max(width, height) > LONGEST_RESIZED_SIDE * min(width, height)
+    ):
+        return None
+    upright = transposition_of(image)
+    sides = (height, width) if upright in SWAPS_SIDES else (width, height)
+    facts = ImageFacts(len(encoded), hashlib.sha256(encoded).hexdigest(), *sides, "jpeg")
+    return PlainJpeg(width, height, upright, facts)
+
+
+class PixelBudget:
+    """Lets threads in as long as their images together have no more pixels than this; a larger one goes in alone."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels, self._taken = pixels, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Waits until there is room, and takes it for the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+_BUDGET = PixelBudget(_PIXELS_AT_A_TIME)
