@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import functools
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
@@ -87,7 +87,7 @@ def _log_retry(template: str, seconds: float, operation: str, error: str, trace:
 _with_backoff = retry.with_exponential_backoff(
     num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient, logger=_log_retry, clock=CLOCK
 )
-_within = threading.local()
+_within: contextvars.ContextVar[bool] = contextvars.ContextVar("within", default=False)
 
 
 def retried(operation: Callable[P, T]) -> Callable[P, T]:
@@ -101,13 +101,13 @@ def retried(operation: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(operation)
     def once_retried(*args: P.args, **kwargs: P.kwargs) -> T:
-        if getattr(_within, "retried", False):
+        if _within.get():
             return operation(*args, **kwargs)
-        _within.retried = True
+        outside = _within.set(True)
         try:
             return persistent(*args, **kwargs)
         finally:
-            _within.retried = False
+            _within.reset(outside)
 
     return once_retried
 

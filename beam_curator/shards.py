@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from beam_curator import files, rows
-from beam_curator.checkpoint import read_embeddings
+from beam_curator.checkpoint import fingerprint, read_embeddings
 from beam_curator.errors import JobError
 from beam_curator.ledger import write_table
 from beam_curator.packing import shard_name
+from beam_curator.prefetch import prefetched
 from beam_curator.samples import Buffer, Sample, ShardRange
 from beam_curator.tar.index import TarBroken
 from beam_curator.tar.names import readable
@@ -27,6 +28,9 @@ from beam_curator.tar.writing import writing_tar
 
 EMBEDDING_EXTENSION = "clip.npy"
 CURATION_EXTENSION = "curation.json"
+_LEFT_OUT = frozenset({"status", "reason", "caption", "duplicate_of", "output_shard", "output_key"})
+_FACTS = tuple(name for name in rows.SCHEMA.names if name not in _LEFT_OUT)
+_NO_SCORES = _LEFT_OUT.union(rows.SCHEMA.names)
 _OURS = re.compile(rf"(input\.)*({re.escape(EMBEDDING_EXTENSION)}|{re.escape(CURATION_EXTENSION)})")
 LAYOUT_VERSION = 1
 """Goes up when the same samples would give other bytes in an output shard than before."""
@@ -113,15 +117,25 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
 @files.retried
 def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
     with files.atomic_writer(output, name) as file, writing_tar(file) as tar:
-        for run in runs:
-            for name, data in _members(run):
+        for run, embeddings in zip(runs, prefetched(_embeddings_of, runs), strict=True):
+            for name, data in _members(run, embeddings):
                 tar.add(name, data)
     return tar.bytes_written
 
 
-def _members(run: PlacedSamples) -> Iterator[tuple[str, Buffer]]:
+def _embeddings_of(run: PlacedSamples) -> np.ndarray:
+    """float16 [n, dim]: those of a run's samples."""
+    return _embeddings_in(run.part, fingerprint(run.range, run.models))[run.part_rows]
+
+
+@functools.lru_cache(maxsize=2)
+def _embeddings_in(part: str, fingerprint: str) -> np.ndarray:
+    """As `read_embeddings`: a range's kept samples go to several output shards, one after the other."""
+    return read_embeddings(part)
+
+
+def _members(run: PlacedSamples, embeddings: np.ndarray) -> Iterator[tuple[str, Buffer]]:
     """The members of a run's samples as they go into the tar: (name, bytes)."""
-    embeddings = read_embeddings(run.part)[run.part_rows]
     try:
         samples = read_samples_at(run.range, run.spans)
         for sample, row, embedding in zip(samples, run.rows.to_pylist(), embeddings, strict=True):
@@ -135,27 +149,24 @@ def _members(run: PlacedSamples) -> Iterator[tuple[str, Buffer]]:
         raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
 
 
-def _check_same(sample: Sample, row: Mapping[str, Any]) -> None:
-    if readable(sample.key) != row["key"]:
-        raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{row["key"]}" stood here')
-
-
+@functools.lru_cache(maxsize=1000)
 def own_extension(extension: str) -> str:
     """The extension that an input member keeps; one that has a name of ours (the output of an earlier curation) moves
     aside, and what an earlier one moved aside moves on, so that no two meet and nothing is lost."""
     return f"input.{extension}" if _OURS.fullmatch(extension) else extension
 
 
+def _check_same(sample: Sample, row: Mapping[str, Any]) -> None:
+    if readable(sample.key) != row["key"]:
+        raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{row["key"]}" stood here')
+
+
 def curation_record(row: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
     """What `KEY.curation.json` says of a sample: where it came from, its facts and scores, and the models."""
-    left_out = {"status", "reason", "caption", "duplicate_of", "output_shard", "output_key"}
-    facts = {name: value for name, value in row.items() if name not in left_out}
-    known = set(rows.SCHEMA.names)
-    return {
-        **{name: value for name, value in facts.items() if name in known},
-        "scores": {name: _shortest(value) for name, value in facts.items() if name not in known},
-        "models": dict(models),
-    }
+    record: dict[str, Any] = {name: row[name] for name in _FACTS if name in row}
+    record["scores"] = {name: _shortest(value) for name, value in row.items() if name not in _NO_SCORES}
+    record["models"] = dict(models)
+    return record
 
 
 def _shortest(score: float | None) -> float | None:

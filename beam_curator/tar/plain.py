@@ -109,13 +109,13 @@ def member_header(name: str, size: int) -> bytes:
     """The header of a member without dates or owners, as `tarfile.TarInfo` makes it in PAX format."""
     if size < 8**11 and name.isascii() and len(name) <= tarfile.LENGTH_NAME:
         encoded, digits = name.encode(), b"%011o" % size
-        checksum = _EMPTY_CHECKSUM + sum(encoded) + sum(digits) - sum(_EMPTY[124:135])
-        fields = (encoded.ljust(100, b"\0"), _EMPTY[100:124], digits, _EMPTY[135:148], b"%06o" % checksum)
-        return b"".join((*fields, _EMPTY[154:]))
+        checksum = b"%06o" % (_SUM_OF_THE_REST + sum(encoded) + sum(digits))
+        return b"".join((encoded.ljust(100, b"\0"), _OWNERS, digits, _TIME, checksum, _REST))
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.PAX_FORMAT, tarfile.ENCODING, "surrogateescape")
 
 
 _EMPTY = tarfile.TarInfo("").tobuf(tarfile.PAX_FORMAT)
-_EMPTY_CHECKSUM = _checksum(_EMPTY)
+_OWNERS, _TIME, _REST = _EMPTY[100:124], _EMPTY[135:148], _EMPTY[154:]
+_SUM_OF_THE_REST = _checksum(_EMPTY) - sum(_EMPTY[124:135])

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, cast
 
 from beam_curator import files
+from beam_curator.prefetch import prefetched
 from beam_curator.samples import Member, Sample, ShardError, ShardRange
 from beam_curator.tar.compression import DamagedStreamError, open_tar, read_to_damage
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
 from beam_curator.tar.names import readable
 from beam_curator.tar.plain import plain_sample
-
-T = TypeVar("T")
 
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
@@ -196,26 +193,10 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
             with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
                 return _bytes_at(own, range, start, length)
 
-        for group, data in zip(groups, _ahead(read, groups, REQUESTS_AT_ONCE if by_request else 1), strict=True):
+        for group, data in zip(groups, prefetched(read, groups, REQUESTS_AT_ONCE if by_request else 1), strict=True):
             for offset, span_bytes in group:
                 start = group[0][0]
                 yield plain_sample(data, start, offset, span_bytes) or _sample_in(data, start, offset, span_bytes)
-
-
-def _ahead(read: Callable[[T], bytes], groups: Sequence[T], at_once: int) -> Iterator[bytes]:
-    """What is read of each group, in order; the next ones are read in the background, so many at once."""
-    under_way: collections.deque[Future[bytes]] = collections.deque()
-    with ThreadPoolExecutor(at_once, "read-ahead") as pool:  # ends before the file is closed
-        try:
-            for group in groups:
-                under_way.append(pool.submit(read, group))
-                if len(under_way) > at_once:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:

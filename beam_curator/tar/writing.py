@@ -39,10 +39,14 @@ class TarWriter:
           StorageError: when what was added before could not be written.
         """
         size = len(data)
-        self._put(member_header(name, size))
-        self._put(data)
-        if size % tarfile.BLOCKSIZE:
-            self._put(_PADDING[size % tarfile.BLOCKSIZE :])
+        padding = _PADDING[size % tarfile.BLOCKSIZE or tarfile.BLOCKSIZE :]
+        if size < WRITE_BYTES:
+            self._put(member_header(name, size), data, padding)
+        else:
+            self._put(member_header(name, size))
+            self._write_gathered()
+            self._put(data)  # alone, so that it is not copied
+            self._put(padding)
 
     def finish(self) -> None:
         """Writes the end-of-archive blocks, up to a whole record, and all that is still gathered.
@@ -55,13 +59,11 @@ class TarWriter:
         self._write_gathered()
         self._wait()
 
-    def _put(self, piece: Buffer) -> None:
-        size = len(piece)
+    def _put(self, *pieces: Buffer) -> None:
+        size = sum(map(len, pieces))
         self.bytes_written += size
-        if size >= WRITE_BYTES:  # alone, so that it is not copied
-            self._write_gathered()
         self._gathered_bytes += size
-        self._gathered.append(piece)
+        self._gathered += pieces
         if self._gathered_bytes >= WRITE_BYTES:
             self._write_gathered()
 
