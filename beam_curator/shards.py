@@ -129,8 +129,11 @@ def _embeddings_of(run: PlacedSamples) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=2)
-def _embeddings_in(part: str, fingerprint: str) -> np.ndarray:
-    """As `read_embeddings`: a range's kept samples go to several output shards, one after the other."""
+def _embeddings_in(part: str, _content: str) -> np.ndarray:
+    """As `read_embeddings`, and remembered: a range's kept samples go to several output shards, one after the other.
+
+    What shaped the part tells it from one of the same name that stood there before.
+    """
     return read_embeddings(part)
 
 

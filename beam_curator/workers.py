@@ -30,6 +30,7 @@ _OPTIONS_FILE = "PIPELINE_OPTIONS_FILE"
 
 _BEAMS_THREAD = "run_worker"  # SubprocessSdkWorkerHandler's: it waits for one worker, and raises when that one failed
 _BEAMS_WORDS = re.compile(r"Worker subprocess exited with return code (-?\d+)")
+_CONNECTION_LOST = "Channel closed prematurely"  # where a worker ended in the middle of its work, with exit code 0
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 30.0
@@ -62,16 +63,20 @@ def run_watched(run: Callable[[], T], output: str) -> T:
     """
     end: Future[T] = Future()
 
-    def go() -> None:
-        try:
-            result = run()
-        except BaseException as error:
-            _end(end, error)
-        else:
-            with contextlib.suppress(InvalidStateError):
-                end.set_result(result)
-
     with _deaths_told(lambda code: _end(end, JobError(_line(code, output)))) as die:
+
+        def go() -> None:
+            try:
+                result = run()
+            except BaseException as error:
+                if _CONNECTION_LOST in str(error):
+                    wait_for([end], timeout=_PATIENCE_SECONDS)  # a death that is told as well says more
+                    die(0)
+                _end(end, error)
+            else:
+                with contextlib.suppress(InvalidStateError):
+                    end.set_result(result)
+
         threading.Thread(target=go, name="pipeline", daemon=True).start()
         if not _ends(end):
             die(0)

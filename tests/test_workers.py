@@ -4,6 +4,7 @@ Threads stand for Beam's, which wait for a worker each, but in the last test; te
 has whole jobs.
 """
 
+import re
 import subprocess
 import sys
 import threading
@@ -82,6 +83,20 @@ def test_a_worker_that_ends_as_if_all_were_done_is_one_line(impatient):
     with pytest.raises(JobError, match=r"a worker process died \(exit code 0\); what is scored is kept"):
         run_watched(run, "out")
     hang.set()
+
+
+@pytest.mark.parametrize(("told", "how"), [(None, "exit code 0"), (-9, "killed by SIGKILL: out of memory?")])
+def test_a_worker_that_ends_in_the_middle_of_its_work_is_one_line(monkeypatch, told, how, capsys):
+    monkeypatch.setattr(workers, "_PATIENCE_SECONDS", 0.5)
+
+    def run():
+        if told is not None:
+            threading.Timer(0.1, wait_for_worker(told).start).start()
+        raise RuntimeError("Channel closed prematurely.")
+
+    with pytest.raises(JobError, match=rf"a worker process died \({re.escape(how)}\); what is scored is kept"):
+        run_watched(run, "out")
+    assert capsys.readouterr().err == ""
 
 
 def test_workers_that_end_with_the_pipeline_are_no_deaths(impatient):

@@ -7,6 +7,7 @@ import pytest
 from tars import COMPRESSORS, tar_bytes
 
 from beam_curator.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
+from beam_curator.plans import KeptPlans
 from beam_curator.samples import Shard
 from beam_curator.tar.ranges import plan_ranges
 from beam_curator.tar.reading import read_range, read_samples_at
@@ -61,6 +62,18 @@ def test_a_split_shard_is_planned_in_few_requests_and_each_byte_is_scored_once(s
     assert sum(len(read_range(range)[0]) for range in ranges) == 120
     assert service.proxy.counts() == {"GET": len(ranges)}
     assert service.proxy.bytes_read("a.tar") == shard.size_bytes
+
+
+@pytest.mark.parametrize("compression", ["", "gzip"])
+def test_a_shard_that_was_planned_before_is_not_read_to_be_planned_again(service, stored, compression):
+    data = shard_of(120, 100_000)
+    shard = stored(COMPRESSORS[compression](data) if compression else data)
+    plans = KeptPlans(f"{shard.url.rpartition('/')[0]}/out")
+    ranges = list(plan_ranges(shard, 2 << 20, plans))
+    service.proxy.reset()
+    assert list(plan_ranges(shard, 2 << 20, plans)) == ranges
+    assert service.proxy.bytes_read("a.tar") == FIRST_WINDOW_BYTES
+    assert len(service.proxy.exchanges) == 3  # the shard's beginning, whether there is a plan, and the plan
 
 
 def test_planning_leaps_over_large_members(service, stored):
