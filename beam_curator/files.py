@@ -10,7 +10,7 @@ import pathlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 import braceexpand
@@ -25,6 +25,7 @@ from beam_curator.buckets.services import bucket_of
 from beam_curator.errors import StorageError
 from beam_curator.faults import first_line as first_line
 from beam_curator.faults import naming, retried
+from beam_curator.gathering import write_all
 
 TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
@@ -142,6 +143,11 @@ class _Named(io.RawIOBase):
         with naming("write", self._url):
             self._file.write(data)
         return memoryview(data).nbytes
+
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        """Writes all of these, one after the other; a local file's large ones are not copied before."""
+        with naming("write", self._url):
+            write_all(self._file, pieces)
 
     def close(self) -> None:
         if not self.closed:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import io
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from beam_curator import files, rows
+from beam_curator.added_members import (
+    CURATION_EXTENSION,
+    EMBEDDING_EXTENSION,
+    curation_files,
+    embedding_files,
+    own_extension,
+)
 from beam_curator.checkpoint import fingerprint, read_embeddings
 from beam_curator.errors import JobError
 from beam_curator.ledger import write_table
@@ -23,15 +28,9 @@ from beam_curator.prefetch import prefetched
 from beam_curator.samples import Buffer, Sample, ShardRange
 from beam_curator.tar.index import TarBroken
 from beam_curator.tar.names import readable
-from beam_curator.tar.reading import read_samples_at
+from beam_curator.tar.reading import read_together_at
 from beam_curator.tar.writing import writing_tar
 
-EMBEDDING_EXTENSION = "clip.npy"
-CURATION_EXTENSION = "curation.json"
-_LEFT_OUT = frozenset({"status", "reason", "caption", "duplicate_of", "output_shard", "output_key"})
-_FACTS = tuple(name for name in rows.SCHEMA.names if name not in _LEFT_OUT)
-_NO_SCORES = _LEFT_OUT.union(rows.SCHEMA.names)
-_OURS = re.compile(rf"(input\.)*({re.escape(EMBEDDING_EXTENSION)}|{re.escape(CURATION_EXTENSION)})")
 LAYOUT_VERSION = 1
 """Goes up when the same samples would give other bytes in an output shard than before."""
 
@@ -116,10 +115,10 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
 
 @files.retried
 def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
-    with files.atomic_writer(output, name) as file, writing_tar(file) as tar:
+    with files.atomic_writer(output, name) as file, writing_tar(file, behind=files.is_remote(output)) as tar:
         for run, embeddings in zip(runs, prefetched(_embeddings_of, runs), strict=True):
-            for name, data in _members(run, embeddings):
-                tar.add(name, data)
+            for members in _members(run, embeddings):
+                tar.add(members)
     return tar.bytes_written
 
 
@@ -137,44 +136,30 @@ def _embeddings_in(part: str, _content: str) -> np.ndarray:
     return read_embeddings(part)
 
 
-def _members(run: PlacedSamples, embeddings: np.ndarray) -> Iterator[tuple[str, Buffer]]:
-    """The members of a run's samples as they go into the tar: (name, bytes)."""
+def _members(run: PlacedSamples, embeddings: np.ndarray) -> Iterator[list[tuple[str, Buffer]]]:
+    """The members of a run's samples as they go into the tar, (name, bytes), for the samples of each read together."""
+    added = zip(
+        run.rows["key"].to_pylist(),
+        run.rows["output_key"].to_pylist(),
+        embedding_files(embeddings),
+        curation_files(run.rows, run.models),
+        strict=True,
+    )
     try:
-        samples = read_samples_at(run.range, run.spans)
-        for sample, row, embedding in zip(samples, run.rows.to_pylist(), embeddings, strict=True):
-            _check_same(sample, row)
-            key = row["output_key"]
-            for extension, member in sample.members.items():
-                yield f"{key}.{own_extension(extension)}", member.data or b""
-            yield f"{key}.{EMBEDDING_EXTENSION}", embedding_file(embedding)
-            yield f"{key}.{CURATION_EXTENSION}", _ONE_LINE.encode(curation_record(row, run.models)).encode()
+        for samples in read_together_at(run.range, run.spans):
+            members: list[tuple[str, Buffer]] = []
+            for sample, (key_before, key, embedding, record) in zip(samples, added, strict=False):
+                _check_same(sample, key_before)
+                members += [(f"{key}.{own_extension(name)}", one.data or b"") for name, one in sample.members.items()]
+                members += ((f"{key}.{EMBEDDING_EXTENSION}", embedding), (f"{key}.{CURATION_EXTENSION}", record))
+            yield members
     except TarBroken as broken:
         raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
 
 
-@functools.lru_cache(maxsize=1000)
-def own_extension(extension: str) -> str:
-    """The extension that an input member keeps; one that has a name of ours (the output of an earlier curation) moves
-    aside, and what an earlier one moved aside moves on, so that no two meet and nothing is lost."""
-    return f"input.{extension}" if _OURS.fullmatch(extension) else extension
-
-
-def _check_same(sample: Sample, row: Mapping[str, Any]) -> None:
-    if readable(sample.key) != row["key"]:
-        raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{row["key"]}" stood here')
-
-
-def curation_record(row: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
-    """What `KEY.curation.json` says of a sample: where it came from, its facts and scores, and the models."""
-    record: dict[str, Any] = {name: row[name] for name in _FACTS if name in row}
-    record["scores"] = {name: _shortest(value) for name, value in row.items() if name not in _NO_SCORES}
-    record["models"] = dict(models)
-    return record
-
-
-def _shortest(score: float | None) -> float | None:
-    """A float32 score with the fewest digits that give it back."""
-    return None if score is None else float(str(np.float32(score)))
+def _check_same(sample: Sample, key: str) -> None:
+    if readable(sample.key) != key:
+        raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{key}" stood here')
 
 
 def statistics(table: pa.Table) -> dict[str, Any]:
@@ -189,19 +174,4 @@ def statistics(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def embedding_file(embedding: np.ndarray) -> bytes:
-    """float16 [dim] as an .npy file."""
-    return _array_header(embedding.shape, embedding.dtype.str) + embedding.tobytes()
-
-
-@functools.lru_cache
-def _array_header(shape: tuple[int, ...], dtype: str) -> bytes:
-    """What an .npy file begins with, before its numbers: the same for all arrays that are alike."""
-    file = io.BytesIO()
-    array = np.zeros(shape, dtype)
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()[: -array.nbytes]
-
-
-_ONE_LINE = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 _INDENTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, indent=2)

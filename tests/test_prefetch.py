@@ -62,3 +62,11 @@ def test_attempts_do_not_multiply(monkeypatch):
     with pytest.raises(OSError, match="busy"):
         use()
     assert len(attempts) == 5
+
+
+def test_with_nothing_in_the_background_each_is_read_when_it_is_asked_for():
+    read = []
+    given = prefetched(lambda item: read.append(item) or -item, iter([1, 2, 3]), at_once=0)
+    assert next(given) == -1
+    assert read == [1]
+    assert list(given) == [-2, -3]

@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 import tarfile
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from beam_curator.samples import Buffer, Member, Sample
 from beam_curator.tar.names import split_name
@@ -105,17 +108,36 @@ def _is_time_record(body: bytes, size: int) -> bool:
     return found is not None and int(found[1]) == size == len(body)
 
 
-def member_header(name: str, size: int) -> bytes:
-    """The header of a member without dates or owners, as `tarfile.TarInfo` makes it in PAX format."""
-    if size < 8**11 and name.isascii() and len(name) <= tarfile.LENGTH_NAME:
-        encoded, digits = name.encode(), b"%011o" % size
-        checksum = b"%06o" % (_SUM_OF_THE_REST + sum(encoded) + sum(digits))
-        return b"".join((encoded.ljust(100, b"\0"), _OWNERS, digits, _TIME, checksum, _REST))
+def member_headers(members: Sequence[tuple[str, int]]) -> list[Buffer]:
+    """The headers of members (name, size) without dates or owners, each as `tarfile.TarInfo` makes it in PAX format.
+
+    They are made all at once: one after the other they take three times as long.
+    """
+    plain = [name.isascii() and len(name) <= tarfile.LENGTH_NAME and size < 8**11 for name, size in members]
+    fields = [member if ok else ("", 0) for member, ok in zip(members, plain, strict=True)]
+    names = np.array([name.encode() for name, _ in fields], f"S{tarfile.LENGTH_NAME}").view(np.uint8)
+    blocks = np.tile(_EMPTY, (len(members), 1))
+    blocks[:, _NAME] = names.reshape(-1, tarfile.LENGTH_NAME)
+    blocks[:, _SIZE] = _octal(np.array([size for _, size in fields], np.int64), 11)
+    sums = blocks[:, _NAME].sum(axis=1, dtype=np.int64) + blocks[:, _SIZE].sum(axis=1, dtype=np.int64)
+    blocks[:, _CHECKSUM_DIGITS] = _octal(sums + _SUM_OF_THE_REST, 6)
+    return [
+        block.data if ok else _header_by_tarfile(*member)
+        for block, member, ok in zip(blocks, members, plain, strict=True)
+    ]
+
+
+def _octal(numbers: np.ndarray, digits: int) -> np.ndarray:
+    """int64 [n] as octal digits in ASCII: uint8 [n, digits]."""
+    return (numbers[:, None] >> np.arange(3 * digits - 3, -1, -3) & 7).astype(np.uint8) + np.uint8(ord("0"))
+
+
+def _header_by_tarfile(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.PAX_FORMAT, tarfile.ENCODING, "surrogateescape")
 
 
-_EMPTY = tarfile.TarInfo("").tobuf(tarfile.PAX_FORMAT)
-_OWNERS, _TIME, _REST = _EMPTY[100:124], _EMPTY[135:148], _EMPTY[154:]
-_SUM_OF_THE_REST = _checksum(_EMPTY) - sum(_EMPTY[124:135])
+_EMPTY = np.frombuffer(_header_by_tarfile("", 0), np.uint8)
+_NAME, _SIZE, _CHECKSUM_DIGITS = slice(0, 100), slice(124, 135), slice(148, 154)
+_SUM_OF_THE_REST = _checksum(_EMPTY.tobytes()) - int(_EMPTY[_SIZE].sum())

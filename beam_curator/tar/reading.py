@@ -27,8 +27,9 @@ REQUEST_READ_BYTES = 8 << 20
 REQUESTS_AT_ONCE = 8
 """In a bucket, where waiting for a small read takes longer than its bytes."""
 
-LOCAL_READ_BYTES = 4 << 20
-"""A local file has no requests to save: pieces of this size stay in the processor's cache, and memory is used again."""
+LOCAL_READ_BYTES = 1 << 20
+"""A local file has no requests to save: pieces of this size stay in the processor's cache until they are written, and
+memory is used again."""
 
 _CHANGED = "the shard has changed since it was scored"
 
@@ -172,10 +173,16 @@ class _Window(io.RawIOBase):
 
 
 def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[Sample]:
-    """The samples at these (offset, span in bytes), which must be in order, with their bytes.
+    """The samples of `read_together_at`, one by one."""
+    for samples in read_together_at(range, spans):
+        yield from samples
 
-    Neighbours are fetched in one read: about the bytes of the samples are read, in few large pieces, each while the
-    samples of the one before are being used.
+
+def read_together_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[list[Sample]]:
+    """The samples at these (offset, span in bytes), which must be in order, with their bytes; a list for each read.
+
+    Neighbours are fetched in one read: about the bytes of the samples are read, in few large pieces. Where that takes
+    waiting, each is read while the samples of the one before are being used.
 
     Raises:
       StorageError: when the shard cannot be read.
@@ -193,10 +200,18 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
             with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
                 return _bytes_at(own, range, start, length)
 
-        for group, data in zip(groups, prefetched(read, groups, REQUESTS_AT_ONCE if by_request else 1), strict=True):
-            for offset, span_bytes in group:
-                start = group[0][0]
-                yield plain_sample(data, start, offset, span_bytes) or _sample_in(data, start, offset, span_bytes)
+        for group, data in zip(groups, prefetched(read, groups, _reads_at_once(range)), strict=True):
+            start = group[0][0]
+            yield [plain_sample(data, start, *span) or _sample_in(data, start, *span) for span in group]
+
+
+def _reads_at_once(range: ShardRange) -> int:
+    """How many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
+    if range.compression:
+        return 1
+    if files.reads_by_request(range.url):
+        return REQUESTS_AT_ONCE
+    return 1 if files.is_remote(range.url) else 0
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:

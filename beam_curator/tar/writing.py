@@ -1,52 +1,44 @@
-"""Writing a tar of members in few large writes, behind the back of what makes the members."""
+"""Writing a tar of members in few large writes."""
 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
 from beam_curator.samples import Buffer
-from beam_curator.tar.plain import member_header
+from beam_curator.tar.plain import member_headers
 
-WRITE_BYTES = 4 << 20
-_PADDING = bytes(tarfile.BLOCKSIZE)
+WRITE_BYTES = 1 << 20
+"""What is read and written in pieces of about this size is still in the processor's cache when it is written."""
+
+_PADDINGS = [bytes(-size % tarfile.BLOCKSIZE) for size in range(tarfile.BLOCKSIZE)]
 
 
 class TarWriter:
-    """Writes members without dates or owners, the bytes that `tarfile` writes in PAX format. `writing_tar` makes one.
-
-    What was added is gathered, and written by a thread of its own while the next members are being made; a large member
-    is written as it is, without a copy. About twice `WRITE_BYTES` are held, or two large members.
+    """Gathers members without dates or owners to the bytes that `tarfile` writes in PAX format; they are not copied.
 
     Attributes:
       bytes_written: how long the tar is.
     """
 
-    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
-        self._file, self._pool = file, pool
+    def __init__(self, write: Callable[[list[Buffer]], None]) -> None:
+        self._write = write
         self._gathered: list[Buffer] = []
         self._gathered_bytes = 0
-        self._under_way: Future[int] | None = None
         self.bytes_written = 0
 
-    def add(self, name: str, data: Buffer) -> None:
-        """Adds a member.
+    def add(self, members: Sequence[tuple[str, Buffer]]) -> None:
+        """Adds members, (name, bytes) of each; many at once take less time.
 
         Raises:
-          StorageError: when what was added before could not be written.
+          StorageError: when they, or what was added before, could not be written.
         """
-        size = len(data)
-        padding = _PADDING[size % tarfile.BLOCKSIZE or tarfile.BLOCKSIZE :]
-        if size < WRITE_BYTES:
-            self._put(member_header(name, size), data, padding)
-        else:
-            self._put(member_header(name, size))
-            self._write_gathered()
-            self._put(data)  # alone, so that it is not copied
-            self._put(padding)
+        headers = member_headers([(name, len(data)) for name, data in members])
+        for header, (_, data) in zip(headers, members, strict=True):
+            self._put(header, data, _PADDINGS[len(data) % tarfile.BLOCKSIZE])
 
     def finish(self) -> None:
         """Writes the end-of-archive blocks, up to a whole record, and all that is still gathered.
@@ -57,7 +49,6 @@ class TarWriter:
         self._put(bytes(2 * tarfile.BLOCKSIZE))
         self._put(bytes(-self.bytes_written % tarfile.RECORDSIZE))
         self._write_gathered()
-        self._wait()
 
     def _put(self, *pieces: Buffer) -> None:
         size = sum(map(len, pieces))
@@ -68,24 +59,45 @@ class TarWriter:
             self._write_gathered()
 
     def _write_gathered(self) -> None:
-        if self._gathered:
-            self._wait()
-            self._under_way = self._pool.submit(self._write, self._gathered)
-        self._gathered, self._gathered_bytes = [], 0
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if gathered:
+            self._write(gathered)
 
-    def _write(self, pieces: list[Buffer]) -> int:
-        return self._file.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
-    def _wait(self) -> None:
+class _Behind:
+    """Writes pieces with a thread, one list after the other: while one is written, the next can be made."""
+
+    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
+        self._file, self._pool = file, pool
+        self._under_way: Future[None] | None = None
+
+    def write(self, pieces: list[Buffer]) -> None:
+        self.wait()
+        self._under_way = self._pool.submit(self._file.writelines, pieces)
+
+    def wait(self) -> None:
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
 
 
 @contextmanager
-def writing_tar(file: BinaryIO) -> Iterator[TarWriter]:
-    """A writer of members to a file; when the block ends well, the tar is finished. Nothing is written after it."""
-    with ThreadPoolExecutor(1, "write-behind") as pool:
-        writer = TarWriter(file, pool)
+def writing_tar(file: BinaryIO, behind: bool) -> Iterator[TarWriter]:
+    """A writer of members to a file; when the block ends well, the tar is finished. Nothing is written after it.
+
+    Args:
+      file: what is written, by its `writelines`.
+      behind: whether that has to wait for something: then it is done by a thread, while the next members are made.
+        Bytes that the system takes at once are written faster by the thread that has just read them.
+    """
+    if not behind:
+        writer = TarWriter(file.writelines)
         yield writer
         writer.finish()
+        return
+    with ThreadPoolExecutor(1, "write-behind") as pool:
+        thread = _Behind(file, pool)
+        writer = TarWriter(thread.write)
+        yield writer
+        writer.finish()
+        thread.wait()

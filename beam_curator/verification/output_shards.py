@@ -12,16 +12,16 @@ from typing import Any
 import pyarrow as pa
 
 from beam_curator import files, ledger
-from beam_curator.packing import output_key, shard_name
-from beam_curator.samples import Sample, Shard, ShardRange
-from beam_curator.shards import (
+from beam_curator.added_members import (
     CURATION_EXTENSION,
     EMBEDDING_EXTENSION,
     curation_record,
-    embedding_file,
+    embedding_files,
     own_extension,
-    statistics,
 )
+from beam_curator.packing import output_key, shard_name
+from beam_curator.samples import Sample, Shard, ShardRange
+from beam_curator.shards import statistics
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
 from beam_curator.tar.reading import read_samples_at
 from beam_curator.verification.differences import Difference, shown, unequal_fields
@@ -224,7 +224,8 @@ def _check_members(tar: str, written: Sample, kept: KeptSample) -> Iterator[Diff
         yield Difference(tar, f"the members of {written.key} are not in the order of the input")
     if kept.embedding is None:
         return  # no score part to compare with, which is told as such
-    if found.get(EMBEDDING_EXTENSION, embedding_file(kept.embedding)) != embedding_file(kept.embedding):
+    (embedding,) = embedding_files(kept.embedding[None])
+    if found.get(EMBEDDING_EXTENSION, embedding) != embedding:
         yield Difference(tar, f"{written.key}.{EMBEDDING_EXTENSION} is not the embedding of the score part")
     if CURATION_EXTENSION in found:
         yield from _check_record(tar, f"{written.key}.{CURATION_EXTENSION}", found[CURATION_EXTENSION], kept)

@@ -12,7 +12,7 @@ from tars import Entry, tar_bytes
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar import index, reading
 from beam_curator.tar.index import TarBroken
-from beam_curator.tar.plain import member_header, plain_sample
+from beam_curator.tar.plain import member_headers, plain_sample
 
 FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 NAMES = st.sampled_from(
@@ -143,19 +143,27 @@ def test_shards_of_gnu_tar_are_plain(shared):
             assert content(found) == content(sample)
 
 
+SIZED_NAMES = st.tuples(st.text(max_size=120), st.one_of(st.integers(0, 1 << 40), st.sampled_from([8**11 - 1, 8**11])))
+
+
 @settings(max_examples=300)
-@given(st.text(max_size=120), st.one_of(st.integers(0, 1 << 40), st.sampled_from([8**11 - 1, 8**11])))
-@example("é.jpg", 1)
-@example("\udcff.jpg", 1)
-@example("n" * 100, 5)
-@example("n" * 101, 5)
-def test_the_header_of_a_member_is_the_one_that_tarfile_writes(name, size):
-    info = tarfile.TarInfo(name)
-    info.size = size
+@given(st.lists(SIZED_NAMES, min_size=1, max_size=4))
+@example([("é.jpg", 1), ("a.jpg", 1)])
+@example([("\udcff.jpg", 1)])
+@example([("n" * 100, 5), ("n" * 101, 5), ("a", 8**11)])
+def test_the_headers_of_members_are_those_that_tarfile_writes(members):
+    expected = []
     try:
-        expected = info.tobuf(tarfile.PAX_FORMAT, tarfile.ENCODING, "surrogateescape")
+        for name, size in members:
+            info = tarfile.TarInfo(name)
+            info.size = size
+            expected.append(info.tobuf(tarfile.PAX_FORMAT, tarfile.ENCODING, "surrogateescape"))
     except UnicodeEncodeError:
         with pytest.raises(UnicodeEncodeError):
-            member_header(name, size)
+            member_headers(members)
         return
-    assert member_header(name, size) == expected
+    assert member_headers(members) == expected
+
+
+def test_no_members_have_no_headers():
+    assert member_headers([]) == []

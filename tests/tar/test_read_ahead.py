@@ -1,5 +1,6 @@
 """Kept samples are read while those before them are written: in order, one read at a time, faults where they belong."""
 
+import gzip
 import threading
 
 import pytest
@@ -11,11 +12,12 @@ from beam_curator.tar.ranges import plan_ranges
 from beam_curator.tar.reading import read_range, read_samples_at
 
 
-@pytest.fixture
-def one_range(tmp_path, monkeypatch):
-    """A range of ten samples, of which each is a read of its own."""
+@pytest.fixture(params=["a.tar.gz", "a.tar"])
+def one_range(request, tmp_path, monkeypatch):
+    """A range of ten samples, of which each is a read of its own: of a compressed shard, in the background."""
     monkeypatch.setattr(reading, "LOCAL_READ_BYTES", 1)
-    shard = write_shard(tmp_path / "a.tar", tar_bytes([(f"{i}.jpg", bytes([i]) * 600) for i in range(10)]))
+    data = tar_bytes([(f"{i}.jpg", bytes([i]) * 600) for i in range(10)])
+    shard = write_shard(tmp_path / request.param, gzip.compress(data) if request.param.endswith("gz") else data)
     return next(plan_ranges(shard, 1 << 30))
 
 
@@ -23,6 +25,7 @@ def spans_of(one):
     return [(sample.offset, sample.span_bytes) for sample in read_range(one)[0]]
 
 
+@pytest.mark.parametrize("one_range", ["a.tar.gz"], indirect=True)
 def test_the_next_read_is_under_way_before_the_samples_of_this_one_are_asked_for(one_range, monkeypatch):
     spans, begun, plain_read = spans_of(one_range), [], reading._bytes_at
     second = threading.Event()
