@@ -60,11 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="profile-", dir=flags.cache) as work:
         stacks = Path(work, "stacks.txt")
         job = _job(flags, shards.directory, Path(work, "out"))
-        record = [spy, "record", "--rate", str(flags.rate), "--threads", "--format", "raw", "--output", str(stacks)]
+        # Stopping the job for each sample would show what other threads do as waiting, and take most of the time.
+        record = [spy, "record", "--nonblocking", "--rate", str(flags.rate), "--threads", "--format", "raw"]
+        record += ["--output", str(stacks)]
         try:
             run([*record, "--", sys.executable, *job])
             if flags.svg:
-                run([*record[:-3], "flamegraph", "--output", str(flags.svg), "--", sys.executable, *job, "--overwrite"])
+                graph = [*record[:-3], "flamegraph", "--output", str(flags.svg)]
+                run([*graph, "--", sys.executable, *job, "--overwrite"])
         except CommandFailedError as error:
             sys.exit(str(error))
         print(report(stacks.read_text().splitlines(), flags.rate, shards.images))
@@ -111,7 +114,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     photos.add_flags(parser, images=1000)
     parser.add_argument("--model", default=TINY_UNTRAINED, help="an open_clip architecture (default %(default)s)")
     parser.add_argument("--precision", default="auto", help="(default %(default)s)")
-    parser.add_argument("--rate", type=int, default=200, help="samples a second (default %(default)s)")
+    parser.add_argument("--rate", type=int, default=100, help="samples a second (default %(default)s)")
     parser.add_argument("--svg", type=Path, help="where to put a flame graph as well; runs the job once more")
     return parser.parse_args(argv)
 
