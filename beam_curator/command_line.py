@@ -29,6 +29,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from beam_curator import files, interruption, workers
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
+from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.manifest import MANIFEST
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
@@ -183,6 +184,7 @@ def run_pipeline(
       JobError: when the job fails for a reason that the user can mend.
     """
     pipeline = _built(options, build)
+    spare_what_is_loaded()
     # Beam logs a traceback for each failed bundle, and raises it as well: once is enough.
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # it warns of each start and end
@@ -233,6 +235,7 @@ def submit_pipeline(options: PipelineOptions, build: Callable[[beam.Pipeline], A
       JobError: when it is refused for a reason that the user can mend.
     """
     pipeline = _built(options, build)
+    spare_what_is_loaded()
     try:
         result = pipeline.run()
     except Exception as error:

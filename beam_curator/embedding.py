@@ -18,6 +18,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from beam_curator import progress, rows
 from beam_curator.ahead import WorkAhead
 from beam_curator.errors import CurationError
+from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.images import IMAGE_EXTENSIONS, ImageFacts
 from beam_curator.models.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
 from beam_curator.models.clip_weights import is_checkpoint_path
@@ -123,6 +124,7 @@ class LazyEncoder:
             if self._encoder is None:
                 path = str(self._weights.local_path()) if self._weights else None
                 self._encoder = ClipEncoder(dataclasses.replace(self._spec, checkpoint=path))
+                spare_what_is_loaded()
             return self._encoder
 
 

@@ -14,6 +14,7 @@ from apache_beam.metrics import Metrics
 from beam_curator import ledger, progress, rows
 from beam_curator.checkpoint import WriteScores, part_name
 from beam_curator.errors import CurationError
+from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.manifest import finish
 from beam_curator.packing import RangeKey, first_places, output_key, shard_name, slices
 from beam_curator.plans import plan_of
@@ -73,6 +74,10 @@ class _PlaceSamples(beam.DoFn):
 class _WriteShard(beam.DoFn):
     def __init__(self, output: str) -> None:
         self._output = output
+
+    def setup(self) -> None:
+        """Also where no model is loaded, samples are many small objects."""
+        spare_what_is_loaded()
 
     def process(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Iterator[WrittenShard]:
         index, runs = placed
