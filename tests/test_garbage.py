@@ -3,10 +3,14 @@
 import gc
 import weakref
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_curator import garbage
+from beam_curator import command_line, garbage
+from beam_curator.embedding import ClipModelHandler
 from beam_curator.garbage import spare_what_is_loaded
+from beam_curator.writing import _WriteShard
 
 
 class Node:
@@ -58,3 +62,21 @@ def test_a_process_with_few_objects_is_left_alone(monkeypatch):
     monkeypatch.setattr(garbage, "MANY_OBJECTS", 1 << 40)
     spare_what_is_loaded()
     assert gc.get_freeze_count() == 0
+
+
+def launch_a_job():
+    command_line.run_pipeline(PipelineOptions([]), lambda pipeline: pipeline | beam.Create([1]), 1, "out")
+
+
+def load_a_model():
+    ClipModelHandler("tiny-untrained", device="cpu").load_model().get()
+
+
+def begin_to_write_shards():
+    _WriteShard("out").setup()
+
+
+@pytest.mark.parametrize("begin", [launch_a_job, load_a_model, begin_to_write_shards])
+def test_it_is_done_where_much_has_been_loaded_and_much_is_to_be_made(begin):
+    begin()
+    assert gc.get_freeze_count() > garbage.MANY_OBJECTS
