@@ -75,20 +75,23 @@ def assert_went_well(run, scored):
 
 RATES = {
     **{"open": 0.2, "read": 0.05, "create": 0.15, "write": 0.4, "close": 0.15},
-    **{"rename": 0.2, "delete": 0.3, "list": 0.5, "exists": 0.1},
+    **{"rename": 0.4, "delete": 0.3, "list": 0.5, "exists": 0.1},
 }
 
 
 def test_faults_that_pass_are_tried_again_and_the_output_is_the_same_bytes(curate, bucket, undisturbed):
+    kinds = {*OPERATIONS, "short read", "early end"}
     injected = collections.Counter()
-    for seed in range(4):
+    for seed in range(20):  # which of them are drawn depends on the order of threads
         more = ["--overwrite"] if seed else []  # which deletes what stands there
         faults = Faults(seed, RATES, short=0.3, ends_early=0.05, calm_operations=100)
         assert_went_well(curate(faults, *more), scored=SAMPLES)
         assert content(bucket) == undisturbed
         assert len(faults.waits) > 10
         injected += faults.injected
-    assert set(injected) == {*OPERATIONS, "short read", "early end"}
+        if seed >= 3 and set(injected) == kinds:
+            break
+    assert set(injected) == kinds
 
 
 def test_short_reads_and_slow_answers_change_nothing_and_are_no_faults(curate, bucket, undisturbed):
