@@ -235,7 +235,6 @@ def submit_pipeline(options: PipelineOptions, build: Callable[[beam.Pipeline], A
       JobError: when it is refused for a reason that the user can mend.
     """
     pipeline = _built(options, build)
-    spare_what_is_loaded()
     try:
         result = pipeline.run()
     except Exception as error:

@@ -50,7 +50,7 @@ def test_it_is_done_once():
     assert kept() is None
 
 
-def test_what_is_loaded_later_is_passed_over_later(monkeypatch):
+def test_what_is_loaded_later_is_passed_over_later():
     spare_what_is_loaded()
     more = [[] for _ in range(garbage.MANY_OBJECTS + 1)]
     count = gc.get_freeze_count()

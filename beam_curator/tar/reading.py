@@ -200,18 +200,16 @@ def read_together_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Ite
             with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
                 return _bytes_at(own, range, start, length)
 
-        for group, data in zip(groups, prefetched(read, groups, _reads_at_once(range)), strict=True):
+        for group, data in zip(groups, prefetched(read, groups, _reads_at_once(range, by_request)), strict=True):
             start = group[0][0]
             yield [plain_sample(data, start, *span) or _sample_in(data, start, *span) for span in group]
 
 
-def _reads_at_once(range: ShardRange) -> int:
+def _reads_at_once(range: ShardRange, by_request: bool) -> int:
     """How many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
-    if range.compression:
-        return 1
-    if files.reads_by_request(range.url):
+    if by_request:
         return REQUESTS_AT_ONCE
-    return 1 if files.is_remote(range.url) else 0
+    return 1 if range.compression or files.is_remote(range.url) else 0
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
