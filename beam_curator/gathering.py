@@ -49,8 +49,9 @@ def _gathered(pieces: Iterable[Any]) -> Iterator[Any]:
 
 
 def _write_some(descriptor: int, pieces: list[Any]) -> None:
-    written = os.writev(descriptor, pieces)
-    if written < sum(map(len, pieces)):  # the disk is nearly full: the next call says so, or takes the rest
-        rest = memoryview(b"".join(pieces))[written:]
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+    while pieces:
+        written = os.writev(descriptor, pieces)
+        while pieces and written >= len(pieces[0]):
+            written -= len(pieces.pop(0))
+        if pieces:  # the disk is nearly full: the next call says so, or takes the rest
+            pieces[0] = memoryview(pieces[0])[written:]

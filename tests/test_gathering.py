@@ -37,7 +37,7 @@ def pieces_of(sizes):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(SIZES, max_size=8), st.sampled_from([1, SMALL_BYTES, 1 << 40]))
+@given(st.lists(SIZES, max_size=8), st.sampled_from([7001, SMALL_BYTES, 1 << 40]))
 def test_pieces_arrive_in_order_however_little_the_system_takes_at_once(tmp_path_factory, sizes, takes_bytes):
     path = tmp_path_factory.mktemp("gathering") / "file"
     with pytest.MonkeyPatch.context() as patched:
