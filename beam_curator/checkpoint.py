@@ -22,7 +22,7 @@ from beam_curator import files, progress, rows
 from beam_curator.errors import CurationError
 from beam_curator.samples import SampleBatch, ShardError, ShardRange
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 """Goes up when the same model and range would give other rows, scores or embeddings than before."""
 
 DIRECTORY = "scores"

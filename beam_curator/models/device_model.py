@@ -48,7 +48,7 @@ class DeviceModel:
       name: of the model, for errors.
       device: "cuda" or "cpu".
       precision: "fp32", "bf16" or "fp16".
-      batch_size: images in one pass, now.
+      batch_size: images that go through the model together, now.
       batch_reductions: how often it was halved for want of memory.
       has_own_device: whether it leaves the CPU to others: then it pays to decode meanwhile, and to fill each pass.
     """
@@ -66,12 +66,16 @@ class DeviceModel:
         """
         import torch
 
+        from beam_curator.models import cpu_transformer
+        from beam_curator.models.plain_transformer import fold_quick_gelu, skip_unused_tokens
+
         self.name, self.device, self.precision = name, device, precision
         self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else CPU_BATCH_SIZE)
         self.batch_reductions = 0
         self.has_own_device = device == "cuda"
         self._equal_passes = device == "cuda" or compile
         self._image_size = tower.architecture.image_size
+        fold_quick_gelu(tower.module)
         self._autocasts = cast_matrices(tower.module, precision)
         try:
             module = tower.module.to(device)
@@ -83,7 +87,14 @@ class DeviceModel:
                 f"model '{name}' does not fit in the memory of device '{device}': "
                 "free memory there, or take a larger device or a smaller model"
             ) from error
+        self._images_at_once = self.batch_size
+        if device == "cpu" and not compile and cpu_transformer.runs_here(module, torch_dtype(precision)):
+            self._images_at_once = cpu_transformer.images_a_pass(module)
+            module = cpu_transformer.pack(module)
+        elif device == "cuda":
+            skip_unused_tokens(module)
         self._module = torch.compile(module, dynamic=False) if compile else module
+        self._room: torch.Tensor | None = None
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
             self._warm_up(compile)
@@ -187,23 +198,38 @@ class DeviceModel:
 
         dtype = torch_dtype(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=self._autocasts):
-            embeddings = self._module(self._normalised(pixels))
-            if isinstance(embeddings, tuple):
-                embeddings = embeddings[0]  # CoCa's also returns its tokens
-            return torch.nn.functional.normalize(embeddings.float(), dim=-1)
+            embeddings = [self._embedded(some) for some in pixels.split(self._images_at_once)]
+            together = embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings)
+            return torch.nn.functional.normalize(together.float(), dim=-1)
+
+    def _embedded(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """uint8 [n, size, size, 3] -> [n, dim], in one pass."""
+        embeddings = self._module(self._normalised(pixels))
+        return embeddings[0] if isinstance(embeddings, tuple) else embeddings  # CoCa's also returns its tokens
 
     def _normalised(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """uint8 [n, size, size, 3] -> float32 [n, 3, size, size]: levels of 0 to 1, less the mean, by the deviation."""
         import torch
 
-        count, height, width, colours = pixels.shape
-        normalised = torch.empty((count, colours, height, width), device=pixels.device)
+        count = len(pixels)
+        normalised = self._normalised_buffer(pixels)
         at_once = count if self.has_own_device else _IMAGES_IN_CACHE
         for some, place in zip(pixels.split(at_once), normalised.split(at_once), strict=True):
             # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
             levels = some.permute(0, 3, 1, 2).contiguous().float().div_(255)
             torch.div(levels.sub_(self._mean), self._std, out=place)
         return normalised
+
+    def _normalised_buffer(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """Room for them. On the CPU it is always the same: memory that is new to the process is slow there."""
+        import torch
+
+        count, height, width, colours = pixels.shape
+        if self.has_own_device:
+            return torch.empty((count, colours, height, width), device=pixels.device)
+        if self._room is None or len(self._room) < count:
+            self._room = torch.empty((count, colours, height, width))
+        return self._room[:count]
 
 
 def _first_line(error: Exception) -> str:

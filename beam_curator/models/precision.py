@@ -1,7 +1,7 @@
 """Which device a model runs on, and in which floating-point precision."""
 
 import platform
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beam_curator.errors import UsageError
 
@@ -71,43 +71,21 @@ def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:
     """
     import torch
 
+    from beam_curator.models.plain_transformer import cast_between, is_plain
+
     if precision == "fp32":
         return False
     dtype = torch_dtype(precision)
     for part in module.modules():
         if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.MultiheadAttention)):
             part.to(dtype)
-    if _is_plain_vision_transformer(module):
-        _cast_between(module, dtype)
+    if is_plain(module):
+        cast_between(module, dtype)
         return False
     first_norm = getattr(module, "ln_pre", None)
     if isinstance(first_norm, torch.nn.Module):
         first_norm.register_forward_hook(lambda _module, _inputs, output: output.float())
     return True
-
-
-def _is_plain_vision_transformer(module: "torch.nn.Module") -> bool:
-    import torch
-    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-
-    return (
-        type(module) is VisionTransformer
-        and module.attn_pool is None
-        and isinstance(module.ln_pre, torch.nn.LayerNorm)
-        and all(
-            type(block) is ResidualAttentionBlock and type(block.attn) is torch.nn.MultiheadAttention
-            for block in module.transformer.resblocks
-        )
-    )
-
-
-def _cast_between(module: Any, dtype: "torch.dtype") -> None:
-    """Hooks on a plain vision transformer: half precision into each product, fp32 into each norm and sum."""
-    module.conv1.register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
-    module.ln_pre.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
-    for block in module.transformer.resblocks:
-        for norm in (block.ln_1, block.ln_2):
-            norm.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
 
 
 def _gpu_computes_bf16() -> bool:

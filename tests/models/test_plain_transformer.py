@@ -1,0 +1,175 @@
+"""Plain vision transformers as they are made faster, on any device and on the CPU, against open_clip's own."""
+
+import copy
+import platform
+
+import numpy as np
+import pytest
+import torch
+from open_clip.transformer import QuickGELU, VisionTransformer
+
+from beam_curator.models import cpu_transformer, plain_transformer
+from beam_curator.models.device_model import DeviceModel
+from beam_curator.models.precision import cast_matrices
+from beam_curator.models.visual_tower import Architecture, VisualTower
+
+SIDE = 96
+VARIANTS = {
+    "GELU": {},
+    "QuickGELU": {"act_layer": QuickGELU},
+    "SiLU": {"act_layer": torch.nn.SiLU},
+    "GELU by tanh": {"act_layer": lambda: torch.nn.GELU(approximate="tanh")},
+    "layer scale": {"ls_init_value": 0.3},
+    "mean of all tokens": {"pool_type": "avg"},
+    "norm after pooling": {"pool_type": "avg", "final_ln_after_pool": True},
+}
+
+
+def transformer(**options: object) -> VisionTransformer:
+    """Weights as large as those of a trained model, so that activations do not hide in their linear part."""
+    shape = {"image_size": SIDE, "patch_size": 16, "width": 64, "layers": 3, "heads": 4, "mlp_ratio": 4.0}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = VisionTransformer(**{**shape, "output_dim": 48, **options}).eval()
+        for parameter in module.parameters():
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    return module
+
+
+def images(count: int) -> torch.Tensor:
+    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((got.float() - expected.float()).norm() / expected.float().norm())
+
+
+def device_model(module: torch.nn.Module, precision: str = "fp32", batch_size: int = 64) -> DeviceModel:
+    tower = VisualTower(copy.deepcopy(module), Architecture(SIDE, 48), (0.5,) * 3, (0.25,) * 3, quick_gelu=False)
+    return DeviceModel("small", tower, "cpu", precision, batch_size)
+
+
+def embeddings(model: DeviceModel, pixels: torch.Tensor) -> np.ndarray:
+    return model.run(pixels).wait()
+
+
+def levels(count: int) -> torch.Tensor:
+    numbers = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    return torch.from_numpy(numbers)
+
+
+needs_packing = pytest.mark.skipif(
+    not cpu_transformer.runs_here(transformer(), torch.float32), reason="packed layers are for x86 processors"
+)
+
+
+def is_bf16_here() -> bool:
+    return cpu_transformer.runs_here(transformer(), torch.bfloat16)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_folded_and_skipped_changes_no_embedding(variant):
+    module = transformer(**VARIANTS[variant])
+    with torch.inference_mode():
+        expected = module(images(3))
+        plain_transformer.fold_quick_gelu(module)
+        plain_transformer.skip_unused_tokens(module)
+        got = module(images(3))
+    assert difference(got, expected) < 1e-5
+    assert not any(isinstance(part, QuickGELU) for part in module.modules())
+    last = module.transformer.resblocks[-1]
+    assert isinstance(last, plain_transformer.FirstTokenBlock) == (module.pool_type == "tok")
+
+
+def test_in_half_precision_what_is_skipped_changes_no_more_than_rounding():
+    module = transformer(act_layer=QuickGELU)
+    with torch.inference_mode():
+        expected = module(images(3))
+    plain_transformer.fold_quick_gelu(module)
+    assert not cast_matrices(module, "bf16")
+    whole = copy.deepcopy(module)
+    plain_transformer.skip_unused_tokens(module)
+    with torch.inference_mode():
+        assert difference(module(images(3)), expected) < 0.02
+        assert difference(module(images(3)), whole(images(3))) < 0.01
+
+
+def test_towers_of_other_kinds_are_left_alone():
+    other = type("Other", (VisionTransformer,), {})
+    module = transformer(act_layer=QuickGELU)
+    module.__class__ = other
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    plain_transformer.fold_quick_gelu(module)
+    plain_transformer.skip_unused_tokens(module)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert isinstance(module.transformer.resblocks[0].mlp.gelu, QuickGELU)
+    assert not cpu_transformer.runs_here(module, torch.float32)
+
+
+def test_tokens_that_are_given_out_are_computed():
+    module = transformer(output_tokens=True)
+    plain_transformer.skip_unused_tokens(module)
+    with torch.inference_mode():
+        assert module(images(2))[1].shape == (2, 36, 64)
+    assert not cpu_transformer.runs_here(module, torch.float32)
+
+
+@needs_packing
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_packed_layers_give_the_embeddings_of_open_clips_own(variant):
+    module = transformer(**VARIANTS[variant])
+    with torch.inference_mode():
+        expected = module(images(5))
+    plain_transformer.fold_quick_gelu(module)
+    with torch.inference_mode():
+        got = cpu_transformer.pack(module)(images(5))
+    assert difference(got, expected) < 1e-5
+
+
+@needs_packing
+@pytest.mark.skipif(not is_bf16_here(), reason="a processor without bfloat16 instructions")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_packed_layers_in_bf16_are_as_near_to_fp32_as_those_of_torch(variant, monkeypatch):
+    module = transformer(**VARIANTS[variant])
+    fp32 = embeddings(device_model(module), levels(8))
+    packed = embeddings(device_model(module, "bf16"), levels(8))
+    monkeypatch.setattr(cpu_transformer, "runs_here", lambda module, dtype: False)
+    torchs = embeddings(device_model(module, "bf16"), levels(8))
+    assert np.abs(packed - fp32).max() > 0  # or it was not bf16
+    assert np.linalg.norm(packed - fp32) <= 1.1 * np.linalg.norm(torchs - fp32)
+    assert (packed * fp32).sum(axis=1).min() > 0.9998
+
+
+@needs_packing
+@pytest.mark.parametrize("precision", ["fp32", *(["bf16"] if is_bf16_here() else [])])
+def test_an_images_neighbours_change_no_bit_of_its_embedding(precision):
+    module, pixels = transformer(), levels(11)
+    together = embeddings(device_model(module, precision), pixels)
+    in_threes = embeddings(device_model(module, precision, batch_size=3), pixels)
+    backwards = embeddings(device_model(module, precision, batch_size=7), pixels.flip(0))[::-1]
+    np.testing.assert_array_equal(in_threes, together)
+    np.testing.assert_array_equal(backwards, together)
+
+
+@needs_packing
+def test_a_pass_has_about_as_many_tokens_whatever_the_patches(monkeypatch):
+    monkeypatch.setattr(cpu_transformer, "TOKENS_A_PASS", 150)  # four images of 37 tokens
+    model, sizes = device_model(transformer()), []
+    embedded = model._embedded
+    monkeypatch.setattr(model, "_embedded", lambda pixels: sizes.append(len(pixels)) or embedded(pixels))
+    assert embeddings(model, levels(10)).shape == (10, 48)
+    assert sizes == [4, 4, 2]
+
+
+@pytest.mark.parametrize(("tokens", "images"), [(50, 32), (197, 8), (257, 8), (577, 4), (1025, 2), (5000, 1)])
+def test_images_a_pass_is_a_power_of_two(tokens, images):
+    module = torch.nn.Module()
+    module.positional_embedding = torch.nn.Parameter(torch.zeros(tokens, 1))
+    assert cpu_transformer.images_a_pass(module) == images
+
+
+@pytest.mark.parametrize("machine", ["arm64", "aarch64"])
+def test_processors_it_was_not_measured_on_keep_torchs_layers(machine, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert not cpu_transformer.runs_here(transformer(), torch.float32)
+    assert embeddings(device_model(transformer()), levels(2)).shape == (2, 48)
