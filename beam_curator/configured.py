@@ -39,6 +39,7 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
         decode_threads=options.decode_threads,
         compile=options.compile,
         jpeg_draft=options.jpeg_draft,
+        fast_resize=options.fast_resize,
         jpeg_gpu=options.jpeg_gpu,
     )
 

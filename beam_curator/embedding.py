@@ -30,7 +30,12 @@ from beam_curator.samples import Buffer, Sample, SampleBatch
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 STEP = "clip"
 _UNTRAINED = " (untrained: scores mean nothing)"
-_NAMED_OPTIONS = {"compile": "torch.compile", "jpeg_draft": "JPEG draft", "jpeg_gpu": "nvJPEG"}
+_NAMED_OPTIONS = {
+    "compile": "torch.compile",
+    "jpeg_draft": "JPEG draft",
+    "fast_resize": "fast resize",
+    "jpeg_gpu": "nvJPEG",
+}
 _FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
 
 
@@ -144,6 +149,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
       decode_threads: threads that decode ahead of the model; 0 for one a core.
       compile: whether torch.compile is run on the model.
       jpeg_draft: whether large JPEGs are decoded at a smaller scale: faster, and not quite the same.
+      fast_resize: whether torch resizes RGB pictures, not Pillow: faster, and not quite the same.
       jpeg_gpu: whether JPEGs are decoded on the GPU: for machines with few cores, and not quite the same.
 
     Raises:
@@ -162,6 +168,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         decode_threads: int = 0,
         compile: bool = False,
         jpeg_draft: bool = False,
+        fast_resize: bool = False,
         jpeg_gpu: bool = False,
     ) -> None:
         super().__init__()
@@ -176,6 +183,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             decode_threads=decode_threads,
             compile=compile,
             jpeg_draft=jpeg_draft,
+            fast_resize=fast_resize,
             jpeg_gpu=jpeg_gpu,
         )
 

@@ -55,6 +55,7 @@ def ways(spec: ClipSpec, compile: bool) -> dict[str, tuple[ClipSpec, Callable[..
     found: dict[str, tuple[ClipSpec, Callable[..., DecodedImage]]] = {
         "exact, fp32": (spec, exact),
         "--jpeg_draft": (spec, dataclasses.replace(exact, draft=True)),
+        "--fast_resize": (spec, dataclasses.replace(exact, fast_resize=True)),
         f"--jpeg_gpu ({gpu})": (spec, GpuDecoder(exact, spec.device)),
     }
     reduced = "bf16" if resolve_precision("auto", spec.device) == "fp32" else resolve_precision("auto", spec.device)

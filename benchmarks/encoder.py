@@ -59,7 +59,10 @@ def measure(
     """
     assert isinstance(spec.batch_size, int)
     checkpoint = Path(spec.checkpoint) if spec.checkpoint else None
-    encoder, idle = ClipEncoder(spec), IdleEncoder(spec.batch_size, spec.decode_threads, spec.jpeg_draft)
+    encoder, idle = (
+        ClipEncoder(spec),
+        IdleEncoder(spec.batch_size, spec.decode_threads, spec.jpeg_draft, spec.fast_resize),
+    )
 
     def on_its_thread(work: Callable[[], T]) -> T:
         """The bare model runs where the encoder's does: a second thread that computes would slow both down."""
@@ -149,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             decode_threads=flags.threads,
             compile=flags.compile,
             jpeg_draft=flags.jpeg_draft,
+            fast_resize=flags.fast_resize,
         )
         measured = measure(shards, one, spec, flags.repetitions, ("--range_mb", str(flags.range_mb)))
         print(f"\n{shards}; {flags.threads} decode threads\n\n{report(shards, spec, measured)}", flush=True)
@@ -168,6 +172,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--range_mb", type=float, default=64, help="as of the main job (default %(default)s)")
     parser.add_argument("--compile", action="store_true", help="torch.compile, for the bare model as well")
     parser.add_argument("--jpeg_draft", action="store_true", help="decode large JPEGs at a smaller scale")
+    parser.add_argument("--fast_resize", action="store_true", help="resize with torch, not with Pillow")
     parser.add_argument("--repetitions", type=int, default=3, help="of each way, in turn (default %(default)s)")
     return parser.parse_args(argv)
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from beam_curator import images
 from beam_curator.models.clip import ClipEncoder
+from beam_curator.models.fast_resizing import fast_preprocess
 from benchmarks import photos
 from benchmarks.idle import IdleEncoder
 from benchmarks.jobs import JobRun, run_job
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(machine())
     shards, one = photos.shards_of(flags), photos.shards_of(flags, images=1)
     print(f"{shards}; {flags.threads} decode threads, micro-batches of {flags.batch_size}\n")
-    encoder = IdleEncoder(flags.batch_size, flags.threads)
+    encoder = IdleEncoder(flags.batch_size, flags.threads, fast_resize=flags.fast_resize)
     job_flags = ("--range_mb", str(flags.range_mb))
     jpegs = shards.jpegs()
     run_job(one, encoder, job_flags)  # what is imported and made once
@@ -82,6 +83,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=usable_cores(), help="that decode (default: one a core)")
     parser.add_argument("--batch_size", type=int, default=256, help="(default %(default)s)")
     parser.add_argument("--range_mb", type=float, default=64, help="as of the main job (default %(default)s)")
+    parser.add_argument(
+        "--fast_resize", action="store_true", help="resize with torch, not with Pillow, but for the loop"
+    )
     parser.add_argument("--repetitions", type=int, default=5, help="of each way, in turn (default %(default)s)")
     parser.add_argument("--cost_images", type=int, default=200, help="for what an image costs (default %(default)s)")
     return parser.parse_args(argv)
@@ -115,6 +119,7 @@ def _print_costs(
         "bare decode and resize": lambda: [decode_and_resize(jpeg) for jpeg in jpegs],
         "Pillow: open and decode": lambda: [Image.open(io.BytesIO(jpeg)).load() for jpeg in jpegs],
         "images.preprocess: resize, crop, RGB": lambda: [images.preprocess(p, IMAGE_SIZE) for p in pictures],
+        "models.fast_preprocess: the same by torch": lambda: [fast_preprocess(p, IMAGE_SIZE) for p in pictures],
         "images.perceptual_hash": lambda: [images.perceptual_hash(picture) for picture in pictures],
         "sha256": lambda: [hashlib.sha256(jpeg).digest() for jpeg in jpegs],
         "images.decode: all of it, but resizing": lambda: [images.decode(jpeg) for jpeg in jpegs],

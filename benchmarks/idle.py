@@ -29,10 +29,18 @@ class IdleModel(DeviceModel):
 class IdleEncoder(ClipEncoder):
     """A `ClipEncoder` with everything but the model: decode pool, micro-batches, facts."""
 
-    def __init__(self, batch_size: int, decode_threads: int = 0, jpeg_draft: bool = False) -> None:
-        spec = ClipSpec("tiny-untrained", batch_size=batch_size, decode_threads=decode_threads, jpeg_draft=jpeg_draft)
+    def __init__(
+        self, batch_size: int, decode_threads: int = 0, jpeg_draft: bool = False, fast_resize: bool = False
+    ) -> None:
+        spec = ClipSpec(
+            "tiny-untrained",
+            batch_size=batch_size,
+            decode_threads=decode_threads,
+            jpeg_draft=jpeg_draft,
+            fast_resize=fast_resize,
+        )
         super().__init__(spec)
-        decode = Decoder(self.image_size, spec.max_image_pixels, jpeg_draft)
+        decode = Decoder(self.image_size, spec.max_image_pixels, jpeg_draft, fast_resize)
         pool = ThreadPoolExecutor(decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
         model = IdleModel(self.dim, batch_size)
         self._idle_stream = EncodingStream(model, self.dim, self.image_size, decode, pool)

@@ -64,7 +64,9 @@ class LoadedHandler(ClipModelHandler):
 
     def __init__(self, encoder: ClipEncoder) -> None:
         spec = encoder.spec
-        flags: dict[str, Any] = {name: True for name in ("compile", "jpeg_draft") if getattr(spec, name, False)}
+        flags: dict[str, Any] = {
+            name: True for name in ("compile", "jpeg_draft", "fast_resize") if getattr(spec, name, False)
+        }
         super().__init__(
             spec.model,
             *([] if spec.model == TINY_UNTRAINED else [str(spec.checkpoint)]),

@@ -113,6 +113,7 @@ def test_options_that_change_the_numbers_change_the_identity():
     assert handler(compile=True, jpeg_draft=True).identity == (
         "tiny-untrained (untrained: scores mean nothing), precision fp32, torch.compile, JPEG draft"
     )
+    assert handler(fast_resize=True).identity == f"{handler().identity}, fast resize"
     assert handler(batch_size=3, decode_threads=1).identity == handler().identity
 
 

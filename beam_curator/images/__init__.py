@@ -1,6 +1,6 @@
 """Encoded bytes -> upright pixels and facts; the only user of Pillow, apart from demo/."""
 
-from beam_curator.images.facts import Encoded, ImageError, ImageFacts
+from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import IMAGE_EXTENSIONS
 from beam_curator.images.hashing import hash_of_levels, perceptual_hash
 from beam_curator.images.pictures import MAX_IMAGE_PIXELS, PlainJpeg, decode, plain_jpeg
@@ -18,5 +18,6 @@ __all__ = [
     "perceptual_hash",
     "plain_jpeg",
     "preprocess",
+    "reason_of",
     "resized_and_cropped",
 ]

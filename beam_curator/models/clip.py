@@ -52,6 +52,8 @@ class ClipSpec:
       compile: whether torch.compile is run on the model. Embeddings then differ in their last bits.
       jpeg_draft: whether JPEGs are decoded at the smallest scale of 1/8, 1/4, 1/2 or 1 that is not below
         the model's input. Faster for large ones; embeddings and perceptual hashes differ a little.
+      fast_resize: whether torch resizes RGB pictures, not Pillow: in a quarter of the time; a third of a percent of the
+        levels differ by one.
       jpeg_gpu: whether plain JPEGs are decoded on the GPU (`GpuDecoder`), which must be there.
     """
 
@@ -65,6 +67,7 @@ class ClipSpec:
     max_image_pixels: int = MAX_IMAGE_PIXELS
     compile: bool = False
     jpeg_draft: bool = False
+    fast_resize: bool = False
     jpeg_gpu: bool = False
 
     def __post_init__(self) -> None:
@@ -201,8 +204,9 @@ class ClipEncoder:
         return EncodingStream(self._model, self.dim, self.image_size, self._decoder(device), pool, self._driver)
 
     def _decoder(self, device: str) -> Callable[[Encoded | None], DecodedImage]:
-        on_cpu = Decoder(self.image_size, self.spec.max_image_pixels, self.spec.jpeg_draft)
-        return GpuDecoder(on_cpu, device) if self.spec.jpeg_gpu else on_cpu
+        spec = self.spec
+        on_cpu = Decoder(self.image_size, spec.max_image_pixels, spec.jpeg_draft, spec.fast_resize)
+        return GpuDecoder(on_cpu, device) if spec.jpeg_gpu else on_cpu
 
 
 def _done(encoded: EncodedImages) -> "Future[EncodedImages]":

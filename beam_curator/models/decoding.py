@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.images import Encoded, ImageError, ImageFacts, decode, preprocess
+from beam_curator.models.fast_resizing import fast_preprocess
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Decoder:
       size: side of the model's square input, in pixels.
       max_pixels: limit on width x height of an image.
       draft: whether JPEGs are decoded at the smallest scale that is not below `size` (see `images.decode`).
+      fast_resize: whether `fast_preprocess` resizes it.
     """
 
     size: int
     max_pixels: int
     draft: bool = False
+    fast_resize: bool = False
 
     def __call__(self, data: Encoded | None) -> DecodedImage:
         if data is None:
@@ -43,6 +46,7 @@ class Decoder:
         facts = None
         try:
             image, facts = decode(data, self.max_pixels, self.size if self.draft else None)
-            return DecodedImage(preprocess(image, self.size), facts, None)
+            resized = (fast_preprocess if self.fast_resize else preprocess)(image, self.size)
+            return DecodedImage(resized, facts, None)
         except ImageError as error:
             return DecodedImage(None, facts or error.facts, str(error))

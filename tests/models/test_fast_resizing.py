@@ -1,0 +1,88 @@
+"""torch's bicubic filter against Pillow's."""
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from beam_curator.images import preprocess
+from beam_curator.models.clip import ClipEncoder, ClipSpec
+from beam_curator.models.decoding import Decoder
+from beam_curator.models.fast_resizing import fast_preprocess
+
+
+def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    y, x = np.mgrid[0:height, 0:width]
+    levels = np.stack([x * 255 / width, y * 255 / height, 90 + 60 * np.sin(x / 37) * np.cos(y / 23)], -1)
+    noise = np.random.default_rng(0).normal(0, 20, levels.shape)
+    return Image.fromarray(np.clip(levels + noise, 0, 255).astype(np.uint8)).convert(mode)
+
+
+def encoded(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("size", [224, 336])
+@pytest.mark.parametrize("shape", [(640, 480), (333, 500), (1601, 1203), (224, 225), (224, 224), (90, 100), (1, 1)])
+def test_levels_differ_by_one_and_few_do(shape, size):
+    image = picture(*shape)
+    difference = np.abs(fast_preprocess(image, size).astype(int) - preprocess(image, size))
+    assert difference.shape == (size, size, 3)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.02
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "YCbCr", "LAB"])
+def test_pictures_of_other_modes_are_resized_as_ever(mode):
+    image = picture(300, 200).convert("RGB").convert(mode) if mode != "LAB" else Image.new("LAB", (300, 200), "red")
+    np.testing.assert_array_equal(fast_preprocess(image, 224), preprocess(image, 224))
+
+
+def test_a_very_long_picture_is_never_made_whole():
+    image = picture(3, 2000)
+    np.testing.assert_array_equal(fast_preprocess(image, 224), preprocess(image, 224))
+
+
+def test_facts_and_failures_do_not_depend_on_it():
+    exact, fast = Decoder(224, 1_000_000), Decoder(224, 1_000_000, fast_resize=True)
+    data = encoded(picture(640, 480))
+    assert fast(data).facts == exact(data).facts
+    for bad in (None, b"", b"garbage", data[:2000], encoded(picture(1200, 1000))):
+        assert fast(bad).failure == exact(bad).failure is not None
+
+
+def test_embeddings_hardly_move():
+    images = [encoded(picture(400 + 50 * index, 300)) for index in range(4)]
+    spec = {"model": "tiny-untrained", "precision": "fp32", "device": "cpu"}
+    exact = ClipEncoder(ClipSpec(**spec)).encode(images).embeddings.astype(float)
+    fast = ClipEncoder(ClipSpec(**spec, fast_resize=True)).encode(images).embeddings.astype(float)
+    assert (exact != fast).any()
+    assert np.abs(exact - fast).max() < 1e-3
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted where Linux lists them")  # noqa: PTH112
+def test_it_starts_no_threads_of_torchs_beside_those_of_the_model():
+    # In a process of its own: what has computed with torch before has its threads already.
+    code = """
+import os, threading
+from PIL import Image
+from beam_curator.models.fast_resizing import fast_preprocess
+import torch
+torch.set_num_threads(4)
+counts = []
+def resize():
+    before = len(os.listdir("/proc/self/task"))
+    fast_preprocess(Image.new("RGB", (1600, 1200)), 224)
+    counts.append(len(os.listdir("/proc/self/task")) - before)
+thread = threading.Thread(target=resize)
+thread.start()
+thread.join()
+assert counts == [0], counts
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
