@@ -221,7 +221,7 @@ def test_another_range_size_selects_and_packs_the_same(finished, tmp_path, curat
             assert own_members(one) == own_members(other)
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="on other processors the last bits may differ")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere the last bits may differ")
 def test_another_range_or_batch_size_gives_the_same_tars(finished, tmp_path, curate):
     assert curate(tmp_path / "other", "--range_mb", "64", "--batch_size", "3")[0] == 0
     tars = sorted(finished.glob("*.tar"))
