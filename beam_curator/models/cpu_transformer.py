@@ -88,7 +88,10 @@ class PackedLinear(torch.nn.Module):
 
 
 class PackedPatches(torch.nn.Module):
-    """float32 [n, 3, side, side] -> float32 [n, width, grid, grid]: a convolution whose patches do not overlap."""
+    """float32 [n, 3, side, side] -> float32 [n, width, grid, grid]: a convolution whose patches do not overlap.
+
+    Pixels that make no whole patch are left out, as the convolution leaves them.
+    """
 
     def __init__(self, convolution: torch.nn.Conv2d) -> None:
         super().__init__()
@@ -97,10 +100,10 @@ class PackedPatches(torch.nn.Module):
         self._linear = PackedLinear(weight.flatten(1), convolution.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        count, colours, side, _ = images.shape
-        grid = side // self._patch
-        patches = images.to(self._dtype).view(count, colours, grid, self._patch, grid, self._patch)
-        embedded = self._linear(patches.permute(0, 2, 4, 1, 3, 5).reshape(count, grid * grid, -1))
+        grid = images.shape[-1] // self._patch
+        used = images[..., : grid * self._patch, : grid * self._patch].to(self._dtype)
+        patches = used.unflatten(3, (grid, self._patch)).unflatten(2, (grid, self._patch))
+        embedded = self._linear(patches.permute(0, 2, 4, 1, 3, 5).reshape(len(images), grid * grid, -1))
         return embedded.float().transpose(1, 2).unflatten(2, (grid, grid))
 
 

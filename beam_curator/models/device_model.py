@@ -48,7 +48,7 @@ class DeviceModel:
       name: of the model, for errors.
       device: "cuda" or "cpu".
       precision: "fp32", "bf16" or "fp16".
-      batch_size: images that go through the model together, now.
+      batch_size: images that are handed to the model together, now. On the CPU it may take them in smaller passes.
       batch_reductions: how often it was halved for want of memory.
       has_own_device: whether it leaves the CPU to others: then it pays to decode meanwhile, and to fill each pass.
     """

@@ -19,6 +19,7 @@ VARIANTS = {
     "QuickGELU": {"act_layer": QuickGELU},
     "SiLU": {"act_layer": torch.nn.SiLU},
     "GELU by tanh": {"act_layer": lambda: torch.nn.GELU(approximate="tanh")},
+    "patches that leave a margin": {"patch_size": 20},
     "layer scale": {"ls_init_value": 0.3},
     "mean of all tokens": {"pool_type": "avg"},
     "norm after pooling": {"pool_type": "avg", "final_ln_after_pool": True},
