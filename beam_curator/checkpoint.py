@@ -21,12 +21,16 @@ from apache_beam.metrics import Metrics
 from beam_curator import files, progress, rows
 from beam_curator.errors import CurationError
 from beam_curator.samples import SampleBatch, ShardError, ShardRange
+from beam_curator.tar.layout import HEADERS_CRC32, MEMBERS, layout_columns
 
-SCORING_VERSION = 3
-"""Goes up when the same model and range would give other rows, scores or embeddings than before."""
+SCORING_VERSION = 4
+"""Goes up when the same model and range would give other rows, scores, embeddings or layout than before."""
 
 DIRECTORY = "scores"
 EMBEDDING = "embedding"
+_STORED = (EMBEDDING, MEMBERS, HEADERS_CRC32)
+"""The columns that only copying needs."""
+
 _METADATA = b"beam_curator"
 
 
@@ -49,12 +53,16 @@ def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
     """Writes a scored batch; gives it back without bytes and embeddings, and with its `part`.
 
     Raises:
-      CurationError: for a batch that was never embedded.
+      CurationError: for a batch that was never embedded, or without its samples.
       StorageError: when it cannot be written, after retries.
     """
     if batch.embeddings is None:
         raise CurationError("a batch without embeddings cannot be written: put EmbedImages before WriteShards")
-    table = batch.rows.append_column(EMBEDDING, embedding_array(batch.embeddings))
+    if batch.samples is None:
+        raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
+    table = batch.rows
+    for name, column in {EMBEDDING: embedding_array(batch.embeddings), **layout_columns(batch.samples)}.items():
+        table = table.append_column(name, column)
     described = {
         "fingerprint": fingerprint(batch.range, batch.models),
         "models": dict(batch.models),
@@ -79,7 +87,7 @@ def embedding_array(embeddings: np.ndarray) -> pa.Array:
 
 
 def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | None) -> SampleBatch | None:
-    """The scored batch of a range, without embeddings, or None if these models have not scored this range.
+    """The scored batch of a range, without embeddings and samples, or None if these models have not scored this range.
 
     With `models` None, it is what stands there as this range's part, whatever gave the scores and when.
 
@@ -95,7 +103,7 @@ def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | Non
         described = _described(part)
         if not described or (models is not None and described["fingerprint"] != fingerprint(range, models)):
             return None
-        columns = [name for name in part.schema_arrow.names if name != EMBEDDING]
+        columns = [name for name in part.schema_arrow.names if name not in _STORED]
         table = part.read(columns=columns).replace_schema_metadata(None)
     except (pa.ArrowException, OSError):
         return None  # not a whole part of ours: it is scored again and replaced
@@ -107,16 +115,19 @@ def _described(part: pq.ParquetFile) -> dict[str, Any]:
     return json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
 
 
-def read_embeddings(part: str) -> np.ndarray:
-    """The embeddings of a part: float16 [n, dim].
+def read_stored(part: str) -> pa.Table:
+    """The columns of a part that `read_part` leaves out: for `embeddings_of` and `Layout.of`.
 
     Raises:
       StorageError: when it cannot be read, after retries.
     """
-    source = pa.BufferReader(files.read_bytes(part))
-    column = pq.ParquetFile(source).read(columns=[EMBEDDING])[EMBEDDING].combine_chunks()
-    dim = column.type.list_size
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    return pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=list(_STORED), use_threads=False)
+
+
+def embeddings_of(stored: pa.Table) -> np.ndarray:
+    """The embeddings in these rows of a part: float16 [n, dim]."""
+    column = stored[EMBEDDING].combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
 
 
 class _WriteScores(beam.DoFn):

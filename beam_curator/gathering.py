@@ -41,11 +41,17 @@ def _descriptor(file: Any) -> int | None:
 
 
 def _gathered(pieces: Iterable[Any]) -> Iterator[Any]:
-    for small, some in itertools.groupby(pieces, lambda piece: len(piece) < SMALL_BYTES):
+    small: list[Any] = []
+    for piece in pieces:
+        if len(piece) < SMALL_BYTES:
+            small.append(piece)
+            continue
         if small:
-            yield b"".join(some)
-        else:
-            yield from some
+            yield small[0] if len(small) == 1 else b"".join(small)
+            small = []
+        yield piece
+    if small:
+        yield b"".join(small)
 
 
 def _write_some(descriptor: int, pieces: list[Any]) -> None:

@@ -110,6 +110,7 @@ class Sample:
       span_bytes: from there to the end of its last member, padding included.
       members: by extension, in the order of the tar.
       failure: why the sample cannot be used, or None.
+      headers_crc32: the CRC-32 of all its bytes that are not its members' data, once they were read.
       row: its ledger columns, where `ExplodeSamples` made it.
       embedding: float16 [dim], L2-normalised, where `ExplodeSamples` made it from an embedded batch.
       range: the range it came from, where `ExplodeSamples` made it.
@@ -121,6 +122,7 @@ class Sample:
     span_bytes: int
     members: Mapping[str, Member]
     failure: str | None = None
+    headers_crc32: int | None = None
     row: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
     embedding: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
     range: ShardRange | None = dataclasses.field(default=None, repr=False)

@@ -6,56 +6,22 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from beam_curator import files, rows
-from beam_curator.added_members import (
-    CURATION_EXTENSION,
-    EMBEDDING_EXTENSION,
-    curation_files,
-    embedding_files,
-    own_extension,
-)
-from beam_curator.checkpoint import fingerprint, read_embeddings
-from beam_curator.errors import JobError
+from beam_curator.checkpoint import fingerprint, read_stored
+from beam_curator.copying import PlacedSamples, copied_samples
 from beam_curator.ledger import write_table
 from beam_curator.packing import shard_name
 from beam_curator.prefetch import prefetched
-from beam_curator.samples import Buffer, Sample, ShardRange
-from beam_curator.tar.index import TarBroken
-from beam_curator.tar.names import readable
-from beam_curator.tar.reading import read_together_at
 from beam_curator.tar.writing import writing_tar
 
 LAYOUT_VERSION = 1
 """Goes up when the same samples would give other bytes in an output shard than before."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PlacedSamples:
-    """A run of kept samples of one range, on its way to an output shard: rows and references, no bytes.
-
-    Attributes:
-      position: the place of the first one in the output shard.
-      range: the range that they are in.
-      part: the score part that holds their embeddings.
-      part_rows: int64 [n], their rows in the part.
-      spans: (offset, bytes) of each in the uncompressed tar.
-      rows: n rows in the ledger's columns.
-      models: what gave the scores.
-    """
-
-    position: int
-    range: ShardRange
-    part: str
-    part_rows: np.ndarray
-    spans: Sequence[tuple[int, int]]
-    rows: pa.Table
-    models: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +59,8 @@ def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
     """All that shapes an output shard, as 64 hex digits."""
     digest = hashlib.sha256(f"layout {LAYOUT_VERSION}\n".encode())
     for run in runs:
-        digest.update(repr((run.range, sorted(run.models.items()), list(run.spans))).encode())
+        digest.update(repr((run.range, sorted(run.models.items()))).encode())
+        digest.update(np.ascontiguousarray(run.spans, "<i8").tobytes())
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
@@ -116,50 +83,24 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
 @files.retried
 def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
     with files.atomic_writer(output, name) as file, writing_tar(file, behind=files.is_remote(output)) as tar:
-        for run, embeddings in zip(runs, prefetched(_embeddings_of, runs), strict=True):
-            for members in _members(run, embeddings):
-                tar.add(members)
+        for run, stored in zip(runs, prefetched(_stored, runs, 1 if files.is_remote(output) else 0), strict=True):
+            for pieces in copied_samples(run, stored):
+                tar.add(pieces)
     return tar.bytes_written
 
 
-def _embeddings_of(run: PlacedSamples) -> np.ndarray:
-    """float16 [n, dim]: those of a run's samples."""
-    return _embeddings_in(run.part, fingerprint(run.range, run.models))[run.part_rows]
+def _stored(run: PlacedSamples) -> pa.Table:
+    """What only the score part has of a run's samples, in their order."""
+    return _stored_in(run.part, fingerprint(run.range, run.models)).take(pa.array(run.part_rows)).combine_chunks()
 
 
-@functools.lru_cache(maxsize=2)
-def _embeddings_in(part: str, _content: str) -> np.ndarray:
-    """As `read_embeddings`, and remembered: a range's kept samples go to several output shards, one after the other.
+@functools.lru_cache(maxsize=3)
+def _stored_in(part: str, _content: str) -> pa.Table:
+    """As `read_stored`, and remembered: a range's kept samples go to several output shards, one after the other.
 
     What shaped the part tells it from one of the same name that stood there before.
     """
-    return read_embeddings(part)
-
-
-def _members(run: PlacedSamples, embeddings: np.ndarray) -> Iterator[list[tuple[str, Buffer]]]:
-    """The members of a run's samples as they go into the tar, (name, bytes), for the samples of each read together."""
-    added = zip(
-        run.rows["key"].to_pylist(),
-        run.rows["output_key"].to_pylist(),
-        embedding_files(embeddings),
-        curation_files(run.rows, run.models),
-        strict=True,
-    )
-    try:
-        for samples in read_together_at(run.range, run.spans):
-            members: list[tuple[str, Buffer]] = []
-            for sample, (key_before, key, embedding, record) in zip(samples, added, strict=False):
-                _check_same(sample, key_before)
-                members += [(f"{key}.{own_extension(name)}", one.data or b"") for name, one in sample.members.items()]
-                members += ((f"{key}.{EMBEDDING_EXTENSION}", embedding), (f"{key}.{CURATION_EXTENSION}", record))
-            yield members
-    except TarBroken as broken:
-        raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
-
-
-def _check_same(sample: Sample, key: str) -> None:
-    if readable(sample.key) != key:
-        raise TarBroken(sample.offset, f'the shard has changed since it was scored: "{key}" stood here')
+    return read_stored(part)
 
 
 def statistics(table: pa.Table) -> dict[str, Any]:

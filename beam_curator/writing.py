@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -12,14 +13,16 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from beam_curator import ledger, progress, rows
+from beam_curator.ahead import WorkAhead
 from beam_curator.checkpoint import WriteScores, part_name
+from beam_curator.copying import PlacedSamples
 from beam_curator.errors import CurationError
 from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.manifest import finish
 from beam_curator.packing import RangeKey, first_places, output_key, shard_name, slices
 from beam_curator.plans import plan_of
 from beam_curator.samples import SampleBatch
-from beam_curator.shards import PlacedSamples, WrittenShard, write_shard
+from beam_curator.shards import WrittenShard, write_shard
 
 LEDGER = "ledger"
 DEFAULT_SAMPLES_PER_SHARD = 1000
@@ -45,7 +48,7 @@ def place_samples(
     placed = []
     for run in runs:
         taken = kept[run.first : run.first + run.samples]
-        spans = list(zip(offsets[taken].tolist(), sizes[taken].tolist(), strict=True))
+        spans = np.stack([offsets[taken], sizes[taken]], axis=1)
         samples = PlacedSamples(
             run.position, batch.range, batch.part, taken, spans, table.take(taken), dict(batch.models)
         )
@@ -71,21 +74,31 @@ class _PlaceSamples(beam.DoFn):
         yield from placed
 
 
-class _WriteShard(beam.DoFn):
+class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard]):
+    """Writes two output shards at a time: while the system copies for one, the headers of the other are made."""
+
     def __init__(self, output: str) -> None:
         self._output = output
 
     def setup(self) -> None:
         """Also where no model is loaded, samples are many small objects."""
         spare_what_is_loaded()
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix="write")
 
-    def process(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Iterator[WrittenShard]:
+    def start(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Callable[[], WrittenShard]:
         index, runs = placed
-        written = write_shard(self._output, index, runs)
-        Metrics.counter("beam_curator", "samples_written").inc(written.samples)
-        Metrics.counter("beam_curator", "bytes_written").inc(written.bytes)
-        progress.BOARD.add_output_shard()
-        yield written
+        writing = self._writers.submit(write_shard, self._output, index, list(runs))
+        return lambda: _counted(writing.result())
+
+    def teardown(self) -> None:
+        self._writers.shutdown(wait=False, cancel_futures=True)
+
+
+def _counted(written: WrittenShard) -> WrittenShard:
+    Metrics.counter("beam_curator", "samples_written").inc(written.samples)
+    Metrics.counter("beam_curator", "bytes_written").inc(written.bytes)
+    progress.BOARD.add_output_shard()
+    return written
 
 
 def _range_key(batch: SampleBatch) -> RangeKey:
@@ -146,7 +159,7 @@ class WriteShards(beam.PTransform):
         written = (
             placed["placed"]
             | "GroupByOutputShard" >> beam.GroupByKey()
-            | "WriteShard" >> beam.ParDo(_WriteShard(self.output))
+            | "WriteShard" >> beam.ParDo(_WriteShards(self.output)).with_output_types(WrittenShard)
         )
         return (
             batches.pipeline

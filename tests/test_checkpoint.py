@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_curator import checkpoint, rows
-from beam_curator.checkpoint import fingerprint, part_name, read_embeddings, read_part, write_part
+from beam_curator.checkpoint import embeddings_of, fingerprint, part_name, read_part, read_stored, write_part
 from beam_curator.errors import CurationError
 from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange
 
@@ -46,7 +46,7 @@ def test_a_part_gives_back_rows_scores_errors_and_models_and_leaves_bytes_and_em
     assert read.rows.equals(batch.rows)
     assert (read.range, read.models, read.errors) == (RANGE, MODELS, batch.errors)
     assert read.part == written.part == str(part_path(tmp_path))
-    np.testing.assert_array_equal(read_embeddings(read.part), batch.embeddings)
+    np.testing.assert_array_equal(embeddings_of(read_stored(read.part)), batch.embeddings)
 
 
 def test_the_embedding_column_is_a_fixed_size_list_of_float16(tmp_path, batch):
@@ -59,7 +59,7 @@ def test_a_batch_of_no_samples_is_a_part_as_well(tmp_path):
     empty = SampleBatch(RANGE, rows.from_samples(RANGE, [], []), [], np.zeros((0, 8), np.float16), MODELS)
     written = write_part(str(tmp_path), empty)
     assert len(read_part(str(tmp_path), RANGE, MODELS)) == 0
-    assert read_embeddings(written.part).shape == (0, 8)
+    assert embeddings_of(read_stored(written.part)).shape == (0, 8)
 
 
 def test_the_same_batch_gives_the_same_bytes_and_no_temporary_file_is_left(tmp_path, batch):
@@ -69,9 +69,11 @@ def test_the_same_batch_gives_the_same_bytes_and_no_temporary_file_is_left(tmp_p
     assert all_files(tmp_path / "one") == [part_name(RANGE)]
 
 
-def test_a_batch_that_was_never_embedded_is_refused(tmp_path, batch):
+def test_a_batch_that_was_never_embedded_or_lost_its_samples_is_refused(tmp_path, batch):
     with pytest.raises(CurationError, match="put EmbedImages before"):
         write_part(str(tmp_path), batch.replace(embeddings=None))
+    with pytest.raises(CurationError, match="keep `samples`, which need no bytes"):
+        write_part(str(tmp_path), batch.replace(samples=None))
 
 
 CHANGES = {

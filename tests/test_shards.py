@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tars import tar_bytes, webdataset_samples, write_shard
 
-from beam_curator import rows, shards
-from beam_curator.checkpoint import write_part
+from beam_curator import copying, rows, shards
+from beam_curator.checkpoint import embeddings_of, read_stored, write_part
 from beam_curator.errors import JobError
+from beam_curator.gathering import SMALL_BYTES
 from beam_curator.reading import read_batch
 from beam_curator.tar.ranges import plan_ranges
 from beam_curator.writing import place_samples
@@ -58,8 +59,8 @@ def runs(tmp_path):
     return runs_of(scored_batches(tmp_path, tar_bytes(MEMBERS)))
 
 
-def embeddings_of(runs):
-    return np.concatenate([shards.read_embeddings(run.part)[run.part_rows] for run in runs])
+def embeddings_in(runs):
+    return np.concatenate([embeddings_of(read_stored(run.part))[run.part_rows] for run in runs])
 
 
 def test_webdataset_reads_the_members_bit_for_bit_with_embeddings_and_curation_beside_them(tmp_path, runs):
@@ -70,7 +71,7 @@ def test_webdataset_reads_the_members_bit_for_bit_with_embeddings_and_curation_b
     assert len(runs) > 1
     assert (written.index, written.samples, written.bytes) == (0, 5, len(data))
     assert [sample.key for sample in found] == [f"00000{i:04d}" for i in range(5)]
-    for sample, original, embedding in zip(found, before, embeddings_of(runs), strict=True):
+    for sample, original, embedding in zip(found, before, embeddings_in(runs), strict=True):
         members = dict(sample.members)
         stored = np.load(io.BytesIO(members.pop("clip.npy")), allow_pickle=False)
         about = json.loads(members.pop("curation.json"))
@@ -183,10 +184,43 @@ def test_a_shard_that_changed_after_it_was_scored_ends_the_job_and_leaves_no_out
     write_shard(tmp_path / "in.tar", tar_bytes(renamed))
     with pytest.raises(JobError, match=r'in\.tar: the shard has changed since it was scored: "dir/a" stood here'):
         shards.write_shard(str(tmp_path / "out"), 0, runs)
+    resized = [(name, data[:-1] if name.endswith("e.txt") else data) for name, data in MEMBERS]
+    write_shard(tmp_path / "in.tar", tar_bytes(resized))
+    with pytest.raises(JobError, match=r'in\.tar: the shard has changed since it was scored: "dir/e" stood here'):
+        shards.write_shard(str(tmp_path / "out"), 0, runs)
     write_shard(tmp_path / "in.tar", tar_bytes(MEMBERS)[:3000])
     with pytest.raises(JobError, match="the shard has changed since it was scored"):
         shards.write_shard(str(tmp_path / "out"), 0, runs)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+SIZES = st.sampled_from([0, 1, 512, 5000, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, 40_960, 41_000])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["jpg", "txt", "é", "JPG.png", "x" * 120]), SIZES), min_size=1, max_size=6
+    ),
+    st.sampled_from([1, 30_000, 1 << 30]),
+    st.sampled_from([1, 2, 512]),
+)
+def test_it_is_the_tar_that_tarfile_writes_of_the_same_members(tmp_path_factory, sizes, range_bytes, at_once):
+    directory = tmp_path_factory.mktemp("whole")
+    members = [[(f"{n}.{name}", NOISE.randbytes(size)) for name, size in one.items()] for n, one in enumerate(sizes)]
+    originals = [[(f"{n}.jpg", b"image"), *(m for m in some if m[0] != f"{n}.jpg")] for n, some in enumerate(members)]
+    batches = scored_batches(directory, tar_bytes([m for some in originals for m in some]), range_bytes)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(copying, "SAMPLES_AT_ONCE", at_once)
+        shards.write_shard(str(directory / "out"), 0, runs_of(batches))
+    written = (directory / "out" / "00000.tar").read_bytes()
+    added = [sample.members for sample in webdataset_samples(written)]
+    due = [
+        (f"00000{n:04d}.{name.split('.', 1)[1].lower()}", data)
+        for n, some in enumerate(originals)
+        for name, data in [*some, *((f"{n}.{own}", added[n][own]) for own in OURS)]
+    ]
+    assert written == tar_bytes(due, tarfile.PAX_FORMAT)
 
 
 def test_the_tar_is_a_plain_one_that_any_tar_reads_to_its_end(tmp_path, runs):

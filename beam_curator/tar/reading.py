@@ -13,8 +13,8 @@ from beam_curator.prefetch import prefetched
 from beam_curator.samples import Member, Sample, ShardError, ShardRange
 from beam_curator.tar.compression import DamagedStreamError, open_tar, read_to_damage
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
+from beam_curator.tar.layout import headers_crc32
 from beam_curator.tar.names import readable
-from beam_curator.tar.plain import plain_sample
 
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
@@ -31,7 +31,7 @@ LOCAL_READ_BYTES = 1 << 20
 """A local file has no requests to save: pieces of this size stay in the processor's cache until they are written, and
 memory is used again."""
 
-_CHANGED = "the shard has changed since it was scored"
+CHANGED = "the shard has changed since it was scored"
 
 
 @files.retried
@@ -142,7 +142,9 @@ def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
     for member in sample.members.values():
         data = buffer[member.offset - start : member.offset - start + member.size]
         members[member.extension] = dataclasses.replace(member, data=data if len(data) == member.size else None)
-    return dataclasses.replace(sample, members=members)
+    places = [(member.offset - start, member.size) for member in members.values()]
+    crc = headers_crc32(buffer, sample.offset - start, sample.span_bytes, places)
+    return dataclasses.replace(sample, members=members, headers_crc32=crc)
 
 
 def _window(file: BinaryIO, start: int, end: int) -> BinaryIO:
@@ -173,20 +175,31 @@ class _Window(io.RawIOBase):
 
 
 def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[Sample]:
-    """The samples of `read_together_at`, one by one."""
-    for samples in read_together_at(range, spans):
-        yield from samples
-
-
-def read_together_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[list[Sample]]:
-    """The samples at these (offset, span in bytes), which must be in order, with their bytes; a list for each read.
-
-    Neighbours are fetched in one read: about the bytes of the samples are read, in few large pieces. Where that takes
-    waiting, each is read while the samples of the one before are being used.
+    """The samples at these (offset, span in bytes), which must be in order, with their bytes.
 
     Raises:
       StorageError: when the shard cannot be read.
       TarBroken: when there is no longer a sample at such a place.
+    """
+    for group, data in read_spans_at(range, spans):
+        for span in group:
+            yield _sample_in(data, group[0][0], *span)
+
+
+def read_spans_at(
+    range: ShardRange, spans: Sequence[tuple[int, int]]
+) -> Iterator[tuple[Sequence[tuple[int, int]], bytes]]:
+    """What stands at these (offset, bytes) of a range's shard, which must be in order.
+
+    Neighbours are fetched in one read: about the bytes of the spans are read, in few large pieces. Where that takes
+    waiting, each is read while those of the one before are being used.
+
+    Yields:
+      The spans that one read gave, and its bytes, from where the first of these spans begins; less than their length
+      where the shard has become shorter.
+
+    Raises:
+      StorageError: when the shard cannot be read.
     """
     by_request = files.reads_by_request(range.url) and not range.compression
     groups = list(coalesced(spans, REQUEST_READ_BYTES if by_request else LOCAL_READ_BYTES))
@@ -200,9 +213,7 @@ def read_together_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Ite
             with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
                 return _bytes_at(own, range, start, length)
 
-        for group, data in zip(groups, prefetched(read, groups, _reads_at_once(range, by_request)), strict=True):
-            start = group[0][0]
-            yield [plain_sample(data, start, *span) or _sample_in(data, start, *span) for span in group]
+        yield from zip(groups, prefetched(read, groups, _reads_at_once(range, by_request)), strict=True)
 
 
 def _reads_at_once(range: ShardRange, by_request: bool) -> int:
@@ -218,12 +229,12 @@ def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
     try:
         sample = next(group_samples(iter_headers(window)), None)
     except TarBroken as broken:
-        raise TarBroken(offset + broken.offset, f"{_CHANGED}: {broken.reason}") from broken
+        raise TarBroken(offset + broken.offset, f"{CHANGED}: {broken.reason}") from broken
     if sample is None or sample.span_bytes != span_bytes:
-        raise TarBroken(offset, f"{_CHANGED}: another sample stands here")
+        raise TarBroken(offset, f"{CHANGED}: another sample stands here")
     placed = _shifted(sample, offset, len(data) - (offset - start))
     if placed.failure:
-        raise TarBroken(offset, f"{_CHANGED}: {placed.failure}")
+        raise TarBroken(offset, f"{CHANGED}: {placed.failure}")
     return _with_data(placed, memoryview(data), start)
 
 

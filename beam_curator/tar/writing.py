@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from beam_curator.samples import Buffer
-from beam_curator.tar.plain import member_headers
 
 WRITE_BYTES = 1 << 20
 """What is read and written in pieces of about this size is still in the processor's cache when it is written."""
 
-_PADDINGS = [bytes(-size % tarfile.BLOCKSIZE) for size in range(tarfile.BLOCKSIZE)]
+PADDINGS = [bytes(-size % tarfile.BLOCKSIZE) for size in range(tarfile.BLOCKSIZE)]
+"""What follows a member's data, by its size modulo a block."""
 
 
 class TarWriter:
-    """Gathers members without dates or owners to the bytes that `tarfile` writes in PAX format; they are not copied.
+    """Gathers members to few large writes; their bytes are not copied.
 
     Attributes:
       bytes_written: how long the tar is.
@@ -30,15 +30,18 @@ class TarWriter:
         self._gathered_bytes = 0
         self.bytes_written = 0
 
-    def add(self, members: Sequence[tuple[str, Buffer]]) -> None:
-        """Adds members, (name, bytes) of each; many at once take less time.
+    def add(self, pieces: Sequence[Buffer]) -> None:
+        """Adds the bytes of whole members: of each its header, its data, and what pads it to whole blocks.
 
         Raises:
           StorageError: when they, or what was added before, could not be written.
         """
-        headers = member_headers([(name, len(data)) for name, data in members])
-        for header, (_, data) in zip(headers, members, strict=True):
-            self._put(header, data, _PADDINGS[len(data) % tarfile.BLOCKSIZE])
+        size = sum(map(len, pieces))
+        self.bytes_written += size
+        self._gathered_bytes += size
+        self._gathered += pieces
+        if self._gathered_bytes >= WRITE_BYTES:
+            self._write_gathered()
 
     def finish(self) -> None:
         """Writes the end-of-archive blocks, up to a whole record, and all that is still gathered.
@@ -46,17 +49,9 @@ class TarWriter:
         Raises:
           StorageError: when it could not be written.
         """
-        self._put(bytes(2 * tarfile.BLOCKSIZE))
-        self._put(bytes(-self.bytes_written % tarfile.RECORDSIZE))
+        end = 2 * tarfile.BLOCKSIZE
+        self.add([bytes(end + -(self.bytes_written + end) % tarfile.RECORDSIZE)])
         self._write_gathered()
-
-    def _put(self, *pieces: Buffer) -> None:
-        size = sum(map(len, pieces))
-        self.bytes_written += size
-        self._gathered_bytes += size
-        self._gathered += pieces
-        if self._gathered_bytes >= WRITE_BYTES:
-            self._write_gathered()
 
     def _write_gathered(self) -> None:
         gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0

@@ -224,7 +224,7 @@ def _check_members(tar: str, written: Sample, kept: KeptSample) -> Iterator[Diff
         yield Difference(tar, f"the members of {written.key} are not in the order of the input")
     if kept.embedding is None:
         return  # no score part to compare with, which is told as such
-    (embedding,) = embedding_files(kept.embedding[None])
+    embedding = embedding_files(kept.embedding[None])[0].tobytes()
     if found.get(EMBEDDING_EXTENSION, embedding) != embedding:
         yield Difference(tar, f"{written.key}.{EMBEDDING_EXTENSION} is not the embedding of the score part")
     if CURATION_EXTENSION in found:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files, ledger, rows
-from beam_curator.checkpoint import part_name, read_embeddings, read_part
+from beam_curator.checkpoint import embeddings_of, part_name, read_part, read_stored
 from beam_curator.images import IMAGE_EXTENSIONS
 from beam_curator.ledger import Summary, ledger_name, summarize
 from beam_curator.reading import caption_of
@@ -160,7 +160,7 @@ def _against_part(
     name = part_name(range)
     try:
         part = read_part(finished.output, range, models=None)
-        embeddings = read_embeddings(part.part) if part is not None and part.part else None
+        embeddings = embeddings_of(read_stored(part.part)) if part is not None and part.part else None
     except UNREADABLE as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return None, None

@@ -1,4 +1,4 @@
-"""Written tars are tarfile's, byte for byte, in few writes, by this thread or behind its back."""
+"""Written tars end as tarfile's do, and are written in few writes, by this thread or behind its back."""
 
 import contextlib
 import io
@@ -35,6 +35,13 @@ class Recording(io.BytesIO):
         super().write(data)
 
 
+def member(name, data):
+    """The pieces of a member, as tarfile writes it."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    return [info.tobuf(tarfile.PAX_FORMAT, tarfile.ENCODING, "surrogateescape"), data, bytes(-len(data) % 512)]
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(st.tuples(NAMES, SIZES), max_size=4), max_size=4), st.booleans())
 @example([[("a.jpg", 9000)] * 300] * 4, True)
@@ -47,7 +54,7 @@ def test_a_tar_is_the_one_that_tarfile_writes(groups, behind):
             tar.addfile(info, io.BytesIO(NOISE[:size]))
     with writing_tar(written, behind) as writer:
         for members in groups:
-            writer.add([(name, memoryview(NOISE)[:size]) for name, size in members])
+            writer.add([piece for name, size in members for piece in member(name, memoryview(NOISE)[:size])])
     assert written.getvalue() == expected.getvalue()
     assert writer.bytes_written == len(expected.getvalue())
 
@@ -56,7 +63,7 @@ def test_members_are_gathered_to_large_writes(behind):
     written = Recording()
     with writing_tar(written, behind) as writer:
         for index in range(9000):
-            writer.add([(f"{index}.txt", b"small")])
+            writer.add(member(f"{index}.txt", b"small"))
     assert len(written.writes) == 9000 * 1024 // WRITE_BYTES + 1
 
 
@@ -73,7 +80,7 @@ def write_large_members(file, behind, failure=None):
     with contextlib.suppress(OSError), writing_tar(file, behind) as writer:
         for index in range(8):
             added.append(f"{index}.jpg")
-            writer.add([(added[-1], NOISE)])
+            writer.add(member(added[-1], NOISE))
         if failure:
             raise failure
     return added
@@ -82,7 +89,7 @@ def write_large_members(file, behind, failure=None):
 def test_a_write_that_fails_fails_the_tar(behind):
     assert len(write_large_members(Failing(), behind)) < 4
     with pytest.raises(OSError, match="no space"), writing_tar(Failing(), behind) as writer:
-        writer.add([("first.jpg", NOISE)])
+        writer.add(member("first.jpg", NOISE))
 
 
 def test_what_is_written_behind_is_written_by_another_thread(behind):

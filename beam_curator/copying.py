@@ -1,0 +1,172 @@
+"""Kept samples as they go into an output tar: their members copied from the shard, and what curation adds to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_curator.added_members import (
+    CURATION_EXTENSION,
+    EMBEDDING_EXTENSION,
+    curation_files,
+    embedding_files,
+    own_extension,
+)
+from beam_curator.checkpoint import embeddings_of
+from beam_curator.errors import JobError
+from beam_curator.gathering import SMALL_BYTES
+from beam_curator.samples import Buffer, ShardRange
+from beam_curator.tar.framing import framed
+from beam_curator.tar.index import TarBroken
+from beam_curator.tar.layout import Layout
+from beam_curator.tar.reading import CHANGED, read_spans_at
+
+SAMPLES_AT_ONCE = 512
+"""So many samples' headers and records are made together, by the column: one by one, they take five times as long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedSamples:
+    """A run of kept samples of one range, on its way to an output shard: rows and references, no bytes.
+
+    Attributes:
+      position: the place of the first one in the output shard.
+      range: the range that they are in.
+      part: the score part that holds their embeddings, and where their members stand.
+      part_rows: int64 [n], their rows in the part.
+      spans: int64 [n, 2], offset and length of each in the uncompressed tar.
+      rows: n rows in the ledger's columns.
+      models: what gave the scores.
+    """
+
+    position: int
+    range: ShardRange
+    part: str
+    part_rows: np.ndarray
+    spans: np.ndarray
+    rows: pa.Table
+    models: Mapping[str, str]
+
+
+def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer]]:
+    """The bytes of a run's samples as they go into the tar, in pieces, for the samples of one read after the other.
+
+    Headers of the input are not parsed again: where members stand is known, and that all but their data is what it
+    was when they were scored is told by its CRC-32.
+
+    Args:
+      run: n samples.
+      stored: n rows, what `checkpoint.read_stored` gives of them.
+
+    Raises:
+      JobError: when the shard no longer holds what was scored.
+      StorageError: when it cannot be read.
+    """
+    outlines = _outlines(run, stored)
+    try:
+        for spans, data in read_spans_at(run.range, list(zip(*run.spans.T.tolist(), strict=True))):
+            yield _pieces(memoryview(data), spans[0][0], zip(spans, outlines, strict=False))
+    except TarBroken as broken:
+        raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
+
+
+_Outline = tuple[str, int | None, list[tuple[int, int, int, int]], memoryview, int, int]
+"""A sample as it will stand in the output, before its members' data is read: its key in the input; the CRC-32 of its
+headers there; of each member, where its data begins in the input, its size, how much of it has no place in the frame,
+and its place in the frame; the frame, which has headers, padding and what curation adds, of this sample and of its
+neighbours; where the sample begins in it, and where it ends. A plain tuple, since there are millions of them."""
+
+
+def _pieces(data: memoryview, start: int, samples: Iterator[tuple[tuple[int, int], _Outline]]) -> list[Buffer]:
+    """Samples, each ((offset, span in bytes), outline), as they go into the tar; `data` begins at `start`."""
+    pieces: list[Buffer] = []
+    for (offset, span_bytes), (key, headers_crc32, members, frame, done, end) in samples:
+        crc, at = 0, offset - start  # as `layout.headers_crc32`, on the way
+        sample_end = at + span_bytes
+        if sample_end > len(data):
+            raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
+        for begin, size, left_out, place in members:
+            body = begin - start
+            crc, at = crc32(data[at:body], crc), body + size
+            if left_out:
+                pieces += (frame[done:place], data[body : body + left_out])
+                done = place
+            frame[place : place + size - left_out] = data[body + left_out : at]
+        if crc32(data[at:sample_end], crc) != headers_crc32:
+            raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
+        pieces.append(frame[done:end])
+    return pieces
+
+
+def _outlines(run: PlacedSamples, stored: pa.Table) -> Iterator[_Outline]:
+    """One for each of the run's samples, made many at a time."""
+    for first in range(0, run.rows.num_rows, SAMPLES_AT_ONCE):
+        some = run.rows.slice(first, SAMPLES_AT_ONCE)
+        yield from _outlined(some, stored.slice(first, SAMPLES_AT_ONCE), run.models)
+
+
+def _outlined(rows: pa.Table, stored: pa.Table, models: Mapping[str, str]) -> Iterator[_Outline]:
+    layout = Layout.of(stored)
+    embeddings, records = embedding_files(embeddings_of(stored)), curation_files(rows, models)
+    own, ours = _order(np.diff(layout.first))
+    sizes = np.empty(len(own) + 2 * len(ours), np.int64)
+    sizes[own], sizes[ours], sizes[ours + 1] = layout.sizes, embeddings.shape[1], pc.binary_length(records)
+    large = np.zeros(len(sizes), bool)
+    large[own] = layout.sizes >= SMALL_BYTES
+    frame = framed(_names(rows["output_key"], layout, own, ours), sizes, large)
+    frame.put_rows(ours, embeddings)
+    frame.put(ours + 1, records.cast(pa.binary()).to_pylist())
+
+    columns = (layout.offsets, layout.sizes, frame.left_out[own], frame.data_at[own])
+    members = list(zip(*(column.tolist() for column in columns), strict=True))
+    of_each = [members[begin:end] for begin, end in itertools.pairwise(layout.first.tolist())]
+    ends = frame.end[ours + 1].tolist()
+    return zip(
+        rows["key"].to_pylist(),
+        layout.headers_crc32,
+        of_each,
+        itertools.repeat(frame.content.data),
+        [0, *ends[:-1]],
+        ends,
+        strict=False,
+    )
+
+
+def _order(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of all members when two that are added follow those of each sample.
+
+    Args:
+      counts: int64 [n], how many members each sample has of its own.
+
+    Returns:
+      int64 [sum of counts], the places of samples' own members, and int64 [n], that of the first one added to each.
+    """
+    added = np.cumsum(counts + 2) - 2
+    is_own = np.ones(int(counts.sum()) + 2 * len(counts), bool)
+    is_own[added] = is_own[added + 1] = False
+    return np.flatnonzero(is_own), added
+
+
+def _names(keys: pa.ChunkedArray, layout: Layout, own: np.ndarray, ours: np.ndarray) -> pa.BinaryArray:
+    """The names of all members: those of the input at `own`, and the two that curation adds from each of `ours` on."""
+    found = layout.extensions.dictionary_encode()
+    kept = pa.array([_own_extension(extension) for extension in found.dictionary.to_pylist()], pa.binary())
+    added = pa.array([EMBEDDING_EXTENSION.encode(), CURATION_EXTENSION.encode()], pa.binary())
+    which = np.empty(len(own) + 2 * len(ours), np.int64)
+    which[own] = found.indices.to_numpy()
+    which[ours], which[ours + 1] = len(kept), len(kept) + 1
+    extensions = pa.concat_arrays([kept, added]).take(pa.array(which))
+    of_sample = np.repeat(np.arange(len(keys)), np.diff(ours, prepend=-2))
+    return pc.binary_join_element_wise(
+        keys.combine_chunks().cast(pa.binary()).take(pa.array(of_sample)), extensions, b"."
+    )
+
+
+def _own_extension(extension: bytes) -> bytes:
+    return own_extension(extension.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
