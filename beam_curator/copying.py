@@ -86,14 +86,15 @@ neighbours; where the sample begins in it, and where it ends. A plain tuple, sin
 def _pieces(data: memoryview, start: int, samples: Iterator[tuple[tuple[int, int], _Outline]]) -> list[Buffer]:
     """Samples, each ((offset, span in bytes), outline), as they go into the tar; `data` begins at `start`."""
     pieces: list[Buffer] = []
+    available = len(data)
     for (offset, span_bytes), (key, headers_crc32, members, frame, done, end) in samples:
         crc, at = 0, offset - start  # as `layout.headers_crc32`, on the way
         sample_end = at + span_bytes
-        if sample_end > len(data):
-            raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
         for begin, size, left_out, place in members:
             body = begin - start
             crc, at = crc32(data[at:body], crc), body + size
+            if at > available:
+                raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
             if left_out:
                 pieces += (frame[done:place], data[body : body + left_out])
                 done = place

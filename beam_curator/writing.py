@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import apache_beam as beam
@@ -84,11 +84,18 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
         """Also where no model is loaded, samples are many small objects."""
         spare_what_is_loaded()
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="write")
+        self._writing: list[Future[WrittenShard]] = []
 
     def start(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Callable[[], WrittenShard]:
         index, runs = placed
         writing = self._writers.submit(write_shard, self._output, index, list(runs))
-        return lambda: _counted(writing.result())
+        self._writing = [*self._writing[-1:], writing]
+        return lambda: self._finished(writing)
+
+    def _finished(self, writing: Future[WrittenShard]) -> WrittenShard:
+        if writing.exception() is not None:
+            wait(self._writing)  # nothing goes on behind a job that has failed
+        return _counted(writing.result())
 
     def teardown(self) -> None:
         self._writers.shutdown(wait=False, cancel_futures=True)

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_curator import command_line, garbage
 from beam_curator.embedding import ClipModelHandler
 from beam_curator.garbage import spare_what_is_loaded
-from beam_curator.writing import _WriteShard
+from beam_curator.writing import _WriteShards
 
 
 class Node:
@@ -73,7 +73,9 @@ def load_a_model():
 
 
 def begin_to_write_shards():
-    _WriteShard("out").setup()
+    writer = _WriteShards("out")
+    writer.setup()
+    writer.teardown()
 
 
 @pytest.mark.parametrize("begin", [launch_a_job, load_a_model, begin_to_write_shards])

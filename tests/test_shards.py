@@ -223,6 +223,19 @@ def test_it_is_the_tar_that_tarfile_writes_of_the_same_members(tmp_path_factory,
     assert written == tar_bytes(due, tarfile.PAX_FORMAT)
 
 
+def test_a_sample_whose_padding_alone_is_cut_off_is_whole_until_it_changes(tmp_path):
+    tar = tar_bytes([("a.jpg", b"image"), ("b.jpg", b"picture")])
+    runs = runs_of(scored_batches(tmp_path, tar[: 1024 + 512 + 9]))
+    written = shards.write_shard(str(tmp_path / "out"), 0, runs)
+    assert written.samples == 2
+    samples = webdataset_samples((tmp_path / "out" / "00000.tar").read_bytes())
+    assert [sample.members["jpg"] for sample in samples] == [b"image", b"picture"]
+    for now in (tar[: 1024 + 512 + 6], tar[: 1024 + 512 + 10], tar):
+        write_shard(tmp_path / "in.tar", now)
+        with pytest.raises(JobError, match='the shard has changed since it was scored: "b" stood here'):
+            shards.write_shard(str(tmp_path / "again"), 0, runs)
+
+
 def test_the_tar_is_a_plain_one_that_any_tar_reads_to_its_end(tmp_path, runs):
     shards.write_shard(str(tmp_path / "out"), 0, runs)
     with tarfile.open(tmp_path / "out" / "00000.tar", "r:") as tar:

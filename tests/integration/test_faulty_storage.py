@@ -201,8 +201,8 @@ def test_what_stays_broken_in_the_job_is_one_line_and_the_same_command_goes_on_w
     faults = Faults(outages=[outage])
     named = re.sub(r"_tmp/|\.\*.*", "", outage.path)
     curate(faults).assert_is_one_line(1, "cannot ", named, "run the same command again to resume")
-    may_pass = outage.error is TRANSIENT[0]
-    assert len(faults.waits) == (ATTEMPTS - 1 if may_pass else 0)  # not the product of attempts inside attempts
+    waits = ATTEMPTS - 1 if outage.error is TRANSIENT[0] else 0  # not the product of attempts inside attempts
+    assert waits <= len(faults.waits) <= 2 * waits  # two output shards are written at a time
     assert under_final_names(bucket).items() < undisturbed.items()
     scored_before = rows_scored(bucket)
     assert_went_well(curate(Faults()), scored=SAMPLES - scored_before)
