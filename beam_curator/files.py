@@ -25,7 +25,8 @@ from beam_curator.buckets.services import bucket_of
 from beam_curator.errors import StorageError
 from beam_curator.faults import first_line as first_line
 from beam_curator.faults import naming, retried
-from beam_curator.gathering import write_all
+from beam_curator.gathering import descriptor_of, write_all
+from beam_curator.room import room_for
 
 TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
@@ -164,12 +165,17 @@ def read_bytes(url: str) -> bytes:
 
 
 @contextlib.contextmanager
-def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
+def atomic_writer(directory: str, name: str, expected_bytes: int = 0) -> Iterator[BinaryIO]:
     """A file to write to, which appears as DIRECTORY/NAME when the block ends well, and never in part.
 
     In a bucket it is written under its name: an object is there when its upload is finished, and not before. Elsewhere
     it is written under `_tmp` in the same directory (one file system, so that the rename is atomic) with a name of its
     own, so that two attempts at the same file cannot meet. Use it inside what is `retried`.
+
+    Args:
+      directory: where.
+      name: under it, with "/" between its parts.
+      expected_bytes: about how long it will be; for a large local file, room is made at once (see `room.room_for`).
 
     Raises:
       StorageError: when it cannot be written.
@@ -177,7 +183,7 @@ def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
     final = join(directory, *name.split("/"))
     with naming("write", final):
         bucket = bucket_of(final)
-    with _uploaded(bucket, final) if bucket is not None else _renamed(directory, final) as file:
+    with _uploaded(bucket, final) if bucket is not None else _renamed(directory, final, expected_bytes) as file:
         yield file
 
 
@@ -195,12 +201,14 @@ def _uploaded(bucket: Bucket, final: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _renamed(directory: str, final: str) -> Iterator[BinaryIO]:
+def _renamed(directory: str, final: str, expected_bytes: int) -> Iterator[BinaryIO]:
     temporary = join(directory, TEMPORARY, f"{final.rsplit('/', 1)[-1]}.{uuid.uuid4().hex}")
     try:
         with naming("write", final):
             opened = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
-        with _Named(opened, final) as file:
+        descriptor = descriptor_of(opened) if expected_bytes else None
+        room = contextlib.nullcontext() if descriptor is None else room_for(descriptor, expected_bytes)
+        with _Named(opened, final) as file, room:
             yield cast(BinaryIO, file)
         make_directory(final.rsplit("/", 1)[0])
         with naming("write", final):

@@ -21,7 +21,7 @@ def write_all(file: Any, pieces: Iterable[Any]) -> None:
     Raises:
       OSError: when they cannot be written, and what other errors the file has.
     """
-    descriptor = _descriptor(file)
+    descriptor = descriptor_of(file)
     gathered = _gathered(pieces)
     if descriptor is None:
         for piece in gathered:
@@ -32,7 +32,7 @@ def write_all(file: Any, pieces: Iterable[Any]) -> None:
         _write_some(descriptor, some)
 
 
-def _descriptor(file: Any) -> int | None:
+def descriptor_of(file: Any) -> int | None:
     """The system's number of a local file; None for others, which have their own way of writing."""
     try:
         return int(file.fileno()) if isinstance(file, io.BufferedWriter) else None

@@ -211,7 +211,8 @@ def test_it_is_the_tar_that_tarfile_writes_of_the_same_members(tmp_path_factory,
     originals = [[(f"{n}.jpg", b"image"), *(m for m in some if m[0] != f"{n}.jpg")] for n, some in enumerate(members)]
     batches = scored_batches(directory, tar_bytes([m for some in originals for m in some]), range_bytes)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(copying, "SAMPLES_AT_ONCE", at_once)
+        patched.setattr(copying, "SAMPLES_AT_ONCE", 2 * at_once)
+        patched.setattr(copying, "FRAMED_AT_ONCE", at_once)
         shards.write_shard(str(directory / "out"), 0, runs_of(batches))
     written = (directory / "out" / "00000.tar").read_bytes()
     added = [sample.members for sample in webdataset_samples(written)]

@@ -7,7 +7,6 @@ import tarfile
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from beam_curator.tar.plain import member_headers
 
@@ -46,7 +45,7 @@ class Frame:
         self.content.reshape(-1, _BLOCK)[blocks] = padded.reshape(len(files), -1, _BLOCK)
 
 
-def framed(names: pa.BinaryArray, sizes: np.ndarray, large: np.ndarray) -> Frame:
+def framed(names: Sequence[bytes], sizes: np.ndarray, large: np.ndarray) -> Frame:
     """The frame of members without dates or owners, in the bytes that `tarfile` writes in PAX format.
 
     Args:

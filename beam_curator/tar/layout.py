@@ -14,7 +14,7 @@ from beam_curator.samples import Buffer, Sample
 
 MEMBERS = "members"
 HEADERS_CRC32 = "headers_crc32"
-_MEMBER = pa.struct([("extension", pa.binary()), ("offset", pa.int64()), ("size", pa.int64())])
+MEMBER_TYPE = pa.struct([("extension", pa.binary()), ("offset", pa.int64()), ("size", pa.int64())])
 
 
 def headers_crc32(data: Buffer, offset: int, span_bytes: int, members: Iterable[tuple[int, int]]) -> int:
@@ -48,7 +48,7 @@ def layout_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
             pa.array([m.offset for m in flat], pa.int64()),
             pa.array([m.size for m in flat], pa.int64()),
         ],
-        fields=list(_MEMBER),
+        fields=list(MEMBER_TYPE),
     )
     first = np.cumsum([0, *map(len, members)], dtype=np.int32)
     return {

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import tarfile
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 _BLOCK = tarfile.BLOCKSIZE
 PLAIN_HEADER_BYTES = 3 * _BLOCK
@@ -78,7 +78,7 @@ def _is_time_record(body: bytes, size: int) -> bool:
     return found is not None and int(found[1]) == size == len(body)
 
 
-def member_headers(names: pa.BinaryArray, sizes: np.ndarray) -> tuple[np.ndarray, dict[int, bytes]]:
+def member_headers(names: Sequence[bytes], sizes: np.ndarray) -> tuple[np.ndarray, dict[int, bytes]]:
     """The headers of members without dates or owners, each as `tarfile.TarInfo` makes it in PAX format.
 
     They are made all at once: one after the other they take ten times as long.
@@ -90,15 +90,14 @@ def member_headers(names: pa.BinaryArray, sizes: np.ndarray) -> tuple[np.ndarray
     Returns:
       uint8 [n, 512], and by their index those that one block cannot hold, or not as it is.
     """
-    raw = names.to_pylist()
-    plain = (sizes < 8**11) & np.array([name.isascii() and len(name) <= tarfile.LENGTH_NAME for name in raw], bool)
-    blocks = np.tile(_EMPTY, (len(raw), 1))
-    blocks[:, _NAME] = np.array(raw, f"S{tarfile.LENGTH_NAME}").view(np.uint8).reshape(-1, tarfile.LENGTH_NAME)
+    plain = (sizes < 8**11) & np.array([name.isascii() and len(name) <= tarfile.LENGTH_NAME for name in names], bool)
+    blocks = np.tile(_EMPTY, (len(names), 1))
+    blocks[:, _NAME] = np.array(names, f"S{tarfile.LENGTH_NAME}").view(np.uint8).reshape(-1, tarfile.LENGTH_NAME)
     blocks[:, _SIZE] = _octal(sizes, 11)
     sums = blocks[:, _NAME].sum(axis=1, dtype=np.int64) + blocks[:, _SIZE].sum(axis=1, dtype=np.int64)
     blocks[:, _CHECKSUM_DIGITS] = _octal(sums + _SUM_OF_THE_REST, 6)
     odd = np.flatnonzero(~plain).tolist()
-    return blocks, {i: _header_by_tarfile(raw[i].decode("utf-8", "surrogateescape"), int(sizes[i])) for i in odd}
+    return blocks, {i: _header_by_tarfile(names[i].decode("utf-8", "surrogateescape"), int(sizes[i])) for i in odd}
 
 
 def _octal(numbers: np.ndarray, digits: int) -> np.ndarray:

@@ -5,7 +5,6 @@ import random
 import tarfile
 
 import numpy as np
-import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +26,7 @@ def by_tarfile(members):
 
 
 def frame_of(members):
-    names = pa.array([name.encode("utf-8", "surrogateescape") for name, _, _ in members], pa.binary())
+    names = [name.encode("utf-8", "surrogateescape") for name, _, _ in members]
     sizes = np.array([size for _, size, _ in members], np.int64)
     return framed(names, sizes, np.array([large for _, _, large in members], bool))
 

@@ -5,7 +5,6 @@ import random
 import tarfile
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -133,7 +132,7 @@ def test_the_headers_of_members_are_those_that_tarfile_writes(members):
         info = tarfile.TarInfo(name)
         info.size = size
         expected.append(info.tobuf(tarfile.PAX_FORMAT, tarfile.ENCODING, "surrogateescape"))
-    names = pa.array([name.encode("utf-8", "surrogateescape") for name, _ in members], pa.binary())
+    names = [name.encode("utf-8", "surrogateescape") for name, _ in members]
     blocks, others = member_headers(names, np.array([size for _, size in members], np.int64))
     assert blocks.shape == (len(members), 512)
     assert [others.get(index, block.tobytes()) for index, block in enumerate(blocks)] == expected
