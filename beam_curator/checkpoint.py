@@ -86,8 +86,7 @@ def _parquet(table: pa.Table) -> bytes:
 def embedding_array(embeddings: np.ndarray) -> pa.Array:
     """float16 [n, dim] as an Arrow column of fixed-size lists."""
     flat = pa.array(np.ascontiguousarray(embeddings, np.float16).reshape(-1), pa.float16())
-    element = pa.field("element", pa.float16(), nullable=False)
-    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(element, embeddings.shape[1]))
+    return pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
 
 
 def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | None) -> SampleBatch | None:

@@ -52,7 +52,7 @@ def test_a_part_gives_back_rows_scores_errors_and_models_and_leaves_bytes_and_em
 def test_the_embedding_column_is_a_fixed_size_list_of_float16(tmp_path, batch):
     write_part(str(tmp_path), batch)
     field = pq.read_schema(part_path(tmp_path)).field("embedding")
-    assert field.type == pa.list_(pa.field("element", pa.float16(), nullable=False), 8)
+    assert field.type == pa.list_(pa.field("element", pa.float16()), 8)
 
 
 def test_all_columns_are_compressed_but_embeddings(tmp_path, batch):
