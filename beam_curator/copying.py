@@ -191,7 +191,7 @@ def _order(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _names(keys: pa.ChunkedArray, layout: Layout, own: np.ndarray, ours: np.ndarray) -> pa.BinaryArray:
-    """The names of all members: those of the input at `own`, and the two that curation adds from each of `ours` on."""
+    """The names of all members, in their order; `own` and `ours` are what `_order` gives."""
     found = layout.extensions.dictionary_encode()
     kept = pa.array([_own_extension(extension) for extension in found.dictionary.to_pylist()], pa.binary())
     added = pa.array([EMBEDDING_EXTENSION.encode(), CURATION_EXTENSION.encode()], pa.binary())

@@ -15,7 +15,6 @@ import numpy as np
 
 _BLOCK = tarfile.BLOCKSIZE
 PLAIN_HEADER_BYTES = 3 * _BLOCK
-_RESERVED = re.compile(r"__(key|url|bad|local_path)__|.*\0.*", re.DOTALL)
 _HEADER = re.compile(
     rb"[^\0].{99}(?:[0-7]{7}\0){3}([0-7]{11})[\0 ][0-7]{11}[\0 ]([0-7]{6})\0 ([0x])\0{100}"
     rb"ustar(?:\x0000|  \0).{64}(?:[0-7]{7}\0|\0{8}){2}\0{167}",

@@ -13,9 +13,6 @@ from beam_curator.samples import Buffer
 WRITE_BYTES = 1 << 20
 """What is read and written in pieces of about this size is still in the processor's cache when it is written."""
 
-PADDINGS = [bytes(-size % tarfile.BLOCKSIZE) for size in range(tarfile.BLOCKSIZE)]
-"""What follows a member's data, by its size modulo a block."""
-
 
 class TarWriter:
     """Gathers members to few large writes; their bytes are not copied.
