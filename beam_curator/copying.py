@@ -74,23 +74,31 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
     outlines = _outlines(run, stored)
     try:
         for spans, data in read_spans_at(run.range, list(zip(*run.spans.T.tolist(), strict=True))):
-            yield _pieces(memoryview(data), spans[0][0], zip(spans, outlines, strict=False))
+            pieces = _pieces(memoryview(data), spans[0][0], zip(spans, outlines, strict=False))
+            del data  # so that the memory of what is written is taken for the next read
+            yield pieces
+            del pieces
     except TarBroken as broken:
         raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
 
 
 _Outline = tuple[str, int | None, list[tuple[int, int, int, int]], memoryview, int, int]
 """A sample as it will stand in the output, before its members' data is read: its key in the input; the CRC-32 of its
-headers there; of each member, where its data begins in the input, its size, how much of it has no place in the frame,
-and its place in the frame; the frame, which has headers, padding and what curation adds, of this sample and of its
-neighbours; where the sample begins in it, and where it ends. A plain tuple, since there are millions of them."""
+headers there; of each member, where its data begins in the input, its size, how much of it has no place in the frame
+(0 for small data, which is put in), and its place in the frame; the frame, which has headers, padding and what curation
+adds, of this sample and of its neighbours; where the sample begins in it, and where it ends. A plain tuple, since there
+are millions of them."""
 
 
 def _pieces(data: memoryview, start: int, samples: Iterator[tuple[tuple[int, int], _Outline]]) -> list[Buffer]:
     """Samples, each ((offset, span in bytes), outline), as they go into the tar; `data` begins at `start`."""
     pieces: list[Buffer] = []
     available = len(data)
-    for (offset, span_bytes), (key, headers_crc32, members, frame, done, end) in samples:
+    frame, done, filled = memoryview(b""), 0, 0
+    for (offset, span_bytes), (key, headers_crc32, members, its_frame, frame_begin, frame_end) in samples:
+        if its_frame is not frame:
+            pieces.append(frame[done:filled])
+            frame, done = its_frame, frame_begin
         crc, at = 0, offset - start  # as `layout.headers_crc32`, on the way
         sample_end = at + span_bytes
         for begin, size, left_out, place in members:
@@ -99,12 +107,14 @@ def _pieces(data: memoryview, start: int, samples: Iterator[tuple[tuple[int, int
             if at > available:
                 raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
             if left_out:
-                pieces += (frame[done:place], data[body : body + left_out])
-                done = place
-            frame[place : place + size - left_out] = data[body + left_out : at]
+                pieces += (frame[done:place], data[body:at])
+                done = place + size - left_out
+            else:
+                frame[place : place + size] = data[body:at]
         if crc32(data[at:sample_end], crc) != headers_crc32:
             raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
-        pieces.append(frame[done:end])
+        filled = frame_end
+    pieces.append(frame[done:filled])
     return pieces
 
 

@@ -61,7 +61,8 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
     Args:
       url: which file.
       size_bytes: how large it is, if that is known: a connection that ends before is not taken for the file's end.
-      read_ahead: False where each read asks for all that is wanted around it.
+      read_ahead: False where each read asks for all that is wanted around it: then a local read is one call of the
+        system.
 
     Raises:
       StorageError: when it cannot be opened, and on reading.
@@ -72,6 +73,8 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
             file = cast(BinaryIO, ObjectReader(bucket, url, size_bytes, read_ahead))
         else:
             file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
+            if not read_ahead and isinstance(file, io.BufferedReader):
+                file = cast(BinaryIO, file.detach())
     return cast(BinaryIO, _Reading(file, url, size_bytes))
 
 
@@ -92,6 +95,7 @@ class _Reading(io.RawIOBase):
     def __init__(self, file: BinaryIO, url: str, size_bytes: int | None) -> None:
         super().__init__()
         self._file, self._url, self._size_bytes = file, url, size_bytes
+        self._position: int | None = 0
 
     def readable(self) -> bool:
         return True
@@ -101,10 +105,12 @@ class _Reading(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         wanted = -1 if size is None else size
+        position, self._position = self._position, None  # not known if this fails
         with naming("read", self._url):
             data = read_fully(self._file, wanted)
             if self._size_bytes is not None and (wanted < 0 or len(data) < wanted):
                 self._check_end(self._size_bytes)
+        self._position = None if position is None else position + len(data)
         return data
 
     def _check_end(self, size_bytes: int) -> None:
@@ -119,8 +125,11 @@ class _Reading(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and offset == self._position:
+            return offset  # without asking the system, for which a thread would give up Python's lock
         with naming("read", self._url):
-            return self._file.seek(offset, whence)
+            self._position = self._file.seek(offset, whence)
+        return self._position
 
     def tell(self) -> int:
         return self._file.tell()

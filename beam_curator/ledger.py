@@ -38,7 +38,7 @@ def write_table(directory: str, name: str, table: pa.Table) -> None:
       StorageError: when they cannot be written, after retries.
     """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", use_dictionary=list(rows.REPEATING))
     files.write_bytes(directory, name, sink.getvalue().to_pybytes())
 
 

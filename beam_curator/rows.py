@@ -45,6 +45,9 @@ OUTCOME = pa.schema(
 )
 """The columns that the ledger adds: where the sample went."""
 
+REPEATING = ("shard", "status", "reason", "format", "output_shard")
+"""The columns in which many rows say the same: a dictionary in Parquet makes these smaller, and all others larger."""
+
 
 def from_samples(range: ShardRange, samples: Sequence[Sample], captions: Sequence[str | None]) -> pa.Table:
     """Rows for freshly read samples: kept, unless the tar itself makes them fail."""

@@ -20,7 +20,7 @@ from beam_curator.packing import shard_name
 from beam_curator.prefetch import prefetched
 from beam_curator.tar.writing import writing_tar
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Goes up when the same samples would give other bytes in an output shard than before."""
 
 
@@ -88,6 +88,7 @@ def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
         for run, stored in zip(runs, prefetched(_stored, runs, 1 if remote else 0), strict=True):
             for pieces in copied_samples(run, stored):
                 tar.add(pieces)
+                del pieces  # as in `copied_samples`
     return tar.bytes_written
 
 

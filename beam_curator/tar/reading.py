@@ -27,9 +27,8 @@ REQUEST_READ_BYTES = 8 << 20
 REQUESTS_AT_ONCE = 8
 """In a bucket, where waiting for a small read takes longer than its bytes."""
 
-LOCAL_READ_BYTES = 1 << 20
-"""A local file has no requests to save: pieces of this size stay in the processor's cache until they are written, and
-memory is used again."""
+LOCAL_READ_BYTES = 8 << 20
+"""Of a local file: each call of the system is one at which two threads that copy may wait for each other."""
 
 CHANGED = "the shard has changed since it was scored"
 
@@ -213,7 +212,9 @@ def read_spans_at(
             with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
                 return _bytes_at(own, range, start, length)
 
-        yield from zip(groups, prefetched(read, groups, _reads_at_once(range, by_request)), strict=True)
+        reads = prefetched(read, groups, _reads_at_once(range, by_request))
+        for group in groups:
+            yield group, next(reads)
 
 
 def _reads_at_once(range: ShardRange, by_request: bool) -> int:

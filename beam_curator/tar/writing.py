@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from beam_curator.samples import Buffer
 
-WRITE_BYTES = 1 << 20
-"""What is read and written in pieces of about this size is still in the processor's cache when it is written."""
+WRITE_BYTES = 8 << 20
+"""About as much as is read at once (`reading.LOCAL_READ_BYTES`): so it is written before more is read."""
 
 
 class TarWriter:
