@@ -14,10 +14,11 @@ import signal
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import wait as wait_for
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import psutil
@@ -140,9 +141,19 @@ def _deaths_told(died: Callable[[int], None]) -> Iterator[Callable[[int], None]]
     finally:
         if deaths.is_set():
             _end_workers(others)
-        threading.excepthook = before
-        for raised in () if deaths.is_set() else broken:
-            before(raised)
+            threading.excepthook = _but_of(threading.enumerate(), before)
+        else:
+            threading.excepthook = before
+            for raised in broken:
+                before(raised)
+
+
+def _but_of(
+    threads: Collection[threading.Thread], hook: Callable[[threading.ExceptHookArgs], Any]
+) -> Callable[..., Any]:
+    """The hook, but of what these threads raise, nothing is shown: Beam's may lament a lost worker when all is over."""
+    lost = weakref.WeakSet(threads)
+    return lambda raised: None if raised.thread in lost else hook(raised)
 
 
 def _end_workers(spared: Collection[psutil.Process]) -> None:

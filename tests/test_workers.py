@@ -151,6 +151,25 @@ def test_connections_that_a_death_broke_are_not_shown(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_threads_of_a_job_that_lost_a_worker_raise_when_it_is_over_is_not_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(threading, "excepthook", lambda raised: shown.append(str(raised.exc_value)))
+    over = threading.Event()
+    late = threading.Thread(target=lambda: (over.wait(), broken_connection()), daemon=True)
+
+    def run():
+        late.start()
+        hang_after_death(-9)()
+
+    with pytest.raises(JobError):
+        run_watched(run, "out")
+    over.set()
+    late.join()
+    assert shown == []
+    started(slip)  # of another thread, it is
+    assert shown == ["a slip"]
+
+
 @pytest.mark.parametrize(("target", "said"), [(broken_connection, "Stream removed"), (slip, "a slip")])
 def test_what_other_threads_raise_is_shown_and_ends_nothing(monkeypatch, target, said):
     shown = []
