@@ -23,12 +23,12 @@ MAX_DECOMPRESSED_BYTES = 256 << 20
 """A compressed range that holds more is not decompressed at once: that is more likely a bomb than samples."""
 
 COALESCED_GAP_BYTES = 256 << 10
-REQUEST_READ_BYTES = 8 << 20
-REQUESTS_AT_ONCE = 8
-"""In a bucket, where waiting for a small read takes longer than its bytes."""
+READ_BYTES = 8 << 20
+"""So much is read at once where samples are fetched: in a bucket, waiting for a small read takes longer than its bytes,
+and each call of the system is one after which a thread may have to wait for Python's lock."""
 
-LOCAL_READ_BYTES = 8 << 20
-"""Of a local file: each call of the system is one at which two threads that copy may wait for each other."""
+REQUESTS_AT_ONCE = 8
+"""So many reads of a bucket are under way."""
 
 CHANGED = "the shard has changed since it was scored"
 
@@ -201,7 +201,7 @@ def read_spans_at(
       StorageError: when the shard cannot be read.
     """
     by_request = files.reads_by_request(range.url) and not range.compression
-    groups = list(coalesced(spans, REQUEST_READ_BYTES if by_request else LOCAL_READ_BYTES))
+    groups = list(coalesced(spans, READ_BYTES))
     with open_tar(range.shard, range.compression, read_ahead=False) as tar:
 
         def read(group: Sequence[tuple[int, int]]) -> bytes:

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from beam_curator.samples import Buffer
 
-WRITE_BYTES = 8 << 20
-"""About as much as is read at once (`reading.LOCAL_READ_BYTES`): so it is written before more is read."""
+WRITE_BYTES = 4 << 20
+"""Less than is read at once (`reading.READ_BYTES`): so what was read of neighbours is written before more is read."""
 
 
 class TarWriter:

@@ -15,7 +15,7 @@ from beam_curator.tar.reading import read_range, read_samples_at
 @pytest.fixture(params=["a.tar.gz", "a.tar"])
 def one_range(request, tmp_path, monkeypatch):
     """A range of ten samples, of which each is a read of its own: of a compressed shard, in the background."""
-    monkeypatch.setattr(reading, "LOCAL_READ_BYTES", 1)
+    monkeypatch.setattr(reading, "READ_BYTES", 1)
     data = tar_bytes([(f"{i}.jpg", bytes([i]) * 600) for i in range(10)])
     shard = write_shard(tmp_path / request.param, gzip.compress(data) if request.param.endswith("gz") else data)
     return next(plan_ranges(shard, 1 << 30))

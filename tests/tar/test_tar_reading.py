@@ -340,7 +340,7 @@ def test_exactly_the_asked_samples_are_read_again(data, archive, size, compressi
     packed = COMPRESSORS[compression](tar) if compression else tar
     with pytest.MonkeyPatch.context() as patch, standing(packed) as shard:
         patch.setattr(reading, "COALESCED_GAP_BYTES", gap)
-        patch.setattr(reading, "LOCAL_READ_BYTES", gap * 4)
+        patch.setattr(reading, "READ_BYTES", gap * 4)
         for one in plan_ranges(shard, size):
             samples = [s for s in read_range(one)[0] if not s.failure]
             chosen = [s for s in samples if data.draw(st.booleans())]
