@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import collections
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -14,11 +15,16 @@ Out = TypeVar("Out")
 
 
 class WorkAhead(beam.DoFn, Generic[In, Out]):
-    """Starts work on an element when it comes; gives the result when the next one has come, or the bundle ends.
+    """Starts work on an element when it comes; gives the result when `ahead` more have come, or the bundle ends.
 
-    So the fused steps after it have the element before in hand while the next one is worked on. A bundle holds one more
-    element in memory for it.
+    So the fused steps after it have the element before in hand while the next one is worked on. A bundle holds as many
+    more elements in memory for it.
+
+    Attributes:
+      ahead: on how many elements work is started before the result of one is waited for.
     """
+
+    ahead = 1
 
     @abc.abstractmethod
     def start(self, element: In) -> Callable[[], Out]:
@@ -26,20 +32,20 @@ class WorkAhead(beam.DoFn, Generic[In, Out]):
 
     def start_bundle(self) -> None:
         """Nothing is under way yet."""
-        self._under_way: tuple[Callable[[], Out], Any, Any] | None = None
+        self._under_way: collections.deque[tuple[Callable[[], Out], Any, Any]] = collections.deque()
 
     def process(
         self, element: In, window: Any = beam.DoFn.WindowParam, timestamp: Any = beam.DoFn.TimestampParam
     ) -> Iterator[WindowedValue]:
-        before, self._under_way = self._under_way, (self.start(element), window, timestamp)
-        yield from _result(before)
+        self._under_way.append((self.start(element), window, timestamp))
+        if len(self._under_way) > self.ahead:
+            yield self._first()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """The last element's result."""
-        yield from _result(self._under_way)
+        """The last elements' results."""
+        while self._under_way:
+            yield self._first()
 
-
-def _result(work: tuple[Callable[[], Any], Any, Any] | None) -> Iterator[WindowedValue]:
-    if work is not None:
-        wait, window, timestamp = work
-        yield WindowedValue(wait(), timestamp, (window,))
+    def _first(self) -> WindowedValue:
+        wait, window, timestamp = self._under_way.popleft()
+        return WindowedValue(wait(), timestamp, (window,))

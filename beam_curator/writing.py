@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -75,7 +76,12 @@ class _PlaceSamples(beam.DoFn):
 
 
 class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard]):
-    """Writes two output shards at a time: while the system copies for one, the headers of the other are made."""
+    """Writes two output shards at a time: while the system copies for one, the headers of the other are made.
+
+    A third one waits, so that neither writer does when the later of two is finished first.
+    """
+
+    ahead = 2
 
     def __init__(self, output: str) -> None:
         self._output = output
@@ -84,18 +90,28 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
         """Also where no model is loaded, samples are many small objects."""
         spare_what_is_loaded()
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="write")
-        self._writing: list[Future[WrittenShard]] = []
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._writing: collections.deque[Future[WrittenShard]] = collections.deque()
 
     def start(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Callable[[], WrittenShard]:
         index, runs = placed
-        writing = self._writers.submit(write_shard, self._output, index, list(runs))
-        self._writing = [*self._writing[-1:], writing]
-        return lambda: self._finished(writing)
+        self._writing.append(self._writers.submit(write_shard, self._output, index, list(runs)))
+        return self._finished
 
-    def _finished(self, writing: Future[WrittenShard]) -> WrittenShard:
+    def _finished(self) -> WrittenShard:
+        """The shard that was started first, whose turn it is."""
+        writing = self._writing.popleft()
         if writing.exception() is not None:
-            wait(self._writing)  # nothing goes on behind a job that has failed
+            self._stop()
         return _counted(writing.result())
+
+    def _stop(self) -> None:
+        """Nothing goes on behind a job that has failed."""
+        for writing in self._writing:
+            writing.cancel()
+        wait(self._writing)
 
     def teardown(self) -> None:
         self._writers.shutdown(wait=False, cancel_futures=True)

@@ -1,11 +1,17 @@
-"""WriteShards: what it records of the batches that come to it."""
+"""WriteShards: what it records of the batches that come to it, and what goes on when a shard cannot be written."""
+
+import threading
 
 import apache_beam as beam
+import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tars import tar_bytes
 from test_shards import MEMBERS, scored_batches
 
+from beam_curator import writing
+from beam_curator.errors import StorageError
 from beam_curator.manifest import read_manifest
+from beam_curator.shards import WrittenShard
 from beam_curator.writing import WriteShards
 
 
@@ -18,3 +24,53 @@ def test_the_manifest_says_how_often_the_micro_batch_was_halved_and_a_run_that_c
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             pipeline | beam.Create(run) | WriteShards(str(tmp_path / "out"))
         assert read_manifest(str(tmp_path / "out"))["timings"]["batch_reductions"] == expected
+
+
+def test_behind_a_shard_that_failed_the_one_under_way_ends_and_none_begins(monkeypatch):
+    begun, ended = [], []
+    second_runs, first_failed = threading.Event(), threading.Event()
+
+    def write_shard(output, index, runs):
+        begun.append(index)
+        if index == 0:
+            second_runs.wait(10)
+            first_failed.set()
+            raise StorageError("cannot write 00000.tar")
+        second_runs.set()
+        first_failed.wait(10)
+        threading.Event().wait(0.2)  # long enough for the first one's error to be raised before, if it were
+        ended.append(index)
+        return WrittenShard(index, 1, 1)
+
+    monkeypatch.setattr(writing, "write_shard", write_shard)
+    monkeypatch.setattr(writing, "spare_what_is_loaded", lambda: None)
+    writer = writing._WriteShards("out")
+    writer.setup()
+    writer.start_bundle()
+    assert [list(writer.process((index, []), None, 0)) for index in range(2)] == [[], []]
+    with pytest.raises(StorageError, match="cannot write 00000"):
+        list(writer.process((2, []), None, 0))
+    assert ended == begun[1:]
+    assert all(shard.done() for shard in writer._writing)
+    writer.teardown()
+
+
+def test_a_shard_is_begun_while_an_earlier_one_goes_on_behind_which_another_has_ended(monkeypatch):
+    third_runs = threading.Event()
+
+    def write_shard(output, index, runs):
+        if index == 0:
+            assert third_runs.wait(10), "the third shard waits for the first"
+        if index == 2:
+            third_runs.set()
+        return WrittenShard(index, 1, 1)
+
+    monkeypatch.setattr(writing, "write_shard", write_shard)
+    monkeypatch.setattr(writing, "spare_what_is_loaded", lambda: None)
+    writer = writing._WriteShards("out")
+    writer.setup()
+    writer.start_bundle()
+    given = [one for index in range(3) for one in writer.process((index, []), None, 0)]
+    given += writer.finish_bundle()
+    assert [one.value.index for one in given] == [0, 1, 2]
+    writer.teardown()
