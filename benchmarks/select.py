@@ -1,6 +1,6 @@
 """How long re-selecting a finished job takes, and how fast what is kept is copied, against cp.
 
-python -m benchmarks.select                        1,000,000 rows, then 2 GB of images of 100 KB
+python -m benchmarks.select                        1,000,000 rows, then 2 GB of drawn photographs
 python -m benchmarks.select --rows 50000 --copy_mb 500 --repeats 1 --dir /tmp/select --keep
 
 Two finished jobs are made first (minutes): one of many rows with tiny images, one of few rows with large ones. Then the
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from beam_curator.checkpoint import SCORING_VERSION
+from benchmarks.photos import default_cache, make_shards
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
 from benchmarks.select_job import TimedJob, run_job, touch_memory
 from benchmarks.tables import machine, markdown
@@ -42,10 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             size = JobSize(flags.rows, flags.samples_per_shard, flags.image_bytes, flags.range_mb)
             _print_reselection(size, reselect(directory / "rows", size))
         if flags.copy_mb:
-            images = JobSize(max(1, flags.copy_mb * MB // (flags.copy_image_kb * 1000)), 0, flags.copy_image_kb * 1000)
-            shard = max(1, SHARD_BYTES // images.image_bytes)
-            size = JobSize(images.samples, shard, images.image_bytes)
-            _print_copying(size, copy_speeds(directory / "copy", size, flags.repeats, flags.cache), flags.cache)
+            size = _size_to_copy(flags)
+            seconds = copy_speeds(directory / "copy", size, flags.repeats, flags.cache)
+            _print_copying(size, _input_bytes(directory / "copy"), seconds, flags.cache)
     return 0
 
 
@@ -58,7 +58,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--image_bytes", type=int, default=1000, help="of each image of the first job")
     parser.add_argument("--range_mb", type=float, default=64, help="of the first job: less cuts its shards into ranges")
     parser.add_argument("--copy_mb", type=int, default=2000, help="images of the second job; 0 to leave it out")
-    parser.add_argument("--copy_image_kb", type=int, default=100, help="of each image of the second job")
+    parser.add_argument("--copy_photos", type=int, default=2000, help="how many are drawn; more images repeat them")
+    parser.add_argument("--copy_image_kb", type=int, help="make the second job's images of noise, each of this size")
     parser.add_argument("--repeats", type=int, default=3, help="runs of the copying, and of cp and cat between them")
     parser.add_argument(
         "--cache", choices=("warm", "cold"), default="warm", help="whether the page cache has the input"
@@ -94,6 +95,19 @@ def _make(directory: Path, size: JobSize) -> None:
     print(f"made {size.samples:,} samples in {size.shards:,} shards in {seconds:.0f} s", flush=True)
 
 
+def _size_to_copy(flags: argparse.Namespace) -> JobSize:
+    """Of the second job: as many images as have the asked size, in shards of 64 MiB."""
+    noise_bytes = (flags.copy_image_kb or 0) * 1000
+    photographs = None if noise_bytes else make_shards(default_cache(), flags.copy_photos)
+    mean_bytes = photographs.jpeg_bytes // photographs.images if photographs else noise_bytes
+    samples, samples_per_shard = max(1, flags.copy_mb * MB // mean_bytes), max(1, SHARD_BYTES // mean_bytes)
+    return JobSize(samples, samples_per_shard, photographs or noise_bytes)
+
+
+def _input_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in (directory / "raw").iterdir())
+
+
 def reselect(directory: Path, size: JobSize) -> TimedJob:
     """Finishes a job of this size, and selects from it again with new thresholds: gives the second run."""
     _make(directory, size)
@@ -120,7 +134,7 @@ def copy_speeds(directory: Path, size: JobSize, repeats: int, cache: str) -> dic
 
         return run
 
-    touched = sum(path.stat().st_size for path in (directory / "raw").iterdir()) * 5 // 4
+    touched = _input_bytes(directory) * 5 // 4
     ways = {
         "job": lambda: _copy_with_job(directory, size, touched),
         "cp -r": lambda: _copy_with(directory, 'cp -r "$1" "$2/"', touched),
@@ -170,12 +184,11 @@ def _print_reselection(size: JobSize, job: TimedJob) -> None:
     print(f"\nPeak memory {job.peak_rss_bytes / MB:,.0f} MB.")
 
 
-def _print_copying(size: JobSize, seconds: Mapping[str, Sequence[float]], cache: str) -> None:
-    total_mb = size.samples * size.image_bytes / MB
-    rates = {name: total_mb / median(list(taken)) for name, taken in seconds.items()}
-    print(
-        f"\nCopying {size.samples:,} images of {size.image_bytes / 1000:,.0f} KB, page cache {cache}, median of turns"
-    )
+def _print_copying(size: JobSize, input_bytes: int, seconds: Mapping[str, Sequence[float]], cache: str) -> None:
+    rates = {name: input_bytes / MB / median(list(taken)) for name, taken in seconds.items()}
+    kind = "images of noise" if isinstance(size.images, int) else "drawn photographs"
+    each = f"{input_bytes / size.samples / 1000:,.0f} KB a sample"
+    print(f"\nCopying {size.samples:,} {kind}, {each}, page cache {cache}, median of turns")
     print("(writes end in the page cache; what was written before is flushed before each turn).\n")
     table = [
         [name, f"{rate:,.0f}", f"{rate / rates['cp -r']:.2f}", ", ".join(f"{taken:.2f}" for taken in seconds[name])]

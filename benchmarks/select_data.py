@@ -1,6 +1,7 @@
 """Finished jobs for the select benchmark: shards that exist, and the scores that a model would have given them.
 
-Images are noise and are never decoded: re-selecting reads scores and copies bytes. All else is as a real job leaves it.
+Images are never decoded: re-selecting reads scores and copies bytes. So they are drawn photographs, from the first
+again when they run out, or noise, where a million would take too long to draw. All else is as a real job leaves it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import multiprocessing
 import tarfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from beam_curator.options import CurationOptions
 from beam_curator.reading import match_shards, range_bytes_of, read_batch
 from beam_curator.samples import SampleBatch, Shard
 from beam_curator.tar.ranges import plan_ranges
+from benchmarks.photos import PhotoShards
 from pipelines.curate_images import prepare
 
 EMBEDDING_DIM = 768
@@ -39,13 +42,13 @@ class JobSize:
     Attributes:
       samples: how many samples in all.
       samples_per_shard: how many of them an input shard holds.
-      image_bytes: the size of each image.
+      images: where the images are from, or of how many bytes of noise each of them is.
       range_mb: the job's `--range_mb`.
     """
 
     samples: int
     samples_per_shard: int
-    image_bytes: int
+    images: PhotoShards | int
     range_mb: float = 64
 
     @property
@@ -81,19 +84,32 @@ def make_scored_job(directory: Path, size: JobSize) -> None:
 
 def _make_shard(directory: str, size: JobSize, index: int) -> None:
     """One shard as img2dataset lays them out: an image and its caption for each sample, under running keys."""
-    noise = memoryview(np.random.default_rng(index).bytes(size.image_bytes + size.samples_per_shard))
-    count = min(size.samples_per_shard, size.samples - index * size.samples_per_shard)
+    first = index * size.samples_per_shard
+    count = min(size.samples_per_shard, size.samples - first)
     with (
         Path(directory, f"{index:05d}.tar").open("wb", buffering=1 << 20) as file,
         tarfile.open(fileobj=file, mode="w") as tar,
     ):
-        for place in range(count):
+        for place, image in enumerate(_images(size.images, first, count)):
             key = f"{index:05d}{place:04d}"
             caption = f"a picture of thing {place} on table {index}, by the window".encode()
-            for extension, data in (("jpg", noise[place : place + size.image_bytes]), ("txt", caption)):
+            for extension, data in (("jpg", image), ("txt", caption)):
                 info = tarfile.TarInfo(f"{key}.{extension}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
+
+
+def _images(source: PhotoShards | int, first: int, count: int) -> Iterator[bytes | memoryview]:
+    if isinstance(source, int):
+        noise = memoryview(np.random.default_rng(first).bytes(source + count))
+        return (noise[place : place + source] for place in range(count))
+    jpegs = _jpegs(source)
+    return (jpegs[place % len(jpegs)] for place in range(first, first + count))
+
+
+@functools.cache
+def _jpegs(photographs: PhotoShards) -> list[bytes]:
+    return photographs.jpegs()
 
 
 def _score_shard(output: str, range_mb: float, models: dict[str, str], shard: Shard) -> None:

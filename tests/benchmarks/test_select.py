@@ -2,15 +2,17 @@
 
 import re
 import subprocess
+import tarfile
 
 import pytest
 
 from beam_curator.manifest import read_manifest
 from benchmarks import select
+from benchmarks.photos import make_shards
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
 from benchmarks.select_job import run_job
 
-SIZE = JobSize(samples=1200, samples_per_shard=500, image_bytes=1000, range_mb=0.5)
+SIZE = JobSize(samples=1200, samples_per_shard=500, images=1000, range_mb=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,15 @@ def test_the_tables_have_every_phase_and_every_way_to_copy(tmp_path, capfd):
     for name in ("job", "cp -r", "cat"):
         assert re.search(rf"^\| {name} +\| +[0-9,]+ \| +[0-9.]+ \|", printed, re.MULTILINE), name
     assert not list((tmp_path / "bench").iterdir())
+
+
+def test_copied_photographs_are_drawn_ones_from_the_first_again_when_they_run_out(tmp_path):
+    photographs = make_shards(tmp_path / "cache", 3, images_per_shard=2)
+    make_scored_job(tmp_path / "job", JobSize(samples=8, samples_per_shard=4, images=photographs))
+    copied = [jpeg for path in sorted((tmp_path / "job" / "raw").iterdir()) for jpeg in _jpegs_of(path)]
+    assert copied == (photographs.jpegs() * 3)[:8]
+
+
+def _jpegs_of(path):
+    with tarfile.open(path) as tar:
+        return [tar.extractfile(member).read() for member in tar if member.name.endswith(".jpg")]
