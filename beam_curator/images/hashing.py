@@ -4,6 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+_REDUCED_SIDE = 96
+"""What a picture's sides are reduced to, or more, before it is made 32 x 32: three times as much."""
+
 
 def perceptual_hash(image: Image.Image) -> str:
     """64-bit DCT hash: near copies of a picture (resized, re-encoded, recoloured) differ in few bits.
@@ -14,8 +17,9 @@ def perceptual_hash(image: Image.Image) -> str:
 
     Bit 8u + v, counted from the most significant, says F(u, v) > median of F. This is the hash of C. Zauner,
     "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2, in the form of
-    `imagehash.phash`. Large pictures are reduced by a box filter first (Pillow's `reducing_gap`), which takes a
-    third of the time; of photographs of 0.6 million pixels, 12 % then differ from `imagehash.phash`, by 2 bits.
+    `imagehash.phash`. Large pictures are reduced by a box filter first, to 96 levels a side or more, and turned to
+    grey then, which takes a fifth of the time; of photographs of 0.6 million pixels, 15 % then differ from
+    `imagehash.phash`, nearly all by 2 bits.
 
     Cosines are integers in units of 2**-20, so all sums are exact, the hash is the same on every machine,
     and pictures of one flat colour (F = 0 but for u = v = 0) do not depend on float noise.
@@ -25,8 +29,15 @@ def perceptual_hash(image: Image.Image) -> str:
     """
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    reduced = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return hash_of_levels(np.asarray(reduced))
+    return hash_of_levels(np.asarray(_grey_levels(image)))
+
+
+def _grey_levels(image: Image.Image) -> Image.Image:
+    """The picture in 32 x 32 grey levels."""
+    x, y = (max(1, side // _REDUCED_SIDE) for side in image.size)
+    reduced = image if x == y == 1 else image.reduce((x, y))
+    box = (0, 0, image.width / x, image.height / y)
+    return reduced.convert("L").resize((32, 32), Image.Resampling.LANCZOS, box)
 
 
 def hash_of_levels(grey: NDArray[np.uint8]) -> str:

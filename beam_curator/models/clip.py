@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from beam_curator.allocation import keep_freed_memory
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded
 from beam_curator.models.decoding import DecodedImage, Decoder
@@ -197,6 +198,7 @@ class ClipEncoder:
         precision = resolve_precision(spec.precision, device)
         if spec.jpeg_gpu and device != "cuda":
             raise UsageError("jpeg_gpu was asked for, and the device is 'cpu': leave it out, or give 'cuda'")
+        keep_freed_memory()
         tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
         self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)

@@ -26,6 +26,9 @@ TOKENS_A_PASS = 2048
 """About so many go through a block together: enough to fill the products, and what is between them stays in the
 cache."""
 
+TOKENS_A_PASS_OF_TILES = 4096
+"""The same where products are computed in AMX's tiles: so fast that fetching a block's weights is what counts."""
+
 # (attribute, algorithm) of `_linear_pointwise`.
 _NONE = ("none", "")
 _GELU = {"none": ("gelu", "none"), "tanh": ("gelu", "tanh")}
@@ -47,10 +50,17 @@ def runs_here(module: Any, dtype: torch.dtype) -> bool:
     )
 
 
-def images_a_pass(module: Any) -> int:
-    """How many images have about `TOKENS_A_PASS` tokens: a power of two, which divides the usual batch sizes."""
+def images_a_pass(module: Any, dtype: torch.dtype) -> int:
+    """How many images have about as many tokens as go through a block together, in a type: a power of two, which
+    divides the usual batch sizes."""
+    tiles = dtype == torch.bfloat16 and _has_tiles()
     tokens = len(module.positional_embedding)
-    return 1 << max(0, round(TOKENS_A_PASS / tokens).bit_length() - 1)
+    return 1 << max(0, round((TOKENS_A_PASS_OF_TILES if tiles else TOKENS_A_PASS) / tokens).bit_length() - 1)
+
+
+def _has_tiles() -> bool:
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private: not every release has it
+    return probe is not None and probe()
 
 
 def pack(module: Any) -> torch.nn.Module:

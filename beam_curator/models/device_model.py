@@ -89,7 +89,7 @@ class DeviceModel:
             ) from error
         self._images_at_once = self.batch_size
         if device == "cpu" and not compile and cpu_transformer.runs_here(module, torch_dtype(precision)):
-            self._images_at_once = cpu_transformer.images_a_pass(module)
+            self._images_at_once = cpu_transformer.images_a_pass(module, torch_dtype(precision))
             module = cpu_transformer.pack(module)
         elif device == "cuda":
             skip_unused_tokens(module)

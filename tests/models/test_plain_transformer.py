@@ -162,11 +162,22 @@ def test_a_pass_has_about_as_many_tokens_whatever_the_patches(monkeypatch):
     assert sizes == [4, 4, 2]
 
 
-@pytest.mark.parametrize(("tokens", "images"), [(50, 32), (197, 8), (257, 8), (577, 4), (1025, 2), (5000, 1)])
-def test_images_a_pass_is_a_power_of_two(tokens, images):
+def images_a_pass(tokens, dtype):
     module = torch.nn.Module()
     module.positional_embedding = torch.nn.Parameter(torch.zeros(tokens, 1))
-    assert cpu_transformer.images_a_pass(module) == images
+    return cpu_transformer.images_a_pass(module, dtype)
+
+
+@pytest.mark.parametrize(("tokens", "images"), [(50, 32), (197, 8), (257, 8), (577, 4), (1025, 2), (5000, 1)])
+def test_images_a_pass_is_a_power_of_two(tokens, images):
+    assert images_a_pass(tokens, torch.float32) == images
+
+
+@pytest.mark.parametrize(("has_tiles", "images"), [(True, 16), (False, 8)])
+def test_passes_are_larger_where_amx_computes_them(has_tiles, images, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles, raising=False)
+    assert images_a_pass(257, torch.bfloat16) == images
+    assert images_a_pass(257, torch.float32) == 8
 
 
 @pytest.mark.parametrize("machine", ["arm64", "aarch64"])
