@@ -7,20 +7,21 @@ import platform
 
 _MB = 1 << 20
 
-# (parameter of mallopt, value): glibc's <malloc.h> has the numbers.
+# (parameter of mallopt, value): glibc's <malloc.h> has the numbers. The first two are what malloc sets by itself where
+# much is freed at once; setting the third keeps it from doing so.
 _SETTINGS = {
-    "M_MMAP_THRESHOLD": (-3, 64 * _MB),  # the largest that the heap of a thread can hold
-    "M_TRIM_THRESHOLD": (-1, 256 * _MB),
-    "M_TOP_PAD": (-2, 64 * _MB),
+    "M_MMAP_THRESHOLD": (-3, 32 * _MB),
+    "M_TRIM_THRESHOLD": (-1, 64 * _MB),
+    "M_TOP_PAD": (-2, 64 * _MB),  # as large as one of a thread's heaps: none of them is given back when it is empty
 }
 
 
 def keep_freed_memory() -> bool:
-    """Has glibc's malloc keep what the process frees for what it needs next; at most 256 MB a heap.
+    """Has glibc's malloc keep what a thread frees for what it needs next.
 
     Its defaults give the kernel back what a layer of a model, or a decoded picture, leaves, and take it again a moment
     later: each page of 4 KB then is a fault, and zeroed. That was 8 % of the time of ViT-L/14 on two cores, and 5 % of
-    decoding's. Other C libraries are left as they are.
+    decoding's. What is above 32 MB, in one piece, may still be given back. Other C libraries are left as they are.
 
     Returns:
       Whether it was done.

@@ -26,7 +26,7 @@ def test_the_manifest_says_how_often_the_micro_batch_was_halved_and_a_run_that_c
         assert read_manifest(str(tmp_path / "out"))["timings"]["batch_reductions"] == expected
 
 
-def test_behind_a_shard_that_failed_the_one_under_way_ends_and_none_begins(monkeypatch):
+def test_behind_a_shard_that_failed_those_under_way_end_before_its_error_is_raised(monkeypatch):
     begun, ended = [], []
     second_runs, first_failed = threading.Event(), threading.Event()
 
@@ -50,7 +50,7 @@ def test_behind_a_shard_that_failed_the_one_under_way_ends_and_none_begins(monke
     assert [list(writer.process((index, []), None, 0)) for index in range(2)] == [[], []]
     with pytest.raises(StorageError, match="cannot write 00000"):
         list(writer.process((2, []), None, 0))
-    assert ended == begun[1:]
+    assert sorted(ended) == sorted(begun[1:])  # a third one may have begun by then
     assert all(shard.done() for shard in writer._writing)
     writer.teardown()
 

@@ -26,8 +26,9 @@ TOKENS_A_PASS = 2048
 """About so many go through a block together: enough to fill the products, and what is between them stays in the
 cache."""
 
-TOKENS_A_PASS_OF_TILES = 4096
-"""The same where products are computed in AMX's tiles: so fast that fetching a block's weights is what counts."""
+BYTES_A_PASS_OF_TILES = 40 << 20
+"""Where products are computed in AMX's tiles, fetching a block's weights is what counts: there as many tokens go
+through it as have their largest tensor, between its two linear layers, in memory that is kept (`allocation.py`)."""
 
 # (attribute, algorithm) of `_linear_pointwise`.
 _NONE = ("none", "")
@@ -53,9 +54,10 @@ def runs_here(module: Any, dtype: torch.dtype) -> bool:
 def images_a_pass(module: Any, dtype: torch.dtype) -> int:
     """How many images have about as many tokens as go through a block together, in a type: a power of two, which
     divides the usual batch sizes."""
-    tiles = dtype == torch.bfloat16 and _has_tiles()
-    tokens = len(module.positional_embedding)
-    return 1 << max(0, round((TOKENS_A_PASS_OF_TILES if tiles else TOKENS_A_PASS) / tokens).bit_length() - 1)
+    tokens_a_pass = TOKENS_A_PASS
+    if dtype == torch.bfloat16 and _has_tiles():
+        tokens_a_pass = BYTES_A_PASS_OF_TILES // (dtype.itemsize * blocks_of(module)[0].mlp.c_fc.out_features)
+    return 1 << max(0, round(tokens_a_pass / len(module.positional_embedding)).bit_length() - 1)
 
 
 def _has_tiles() -> bool:

@@ -162,9 +162,10 @@ def test_a_pass_has_about_as_many_tokens_whatever_the_patches(monkeypatch):
     assert sizes == [4, 4, 2]
 
 
-def images_a_pass(tokens, dtype):
-    module = torch.nn.Module()
-    module.positional_embedding = torch.nn.Parameter(torch.zeros(tokens, 1))
+def images_a_pass(tokens, dtype, width=64):
+    with torch.device("meta"):
+        module = transformer(width=width, layers=1)
+        module.positional_embedding = torch.nn.Parameter(torch.zeros(tokens, width))
     return cpu_transformer.images_a_pass(module, dtype)
 
 
@@ -173,11 +174,13 @@ def test_images_a_pass_is_a_power_of_two(tokens, images):
     assert images_a_pass(tokens, torch.float32) == images
 
 
-@pytest.mark.parametrize(("has_tiles", "images"), [(True, 16), (False, 8)])
-def test_passes_are_larger_where_amx_computes_them(has_tiles, images, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles, raising=False)
-    assert images_a_pass(257, torch.bfloat16) == images
-    assert images_a_pass(257, torch.float32) == 8
+@pytest.mark.parametrize(("tokens", "width", "images"), [(50, 768, 128), (257, 1024, 16), (577, 1024, 8)])
+def test_passes_are_larger_where_amx_computes_them(tokens, width, images, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert images_a_pass(tokens, torch.bfloat16, width) == images
+    assert images_a_pass(tokens, torch.float32, width) < images
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert images_a_pass(tokens, torch.bfloat16, width) == images_a_pass(tokens, torch.float32, width)
 
 
 @pytest.mark.parametrize("machine", ["arm64", "aarch64"])
