@@ -19,9 +19,10 @@ _SETTINGS = {
 def keep_freed_memory() -> bool:
     """Has glibc's malloc keep what a thread frees for what it needs next.
 
-    Its defaults give the kernel back what a layer of a model, or a decoded picture, leaves, and take it again a moment
-    later: each page of 4 KB then is a fault, and zeroed. That was 8 % of the time of ViT-L/14 on two cores, and 5 % of
-    decoding's. What is above 32 MB, in one piece, may still be given back. Other C libraries are left as they are.
+    Its defaults give the kernel back what a layer of a model leaves, and take it again for the next one: each page of
+    4 KB then is a fault, and zeroed. That was 8 % of the time of ViT-L/14 on two cores. A thread's heaps stay as large
+    as they ever were; what is above 32 MB, in one piece, may still be given back. It holds for the whole process.
+    Other C libraries are left as they are.
 
     Returns:
       Whether it was done.

@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from beam_curator.allocation import keep_freed_memory
 from beam_curator.images import Encoded
 from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.decoding import Decoder
@@ -41,7 +40,6 @@ class IdleEncoder(ClipEncoder):
             fast_resize=fast_resize,
         )
         super().__init__(spec)
-        keep_freed_memory()
         decode = Decoder(self.image_size, spec.max_image_pixels, jpeg_draft, fast_resize)
         pool = ThreadPoolExecutor(decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
         model = IdleModel(self.dim, batch_size)

@@ -50,7 +50,8 @@ def test_behind_a_shard_that_failed_those_under_way_end_before_its_error_is_rais
     assert [list(writer.process((index, []), None, 0)) for index in range(2)] == [[], []]
     with pytest.raises(StorageError, match="cannot write 00000"):
         list(writer.process((2, []), None, 0))
-    assert sorted(ended) == sorted(begun[1:])  # a third one may have begun by then
+    assert 1 in ended
+    assert set(ended) == set(begun) - {0}  # a third one may have begun by then
     assert all(shard.done() for shard in writer._writing)
     writer.teardown()
 

@@ -148,7 +148,8 @@ class ClipEncoder:
         return self._model.batch_reductions if self._model else 0
 
     def load(self) -> None:
-        """Loads the weights and takes the device, once; later calls return at once.
+        """Loads the weights and takes the device, once; later calls return at once. On the CPU the process keeps the
+        memory that it frees from then on (`allocation`).
 
         Raises:
           CurationError: unknown model, checkpoint that does not fit, device absent, precision not possible
@@ -198,7 +199,8 @@ class ClipEncoder:
         precision = resolve_precision(spec.precision, device)
         if spec.jpeg_gpu and device != "cuda":
             raise UsageError("jpeg_gpu was asked for, and the device is 'cpu': leave it out, or give 'cuda'")
-        keep_freed_memory()
+        if device == "cpu":
+            keep_freed_memory()
         tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
         self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)

@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from beam_curator.models.plain_transformer import blocks_of, is_plain, pools_first_token
+from beam_curator.models.precision import cpu_multiplies_in_tiles
 
 TOKENS_A_PASS = 2048
 """About so many go through a block together: enough to fill the products, and what is between them stays in the
@@ -28,7 +29,8 @@ cache."""
 
 BYTES_A_PASS_OF_TILES = 40 << 20
 """Where products are computed in AMX's tiles, fetching a block's weights is what counts: there as many tokens go
-through it as have their largest tensor, between its two linear layers, in memory that is kept (`allocation.py`)."""
+through it as have a tensor of this size between its two linear layers. Larger ones are not kept when they are freed
+(`allocation.py`)."""
 
 # (attribute, algorithm) of `_linear_pointwise`.
 _NONE = ("none", "")
@@ -55,14 +57,9 @@ def images_a_pass(module: Any, dtype: torch.dtype) -> int:
     """How many images have about as many tokens as go through a block together, in a type: a power of two, which
     divides the usual batch sizes."""
     tokens_a_pass = TOKENS_A_PASS
-    if dtype == torch.bfloat16 and _has_tiles():
+    if dtype == torch.bfloat16 and cpu_multiplies_in_tiles():
         tokens_a_pass = BYTES_A_PASS_OF_TILES // (dtype.itemsize * blocks_of(module)[0].mlp.c_fc.out_features)
     return 1 << max(0, round(tokens_a_pass / len(module.positional_embedding)).bit_length() - 1)
-
-
-def _has_tiles() -> bool:
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private: not every release has it
-    return probe is not None and probe()
 
 
 def pack(module: Any) -> torch.nn.Module:

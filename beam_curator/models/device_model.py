@@ -88,8 +88,9 @@ class DeviceModel:
                 "free memory there, or take a larger device or a smaller model"
             ) from error
         self._images_at_once = self.batch_size
-        if device == "cpu" and not compile and cpu_transformer.runs_here(module, torch_dtype(precision)):
-            self._images_at_once = cpu_transformer.images_a_pass(module, torch_dtype(precision))
+        dtype = torch_dtype(precision)
+        if device == "cpu" and not compile and cpu_transformer.runs_here(module, dtype):
+            self._images_at_once = cpu_transformer.images_a_pass(module, dtype)
             module = cpu_transformer.pack(module)
         elif device == "cuda":
             skip_unused_tokens(module)

@@ -102,6 +102,17 @@ def _cpu_computes_bf16() -> bool:
     if platform.machine().lower() in ("aarch64", "arm64"):
         # On x86 this call also answers True where oneDNN only emulates.
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    # Private names: torch has no public ones, and not every release has both.
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(probe() for probe in probes if probe is not None)
+    return _cpu_has("_is_avx512_bf16_supported") or cpu_multiplies_in_tiles()
+
+
+def cpu_multiplies_in_tiles() -> bool:
+    """Whether this CPU has Intel's AMX, which multiplies bfloat16 matrices in tiles."""
+    return _cpu_has("_is_amx_tile_supported")
+
+
+def _cpu_has(probe: str) -> bool:
+    """What a function of `torch.cpu` says. Private names: torch has no public ones, and not every release has both."""
+    import torch
+
+    found = getattr(torch.cpu, probe, None)
+    return found is not None and bool(found())

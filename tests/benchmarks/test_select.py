@@ -41,12 +41,25 @@ def test_a_job_that_failed_or_scored_images_is_no_measurement(tmp_path, monkeypa
         run_job(tmp_path, [])
 
 
-def test_the_tables_have_every_phase_and_every_way_to_copy(tmp_path, capfd):
-    flags = ["--rows", "600", "--samples_per_shard", "300", "--copy_mb", "2", "--copy_image_kb", "50", "--repeats", "1"]
-    assert select.main([*flags, "--cache", "cold", "--dir", str(tmp_path / "bench")]) == 0
+def test_the_table_of_rows_has_every_phase(tmp_path, capfd):
+    flags = ["--rows", "600", "--samples_per_shard", "300", "--copy_mb", "0"]
+    assert select.main([*flags, "--dir", str(tmp_path / "bench")]) == 0
     printed = capfd.readouterr().out
     for name in ("planning", "reading of parts", "ledger", "copying", "all before copying", "the whole job"):
         assert re.search(rf"^\| {name} +\| +[0-9.]+ \|", printed, re.MULTILINE), name
+    assert not list((tmp_path / "bench").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("images", "copied"),
+    [(["--copy_image_kb", "50"], "40 images of noise, 52 KB"), (["--copy_photos", "3"], "drawn photographs, ")],
+)
+def test_the_table_of_copying_has_every_way(images, copied, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(select, "default_cache", lambda: tmp_path / "cache")
+    flags = ["--rows", "0", "--copy_mb", "2", *images, "--repeats", "1", "--cache", "cold"]
+    assert select.main([*flags, "--dir", str(tmp_path / "bench")]) == 0
+    printed = capfd.readouterr().out
+    assert copied in printed
     for name in ("job", "cp -r", "cat"):
         assert re.search(rf"^\| {name} +\| +[0-9,]+ \| +[0-9.]+ \|", printed, re.MULTILINE), name
     assert not list((tmp_path / "bench").iterdir())

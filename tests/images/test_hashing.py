@@ -3,10 +3,11 @@
 import io
 
 import numpy as np
+import pytest
 from image_files import encoded, picture
 from PIL import Image
 
-from beam_curator.images import perceptual_hash
+from beam_curator.images import hash_of_levels, perceptual_hash
 
 
 def test_perceptual_hash_is_the_formula():
@@ -19,6 +20,14 @@ def test_perceptual_hash_is_the_formula():
             f[u, v] = (grey * np.cos(np.pi * u * (2 * y + 1) / 64) * np.cos(np.pi * v * (2 * x + 1) / 64)).sum()
     bits = "".join("1" if value > np.median(f) else "0" for value in f.ravel())
     assert perceptual_hash(image) == f"{int(bits, 2):016x}"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (1601, 97), (191, 960)])
+def test_reducing_large_pictures_first_leaves_nearly_all_bits(width, height, mode):
+    image = picture(mode, width=width, height=height)
+    whole = hash_of_levels(np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)))
+    assert (int(perceptual_hash(image), 16) ^ int(whole, 16)).bit_count() <= 4
 
 
 def test_perceptual_hash_of_this_scene_never_changes():
