@@ -53,8 +53,8 @@ class ClipSpec:
       compile: whether torch.compile is run on the model. Embeddings then differ in their last bits.
       jpeg_draft: whether JPEGs are decoded at the smallest scale of 1/8, 1/4, 1/2 or 1 that is not below
         the model's input. Faster for large ones; embeddings and perceptual hashes differ a little.
-      fast_resize: whether torch resizes RGB pictures, not Pillow: in a quarter of the time; a third of a percent of the
-        levels differ by one.
+      fast_resize: whether torch resizes RGB pictures, not Pillow: in a half to a third of the time; a third of a
+        percent of the levels differ by one.
       jpeg_gpu: whether plain JPEGs are decoded on the GPU (`GpuDecoder`), which must be there.
     """
 
