@@ -1,12 +1,14 @@
 """The ceiling: open_clip's own `encode_image` on tensors that are ready, and nothing around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from beam_curator.models.visual_tower import TINY_UNTRAINED, find_architecture, load_visual_tower
+from benchmarks.tables import usable_cores
 from benchmarks.timing import seconds_of
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -39,8 +41,9 @@ class BareModel:
     device: str
 
     def seconds(self, images: int) -> float:
-        """How long so many images take, in micro-batches."""
-        return seconds_of(lambda: self._run(images))
+        """How long so many images take, in micro-batches, each on all cores."""
+        with _on_all_cores():
+            return seconds_of(lambda: self._run(images))
 
     def _run(self, images: int) -> None:
         with torch.inference_mode():
@@ -48,6 +51,17 @@ class BareModel:
                 self.encode(self.batch[: images - start])
             if self.device == "cuda":
                 torch.cuda.synchronize()
+
+
+@contextmanager
+def _on_all_cores() -> Iterator[None]:
+    """torch computes on all cores, as it does by default; a `ClipEncoder` on the CPU leaves one to each thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(usable_cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def load_bare(

@@ -1,6 +1,5 @@
 """An encoder that does no work: images are decoded for it, and every embedding is the same."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -8,9 +7,11 @@ import torch
 
 from beam_curator.images import Encoded
 from beam_curator.models.clip import ClipEncoder, ClipSpec
+from beam_curator.models.core_stream import usable_cores
 from beam_curator.models.decoding import Decoder
 from beam_curator.models.device_model import DeviceModel, PendingEmbeddings
-from beam_curator.models.stream import EncodedImages, EncodingStream, OnEmbedded
+from beam_curator.models.device_stream import DeviceStream
+from beam_curator.models.encoding import EncodedImages, OnEmbedded
 
 
 class IdleModel(DeviceModel):
@@ -18,7 +19,7 @@ class IdleModel(DeviceModel):
 
     def __init__(self, dim: int, batch_size: int) -> None:
         self.name, self.device, self.precision = "idle", "cpu", "fp32"
-        self.batch_size, self.batch_reductions, self.has_own_device = batch_size, 0, True
+        self.batch_size, self.batch_reductions = batch_size, 0
         self._embedding = torch.full((batch_size, dim), dim**-0.5)
 
     def run(self, pixels: torch.Tensor) -> PendingEmbeddings:
@@ -41,9 +42,9 @@ class IdleEncoder(ClipEncoder):
         )
         super().__init__(spec)
         decode = Decoder(self.image_size, spec.max_image_pixels, jpeg_draft, fast_resize)
-        pool = ThreadPoolExecutor(decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+        pool = ThreadPoolExecutor(decode_threads or usable_cores(), thread_name_prefix="decode")
         model = IdleModel(self.dim, batch_size)
-        self._idle_stream = EncodingStream(model, self.dim, self.image_size, decode, pool)
+        self._idle_stream = DeviceStream(model, self.dim, self.image_size, decode, pool)
 
     def load(self) -> None:
         """There is nothing to load."""

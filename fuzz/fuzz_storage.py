@@ -22,7 +22,6 @@ import time
 TESTS = pathlib.Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "integration")]
 
-import torch  # noqa: E402
 from faulty_filesystem import OPERATIONS, TRANSIENT, Faults, FaultyFileSystem, Outage, ServiceError  # noqa: E402
 from faulty_job import SAMPLES, rows_scored, run_faulty_job, under_final_names, undisturbed_content, write_raw  # noqa: E402
 from integration_content import content  # noqa: E402
@@ -107,7 +106,6 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
-    torch.set_num_threads(1)
     storage_faults.CLOCK.sleep = lambda seconds: FaultyFileSystem.faults.waited(seconds)
     started = time.time()
     with tempfile.TemporaryDirectory() as directory:

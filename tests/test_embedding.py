@@ -100,7 +100,7 @@ def test_want_of_memory_is_counted_in_a_metric_and_in_the_batch(shards, monkeypa
 
     monkeypatch.setattr(DeviceModel, "_forward", limited)
     pipeline = beam.Pipeline("FnApiRunner")
-    counts = pipeline | bc.ReadSamples(shards) | bc.EmbedImages(handler(batch_size=4))
+    counts = pipeline | bc.ReadSamples(shards) | bc.EmbedImages(handler(batch_size=4, decode_threads=1))
     counts |= beam.Map(lambda batch: batch.batch_reductions) | beam.CombineGlobally(sum)
     assert_that(counts, lambda sums: np.testing.assert_array_equal(sums, [2]))
     result = pipeline.run()

@@ -1,7 +1,6 @@
 """CLIP image embeddings: encoded images in, L2-normalised vectors out. No Beam in it."""
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +10,11 @@ from typing import Literal
 from beam_curator.allocation import keep_freed_memory
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded
+from beam_curator.models.core_stream import CoreStream, core_pool, usable_cores
 from beam_curator.models.decoding import DecodedImage, Decoder
 from beam_curator.models.device_model import DeviceModel
+from beam_curator.models.device_stream import DeviceStream
+from beam_curator.models.encoding import EncodedImages, OnEmbedded, Stream
 from beam_curator.models.gpu_decoding import GpuDecoder
 from beam_curator.models.precision import (
     DEVICES,
@@ -21,7 +23,6 @@ from beam_curator.models.precision import (
     resolve_device,
     resolve_precision,
 )
-from beam_curator.models.stream import EncodedImages, EncodingStream, OnEmbedded
 from beam_curator.models.visual_tower import (
     TINY_UNTRAINED,
     Architecture,
@@ -47,8 +48,10 @@ class ClipSpec:
         natively, else fp32.
       device: "cuda", "cpu", or "auto": cuda if there is one. "cuda" never falls back.
       batch_size: images in one pass through the model, at first: `ClipEncoder` halves it where it does not
-        fit. "auto": the largest that fits the GPU, found when the model is loaded; 64 on the CPU.
-      decode_threads: 0 means one for each core that this process may use.
+        fit. "auto": the largest that fits the GPU, found when the model is loaded. On the CPU it is a limit: there
+        passes are of the size that is best, 64 images at most.
+      decode_threads: threads that decode; on the CPU each runs the model too. 0 means one for each core that this
+        process may use.
       max_image_pixels: limit on width x height of an image.
       compile: whether torch.compile is run on the model. Embeddings then differ in their last bits.
       jpeg_draft: whether JPEGs are decoded at the smallest scale of 1/8, 1/4, 1/2 or 1 that is not below
@@ -100,17 +103,15 @@ class ClipSpec:
 class ClipEncoder:
     """Embeds images. Weights load on the first `encode` of anything, or by `load`: making one costs nothing.
 
-    May be used from several threads: their images are one stream through the decode pool and the device.
+    May be used from several threads: their images are one stream through the decode pool and the device, or on the CPU
+    through all cores.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
         self.spec = spec
         self._model: DeviceModel | None = None
-        self._stream: EncodingStream | None = None
+        self._stream: Stream | None = None
         self._load_lock = threading.Lock()
-        # One thread loads and runs the model, and nothing else computes with torch: OpenMP keeps a team of threads for
-        # each thread that does, and with more threads than cores it puts them to sleep between any two steps.
-        self._driver = ThreadPoolExecutor(1, thread_name_prefix="encode")
 
     @property
     def dim(self) -> int:
@@ -148,8 +149,10 @@ class ClipEncoder:
         return self._model.batch_reductions if self._model else 0
 
     def load(self) -> None:
-        """Loads the weights and takes the device, once; later calls return at once. On the CPU the process keeps the
-        memory that it frees from then on (`allocation`).
+        """Loads the weights and takes the device, once; later calls return at once.
+
+        On the CPU the process keeps the memory that it frees from then on (`allocation`), and torch computes with one
+        thread in each thread that begins to (`core_stream`).
 
         Raises:
           CurationError: unknown model, checkpoint that does not fit, device absent, precision not possible
@@ -187,25 +190,37 @@ class ClipEncoder:
     def _architecture(self) -> Architecture:
         return find_architecture(self.spec.model)
 
-    def _loaded(self) -> EncodingStream:
+    def _loaded(self) -> Stream:
         with self._load_lock:
             if self._stream is None:
-                self._stream = self._driver.submit(self._load).result()
+                self._stream = self._load()
             return self._stream
 
-    def _load(self) -> EncodingStream:
+    def _load(self) -> Stream:
         spec = self.spec
         device = resolve_device(spec.device)
-        precision = resolve_precision(spec.precision, device)
         if spec.jpeg_gpu and device != "cuda":
             raise UsageError("jpeg_gpu was asked for, and the device is 'cpu': leave it out, or give 'cuda'")
-        if device == "cpu":
-            keep_freed_memory()
+        threads = spec.decode_threads or usable_cores()
+        decode = self._decoder(device)
+        if device == "cuda":
+            # One thread loads and runs the model.
+            driver = ThreadPoolExecutor(1, thread_name_prefix="encode")
+            self._model = driver.submit(self._load_model, device).result()
+            pool = ThreadPoolExecutor(threads, "decode")
+            return DeviceStream(self._model, self.dim, self.image_size, decode, pool, driver)
+        keep_freed_memory()
+        pool = core_pool(threads)
+        # Loaded in one of these, as what torch.compile makes depends on how many threads compute.
+        self._model = pool.submit(self._load_model, device).result()
+        return CoreStream(self._model, self.dim, self.image_size, decode, pool, threads)
+
+    def _load_model(self, device: str) -> DeviceModel:
+        spec = self.spec
+        precision = resolve_precision(spec.precision, device)
         tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
-        self._model = DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
-        pool = ThreadPoolExecutor(spec.decode_threads or _usable_cores(), "decode")
-        return EncodingStream(self._model, self.dim, self.image_size, self._decoder(device), pool, self._driver)
+        return DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
 
     def _decoder(self, device: str) -> Callable[[Encoded | None], DecodedImage]:
         spec = self.spec
@@ -217,9 +232,3 @@ def _done(encoded: EncodedImages) -> "Future[EncodedImages]":
     future: Future[EncodedImages] = Future()
     future.set_result(encoded)
     return future
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

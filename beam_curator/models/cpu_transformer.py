@@ -15,6 +15,7 @@ names: `runs_here` says whether this torch has them.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,15 @@ BYTES_A_PASS_OF_TILES = 40 << 20
 """Where products are computed in AMX's tiles, fetching a block's weights is what counts: there as many tokens go
 through it as have a tensor of this size between its two linear layers. Larger ones are not kept when they are freed
 (`allocation.py`)."""
+
+ROWS_OF_TILES = 128
+"""With AMX, oneDNN multiplies tokens in whole numbers of this a tenth to a fifth faster than others."""
+
+_ROWS_IN_CACHE = 128
+"""So many tokens are added and normed at a time."""
+
+_MOST_PADDING = 8
+"""At most one token in so many is there to make the number whole."""
 
 # (attribute, algorithm) of `_linear_pointwise`.
 _NONE = ("none", "")
@@ -57,7 +67,7 @@ def images_a_pass(module: Any, dtype: torch.dtype) -> int:
     """How many images have about as many tokens as go through a block together, in a type: a power of two, which
     divides the usual batch sizes."""
     tokens_a_pass = TOKENS_A_PASS
-    if dtype == torch.bfloat16 and cpu_multiplies_in_tiles():
+    if _is_in_tiles(dtype):
         tokens_a_pass = BYTES_A_PASS_OF_TILES // (dtype.itemsize * blocks_of(module)[0].mlp.c_fc.out_features)
     return 1 << max(0, round(tokens_a_pass / len(module.positional_embedding)).bit_length() - 1)
 
@@ -68,11 +78,13 @@ def pack(module: Any) -> torch.nn.Module:
 
     Norms, with their hooks, and sums are as they were. Of the last block, only tokens that are used are computed.
     """
+    dtype = module.conv1.weight.dtype
     module.conv1 = PackedPatches(module.conv1)
-    for index, block in enumerate(blocks_of(module)):
-        module.transformer.resblocks[index] = PackedBlock(block)
-    if pools_first_token(module):
-        module.transformer.resblocks[-1].first_token_only = True
+    module.transformer = PackedTransformer(
+        [PackedBlock(block) for block in blocks_of(module)],
+        pools_first_token(module),
+        ROWS_OF_TILES if _is_in_tiles(dtype) else 1,
+    )
     if module.proj is None:
         return module
     projection, module.proj = module.proj, None
@@ -116,20 +128,46 @@ class PackedPatches(torch.nn.Module):
         return embedded.float().transpose(1, 2).unflatten(2, (grid, grid))
 
 
-class PackedBlock(torch.nn.Module):
-    """float32 [n, tokens, width] -> the same: a pre-norm block with attention and two linear layers.
+class PackedTransformer(torch.nn.Module):
+    """float32 [n, tokens, width] -> the same, or [n, 1, width]: a row of blocks. What it is given it overwrites."""
 
-    Attributes:
-      first_token_only: whether the first token is all that it gives: [n, 1, width].
+    def __init__(self, blocks: Sequence[PackedBlock], first_token_only: bool, whole: int) -> None:
+        """Takes the blocks, whether the last of them is to give the first token alone, and in whole numbers of how many
+        tokens products are fastest."""
+        super().__init__()
+        self._others, self._last = torch.nn.ModuleList(blocks[:-1]), blocks[-1]
+        self._first_token_only, self._whole = first_token_only, whole
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        images = tokens.shape[:2]
+        rows, added = self._padded(tokens.flatten(0, 1)), None
+        for block in self._others:
+            added = block(rows, added, images)
+        if self._first_token_only:
+            return self._last.first_token(rows, added, images)[:, None]
+        added = self._last(rows, added, images)
+        return rows.add_(added)[: images.numel()].unflatten(0, images)
+
+    def _padded(self, rows: torch.Tensor) -> torch.Tensor:
+        missing = -len(rows) % self._whole
+        return F.pad(rows, (0, 0, 0, missing)) if 0 < missing <= len(rows) // _MOST_PADDING else rows
+
+
+class PackedBlock(torch.nn.Module):
+    """A pre-norm block with attention and two linear layers.
+
+    It works on float32 [rows, width], in place: the tokens of n images, one image after the other; those after the last
+    image are nobody's. What it is to add to them at its end it gives to the next block, which adds it where it first
+    reads them.
     """
 
     def __init__(self, block: Any) -> None:
         """Takes an `open_clip.transformer.ResidualAttentionBlock`."""
         super().__init__()
         attention, mlp = block.attn, block.mlp
-        self.first_token_only = False
         self.ln_1, self.ls_1, self.ln_2, self.ls_2 = block.ln_1, block.ls_1, block.ln_2, block.ls_2
         self._heads, self._width = attention.num_heads, attention.embed_dim
+        self._dtype = attention.in_proj_weight.dtype
         self._queries, self._keys_and_values = (
             PackedLinear(weight, bias)
             for weight, bias in zip(
@@ -144,22 +182,54 @@ class PackedBlock(torch.nn.Module):
         self._widened = PackedLinear(mlp.c_fc.weight, mlp.c_fc.bias, activation)
         self._narrowed = PackedLinear(mlp.c_proj.weight, mlp.c_proj.bias)
 
-    def forward(self, tokens: torch.Tensor, attn_mask: None = None) -> torch.Tensor:
-        assert attn_mask is None
-        used = slice(0, 1) if self.first_token_only else slice(None)
-        normed = self.ln_1(tokens)
-        tokens = tokens[:, used] + self.ls_1(self._attention(normed[:, used], normed))
-        return tokens.add_(self.ls_2(self._narrowed(self._widened(self.ln_2(tokens)))))
+    def forward(self, rows: torch.Tensor, added: torch.Tensor | None, images: torch.Size) -> torch.Tensor:
+        """Takes what the block before adds to the rows, [rows, width], and (n, tokens of an image); gives what is to be
+        added to the rows."""
+        normed = _add_and_norm(rows, added, self.ln_1, self._dtype)
+        queries, keys, values = self._by_head(self._queries(normed), *self._keys_and_values_of(normed), images=images)
+        # Queries that lie close are a quarter of the time of a short row of tokens.
+        mixed = F.scaled_dot_product_attention(queries.contiguous(), keys, values).transpose(1, 2)
+        attended = self.ls_1(self._attended(mixed.reshape(images.numel(), -1)))
+        return self._mlp(_add_and_norm(rows, attended, self.ln_2, self._dtype))
 
-    def _attention(self, to: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        queries = self._by_head(self._queries(to))
-        keys, values = (self._by_head(part) for part in self._keys_and_values(tokens).split(self._width, -1))
-        mixed = (_attention_of_one if self.first_token_only else F.scaled_dot_product_attention)(queries, keys, values)
-        return self._attended(mixed.transpose(1, 2).flatten(2))
+    def first_token(self, rows: torch.Tensor, added: torch.Tensor | None, images: torch.Size) -> torch.Tensor:
+        """float32 [n, width]: what the block makes of each image's first token."""
+        normed = _add_and_norm(rows, added, self.ln_1, self._dtype)
+        keys, values = self._by_head(*self._keys_and_values_of(normed), images=images)
+        first, normed_first = (part[: images.numel()].unflatten(0, images)[:, 0] for part in (rows, normed))
+        (queries,) = self._by_head(self._queries(normed_first), images=torch.Size((len(first), 1)))
+        mixed = _attention_of_one(queries, keys, values).flatten(1)
+        first = first + self.ls_1(self._attended(mixed))
+        return first.add_(self._mlp(self.ln_2(first)))
 
-    def _by_head(self, tokens: torch.Tensor) -> torch.Tensor:
-        """[n, tokens, width] -> [n, heads, tokens, width of a head]"""
-        return tokens.unflatten(2, (self._heads, -1)).transpose(1, 2)
+    def _mlp(self, normed: torch.Tensor) -> torch.Tensor:
+        return self.ls_2(self._narrowed(self._widened(normed)))
+
+    def _keys_and_values_of(self, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = self._keys_and_values(normed).split(self._width, -1)
+        return keys, values
+
+    def _by_head(self, *parts: torch.Tensor, images: torch.Size) -> list[torch.Tensor]:
+        """[rows, width] -> [n, heads, tokens, width of a head], each"""
+        used = images.numel()
+        return [part[:used].unflatten(0, images).unflatten(2, (self._heads, -1)).transpose(1, 2) for part in parts]
+
+
+def _add_and_norm(
+    rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
+) -> torch.Tensor:
+    """Adds to the first of some rows, in place, and gives them all normed, in a type; a few at a time, as between the
+    steps they stay in the cache."""
+    normed = torch.empty_like(rows, dtype=dtype)
+    for start in range(0, len(rows), _ROWS_IN_CACHE):
+        some = rows[start : start + _ROWS_IN_CACHE]
+        if added is not None:
+            more = added[start : start + _ROWS_IN_CACHE]
+            some[: len(more)].add_(more)
+        normed[start : start + _ROWS_IN_CACHE] = F.layer_norm(
+            some, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        )
+    return normed
 
 
 def _attention_of_one(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -168,6 +238,10 @@ def _attention_of_one(queries: torch.Tensor, keys: torch.Tensor, values: torch.T
     scores = (queries.float() * keys.float()).sum(-1, keepdim=True)
     weights = torch.softmax(scores * queries.shape[-1] ** -0.5, dim=2)
     return (weights * values.float()).sum(2, keepdim=True).to(queries.dtype)
+
+
+def _is_in_tiles(dtype: torch.dtype) -> bool:
+    return dtype == torch.bfloat16 and cpu_multiplies_in_tiles()
 
 
 def _activation(layer: torch.nn.Module) -> tuple[str, str] | None:

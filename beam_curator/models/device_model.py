@@ -1,5 +1,6 @@
 """A model on its device: uint8 pixels in, normalised embeddings out, in passes that fit its memory."""
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PendingEmbeddings:
-    """Embeddings that the device may still be computing."""
+    """Embeddings that the device may still be computing.
+
+    Fields:
+      values: float32 [n, dim], L2-normalised, on the host.
+      done: what to wait for; None if they are there.
+      batch_reductions: how often the batch size was halved on the way, for want of memory.
+    """
 
     values: "torch.Tensor"
     done: "torch.cuda.Event | None"
+    batch_reductions: int = 0
 
     def wait(self) -> NDArray[np.float32]:
         """float32 [n, dim], L2-normalised."""
@@ -34,12 +42,16 @@ MOST_IMAGES_A_PASS = 512
 _IMAGES_IN_CACHE = 4
 """So many are normalised at a time on the CPU: what lies between the steps stays in the processor's cache."""
 
-CPU_BATCH_SIZE = 64
-"""What `batch_size` "auto" is on the CPU, where memory is not what bounds it."""
+MOST_IMAGES_A_CPU_PASS = 64
+"""More are never taken on the CPU. There each core has a pass of its own, and all have memory for it."""
+
+_IMAGES_A_CPU_PASS = 16
+"""So many where an image's neighbours may decide its last bits: the same on every machine, and few enough for each core
+to have some."""
 
 
 class DeviceModel:
-    """A visual tower on a device, for one thread.
+    """A visual tower on a device: on CUDA for one thread, on the CPU for any number.
 
     On CUDA every pass has the same number of images, if need be with blank ones: then the same kernels run whatever the
     images are, an image's neighbours do not decide its bits, and nothing is compiled again.
@@ -48,9 +60,9 @@ class DeviceModel:
       name: of the model, for errors.
       device: "cuda" or "cpu".
       precision: "fp32", "bf16" or "fp16".
-      batch_size: images that are handed to the model together, now. On the CPU it may take them in smaller passes.
+      batch_size: the most images of one pass, now.
       batch_reductions: how often it was halved for want of memory.
-      has_own_device: whether it leaves the CPU to others: then it pays to decode meanwhile, and to fill each pass.
+      neighbours_matter: whether the other images of a pass may decide the last bits of an image's embedding.
     """
 
     def __init__(
@@ -58,7 +70,8 @@ class DeviceModel:
     ) -> None:
         """Casts the tower, in place, and moves it to the device.
 
-        With `batch_size` None, the largest that fits is found by trying, up to `MOST_IMAGES_A_PASS`.
+        On CUDA, with `batch_size` None, the largest that fits is found by trying, up to `MOST_IMAGES_A_PASS`. On the
+        CPU passes have as many images as it is best at, and no more than `batch_size`.
 
         Raises:
           JobError: it does not fit there.
@@ -70,9 +83,10 @@ class DeviceModel:
         from beam_curator.models.plain_transformer import fold_quick_gelu, skip_unused_tokens
 
         self.name, self.device, self.precision = name, device, precision
-        self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else CPU_BATCH_SIZE)
+        self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else MOST_IMAGES_A_CPU_PASS)
         self.batch_reductions = 0
-        self.has_own_device = device == "cuda"
+        self.neighbours_matter = True
+        self._halving = threading.Lock()
         self._equal_passes = device == "cuda" or compile
         self._image_size = tower.architecture.image_size
         fold_quick_gelu(tower.module)
@@ -87,15 +101,18 @@ class DeviceModel:
                 f"model '{name}' does not fit in the memory of device '{device}': "
                 "free memory there, or take a larger device or a smaller model"
             ) from error
-        self._images_at_once = self.batch_size
         dtype = torch_dtype(precision)
-        if device == "cpu" and not compile and cpu_transformer.runs_here(module, dtype):
-            self._images_at_once = cpu_transformer.images_a_pass(module, dtype)
-            module = cpu_transformer.pack(module)
-        elif device == "cuda":
+        if device == "cuda":
             skip_unused_tokens(module)
+        elif not compile and cpu_transformer.runs_here(module, dtype):
+            self.neighbours_matter = False
+            most = min(MOST_IMAGES_A_CPU_PASS, cpu_transformer.images_a_pass(module, dtype))
+            self.batch_size = min(self.batch_size, most)
+            module = cpu_transformer.pack(module)
+        else:
+            self.batch_size = min(self.batch_size, _IMAGES_A_CPU_PASS)
         self._module = torch.compile(module, dynamic=False) if compile else module
-        self._room: torch.Tensor | None = None
+        self._room = threading.local()
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
             self._warm_up(compile)
@@ -135,23 +152,23 @@ class DeviceModel:
         import torch
 
         parts: list[torch.Tensor] = []
-        start = 0
+        start = reductions = 0
         while start < len(pixels):
             part = pixels[start : start + self.batch_size]
             embeddings = self._forward_if_it_fits(part)
             if embeddings is None:
-                self._halve_batch_size(self.batch_size if self._equal_passes else len(part))
+                reductions += self._halve_batch_size(self.batch_size if self._equal_passes else len(part))
                 continue
             parts.append(embeddings[: len(part)])
             start += len(part)
         on_device = parts[0] if len(parts) == 1 else torch.cat(parts)
         if self.device != "cuda":
-            return PendingEmbeddings(on_device, None)
+            return PendingEmbeddings(on_device, None, reductions)
         on_host = on_device.to("cpu", non_blocking=True)
         # Waiting for this copy, not for the device, leaves the next batch running.
         done = torch.cuda.Event()
         done.record()
-        return PendingEmbeddings(on_host, done)
+        return PendingEmbeddings(on_host, done, reductions)
 
     def _forward_if_it_fits(self, pixels: "torch.Tensor") -> "torch.Tensor | None":
         """`_forward`, or None for want of memory. On return the exception holds no tensors any more."""
@@ -162,7 +179,8 @@ class DeviceModel:
         except torch.OutOfMemoryError:
             return None
 
-    def _halve_batch_size(self, failed_size: int) -> None:
+    def _halve_batch_size(self, failed_size: int) -> int:
+        """How often it was halved: not at all where another thread has done so meanwhile."""
         import torch
 
         if failed_size == 1:
@@ -171,10 +189,14 @@ class DeviceModel:
                 f"'{self.name}' ({self.precision}): "
                 "free memory there, or take a larger device or a smaller model"
             )
-        self.batch_size = failed_size // 2
-        self.batch_reductions += 1
+        with self._halving:
+            if self.batch_size < failed_size:
+                return 0
+            self.batch_size = failed_size // 2
+            self.batch_reductions += 1
         if self.device == "cuda":
             torch.cuda.empty_cache()
+        return 1
 
     def _on_device(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """The pixels there, with blank images where passes are to be equal. On CUDA they are copied while the pass
@@ -199,14 +221,10 @@ class DeviceModel:
 
         dtype = torch_dtype(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=self._autocasts):
-            embeddings = [self._embedded(some) for some in pixels.split(self._images_at_once)]
-            together = embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings)
-            return torch.nn.functional.normalize(together.float(), dim=-1)
-
-    def _embedded(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """uint8 [n, size, size, 3] -> [n, dim], in one pass."""
-        embeddings = self._module(self._normalised(pixels))
-        return embeddings[0] if isinstance(embeddings, tuple) else embeddings  # CoCa's also returns its tokens
+            embeddings = self._module(self._normalised(pixels))
+            if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
+                embeddings = embeddings[0]
+            return torch.nn.functional.normalize(embeddings.float(), dim=-1)
 
     def _normalised(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """uint8 [n, size, size, 3] -> float32 [n, 3, size, size]: levels of 0 to 1, less the mean, by the deviation."""
@@ -214,7 +232,7 @@ class DeviceModel:
 
         count = len(pixels)
         normalised = self._normalised_buffer(pixels)
-        at_once = count if self.has_own_device else _IMAGES_IN_CACHE
+        at_once = count if self.device == "cuda" else _IMAGES_IN_CACHE
         for some, place in zip(pixels.split(at_once), normalised.split(at_once), strict=True):
             # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
             levels = some.permute(0, 3, 1, 2).contiguous().float().div_(255)
@@ -222,15 +240,16 @@ class DeviceModel:
         return normalised
 
     def _normalised_buffer(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Room for them. On the CPU it is always the same: memory that is new to the process is slow there."""
+        """Room for them. On the CPU a thread's is always the same: memory that is new to the process is slow there."""
         import torch
 
         count, height, width, colours = pixels.shape
-        if self.has_own_device:
+        if self.device == "cuda":
             return torch.empty((count, colours, height, width), device=pixels.device)
-        if self._room is None or len(self._room) < count:
-            self._room = torch.empty((count, colours, height, width))
-        return self._room[:count]
+        room: torch.Tensor | None = getattr(self._room, "pixels", None)
+        if room is None or len(room) < count:
+            room = self._room.pixels = torch.empty((count, colours, height, width))
+        return room[:count]
 
 
 def _first_line(error: Exception) -> str:

@@ -177,7 +177,7 @@ def stack(*frames):
 
 
 def test_profile_tells_what_a_stack_was_doing():
-    encode = "_drive (beam_curator/models/stream.py:100)"
+    encode = "_drive (beam_curator/models/device_stream.py:100)"
     decode = "decode (beam_curator/images.py:150)"
     assert profile.place_of(stack(decode, "load (PIL/ImageFile.py:390)")) == "decode: JPEG to pixels"
     assert profile.place_of(stack(decode, "perceptual_hash (beam_curator/images.py:240)")) == "perceptual hash"

@@ -11,7 +11,6 @@ import re
 import subprocess
 
 import pytest
-import torch
 from faulty_filesystem import OPERATIONS, SCHEME, TRANSIENT, Faults, FaultyFileSystem, Outage, ServiceError
 from faulty_job import SAMPLES, rows_scored, run_faulty_job, run_job, under_final_names, undisturbed_content, write_raw
 from integration_content import content
@@ -21,15 +20,6 @@ from beam_curator.files import TEMPORARY
 from beam_curator.models import transfer
 
 ATTEMPTS = 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads for the model, which is tiny, take longer than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

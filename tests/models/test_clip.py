@@ -23,8 +23,8 @@ from beam_curator.errors import CurationError, UsageError
 from beam_curator.models import cpu_transformer, visual_tower
 from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.device_model import DeviceModel
+from beam_curator.models.encoding import EncodedImages
 from beam_curator.models.precision import cast_matrices, resolve_precision
-from beam_curator.models.stream import EncodedImages
 
 SMALL = "curator-test-ViT-32"
 VISION = {"image_size": 224, "layers": 3, "width": 128, "patch_size": 32}
@@ -254,7 +254,7 @@ def out_of_memory_above(limit: int, monkeypatch) -> list[int]:
 def test_out_of_memory_halves_the_micro_batch_and_keeps_it_small(monkeypatch):
     expected = encode(PHOTOGRAPHS, model="tiny-untrained").embeddings
     sizes = out_of_memory_above(3, monkeypatch)
-    encoder = ClipEncoder(ClipSpec("tiny-untrained", precision="fp32", device="cpu", batch_size=8))
+    encoder = ClipEncoder(ClipSpec("tiny-untrained", precision="fp32", device="cpu", batch_size=8, decode_threads=1))
     got = encoder.encode(PHOTOGRAPHS).embeddings
     assert np.abs(got.astype(float) - expected).max() < 1e-3
     assert (encoder.batch_size, encoder.batch_reductions) == (2, 2)

@@ -155,11 +155,32 @@ def test_an_images_neighbours_change_no_bit_of_its_embedding(precision):
 @needs_packing
 def test_a_pass_has_about_as_many_tokens_whatever_the_patches(monkeypatch):
     monkeypatch.setattr(cpu_transformer, "TOKENS_A_PASS", 150)  # four images of 37 tokens
-    model, sizes = device_model(transformer()), []
-    embedded = model._embedded
-    monkeypatch.setattr(model, "_embedded", lambda pixels: sizes.append(len(pixels)) or embedded(pixels))
-    assert embeddings(model, levels(10)).shape == (10, 48)
-    assert sizes == [4, 4, 2]
+    assert device_model(transformer()).batch_size == 4
+    assert device_model(transformer(), batch_size=3).batch_size == 3
+
+
+@needs_packing
+@pytest.mark.skipif(not is_bf16_here(), reason="a processor without bfloat16 instructions")
+@pytest.mark.parametrize("variant", ["mean of all tokens", "layer scale"])  # all tokens are given out; the first
+def test_tokens_are_padded_to_whole_tiles_and_nobody_sees_it(variant, monkeypatch):
+    module, pixels = transformer(**VARIANTS[variant]), levels(7)  # 7 images of 37 tokens: 259 rows
+    monkeypatch.setattr(cpu_transformer, "cpu_multiplies_in_tiles", lambda: False)
+    expected = embeddings(device_model(module, "bf16"), pixels)
+    monkeypatch.setattr(cpu_transformer, "cpu_multiplies_in_tiles", lambda: True)
+    monkeypatch.setattr(cpu_transformer, "_MOST_PADDING", 1)
+    rows: list[int] = []
+    add_and_norm = cpu_transformer._add_and_norm
+    monkeypatch.setattr(
+        cpu_transformer, "_add_and_norm", lambda *args: rows.append(len(args[0])) or add_and_norm(*args)
+    )
+    np.testing.assert_array_equal(embeddings(device_model(module, "bf16"), pixels), expected)
+    assert set(rows) == {384}
+
+
+@pytest.mark.parametrize(("rows", "padded"), [(3200, 3200), (2400, 2432), (4112, 4224), (400, 400), (1, 1)])
+def test_padding_is_no_more_than_an_eighth(rows, padded):
+    whole = cpu_transformer.PackedTransformer([torch.nn.Identity()], False, cpu_transformer.ROWS_OF_TILES)
+    assert len(whole._padded(torch.zeros(rows, 8))) == padded
 
 
 def images_a_pass(tokens, dtype, width=64):

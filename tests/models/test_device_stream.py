@@ -1,74 +1,23 @@
-"""The stream of images through decoding and the model: packing, neighbours, failures."""
+"""The stream of images through decoding and a model with a device of its own: packing, neighbours, failures."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import torch
+from recording_model import DIM, SIZE, RecordingModel, embeddings_alone, held_up, images, picture
 
 from beam_curator.errors import JobError
-from beam_curator.models.decoding import DecodedImage
-from beam_curator.models.device_model import CPU_BATCH_SIZE, MOST_IMAGES_A_PASS, DeviceModel
-from beam_curator.models.stream import EncodingStream
-from beam_curator.models.visual_tower import TINY_UNTRAINED, load_visual_tower
-
-SIZE, DIM = 224, 768
+from beam_curator.models.device_model import MOST_IMAGES_A_PASS, DeviceModel
+from beam_curator.models.device_stream import DeviceStream
 
 
-class RecordingModel(DeviceModel):
-    """The tiny model, which notes how many images each call and each pass had."""
-
-    def __init__(self, batch_size: int | None = 4, has_own_device: bool = False, equal_passes: bool = False) -> None:
-        super().__init__("tiny", load_visual_tower(TINY_UNTRAINED, None, None), "cpu", "fp32", batch_size)
-        self.has_own_device, self._equal_passes = has_own_device, equal_passes
-        self.calls: list[int] = []
-        self.passes: list[int] = []
-        self.most_at_once = 1 << 30
-
-    def run(self, pixels):
-        self.calls.append(len(pixels))
-        return super().run(pixels)
-
-    def _forward(self, pixels):
-        self.passes.append(len(pixels))
-        if len(pixels) > self.most_at_once:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super()._forward(pixels)
+def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> DeviceStream:
+    return DeviceStream(model, DIM, SIZE, decode, ThreadPoolExecutor(threads))
 
 
-def picture(data: bytes) -> DecodedImage:
-    """Stands in for decoding: one colour for each byte; b"" is no image."""
-    if not data:
-        return DecodedImage(None, None, "empty image")
-    gradient = np.arange(SIZE, dtype=np.uint8)[:, None, None]
-    return DecodedImage(np.broadcast_to(gradient + np.uint8(data[0]), (SIZE, SIZE, 3)), None, None)
-
-
-def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> EncodingStream:
-    return EncodingStream(model, DIM, SIZE, decode, ThreadPoolExecutor(threads))
-
-
-def images(*levels: int) -> list[bytes]:
-    return [bytes([level]) for level in levels]
-
-
-def embeddings_alone(*levels: int) -> np.ndarray:
-    return stream_of(RecordingModel(batch_size=1)).submit(images(*levels)).result(30).embeddings.astype(float)
-
-
-def held_up(first: threading.Event):
-    """Decoding that waits, so that all lists are in the stream before the first image is."""
-
-    def decode(data):
-        assert first.wait(30)
-        return picture(data)
-
-    return decode
-
-
-def test_on_a_gpu_a_micro_batch_is_filled_from_as_many_lists_as_it_takes():
-    model, go = RecordingModel(batch_size=4, has_own_device=True), threading.Event()
+def test_a_micro_batch_is_filled_from_as_many_lists_as_it_takes():
+    model, go = RecordingModel(batch_size=4), threading.Event()
     stream = stream_of(model, held_up(go))
     lists = [images(1, 2, 3), images(4), images(5, 6), images(7, 8, 9)]
     futures = [stream.submit(one) for one in lists]
@@ -78,18 +27,8 @@ def test_on_a_gpu_a_micro_batch_is_filled_from_as_many_lists_as_it_takes():
     assert np.abs(got - embeddings_alone(*range(1, 10))).max() < 1e-3
 
 
-def test_on_the_cpu_a_micro_batch_ends_with_its_list_so_that_neighbours_cannot_matter():
-    model, go = RecordingModel(batch_size=4), threading.Event()
-    stream = stream_of(model, held_up(go))
-    futures = [stream.submit(one) for one in (images(1, 2, 3), images(4), images(5, 6, 7, 8, 9))]
-    go.set()
-    for future in futures:
-        future.result(30)
-    assert model.calls == [3, 1, 4, 1]
-
-
 def test_a_list_does_not_wait_for_the_next_one():
-    stream = stream_of(RecordingModel(batch_size=64, has_own_device=True))
+    stream = stream_of(RecordingModel(batch_size=64))
     assert stream.submit(images(1)).result(30).embeddings.any()
 
 
@@ -108,7 +47,7 @@ def test_callers_hear_of_each_image_once_as_it_comes():
     assert seen == [0, 1, 2, 3, 4]
 
 
-def decoded_ahead(has_own_device: bool) -> list[int]:
+def decoded_ahead() -> list[int]:
     """For each call of a model, how many images are decoded, or being decoded, that it has not been given before."""
     begun, ahead = [], []
 
@@ -116,7 +55,7 @@ def decoded_ahead(has_own_device: bool) -> list[int]:
         begun.append(data)
         return picture(data)
 
-    model = RecordingModel(batch_size=3, has_own_device=has_own_device)
+    model = RecordingModel(batch_size=3)
     run = model.run
     model.run = lambda pixels: (ahead.append(len(begun) - sum(model.calls)), run(pixels))[1]
     stream = stream_of(model, decode)
@@ -127,11 +66,7 @@ def decoded_ahead(has_own_device: bool) -> list[int]:
 
 
 def test_no_more_than_two_micro_batches_are_decoded_ahead_of_a_device():
-    assert 3 < max(decoded_ahead(has_own_device=True)) <= 3 * 3 + 1
-
-
-def test_on_the_cpu_nothing_is_decoded_while_the_model_runs():
-    assert decoded_ahead(has_own_device=False) == [3] * 6 + [2] + [1] + [3] * 10 + [2] + [3, 3, 1]
+    assert 3 < max(decoded_ahead()) <= 3 * 3 + 1
 
 
 def test_equal_passes_are_filled_up_with_blank_images_that_nobody_sees():
@@ -154,7 +89,7 @@ def test_want_of_memory_is_counted_for_the_list_that_met_it():
 
 @pytest.mark.parametrize("where", ["model", "decoding", "last image"])
 def test_what_goes_wrong_reaches_every_list_in_the_stream_and_no_later_one(where):
-    model, go = RecordingModel(batch_size=2, has_own_device=True), threading.Event()
+    model, go = RecordingModel(batch_size=2), threading.Event()
     broken = [True]
     trigger = {"model": 1, "decoding": 3, "last image": 6}[where]
 
@@ -174,10 +109,6 @@ def test_what_goes_wrong_reaches_every_list_in_the_stream_and_no_later_one(where
         futures[1].result(30)
     broken[0], model.most_at_once = False, 1 << 30
     assert stream.submit(images(7)).result(30).embeddings.any()
-
-
-def test_a_batch_size_that_is_left_to_the_model_is_the_default_on_the_cpu():
-    assert RecordingModel(batch_size=None).batch_size == CPU_BATCH_SIZE
 
 
 def test_finding_the_batch_size_halves_until_it_fits_and_is_no_shortage():

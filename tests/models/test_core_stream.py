@@ -1,0 +1,185 @@
+"""Images through a model on the CPU, by each core for itself: shares, neighbours, failures."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from recording_model import DIM, SIZE, RecordingModel, embeddings_alone, held_up, images, picture
+
+from beam_curator.errors import JobError
+from beam_curator.models.core_stream import CoreStream, core_pool
+from beam_curator.models.device_model import MOST_IMAGES_A_CPU_PASS, DeviceModel
+
+
+@pytest.fixture(autouse=True)
+def threads_of_torch():
+    """A core's pool leaves one thread to whoever computes later."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> CoreStream:
+    return CoreStream(model, DIM, SIZE, decode, core_pool(threads), threads)
+
+
+def packed(batch_size: int) -> RecordingModel:
+    """A model of whose embeddings an image's neighbours change no bit, wherever the test runs."""
+    model = RecordingModel(batch_size)
+    model.batch_size, model.neighbours_matter = batch_size, False
+    return model
+
+
+def test_every_list_gets_its_rows_in_order_whoever_embeds_them():
+    stream = stream_of(RecordingModel(batch_size=4), threads=3)
+    counts = (30, 1, 9, 64)
+    futures = [stream.submit(images(*range(count))) for count in counts]
+    expected = embeddings_alone(*range(64))
+    for count, future in zip(counts, futures, strict=True):
+        assert np.abs(future.result(60).embeddings - expected[:count]).max() < 1e-3
+
+
+def test_each_thread_computes_alone_and_all_of_them_work():
+    seen, both = set(), threading.Barrier(2)
+
+    def decode(data):
+        both.wait(30)  # no one passes alone
+        seen.add((threading.current_thread().name, torch.get_num_threads()))
+        return picture(data)
+
+    stream_of(packed(8), decode).submit(images(*range(16))).result(60)
+    assert len(seen) == 2
+    assert {threads for _, threads in seen} == {1}
+
+
+def test_passes_are_full_while_much_waits_and_smaller_at_the_end_so_that_all_threads_end_together():
+    model, go = packed(16), threading.Event()
+    stream = stream_of(model, held_up(go), threads=1)
+    futures = [stream.submit(images(*range(count))) for count in (40, 24)]
+    go.set()
+    for future in futures:
+        future.result(60)
+    assert model.calls == [16, 16, 8, 16, 8]  # a pass ends with its list
+    model, go = packed(16), threading.Event()
+    stream = stream_of(model, held_up(go), threads=3)
+    future = stream.submit(images(*range(50)))
+    go.set()
+    future.result(60)
+    # Shares of a third of what waits: 16, 12, 8, 5, then the least, a quarter of a full pass.
+    assert sorted(model.calls, reverse=True) == [16, 12, 8, 5, 4, 4, 1]
+
+
+def test_where_neighbours_matter_passes_hold_the_same_images_whatever_waits_and_works():
+    for threads in (1, 3):
+        model = RecordingModel(batch_size=4)
+        model.neighbours_matter = True
+        stream = stream_of(model, threads=threads)
+        for future in [stream.submit(images(*range(count))) for count in (3, 1, 10)]:
+            future.result(60)
+        assert sorted(model.calls) == [1, 2, 3, 4, 4]
+
+
+def test_a_bad_image_costs_its_row_and_a_list_of_them_ends():
+    stream = stream_of(packed(2))
+    got = stream.submit([b"\x01", b"", b"\x02", b"\x03", b""]).result(60)
+    assert got.failures == [None, "empty image", None, None, "empty image"]
+    assert not got.embeddings[[1, 4]].any()
+    assert np.abs(got.embeddings[[0, 2, 3]] - embeddings_alone(1, 2, 3)).max() < 1e-3
+    assert stream.submit([b"", b"", b""]).result(60).failures == ["empty image"] * 3
+
+
+def test_callers_hear_of_each_image_once_by_one_thread_at_a_time():
+    seen: list[int] = []
+    talking = threading.Lock()
+
+    def heard(rows):
+        assert talking.acquire(blocking=False)
+        time.sleep(0.001)
+        seen.extend(rows)
+        talking.release()
+
+    stream_of(packed(2), threads=4).submit(images(*range(40)), heard).result(60)
+    assert sorted(seen) == list(range(40))
+
+
+@pytest.mark.parametrize("where", ["model", "decoding"])
+def test_what_goes_wrong_reaches_its_list_and_no_other(where):
+    model = packed(2)
+
+    def decode(data):
+        if where == "decoding" and data[0] == 6:
+            raise MemoryError("no room")
+        return picture(data)
+
+    if where == "model":
+        model.most_at_once = 0
+    stream = stream_of(model, decode)
+    failing = stream.submit(images(*range(20)))
+    with pytest.raises(JobError if where == "model" else MemoryError):
+        failing.result(60)
+    model.most_at_once = 1 << 30
+    assert stream.submit(images(7)).result(60).embeddings.any()
+
+
+def test_of_a_list_that_failed_nothing_more_is_decoded():
+    decoded, failed = [], threading.Event()
+
+    def decode(data):
+        decoded.append(data[0])
+        if len(decoded) == 1:
+            raise MemoryError("no room")
+        return picture(data)
+
+    future = stream_of(packed(4), decode, threads=1).submit(images(*range(100)))
+    future.add_done_callback(lambda _: failed.set())
+    assert failed.wait(60)
+    with pytest.raises(MemoryError):
+        future.result()
+    time.sleep(0.2)
+    assert decoded == [0]
+
+
+def test_want_of_memory_in_several_threads_at_once_halves_once():
+    model, both = packed(8), threading.Barrier(2)
+    forward = model._forward
+
+    def limited(pixels):
+        if len(pixels) > 4:
+            both.wait(30)
+        return forward(pixels)
+
+    model._forward, model.most_at_once = limited, 4
+    got = stream_of(model).submit(images(*range(32))).result(60)
+    assert (model.batch_size, model.batch_reductions, got.batch_reductions) == (4, 1, 1)
+    assert np.abs(got.embeddings - embeddings_alone(*range(32))).max() < 1e-3
+
+
+def test_a_batch_size_is_no_more_than_a_limit():
+    assert RecordingModel(batch_size=None).batch_size <= MOST_IMAGES_A_CPU_PASS
+    assert RecordingModel(batch_size=512).batch_size <= MOST_IMAGES_A_CPU_PASS
+    assert RecordingModel(batch_size=3).batch_size == 3
+
+
+def test_an_interpreter_that_ends_does_not_wait_for_what_is_left():
+    # Half an hour of images; whoever waits for them hears of it.
+    code = f"""
+import sys, threading, time
+sys.path.insert(0, {str(__file__).rpartition("/")[0]!r})
+from test_core_stream import images, packed, picture, stream_of
+begun = threading.Event()
+def slow(data):
+    begun.set()
+    time.sleep(0.05)
+    return picture(data)
+future = stream_of(packed(2), slow).submit(images(*[1] * 36000))
+def wait():
+    print(type(future.exception()).__name__, flush=True)
+threading.Thread(target=wait).start()
+begun.wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (ended.stdout, ended.returncode) == ("RuntimeError\n", 0), ended.stderr
