@@ -72,14 +72,17 @@ def images_a_pass(module: Any, dtype: torch.dtype) -> int:
     return 1 << max(0, round(tokens_a_pass / len(module.positional_embedding)).bit_length() - 1)
 
 
-def pack(module: Any) -> torch.nn.Module:
+def pack(module: Any, mean: Sequence[float], std: Sequence[float]) -> torch.nn.Module:
     """Puts packed layers in place of those of a plain vision transformer that `runs_here`; in place, and what is
     returned holds it.
 
     Norms, with their hooks, and sums are as they were. Of the last block, only tokens that are used are computed.
+
+    Returns:
+      uint8 [n, side, side, 3] -> [n, dim]: it normalises levels itself, by `mean` and `std` of each RGB channel.
     """
     dtype = module.conv1.weight.dtype
-    module.conv1 = PackedPatches(module.conv1)
+    module.conv1 = PackedPatches(module.conv1, mean, std)
     module.transformer = PackedTransformer(
         [PackedBlock(block) for block in blocks_of(module)],
         pools_first_token(module),
@@ -109,23 +112,30 @@ class PackedLinear(torch.nn.Module):
 
 
 class PackedPatches(torch.nn.Module):
-    """float32 [n, 3, side, side] -> float32 [n, width, grid, grid]: a convolution whose patches do not overlap.
+    """uint8 [n, side, side, 3] -> float32 [n, width, grid, grid]: levels of 0 to 1, less the mean, by the deviation, by
+    a convolution whose patches do not overlap.
 
     Pixels that make no whole patch are left out, as the convolution leaves them.
     """
 
-    def __init__(self, convolution: torch.nn.Conv2d) -> None:
+    def __init__(self, convolution: torch.nn.Conv2d, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         weight = convolution.weight
         self._patch, self._dtype = weight.shape[-1], weight.dtype
+        self._mean, self._std = (torch.tensor(values).repeat_interleave(self._patch**2) for values in (mean, std))
         self._linear = PackedLinear(weight.flatten(1), convolution.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        grid = images.shape[-1] // self._patch
-        used = images[..., : grid * self._patch, : grid * self._patch].to(self._dtype)
-        patches = used.unflatten(3, (grid, self._patch)).unflatten(2, (grid, self._patch))
-        embedded = self._linear(patches.permute(0, 2, 4, 1, 3, 5).reshape(len(images), grid * grid, -1))
-        return embedded.float().transpose(1, 2).unflatten(2, (grid, grid))
+        grid = images.shape[1] // self._patch
+        patches = torch.stack([self._normalised(image, grid) for image in images])
+        return self._linear(patches).float().transpose(1, 2).unflatten(2, (grid, grid))
+
+    def _normalised(self, image: torch.Tensor, grid: int) -> torch.Tensor:
+        """uint8 [side, side, 3] -> [grid * grid, 3 * patch * patch]. One image at a time, it stays in the cache."""
+        used = image[: grid * self._patch, : grid * self._patch]
+        patches = used.unflatten(1, (grid, self._patch)).unflatten(0, (grid, self._patch)).permute(0, 2, 4, 1, 3)
+        levels = patches.reshape(grid * grid, -1).float().div_(255)  # laid out anew while they are bytes
+        return levels.sub_(self._mean).div_(self._std).to(self._dtype)
 
 
 class PackedTransformer(torch.nn.Module):

@@ -39,9 +39,6 @@ class PendingEmbeddings:
 MOST_IMAGES_A_PASS = 512
 """What `batch_size` "auto" tries first on CUDA: a larger pass has nothing more to gain."""
 
-_IMAGES_IN_CACHE = 4
-"""So many are normalised at a time on the CPU: what lies between the steps stays in the processor's cache."""
-
 MOST_IMAGES_A_CPU_PASS = 64
 """More are never taken on the CPU. There each core has a pass of its own, and all have memory for it."""
 
@@ -86,6 +83,7 @@ class DeviceModel:
         self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else MOST_IMAGES_A_CPU_PASS)
         self.batch_reductions = 0
         self.neighbours_matter = True
+        self._normalises = False
         self._halving = threading.Lock()
         self._equal_passes = device == "cuda" or compile
         self._image_size = tower.architecture.image_size
@@ -105,14 +103,13 @@ class DeviceModel:
         if device == "cuda":
             skip_unused_tokens(module)
         elif not compile and cpu_transformer.runs_here(module, dtype):
-            self.neighbours_matter = False
+            self.neighbours_matter, self._normalises = False, True
             most = min(MOST_IMAGES_A_CPU_PASS, cpu_transformer.images_a_pass(module, dtype))
             self.batch_size = min(self.batch_size, most)
-            module = cpu_transformer.pack(module)
+            module = cpu_transformer.pack(module, tower.mean, tower.std)
         else:
             self.batch_size = min(self.batch_size, _IMAGES_A_CPU_PASS)
         self._module = torch.compile(module, dynamic=False) if compile else module
-        self._room = threading.local()
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
             self._warm_up(compile)
@@ -221,35 +218,16 @@ class DeviceModel:
 
         dtype = torch_dtype(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=self._autocasts):
-            embeddings = self._module(self._normalised(pixels))
+            embeddings = self._module(pixels if self._normalises else self._normalised(pixels))
             if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
                 embeddings = embeddings[0]
             return torch.nn.functional.normalize(embeddings.float(), dim=-1)
 
     def _normalised(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """uint8 [n, size, size, 3] -> float32 [n, 3, size, size]: levels of 0 to 1, less the mean, by the deviation."""
-        import torch
-
-        count = len(pixels)
-        normalised = self._normalised_buffer(pixels)
-        at_once = count if self.device == "cuda" else _IMAGES_IN_CACHE
-        for some, place in zip(pixels.split(at_once), normalised.split(at_once), strict=True):
-            # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
-            levels = some.permute(0, 3, 1, 2).contiguous().float().div_(255)
-            torch.div(levels.sub_(self._mean), self._std, out=place)
-        return normalised
-
-    def _normalised_buffer(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Room for them. On the CPU a thread's is always the same: memory that is new to the process is slow there."""
-        import torch
-
-        count, height, width, colours = pixels.shape
-        if self.device == "cuda":
-            return torch.empty((count, colours, height, width), device=pixels.device)
-        room: torch.Tensor | None = getattr(self._room, "pixels", None)
-        if room is None or len(room) < count:
-            room = self._room.pixels = torch.empty((count, colours, height, width))
-        return room[:count]
+        # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
+        levels = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        return levels.sub_(self._mean).div_(self._std)
 
 
 def _first_line(error: Exception) -> str:
