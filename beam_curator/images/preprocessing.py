@@ -10,6 +10,9 @@ from beam_curator.images.facts import ImageError, reason_of
 # would become 224 x 14560000.
 LONGEST_RESIZED_SIDE = 32
 
+_RESIZED_AT_ONCE = ("1", "P")
+"""Modes that Pillow resizes to the nearest pixel, not in two passes."""
+
 
 def preprocess(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Resizes (bicubic, shorter side to `size`), crops the centre, converts to RGB: a CLIP model's input.
@@ -41,6 +44,10 @@ def preprocess(image: Image.Image, size: int) -> NDArray[np.uint8]:
             )
             image = image.resize((size, size), Image.Resampling.BICUBIC, box)
         else:
+            if left and image.mode not in _RESIZED_AT_ONCE:
+                # Pillow resizes rows, then columns: of those that the crop leaves out, it need not.
+                image = image.resize((resized_width, height), Image.Resampling.BICUBIC)
+                image, resized_width, left = image.crop((left, 0, left + size, height)), size, 0
             if image.size != (resized_width, resized_height):
                 image = image.resize((resized_width, resized_height), Image.Resampling.BICUBIC)
             image = image.crop((left, top, left + size, top + size))

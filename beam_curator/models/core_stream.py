@@ -20,7 +20,7 @@ from beam_curator.models.encoding import EncodedImages, Job, OnEmbedded
 if TYPE_CHECKING:
     import torch
 
-_LEAST_SHARE = 4
+_LEAST_SHARE = 8
 """A pass has at least one in so many of the images that are best: smaller ones take longer for each image."""
 
 
