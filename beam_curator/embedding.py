@@ -144,9 +144,10 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
       pretrained: an open_clip tag, or a path or bucket url of a checkpoint.
       model_dir: where weights are looked for first, local or in a bucket.
       batch_size: images per pass of the model; halved where it does not fit. "auto": the largest that fits the GPU.
+        On the CPU passes have as many as is best, and no more than this.
       precision: "auto" (bf16 where the device has it, else fp32), "fp32", "bf16" or "fp16".
       device: "auto", "cpu" or "cuda"; a device that is asked for and absent is an error.
-      decode_threads: threads that decode ahead of the model; 0 for one a core.
+      decode_threads: threads that decode ahead of the model, and on the CPU run it as well; 0 for one a core.
       compile: whether torch.compile is run on the model.
       jpeg_draft: whether large JPEGs are decoded at a smaller scale: faster, and not quite the same.
       fast_resize: whether torch resizes RGB pictures, not Pillow: faster, and not quite the same.

@@ -159,8 +159,8 @@ def _add_models(group: Any) -> None:
         type=_batch_size,
         default=DEFAULT_BATCH_SIZE,
         metavar="N",
-        help="images per pass of CLIP, halved where they do not fit; auto is the most that fit the GPU "
-        "(default: %(default)s)",
+        help="images per pass of CLIP, halved where they do not fit; auto is the most that fit the GPU; "
+        "on the CPU the most that a pass may have (default: %(default)s)",
     )
     group.add_argument(
         "--precision",
@@ -179,7 +179,8 @@ def _add_models(group: Any) -> None:
         type=_not_negative_int,
         default=0,
         metavar="N",
-        help="threads that decode images ahead of CLIP; 0 for one a core (default: %(default)s)",
+        help="threads that decode images ahead of CLIP, and on the CPU run it as well; 0 for one a core "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--compile",

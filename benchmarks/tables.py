@@ -1,7 +1,6 @@
 """What every benchmark prints: on which machine it ran, and tables in Markdown."""
 
 import importlib.metadata
-import os
 import platform
 import re
 from collections.abc import Sequence
@@ -9,12 +8,9 @@ from pathlib import Path
 
 import psutil
 
+from beam_curator.models.core_stream import usable_cores
+
 PACKAGES = ("beam-curator", "apache-beam", "torch", "open_clip_torch", "pillow")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> str:

@@ -76,8 +76,7 @@ class DeviceModel:
         """
         import torch
 
-        from beam_curator.models import cpu_transformer
-        from beam_curator.models.plain_transformer import fold_quick_gelu, skip_unused_tokens
+        from beam_curator.models.plain_transformer import fold_quick_gelu
 
         self.name, self.device, self.precision = name, device, precision
         self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else MOST_IMAGES_A_CPU_PASS)
@@ -99,21 +98,28 @@ class DeviceModel:
                 f"model '{name}' does not fit in the memory of device '{device}': "
                 "free memory there, or take a larger device or a smaller model"
             ) from error
-        dtype = torch_dtype(precision)
-        if device == "cuda":
-            skip_unused_tokens(module)
-        elif not compile and cpu_transformer.runs_here(module, dtype):
-            self.neighbours_matter, self._normalises = False, True
-            most = min(MOST_IMAGES_A_CPU_PASS, cpu_transformer.images_a_pass(module, dtype))
-            self.batch_size = min(self.batch_size, most)
-            module = cpu_transformer.pack(module, tower.mean, tower.std)
-        else:
-            self.batch_size = min(self.batch_size, _IMAGES_A_CPU_PASS)
+        module = self._made_faster(module, tower, compile)
         self._module = torch.compile(module, dynamic=False) if compile else module
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
             self._warm_up(compile)
         self.batch_reductions = 0  # finding out what fits is not running short
+
+    def _made_faster(self, module: "torch.nn.Module", tower: VisualTower, compile: bool) -> "torch.nn.Module":
+        """The same tower as its device computes it fastest; sets what depends on that."""
+        from beam_curator.models import cpu_transformer
+        from beam_curator.models.plain_transformer import skip_unused_tokens
+
+        dtype = torch_dtype(self.precision)
+        if self.device == "cuda":
+            skip_unused_tokens(module)
+            return module
+        if compile or not cpu_transformer.runs_here(module, dtype):
+            self.batch_size = min(self.batch_size, _IMAGES_A_CPU_PASS)
+            return module
+        self.neighbours_matter, self._normalises = False, True
+        self.batch_size = min(self.batch_size, MOST_IMAGES_A_CPU_PASS, cpu_transformer.images_a_pass(module, dtype))
+        return cpu_transformer.pack(module, tower.mean, tower.std)
 
     def _warm_up(self, compile: bool) -> None:
         """Runs one full pass on blank images: it compiles, and halves the batch size until it fits."""

@@ -1,5 +1,6 @@
 """Images through a model on the CPU, by each core for itself: shares, neighbours, failures."""
 
+import io
 import subprocess
 import sys
 import threading
@@ -8,9 +9,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from recording_model import DIM, SIZE, RecordingModel, embeddings_alone, held_up, images, picture
 
 from beam_curator.errors import JobError
+from beam_curator.models import cpu_transformer
+from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.core_stream import CoreStream, core_pool
 from beam_curator.models.device_model import MOST_IMAGES_A_CPU_PASS, DeviceModel
 
@@ -32,6 +36,16 @@ def packed(batch_size: int) -> RecordingModel:
     model = RecordingModel(batch_size)
     model.batch_size, model.neighbours_matter = batch_size, False
     return model
+
+
+def photographs(count: int) -> list[bytes]:
+    """JPEGs of noise, some of which are damaged."""
+    noise = np.random.default_rng(0).integers(0, 256, (count, 64, 80, 3), dtype=np.uint8)
+    encoded = []
+    for levels in noise:
+        Image.fromarray(levels).save(buffer := io.BytesIO(), "JPEG")
+        encoded.append(buffer.getvalue())
+    return [jpeg if index % 7 else jpeg[:300] for index, jpeg in enumerate(encoded)]
 
 
 def test_every_list_gets_its_rows_in_order_whoever_embeds_them():
@@ -69,8 +83,8 @@ def test_passes_are_full_while_much_waits_and_smaller_at_the_end_so_that_all_thr
     future = stream.submit(images(*range(50)))
     go.set()
     future.result(60)
-    # Shares of a third of what waits: 16, 12, 8, 5, then the least, a quarter of a full pass.
-    assert sorted(model.calls, reverse=True) == [16, 12, 8, 5, 4, 4, 1]
+    # Shares of a third of what waits, then the least, an eighth of a full pass.
+    assert sorted(model.calls, reverse=True) == [16, 12, 8, 5, 3, 2, 2, 2]
 
 
 def test_where_neighbours_matter_passes_hold_the_same_images_whatever_waits_and_works():
@@ -183,3 +197,15 @@ begun.wait()
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (ended.stdout, ended.returncode) == ("RuntimeError\n", 0), ended.stderr
+
+
+@pytest.mark.parametrize("layers", ["packed", "torch's own"])
+def test_the_number_of_cores_changes_no_bit(layers, monkeypatch):
+    if layers == "torch's own":
+        monkeypatch.setattr(cpu_transformer, "runs_here", lambda module, dtype: False)
+    found = []
+    for threads in (1, 2, 5):
+        encoder = ClipEncoder(ClipSpec("tiny-untrained", device="cpu", batch_size=8, decode_threads=threads))
+        found.append(encoder.encode(photographs(45)).embeddings)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
