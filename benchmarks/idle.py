@@ -12,15 +12,16 @@ from beam_curator.models.decoding import Decoder
 from beam_curator.models.device_model import DeviceModel, PendingEmbeddings
 from beam_curator.models.device_stream import DeviceStream
 from beam_curator.models.encoding import EncodedImages, OnEmbedded
+from beam_curator.models.visual_tower import Architecture
 
 
 class IdleModel(DeviceModel):
     """Takes micro-batches as a GPU does, and gives constant embeddings at once."""
 
-    def __init__(self, dim: int, batch_size: int) -> None:
-        self.name, self.device, self.precision = "idle", "cpu", "fp32"
+    def __init__(self, architecture: Architecture, batch_size: int) -> None:
+        self.name, self.device, self.precision, self.architecture = "idle", "cpu", "fp32", architecture
         self.batch_size, self.batch_reductions = batch_size, 0
-        self._embedding = torch.full((batch_size, dim), dim**-0.5)
+        self._embedding = torch.full((batch_size, architecture.dim), architecture.dim**-0.5)
 
     def run(self, pixels: torch.Tensor) -> PendingEmbeddings:
         """Float32 [n, dim], without a look at the pixels."""
@@ -43,8 +44,8 @@ class IdleEncoder(ClipEncoder):
         super().__init__(spec)
         decode = Decoder(self.image_size, spec.max_image_pixels, jpeg_draft, fast_resize)
         pool = ThreadPoolExecutor(decode_threads or usable_cores(), thread_name_prefix="decode")
-        model = IdleModel(self.dim, batch_size)
-        self._idle_stream = DeviceStream(model, self.dim, self.image_size, decode, pool)
+        model = IdleModel(self._architecture, batch_size)
+        self._idle_stream = DeviceStream(model, decode, pool)
 
     def load(self) -> None:
         """There is nothing to load."""

@@ -208,12 +208,12 @@ class ClipEncoder:
             driver = ThreadPoolExecutor(1, thread_name_prefix="encode")
             self._model = driver.submit(self._load_model, device).result()
             pool = ThreadPoolExecutor(threads, "decode")
-            return DeviceStream(self._model, self.dim, self.image_size, decode, pool, driver)
+            return DeviceStream(self._model, decode, pool, driver)
         keep_freed_memory()
         pool = core_pool(threads)
         # Loaded in one of these, as what torch.compile makes depends on how many threads compute.
         self._model = pool.submit(self._load_model, device).result()
-        return CoreStream(self._model, self.dim, self.image_size, decode, pool, threads)
+        return CoreStream(self._model, decode, pool, threads)
 
     def _load_model(self, device: str) -> DeviceModel:
         spec = self.spec

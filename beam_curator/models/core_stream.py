@@ -10,15 +10,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from beam_curator.images import Encoded
 from beam_curator.models.decoding import DecodedImage
 from beam_curator.models.device_model import DeviceModel
 from beam_curator.models.encoding import EncodedImages, Job, OnEmbedded
-
-if TYPE_CHECKING:
-    import torch
 
 _LEAST_SHARE = 8
 """A pass has at least one in so many of the images that are best: smaller ones take longer for each image."""
@@ -55,15 +51,12 @@ class CoreStream:
     def __init__(
         self,
         model: DeviceModel,
-        dim: int,
-        image_size: int,
         decode: Callable[[Encoded | None], DecodedImage],
         pool: ThreadPoolExecutor,
         threads: int,
     ) -> None:
         """Takes what decodes one image, and a `core_pool` with its number of threads."""
-        self._model, self._dim, self._image_size, self._decode = model, dim, image_size, decode
-        self._pool, self._threads = pool, threads
+        self._model, self._decode, self._pool, self._threads = model, decode, pool, threads
         self._lock = threading.Lock()
         self._jobs: deque[Job] = deque()  # those with images that nobody has taken yet
         self._waiting = 0  # images of theirs
@@ -71,7 +64,7 @@ class CoreStream:
 
     def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
         """As `Stream.submit`."""
-        job = Job.of(images, self._dim, on_embedded)
+        job = Job.of(images, self._model.architecture.dim, on_embedded)
         with self._lock:
             self._jobs.append(job)
             self._waiting += len(images)
@@ -126,7 +119,7 @@ class CoreStream:
         return min(most, max(share, most // _LEAST_SHARE, 1))
 
     def _embed(self, job: Job, rows: range) -> None:
-        pixels: torch.Tensor = self._model.new_buffer(len(rows), self._image_size)
+        pixels = self._model.new_buffer(len(rows))
         good: list[int] = []
         for row in rows:
             image = self._decode(job.images[row])

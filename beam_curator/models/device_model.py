@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from beam_curator.errors import JobError, UsageError
 from beam_curator.models.precision import cast_matrices, torch_dtype
-from beam_curator.models.visual_tower import VisualTower
+from beam_curator.models.visual_tower import Architecture, VisualTower
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +55,7 @@ class DeviceModel:
 
     Attributes:
       name: of the model, for errors.
+      architecture: its input's side and its embedding's length.
       device: "cuda" or "cpu".
       precision: "fp32", "bf16" or "fp16".
       batch_size: the most images of one pass, now.
@@ -79,13 +80,13 @@ class DeviceModel:
         from beam_curator.models.plain_transformer import fold_quick_gelu
 
         self.name, self.device, self.precision = name, device, precision
+        self.architecture: Architecture = tower.architecture
         self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else MOST_IMAGES_A_CPU_PASS)
         self.batch_reductions = 0
         self.neighbours_matter = True
         self._normalises = False
         self._halving = threading.Lock()
         self._equal_passes = device == "cuda" or compile
-        self._image_size = tower.architecture.image_size
         fold_quick_gelu(tower.module)
         self._autocasts = cast_matrices(tower.module, precision)
         try:
@@ -124,7 +125,7 @@ class DeviceModel:
     def _warm_up(self, compile: bool) -> None:
         """Runs one full pass on blank images: it compiles, and halves the batch size until it fits."""
         try:
-            self.run(self.new_buffer(self.batch_size, self._image_size).zero_()).wait()
+            self.run(self.new_buffer(self.batch_size).zero_()).wait()
         except JobError:
             raise
         except Exception as error:
@@ -135,15 +136,15 @@ class DeviceModel:
                 f"{_first_line(error)}; install what it asks for (a C++ compiler, or Triton for CUDA), or leave it out"
             ) from error
 
-    def new_buffer(self, count: int, image_size: int) -> "torch.Tensor":
-        """uint8 [count, image_size, image_size, 3] on the host; pinned for CUDA.
+    def new_buffer(self, count: int) -> "torch.Tensor":
+        """uint8 [count, size, size, 3] on the host; pinned for CUDA.
 
         torch keeps pinned memory and hands it out again, though not before copies from it are done.
         """
         import torch
 
-        shape = (count, image_size, image_size, 3)
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self.device == "cuda")
+        size = self.architecture.image_size
+        return torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self.device == "cuda")
 
     def run(self, pixels: "torch.Tensor") -> PendingEmbeddings:
         """Embeds uint8 [n, size, size, 3] in as many passes as memory needs. On CUDA it does not wait for

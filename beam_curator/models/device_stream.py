@@ -50,14 +50,12 @@ class DeviceStream:
     def __init__(
         self,
         model: DeviceModel,
-        dim: int,
-        image_size: int,
         decode: Callable[[Encoded | None], DecodedImage],
         pool: ThreadPoolExecutor,
         driver: ThreadPoolExecutor | None = None,
     ) -> None:
         """Takes what decodes one image, the pool that it is done in, and the one thread that runs the model."""
-        self._model, self._dim, self._image_size, self._decode, self._pool = model, dim, image_size, decode, pool
+        self._model, self._decode, self._pool = model, decode, pool
         self._driver = driver or ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._lock = threading.Lock()
         self._jobs: deque[Job] = deque()  # those with images that are not decoding yet
@@ -69,7 +67,7 @@ class DeviceStream:
 
     def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
         """As `Stream.submit`."""
-        job = Job.of(images, self._dim, on_embedded)
+        job = Job.of(images, self._model.architecture.dim, on_embedded)
         with self._lock:
             self._jobs.append(job)
             if not self._driving:
@@ -117,7 +115,7 @@ class DeviceStream:
         if image.pixels is None:
             return
         if self._filling is None:
-            self._filling = _MicroBatch(self._model.new_buffer(self._model.batch_size, self._image_size))
+            self._filling = _MicroBatch(self._model.new_buffer(self._model.batch_size))
         self._filling.add(job, row, image.pixels)
         if self._filling.full:
             self._run_filling()

@@ -113,7 +113,7 @@ def test_bf16_copies_no_weights_for_each_image(checkpoint, monkeypatch):
     monkeypatch.setattr(cpu_transformer, "runs_here", lambda module, dtype: False)
     model = DeviceModel(SMALL, visual_tower.load_visual_tower(SMALL, checkpoint, None), "cpu", "bf16", 4)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
-        model.run(model.new_buffer(4, 224).zero_())
+        model.run(model.new_buffer(4).zero_())
     operations = profile.key_averages(group_by_input_shape=True)
     assert "aten::addmm" in {event.key for event in operations}
     products = {event.input_shapes[0][0] for event in operations if event.key == "aten::bmm"}

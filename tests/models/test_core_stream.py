@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from recording_model import DIM, SIZE, RecordingModel, embeddings_alone, held_up, images, picture
+from recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 
 from beam_curator.errors import JobError
 from beam_curator.models import cpu_transformer
@@ -28,7 +28,7 @@ def threads_of_torch():
 
 
 def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> CoreStream:
-    return CoreStream(model, DIM, SIZE, decode, core_pool(threads), threads)
+    return CoreStream(model, decode, core_pool(threads), threads)
 
 
 def packed(batch_size: int) -> RecordingModel:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from recording_model import DIM, SIZE, RecordingModel, embeddings_alone, held_up, images, picture
+from recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 
 from beam_curator.errors import JobError
 from beam_curator.models.device_model import MOST_IMAGES_A_PASS, DeviceModel
@@ -13,7 +13,7 @@ from beam_curator.models.device_stream import DeviceStream
 
 
 def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> DeviceStream:
-    return DeviceStream(model, DIM, SIZE, decode, ThreadPoolExecutor(threads))
+    return DeviceStream(model, decode, ThreadPoolExecutor(threads))
 
 
 def test_a_micro_batch_is_filled_from_as_many_lists_as_it_takes():
