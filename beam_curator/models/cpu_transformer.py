@@ -76,7 +76,7 @@ def pack(module: Any, mean: Sequence[float], std: Sequence[float]) -> torch.nn.M
     """Puts packed layers in place of those of a plain vision transformer that `runs_here`; in place, and what is
     returned holds it.
 
-    Norms, with their hooks, and sums are as they were. Of the last block, only tokens that are used are computed.
+    Norms and sums are computed in fp32, as they were. Of the last block, only tokens that are used are computed.
 
     Returns:
       uint8 [n, side, side, 3] -> [n, dim]: it normalises levels itself, by `mean` and `std` of each RGB channel.
@@ -197,7 +197,7 @@ class PackedBlock(torch.nn.Module):
         added to the rows."""
         normed = _add_and_norm(rows, added, self.ln_1, self._dtype)
         queries, keys, values = self._by_head(self._queries(normed), *self._keys_and_values_of(normed), images=images)
-        # Queries that lie close are a quarter of the time of a short row of tokens.
+        # Where tokens are few, attention takes a quarter less time for queries that lie close.
         mixed = F.scaled_dot_product_attention(queries.contiguous(), keys, values).transpose(1, 2)
         attended = self.ls_1(self._attended(mixed.reshape(images.numel(), -1)))
         return self._mlp(_add_and_norm(rows, attended, self.ln_2, self._dtype))
@@ -209,8 +209,8 @@ class PackedBlock(torch.nn.Module):
         first, normed_first = (part[: images.numel()].unflatten(0, images)[:, 0] for part in (rows, normed))
         (queries,) = self._by_head(self._queries(normed_first), images=torch.Size((len(first), 1)))
         mixed = _attention_of_one(queries, keys, values).flatten(1)
-        first = first + self.ls_1(self._attended(mixed))
-        return first.add_(self._mlp(self.ln_2(first)))
+        normed_first = _add_and_norm(first, self.ls_1(self._attended(mixed)), self.ln_2, self._dtype)
+        return first.add_(self._mlp(normed_first))
 
     def _mlp(self, normed: torch.Tensor) -> torch.Tensor:
         return self.ls_2(self._narrowed(self._widened(normed)))

@@ -40,7 +40,7 @@ MOST_IMAGES_A_PASS = 512
 """What `batch_size` "auto" tries first on CUDA: a larger pass has nothing more to gain."""
 
 MOST_IMAGES_A_CPU_PASS = 64
-"""More are never taken on the CPU. There each core has a pass of its own, and all have memory for it."""
+"""More are never taken on the CPU: there each core has a pass of its own, and memory must do for all of them."""
 
 _IMAGES_A_CPU_PASS = 16
 """So many where an image's neighbours may decide its last bits: the same on every machine, and few enough for each core
@@ -158,10 +158,11 @@ class DeviceModel:
         parts: list[torch.Tensor] = []
         start = reductions = 0
         while start < len(pixels):
-            part = pixels[start : start + self.batch_size]
-            embeddings = self._forward_if_it_fits(part)
+            size = self.batch_size  # another thread may halve it meanwhile
+            part = pixels[start : start + size]
+            embeddings = self._forward_if_it_fits(part, size)
             if embeddings is None:
-                reductions += self._halve_batch_size(self.batch_size if self._equal_passes else len(part))
+                reductions += self._halve_batch_size(size if self._equal_passes else len(part))
                 continue
             parts.append(embeddings[: len(part)])
             start += len(part)
@@ -174,12 +175,13 @@ class DeviceModel:
         done.record()
         return PendingEmbeddings(on_host, done, reductions)
 
-    def _forward_if_it_fits(self, pixels: "torch.Tensor") -> "torch.Tensor | None":
-        """`_forward`, or None for want of memory. On return the exception holds no tensors any more."""
+    def _forward_if_it_fits(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor | None":
+        """`_forward` in a pass of this size, or None for want of memory. On return the exception holds no tensors any
+        more."""
         import torch
 
         try:
-            return self._forward(self._on_device(pixels))
+            return self._forward(self._on_device(pixels, size))
         except torch.OutOfMemoryError:
             return None
 
@@ -202,12 +204,12 @@ class DeviceModel:
             torch.cuda.empty_cache()
         return 1
 
-    def _on_device(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """The pixels there, with blank images where passes are to be equal. On CUDA they are copied while the pass
-        before still runs."""
+    def _on_device(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor":
+        """The pixels there, with blank images up to the size of a pass where passes are to be equal. On CUDA they are
+        copied while the pass before still runs."""
         import torch
 
-        missing = self.batch_size - len(pixels) if self._equal_passes else 0
+        missing = size - len(pixels) if self._equal_passes else 0
         if self._copying is None:
             return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels
         computing = torch.cuda.current_stream()

@@ -9,7 +9,7 @@ from beam_curator.models.decoding import DecodedImage
 from beam_curator.models.device_model import DeviceModel
 from beam_curator.models.visual_tower import TINY_UNTRAINED, load_visual_tower
 
-SIZE, DIM = 224, 768
+SIZE = 224
 
 
 class RecordingModel(DeviceModel):
@@ -46,7 +46,7 @@ def images(*levels: int) -> list[bytes]:
 
 
 def embeddings_alone(*levels: int) -> np.ndarray:
-    """Each image in a pass of its own: float64 [n, DIM]."""
+    """Each image in a pass of its own: float64 [n, 768]."""
     model = RecordingModel(batch_size=1)
     pixels = [torch.from_numpy(np.array(picture(data).pixels))[None] for data in images(*levels)]
     return np.concatenate([model.run(one).wait() for one in pixels]).astype(float)

@@ -209,3 +209,18 @@ def test_the_number_of_cores_changes_no_bit(layers, monkeypatch):
         found.append(encoder.encode(photographs(45)).embeddings)
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
+
+
+def test_a_thread_that_another_one_halves_under_loses_no_image_of_equal_passes():
+    model = RecordingModel(batch_size=8, equal_passes=True)
+    on_device, taken = model._on_device, []
+
+    def halved_meanwhile(pixels, size):
+        taken.append(size)
+        model.batch_size = 4
+        return on_device(pixels, size)
+
+    model._on_device = halved_meanwhile
+    pixels = torch.from_numpy(np.stack([np.array(picture(data).pixels) for data in images(*range(10))]))
+    assert np.abs(model.run(pixels).wait() - embeddings_alone(*range(10))).max() < 1e-3
+    assert taken == [8, 4]
