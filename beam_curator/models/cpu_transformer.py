@@ -5,7 +5,8 @@ own over the largest tensor of a block. Here oneDNN's layout is made when the mo
 computed where a product's rows still are in the processor's cache.
 
 What an image's neighbours in a pass are changes no bit of its embedding: oneDNN sums each row in an order that does not
-depend on the others.
+depend on the others. On processors without AVX-512 that holds for products of enough rows (`LEAST_ROWS`): smaller ones
+are filled up.
 
 The operations are those that torch.compile itself puts in place when it freezes a model for the CPU
 (`torch._inductor.fx_passes.mkldnn_fusion`), without its minutes of compiling and a C++ compiler. They have no public
@@ -38,6 +39,9 @@ ROWS_OF_TILES = 128
 
 _ROWS_IN_CACHE = 128
 """So many tokens are added and normed at a time."""
+
+LEAST_ROWS = 128
+"""Without AVX-512, oneDNN sums the rows of a product in another order when there are fewer than about 90 of them."""
 
 _MOST_PADDING = 8
 """At most one token in so many is there to make the number whole."""
@@ -104,8 +108,16 @@ class PackedLinear(torch.nn.Module):
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
         self._bias = None if bias is None else bias.detach()
         self._activation, self._algorithm = activation
+        self._least_rows = 1 if "AVX512" in torch.backends.cpu.get_cpu_capability() else LEAST_ROWS
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        rows = inputs.shape[:-1].numel()
+        if rows >= self._least_rows:
+            return self._multiplied(inputs)
+        filled = F.pad(inputs.flatten(0, -2), (0, 0, 0, self._least_rows - rows))
+        return self._multiplied(filled)[:rows].unflatten(0, inputs.shape[:-1])
+
+    def _multiplied(self, inputs: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(
             inputs, self._weight, self._bias, self._activation, [], self._algorithm
         )
