@@ -19,14 +19,19 @@ import sys
 import tempfile
 import time
 
-TESTS = pathlib.Path(__file__).resolve().parents[1] / "tests"
-sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "integration")]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from faulty_filesystem import OPERATIONS, TRANSIENT, Faults, FaultyFileSystem, Outage, ServiceError  # noqa: E402
-from faulty_job import SAMPLES, rows_scored, run_faulty_job, under_final_names, undisturbed_content, write_raw  # noqa: E402
-from integration_content import content  # noqa: E402
-
-from beam_curator import faults as storage_faults  # noqa: E402
+from beam_curator import faults as storage_faults
+from tests.integration.faulty_filesystem import OPERATIONS, TRANSIENT, Faults, FaultyFileSystem, Outage, ServiceError
+from tests.integration.faulty_job import (
+    SAMPLES,
+    rows_scored,
+    run_faulty_job,
+    under_final_names,
+    undisturbed_content,
+    write_raw,
+)
+from tests.integration.integration_content import content
 
 MAX_RATES = {
     **{"open": 0.3, "read": 0.1, "create": 0.3, "write": 0.1, "close": 0.3},

@@ -7,12 +7,12 @@ import pathlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tars import COMPRESSORS, standing, tar_bytes, write_shard
 
 from beam_curator.plans import KeptPlans, encode_plan, plan_name, plan_of
 from beam_curator.samples import Shard
 from beam_curator.tar import ranges
 from beam_curator.tar.ranges import Layout, layout_of, plan_ranges
+from tests.tars import COMPRESSORS, standing, tar_bytes, write_shard
 
 RANGE_BYTES = 10_000
 DATA = tar_bytes([(f"{index:04d}.jpg", bytes([index]) * 2000) for index in range(40)])

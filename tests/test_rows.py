@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from tars import tar_bytes, write_shard
 
 from beam_curator import reading, rows
 from beam_curator.samples import Sample, Shard, ShardRange, sample_uid
 from beam_curator.tar.ranges import plan_ranges
+from tests.tars import tar_bytes, write_shard
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
 

@@ -5,14 +5,14 @@ import threading
 import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from tars import tar_bytes
-from test_shards import MEMBERS, scored_batches
 
 from beam_curator import writing
 from beam_curator.errors import StorageError
 from beam_curator.manifest import read_manifest
 from beam_curator.shards import WrittenShard
 from beam_curator.writing import WriteShards
+from tests.batches import MEMBERS, scored_batches
+from tests.tars import tar_bytes
 
 
 def test_the_manifest_says_how_often_the_micro_batch_was_halved_and_a_run_that_changes_nothing_leaves_it(tmp_path):

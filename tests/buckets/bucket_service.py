@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy import Proxy, TokenServer
-
 from beam_curator import files
+from tests.buckets.proxy import Proxy, TokenServer
 
 _buckets = itertools.count()
 

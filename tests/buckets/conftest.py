@@ -3,20 +3,20 @@
 import logging
 
 import boto3
-import emulators
 import pytest
 from apache_beam.internal.gcp import auth
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
-from bucket_service import Service
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
-from job_output import TINY
-from proxy import Proxy, TokenServer
 
 from beam_curator import files
 from beam_curator.buckets import gcs, objects
 from pipelines import curate_images, make_demo_shards
+from tests.buckets import emulators
+from tests.buckets.bucket_service import Service
+from tests.buckets.job_output import TINY
+from tests.buckets.proxy import Proxy, TokenServer
 
 LONG = "buckets"
 _KEYS = {"s3_access_key_id": "key", "s3_secret_access_key": "secret", "s3_region_name": "us-east-1"}

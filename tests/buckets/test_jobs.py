@@ -4,12 +4,12 @@ import re
 
 import pytest
 from apache_beam.internal.gcp import auth
-from job_output import TINY, comparable, without_timings
-from proxy import Fault
 
 from beam_curator import faults
 from beam_curator.files import TEMPORARY
 from pipelines import curate_images, verify_output
+from tests.buckets.job_output import TINY, comparable, without_timings
+from tests.buckets.proxy import Fault
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from job_output import TINY, comparable, without_timings
 
 from beam_curator import files
 from pipelines import verify_output
+from tests.buckets.job_output import TINY, comparable, without_timings
 
 pytestmark = pytest.mark.buckets
 LIMIT_SECONDS = 300

@@ -4,12 +4,12 @@ import gc
 import io
 
 import pytest
-from proxy import Fault
 
 from beam_curator import faults, files
 from beam_curator.buckets import objects, services
 from beam_curator.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from beam_curator.errors import StorageError
+from tests.buckets.proxy import Fault
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import math
 import random
 
 import pytest
-from tars import COMPRESSORS, tar_bytes
 
 from beam_curator.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from beam_curator.plans import KeptPlans
 from beam_curator.samples import Shard
 from beam_curator.tar.ranges import plan_ranges
 from beam_curator.tar.reading import read_range, read_samples_at
+from tests.tars import COMPRESSORS, tar_bytes
 
 
 def shard_of(members, size):

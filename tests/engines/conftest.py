@@ -4,17 +4,13 @@ import dataclasses
 import hashlib
 import pathlib
 import subprocess
-import sys
 import time
 
-import engine_parts
 import pytest
 
 from pipelines import make_demo_shards
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
-
-from integration_content import content
+from tests.engines import engine_parts
+from tests.integration.integration_content import content
 
 JOB_SECONDS = 900
 

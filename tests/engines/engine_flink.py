@@ -10,9 +10,9 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from engine_parts import FLINK_CLUSTER, FLINK_JOB_SERVER
-from engine_processes import HOST, Forwarder, Server, free_port
-from engine_workers import WorkerPool
+from tests.engines.engine_parts import FLINK_CLUSTER, FLINK_JOB_SERVER
+from tests.engines.engine_processes import HOST, Forwarder, Server, free_port
+from tests.engines.engine_workers import WorkerPool
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
-from engine_parts import SPARK_JOB_SERVER
-from engine_processes import HOST, Server, answers, free_port
+from tests.engines.engine_parts import SPARK_JOB_SERVER
+from tests.engines.engine_processes import HOST, Server, answers, free_port
 
 # What Spark 3.5 needs of Java 17; spark-submit passes the same.
 OPENED = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 
-from engine_parts import WORKER
-from engine_processes import Server, answers, free_port
+from tests.engines.engine_parts import WORKER
+from tests.engines.engine_processes import Server, answers, free_port
 
 
 class WorkerPool:

@@ -1,6 +1,6 @@
 """Starts a Flink session cluster here, prints the flags that run a job on it, and stops it at Ctrl-C.
 
-python tests/engines/serve.py
+python -m tests.engines.serve
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import signal
 import sys
 import tempfile
 
-from engine_flink import SessionCluster
-from engine_parts import build_jars, build_worker
+from tests.engines.engine_flink import SessionCluster
+from tests.engines.engine_parts import build_jars, build_worker
 
 
 def main() -> int:

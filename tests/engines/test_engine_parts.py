@@ -1,7 +1,8 @@
 """What the engines need is asked for by name, and built again when it has changed."""
 
-import engine_parts
 import pytest
+
+from tests.engines import engine_parts
 
 
 @pytest.mark.parametrize("program", engine_parts.INSTALL)

@@ -1,8 +1,8 @@
 """The job on Flink: embedded in Beam's job server, and on a session cluster of separate processes."""
 
-import engine_flink
-import engine_parts
 import pytest
+
+from tests.engines import engine_flink, engine_parts
 
 pytestmark = pytest.mark.engines
 

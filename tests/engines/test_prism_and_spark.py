@@ -1,8 +1,8 @@
 """The job on Prism, and on Spark by Beam's job server."""
 
-import engine_parts
-import engine_spark
 import pytest
+
+from tests.engines import engine_parts, engine_spark
 
 pytestmark = pytest.mark.engines
 

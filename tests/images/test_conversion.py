@@ -6,10 +6,10 @@ import zlib
 
 import numpy as np
 import pytest
-from image_files import SIZE, encoded, grey16, model_input, open_clip_levels, picture, scene, with_alpha
 from PIL import Image
 
 from beam_curator.images import decode, preprocess
+from tests.images.image_files import SIZE, encoded, grey16, model_input, open_clip_levels, picture, scene, with_alpha
 
 
 def over_white(image: Image.Image) -> Image.Image:

@@ -6,10 +6,10 @@ import struct
 
 import numpy as np
 import pytest
-from image_files import SAME_AS_OPEN_CLIP, SIZE, encoded, picture, reason, with_orientation
 from PIL import Image
 
 from beam_curator.images import IMAGE_EXTENSIONS, decode, perceptual_hash, preprocess
+from tests.images.image_files import SAME_AS_OPEN_CLIP, SIZE, encoded, picture, reason, with_orientation
 
 
 def test_facts_are_those_of_the_file():

@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from image_files import encoded, picture
 from PIL import Image
 
 from beam_curator.images import hash_of_levels, perceptual_hash
+from tests.images.image_files import encoded, picture
 
 
 def test_perceptual_hash_is_the_formula():

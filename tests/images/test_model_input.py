@@ -5,10 +5,18 @@ import struct
 
 import numpy as np
 import pytest
-from image_files import SAME_AS_OPEN_CLIP, SIZE, encoded, model_input, open_clip_levels, picture, with_orientation
 from PIL import ExifTags, Image, ImageOps
 
 from beam_curator.images import decode, preprocess
+from tests.images.image_files import (
+    SAME_AS_OPEN_CLIP,
+    SIZE,
+    encoded,
+    model_input,
+    open_clip_levels,
+    picture,
+    with_orientation,
+)
 
 
 @pytest.mark.parametrize("name", SAME_AS_OPEN_CLIP)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from image_files import (
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+
+from beam_curator.images import ImageError, ImageFacts, decode, preprocess
+from tests.images.image_files import (
     SAME_AS_OPEN_CLIP,
     encoded,
     model_input,
     picture,
     reason,
 )
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin
-
-from beam_curator.images import ImageError, ImageFacts, decode, preprocess
 
 REASONS = {"empty image", "truncated image", "damaged image", "not an image that can be decoded"}
 

@@ -4,9 +4,9 @@ import pathlib
 import shutil
 
 import pytest
-from processes import Nursery
 
 from pipelines import curate_images, make_demo_shards
+from tests.integration.processes import Nursery
 
 SAMPLES_PER_SHARD = 20
 

@@ -9,13 +9,13 @@ import random
 import re
 
 import pyarrow.parquet as pq
-from faulty_filesystem import SCHEME, Faults, FaultyFileSystem
-from integration_content import content
 from PIL import Image
-from tars import tar_bytes
 
 from beam_curator.files import TEMPORARY
 from pipelines import curate_images
+from tests.integration.faulty_filesystem import SCHEME, Faults, FaultyFileSystem
+from tests.integration.integration_content import content
+from tests.tars import tar_bytes
 
 SAMPLES, RANGES, OUTPUT_SHARDS = 12, 7, 3
 FLAGS = [

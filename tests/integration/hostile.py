@@ -14,7 +14,8 @@ import zlib
 
 import numpy as np
 from PIL import ExifTags, Image
-from tars import Entry, header, tar_bytes
+
+from tests.tars import Entry, header, tar_bytes
 
 END = bytes(1024)
 BLOCK = tarfile.BLOCKSIZE

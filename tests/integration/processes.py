@@ -96,6 +96,7 @@ def serve():
 
 def become_job(request):
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which nohup and some CI runners have ignored
     for number, path, flags in (
         (0, os.devnull, os.O_RDONLY),
         (1, request["stdout"], None),

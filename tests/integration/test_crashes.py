@@ -14,10 +14,10 @@ import time
 
 import psutil
 import pytest
-from integration_content import content
-from processes import wait_until
 
 from pipelines import verify_output
+from tests.integration.integration_content import content
+from tests.integration.processes import wait_until
 
 KILLS = int(os.environ.get("BEAM_CURATOR_KILLS", "10"))
 SEED = int(os.environ.get("BEAM_CURATOR_KILLS_SEED", "0"))

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
-from integration_content import content, ledger
 
 from beam_curator.models.clip import ClipEncoder
+from tests.integration.integration_content import content, ledger
 
 
 def samples_of(tar):

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 import torch
-from integration_content import content, ledger
 
 from pipelines import curate_images
+from tests.integration.integration_content import content, ledger
 
 TINY = ["--clip_model", "tiny-untrained"]
 

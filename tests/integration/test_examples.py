@@ -6,9 +6,9 @@ import json
 import pyarrow.dataset as ds
 import pytest
 import webdataset as wds
-from integration_content import ledger
 
 from pipelines import embed_images, filter_with_rule, join_ledger
+from tests.integration.integration_content import ledger
 
 
 def test_embed_images_leaves_an_embedding_for_every_sample(raw, tmp_path, finished_once):

@@ -11,13 +11,29 @@ import re
 import subprocess
 
 import pytest
-from faulty_filesystem import OPERATIONS, SCHEME, TRANSIENT, Faults, FaultyFileSystem, Outage, ServiceError
-from faulty_job import SAMPLES, rows_scored, run_faulty_job, run_job, under_final_names, undisturbed_content, write_raw
-from integration_content import content
 
 from beam_curator import faults as storage_faults
 from beam_curator.files import TEMPORARY
 from beam_curator.models import transfer
+from tests.integration.faulty_filesystem import (
+    OPERATIONS,
+    SCHEME,
+    TRANSIENT,
+    Faults,
+    FaultyFileSystem,
+    Outage,
+    ServiceError,
+)
+from tests.integration.faulty_job import (
+    SAMPLES,
+    rows_scored,
+    run_faulty_job,
+    run_job,
+    under_final_names,
+    undisturbed_content,
+    write_raw,
+)
+from tests.integration.integration_content import content
 
 ATTEMPTS = 5
 

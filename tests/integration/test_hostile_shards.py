@@ -10,14 +10,14 @@ import pathlib
 import subprocess
 import sys
 
-import hostile
 import pytest
 import webdataset as wds
-from integration_content import ledger
-from tars import webdataset_samples
 
 from beam_curator.tar.names import readable
 from pipelines import curate_images, verify_output
+from tests.integration import hostile
+from tests.integration.integration_content import ledger
+from tests.tars import webdataset_samples
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARDS = hostile.all_shards()

@@ -7,9 +7,9 @@ import shutil
 import tarfile
 
 import pytest
-from damage import TarMember, change_json, change_rows, change_tar, flip_byte
 
 from pipelines import verify_output
+from tests.integration.damage import TarMember, change_json, change_rows, change_tar, flip_byte
 
 
 @pytest.fixture

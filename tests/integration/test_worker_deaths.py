@@ -11,8 +11,9 @@ import time
 
 import psutil
 import pytest
-from integration_content import content
-from processes import wait_until
+
+from tests.integration.integration_content import content
+from tests.integration.processes import wait_until
 
 KILLS = int(os.environ.get("BEAM_CURATOR_KILLS", "0"))
 SEED = int(os.environ.get("BEAM_CURATOR_KILLS_SEED", "0"))

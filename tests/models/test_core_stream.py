@@ -1,6 +1,7 @@
 """Images through a model on the CPU, by each core for itself: shares, neighbours, failures."""
 
 import io
+import pathlib
 import subprocess
 import sys
 import threading
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 
 from beam_curator.errors import JobError
 from beam_curator.models import cpu_transformer
 from beam_curator.models.clip import ClipEncoder, ClipSpec
-from beam_curator.models.core_stream import CoreStream, core_pool
-from beam_curator.models.device_model import MOST_IMAGES_A_CPU_PASS, DeviceModel
+from beam_curator.models.device_model import MOST_IMAGES_A_CPU_PASS
+from tests.models.core_streams import packed, stream_of
+from tests.models.recording_model import RecordingModel, embeddings_alone, held_up, images, picture
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -25,17 +28,6 @@ def threads_of_torch():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> CoreStream:
-    return CoreStream(model, decode, core_pool(threads), threads)
-
-
-def packed(batch_size: int) -> RecordingModel:
-    """A model of whose embeddings an image's neighbours change no bit, wherever the test runs."""
-    model = RecordingModel(batch_size)
-    model.batch_size, model.neighbours_matter = batch_size, False
-    return model
 
 
 def photographs(count: int) -> list[bytes]:
@@ -180,10 +172,10 @@ def test_a_batch_size_is_no_more_than_a_limit():
 
 def test_an_interpreter_that_ends_does_not_wait_for_what_is_left():
     # Half an hour of images; whoever waits for them hears of it.
-    code = f"""
-import sys, threading, time
-sys.path.insert(0, {str(__file__).rpartition("/")[0]!r})
-from test_core_stream import images, packed, picture, stream_of
+    code = """
+import threading, time
+from tests.models.core_streams import packed, stream_of
+from tests.models.recording_model import images, picture
 begun = threading.Event()
 def slow(data):
     begun.set()
@@ -195,7 +187,7 @@ def wait():
 threading.Thread(target=wait).start()
 begun.wait()
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert (ended.stdout, ended.returncode) == ("RuntimeError\n", 0), ended.stderr
 
 

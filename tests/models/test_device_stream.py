@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 
 from beam_curator.errors import JobError
 from beam_curator.models.device_model import MOST_IMAGES_A_PASS, DeviceModel
 from beam_curator.models.device_stream import DeviceStream
+from tests.models.recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 
 
 def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> DeviceStream:

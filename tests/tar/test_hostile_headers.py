@@ -9,11 +9,11 @@ import tarfile
 import time
 
 import pytest
-from tars import header, members_of, read_bytes, tar_bytes
 
 from beam_curator.tar import reading
 from beam_curator.tar.compression import DamagedStreamError, decompressed, read_to_damage
 from beam_curator.tar.index import TarBroken, iter_headers
+from tests.tars import header, members_of, read_bytes, tar_bytes
 
 END = bytes(1024)
 EVERY_SAMPLE, WHOLE = 1, 1 << 40

@@ -7,9 +7,9 @@ import tarfile
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tars import Entry, header, tar_bytes, without_end
 
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
+from tests.tars import Entry, header, tar_bytes, without_end
 
 END = bytes(1024)
 

@@ -6,10 +6,10 @@ import tarfile
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tars import tar_bytes
 from webdataset.tariterators import base_plus_ext, tar_file_iterator
 
 from beam_curator.tar.names import readable, split_name
+from tests.tars import tar_bytes
 
 ODD_NAMES = st.text(st.sampled_from(list("ab./_\n\\ éÉ\udcff\u2028J")), max_size=14)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tars import Entry, tar_bytes
 
 from beam_curator.tar import index
 from beam_curator.tar.index import TarBroken
 from beam_curator.tar.plain import member_headers
+from tests.tars import Entry, tar_bytes
 
 FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 NAMES = st.sampled_from(

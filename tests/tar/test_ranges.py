@@ -6,13 +6,13 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tars import COMPRESSORS, header, read_shard, standing, tar_bytes, write_shard
 
 from beam_curator import files
 from beam_curator.errors import StorageError
 from beam_curator.samples import Shard
 from beam_curator.tar.index import group_samples, iter_headers
 from beam_curator.tar.ranges import SMALL_SHARD_RATIO, cut_points, plan_ranges
+from tests.tars import COMPRESSORS, header, read_shard, standing, tar_bytes, write_shard
 
 MB = 1 << 20
 

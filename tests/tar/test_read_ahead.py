@@ -4,12 +4,12 @@ import gzip
 import threading
 
 import pytest
-from tars import tar_bytes, write_shard
 
 from beam_curator.tar import reading
 from beam_curator.tar.index import TarBroken
 from beam_curator.tar.ranges import plan_ranges
 from beam_curator.tar.reading import read_range, read_samples_at
+from tests.tars import tar_bytes, write_shard
 
 
 @pytest.fixture(params=["a.tar.gz", "a.tar"])

@@ -9,7 +9,15 @@ import zlib
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tars import (
+
+from beam_curator import files
+from beam_curator.errors import StorageError
+from beam_curator.samples import Shard, ShardRange
+from beam_curator.tar import reading
+from beam_curator.tar.index import TarBroken
+from beam_curator.tar.ranges import plan_ranges
+from beam_curator.tar.reading import coalesced, read_range, read_samples_at
+from tests.tars import (
     COMPRESSORS,
     Entry,
     as_reference,
@@ -24,14 +32,6 @@ from tars import (
     without_end,
     write_shard,
 )
-
-from beam_curator import files
-from beam_curator.errors import StorageError
-from beam_curator.samples import Shard, ShardRange
-from beam_curator.tar import reading
-from beam_curator.tar.index import TarBroken
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import coalesced, read_range, read_samples_at
 
 SIZES = st.sampled_from([0, 0, 1, 100, 511, 512, 513, 1024, 10239, 10240, 10241])
 KEYS = st.sampled_from(
