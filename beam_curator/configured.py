@@ -40,7 +40,6 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
         compile=options.compile,
         jpeg_draft=options.jpeg_draft,
         fast_resize=options.fast_resize,
-        jpeg_gpu=options.jpeg_gpu,
     )
 
 

@@ -34,7 +34,6 @@ _NAMED_OPTIONS = {
     "compile": "torch.compile",
     "jpeg_draft": "JPEG draft",
     "fast_resize": "fast resize",
-    "jpeg_gpu": "nvJPEG",
 }
 _FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
 
@@ -151,7 +150,6 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
       compile: whether torch.compile is run on the model.
       jpeg_draft: whether large JPEGs are decoded at a smaller scale: faster, and not quite the same.
       fast_resize: whether torch resizes RGB pictures, not Pillow: faster, and not quite the same.
-      jpeg_gpu: whether JPEGs are decoded on the GPU: for machines with few cores, and not quite the same.
 
     Raises:
       UsageError: when the model or tag is unknown, or the weights cannot be had.
@@ -170,7 +168,6 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         compile: bool = False,
         jpeg_draft: bool = False,
         fast_resize: bool = False,
-        jpeg_gpu: bool = False,
     ) -> None:
         super().__init__()
         self._waits = True
@@ -185,7 +182,6 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             compile=compile,
             jpeg_draft=jpeg_draft,
             fast_resize=fast_resize,
-            jpeg_gpu=jpeg_gpu,
         )
 
     @property

@@ -25,8 +25,7 @@ from beam_curator.buckets.services import bucket_of
 from beam_curator.errors import StorageError
 from beam_curator.faults import first_line as first_line
 from beam_curator.faults import naming, retried
-from beam_curator.gathering import descriptor_of, write_all
-from beam_curator.room import room_for
+from beam_curator.gathering import write_all
 
 TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
@@ -174,7 +173,7 @@ def read_bytes(url: str) -> bytes:
 
 
 @contextlib.contextmanager
-def atomic_writer(directory: str, name: str, expected_bytes: int = 0) -> Iterator[BinaryIO]:
+def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
     """A file to write to, which appears as DIRECTORY/NAME when the block ends well, and never in part.
 
     In a bucket it is written under its name: an object is there when its upload is finished, and not before. Elsewhere
@@ -184,7 +183,6 @@ def atomic_writer(directory: str, name: str, expected_bytes: int = 0) -> Iterato
     Args:
       directory: where.
       name: under it, with "/" between its parts.
-      expected_bytes: about how long it will be; for a large local file, room is made at once (see `room.room_for`).
 
     Raises:
       StorageError: when it cannot be written.
@@ -192,7 +190,7 @@ def atomic_writer(directory: str, name: str, expected_bytes: int = 0) -> Iterato
     final = join(directory, *name.split("/"))
     with naming("write", final):
         bucket = bucket_of(final)
-    with _uploaded(bucket, final) if bucket is not None else _renamed(directory, final, expected_bytes) as file:
+    with _uploaded(bucket, final) if bucket is not None else _renamed(directory, final) as file:
         yield file
 
 
@@ -210,14 +208,12 @@ def _uploaded(bucket: Bucket, final: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _renamed(directory: str, final: str, expected_bytes: int) -> Iterator[BinaryIO]:
+def _renamed(directory: str, final: str) -> Iterator[BinaryIO]:
     temporary = join(directory, TEMPORARY, f"{final.rsplit('/', 1)[-1]}.{uuid.uuid4().hex}")
     try:
         with naming("write", final):
             opened = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
-        descriptor = descriptor_of(opened) if expected_bytes else None
-        room = contextlib.nullcontext() if descriptor is None else room_for(descriptor, expected_bytes)
-        with _Named(opened, final) as file, room:
+        with _Named(opened, final) as file:
             yield cast(BinaryIO, file)
         make_directory(final.rsplit("/", 1)[0])
         with naming("write", final):

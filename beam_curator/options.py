@@ -197,15 +197,6 @@ def _add_models(group: Any) -> None:
         **_SWITCH,
         help="resize RGB images with torch, in a quarter of Pillow's time; scores change in their last digits",
     )
-    group.add_argument(
-        "--jpeg_gpu",
-        type=_true_or_false,
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="true|false",
-        help="decode JPEGs on the GPU: for few cores beside a fast GPU; scores and hashes change a little",
-    )
 
 
 def _add_selection(group: Any) -> None:

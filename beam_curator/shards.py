@@ -83,8 +83,7 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
 @files.retried
 def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
     remote = files.is_remote(output)
-    expected_bytes = sum(int(run.spans[:, 1].sum()) for run in runs)
-    with files.atomic_writer(output, name, expected_bytes) as file, writing_tar(file, behind=remote) as tar:
+    with files.atomic_writer(output, name) as file, writing_tar(file, behind=remote) as tar:
         for run, stored in zip(runs, prefetched(_stored, runs, 1 if remote else 0), strict=True):
             for pieces in copied_samples(run, stored):
                 tar.add(pieces)

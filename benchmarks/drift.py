@@ -2,7 +2,7 @@
 
 python -m benchmarks.drift --model_dir models                       OpenAI's ViT-L/14 and LAION's heads
 python -m benchmarks.drift --model_dir models --random_weights      the heads on a ViT-L/14 with random weights
-python -m benchmarks.drift --device cuda                            nvJPEG itself; on the CPU, its operations without it
+python -m benchmarks.drift --device cuda
 
 Each way is compared with the default, image by image: exact decoding, fp32, not compiled.
 """
@@ -19,7 +19,6 @@ from beam_curator.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.models.aesthetic import AestheticHead
 from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.decoding import DecodedImage, Decoder
-from beam_curator.models.gpu_decoding import GpuDecoder
 from beam_curator.models.nsfw import NsfwHead
 from beam_curator.models.precision import resolve_device, resolve_precision
 from beam_curator.models.visual_tower import TINY_UNTRAINED
@@ -39,7 +38,7 @@ class DecodingEncoder(ClipEncoder):
         super().__init__(dataclasses.replace(spec, decode_threads=1))  # so that images are decoded in their order
         self._decode, self.decoded = decode, list[DecodedImage]()
 
-    def _decoder(self, device: str) -> Callable[..., DecodedImage]:
+    def _decoder(self) -> Callable[..., DecodedImage]:
         def noted(data: bytes | None) -> DecodedImage:
             self.decoded.append(self._decode(data))
             return self.decoded[-1]
@@ -51,12 +50,10 @@ def ways(spec: ClipSpec, compile: bool) -> dict[str, tuple[ClipSpec, Callable[..
     """Each way to encode, the default first."""
     size = ClipEncoder(spec).image_size
     exact = Decoder(size, spec.max_image_pixels)
-    gpu = "nvJPEG" if spec.device == "cuda" else "nvJPEG's operations on the CPU"
     found: dict[str, tuple[ClipSpec, Callable[..., DecodedImage]]] = {
         "exact, fp32": (spec, exact),
         "--jpeg_draft": (spec, dataclasses.replace(exact, draft=True)),
         "--fast_resize": (spec, dataclasses.replace(exact, fast_resize=True)),
-        f"--jpeg_gpu ({gpu})": (spec, GpuDecoder(exact, spec.device)),
     }
     reduced = "bf16" if resolve_precision("auto", spec.device) == "fp32" else resolve_precision("auto", spec.device)
     found[f"--precision {reduced}"] = (dataclasses.replace(spec, precision=reduced), exact)

@@ -3,7 +3,7 @@
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import IMAGE_EXTENSIONS
 from beam_curator.images.hashing import hash_of_levels, perceptual_hash
-from beam_curator.images.pictures import MAX_IMAGE_PIXELS, PlainJpeg, decode, plain_jpeg
+from beam_curator.images.pictures import MAX_IMAGE_PIXELS, decode
 from beam_curator.images.preprocessing import preprocess, resized_and_cropped
 
 __all__ = [
@@ -12,11 +12,9 @@ __all__ = [
     "Encoded",
     "ImageError",
     "ImageFacts",
-    "PlainJpeg",
     "decode",
     "hash_of_levels",
     "perceptual_hash",
-    "plain_jpeg",
     "preprocess",
     "reason_of",
     "resized_and_cropped",

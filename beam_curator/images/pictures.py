@@ -20,7 +20,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from PIL import Image
 
@@ -28,7 +28,6 @@ from beam_curator.images.conversion import SWAPS_SIDES, eight_bit, opaque, trans
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import check_size, check_tiff, open_image
 from beam_curator.images.hashing import perceptual_hash
-from beam_curator.images.preprocessing import LONGEST_RESIZED_SIDE
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Default limit on width x height: where Pillow itself starts to call a picture a decompression bomb."""
@@ -82,45 +81,6 @@ def decode(
     if drafted:
         width, height = reversed(whole_size) if transposition in SWAPS_SIDES else whole_size
     return image, replace(facts, width=width, height=height, format=format_name, phash=phash)
-
-
-@dataclass(frozen=True)
-class PlainJpeg:
-    """A JPEG that any decoder reads alike: grey or RGB, and written to its end.
-
-    Fields:
-      width, height: as stored, in pixels.
-      upright: what turns it upright, or None.
-      facts: all but the perceptual hash; width and height upright.
-    """
-
-    width: int
-    height: int
-    upright: Image.Transpose | None
-    facts: ImageFacts
-
-
-def plain_jpeg(data: Encoded, max_pixels: int) -> PlainJpeg | None:
-    """Looks at an image's header; None for what only `decode` should judge: all else than a `PlainJpeg`."""
-    encoded = bytes(data)
-    if not encoded.startswith(b"\xff\xd8") or b"\xff\xd9" not in encoded[-64:]:
-        return None
-    try:
-        image = open_image(encoded)
-        check_size(image.size, max_pixels)
-    except Exception:
-        return None
-    width, height = image.size
-    if (
-        image.format != "JPEG"
-        or image.mode not in ("L", "RGB")
-        or max(width, height) > LONGEST_RESIZED_SIDE * min(width, height)
-    ):
-        return None
-    upright = transposition_of(image)
-    sides = (height, width) if upright in SWAPS_SIDES else (width, height)
-    facts = ImageFacts(len(encoded), hashlib.sha256(encoded).hexdigest(), *sides, "jpeg")
-    return PlainJpeg(width, height, upright, facts)
 
 
 class PixelBudget:

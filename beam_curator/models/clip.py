@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,6 @@ from beam_curator.models.decoding import DecodedImage, Decoder
 from beam_curator.models.device_model import DeviceModel
 from beam_curator.models.device_stream import DeviceStream
 from beam_curator.models.encoding import EncodedImages, OnEmbedded, Stream
-from beam_curator.models.gpu_decoding import GpuDecoder
 from beam_curator.models.precision import (
     DEVICES,
     PRECISIONS,
@@ -58,7 +57,6 @@ class ClipSpec:
         the model's input. Faster for large ones; embeddings and perceptual hashes differ a little.
       fast_resize: whether torch resizes RGB pictures, not Pillow: in a half to a third of the time; a third of a
         percent of the levels differ by one.
-      jpeg_gpu: whether plain JPEGs are decoded on the GPU (`GpuDecoder`), which must be there.
     """
 
     model: str = "ViT-L-14"
@@ -72,7 +70,6 @@ class ClipSpec:
     compile: bool = False
     jpeg_draft: bool = False
     fast_resize: bool = False
-    jpeg_gpu: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -90,8 +87,6 @@ class ClipSpec:
                 continue
             if not isinstance(number, int) or number < least:
                 raise UsageError(f"{name} is {number}: it must be at least {least}")
-        if self.jpeg_draft and self.jpeg_gpu:
-            raise UsageError("jpeg_draft and jpeg_gpu are two ways to decode JPEGs: give one of them")
         check_precision(self.precision, self.device)
 
     @property
@@ -199,10 +194,8 @@ class ClipEncoder:
     def _load(self) -> Stream:
         spec = self.spec
         device = resolve_device(spec.device)
-        if spec.jpeg_gpu and device != "cuda":
-            raise UsageError("jpeg_gpu was asked for, and the device is 'cpu': leave it out, or give 'cuda'")
         threads = spec.decode_threads or usable_cores()
-        decode = self._decoder(device)
+        decode = self._decoder()
         if device == "cuda":
             # One thread loads and runs the model.
             driver = ThreadPoolExecutor(1, thread_name_prefix="encode")
@@ -222,10 +215,9 @@ class ClipEncoder:
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
         return DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
 
-    def _decoder(self, device: str) -> Callable[[Encoded | None], DecodedImage]:
+    def _decoder(self) -> Callable[[Encoded | None], DecodedImage]:
         spec = self.spec
-        on_cpu = Decoder(self.image_size, spec.max_image_pixels, spec.jpeg_draft, spec.fast_resize)
-        return GpuDecoder(on_cpu, device) if spec.jpeg_gpu else on_cpu
+        return Decoder(self.image_size, spec.max_image_pixels, spec.jpeg_draft, spec.fast_resize)
 
 
 def _done(encoded: EncodedImages) -> "Future[EncodedImages]":
