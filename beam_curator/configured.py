@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
+from beam_curator import rows
 from beam_curator.embedding import ClipModelHandler
 from beam_curator.errors import UsageError
+from beam_curator.images import MAX_IMAGE_PIXELS
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.options import CurationOptions
+from beam_curator.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
 from beam_curator.scoring import AESTHETIC, NSFW, UNTRAINED, ScoreAesthetic, ScoreNsfw, ScoreRanges
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Rule
+from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns, rule_name
 
 
 def resolve_defaults(options: CurationOptions) -> None:
@@ -77,8 +81,9 @@ def rules_of(options: CurationOptions) -> list[Rule]:
     """The rules that the flags ask for, in the order in which they are tried.
 
     Raises:
-      UsageError: for a --rule that cannot be loaded.
+      UsageError: for a --rule that cannot be loaded, and for a rule that can only be a mistake.
     """
+    resolve_defaults(options)
     rules: list[Rule] = []
     if options.min_width:
         rules.append(AtLeast("width", options.min_width))
@@ -87,7 +92,38 @@ def rules_of(options: CurationOptions) -> list[Rule]:
     if options.max_aspect_ratio is not None:
         rules.append(AspectRatioAtMost(options.max_aspect_ratio))
     rules += [AtLeast(AESTHETIC, options.min_aesthetic), Below(NSFW, options.max_nsfw)]
-    return rules + [load_rule(name) for name in options.rule or ()]
+    users = {f"--rule {name}": load_rule(name) for name in options.rule or ()}
+    _check_rules(options, rules, users)
+    return [*rules, *users.values()]
+
+
+def _check_rules(options: CurationOptions, rules: Sequence[Rule], users: Mapping[str, Rule]) -> None:
+    """Raises UsageError for a rule that can only be a mistake: on no column, or with a limit on another scale."""
+    scales = {"width": SIDE_SCALE, "height": SIDE_SCALE, NSFW: NSFW_SCALE}
+    if options.aesthetic_model in _ABOUT_0_TO_10:  # a file of the user's own may have another scale
+        scales[AESTHETIC] = AESTHETIC_SCALE
+    for rule in users.values():
+        if isinstance(rule, ColumnRule):
+            check_columns(rule, [*rows.SCHEMA.names, AESTHETIC, NSFW])
+    for what, rule in [*((_flag_of(rule), rule) for rule in rules), *users.items()]:
+        column = getattr(rule, "column", None)
+        if isinstance(column, str) and column in scales:
+            check_scale(what, rule, scales[column])
+    if options.min_width * options.min_height > MAX_IMAGE_PIXELS:
+        raise UsageError(
+            f"--min_width {options.min_width} and --min_height {options.min_height} would drop every sample: images of "
+            f"over {MAX_IMAGE_PIXELS:,} pixels fail"
+        )
+
+
+_ABOUT_0_TO_10 = ("v1", "v2", UNTRAINED)
+
+
+def _flag_of(rule: Rule) -> str:
+    """How the user gave one of our rules."""
+    if isinstance(rule, Below):
+        return f"--max_{rule.column} {rule.limit:g}"
+    return f"--min_{rule.column} {rule.minimum:g}" if isinstance(rule, AtLeast) else rule_name(rule)
 
 
 def load_rule(name: str) -> Rule:

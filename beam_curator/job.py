@@ -12,7 +12,7 @@ import apache_beam as beam
 from beam_curator import files
 from beam_curator.checkpoint import Scoring
 from beam_curator.errors import JobError, StorageError, UsageError
-from beam_curator.manifest import MANIFEST, read_manifest, remove_output
+from beam_curator.manifest import remove_output
 from beam_curator.samples import ShardRange
 
 JOB = "job.json"
@@ -61,24 +61,6 @@ def claim_output(output: str, job: Job, overwrite: bool) -> None:
             check_output(output, job)
         files.remove_temporaries(output)
         files.write_bytes(output, JOB, json.dumps(dataclasses.asdict(job), indent=2, sort_keys=True).encode() + b"\n")
-    except StorageError as error:
-        raise UsageError(f"--output {output} cannot be written to: {error}") from error
-
-
-def unfinish(output: str, selection: Mapping[str, Any]) -> None:
-    """Removes the manifest of an earlier selection: a directory has one only while it holds what the manifest says.
-
-    Args:
-      output: the output directory.
-      selection: what the manifest of this job is going to say of its flags and its input.
-
-    Raises:
-      UsageError: when it cannot be removed.
-    """
-    try:
-        standing = read_manifest(output)
-        if standing is not None and any(standing.get(name) != value for name, value in selection.items()):
-            files.delete([files.join(output, MANIFEST)])
     except StorageError as error:
         raise UsageError(f"--output {output} cannot be written to: {error}") from error
 

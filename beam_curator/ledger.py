@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 
 from beam_curator import files, rows
 from beam_curator.errors import JobError
+from beam_curator.rule_tally import Tallies, sum_tallies
 from beam_curator.samples import SampleBatch, ShardError, ShardRange
 
 DIRECTORY = "samples"
@@ -55,7 +58,12 @@ def read_table(url: str) -> pa.Table:
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """Counts of samples by what became of them, the shards that could not be read to their end, and how often the
-    model's micro-batch was halved for want of memory in this run."""
+    model's micro-batch was halved for want of memory in this run.
+
+    Attributes:
+      judged: how each rule fared.
+      outcomes: a number that is another one where other models scored, or any sample has another outcome.
+    """
 
     seen: int = 0
     kept: int = 0
@@ -63,6 +71,8 @@ class Summary:
     failed_by: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     errors: tuple[ShardError, ...] = ()
     batch_reductions: int = 0
+    judged: Tallies = dataclasses.field(default_factory=dict)
+    outcomes: int = dataclasses.field(default=0, compare=False)
 
     @property
     def dropped(self) -> int:
@@ -82,6 +92,8 @@ class Summary:
             self.failed_by + other.failed_by,
             self.errors + other.errors,
             self.batch_reductions + other.batch_reductions,
+            sum_tallies((self.judged, other.judged)),
+            (self.outcomes + other.outcomes) % _OUTCOMES,
         )
 
     def check_failed_fraction(self, limit: float) -> None:
@@ -102,10 +114,26 @@ def summarize(batch: SampleBatch) -> Summary:
     for (status, reason), count in outcomes.items():
         by[status][reason_kind(status, reason)] += count
     kept = sum(by[rows.KEPT].values())
-    return Summary(len(batch), kept, by[rows.DROPPED], by[rows.FAILED], batch.errors, batch.batch_reductions)
+    return Summary(
+        len(batch),
+        kept,
+        by[rows.DROPPED],
+        by[rows.FAILED],
+        batch.errors,
+        batch.batch_reductions,
+        batch.judged,
+        _outcomes(batch),
+    )
+
+
+def _outcomes(batch: SampleBatch) -> int:
+    """`Summary.outcomes` of one batch: the order in which batches are summed does not matter."""
+    told = [batch.range.name, dict(batch.models), batch.rows.select(["uid", "status", "reason"]).to_pydict()]
+    return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
 
 
 _STATUSES = (rows.KEPT, rows.DROPPED, rows.FAILED)
+_OUTCOMES = 1 << 128
 
 
 def reason_kind(status: str, reason: str | None) -> str:

@@ -59,9 +59,7 @@ def _manifest(
     return {
         "software": software_versions(),
         "models": {step: model for part in parts for step, model in part.models.items()},
-        "flags": dict(job.get("flags", {})),
-        "input": dict(job.get("input", {})),
-        "samples_per_shard": job["samples_per_shard"],
+        **_selection(summary, job),
         "counts": counts_of(summary),
         "broken_shards": broken_shards_of(summary),
         "output": {"shards": len(written), "bytes": sum(shard.bytes for shard in written)},
@@ -72,6 +70,42 @@ def _manifest(
             "batch_reductions": summary.batch_reductions,
         },
     }
+
+
+def _selection(summary: Summary, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one selection from another."""
+    return {
+        "flags": dict(job.get("flags", {})),
+        "input": dict(job.get("input", {})),
+        "samples_per_shard": job["samples_per_shard"],
+        "outcomes": outcomes_of(summary),
+    }
+
+
+def outcomes_of(summary: Summary) -> str:
+    """What the manifest says of all outcomes together: 32 hex digits, others where any sample has another outcome."""
+    return f"{summary.outcomes:032x}"
+
+
+def withdraw_manifest(seen: Summary, output: str, job: Mapping[str, Any]) -> Summary:
+    """Removes the manifest of an earlier selection that this one is about to replace; gives `seen` back.
+
+    A directory has a manifest only while it holds what the manifest says: so it goes before the first file of the
+    selection does, and not before all is selected and found good. Doing it again changes nothing, also when this
+    selection is finished.
+
+    Args:
+      seen: the outcomes of all samples.
+      output: the output directory.
+      job: what this job's manifest is going to say of it.
+
+    Raises:
+      StorageError: when it cannot be removed, after retries.
+    """
+    standing = read_manifest(output)
+    if standing is not None and any(standing.get(name) != value for name, value in _selection(seen, job).items()):
+        files.delete([files.join(output, MANIFEST)])
+    return seen
 
 
 def counts_of(summary: Summary) -> dict[str, Any]:

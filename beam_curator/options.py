@@ -43,6 +43,13 @@ def _positive_float(text: str) -> float:
     return value
 
 
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
+
+
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
@@ -52,8 +59,8 @@ def _fraction(text: str) -> float:
 
 def _ratio(text: str) -> float:
     value = float(text)
-    if not value >= 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    if not 1 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
     return value
 
 
@@ -202,17 +209,17 @@ def _add_models(group: Any) -> None:
 def _add_selection(group: Any) -> None:
     group.add_argument(
         "--min_aesthetic",
-        type=float,
+        type=_finite_float,
         default=5.0,
         metavar="SCORE",
-        help="keep images that score at least this, about 1 to 10 (default: %(default)s)",
+        help="keep images that score at least this, about 0 to 10; below 0 keeps all (default: %(default)s)",
     )
     group.add_argument(
         "--max_nsfw",
-        type=float,
+        type=_finite_float,
         default=0.5,
         metavar="SCORE",
-        help="keep images that score below this, 0 to 1 (default: %(default)s)",
+        help="keep images that score below this, 0 to 1; 2 keeps all (default: %(default)s)",
     )
     group.add_argument(
         "--min_width",

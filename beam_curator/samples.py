@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.rule_tally import Tallies
+
 Buffer = bytes | memoryview
 
 
@@ -153,6 +155,7 @@ class SampleBatch:
       errors: why the shard could not be read to its end, if so.
       part: url of the Parquet file that holds these rows with their embeddings, once it is written.
       batch_reductions: how often the model's micro-batch was halved while these were embedded, for want of memory.
+      judged: how each rule fared with these rows, once they are selected.
     """
 
     range: ShardRange
@@ -163,6 +166,7 @@ class SampleBatch:
     errors: tuple[ShardError, ...] = ()
     part: str | None = None
     batch_reductions: int = 0
+    judged: Tallies = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.rows.num_rows

@@ -46,7 +46,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
             f"  --batch_size did not fit in memory, and was halved {_count(halved, 'time')}: "
             "a smaller one, or auto, saves the trying"
         )
-    lines += [f"  {line}" for line in _untrained(manifest["models"])]
+    lines += [f"  {line}" for line in (*_none_kept(counts), *_untrained(manifest["models"]))]
     lines.append(f"  look at {_where(output, shards['shards'])}")
     return "\n".join(lines)
 
@@ -68,6 +68,15 @@ def _where(output: str, shards: int) -> str:
 
 def _reasons(counts: Mapping[str, int]) -> list[str]:
     return [f"           {n:>9,}  {why}" for why, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _none_kept(counts: Mapping[str, Any]) -> list[str]:
+    """A selection may be meant to keep nothing; more often a rule is wrong."""
+    if counts["kept"] or not counts["seen"]:
+        return []
+    reasons = {**counts["dropped_by_rule"], **counts["failed_by_reason"]}
+    most = max(sorted(reasons), key=reasons.__getitem__)
+    return [f"NOTE: no sample is kept; most, {reasons[most]:,} of {counts['seen']:,}, for: {most}"]
 
 
 def _untrained(models: Mapping[str, str]) -> list[str]:

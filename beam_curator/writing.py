@@ -17,11 +17,12 @@ from beam_curator import ledger, progress, rows
 from beam_curator.ahead import WorkAhead
 from beam_curator.checkpoint import WriteScores, part_name
 from beam_curator.copying import PlacedSamples
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, UsageError
 from beam_curator.garbage import spare_what_is_loaded
-from beam_curator.manifest import finish
+from beam_curator.manifest import finish, withdraw_manifest
 from beam_curator.packing import RangeKey, first_places, output_key, shard_name, slices
 from beam_curator.plans import plan_of
+from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch
 from beam_curator.shards import WrittenShard, write_shard
 
@@ -64,7 +65,7 @@ class _PlaceSamples(beam.DoFn):
         self._output, self._samples_per_shard = output, samples_per_shard
 
     def process(self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: ledger.Summary) -> Iterator[Any]:
-        del checked  # waited for: nothing is written when too many samples failed
+        del checked  # waited for: nothing is written when too many samples failed, or a rule is a mistake
         first_place = places[_range_key(batch)]
         table, placed = place_samples(batch, first_place, self._samples_per_shard)
         name = ledger.ledger_name(batch.range)
@@ -133,6 +134,7 @@ def _kept_count(batch: SampleBatch) -> tuple[RangeKey, int]:
 
 
 def _checked(summary: ledger.Summary, limit: float) -> ledger.Summary:
+    check_rules(summary.judged)
     summary.check_failed_fraction(limit)
     return summary
 
@@ -157,10 +159,15 @@ class WriteShards(beam.PTransform):
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.samples_per_shard < 1:
-            raise CurationError(f"samples_per_shard={self.samples_per_shard}: a shard holds at least 1 sample")
+        if not isinstance(self.samples_per_shard, int) or self.samples_per_shard < 1:
+            raise UsageError(
+                f"samples_per_shard={self.samples_per_shard}: a shard holds a whole number of samples, 1 or more"
+            )
+        if not 0 <= self.max_failed_fraction <= 1:
+            raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
+        job = {**self.job, "samples_per_shard": self.samples_per_shard}
         scored = batches | "WriteScores" >> WriteScores(self.output)
         places = (
             scored
@@ -172,7 +179,8 @@ class WriteShards(beam.PTransform):
             scored
             | "Summarize" >> beam.Map(ledger.summarize)
             | "SumSeen" >> beam.CombineGlobally(ledger.sum_summaries)
-            | "CheckFailed" >> beam.Map(_checked, self.max_failed_fraction)
+            | "CheckSelection" >> beam.Map(_checked, self.max_failed_fraction)
+            | "WithdrawManifest" >> beam.Map(withdraw_manifest, self.output, job)
         )
         placed = scored | "PlaceSamples" >> beam.ParDo(
             _PlaceSamples(self.output, self.samples_per_shard),
@@ -193,6 +201,6 @@ class WriteShards(beam.PTransform):
                 beam.pvalue.AsSingleton(seen),
                 beam.pvalue.AsList(placed[LEDGER]),
                 beam.pvalue.AsList(written),
-                {**self.job, "samples_per_shard": self.samples_per_shard},
+                job,
             )
         )

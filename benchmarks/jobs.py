@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator import command_line
 from beam_curator.embedding import ClipModelHandler, LazyEncoder
-from beam_curator.job import claim_output, unfinish
+from beam_curator.job import claim_output
 from beam_curator.models.clip import ClipEncoder, ClipSpec
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.options import CurationOptions
@@ -122,7 +122,6 @@ def _run_job(shards: PhotoShards, encoder: ClipEncoder, flags: Sequence[str], ou
     # The flags name the tiny model, so that no weights are looked for; the encoder that is used is the one given.
     curation = dataclasses.replace(prepare(options, time.time()), scoring=scoring)
     claim_output(str(output), curation.job, overwrite=False)
-    unfinish(str(output), curation.selection)
     _RANGE_STARTS.clear()
     started, cpu_started = time.perf_counter(), time.process_time()
     total_bytes = sum(shard.size_bytes for shard in curation.shards)

@@ -30,7 +30,7 @@ MB = 1_000_000
 SHARD_BYTES = 64 << 20
 KEEP_FEW = ("--min_aesthetic", "6.5", "--max_nsfw", "0.5")
 KEEP_MORE = ("--min_aesthetic", "5.5", "--max_nsfw", "0.5")
-KEEP_NONE = ("--min_aesthetic", "100", "--max_nsfw", "0.5")
+KEEP_NONE = ("--min_aesthetic", "10", "--max_nsfw", "0.5")
 KEEP_ALL = ("--min_aesthetic", "-100", "--max_nsfw", "2")
 
 

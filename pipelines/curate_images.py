@@ -17,7 +17,7 @@ import beam_curator as bc
 from beam_curator import command_line, files
 from beam_curator.configured import resolve_defaults, rules_of, scoring_hints, scoring_of
 from beam_curator.errors import JobError, StorageError, UsageError
-from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job, unfinish
+from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
 from beam_curator.manifest import read_manifest
 from beam_curator.models.precision import resolve_device, resolve_precision
 from beam_curator.options import CurationOptions, flags_of
@@ -113,7 +113,6 @@ def run(argv: Sequence[str]) -> int:
         return 0
     output = curation.options.output
     claim_output(output, curation.job, curation.options.overwrite)
-    unfinish(output, curation.selection)
     if not waits:
         print(command_line.submit_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), output))
         return 0

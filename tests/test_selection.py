@@ -1,9 +1,11 @@
 """Rules: on columns as on rows, the first one that rejects gives the reason, a raising one fails the row."""
 
 import functools
+import re
 
 import apache_beam as beam
 import numpy as np
+import pandas
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Between, Select, rule_name, select
+from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Between, Select, judge, rule_name, select
 
 SCORES = st.one_of(
     st.floats(0, 10, width=32),
@@ -48,9 +50,9 @@ def test_built_in_rules_on_columns_equal_them_on_single_rows(values, low, high):
     built_in = [
         AtLeast("aesthetic", low),
         Below("aesthetic", high),
-        Between("aesthetic", low, high),
+        Between("aesthetic", min(low, high), max(low, high)),
         AtLeast("width", low),
-        Between("height", low, high),
+        Between("height", min(low, high), max(low, high)),
         AspectRatioAtMost(max(1, low)),
     ]
     for rule in built_in:
@@ -179,3 +181,104 @@ def test_the_transform_gives_each_batch_with_its_rows_selected():
         selected = pipeline | beam.Create([batch]) | Select(AtLeast("aesthetic", 5))
         assert_that(selected | beam.Map(lambda one: one.rows["status"].to_pylist()), equal_to([["dropped", "kept"]]))
     assert rows.status_is(batch.rows, "kept").all()
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AtLeast("aesthetic", NAN), "AtLeast: minimum=nan is not a finite number"),
+        (lambda: AtLeast("aesthetic", np.float32("nan")), "AtLeast: minimum=.*nan.* is not a finite number"),
+        (lambda: AtLeast("aesthetic", "5"), "AtLeast: minimum='5' is not a finite number"),
+        (lambda: AtLeast("aesthetic", None), "AtLeast: minimum=None is not a finite number"),
+        (lambda: AtLeast("aesthetic", True), "AtLeast: minimum=True is not a finite number"),
+        (lambda: AtLeast("width", -1), "AtLeast: minimum=-1: width is never below 0"),
+        (lambda: AtLeast(5, "aesthetic"), "AtLeast: column=5 is not the name of a column"),
+        (lambda: Below("nsfw", NAN), "Below: limit=nan is not a finite number"),
+        (lambda: Below("nsfw", float("inf")), "Below: limit=inf is not a finite number"),
+        (lambda: Between("aesthetic", 1, NAN), "Between: maximum=nan is not a finite number"),
+        (lambda: Between("aesthetic", 6, 5), "Between: minimum=6 is above maximum=5"),
+        (lambda: AspectRatioAtMost(NAN), "AspectRatioAtMost: maximum=nan is not a finite number"),
+        (lambda: AspectRatioAtMost(0.5), "AspectRatioAtMost: maximum=0.5 is below 1"),
+    ],
+)
+def test_a_limit_that_can_only_be_a_mistake_is_refused_where_the_rule_is_made(make, message):
+    with pytest.raises(CurationError, match=f"^{message}"):
+        make()
+
+
+def test_numbers_of_numpy_are_limits_too():
+    assert outcome(select(rows_of([4, 6]), [AtLeast("aesthetic", np.float32(5)), Below("width", np.int64(11))])) == [
+        ("dropped", "aesthetic < 5"),
+        ("kept", None),
+    ]
+
+
+def test_a_rule_of_ours_on_a_column_of_text_says_so():
+    with pytest.raises(CurationError, match=r'"key >= 5" compares numbers, and the column "key" holds string'):
+        select(rows_of([1]), [Below("key", 5)])
+
+
+async def asynchronous(row):
+    return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (np.True_, "kept"),
+        (np.array([True]), "kept"),
+        (1, "kept"),
+        (re.search("a", "cat"), "kept"),
+        (np.False_, "dropped"),
+        (None, "dropped"),
+        ("", "dropped"),
+        (0.0, "dropped"),
+        (NAN, "failed"),
+        (np.float32("nan"), "failed"),
+        (np.datetime64("NaT"), "failed"),
+        (pandas.NA, "failed"),
+        (pandas.NaT, "failed"),
+        (np.array([]), "failed"),
+        (np.array([True, False]), "failed"),
+        (high_enough, "failed"),
+        ((x for x in [1]), "failed"),
+        (asynchronous({}), "failed"),
+    ],
+    ids=repr,
+)
+def test_an_answer_is_true_or_false_and_what_is_neither_fails_the_row(answer, status):
+    table, tallies = judge(rows_of([1]), [Answering(answer)])
+    assert table["status"].to_pylist() == [status]
+    assert tallies["answering"].failed == (status == "failed")
+    assert tallies["answering"].none == (answer is None)
+
+
+class Answering:
+    name = "answering"
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, row):
+        return self.answer
+
+
+def test_a_row_says_which_columns_there_are_where_a_rule_asks_for_another():
+    table, tallies = judge(rows_of([1, 2]), [lambda row: row["beauty"] > 1])
+    (reason, _) = table["reason"].to_pylist()
+    assert reason.startswith(
+        "rule <lambda> raised KeyError: 'beauty', a column that the samples do not have: there are key"
+    )
+    assert tallies["<lambda>"].never_answered
+
+
+def test_each_rule_is_tallied_for_the_samples_that_came_to_it_and_by_its_number_where_names_repeat():
+    rules = [AtLeast("aesthetic", 5), lambda row: row["aesthetic"] < 8, lambda row: None]
+    _, tallies = judge(rows_of([4, 6, 7, 9]), rules)
+    assert {name: (tally.samples, tally.none) for name, tally in tallies.items()} == {
+        "<lambda> (rule 2)": (3, 0),
+        "<lambda> (rule 3)": (2, 2),
+    }

@@ -49,7 +49,7 @@ def test_a_finished_job_is_as_promised_and_one_line_says_how_much_was_compared(f
     [
         ["--min_aesthetic", "8", "--samples_per_shard", "7"],
         ["--samples_per_shard", "1"],
-        ["--min_aesthetic", "99"],
+        ["--min_aesthetic", "10"],
         ["--rule", "pipelines.filter_with_rule:caption_says_something"],
     ],
     ids=lambda more: more[0] + more[1][-5:],

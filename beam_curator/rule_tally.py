@@ -1,0 +1,68 @@
+"""How the rules of a job fared: one that never answers is a mistake, to be found before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from beam_curator.errors import JobError
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleTally:
+    """How one rule fared with the samples that came to it.
+
+    Attributes:
+      samples: how many came to it: those that no rule before it had dropped or failed.
+      failed: for how many of them it raised, or gave what is neither true nor false.
+      none: for how many it gave None.
+      example: what one of the failures says; of several, the first in the order of text, so that it is always the same.
+    """
+
+    samples: int = 0
+    failed: int = 0
+    none: int = 0
+    example: str = ""
+
+    def __add__(self, other: RuleTally) -> RuleTally:
+        example = min(filter(None, (self.example, other.example)), default="")
+        return RuleTally(self.samples + other.samples, self.failed + other.failed, self.none + other.none, example)
+
+    @property
+    def never_answered(self) -> bool:
+        """Whether the rule gave no answer for any of the samples: None alone may be how it says no to some."""
+        return 0 < self.samples == self.failed + self.none
+
+
+Tallies = Mapping[str, RuleTally]
+"""The tally of each rule, by its name."""
+
+
+def sum_tallies(tallies: Iterable[Tallies]) -> Tallies:
+    """The tallies of all batches together."""
+    total: dict[str, RuleTally] = {}
+    for one in tallies:
+        for name, tally in one.items():
+            total[name] = total.get(name, RuleTally()) + tally
+    return total
+
+
+def check_rules(tallies: Tallies) -> None:
+    """Raises JobError for a rule that answered for none of the samples of the whole job."""
+    for name, tally in tallies.items():
+        if tally.never_answered:
+            raise JobError(
+                f"rule {name} {_fault(tally)}. The selection stands as it was, and scores are kept: mend the rule, "
+                "and run the same command again"
+            )
+
+
+def _fault(tally: RuleTally) -> str:
+    each = f"each of the {tally.samples:,} samples that came to it"
+    if not tally.failed:
+        return (
+            f"gave None for {each}: is its return missing? A rule returns True for what is kept, and False for what "
+            "is not"
+        )
+    also_none = f" (or gave None: {tally.none:,} times)" if tally.none else ""
+    return f"failed on {each}{also_none}: {tally.example}"
