@@ -4,9 +4,9 @@ import re
 
 import apache_beam as beam
 import pytest
-from integration_content import content, ledger
 
 import beam_curator as bc
+from tests.integration.integration_content import content, ledger
 
 RULES = """
 import numpy, beam_curator as bc
