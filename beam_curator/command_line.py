@@ -31,6 +31,7 @@ from beam_curator import files, interruption, workers
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.manifest import MANIFEST
+from beam_curator.matching import named_patterns
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
 
@@ -121,7 +122,7 @@ def require_absolute(options: PipelineOptions) -> None:
     if (options.view_as(PortableOptions).environment_type or "LOOPBACK") == "LOOPBACK":
         return
     flags = options.view_as(CurationOptions)
-    for path in (*flags.input, flags.output, flags.model_dir):
+    for path in (*named_patterns(flags.input), flags.output, flags.model_dir):
         if path and "://" not in path and not Path(path).is_absolute():
             raise UsageError(f"{path}: a relative path means another place on each worker: give an absolute one")
 

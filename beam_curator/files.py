@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import logging
 import pathlib
 import re
@@ -13,7 +12,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
-import braceexpand
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -323,38 +321,6 @@ def remove_temporaries(output: str) -> None:
     delete([metadata.path for metadata in list_files(directory)])
     if not is_remote(output):
         delete([directory])
-
-
-SHARD_NAMES = ("*.tar", "*.tar.gz", "*.tgz", "*.tar.bz2", "*.tbz2", "*.tar.xz", "*.txz")
-"""What a shard is called, where a whole directory is given."""
-
-
-def expand_patterns(patterns: Sequence[str]) -> list[str]:
-    """Brace ranges (`{00000..00099}.tar`) written out, and the directories among them as what is named like a shard.
-
-    What is there under exactly this name is meant by it, whatever globbing makes of its characters.
-    """
-    globs = []
-    for pattern in itertools.chain.from_iterable(map(braceexpand.braceexpand, patterns)):
-        path = None if is_remote(pattern) else pathlib.Path(pattern)
-        glob = _literal(pattern) if path and path.exists() else pattern
-        if pattern.endswith("/") or (path and path.is_dir()):
-            globs += [join(glob.rstrip("/"), name) for name in SHARD_NAMES]
-        else:
-            globs.append(glob)
-    return globs
-
-
-def match_files(patterns: Sequence[str]) -> list[FileMetadata]:
-    """All files that the patterns match, each once, in the order of their urls.
-
-    Raises:
-      StorageError: for a pattern that cannot be listed.
-    """
-    with naming("list", ", ".join(patterns)):
-        matched = retried(_match)(expand_patterns(patterns))
-    found = {metadata.path: metadata for metadata in matched}
-    return [found[path] for path in sorted(found)]
 
 
 def _match(globs: Sequence[str]) -> list[FileMetadata]:

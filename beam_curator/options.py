@@ -13,6 +13,7 @@ from apache_beam.transforms.resources import parse_resource_hints
 from beam_curator.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.models.clip import AUTO, DEFAULT_BATCH_SIZE
 from beam_curator.models.visual_tower import TINY_UNTRAINED
+from beam_curator.patterns import at_home
 from beam_curator.reading import DEFAULT_RANGE_MB
 from beam_curator.scoring import UNTRAINED
 from beam_curator.writing import DEFAULT_SAMPLES_PER_SHARD
@@ -111,10 +112,15 @@ def _add_input_and_output(group: Any) -> None:
         "--input",
         action="append",
         metavar="SHARDS",
-        help="tar shards: a path, glob, directory or brace range such as {00000..00099}.tar; local, gs:// or s3://; "
-        "may be given again",
+        help="tar shards: a path, glob (** is any depth), directory or brace range such as {00000..00099}.tar; local, "
+        "gs:// or s3://; or @FILE with one on each line; may be given again",
     )
-    group.add_argument("--output", metavar="DIR", help="output directory; local, gs:// or s3://")
+    group.add_argument(
+        "--allow_missing",
+        **_SWITCH,
+        help="go on without what --input names that is not there or cannot be read; the manifest lists it",
+    )
+    group.add_argument("--output", type=at_home, metavar="DIR", help="output directory; local, gs:// or s3://")
     group.add_argument(
         "--samples_per_shard",
         type=_positive_int,
@@ -137,7 +143,9 @@ def _add_input_and_output(group: Any) -> None:
 
 
 def _add_models(group: Any) -> None:
-    group.add_argument("--model_dir", metavar="DIR", help="where weights are looked for first; local, gs:// or s3://")
+    group.add_argument(
+        "--model_dir", type=at_home, metavar="DIR", help="where weights are looked for first; local, gs:// or s3://"
+    )
     group.add_argument(
         "--clip_model",
         default=DEFAULT_MODEL,
@@ -147,17 +155,20 @@ def _add_models(group: Any) -> None:
     )
     group.add_argument(
         "--clip_pretrained",
+        type=at_home,
         default=DEFAULT_PRETRAINED,
         metavar="TAG",
         help="an open_clip tag, or the path of a checkpoint, local or in a bucket (default: %(default)s)",
     )
     group.add_argument(
         "--aesthetic_model",
+        type=at_home,
         metavar="NAME",
         help=f"v2, v1, {UNTRAINED}, or a path (default: v2; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
     )
     group.add_argument(
         "--nsfw_model",
+        type=at_home,
         metavar="NAME",
         help=f"laion, {UNTRAINED}, or a path (default: laion; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
     )

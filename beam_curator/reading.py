@@ -15,9 +15,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_curator import files, rows
+from beam_curator import files, matching, rows
 from beam_curator.ahead import WorkAhead
 from beam_curator.errors import JobError, UsageError
+from beam_curator.local_files import Missing
+from beam_curator.patterns import first_few
 from beam_curator.plans import KeptPlans
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
 from beam_curator.tar.names import readable
@@ -30,23 +32,62 @@ MAX_JSON_BYTES = 4 << 20  # parsed, it may take 25 times as much memory
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def match_shards(patterns: Sequence[str]) -> list[Shard]:
-    """The shards that the patterns match, each once, in the order of their urls.
+@dataclasses.dataclass(frozen=True)
+class Matched:
+    """The input.
 
-    A pattern is a path, a glob, a directory or a brace range such as `{00000..00099}.tar`, local or in a bucket.
+    Attributes:
+      shards: each once, in the order of their urls; at least one.
+      missing: what was asked for and is not there.
+    """
+
+    shards: list[Shard]
+    missing: list[Missing]
+
+    def check_missing(self) -> None:
+        """Raises UsageError where anything is missing."""
+        if self.missing:
+            count = f"{len(self.missing):,} {'names are' if len(self.missing) > 1 else 'name is'}"
+            raise UsageError(
+                f"--input: {count} missing beside {len(self.shards):,} that can be read: "
+                f"{first_few(map(str, self.missing))}: mend --input, or give --allow_missing to go on without"
+            )
+
+
+def match_input(patterns: Sequence[str]) -> Matched:
+    """The shards that the patterns match, and what is missing.
+
+    A pattern is a path, a glob, a directory, a brace range such as `{00000..00099}.tar`, several of these with `::`
+    between them, or `@LIST`, a file with one on each line; local or in a bucket.
 
     Raises:
       UsageError: when no pattern matches anything, or something that is no file.
       StorageError: when one cannot be listed.
     """
-    found = files.match_files(patterns)
-    if not found:
+    found = matching.find(patterns)
+    if not found.files:
         raise UsageError(
-            f"no shard matches {', '.join(patterns)}: give --input a path, glob, directory or brace range of tar files"
+            f"no shard matches {first_few(map(str, found.missing))}: give --input a path, glob, directory or brace "
+            "range of tar files"
         )
-    for file in found:
+    for file in found.files:
         _check_name(file.path)
-    return [Shard(f.path, f.size_in_bytes, f"{f.last_updated_in_seconds or 0:.6f}") for f in found]
+    shards = [Shard(f.path, f.size_in_bytes, f"{f.last_updated_in_seconds or 0:.6f}") for f in found.files]
+    return Matched(shards, found.missing)
+
+
+def match_shards(patterns: Sequence[str], allow_missing: bool = False) -> list[Shard]:
+    """The shards that the patterns match, each once, in the order of their urls: `match_input` says what a pattern is.
+
+    Raises:
+      UsageError: as `match_input`; and, unless `allow_missing`, for a pattern that matches nothing, a link to nothing,
+        or a file or directory that cannot be read.
+      StorageError: when one cannot be listed.
+    """
+    matched = match_input(patterns)
+    if not allow_missing:
+        matched.check_missing()
+    return matched.shards
 
 
 def _check_name(path: str) -> None:
@@ -58,13 +99,15 @@ def _check_name(path: str) -> None:
         raise UsageError(f"{path} is not a file, but a pipe, device or directory: take it out of --input")
 
 
-def describe_input(shards: Sequence[Shard]) -> dict[str, Any]:
-    """The input as the manifest tells it: how many shards, how many bytes, and a SHA-256 of what identifies them."""
+def describe_input(shards: Sequence[Shard], missing: Sequence[Missing] = ()) -> dict[str, Any]:
+    """The input as the manifest tells it: how many shards, how many bytes, a SHA-256 of what identifies them, and what
+    was missing, if anything was."""
     digest = hashlib.sha256(json.dumps([dataclasses.astuple(shard) for shard in shards]).encode())
     return {
         "shards": len(shards),
         "bytes": sum(shard.size_bytes for shard in shards),
         "fingerprint": digest.hexdigest(),
+        **({"missing": [dataclasses.asdict(one) for one in missing]} if missing else {}),
     }
 
 
@@ -75,13 +118,37 @@ class MatchShards(beam.PTransform):
     Takes the pipeline, gives a PCollection of `Shard`.
 
     Attributes:
-      patterns: paths, globs, directories or brace ranges, local or in a bucket.
+      patterns: what `match_input` takes; lists are read, and `~` is written out, where the pipeline is built.
+      allow_missing: whether to go on without what is missing, where something else is there.
+      seen: `urls_and_sizes` of the shards that were there when the pipeline was built: the job fails where it finds
+        others. None to take what it finds.
     """
 
     patterns: Sequence[str]
+    allow_missing: bool = False
+    seen: str | None = None
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
-        return begin | beam.Create([list(self.patterns)]) | beam.FlatMap(match_shards)
+        patterns = matching.named_patterns(self.patterns)
+        return begin | beam.Create([patterns]) | beam.FlatMap(_match_again, self.allow_missing, self.seen)
+
+
+def urls_and_sizes(shards: Sequence[Shard]) -> str:
+    """SHA-256 of which shards these are and how large, as 64 hex digits."""
+    return hashlib.sha256(json.dumps([(shard.url, shard.size_bytes) for shard in shards]).encode()).hexdigest()
+
+
+def _match_again(patterns: Sequence[str], allow_missing: bool, seen: str | None) -> list[Shard]:
+    try:
+        shards = match_shards(patterns, allow_missing)
+    except UsageError as error:
+        raise JobError(str(error)) from error
+    if seen is not None and urls_and_sizes(shards) != seen:
+        raise JobError(
+            f"the input has changed since this command looked at it: there are {len(shards):,} shards now, some "
+            "of them new, gone or of another size. Run the same command again when the input is whole"
+        )
+    return shards
 
 
 def range_bytes_of(range_mb: float) -> int:
@@ -199,11 +266,13 @@ class ReadSamples(beam.PTransform):
     Attributes:
       patterns: a path, glob, directory or brace range, local or in a bucket, or several of them.
       range_mb: about how much of a shard is one batch, in MiB.
+      allow_missing: whether to go on without what is missing, where something else is there.
     """
 
     patterns: str | Sequence[str]
     range_mb: float = DEFAULT_RANGE_MB
+    allow_missing: bool = False
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[SampleBatch]:
         patterns = [self.patterns] if isinstance(self.patterns, str) else list(self.patterns)
-        return begin | MatchShards(patterns) | PlanRanges(self.range_mb) | ReadRanges()
+        return begin | MatchShards(patterns, self.allow_missing) | PlanRanges(self.range_mb) | ReadRanges()

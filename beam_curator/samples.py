@@ -37,7 +37,7 @@ class Shard:
     @property
     def name(self) -> str:
         """A file name's stem for what is written about this shard: readable, and unique among all shards."""
-        stem = re.sub(r"\.(tar|tgz|gz|bz2|xz|tbz2?|txz)\b", "", self.url.rsplit("/", 1)[-1])
+        stem = re.sub(r"\.(tar|tgz|gz|bz2|xz|tbz2?|txz|lzma|zst|tzst|lz4|tlz4)\b", "", self.url.rsplit("/", 1)[-1])
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", stem)[:80]
         return f"{stem}-{hashlib.sha256(self.url.encode()).hexdigest()[:10]}"
 

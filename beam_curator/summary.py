@@ -8,16 +8,18 @@ from typing import Any
 
 from beam_curator import files
 from beam_curator.checkpoint import read_part
+from beam_curator.local_files import Missing
 from beam_curator.manifest import MANIFEST
 from beam_curator.packing import shard_name
 from beam_curator.plans import KeptPlans
 from beam_curator.progress import duration, rate_text
-from beam_curator.reading import range_bytes_of
-from beam_curator.samples import Shard, ShardRange
+from beam_curator.reading import Matched, range_bytes_of
+from beam_curator.samples import ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
 PLANNING_THREADS = 16
 SHOWN_SHARDS = 20
+SHOWN_MISSING = 1000
 UNTRAINED_NOTE = "untrained"
 
 
@@ -98,12 +100,14 @@ def _bytes(size: float) -> str:
 
 def describe_plan(
     output: str,
-    shards: Sequence[Shard],
+    matched: Matched,
     range_mb: float,
     models: Mapping[str, str],
     weights: Mapping[str, str],
 ) -> str:
-    """What a job would do: shards with their sizes and ranges, what is scored already, models and their weights."""
+    """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
+    their weights."""
+    shards = matched.shards
     plans = KeptPlans(output, read_only=True)
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
         planned = list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans)), shards))
@@ -114,6 +118,7 @@ def describe_plan(
         lines.append(f"    {shard.url}  {_bytes(shard.size_bytes)}  {_count(len(one), 'range')}")
     if len(shards) > SHOWN_SHARDS:
         lines.append(f"    ... and {len(shards) - SHOWN_SHARDS:,} more")
+    lines += _missing(matched.missing)
     total = sum(shard.size_bytes for shard in shards)
     lines.append(
         f"  together {_bytes(total)} in {_count(len(ranges), 'range')} of about {range_mb:g} MiB, "
@@ -121,6 +126,14 @@ def describe_plan(
     )
     lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
     return "\n".join([*lines, *(f"  {line}" for line in _untrained(models))])
+
+
+def _missing(missing: Sequence[Missing]) -> list[str]:
+    if not missing:
+        return []
+    shown = [f"    {one}" for one in missing[:SHOWN_MISSING]]
+    more = len(missing) - len(shown)
+    return [f"  {len(missing):,} missing:", *shown, *([f"    ... and {more:,} more"] if more else [])]
 
 
 def _from(path: str | None) -> str:

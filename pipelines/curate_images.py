@@ -12,16 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 import beam_curator as bc
-from beam_curator import command_line, files
+from beam_curator import command_line, matching
 from beam_curator.configured import resolve_defaults, rules_of, scoring_hints, scoring_of
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
 from beam_curator.manifest import read_manifest
 from beam_curator.models.precision import resolve_device, resolve_precision
 from beam_curator.options import CurationOptions, flags_of
-from beam_curator.reading import describe_input
+from beam_curator.reading import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.samples import Shard
 from beam_curator.selection import Rule
 from beam_curator.summary import describe_plan, describe_run
@@ -34,22 +35,33 @@ class Curation:
     """A checked job, ready to run."""
 
     options: CurationOptions
-    shards: Sequence[Shard]
+    input: Matched
     rules: Sequence[Rule]
     scoring: bc.Scoring
     hints: Mapping[str, str]
     started: float
 
     @property
+    def shards(self) -> Sequence[Shard]:
+        """The shards that are there."""
+        return self.input.shards
+
+    @property
+    def seen(self) -> str | None:
+        """Which shards the job has to find as they are; a template may be run when there are others."""
+        template = self.options.view_as(GoogleCloudOptions).template_location
+        return None if template else urls_and_sizes(self.shards)
+
+    @property
     def job(self) -> Job:
         """What the output directory belongs to."""
-        inputs = sorted(set(files.expand_patterns(self.options.input)))
+        inputs = sorted(set(matching.expand_patterns(self.options.input)))
         return Job(inputs, self.options.range_mb, self.scoring.models, _model_flags(self.options))
 
     @property
     def selection(self) -> dict[str, Any]:
         """What the manifest says of flags and input."""
-        return {"flags": flags_of(self.options), "input": describe_input(self.shards)}
+        return {"flags": flags_of(self.options), "input": describe_input(self.shards, self.input.missing)}
 
 
 def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapping[str, Any]]:
@@ -57,7 +69,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     options = curation.options
     return (
         pipeline
-        | bc.MatchShards(options.input)
+        | bc.MatchShards(options.input, options.allow_missing, curation.seen)
         | bc.PlanRanges(options.range_mb, options.output)
         | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
         | bc.Select(*curation.rules)
@@ -96,10 +108,10 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     command_line.require_buckets(options)
     resolve_defaults(options)
     rules, hints = rules_of(options), scoring_hints(options)
-    shards = bc.match_shards(options.input)
+    matched = match_input(options.input)
     if command_line.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
-    return Curation(options, shards, rules, _scoring_or_recorded(options), hints, started)
+    return Curation(options, matched, rules, _scoring_or_recorded(options), hints, started)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -110,6 +122,9 @@ def run(argv: Sequence[str]) -> int:
     curation = prepare(pipeline_options.view_as(CurationOptions), started)
     if dry_run:
         print(_plan(curation))
+    if not curation.options.allow_missing:
+        curation.input.check_missing()
+    if dry_run:
         return 0
     output = curation.options.output
     claim_output(output, curation.job, curation.options.overwrite)
@@ -138,7 +153,7 @@ def _plan(curation: Curation) -> str:
     if not options.overwrite:
         check_output(options.output, curation.job)
     scoring = curation.scoring
-    return describe_plan(options.output, curation.shards, options.range_mb, scoring.models, scoring.sources)
+    return describe_plan(options.output, curation.input, options.range_mb, scoring.models, scoring.sources)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,12 +19,12 @@ def run(argv: Sequence[str]) -> int:
     """Parses, checks and runs; gives the exit code."""
     options, flags = command_line.parse_simple("embed_images", __doc__ or "", argv)
     handler = clip_handler(flags)
-    shards = bc.match_shards(flags.input)
+    shards = bc.match_shards(flags.input, flags.allow_missing)
     result = command_line.run_pipeline(
         options,
         lambda pipeline: (
             pipeline
-            | bc.ReadSamples(flags.input, flags.range_mb)
+            | bc.ReadSamples(flags.input, flags.range_mb, flags.allow_missing)
             | bc.EmbedImages(handler)
             | bc.WriteScores(flags.output)
         ),

@@ -29,12 +29,12 @@ def run(argv: Sequence[str]) -> int:
     resolve_defaults(flags)
     embed = bc.EmbedImages(clip_handler(flags))
     score = bc.ScoreAesthetic(flags.aesthetic_model, flags.model_dir)
-    shards = bc.match_shards(flags.input)
+    shards = bc.match_shards(flags.input, flags.allow_missing)
     command_line.run_pipeline(
         options,
         lambda pipeline: (
             pipeline
-            | bc.ReadSamples(flags.input, flags.range_mb)
+            | bc.ReadSamples(flags.input, flags.range_mb, flags.allow_missing)
             | embed
             | score
             | bc.Select(bc.AtLeast("aesthetic", flags.min_aesthetic), caption_says_something)

@@ -19,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_curator import command_line, files
+from beam_curator import command_line, files, matching
 from beam_curator.errors import UsageError
 
 Joined = tuple[str, Mapping[str, Sequence[Mapping[str, Any]]]]
@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
     options = PipelineOptions(others)
     files.use_options(options)
     parts = files.join(flags.ledger, "*.parquet")
-    if not files.match_files([parts]):
+    if not matching.match_files([parts]):
         raise UsageError(f"--ledger {flags.ledger}: there is no Parquet file in it")
     records = read_records(flags.records)
 

@@ -22,21 +22,27 @@ def match(bucket: Bucket, globs: Sequence[str]) -> Iterator[FileMetadata]:
       bucket: the service that all of them belong to.
       globs: urls with `*`, `?` and `[...]`, which match within one directory, and `**`, which matches below too.
     """
-    names = [glob for glob in globs if not _is_glob(glob)]
-    for directory in dict.fromkeys(map(_directory, names)):
-        inside = [name for name in names if _directory(name) == directory]
-        if len(inside) > ASKED_ONE_BY_ONE:
-            wanted = set(inside)
-            prefix = os.path.commonprefix(inside)  # noqa: RUF071 (not a path, but how names begin)
-            yield from (found for found in bucket.list(prefix) if found.path in wanted)
-        else:
-            yield from filter(None, map(bucket.metadata, inside))
+    yield from named(bucket, [glob for glob in globs if not _is_glob(glob)])
     patterns = [glob for glob in globs if _is_glob(glob)]
     for prefix in dict.fromkeys(map(_literal_prefix, patterns)):
         listed = [found for found in bucket.list(prefix) if not found.path.endswith("/")]
         for glob in patterns:
             if _literal_prefix(glob) == prefix:
                 yield from FileSystems.get_filesystem(glob).match_files(listed, glob)
+
+
+def named(bucket: Bucket, names: Sequence[str]) -> Iterator[FileMetadata]:
+    """The objects of these names that are there."""
+    directories: dict[str, list[str]] = {}
+    for name in names:
+        directories.setdefault(_directory(name), []).append(name)
+    for inside in directories.values():
+        if len(inside) > ASKED_ONE_BY_ONE:
+            wanted = set(inside)
+            prefix = os.path.commonprefix(inside)  # noqa: RUF071 (not a path, but how names begin)
+            yield from (found for found in bucket.list(prefix) if found.path in wanted)
+        else:
+            yield from filter(None, map(bucket.metadata, inside))
 
 
 def _is_glob(url: str) -> bool:

@@ -103,7 +103,7 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
     try:
-        shards = match_shards([move.there(pattern) for pattern in job.inputs])
+        shards = match_shards([move.there(pattern) for pattern in job.inputs], allow_missing=True)
     except UsageError as error:
         raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
     return FinishedJob(output, job, manifest, shards, move)

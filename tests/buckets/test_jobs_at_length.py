@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from beam_curator import files
+from beam_curator import files, matching
 from pipelines import verify_output
 from tests.buckets.job_output import TINY, comparable, without_timings
 
@@ -105,8 +105,8 @@ def test_weights_are_read_from_a_bucket_and_score_real_photographs(service, buck
 def test_listings_of_thousands_are_whole(service, bucket):
     names = [f"raw/{index:05d}.tar" for index in range(2345)]
     service.put_many(bucket, names)
-    found = files.match_files([f"{bucket}/raw/*.tar"])
+    found = matching.match_files([f"{bucket}/raw/*.tar"])
     assert [one.path for one in found] == [f"{bucket}/{name}" for name in names]
-    assert len(files.match_files([f"{bucket}/raw/{{00001..02000}}.tar"])) == 2000
+    assert len(matching.match_files([f"{bucket}/raw/{{00001..02000}}.tar"])) == 2000
     files.delete([one.path for one in found[:2000]])
     assert service.names(bucket) == names[2000:]

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from beam_curator import faults, files
+from beam_curator import faults, files, matching
 from beam_curator.buckets import objects, services
 from beam_curator.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from beam_curator.errors import StorageError
@@ -169,10 +169,10 @@ def test_many_names_in_one_place_are_one_listing_and_few_are_asked_for(service, 
     for index in range(20):
         service.put(f"{bucket}/raw/{index:05d}.tar", b"x")
     service.proxy.reset()
-    found = files.match_files([f"{bucket}/raw/{{00001..00100}}.tar"])
+    found = matching.match_files([f"{bucket}/raw/{{00001..00100}}.tar"])
     assert [one.path for one in found] == [f"{bucket}/raw/{index:05d}.tar" for index in range(1, 20)]
     assert sum(service.proxy.counts().values()) == 1
-    found = files.match_files([f"{bucket}/raw/{{00019..00020}}.tar"])
+    found = matching.match_files([f"{bucket}/raw/{{00019..00020}}.tar"])
     assert [one.path for one in found] == [f"{bucket}/raw/00019.tar"]
 
 
@@ -180,7 +180,7 @@ def test_a_directory_is_listed_once_for_all_kinds_of_shards(service, bucket):
     for name in ("a.tar", "b.tar.gz", "c.tgz", "notes.txt", "below/d.tar"):
         service.put(f"{bucket}/raw/{name}", b"x")
     service.proxy.reset()
-    found = files.match_files([f"{bucket}/raw/"])
+    found = matching.match_files([f"{bucket}/raw/"])
     assert [one.path.rpartition("/")[2] for one in found] == ["a.tar", "b.tar.gz", "c.tgz"]
     assert sum(service.proxy.counts().values()) == 1
 
@@ -201,7 +201,7 @@ def test_a_refusal_is_one_line_that_names_what_was_refused_and_is_not_tried_agai
     for doing, operation in [
         (f"cannot read {bucket}/a", lambda: files.read_bytes(f"{bucket}/a")),
         (f"cannot write {bucket}/a", lambda: files.write_bytes(bucket, "a", b"x")),
-        (f"cannot list {bucket}/*", lambda: files.match_files([f"{bucket}/*"])),
+        (f"cannot list {bucket}/*", lambda: matching.match_files([f"{bucket}/*"])),
         (f"cannot look for {bucket}/a", lambda: files.exists(f"{bucket}/a")),
         (f"cannot delete {bucket}/a", lambda: files.delete([f"{bucket}/a"])),
     ]:
@@ -215,7 +215,7 @@ def test_a_refusal_is_one_line_that_names_what_was_refused_and_is_not_tried_agai
 def test_a_missing_bucket_is_said_to_be_missing(service, waits):
     absent = f"{service.scheme}://there-is-no-such-bucket"
     for doing, operation in [
-        (f"cannot list {absent}/raw/*", lambda: files.match_files([f"{absent}/raw/*"])),
+        (f"cannot list {absent}/raw/*", lambda: matching.match_files([f"{absent}/raw/*"])),
         (f"cannot write {absent}/a", lambda: files.write_bytes(absent, "a", b"x")),
         (f"cannot read {absent}/a", lambda: files.read_bytes(f"{absent}/a")),
     ]:
@@ -227,4 +227,4 @@ def test_a_missing_bucket_is_said_to_be_missing(service, waits):
 
 def test_a_url_without_a_bucket_is_one_line(service):
     with pytest.raises(StorageError, match=f"{service.scheme}:// does not name a bucket|does not name a bucket"):
-        files.match_files([f"{service.scheme}:///raw/*"])
+        matching.match_files([f"{service.scheme}:///raw/*"])
