@@ -23,7 +23,7 @@ from beam_curator.errors import CurationError
 from beam_curator.samples import SampleBatch, ShardError, ShardRange
 from beam_curator.tar.layout import HEADERS_CRC32, MEMBER_TYPE, MEMBERS, layout_columns
 
-SCORING_VERSION = 6
+SCORING_VERSION = 7
 """Goes up when the same model and range would give other rows, scores, embeddings or layout than before."""
 
 DIRECTORY = "scores"

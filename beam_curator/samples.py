@@ -52,7 +52,7 @@ class ShardRange:
       end: offset after the last byte, in the uncompressed tar.
       ordinal: which range of the shard this is, from 0.
       last: whether the shard ends here, so that end-of-archive blocks are due.
-      compression: "" for a plain tar, else "gzip", "bzip2" or "xz".
+      compression: "" for a plain tar, else one of `tar.compression.COMPRESSIONS`.
     """
 
     shard: Shard

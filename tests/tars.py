@@ -10,6 +10,8 @@ import pathlib
 import tarfile
 import tempfile
 
+import lz4.frame
+from backports import zstd
 from webdataset import tariterators
 
 from beam_curator.samples import Shard
@@ -20,6 +22,9 @@ COMPRESSORS = {
     "gzip": lambda data: gzip.compress(data, mtime=0),
     "bzip2": lambda data: bz2.compress(data, compresslevel=1),
     "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    "zstd": lambda data: zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1}),  # as zstd(1) does
+    "lz4": lambda data: lz4.frame.compress(data, content_checksum=True),  # as lz4(1) does
 }
 
 

@@ -11,13 +11,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
+import lz4.frame
+from backports import zstd
+
 from beam_curator import files
 from beam_curator.samples import Shard
 
-_HEAD_BYTES = 10
+_HEAD_BYTES = 13
+_SKIPPABLE_FRAMES = 16
 _STEP_BYTES = 8 << 10
 _MAX_XZ_MEMORY_BYTES = 256 << 20  # its strongest preset needs 65 MiB; a header may claim 4 GiB
-_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+_MAX_ZSTD_WINDOW_LOG = 28  # 256 MiB; `zstd --ultra -22` needs 128 MiB
+_LZ4_DAMAGE = "LZ4F_"
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstd.ZstdError)
 
 
 class DamagedStreamError(Exception):
@@ -25,15 +31,44 @@ class DamagedStreamError(Exception):
 
 
 def detect_compression(file: BinaryIO) -> str:
-    """The compression of a shard, by its first bytes, whatever its name: "gzip", "bzip2", "xz", or "" for none."""
+    """The compression of a shard, by its first bytes, whatever its name: one of `COMPRESSIONS`, or "" for none."""
     file.seek(0)
     head = file.read(_HEAD_BYTES)
+    head = _past_skippable(file, head)
     file.seek(0)
     if head.startswith(b"\x1f\x8b\x08"):
         return "gzip"
-    if head.startswith(b"BZh") and head[4:] == b"1AY&SY":  # "BZh" alone may be how a plain tar's first name begins
+    if head.startswith(b"BZh") and head[4:10] == b"1AY&SY":  # "BZh" alone may be how a plain tar's first name begins
         return "bzip2"
-    return "xz" if head.startswith(b"\xfd7zXZ\x00") else ""
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return "zstd"
+    if head.startswith(b"\x04\x22\x4d\x18"):
+        return "lz4"
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return "xz"
+    return "lzma" if _begins_lzma(head) else ""
+
+
+def _past_skippable(file: BinaryIO, head: bytes) -> bytes:
+    """What follows the frames without content that zstd and lz4 files may begin with; pzstd writes one."""
+    position = 0
+    for _ in range(_SKIPPABLE_FRAMES):
+        if len(head) < 8 or head[0] & 0xF0 != 0x50 or head[1:4] != b"\x2a\x4d\x18":
+            break
+        position += 8 + int.from_bytes(head[4:8], "little")
+        file.seek(position)
+        head = file.read(_HEAD_BYTES)
+    return head
+
+
+def _begins_lzma(head: bytes) -> bool:
+    """Whether this is the header of `.lzma`, which has no magic: properties, a dictionary as encoders make it, and an
+    uncompressed size, which may be left open. A tar's first name is followed by zeros, and makes a size of 0."""
+    if len(head) < _HEAD_BYTES or head[0] != 0x5D:
+        return False
+    dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
+    rounded = dictionary >= 1 << 12 and (dictionary & (dictionary - 1) == 0 or dictionary % 3 == 0)
+    return rounded and (size == (1 << 64) - 1 or 0 < size < 1 << 40)
 
 
 def open_tar(shard: Shard, compression: str, read_ahead: bool = True) -> BinaryIO:
@@ -41,7 +76,7 @@ def open_tar(shard: Shard, compression: str, read_ahead: bool = True) -> BinaryI
 
     Args:
       shard: which tar.
-      compression: "gzip", "bzip2", "xz", or "" for none.
+      compression: one of `COMPRESSIONS`, or "" for none.
       read_ahead: False where a plain tar is read in pieces that are asked for as a whole.
     """
     ahead = read_ahead or bool(compression)
@@ -115,15 +150,15 @@ class _Decompressed(io.RawIOBase):
             raise self._damage
         try:
             yield
-        except (*_DAMAGE, OSError) as error:
-            if not isinstance(error, _DAMAGE) and not _is_bzip2_damage(error):
+        except (*_DAMAGE, OSError, RuntimeError) as error:
+            if not isinstance(error, _DAMAGE) and not _is_bzip2_damage(error) and not _is_lz4_damage(error):
                 raise
             self._damage = DamagedStreamError(f"damaged {self._compression} stream: {files.first_line(error)}")
             raise self._damage from error
 
 
 class _Streams:
-    """One compressed stream after the other, as bzip2 and xz files hold them.
+    """One compressed stream after the other, as bzip2, xz, zstd and lz4 files hold them.
 
     The standard library's own files for them put no bound on the memory that an xz header claims, and pass over
     damage where a stream begins, with all that follows, as if the file ended there.
@@ -157,7 +192,7 @@ class _Streams:
 
     def _next_stream(self) -> bytes:
         """The first bytes of the stream after one that has ended, or none at the end of the file."""
-        packed = self._decompressor.unused_data.lstrip(self._padding)
+        packed = (self._decompressor.unused_data or b"").lstrip(self._padding)  # lz4 has None for nothing
         while not packed and (read := self._file.read(_STEP_BYTES)):
             packed = read.lstrip(self._padding)
         return packed
@@ -177,13 +212,25 @@ class _Streams:
         """Leaves the file under it open, as the standard library's compressed files do."""
 
 
+_ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _MAX_ZSTD_WINDOW_LOG}
 _OPENERS: dict[str, Callable[[BinaryIO], Any]] = {
     "gzip": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
     "bzip2": lambda file: _Streams(file, bz2.BZ2Decompressor),
     "xz": lambda file: _Streams(file, lambda: lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY_BYTES), padding=b"\0"),
+    "lzma": lambda file: _Streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MAX_XZ_MEMORY_BYTES)),
+    "zstd": lambda file: _Streams(file, lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)),
+    "lz4": lambda file: _Streams(file, lz4.frame.LZ4FrameDecompressor),
 }
+
+COMPRESSIONS = tuple(_OPENERS)
+"""What shards may be compressed with."""
 
 
 def _is_bzip2_damage(error: BaseException) -> bool:
     """bzip2 says it with a plain OSError, which storage never raises: its faults have a number or a class."""
     return type(error) is OSError and error.errno is None
+
+
+def _is_lz4_damage(error: BaseException) -> bool:
+    """lz4 says it with a plain RuntimeError that names its function."""
+    return type(error) is RuntimeError and _LZ4_DAMAGE in str(error)

@@ -15,6 +15,7 @@ from beam_curator.tar.compression import DamagedStreamError, open_tar, read_to_d
 from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
 from beam_curator.tar.layout import headers_crc32
 from beam_curator.tar.names import readable
+from beam_curator.tar.trailer import is_padding
 
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
@@ -53,14 +54,14 @@ def read_range(range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
 
 def _read_at_once(tar: BinaryIO, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
     data = _bytes_at(tar, range, range.start, range.end - range.start)
-    samples, broken = _index(io.BytesIO(data), range, len(data))
+    samples, broken = _index(io.BytesIO(data), tar, range, len(data))
     return [_with_data(sample, memoryview(data), range.start) for sample in samples], broken
 
 
 def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
     """For a range that holds a huge sample: that one is failed, the others are read one by one."""
     window = _window(tar, range.start, range.end)
-    samples, broken = _index(window, range, range.end - range.start)
+    samples, broken = _index(window, tar, range, range.end - range.start)
     read: list[Sample] = []
     for sample in samples:
         if sample.span_bytes > MAX_SAMPLE_BYTES:
@@ -94,8 +95,15 @@ def _damage(tar: BinaryIO, range: ShardRange) -> ShardError | None:
     return None
 
 
-def _index(file: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample], list[ShardError]]:
-    """Samples at their offsets in the shard, those that the end of the bytes cuts failed, and where the tar breaks."""
+def _index(file: BinaryIO, tar: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample], list[ShardError]]:
+    """Samples at their offsets in the shard, those that the end of the bytes cuts failed, and where the tar breaks.
+
+    Args:
+      file: the range's bytes.
+      tar: the shard's.
+      range: which range it is.
+      length: how many bytes of it there are.
+    """
     samples: list[Sample] = []
     errors: list[ShardError] = []
     end = 0
@@ -111,19 +119,22 @@ def _index(file: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample]
             samples.append(_shifted(sample, range.start, length))
         if range.last:
             check_end(file, end)
-            _check_rest(file, end)
+            _check_rest(file, end, tar, range.start)
     except TarBroken as broken:
         errors.append(ShardError(range.url, range.start + min(broken.offset, length), broken.reason))
     return samples, errors
 
 
-def _check_rest(file: BinaryIO, end: int) -> None:
-    """Raises TarBroken if anything but zeros follows the end-of-archive block: a hole in the shard, or one archive
-    after another. No reader of tars goes on there, so what follows would be lost without a word."""
+def _check_rest(file: BinaryIO, end: int, tar: BinaryIO, start: int) -> None:
+    """Raises TarBroken if anything but padding follows the end-of-archive block at `end` of a range that begins at
+    `start` of the tar: a hole in the shard, or one archive after another. No reader of tars goes on there, so what
+    follows would be lost without a word."""
     file.seek(end)
     with contextlib.suppress(DamagedStreamError):  # which `_damage` tells
         while piece := file.read(1 << 20):
             if piece != bytes(len(piece)):
+                if is_padding(tar, start + end):
+                    return
                 raise TarBroken(end, "data after the end-of-archive block, which tar does not read")
 
 

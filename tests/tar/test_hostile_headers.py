@@ -1,6 +1,5 @@
 """Headers that would have tarfile take hours, all memory, or what is no header for one: bounded before it sees them."""
 
-import bz2
 import gzip
 import io
 import lzma
@@ -9,11 +8,12 @@ import tarfile
 import time
 
 import pytest
+from backports import zstd
 
 from beam_curator.tar import reading
 from beam_curator.tar.compression import DamagedStreamError, decompressed, read_to_damage
 from beam_curator.tar.index import TarBroken, iter_headers
-from tests.tars import header, members_of, read_bytes, tar_bytes
+from tests.tars import COMPRESSORS, header, members_of, read_bytes, tar_bytes
 
 END = bytes(1024)
 EVERY_SAMPLE, WHOLE = 1, 1 << 40
@@ -141,8 +141,9 @@ def test_an_xz_header_may_not_claim_all_memory():
     assert len(read_bytes(lzma.compress(BEFORE + AFTER, preset=9 | lzma.PRESET_EXTREME))[0]) == 2
 
 
-@pytest.mark.parametrize(("name", "pack"), [("bzip2", bz2.compress), ("xz", lzma.compress), ("gzip", gzip.compress)])
-def test_streams_that_follow_each_other_are_one_and_damage_between_them_is_told(name, pack):
+@pytest.mark.parametrize("name", ["bzip2", "xz", "gzip", "zstd", "lz4"])
+def test_streams_that_follow_each_other_are_one_and_damage_between_them_is_told(name):
+    pack = COMPRESSORS[name]
     data = BEFORE + AFTER
     assert [s.key for s in read_bytes(pack(data[:700]) + pack(data[700:]))[0]] == ["a", "b"]
     damaged = pack(data[:1024]) + b"?" + pack(data[1024:])
@@ -158,10 +159,10 @@ def test_an_xz_file_may_be_padded_with_zeros():
     assert len(read_bytes(lzma.compress(data[:1024]) + bytes(4) + lzma.compress(data[1024:]) + bytes(4))[0]) == 2
 
 
-@pytest.mark.parametrize("compression", ["bzip2", "xz"])
+@pytest.mark.parametrize("compression", ["bzip2", "xz", "lzma", "zstd", "lz4"])
 def test_a_compressed_file_can_be_read_from_anywhere(compression):
     data = bytes(range(256)) * 300
-    packed = {"bzip2": bz2.compress, "xz": lzma.compress}[compression](data)
+    packed = COMPRESSORS[compression](data)
     with decompressed(io.BytesIO(packed), compression) as file:
         for place in (0, 70_000, 5, 76_799, 76_800, 12):
             file.seek(place)
@@ -171,6 +172,31 @@ def test_a_compressed_file_can_be_read_from_anywhere(compression):
     with decompressed(io.BytesIO(packed[:-9]), compression) as file:
         _, damage = read_to_damage(file, 1 << 20)
         assert isinstance(damage, DamagedStreamError)
+
+
+def test_a_zstd_shard_that_wants_more_memory_than_is_given_is_broken_and_one_at_its_strongest_is_not():
+    def packed(window_log):
+        compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: window_log})
+        return compressor.compress(BEFORE + AFTER) + compressor.flush()
+
+    assert len(read_bytes(packed(27))[0]) == 2
+    samples, (error,) = read_bytes(packed(30))
+    assert samples == []
+    assert error.reason.startswith("damaged zstd stream: ")
+
+
+@pytest.mark.parametrize("name", ["zstd", "lz4"])
+def test_frames_without_content_are_passed_over_wherever_they_stand(name):
+    frame = b"\x50\x2a\x4d\x18" + (30).to_bytes(4, "little") + bytes(30)
+    pack, data = COMPRESSORS[name], BEFORE + AFTER
+    samples, errors = read_bytes(frame + frame + pack(data[:700]) + frame + pack(data[700:]) + frame, name="a.tar")
+    assert ([s.key for s in samples], errors) == (["a", "b"], [])
+
+
+@pytest.mark.parametrize("name", ["]", "](", "BZh91AY.jpg", "PK.jpg"])
+def test_a_plain_tar_whose_first_name_begins_as_something_else_is_read_as_it_is(name):
+    samples, errors = read_bytes(tar_bytes([(name, b"x"), ("a.jpg", b"y")]))
+    assert (samples[-1].key, errors) == ("a", [])
 
 
 def test_a_compressed_range_that_holds_more_than_is_likely_is_read_sample_by_sample(monkeypatch):

@@ -108,10 +108,11 @@ def test_for_every_split_the_samples_are_those_that_webdataset_reads_each_once_a
 @settings(max_examples=60, deadline=None)
 @given(ARCHIVES, FORMATS, st.integers(1, 60_000), st.sampled_from(sorted(COMPRESSORS)), st.booleans())
 def test_compressed_shards_give_the_samples_that_webdataset_reads(archive, format, size, compression, lying):
-    data = COMPRESSORS[compression](tar_bytes(archive, format))
+    tar = tar_bytes(archive, format)  # webdataset does not know all of these compressions
+    data = COMPRESSORS[compression](tar)
     samples, errors = read_bytes(data, size, "shard.tar" if lying else f"shard.tar.{compression}")
     assert errors == []
-    assert as_reference(samples) == expected(webdataset_samples(data))
+    assert as_reference(samples) == expected(webdataset_samples(tar))
 
 
 def test_real_shards_are_read_as_webdataset_reads_them(shared):
