@@ -13,7 +13,7 @@ from beam_curator.reading import (
     load,
     match_shards,
 )
-from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange
+from beam_curator.samples import Member, Reading, Sample, SampleBatch, Shard, ShardError, ShardRange
 from beam_curator.scoring import Score, ScoreAesthetic, ScoreNsfw, ScoreRanges
 from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Between, Rule, Select
 from beam_curator.writing import WriteShards
@@ -36,6 +36,7 @@ __all__ = [
     "PlanRanges",
     "ReadRanges",
     "ReadSamples",
+    "Reading",
     "Rule",
     "Sample",
     "SampleBatch",

@@ -18,7 +18,7 @@ from beam_curator import rows
 EMBEDDING_EXTENSION = "clip.npy"
 CURATION_EXTENSION = "curation.json"
 _OURS = re.compile(rf"(input\.)*({re.escape(EMBEDDING_EXTENSION)}|{re.escape(CURATION_EXTENSION)})")
-_LEFT_OUT = frozenset({"status", "reason", "caption", "duplicate_of", "output_shard", "output_key"})
+_LEFT_OUT = frozenset({"status", "reason", "same_key", "caption", "duplicate_of", "output_shard", "output_key"})
 _NO_SCORES = _LEFT_OUT.union(rows.SCHEMA.names)
 
 

@@ -20,7 +20,8 @@ from apache_beam.metrics import Metrics
 
 from beam_curator import files, progress, rows
 from beam_curator.errors import CurationError
-from beam_curator.samples import SampleBatch, ShardError, ShardRange
+from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
+from beam_curator.tar.extents import EXTENT_TYPE, EXTENTS
 from beam_curator.tar.layout import HEADERS_CRC32, MEMBER_TYPE, MEMBERS, layout_columns
 
 SCORING_VERSION = 7
@@ -28,14 +29,16 @@ SCORING_VERSION = 7
 
 DIRECTORY = "scores"
 EMBEDDING = "embedding"
-_STORED = (EMBEDDING, MEMBERS, HEADERS_CRC32)
+MORE_EMBEDDINGS = "more_embeddings"
+_STORED = (EMBEDDING, MEMBERS, HEADERS_CRC32, EXTENTS)
 """The columns that only copying needs."""
 
 _METADATA = b"beam_curator"
 
 
 def fingerprint(range: ShardRange, models: Mapping[str, str]) -> str:
-    """All that shapes a part, as 64 hex digits: the shard as it was, the range, the models, and this software."""
+    """All that shapes a part, as 64 hex digits: the shard as it was, the range and how it is read, the models, and this
+    software."""
     shaped_by = {
         "scoring_version": SCORING_VERSION,
         "range": dataclasses.asdict(range),
@@ -61,23 +64,44 @@ def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
     if batch.samples is None:
         raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
     table = batch.rows
-    for name, column in {EMBEDDING: embedding_array(batch.embeddings), **layout_columns(batch.samples)}.items():
+    columns = {EMBEDDING: embedding_array(batch.embeddings), MORE_EMBEDDINGS: more_embeddings_array(batch)}
+    for name, column in {**columns, **layout_columns(batch.samples)}.items():
         table = table.append_column(name, column)
+    several = _has_several_images(table)
     described = {
-        "fingerprint": fingerprint(batch.range, batch.models),
+        "fingerprint": fingerprint(batch.range if several else _of_any_policy(batch.range), batch.models),
+        "several_images": several,
         "models": dict(batch.models),
         "errors": [dataclasses.asdict(error) for error in batch.errors],
+        "passed_over": dict(batch.passed_over),
+        "findings": [dataclasses.asdict(finding) for finding in batch.findings],
     }
     table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
     files.write_bytes(directory, part_name(batch.range), _parquet(table))
-    return batch.replace(samples=None, embeddings=None, part=files.join(directory, *part_name(batch.range).split("/")))
+    return batch.replace(
+        samples=None,
+        embeddings=None,
+        more_embeddings=None,
+        more_of=None,
+        part=files.join(directory, *part_name(batch.range).split("/")),
+    )
+
+
+def _has_several_images(table: pa.Table) -> bool:
+    return any((count or 0) > 1 for count in table["images"].to_pylist())
+
+
+def _of_any_policy(range: ShardRange) -> ShardRange:
+    """The range, whatever is to become of samples with several images: where there are none, it makes no difference."""
+    return dataclasses.replace(range, reading=dataclasses.replace(range.reading, several_images="fail"))
 
 
 def _parquet(table: pa.Table) -> bytes:
     """Embeddings as they are: zstd makes them 8 % smaller, and the reading of them twice as long."""
     sink = pa.BufferOutputStream()
-    compressed = [name for name in table.schema.names if name not in (EMBEDDING, MEMBERS)]
-    compressed += [f"{MEMBERS}.list.element.{field.name}" for field in MEMBER_TYPE]
+    nested = {MEMBERS: MEMBER_TYPE, EXTENTS: EXTENT_TYPE}
+    compressed = [name for name in table.schema.names if name not in (EMBEDDING, MORE_EMBEDDINGS, *nested)]
+    compressed += [f"{name}.list.element.{field.name}" for name, type in nested.items() for field in type]
     pq.write_table(table, sink, compression=dict.fromkeys(compressed, "zstd"), use_dictionary=list(rows.REPEATING))
     return sink.getvalue().to_pybytes()
 
@@ -86,6 +110,17 @@ def embedding_array(embeddings: np.ndarray) -> pa.Array:
     """float16 [n, dim] as an Arrow column of fixed-size lists."""
     flat = pa.array(np.ascontiguousarray(embeddings, np.float16).reshape(-1), pa.float16())
     return pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
+
+
+def more_embeddings_array(batch: SampleBatch) -> pa.Array:
+    """The embeddings of samples' other images as an Arrow column: of each sample a list of all their numbers, one image
+    after the other, as float16; null where there is none."""
+    of: list[list[np.ndarray]] = [[] for _ in range(len(batch))]
+    if batch.more_of is not None and batch.more_embeddings is not None:
+        for index, embedding in zip(batch.more_of, batch.more_embeddings, strict=True):
+            of[index].append(embedding)
+    flat = [np.concatenate(some).astype(np.float16) if some else None for some in of]
+    return pa.array(flat, pa.list_(pa.float16()))
 
 
 def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | None) -> SampleBatch | None:
@@ -103,14 +138,27 @@ def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | Non
     try:
         part = pq.ParquetFile(pa.BufferReader(content))
         described = _described(part)
-        if not described or (models is not None and described["fingerprint"] != fingerprint(range, models)):
+        if not described or not (models is None or _is_of(described, range, models)):
             return None
-        columns = [name for name in part.schema_arrow.names if name not in _STORED]
+        columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS)]
         table = part.read(columns=columns).replace_schema_metadata(None)
     except (pa.ArrowException, OSError):
         return None  # not a whole part of ours: it is scored again and replaced
-    errors = tuple(ShardError(**error) for error in described["errors"])
-    return SampleBatch(range, table, models=described["models"], errors=errors, part=url)
+    return SampleBatch(
+        range,
+        table,
+        models=described["models"],
+        errors=tuple(ShardError(**error) for error in described["errors"]),
+        part=url,
+        passed_over=described.get("passed_over", {}),
+        findings=tuple(Finding(**finding) for finding in described.get("findings", ())),
+    )
+
+
+def _is_of(described: Mapping[str, Any], range: ShardRange, models: Mapping[str, str]) -> bool:
+    """Whether a part is what these models would give of the range now."""
+    alike = range if described.get("several_images") else _of_any_policy(range)
+    return described["fingerprint"] == fingerprint(alike, models)
 
 
 def _described(part: pq.ParquetFile) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from zlib import crc32
 
 import numpy as np
@@ -22,10 +22,11 @@ from beam_curator.checkpoint import embeddings_of
 from beam_curator.errors import JobError
 from beam_curator.gathering import SMALL_BYTES
 from beam_curator.samples import Buffer, ShardRange
+from beam_curator.tar.extents import EXTENTS, Extent, extents_from, laid_samples
 from beam_curator.tar.framing import framed
 from beam_curator.tar.index import TarBroken
-from beam_curator.tar.layout import Layout
-from beam_curator.tar.reading import CHANGED, read_spans_at
+from beam_curator.tar.layout import Layout, with_offsets
+from beam_curator.tar.reading import CHANGED, read_laid, read_spans_at
 
 SAMPLES_AT_ONCE = 1024
 """So many samples' records and names are made together, by the column: one by one, they take five times as long."""
@@ -71,15 +72,36 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
       JobError: when the shard no longer holds what was scored.
       StorageError: when it cannot be read.
     """
+    spans = list(zip(*run.spans.T.tolist(), strict=True))
+    reads = read_spans_at(run.range, spans)
+    offset_of: Mapping[int, int] = {}
+    if stored[EXTENTS].null_count < stored.num_rows:
+        stored, laid, reads = _laid(run, stored, spans)
+        offset_of = {place: offset for (place, _), (offset, _) in zip(laid, spans, strict=True)}
     outlines = _outlines(run, stored)
     try:
-        for spans, data in read_spans_at(run.range, list(zip(*run.spans.T.tolist(), strict=True))):
-            pieces = _pieces(memoryview(data), spans[0][0], zip(spans, outlines, strict=False))
+        for some, data in reads:
+            pieces = _pieces(memoryview(data), some[0][0], zip(some, outlines, strict=False))
             del data  # so that the memory of what is written is taken for the next read
             yield pieces
             del pieces
     except TarBroken as broken:
-        raise JobError(f"{run.range.url}: {broken}; run the same command again to score it anew") from broken
+        at = TarBroken(offset_of.get(broken.offset, broken.offset), broken.reason)
+        raise JobError(f"{run.range.url}: {at}; run the same command again to score it anew") from broken
+
+
+def _laid(
+    run: PlacedSamples, stored: pa.Table, spans: Sequence[Extent]
+) -> tuple[pa.Table, Sequence[Extent], Iterator[tuple[Sequence[Extent], bytes]]]:
+    """A run some of whose samples stand in several pieces of the shard, as if it stood in one piece, from 0 on: what is
+    stored of it, its spans, and what `read_spans_at` would give."""
+    extents = [its or [span] for its, span in zip(extents_from(stored[EXTENTS]), spans, strict=True)]
+    layout = Layout.of(stored)
+    members = list(zip(layout.offsets.tolist(), layout.sizes.tolist(), strict=True))
+    of_each = [members[begin:end] for begin, end in itertools.pairwise(layout.first.tolist())]
+    laid, places = laid_samples(extents, of_each)
+    offsets = pa.array([place for its in places for place in its], pa.int64())
+    return with_offsets(stored, offsets), laid, read_laid(run.range, laid, extents)
 
 
 _Outline = tuple[str, int | None, list[tuple[int, int, int, int]], memoryview, int, int]

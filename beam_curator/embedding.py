@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import apache_beam as beam
@@ -19,13 +19,15 @@ from beam_curator import progress, rows
 from beam_curator.ahead import WorkAhead
 from beam_curator.errors import CurationError
 from beam_curator.garbage import spare_what_is_loaded
-from beam_curator.images import IMAGE_EXTENSIONS, ImageFacts
+from beam_curator.images import ImageFacts
 from beam_curator.models.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
 from beam_curator.models.clip_weights import is_checkpoint_path
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.models.weights import resolve_clip
 from beam_curator.models.weights_file import WeightsFile
-from beam_curator.samples import Buffer, Sample, SampleBatch
+from beam_curator.sample_images import images_of
+from beam_curator.samples import Member, Sample, SampleBatch
+from beam_curator.tar.names import readable
 
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 STEP = "clip"
@@ -58,27 +60,50 @@ def _lost() -> SampleBatch:
 def submit_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> PendingBatch:
     """Begins to embed a batch; its result has embeddings (float16 [n, dim], L2-normalised) and image facts.
 
-    A sample without an image, or with one that cannot be decoded, is failed for that reason.
+    A sample without an image, or with one that cannot be decoded, is failed for that reason; so is one with several,
+    unless the range's `reading` says what to do with them.
 
     Raises:
       CurationError: for a batch that has lost its bytes on the way (see `load`).
     """
     if batch.samples is None or _lost_bytes(batch.samples):
         raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
-    images, failures = _images(batch.samples)
-    encoding = encoder.submit(images, functools.partial(_show_progress, batch))
+    members, more_of, failures = _images(batch)
+    count = len(batch.samples)
+    encoding = encoder.submit(
+        [None if m is None else m.data for m in members], functools.partial(_show_progress, batch)
+    )
 
     def result() -> SampleBatch:
         encoded = encoding.result()
-        reasons = {i: why for i, why in enumerate(encoded.failures) if why is not None} | failures
+        reasons = _reasons(encoded.failures, members, more_of, count) | failures
         return batch.replace(
-            rows=rows.with_failures(_with_facts(batch.rows, encoded.facts), reasons),
-            embeddings=encoded.embeddings,
+            rows=rows.with_failures(_with_facts(batch.rows, encoded.facts[:count]), reasons),
+            embeddings=_zeroed(encoded.embeddings[:count], reasons),
+            more_embeddings=encoded.embeddings[count:],
+            more_of=np.array(more_of, np.int64),
             models={**batch.models, STEP: identity},
             batch_reductions=encoded.batch_reductions,
         )
 
     return PendingBatch(result)
+
+
+def _reasons(
+    failures: Sequence[str | None], members: Sequence[Member | None], more_of: Sequence[int], count: int
+) -> dict[int, str]:
+    """Why samples fail that have an image which cannot be embedded: its first one, or where all count, another."""
+    reasons = {index: why for index, why in enumerate(failures[:count]) if why is not None}
+    for sample, why, member in zip(more_of, failures[count:], members[count:], strict=True):
+        if why is not None and member is not None:
+            reasons.setdefault(sample, f'{why}: "{readable(member.extension)}"')
+    return reasons
+
+
+def _zeroed(embeddings: np.ndarray, failed: Iterable[int]) -> np.ndarray:
+    """Zeros for samples that failed though their first image is good."""
+    embeddings[list(failed)] = 0
+    return embeddings
 
 
 def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> SampleBatch:
@@ -87,6 +112,7 @@ def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> Samp
 
 
 def _show_progress(batch: SampleBatch, embedded: Sequence[int]) -> None:
+    embedded = [index for index in embedded if index < len(batch)]
     spans = batch.rows["span_bytes"].take(list(embedded)) if not batch.range.compression else []
     progress.BOARD.add_embedded(batch.range, len(embedded), sum(span.as_py() for span in spans))
 
@@ -96,16 +122,21 @@ def _lost_bytes(samples: Sequence[Sample]) -> bool:
     return any(m.data is None for sample in samples if not sample.failure for m in sample.members.values())
 
 
-def _images(samples: Sequence[Sample]) -> tuple[list[Buffer | None], dict[int, str]]:
-    """Each sample's image bytes, and why some have none."""
-    images: list[Buffer | None] = []
+def _images(batch: SampleBatch) -> tuple[list[Member | None], list[int], dict[int, str]]:
+    """The members to embed: n first images, None where a sample has none, then the others; the sample of each of these
+    others; and why some samples have none."""
+    firsts: list[Member | None] = []
+    others: list[Member] = []
+    more_of: list[int] = []
     failures: dict[int, str] = {}
-    for index, sample in enumerate(samples):
-        member = None if sample.failure else sample.first_member(IMAGE_EXTENSIONS)
-        if sample.failure is None and member is None:
-            failures[index] = "no image in the sample"
-        images.append(member.data if member else None)
-    return images, failures
+    for index, sample in enumerate(batch.samples or ()):
+        images = images_of(sample, batch.range.reading)
+        if images.failure is not None:
+            failures[index] = images.failure
+        firsts.append(images.chosen[0] if images.chosen else None)
+        others += images.chosen[1:]
+        more_of += [index] * len(images.chosen[1:])
+    return [*firsts, *others], more_of, failures
 
 
 def _with_facts(table: pa.Table, facts: Sequence[ImageFacts | None]) -> pa.Table:

@@ -21,7 +21,10 @@ def explode(batch: SampleBatch) -> Iterator[Sample]:
     samples = batch.samples or [Sample(row["key"], row["offset"], row["span_bytes"], {}) for row in table]
     for index, (sample, row) in enumerate(zip(samples, table, strict=True)):
         embedding = None if batch.embeddings is None else batch.embeddings[index]
-        yield dataclasses.replace(sample, row=row, embedding=embedding, range=batch.range, models=batch.models)
+        more = None if batch.more_embeddings is None else batch.more_embeddings[np.asarray(batch.more_of) == index]
+        yield dataclasses.replace(
+            sample, row=row, embedding=embedding, range=batch.range, models=batch.models, more_embeddings=more
+        )
 
 
 def gather(samples: Sequence[Sample]) -> SampleBatch:
@@ -31,17 +34,24 @@ def gather(samples: Sequence[Sample]) -> SampleBatch:
       CurationError: for samples that did not come from `ExplodeSamples`.
     """
     ordered = sorted(samples, key=lambda sample: sample.offset)
-    first, last = ordered[0], ordered[-1]
+    first = ordered[0]
     if first.range is None or any(sample.row is None for sample in ordered):
         raise CurationError(f'sample "{first.key}" has no row: BatchSamples takes what ExplodeSamples gave')
-    covered = dataclasses.replace(first.range, start=first.offset, end=last.offset + last.span_bytes, last=False)
+    covered = dataclasses.replace(first.range, start=first.offset, end=max(one.end for one in ordered), last=False)
     embeddings = [sample.embedding for sample in ordered if sample.embedding is not None]
+    more = [sample.more_embeddings for sample in ordered if sample.more_embeddings is not None]
+    has_more = len(more) == len(ordered)
     return SampleBatch(
         covered,
         rows.from_dicts([sample.row for sample in ordered if sample.row is not None]),
-        [dataclasses.replace(sample, row=None, embedding=None, range=None, models={}) for sample in ordered],
+        [
+            dataclasses.replace(sample, row=None, embedding=None, range=None, models={}, more_embeddings=None)
+            for sample in ordered
+        ],
         np.stack(embeddings) if len(embeddings) == len(ordered) else None,
         first.models,
+        more_embeddings=np.concatenate(more) if has_more else None,
+        more_of=np.repeat(np.arange(len(more)), [*map(len, more)]) if has_more else None,
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from beam_curator import files, rows
 from beam_curator.errors import JobError
 from beam_curator.rule_tally import Tallies, sum_tallies
-from beam_curator.samples import SampleBatch, ShardError, ShardRange
+from beam_curator.samples import DEFAULT_READING, Finding, Reading, SampleBatch, ShardError, ShardRange
 
 DIRECTORY = "samples"
 
@@ -63,6 +63,9 @@ class Summary:
     Attributes:
       judged: how each rule fared.
       outcomes: a number that is another one where other models scored, or any sample has another outcome.
+      passed_over: how many entries of tars belong to no sample, by kind.
+      findings: what else is to be told of shards, one of a kind for each shard.
+      several_images: how many samples hold several images.
     """
 
     seen: int = 0
@@ -73,6 +76,9 @@ class Summary:
     batch_reductions: int = 0
     judged: Tallies = dataclasses.field(default_factory=dict)
     outcomes: int = dataclasses.field(default=0, compare=False)
+    passed_over: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    findings: tuple[Finding, ...] = ()
+    several_images: int = 0
 
     @property
     def dropped(self) -> int:
@@ -94,6 +100,9 @@ class Summary:
             self.batch_reductions + other.batch_reductions,
             sum_tallies((self.judged, other.judged)),
             (self.outcomes + other.outcomes) % _OUTCOMES,
+            self.passed_over + other.passed_over,
+            together(self.findings + other.findings),
+            self.several_images + other.several_images,
         )
 
     def check_failed_fraction(self, limit: float) -> None:
@@ -113,16 +122,18 @@ def summarize(batch: SampleBatch) -> Summary:
     by: dict[str, collections.Counter[str]] = {status: collections.Counter() for status in _STATUSES}
     for (status, reason), count in outcomes.items():
         by[status][reason_kind(status, reason)] += count
-    kept = sum(by[rows.KEPT].values())
     return Summary(
         len(batch),
-        kept,
+        sum(by[rows.KEPT].values()),
         by[rows.DROPPED],
         by[rows.FAILED],
         batch.errors,
         batch.batch_reductions,
         batch.judged,
         _outcomes(batch),
+        collections.Counter(batch.passed_over),
+        batch.findings,
+        sum((count or 0) > 1 for count in batch.rows["images"].to_pylist()),
     )
 
 
@@ -130,6 +141,16 @@ def _outcomes(batch: SampleBatch) -> int:
     """`Summary.outcomes` of one batch: the order in which batches are summed does not matter."""
     told = [batch.range.name, dict(batch.models), batch.rows.select(["uid", "status", "reason"]).to_pydict()]
     return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
+
+
+def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding of each kind for each shard: its first sample, and how many there are."""
+    found: dict[tuple[str, str], Finding] = {}
+    for finding in sorted(findings):
+        first = found.get((finding.kind, finding.url))
+        count = finding.samples + (first.samples if first else 0)
+        found[finding.kind, finding.url] = dataclasses.replace(first or finding, samples=count)
+    return tuple(found.values())
 
 
 _STATUSES = (rows.KEPT, rows.DROPPED, rows.FAILED)
@@ -167,10 +188,11 @@ def check_balance(seen: Summary, ledger: Summary, written: int) -> None:
 @dataclasses.dataclass(frozen=True)
 class LedgerPart:
     """A ledger file that was written: its name under the output directory, its range's score part and, if it has one,
-    plan, its counts, and the models that gave its scores."""
+    plan, its counts, the models that gave its scores, and how the range was read."""
 
     name: str
     part: str
     plan: str | None
     summary: Summary
     models: Mapping[str, str]
+    reading: Reading = DEFAULT_READING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -11,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from beam_curator import checkpoint, files, ledger, plans
+from beam_curator.findings import KINDS
 from beam_curator.ledger import LedgerPart, Summary, check_balance, sum_summaries
 from beam_curator.packing import shard_name
+from beam_curator.samples import DEFAULT_READING
 from beam_curator.shards import WrittenShard
 
 MANIFEST = "manifest.json"
@@ -62,6 +65,8 @@ def _manifest(
         **_selection(summary, job),
         "counts": counts_of(summary),
         "broken_shards": broken_shards_of(summary),
+        **told_of(summary),
+        "reading": reading_of(parts),
         "output": {"shards": len(written), "bytes": sum(shard.bytes for shard in written)},
         "timings": {
             "started": _utc(started),
@@ -126,6 +131,23 @@ def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
         {"shard": error.url, "offset": error.offset, "reason": error.reason}
         for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
     ]
+
+
+def told_of(summary: Summary) -> dict[str, Any]:
+    """What the manifest says of entries that belong to no sample, of samples with several images, of keys that come
+    back within a shard, and of names with dots that may have made one sample of several."""
+    told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for one in sorted(summary.findings):
+        told[one.kind].append({"shard": one.url, "offset": one.offset, "first": one.key, "samples": one.samples})
+    passed_over = dict(sorted(summary.passed_over.items()))
+    return {"passed_over": passed_over, "several_images": summary.several_images, **told}
+
+
+def reading_of(parts: Sequence[LedgerPart]) -> Any:
+    """How the shards were read, as JSON has it; a list where a job of one's own reads them in several ways."""
+    readings = sorted({part.reading for part in parts} or {DEFAULT_READING})
+    told = json.loads(json.dumps([dataclasses.asdict(reading) for reading in readings]))
+    return told[0] if len(told) == 1 else told
 
 
 def software_versions() -> dict[str, str]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.resources import parse_resource_hints
 
 from beam_curator.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED
+from beam_curator.errors import UsageError
 from beam_curator.models.clip import AUTO, DEFAULT_BATCH_SIZE
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.patterns import at_home
 from beam_curator.reading import DEFAULT_RANGE_MB
+from beam_curator.samples import DEFAULT_READING, SEVERAL_IMAGES, Reading, sources
 from beam_curator.scoring import UNTRAINED
+from beam_curator.tar.captions import TEXT_MEMBERS
 from beam_curator.writing import DEFAULT_SAMPLES_PER_SHARD
 
 
@@ -102,6 +105,7 @@ class CurationOptions(PipelineOptions):
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         _add_input_and_output(parser.add_argument_group("input and output"))
+        _add_samples(parser.add_argument_group("samples"))
         _add_models(parser.add_argument_group("models"))
         _add_selection(parser.add_argument_group("selection (new values need no GPU: scores are kept)"))
         _add_running(parser.add_argument_group("running elsewhere"))
@@ -139,6 +143,57 @@ def _add_input_and_output(group: Any) -> None:
         "--overwrite",
         **_SWITCH,
         help="remove what another job left in the output directory, and begin anew",
+    )
+
+
+def _add_samples(group: Any) -> None:
+    group.add_argument(
+        "--group_by_key",
+        **_SWITCH,
+        help="join all members of a shard that share a key, wherever they stand; without it only those that follow "
+        "each other, as WebDataset does",
+    )
+    group.add_argument(
+        "--several_images",
+        choices=SEVERAL_IMAGES,
+        default=DEFAULT_READING.several_images,
+        help="what becomes of a sample with several images: it fails, its first one is scored, or all are scored and "
+        "the worst score decides (default: %(default)s)",
+    )
+    group.add_argument(
+        "--image_from",
+        type=_sources("image_from"),
+        metavar="EXTENSIONS",
+        help="the member that is the image, such as jpg or left.png; of several with commas between them, the first "
+        "that a sample has (default: its only image)",
+    )
+    group.add_argument(
+        "--caption_from",
+        type=_sources("caption_from"),
+        metavar="SOURCES",
+        help="where the caption is: a member such as txt, or a field of a JSON member as json:caption; of several with "
+        f"commas between them, the first that is not empty (default: {','.join(TEXT_MEMBERS)}, then fields of json "
+        "such as caption and text)",
+    )
+
+
+def _sources(name: str) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        try:
+            return ",".join(sources(name, text))
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
+
+
+def reading_of(options: CurationOptions) -> Reading:
+    """How the flags say that shards are read."""
+    return Reading(
+        options.group_by_key,
+        options.several_images,
+        sources("image_from", options.image_from),
+        sources("caption_from", options.caption_from),
     )
 
 

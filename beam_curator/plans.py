@@ -14,7 +14,7 @@ from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar.ranges import Layout
 
 DIRECTORY = "plans"
-PLANNING_VERSION = 1
+PLANNING_VERSION = 2
 """Goes up when the same shard would be cut elsewhere than before."""
 
 
@@ -29,14 +29,19 @@ def plan_of(range: ShardRange) -> str | None:
     return None if whole else plan_name(range.shard)
 
 
-def encode_plan(shard: Shard, range_bytes: int, layout: Layout) -> bytes:
+def encode_plan(shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> bytes:
     """What the file holds: the layout, and all that shapes it."""
-    plan = {**_shaped_by(shard, range_bytes), "layout": layout._asdict()}
+    plan = {**_shaped_by(shard, range_bytes, by_key), "layout": layout._asdict()}
     return json.dumps(plan, sort_keys=True).encode() + b"\n"
 
 
-def _shaped_by(shard: Shard, range_bytes: int) -> dict[str, Any]:
-    return {"version": PLANNING_VERSION, "shard": dataclasses.asdict(shard), "range_bytes": range_bytes}
+def _shaped_by(shard: Shard, range_bytes: int, by_key: bool) -> dict[str, Any]:
+    return {
+        "version": PLANNING_VERSION,
+        "shard": dataclasses.asdict(shard),
+        "range_bytes": range_bytes,
+        "group_by_key": by_key,
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +56,8 @@ class KeptPlans:
     output: str
     read_only: bool = False
 
-    def recall(self, shard: Shard, range_bytes: int) -> Layout | None:
-        """The layout of the shard as it is now, if it is known for ranges of this size.
+    def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> Layout | None:
+        """The layout of the shard as it is now, if it is known for ranges of this size and samples of this kind.
 
         Raises:
           StorageError: when it cannot be read, after retries.
@@ -65,13 +70,13 @@ class KeptPlans:
             layout = Layout(**plan.pop("layout"))
         except (ValueError, TypeError, AttributeError, KeyError):
             return None  # not one of ours: the shard is planned again, and it is replaced
-        return layout if plan == _shaped_by(shard, range_bytes) else None
+        return layout if plan == _shaped_by(shard, range_bytes, by_key) else None
 
-    def keep(self, shard: Shard, range_bytes: int, layout: Layout) -> None:
+    def keep(self, shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> None:
         """Remembers a layout.
 
         Raises:
           StorageError: when it cannot be written, after retries.
         """
         if not self.read_only:
-            files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, layout))
+            files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, layout, by_key))

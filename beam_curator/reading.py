@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from beam_curator import files, matching, rows
@@ -21,14 +22,23 @@ from beam_curator.errors import JobError, UsageError
 from beam_curator.local_files import Missing
 from beam_curator.patterns import first_few
 from beam_curator.plans import KeptPlans
-from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
+from beam_curator.sample_images import dotted_names, images_of
+from beam_curator.samples import (
+    DEFAULT_READING,
+    Reading,
+    Sample,
+    SampleBatch,
+    SeveralImages,
+    Shard,
+    ShardRange,
+    sources,
+)
+from beam_curator.tar.captions import caption_of
 from beam_curator.tar.names import readable
 from beam_curator.tar.ranges import plan_ranges
 from beam_curator.tar.reading import read_range
 
 DEFAULT_RANGE_MB = 64
-MAX_CAPTION_BYTES = 1 << 16
-MAX_JSON_BYTES = 4 << 20  # parsed, it may take 25 times as much memory
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -166,10 +176,12 @@ class PlanRanges(beam.PTransform):
       range_mb: about how much of a shard is one unit of work, in MiB.
       output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
         such shards in every run.
+      reading: how the ranges are to be read.
     """
 
     range_mb: float = DEFAULT_RANGE_MB
     output: str | None = None
+    reading: Reading = DEFAULT_READING
 
     def __post_init__(self) -> None:
         if not 0 < self.range_mb < math.inf:
@@ -181,35 +193,33 @@ class PlanRanges(beam.PTransform):
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()
-            | "Plan" >> beam.FlatMap(plan_ranges, range_bytes, plans).with_output_types(ShardRange)
+            | "Plan" >> beam.FlatMap(plan_ranges, range_bytes, plans, self.reading).with_output_types(ShardRange)
             | "SpreadRanges" >> beam.Reshuffle()
         )
 
 
 def read_batch(range: ShardRange) -> SampleBatch:
     """The samples of a range with their bytes, as a batch."""
-    samples, errors = read_range(range)
-    table = rows.from_samples(range, samples, [caption_of(sample) for sample in samples])
-    return SampleBatch(range, table, samples, errors=tuple(errors))
+    content = read_range(range)
+    return SampleBatch(
+        range,
+        rows_of(range, content.samples),
+        content.samples,
+        errors=tuple(content.errors),
+        passed_over=content.passed_over,
+        findings=(*content.findings, *dotted_names(range, content.samples)),
+    )
 
 
-def caption_of(sample: Sample) -> str | None:
-    """What the sample says of itself: its `txt` member, else the "caption" of its `json` member."""
-    text = sample.members.get("txt")
-    if text is not None and text.data is not None:
-        return _caption(bytes(text.data[:MAX_CAPTION_BYTES]))
-    metadata = sample.members.get("json")
-    if metadata is None or metadata.data is None or metadata.size > MAX_JSON_BYTES:
-        return None
-    try:
-        caption = json.loads(bytes(metadata.data)).get("caption")
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return _caption(caption.encode("utf-8", "replace")) if isinstance(caption, str) else None
-
-
-def _caption(text: bytes) -> str:
-    return text[:MAX_CAPTION_BYTES].decode("utf-8", "replace")
+def rows_of(range: ShardRange, samples: Sequence[Sample]) -> pa.Table:
+    """The rows of a range's samples, with their bytes, before anything is decoded."""
+    images = [images_of(sample, range.reading) for sample in samples]
+    return rows.from_samples(
+        range,
+        samples,
+        [caption_of(sample, range.reading) for sample in samples],
+        [(image.first, image.count) for image in images],
+    )
 
 
 def load(batch: SampleBatch) -> SampleBatch:
@@ -221,7 +231,7 @@ def load(batch: SampleBatch) -> SampleBatch:
     usable = [sample for sample in batch.samples or () if sample.failure is None]
     if batch.samples is not None and all(m.data is not None for s in usable for m in s.members.values()):
         return batch
-    samples, _ = read_range(batch.range)
+    samples = read_range(batch.range).samples
     found = {(sample.offset, readable(sample.key)): sample for sample in samples}
     wanted = list(zip(batch.rows["offset"].to_pylist(), batch.rows["key"].to_pylist(), strict=True))
     missing = [key for offset, key in wanted if (offset, key) not in found]
@@ -267,12 +277,31 @@ class ReadSamples(beam.PTransform):
       patterns: a path, glob, directory or brace range, local or in a bucket, or several of them.
       range_mb: about how much of a shard is one batch, in MiB.
       allow_missing: whether to go on without what is missing, where something else is there.
+      group_by_key, several_images, image_from, caption_from: as those of `Reading`; extensions may be given as text
+        with commas between them.
     """
 
     patterns: str | Sequence[str]
     range_mb: float = DEFAULT_RANGE_MB
     allow_missing: bool = False
+    group_by_key: bool = False
+    several_images: SeveralImages = "fail"
+    image_from: str | Sequence[str] = ()
+    caption_from: str | Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self._reading = Reading(
+            self.group_by_key,
+            self.several_images,
+            sources("image_from", self.image_from),
+            sources("caption_from", self.caption_from),
+        )
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[SampleBatch]:
         patterns = [self.patterns] if isinstance(self.patterns, str) else list(self.patterns)
-        return begin | MatchShards(patterns, self.allow_missing) | PlanRanges(self.range_mb) | ReadRanges()
+        return (
+            begin
+            | MatchShards(patterns, self.allow_missing)
+            | PlanRanges(self.range_mb, reading=self._reading)
+            | ReadRanges()
+        )

@@ -25,6 +25,9 @@ SCHEMA = pa.schema(
         pa.field("span_bytes", pa.int64()),
         pa.field("status", pa.string()),
         pa.field("reason", pa.string()),
+        pa.field("same_key", pa.int32()),
+        pa.field("image", pa.string()),
+        pa.field("images", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("format", pa.string()),
@@ -34,7 +37,8 @@ SCHEMA = pa.schema(
         pa.field("caption", pa.string()),
     ]
 )
-"""The columns of every row, before scores; `span_bytes` is how much of the shard the sample takes."""
+"""The columns of every row, before scores; `span_bytes` is how much of the shard the sample takes, `same_key` how many
+samples of its shard have its key, `image` the member that is scored, `images` how many of its members are images."""
 
 OUTCOME = pa.schema(
     [
@@ -45,12 +49,24 @@ OUTCOME = pa.schema(
 )
 """The columns that the ledger adds: where the sample went."""
 
-REPEATING = ("shard", "status", "reason", "format", "output_shard")
+REPEATING = ("shard", "status", "reason", "image", "format", "output_shard")
 """The columns in which many rows say the same: a dictionary in Parquet makes these smaller, and all others larger."""
 
 
-def from_samples(range: ShardRange, samples: Sequence[Sample], captions: Sequence[str | None]) -> pa.Table:
-    """Rows for freshly read samples: kept, unless the tar itself makes them fail."""
+def from_samples(
+    range: ShardRange,
+    samples: Sequence[Sample],
+    captions: Sequence[str | None],
+    images: Sequence[tuple[str | None, int | None]] = (),
+) -> pa.Table:
+    """Rows for freshly read samples: kept, unless the tar itself makes them fail.
+
+    Args:
+      range: where they are from.
+      samples: n samples.
+      captions: n texts.
+      images: n times the extension of the member that is scored, and how many members are images; or none.
+    """
     keys = [readable(sample.key) for sample in samples]
     columns: dict[str, Any] = {
         "uid": [sample_uid(range.url, s.offset, key) for s, key in zip(samples, keys, strict=True)],
@@ -60,10 +76,14 @@ def from_samples(range: ShardRange, samples: Sequence[Sample], captions: Sequenc
         "span_bytes": [sample.span_bytes for sample in samples],
         "status": [FAILED if sample.failure else KEPT for sample in samples],
         "reason": [sample.failure for sample in samples],
+        "same_key": [sample.same_key for sample in samples],
+        "image": [image and readable(image) for image, _ in images] or None,
+        "images": [count for _, count in images] or None,
         "caption": captions,
     }
+    nothing = [None] * len(samples)
     return pa.table(
-        [pa.array(columns.get(field.name, [None] * len(samples)), field.type) for field in SCHEMA],
+        [pa.array(columns.get(field.name) or nothing, field.type) for field in SCHEMA],
         schema=SCHEMA,
     )
 

@@ -10,11 +10,12 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.errors import UsageError
 from beam_curator.rule_tally import Tallies
 
 Buffer = bytes | memoryview
@@ -42,9 +43,71 @@ class Shard:
         return f"{stem}-{hashlib.sha256(self.url.encode()).hexdigest()[:10]}"
 
 
+SeveralImages = Literal["fail", "first", "all"]
+SEVERAL_IMAGES: tuple[SeveralImages, ...] = get_args(SeveralImages)
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Reading:
+    """How a shard's members become samples, and what of a sample is looked at. It shapes the rows.
+
+    Attributes:
+      group_by_key: whether all members of a shard that share a key are one sample, wherever they stand; else only
+        consecutive ones are.
+      several_images: what becomes of a sample that has more than one image: it fails, its first image stands for it,
+        or all of them are scored and the worst score decides.
+      image_from: extensions of the member that is the image, in the order of preference; none: see `sample_images`.
+      caption_from: where the caption is, in the order of preference: extensions ("txt"), or fields of a JSON member
+        ("json:caption"); none: see `tar.captions`.
+    """
+
+    group_by_key: bool = False
+    several_images: SeveralImages = "fail"
+    image_from: tuple[str, ...] = ()
+    caption_from: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Takes lists, and text with commas or semicolons, for tuples.
+
+        Raises:
+          UsageError: for values that mean nothing.
+        """
+        if self.several_images not in SEVERAL_IMAGES:
+            raise UsageError(f"several_images={self.several_images!r} is none of {', '.join(SEVERAL_IMAGES)}")
+        for name in ("image_from", "caption_from"):
+            object.__setattr__(self, name, sources(name, getattr(self, name)))
+
+
+def sources(name: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The extensions that `image_from` or `caption_from` names: in lower case, without the dot before.
+
+    Raises:
+      UsageError: for what is none.
+    """
+    parts = re.split(r"[,;]", given) if isinstance(given, str) else list(given or ())
+    named = [part.strip().removeprefix(".") for part in parts if part.strip()]
+    if parts != [""] and len(named) < len(parts):
+        raise UsageError(f"{name}={given!r}: an extension is missing")
+    found = []
+    for source in named:
+        extension, colon, field = source.partition(":")
+        if "/" in extension or not extension or (colon and (name == "image_from" or not field)):
+            raise UsageError(f"{name}={given!r}: write extensions, such as {_EXAMPLES[name]}, with commas between them")
+        found.append(f"{extension.lower()}{colon}{field}")
+    return tuple(dict.fromkeys(found))
+
+
+_EXAMPLES = {"image_from": "jpg or left.png", "caption_from": "txt or json:caption"}
+
+DEFAULT_READING = Reading()
+
+
 @dataclasses.dataclass(frozen=True, order=True)
 class ShardRange:
     """The unit of work: a byte range of one shard that begins and ends at sample boundaries.
+
+    Its samples are those whose first member stands in it; some of their bytes may be elsewhere in the shard
+    (`Sample.extents`).
 
     Attributes:
       shard: the tar file.
@@ -53,6 +116,8 @@ class ShardRange:
       ordinal: which range of the shard this is, from 0.
       last: whether the shard ends here, so that end-of-archive blocks are due.
       compression: "" for a plain tar, else one of `tar.compression.COMPRESSIONS`.
+      reading: how its members become samples.
+      keys_return: whether a key comes back in this shard after another one, so that ranges may share a key.
     """
 
     shard: Shard
@@ -61,6 +126,8 @@ class ShardRange:
     ordinal: int
     last: bool
     compression: str = ""
+    reading: Reading = DEFAULT_READING
+    keys_return: bool = False
 
     @property
     def url(self) -> str:
@@ -80,6 +147,30 @@ class ShardError:
     url: str
     offset: int
     reason: str
+
+
+RETURNING_KEYS, REPEATED_KEYS, DOTTED_NAMES = "returning_keys", "repeated_keys", "dotted_names"
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Finding:
+    """Something about a shard that its owner should know, since samples may not be what they were meant to be.
+
+    Attributes:
+      kind: `RETURNING_KEYS`: samples whose key stood before in the shard, with members of other extensions, so that
+        they may be the rest of a sample; `REPEATED_KEYS`: samples that repeat key and extensions; `DOTTED_NAMES`:
+        samples that hold several images, perhaps because a key ends at the first dot of a name.
+      url: the shard.
+      offset: where the first of these samples stands in the uncompressed tar.
+      key: of the first of them; for `DOTTED_NAMES` the name of its first image.
+      samples: how many of them there are.
+    """
+
+    kind: str
+    url: str
+    offset: int
+    key: str
+    samples: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,17 +195,21 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A WebDataset sample: the consecutive members of a tar that share a key.
+    """A WebDataset sample: members of a tar that share a key, as a rule consecutive ones.
 
     Attributes:
       key: path up to the first dot of the base name.
       offset: where its first header begins in the uncompressed tar.
-      span_bytes: from there to the end of its last member, padding included.
+      span_bytes: how much of the tar it takes, headers and padding included; from `offset` on, unless it has `extents`.
       members: by extension, in the order of the tar.
       failure: why the sample cannot be used, or None.
       headers_crc32: the CRC-32 of all its bytes that are not its members' data, once they were read.
+      extents: (offset, size) of each piece of the uncompressed tar that it takes, in the order of its members, where it
+        takes more than one: members stand apart (`Reading.group_by_key`), or are links to data elsewhere.
+      same_key: how many samples of the shard have this key.
       row: its ledger columns, where `ExplodeSamples` made it.
       embedding: float16 [dim], L2-normalised, where `ExplodeSamples` made it from an embedded batch.
+      more_embeddings: float16 [m, dim], of its other images, where `ExplodeSamples` made it from a batch that has them.
       range: the range it came from, where `ExplodeSamples` made it.
       models: what gave its scores, where `ExplodeSamples` made it.
     """
@@ -125,15 +220,18 @@ class Sample:
     members: Mapping[str, Member]
     failure: str | None = None
     headers_crc32: int | None = None
+    extents: tuple[tuple[int, int], ...] = ()
+    same_key: int = dataclasses.field(default=1, compare=False)
     row: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
     embedding: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
     range: ShardRange | None = dataclasses.field(default=None, repr=False)
     models: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    more_embeddings: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
 
-    def first_member(self, extensions: frozenset[str]) -> Member | None:
-        """The first member whose last extension ("png" of "seg.png") is one of these; a plain one goes first."""
-        matching = [m for m in self.members.values() if m.extension.rsplit(".", 1)[-1] in extensions]
-        return min(matching, key=lambda member: "." in member.extension, default=None)
+    @property
+    def end(self) -> int:
+        """Where the last piece of it ends in the uncompressed tar."""
+        return max((offset + size for offset, size in self.extents), default=self.offset + self.span_bytes)
 
 
 def sample_uid(url: str, offset: int, key: str) -> str:
@@ -150,12 +248,18 @@ class SampleBatch:
       rows: one row per sample, in the order of the tar: the ledger columns known so far (see `beam_curator.rows`).
       samples: n samples, with bytes on the worker that read them; None once the scores are written.
       embeddings: float16 [n, dim], L2-normalised, zeros for samples that failed; None before they are embedded and
-        once they are written.
+        once they are written. Of a sample's first image, where all its images are embedded.
       models: what gave the scores: step ("clip", "aesthetic", ...) to the model's identity.
       errors: why the shard could not be read to its end, if so.
       part: url of the Parquet file that holds these rows with their embeddings, once it is written.
       batch_reductions: how often the model's micro-batch was halved while these were embedded, for want of memory.
       judged: how each rule fared with these rows, once they are selected.
+      passed_over: how many entries of the tar belong to no sample, by kind (see `tar.names`); directories are not
+        counted.
+      findings: what else is to be told of the shard.
+      more_embeddings: float16 [m, dim] of samples' other images, with `Reading.several_images` "all"; None as
+        `embeddings`.
+      more_of: int64 [m], the index of the sample that each of them is of, ascending.
     """
 
     range: ShardRange
@@ -167,6 +271,10 @@ class SampleBatch:
     part: str | None = None
     batch_reductions: int = 0
     judged: Tallies = dataclasses.field(default_factory=dict)
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    more_embeddings: np.ndarray | None = None
+    more_of: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.rows.num_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
@@ -29,19 +29,29 @@ Head = Callable[[np.ndarray], np.ndarray]
 """What turns embeddings (float16 [n, dim], L2-normalised) into scores (float32 [n])."""
 
 
-def score_batch(batch: SampleBatch, name: str, head: Head, identity: str) -> SampleBatch:
+Worse = Literal["lower", "higher"]
+"""Which scores speak against an image."""
+
+
+def score_batch(batch: SampleBatch, name: str, head: Head, identity: str, worse: Worse = "lower") -> SampleBatch:
     """The batch with a float32 score column `name`; samples that failed have none.
+
+    Where all images of samples are embedded, the worst score among a sample's decides.
 
     Raises:
       CurationError: for a batch without embeddings, or with ones that do not fit the head.
     """
     scores = head(embeddings_of(batch))
+    if batch.more_embeddings is not None and len(batch.more_embeddings):
+        worst = np.minimum if worse == "lower" else np.maximum
+        scores = np.array(scores, np.float32)
+        worst.at(scores, np.asarray(batch.more_of), head(batch.more_embeddings))
     return batch.replace(rows=rows.with_score(batch.rows, name, scores), models={**batch.models, name: identity})
 
 
 class _Score(beam.DoFn):
-    def __init__(self, name: str, load: Callable[[], Head], identity: str) -> None:
-        self._name, self._load, self._identity = name, load, identity
+    def __init__(self, name: str, load: Callable[[], Head], identity: str, worse: Worse) -> None:
+        self._name, self._load, self._identity, self._worse = name, load, identity, worse
         self._head: Head | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -50,7 +60,7 @@ class _Score(beam.DoFn):
     def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
         if self._head is None:  # not in setup: a worker with nothing to score loads nothing
             self._head = self._load()
-        yield score_batch(batch, self._name, self._head, self._identity)
+        yield score_batch(batch, self._name, self._head, self._identity, self._worse)
 
 
 @dataclasses.dataclass
@@ -62,15 +72,20 @@ class Score(beam.PTransform):
       load: makes the head, on the worker; `Score("warmth", lambda: my_head)` will do.
       identity: what gives the score, as fingerprints and manifests name it; another identity is scored anew.
       source: where its weights come from, for people.
+      worse: which scores speak against an image, "lower" or "higher": the worst decides for a sample all of whose
+        images are scored (`Reading.several_images` "all").
     """
 
     name: str
     load: Callable[[], Head]
     identity: str
     source: str | None = None
+    worse: Worse = "lower"
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        return batches | beam.ParDo(_Score(self.name, self.load, self.identity)).with_output_types(SampleBatch)
+        return batches | beam.ParDo(_Score(self.name, self.load, self.identity, self.worse)).with_output_types(
+            SampleBatch
+        )
 
 
 class ScoreAesthetic(Score):
@@ -105,10 +120,10 @@ class ScoreNsfw(Score):
 
     def __init__(self, weights: str = "laion", model_dir: str | None = None) -> None:
         if weights == UNTRAINED:
-            super().__init__(NSFW, _UntrainedLoader("nsfw-untrained", 0.0, 1.0), _UNTRAINED_IDENTITY)
+            super().__init__(NSFW, _UntrainedLoader("nsfw-untrained", 0.0, 1.0), _UNTRAINED_IDENTITY, worse="higher")
         else:
             found = resolve_nsfw(weights, model_dir)
-            super().__init__(NSFW, _NsfwLoader(found), _identity(found), found.path)
+            super().__init__(NSFW, _NsfwLoader(found), _identity(found), found.path, worse="higher")
 
 
 class ScoreRanges(Scoring):

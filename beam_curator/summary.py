@@ -8,13 +8,14 @@ from typing import Any
 
 from beam_curator import files
 from beam_curator.checkpoint import read_part
+from beam_curator.findings import KINDS, describe
 from beam_curator.local_files import Missing
 from beam_curator.manifest import MANIFEST
 from beam_curator.packing import shard_name
 from beam_curator.plans import KeptPlans
 from beam_curator.progress import duration, rate_text
 from beam_curator.reading import Matched, range_bytes_of
-from beam_curator.samples import ShardRange
+from beam_curator.samples import DEFAULT_READING, Reading, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
 PLANNING_THREADS = 16
@@ -41,6 +42,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
         f"  broken shard: {broken['shard']} at byte {broken['offset']:,}: {broken['reason']}"
         for broken in manifest["broken_shards"][:SHOWN_SHARDS]
     ]
+    lines += [f"  {line}" for line in _told(manifest)]
     lines.append(f"  {_work(counts['seen'], scored, reused, seconds)}")
     halved = manifest["timings"]["batch_reductions"]
     if scored and halved:
@@ -59,6 +61,22 @@ def _work(seen: int, scored: int, reused: int, seconds: float) -> str:
     rate = f" ({rate_text(scored / seconds)} images/s over the whole run)" if scored and seconds > 0 else ""
     before = f" ({reused:,} had been scored before)" if reused else ""
     return f"scored {scored:,} images{before} in {duration(seconds)}{rate}"
+
+
+def _told(manifest: Mapping[str, Any]) -> list[str]:
+    """What was met besides good samples, and what to do about it."""
+    lines = []
+    passed_over = manifest.get("passed_over") or {}
+    if passed_over:
+        kinds = ", ".join(f"{count:,} x {kind}" for kind, count in passed_over.items())
+        lines.append(f"passed over, as members of no sample: {kinds}")
+    reading = manifest.get("reading") or {}
+    policy = reading.get("several_images") if isinstance(reading, dict) else None
+    several = manifest.get("several_images")
+    if several and policy in ("first", "all"):
+        what = "all were scored, and the worst score decided" if policy == "all" else "only the first was scored"
+        lines.append(f"{_count(several, 'sample')} with several images: {what} (--several_images {policy})")
+    return lines + [describe(kind, manifest[kind]) for kind in KINDS if manifest.get(kind)]
 
 
 def _where(output: str, shards: int) -> str:
@@ -104,13 +122,16 @@ def describe_plan(
     range_mb: float,
     models: Mapping[str, str],
     weights: Mapping[str, str],
+    reading: Reading = DEFAULT_READING,
 ) -> str:
     """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
     their weights."""
     shards = matched.shards
     plans = KeptPlans(output, read_only=True)
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
-        planned = list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans)), shards))
+        planned = list(
+            pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
+        )
         ranges = [range for one in planned for range in one]
         scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
     lines = ["Dry run: no image is read, nothing is written.", f"  {_count(len(shards), 'shard')}:"]

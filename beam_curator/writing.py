@@ -71,7 +71,8 @@ class _PlaceSamples(beam.DoFn):
         name = ledger.ledger_name(batch.range)
         ledger.write_table(self._output, name, table)
         summary = ledger.summarize(batch.replace(rows=table))
-        part = ledger.LedgerPart(name, part_name(batch.range), plan_of(batch.range), summary, dict(batch.models))
+        models, reading = dict(batch.models), batch.range.reading
+        part = ledger.LedgerPart(name, part_name(batch.range), plan_of(batch.range), summary, models, reading)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
         yield from placed
 

@@ -28,8 +28,8 @@ import lzma
 import tarfile
 
 from beam_curator import rows
-from beam_curator.reading import caption_of
 from beam_curator.samples import Sample, Shard, ShardError, ShardRange
+from beam_curator.tar.captions import caption_of
 from beam_curator.tar.compression import decompressed, detect_compression, read_to_damage
 from beam_curator.tar.ranges import plan_ranges
 from beam_curator.tar.reading import read_range, read_samples_at
@@ -68,7 +68,7 @@ def read_in_ranges(shard: Shard, tar: bytes, range_bytes: int) -> Read:
     assert [one.end for one in ranges[:-1]] == [one.start for one in ranges[1:]]
     assert [one.ordinal for one in ranges] == list(range(len(ranges)))
     assert [one.last for one in ranges] == [False] * (len(ranges) - 1) + [True]
-    results = [checked(one, tar, *read_range(one)) for one in ranges]
+    results = [checked(one, tar, *read_range(one)[:2]) for one in ranges]
     return [s for samples, _ in results for s in samples], [e for _, errors in results for e in errors]
 
 

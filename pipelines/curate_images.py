@@ -21,7 +21,7 @@ from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
 from beam_curator.manifest import read_manifest
 from beam_curator.models.precision import resolve_device, resolve_precision
-from beam_curator.options import CurationOptions, flags_of
+from beam_curator.options import CurationOptions, flags_of, reading_of
 from beam_curator.reading import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.samples import Shard
 from beam_curator.selection import Rule
@@ -70,7 +70,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     return (
         pipeline
         | bc.MatchShards(options.input, options.allow_missing, curation.seen)
-        | bc.PlanRanges(options.range_mb, options.output)
+        | bc.PlanRanges(options.range_mb, options.output, reading_of(options))
         | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
         | bc.Select(*curation.rules)
         | bc.WriteShards(
@@ -153,7 +153,9 @@ def _plan(curation: Curation) -> str:
     if not options.overwrite:
         check_output(options.output, curation.job)
     scoring = curation.scoring
-    return describe_plan(options.output, curation.input, options.range_mb, scoring.models, scoring.sources)
+    return describe_plan(
+        options.output, curation.input, options.range_mb, scoring.models, scoring.sources, reading_of(options)
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

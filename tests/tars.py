@@ -82,7 +82,9 @@ def webdataset_samples(data):
         return True
 
     source = [{"url": "shard", "stream": io.BytesIO(data)}]
-    for found in tariterators.group_by_keys(tariterators.tar_file_expander(source), handler=handler):
+    expanded = tariterators.tar_file_expander(source)
+    files = (file for file in expanded if not file.get("fname", "").rpartition("/")[2].startswith("."))  # no dot files
+    for found in tariterators.group_by_keys(files, handler=handler):
         members = {name: value for name, value in found.items() if not name.startswith("__")}
         samples.append(Reference(found["__key__"], members))
     for index in failed:
@@ -110,9 +112,7 @@ def read_shard(shard, range_bytes=1 << 40):
     assert [one.ordinal for one in ranges] == list(range(len(ranges)))
     assert [one.last for one in ranges] == [False] * (len(ranges) - 1) + [True]
     results = [read_range(one) for one in ranges]
-    return [sample for samples, _ in results for sample in samples], [
-        error for _, errors in results for error in errors
-    ]
+    return [sample for one in results for sample in one.samples], [error for one in results for error in one.errors]
 
 
 def read_bytes(data, range_bytes=1 << 40, name="shard.tar"):

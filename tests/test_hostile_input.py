@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_curator import reading, rows
+from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.images import ImageError, decode, pictures
 from beam_curator.images.pictures import PixelBudget
 from beam_curator.ledger import reason_kind
-from beam_curator.reading import MAX_CAPTION_BYTES, MAX_JSON_BYTES, caption_of, match_shards
+from beam_curator.reading import match_shards
 from beam_curator.samples import Member, Sample
 from beam_curator.selection import select
+from beam_curator.tar import captions
+from beam_curator.tar.captions import MAX_CAPTION_BYTES, MAX_JSON_BYTES, caption_of
 
 
 def encoded(image, format_name, **options):
@@ -97,7 +99,7 @@ def sample(**members):
 def test_json_that_would_take_much_memory_is_not_parsed(monkeypatch):
     caption = json.dumps({"caption": "c", "more": "x" * MAX_JSON_BYTES}).encode()
     assert caption_of(sample(json=caption[: MAX_JSON_BYTES - 2] + b'"}')) == "c"
-    monkeypatch.setattr(reading.json, "loads", lambda text: pytest.fail("it was parsed"))
+    monkeypatch.setattr(captions.json, "loads", lambda text: pytest.fail("it was parsed"))
     assert caption_of(sample(json=caption)) is None
 
 

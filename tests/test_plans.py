@@ -33,9 +33,9 @@ def reads(monkeypatch):
     """How often a shard's headers were gone through."""
     calls = []
 
-    def counted(tar, range_bytes):
+    def counted(tar, range_bytes, by_key):
         calls.append(range_bytes)
-        yield from original(tar, range_bytes)
+        return original(tar, range_bytes, by_key)
 
     original = ranges.cut_points
     monkeypatch.setattr(ranges, "cut_points", counted)
@@ -127,6 +127,7 @@ def test_what_is_kept_is_what_was_planned(sizes, range_bytes):
 def test_a_plan_is_the_same_bytes_wherever_it_is_written():
     shard = Shard("gs://bucket/a.tar", 1000, "1.500000")
     assert encode_plan(shard, 10, Layout("", [512], 1000)) == (
-        b'{"layout": {"compression": "", "cuts": [512], "end": 1000}, "range_bytes": 10, '
-        b'"shard": {"generation": "1.500000", "size_bytes": 1000, "url": "gs://bucket/a.tar"}, "version": 1}\n'
+        b'{"group_by_key": false, "layout": {"compression": "", "cuts": [512], "end": 1000, "keys_return": false}, '
+        b'"range_bytes": 10, '
+        b'"shard": {"generation": "1.500000", "size_bytes": 1000, "url": "gs://bucket/a.tar"}, "version": 2}\n'
     )

@@ -82,7 +82,7 @@ def test_statuses_are_told_apart():
         ([("a.txt", b"a cat")], "a cat"),
         ([("a.json", b'{"caption": "a dog"}')], "a dog"),
         ([("a.txt", b"a cat"), ("a.json", b'{"caption": "a dog"}')], "a cat"),
-        ([("a.txt", b"")], ""),
+        ([("a.txt", b"")], None),
         ([("a.txt", b"caf\xe9")], "caf\ufffd"),
         ([("a.json", b'{"caption": "\\ud800"}')], "?"),
         ([("a.json", b'{"caption": 7}')], None),

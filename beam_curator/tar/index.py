@@ -10,17 +10,21 @@ import dataclasses
 import re
 import struct
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from beam_curator.samples import Member, Sample
 from beam_curator.tar.compression import DamagedStreamError, is_decompressed
-from beam_curator.tar.names import readable, split_name
+from beam_curator.tar.names import readable, split_name, why_passed_over
 from beam_curator.tar.plain import PLAIN_HEADER_BYTES, plain_header
 
 BLOCK = tarfile.BLOCKSIZE
 _RESERVED = frozenset({"__key__", "__url__", "__bad__", "__local_path__"})
 """Fields that WebDataset itself puts into a sample: a member of that name makes it raise, or drop the sample."""
+
+FILE, DIRECTORY, HARD_LINK, SYMBOLIC_LINK, DEVICE = "file", "directory", "hard link", "symbolic link", "device or pipe"
+UNKNOWN_TYPE = "entry of an unknown type"
+"""What an entry of a tar is. A hard link is as good as a file where it links to an earlier one of the shard."""
 
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_DIGITS = 1000
@@ -108,7 +112,8 @@ def _check_pax_records(body: bytes) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """One entry of a tar: its name, and where its header, data and successor begin.
+    """One entry of a tar: its name, where its header, data and successor begin, what it is (`FILE`, ...), and what it
+    links to.
 
     Extensions, and PAX global headers that come before, are part of the header, so that each entry begins where the
     last one ended: a cut between two never leaves a header alone.
@@ -119,8 +124,14 @@ class Header:
     data_offset: int
     size: int
     next_offset: int
-    is_file: bool
-    is_sparse: bool
+    kind: str = FILE
+    is_sparse: bool = False
+    link_name: str = ""
+
+    def shifted(self, by: int) -> Header:
+        """The same entry, its places counted from elsewhere."""
+        places = {name: getattr(self, name) + by for name in ("offset", "data_offset", "next_offset")}
+        return dataclasses.replace(self, **places)
 
 
 def iter_headers(file: BinaryIO) -> Iterator[Header]:
@@ -150,7 +161,7 @@ def _plain_header(file: BinaryIO, offset: int) -> Header | None:
     next_offset = data_offset + plain.size + -plain.size % BLOCK
     if next_offset > _MAX_OFFSET:
         return None
-    return Header(plain.name, offset, data_offset, plain.size, next_offset, is_file=True, is_sparse=False)
+    return Header(plain.name, offset, data_offset, plain.size, next_offset)
 
 
 def _headers_by_tarfile(file: BinaryIO, offset: int) -> Iterator[Header]:
@@ -186,10 +197,23 @@ def _headers_by_tarfile(file: BinaryIO, offset: int) -> Iterator[Header]:
             data_offset=info.offset_data,
             size=info.size,
             next_offset=tar.offset,
-            is_file=info.isreg(),
+            kind=_kind(info),
             is_sparse=info.issparse(),
+            link_name=info.linkname if info.islnk() else "",
         )
         offset = tar.offset
+
+
+def _kind(info: tarfile.TarInfo) -> str:
+    if info.isreg():
+        return FILE
+    if info.isdir():
+        return DIRECTORY
+    if info.islnk():
+        return HARD_LINK
+    if info.issym():
+        return SYMBOLIC_LINK
+    return DEVICE if info.isdev() else UNKNOWN_TYPE
 
 
 def _check_global(tar: tarfile.TarFile, offset: int) -> None:
@@ -243,57 +267,115 @@ def check_end(file: BinaryIO, offset: int) -> None:
         raise TarBroken(offset, reason)
 
 
-def group_samples(headers: Iterator[Header]) -> Iterator[Sample]:
+LinkTarget = Callable[[Header], Header | None]
+"""Gives the file that a hard link stands for, if it is an earlier one of the shard; see `tar.links`."""
+
+OnPassedOver = Callable[[Header, str], None]
+
+
+def group_samples(
+    headers: Iterator[Header],
+    link_target: LinkTarget | None = None,
+    by_key: bool = False,
+    on_passed_over: OnPassedOver | None = None,
+) -> Iterator[Sample]:
     """WebDataset's samples: the consecutive files of one key. Members have no data.
 
     A sample that repeats an extension, or that has a sparse file or an extension that WebDataset cannot hold, is
     failed, never merged.
 
+    Args:
+      headers: the entries of a tar.
+      link_target: finds what hard links stand for; without it, or where it finds nothing, they are passed over.
+      by_key: whether all files of one key are one sample, wherever they stand. The samples then come when all headers
+        were read, in the order of their first files.
+      on_passed_over: told of each entry that belongs to no sample, but for directories, and of what kind it is.
+
     Raises:
       TarBroken: after the last sample, where the headers raise it.
     """
+    gathered: dict[str, _Gathering] = {}
     gathering: _Gathering | None = None
     broken: TarBroken | None = None
     while True:
         try:
             header = next(headers, None)
+            if header is None:
+                break
+            member = _as_member(header, link_target, on_passed_over)
         except TarBroken as error:
-            header, broken = None, error
-        if header is None:
+            broken = error
             break
-        name = split_name(header.name) if header.is_file else None
-        if name is None:
+        if member is None:
             continue
-        key, extension = name
-        if gathering is None or key != gathering.key:
-            if gathering is not None:
+        key, extension, target = member
+        goes_on = gathering is not None and key == gathering.key
+        if not goes_on:
+            if gathering is not None and not by_key:
                 yield gathering.sample()
-            gathering = _Gathering(key, header.offset)
-        gathering.add(extension, header)
-    if gathering is not None:
+            known = gathered.get(key)
+            gathering = known or _Gathering(key, header.offset)
+            if by_key:
+                gathered[key] = gathering
+        cast(_Gathering, gathering).add(extension, header, target, goes_on)
+    if by_key:
+        yield from (one.sample() for one in gathered.values())
+    elif gathering is not None:
         yield gathering.sample()
     if broken is not None:
         raise broken
+
+
+def _as_member(
+    header: Header, link_target: LinkTarget | None, on_passed_over: OnPassedOver | None
+) -> tuple[str, str, Header] | None:
+    """Key and extension of an entry, and the file that has its data; None if it belongs to no sample."""
+    name = split_name(header.name) if header.kind in (FILE, HARD_LINK) else None
+    target: Header | None = header
+    if name is not None and header.kind == HARD_LINK:
+        target = link_target(header) if link_target else None
+    if name is not None and target is not None:
+        return *name, target
+    if on_passed_over is not None and header.kind != DIRECTORY:
+        on_passed_over(header, why_passed_over(header.name) if header.kind == FILE else header.kind)
+    return None
 
 
 class _Gathering:
     """A sample whose members are still coming."""
 
     def __init__(self, key: str, offset: int) -> None:
-        self.key, self._offset, self._end = key, offset, offset
+        self.key, self._offset = key, offset
+        self._extents: list[tuple[int, int]] = []  # begin and end
+        self._open = False
         self._members: dict[str, Member] = {}
         self._failure: str | None = None
 
-    def add(self, extension: str, header: Header) -> None:
-        self._end = header.next_offset
+    def add(self, extension: str, header: Header, target: Header, goes_on: bool) -> None:
+        """Adds the file that stands at a header; `goes_on` if no other sample's file stands between it and the last."""
+        self._cover(header, goes_on)
         if extension in self._members:
             self._failure = self._failure or f'repeated member "{readable(extension)}"'
-        elif header.is_sparse:
+        elif target.is_sparse:
             self._failure = self._failure or f'sparse member "{readable(extension)}"'
         elif extension in _RESERVED or "\0" in extension:
             self._failure = self._failure or f'member with a reserved name "{readable(extension)}"'
         else:
-            self._members[extension] = Member(extension, header.data_offset, header.size)
+            if target is not header:
+                self._extents.append((target.offset, target.next_offset))
+                self._open = False
+            self._members[extension] = Member(extension, target.data_offset, target.size)
+
+    def _cover(self, header: Header, goes_on: bool) -> None:
+        """Entries that belong to nothing may stand between two members: they are of the same piece of the tar."""
+        if self._open and goes_on:
+            self._extents[-1] = (self._extents[-1][0], header.next_offset)
+        else:
+            self._extents.append((header.offset, header.next_offset))
+        self._open = True
 
     def sample(self) -> Sample:
-        return Sample(self.key, self._offset, self._end - self._offset, self._members, self._failure)
+        extents = tuple((begin, end - begin) for begin, end in self._extents)
+        span_bytes = sum(size for _, size in extents)
+        several = extents if len(extents) > 1 else ()
+        return Sample(self.key, self._offset, span_bytes, self._members, self._failure, extents=several)

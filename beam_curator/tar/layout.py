@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_curator.samples import Buffer, Sample
+from beam_curator.tar.extents import EXTENTS, extents_column
 
 MEMBERS = "members"
 HEADERS_CRC32 = "headers_crc32"
@@ -38,7 +40,8 @@ def layout_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
 
     `members` has for each sample a list of (extension, offset, size): the extension's bytes as they are in the tar but
     for their case, where the data begins in the uncompressed tar, and its length. `headers_crc32` is the sample's
-    `headers_crc32`, null where it was not read whole.
+    `headers_crc32`, null where it was not read whole; `extents` the pieces of the tar that a sample takes, as a list of
+    (offset, size), null where it is one, from its offset on.
     """
     members = [list(sample.members.values()) for sample in samples]
     flat = [member for some in members for member in some]
@@ -54,6 +57,7 @@ def layout_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
     return {
         MEMBERS: pa.ListArray.from_arrays(pa.array(first), entries),
         HEADERS_CRC32: pa.array([sample.headers_crc32 for sample in samples], pa.uint32()),
+        EXTENTS: extents_column(samples),
     }
 
 
@@ -82,6 +86,16 @@ class Layout:
         extensions, offsets, sizes = lists.flatten().flatten()
         first = lists.offsets.to_numpy().astype(np.int64)
         return cls(first - first[0], extensions, offsets.to_numpy(), sizes.to_numpy(), crc.to_pylist())
+
+
+def with_offsets(columns: pa.Table, offsets: pa.Array) -> pa.Table:
+    """The columns with other offsets (int64 [m]) of the members' data."""
+    lists = _whole(columns[MEMBERS])
+    extensions, _, sizes = lists.flatten().flatten()
+    entries = pa.StructArray.from_arrays([extensions, offsets, sizes], fields=list(MEMBER_TYPE))
+    first = pc.subtract(lists.offsets, lists.offsets[0])
+    index = columns.schema.get_field_index(MEMBERS)
+    return columns.set_column(index, columns.schema.field(index), pa.ListArray.from_arrays(first, entries))
 
 
 def _whole(column: Any) -> pa.Array:

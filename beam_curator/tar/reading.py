@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO, cast
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO, NamedTuple, cast
 
 from beam_curator import files
 from beam_curator.prefetch import prefetched
-from beam_curator.samples import Member, Sample, ShardError, ShardRange
+from beam_curator.samples import REPEATED_KEYS, RETURNING_KEYS, Finding, Member, Sample, ShardError, ShardRange
 from beam_curator.tar.compression import DamagedStreamError, open_tar, read_to_damage
-from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
+from beam_curator.tar.extents import Extent, Pieces, joined, read_pieces, with_pieces
+from beam_curator.tar.index import Header, TarBroken, check_end, group_samples, iter_headers
 from beam_curator.tar.layout import headers_crc32
+from beam_curator.tar.links import HardLinks
 from beam_curator.tar.names import readable
 from beam_curator.tar.trailer import is_padding
 
@@ -28,17 +32,37 @@ READ_BYTES = 8 << 20
 """So much is read at once where samples are fetched: in a bucket, waiting for a small read takes longer than its bytes,
 and each call of the system is one after which a thread may have to wait for Python's lock."""
 
+LAID_BYTES = 64 << 20
+"""So much of a compressed shard is read at once where members stand apart: each read begins at its beginning."""
+
 REQUESTS_AT_ONCE = 8
 """So many reads of a bucket are under way."""
 
 CHANGED = "the shard has changed since it was scored"
 
 
-@files.retried
-def read_range(range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
-    """All samples of a range with their bytes, and why the shard could not be read to its end, if so.
+class RangeContent(NamedTuple):
+    """What a range holds.
 
-    The bytes are views of one buffer. A sample that the shard's end cuts, that is larger than `MAX_SAMPLE_BYTES`, or
+    Attributes:
+      samples: with their bytes.
+      errors: why the shard could not be read to its end, if so.
+      passed_over: how many entries belong to no sample, by kind.
+      findings: what else is to be told.
+    """
+
+    samples: list[Sample]
+    errors: list[ShardError]
+    passed_over: Mapping[str, int]
+    findings: list[Finding]
+
+
+@files.retried
+def read_range(range: ShardRange) -> RangeContent:
+    """All samples of a range with their bytes, why the shard could not be read to its end, if so, and what it holds
+    besides samples.
+
+    The bytes are views of a few buffers. A sample that the shard's end cuts, that is larger than `MAX_SAMPLE_BYTES`, or
     that the tar makes unusable has a `failure`.
 
     Raises:
@@ -47,30 +71,93 @@ def read_range(range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
     with open_tar(range.shard, range.compression) as tar:
         at_once = min(MAX_SAMPLE_BYTES, MAX_DECOMPRESSED_BYTES) if range.compression else MAX_SAMPLE_BYTES
         read = _read_at_once if range.end - range.start <= at_once else _read_sample_by_sample
-        samples, errors = read(tar, range)
+        samples, errors, passed_over = (_read_by_key if range.reading.group_by_key else read)(tar, range)
+        places = _key_places(tar, range, samples)
         damage = _damage(tar, range) if range.compression else None
-    return samples, [damage] if damage else errors
+    samples = [s if len(places[s.key]) < 2 else dataclasses.replace(s, same_key=len(places[s.key])) for s in samples]
+    return RangeContent(samples, [damage] if damage else errors, passed_over, _key_findings(range, samples, places))
 
 
-def _read_at_once(tar: BinaryIO, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
+def _read_at_once(tar: BinaryIO, range: ShardRange) -> _Read:
     data = _bytes_at(tar, range, range.start, range.end - range.start)
-    samples, broken = _index(io.BytesIO(data), tar, range, len(data))
-    return [_with_data(sample, memoryview(data), range.start) for sample in samples], broken
+    indexed = _indexed(io.BytesIO(data), range, len(data), tar)
+    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, data))
 
 
-def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> tuple[list[Sample], list[ShardError]]:
+def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> _Read:
     """For a range that holds a huge sample: that one is failed, the others are read one by one."""
-    window = _window(tar, range.start, range.end)
-    samples, broken = _index(window, tar, range, range.end - range.start)
+    indexed = _indexed(_window(tar, range.start, range.end), range, range.end - range.start, tar)
+    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, None))
+
+
+def _read_by_key(tar: BinaryIO, range: ShardRange) -> _Read:
+    indexed = _indexed_by_key(tar, range)
+    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, None))
+
+
+def _with_all_data(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample], data: bytes | None) -> list[Sample]:
+    """The samples with their bytes; `data` is the range, if it was read as a whole."""
+    limited = [_limited(sample) for sample in samples]
+    scattered = [e for s in limited if s.extents and not s.failure for e in s.extents]
+    pieces = read_extents(tar, range, scattered) if scattered else Pieces()
     read: list[Sample] = []
+    for sample in limited:
+        if sample.extents:
+            read.append(with_pieces(sample, pieces))
+        elif data is not None:
+            read.append(_with_data(sample, memoryview(data), range.start))
+        elif sample.span_bytes > MAX_SAMPLE_BYTES:
+            read.append(sample)
+        else:
+            own = _bytes_at(tar, range, sample.offset, sample.span_bytes)
+            read.append(_with_data(sample, memoryview(own), sample.offset))
+    return read
+
+
+def _limited(sample: Sample) -> Sample:
+    if sample.span_bytes <= MAX_SAMPLE_BYTES:
+        return sample
+    why = f"sample of {sample.span_bytes} bytes is over the limit of {MAX_SAMPLE_BYTES}"
+    return dataclasses.replace(sample, failure=sample.failure or why)
+
+
+def read_extents(tar: BinaryIO, range: ShardRange, extents: Sequence[Extent]) -> Pieces:
+    """These pieces of a range's shard, in the order in which they stand there."""
+    return read_pieces(
+        lambda start, length: _bytes_at(tar, range, start, length), extents, COALESCED_GAP_BYTES, READ_BYTES
+    )
+
+
+_Places = Mapping[str, Sequence[tuple[int, frozenset[str]]]]
+"""By key, where in the shard its samples begin, and the extensions that each has."""
+
+
+def _key_places(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample]) -> _Places:
+    """The samples of the whole shard that have a key of this range."""
+    places: dict[str, list[tuple[int, frozenset[str]]]] = {sample.key: [] for sample in samples}
+    everywhere: Iterator[Sample] = iter(samples)
+    if range.keys_return and not range.reading.group_by_key:
+        everywhere = group_samples(iter_headers(tar), HardLinks(tar))
+    with contextlib.suppress(TarBroken):
+        for sample in everywhere:
+            if sample.key in places:
+                places[sample.key].append((sample.offset, frozenset(sample.members)))
+    return places
+
+
+def _key_findings(range: ShardRange, samples: Sequence[Sample], places: _Places) -> list[Finding]:
+    """Tells of samples whose key stood before in the shard."""
+    found: dict[str, list[Sample]] = {RETURNING_KEYS: [], REPEATED_KEYS: []}
     for sample in samples:
-        if sample.span_bytes > MAX_SAMPLE_BYTES:
-            why = f"sample of {sample.span_bytes} bytes is over the limit of {MAX_SAMPLE_BYTES}"
-            read.append(dataclasses.replace(sample, failure=sample.failure or why))
-            continue
-        data = _bytes_at(tar, range, sample.offset, sample.span_bytes)
-        read.append(_with_data(sample, memoryview(data), sample.offset))
-    return read, broken
+        before = [extensions for offset, extensions in places[sample.key] if offset < sample.offset]
+        if before:
+            apart = all(extensions.isdisjoint(sample.members) for extensions in before)
+            found[RETURNING_KEYS if apart else REPEATED_KEYS].append(sample)
+    return [
+        Finding(kind, range.url, some[0].offset, readable(some[0].key), len(some))
+        for kind, some in found.items()
+        if some
+    ]
 
 
 def _bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> bytes:
@@ -95,34 +182,88 @@ def _damage(tar: BinaryIO, range: ShardRange) -> ShardError | None:
     return None
 
 
-def _index(file: BinaryIO, tar: BinaryIO, range: ShardRange, length: int) -> tuple[list[Sample], list[ShardError]]:
+class _Read(NamedTuple):
+    """As `RangeContent`, as far as the range is read."""
+
+    samples: list[Sample]
+    errors: list[ShardError]
+    passed_over: Mapping[str, int]
+
+
+def _indexed(file: BinaryIO, range: ShardRange, length: int, tar: BinaryIO) -> _Read:
     """Samples at their offsets in the shard, those that the end of the bytes cuts failed, and where the tar breaks.
 
     Args:
-      file: the range's bytes.
-      tar: the shard's.
-      range: which range it is.
+      file: the range.
+      range: which one.
       length: how many bytes of it there are.
+      tar: the whole shard, which hard links may lead to out of the range.
     """
     samples: list[Sample] = []
     errors: list[ShardError] = []
-    end = 0
-
-    def seen(headers: Iterator) -> Iterator:
-        nonlocal end
-        for header in headers:
-            end = header.next_offset
-            yield header
-
+    passed_over = _PassedOver()
+    ends = _Ends()
+    links = HardLinks(tar, range.start) if range.start else HardLinks(file)
     try:
-        for sample in group_samples(seen(iter_headers(file))):
+        for sample in group_samples(ends.seen(iter_headers(file)), links, on_passed_over=passed_over):
             samples.append(_shifted(sample, range.start, length))
         if range.last:
-            check_end(file, end)
-            _check_rest(file, end, tar, range.start)
+            check_end(file, ends.last)
+            _check_rest(file, ends.last, tar, range.start)
     except TarBroken as broken:
         errors.append(ShardError(range.url, range.start + min(broken.offset, length), broken.reason))
-    return samples, errors
+    return _Read(samples, errors, passed_over.count)
+
+
+def _indexed_by_key(tar: BinaryIO, range: ShardRange) -> _Read:
+    """The samples of a range whose other members may stand anywhere in the shard, all of whose headers are read."""
+    samples: list[Sample] = []
+    errors: list[ShardError] = []
+    passed_over = _PassedOver(range.start, range.end)
+    ends = _Ends()
+    try:
+        for sample in group_samples(ends.seen(iter_headers(tar)), HardLinks(tar), True, passed_over):
+            if range.start <= sample.offset < range.end:
+                samples.append(sample)
+        if range.last:
+            check_end(tar, ends.last)
+            _check_rest(tar, ends.last, tar, 0)
+    except TarBroken as broken:
+        if range.last:
+            errors.append(ShardError(range.url, broken.offset, broken.reason))
+    return _Read(samples, errors, passed_over.count)
+
+
+class _PassedOver:
+    """Counts by kind what is passed over between two offsets.
+
+    Attributes:
+      count: that.
+    """
+
+    def __init__(self, start: int = 0, end: int = sys.maxsize) -> None:
+        self._start, self._end = start, end
+        self.count: Counter[str] = Counter()
+
+    def __call__(self, header: Header, kind: str) -> None:
+        self.count[kind] += self._start <= header.offset < self._end
+
+
+class _Ends:
+    """Notes where the last header's entry ends.
+
+    Attributes:
+      last: that place.
+    """
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def seen(self, headers: Iterator[Header]) -> Iterator[Header]:
+        """The same headers."""
+        for header in headers:
+            self.last = header.next_offset
+            yield header
 
 
 def _check_rest(file: BinaryIO, end: int, tar: BinaryIO, start: int) -> None:
@@ -143,7 +284,10 @@ def _shifted(sample: Sample, start: int, length: int) -> Sample:
     cut = [m.extension for m in sample.members.values() if m.offset + m.size > length]
     failure = f'truncated shard: member "{readable(cut[0])}" is cut' if cut else None
     members = {m.extension: Member(m.extension, start + m.offset, m.size) for m in sample.members.values()}
-    return dataclasses.replace(sample, offset=start + sample.offset, members=members, failure=sample.failure or failure)
+    extents = tuple((start + offset, size) for offset, size in sample.extents)
+    return dataclasses.replace(
+        sample, offset=start + sample.offset, members=members, failure=sample.failure or failure, extents=extents
+    )
 
 
 def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
@@ -226,6 +370,31 @@ def read_spans_at(
         reads = prefetched(read, groups, _reads_at_once(range, by_request))
         for group in groups:
             yield group, next(reads)
+
+
+def read_laid(
+    range: ShardRange, spans: Sequence[Extent], extents: Sequence[Sequence[Extent]]
+) -> Iterator[tuple[Sequence[Extent], bytes]]:
+    """As `read_spans_at`, of samples that stand in several pieces of the shard.
+
+    The pieces of as many samples as fill a read are read in the order of the shard: in a compressed one, each read
+    begins at its beginning.
+
+    Args:
+      range: where they are from.
+      spans: (offset, bytes) of each, one after the other as `extents.laid_samples` lays them.
+      extents: the pieces of each.
+    """
+    read_bytes = LAID_BYTES if range.compression else READ_BYTES
+    with open_tar(range.shard, range.compression, read_ahead=False) as tar:
+        first = 0
+        for group in coalesced(spans, read_bytes):
+            its = extents[first : first + len(group)]
+            first += len(group)
+            data = joined(read_extents(tar, range, [extent for one in its for extent in one]), its)
+            if data is None:
+                raise TarBroken(its[0][0][0], f"{CHANGED}: it has become shorter")
+            yield group, data
 
 
 def _reads_at_once(range: ShardRange, by_request: bool) -> int:

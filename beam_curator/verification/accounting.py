@@ -14,11 +14,13 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files
 from beam_curator.checkpoint import part_name
+from beam_curator.findings import describe
 from beam_curator.job import JOB
 from beam_curator.ledger import Summary, ledger_name
-from beam_curator.manifest import MANIFEST, broken_shards_of, counts_of
+from beam_curator.manifest import MANIFEST, broken_shards_of, counts_of, told_of
 from beam_curator.packing import shard_name
 from beam_curator.plans import plan_of
+from beam_curator.samples import RETURNING_KEYS
 from beam_curator.verification.differences import Difference, unequal, unequal_fields
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.output_shards import (
@@ -76,10 +78,15 @@ def _check_manifest(finished: FinishedJob, summary: Summary, output: _Output) ->
     manifest = finished.manifest
     yield from unequal_fields(MANIFEST, manifest.get("counts") or {}, counts_of(summary), "counts.")
     yield from unequal(MANIFEST, "broken_shards", manifest.get("broken_shards"), broken_shards_of(summary))
+    told = told_of(summary)
+    for name, due in told.items():
+        yield from unequal(MANIFEST, name, manifest.get(name), due)
+    for apart in told[RETURNING_KEYS]:  # what stands in the shard, and did not come out with its sample
+        yield Difference(apart["shard"], describe(RETURNING_KEYS, [apart]))
     # Of the input, not the fingerprint: a copy has another time of last change, and the bytes are compared already.
     read = {"shards": len(finished.shards), "bytes": sum(shard.size_bytes for shard in finished.shards)}
-    told = {name: (manifest.get("input") or {}).get(name) for name in read}
-    yield from unequal_fields(MANIFEST, told, read, "input.")
+    recorded = {name: (manifest.get("input") or {}).get(name) for name in read}
+    yield from unequal_fields(MANIFEST, recorded, read, "input.")
     written = {"shards": len(output.samples), "bytes": output.tar_bytes}
     yield from unequal_fields(MANIFEST, manifest.get("output") or {}, written, "output.")
     yield from unequal(MANIFEST, "models", manifest.get("models"), dict(finished.job.models))

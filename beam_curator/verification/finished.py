@@ -15,7 +15,7 @@ from beam_curator.errors import UsageError
 from beam_curator.job import Job, read_job
 from beam_curator.manifest import MANIFEST, read_manifest
 from beam_curator.reading import match_shards, range_bytes_of
-from beam_curator.samples import Shard, ShardRange
+from beam_curator.samples import Reading, Shard, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
 
@@ -58,6 +58,11 @@ class FinishedJob:
         """How many samples every output shard but the last holds."""
         return self.manifest["samples_per_shard"]
 
+    @property
+    def reading(self) -> Reading:
+        """How the shards were read."""
+        return Reading(**self.manifest["reading"])
+
     def path(self, name: str) -> str:
         """The url of a file of the output."""
         return files.join(self.output, *name.split("/"))
@@ -75,7 +80,7 @@ class FinishedJob:
         """
         for shard in self.shards:
             known = dataclasses.replace(shard, url=self.move.back(shard.url))
-            ranges = plan_ranges(shard, range_bytes_of(self.job.range_mb))
+            ranges = plan_ranges(shard, range_bytes_of(self.job.range_mb), reading=self.reading)
             yield [dataclasses.replace(range, shard=known) for range in ranges]
 
     def standing(self, range: ShardRange) -> ShardRange:
@@ -101,6 +106,13 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
     per_shard = (manifest or {}).get("samples_per_shard")
     if job is None or manifest is None or not isinstance(per_shard, int) or per_shard < 1:
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
+    try:
+        Reading(**manifest["reading"])
+    except (KeyError, TypeError, UsageError) as error:
+        raise UsageError(
+            f"{output} does not say in one way how its shards were read: a job of an earlier version, or one that "
+            "reads its inputs with different flags; run the same command again, or check those apart"
+        ) from error
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
     try:
         shards = match_shards([move.there(pattern) for pattern in job.inputs], allow_missing=True)

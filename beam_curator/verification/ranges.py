@@ -13,10 +13,10 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files, ledger, rows
 from beam_curator.checkpoint import embeddings_of, part_name, read_part, read_stored
-from beam_curator.images import IMAGE_EXTENSIONS
 from beam_curator.ledger import Summary, ledger_name, summarize
-from beam_curator.reading import caption_of
-from beam_curator.samples import Sample, SampleBatch, ShardRange
+from beam_curator.reading import rows_of
+from beam_curator.sample_images import dotted_names, images_of
+from beam_curator.samples import Reading, Sample, SampleBatch, ShardRange
 from beam_curator.tar.reading import read_range
 from beam_curator.verification.differences import Difference, match_rows, shown, unequal, unequal_columns
 from beam_curator.verification.finished import FinishedJob
@@ -24,7 +24,7 @@ from beam_curator.verification.finished import FinishedJob
 UNREADABLE = (OSError, BeamIOError, pa.ArrowException)
 """What reading a file may raise that is absent, damaged, or out of reach."""
 
-_FROM_THE_TAR = ("shard", "key", "offset", "caption")
+_FROM_THE_TAR = ("shard", "key", "offset", "same_key", "image", "images", "caption")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +62,14 @@ class CheckedRange:
 def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, CheckedRange]:
     """What is not as promised about one range, but for its output; returns what the output is checked with."""
     try:
-        samples, errors = read_range(finished.standing(range))
+        content = read_range(finished.standing(range))
     except UNREADABLE as error:
         yield Difference(range.url, f"cannot be read: {files.first_line(error)}")
         return CheckedRange()
-    expected = rows.from_samples(range, samples, [caption_of(sample) for sample in samples])
-    errors = [dataclasses.replace(error, url=range.url) for error in errors]
+    samples = content.samples
+    expected = rows_of(range, samples)
+    errors = [dataclasses.replace(error, url=range.url) for error in content.errors]
+    findings = [dataclasses.replace(one, url=range.url) for one in content.findings] + dotted_names(range, samples)
     recorded = yield from _recorded(finished, range)
     if recorded is None:
         return CheckedRange(len(samples))
@@ -75,7 +77,7 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
     indices, places = (pa.array(ones, pa.int64()) for ones in (zip(*pairs, strict=True) if pairs else ((), ())))
     taken = recorded.take(places)
     here = [samples[index] for index, _ in pairs]
-    yield from _against_input(ledger_name(range), taken, expected.take(indices), here)
+    yield from _against_input(ledger_name(range), taken, expected.take(indices), here, range.reading)
     yield from _outcomes(ledger_name(range), taken)
     part, embeddings = yield from _against_part(finished, range, expected, pairs, taken)
     kept = [
@@ -83,7 +85,10 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
         for index, (sample, row) in enumerate(zip(here, taken.to_pylist(), strict=True))
         if row["status"] == rows.KEPT
     ]
-    summary = summarize(SampleBatch(range, recorded, errors=tuple(errors)))
+    batch = SampleBatch(
+        range, recorded, errors=tuple(errors), passed_over=content.passed_over, findings=tuple(findings)
+    )
+    summary = summarize(batch)
     return CheckedRange(len(samples), kept, summary)
 
 
@@ -114,15 +119,16 @@ def _pairs(name: str, found: pa.Table, expected: pa.Table) -> Generator[Differen
     return pairs
 
 
-def _against_input(name: str, found: pa.Table, expected: pa.Table, samples: Sequence[Sample]) -> Iterator[Difference]:
+def _against_input(
+    name: str, found: pa.Table, expected: pa.Table, samples: Sequence[Sample], reading: Reading
+) -> Iterator[Difference]:
     """Ledger rows against the samples that the tar holds, and the bytes of their images."""
     yield from unequal_columns(name, found, expected, _FROM_THE_TAR)
-    facts = zip(found.to_pylist(), expected["reason"].to_pylist(), samples, strict=True)
-    for row, failure, sample in facts:
-        if failure is not None:
-            yield from unequal(name, f"outcome of {shown(row['key'])}", _outcome(row), [rows.FAILED, failure])
-        image = None if failure else sample.first_member(IMAGE_EXTENSIONS)
-        data = None if image is None else image.data
+    for row, sample in zip(found.to_pylist(), samples, strict=True):
+        images = images_of(sample, reading)
+        if images.failure is not None:
+            yield from unequal(name, f"outcome of {shown(row['key'])}", _outcome(row), [rows.FAILED, images.failure])
+        data = images.chosen[0].data if images.chosen else None
         sha256 = None if data is None else hashlib.sha256(data).hexdigest()
         yield from unequal(name, f"bytes of {shown(row['key'])}", row["bytes"], None if data is None else len(data))
         yield from unequal(name, f"sha256 of {shown(row['key'])}", row["sha256"], sha256)

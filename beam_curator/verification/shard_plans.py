@@ -26,7 +26,7 @@ def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[
     try:
         kept = json.loads(files.read_bytes(finished.path(name)))
         found = {**kept["layout"], **{field: kept["shard"][field] for field in ("url", "size_bytes")}}
-        found["range_bytes"] = kept["range_bytes"]
+        found |= {field: kept[field] for field in ("range_bytes", "group_by_key")}
     except (OSError, BeamIOError) as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return
@@ -38,6 +38,8 @@ def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[
         "compression": first.compression,
         "cuts": [range.start for range in ranges[1:]],
         "end": ranges[-1].end,
+        "keys_return": first.keys_return,
+        "group_by_key": first.reading.group_by_key,
         "url": first.url,
         "size_bytes": first.shard.size_bytes,
         "range_bytes": range_bytes_of(finished.job.range_mb),

@@ -46,7 +46,7 @@ def test_a_shard_that_stays_whole_is_planned_in_one_small_request_and_read_in_on
     assert [one.sent_bytes for one in service.proxy.reads_of("a.tar")] == [FIRST_WINDOW_BYTES]
     assert service.proxy.counts() == {"GET": 1}
     service.proxy.reset()
-    samples, errors = read_range(range)
+    samples, errors, _, _ = read_range(range)
     assert (len(samples), errors) == (30, [])
     assert service.proxy.counts() == {"GET": 1}
     assert service.proxy.bytes_read("a.tar") == shard.size_bytes

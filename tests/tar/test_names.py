@@ -4,11 +4,12 @@ import io
 import re
 import tarfile
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext, tar_file_iterator
 
-from beam_curator.tar.names import readable, split_name
+from beam_curator.tar.names import APPLE_DOUBLE, DOT_FILE, META_NAME, NO_DOT, readable, split_name, why_passed_over
 from tests.tars import tar_bytes
 
 ODD_NAMES = st.text(st.sampled_from(list("ab./_\n\\ éÉ\udcff\u2028J")), max_size=14)
@@ -26,6 +27,8 @@ def test_key_and_extension_are_those_of_webdataset(name):
     if re.match(r"__[^/]*__($|/)", name):
         return
     key, extension = base_plus_ext(name)
+    if name.rpartition("/")[2].startswith("."):
+        key = None  # a dot file, which WebDataset takes for a sample that is named as the directory
     assert split_name(name) == (None if key is None else (key, extension.lower()))
 
 
@@ -43,7 +46,29 @@ def test_members_that_webdataset_skips_belong_to_no_sample(name):
     if not read:
         assert split_name(stored) is None or name.endswith("/")
     else:
-        assert (split_name(stored) is None) == (base_plus_ext(stored)[0] is None)
+        is_dot_file = stored.rpartition("/")[2].startswith(".")
+        assert (split_name(stored) is None) == (is_dot_file or base_plus_ext(stored)[0] is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("photos/._0000.jpg", APPLE_DOUBLE),
+        ("._0000.jpg", APPLE_DOUBLE),
+        ("photos/.DS_Store", DOT_FILE),
+        (".hidden.jpg", DOT_FILE),
+        ("README", NO_DOT),
+        ("v1.0/LICENSE", NO_DOT),
+        ("__meta__/0.jpg", META_NAME),
+    ],
+)
+def test_a_name_that_belongs_to_no_sample_is_of_a_kind(name, kind):
+    assert split_name(name) is None
+    assert why_passed_over(name) == kind
+
+
+def test_a_file_in_a_directory_with_a_dot_is_a_member():
+    assert split_name(".cache/0.jpg") == (".cache/0", "jpg")
 
 
 @given(st.binary(max_size=12))

@@ -320,7 +320,7 @@ def test_a_read_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch):
         return io.FileIO(url)
 
     monkeypatch.setattr(files.FileSystems, "open", flaky)
-    samples, errors = read_range(whole)
+    samples, errors, _, _ = read_range(whole)
     assert len(attempts) == 3
     assert (len(samples), errors) == (3, [])
 
@@ -385,7 +385,7 @@ def test_about_the_bytes_of_the_asked_samples_are_read(tmp_path, monkeypatch):
     size = 600_000  # a gap of one such sample is too wide to read over
     data = tar_bytes([(f"{i}.jpg", bytes([i]) * size) for i in range(12)], tarfile.USTAR_FORMAT)
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), WHOLE)
-    samples, _ = read_range(whole)
+    samples = read_range(whole).samples
     monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: CountingFile(url))
     monkeypatch.setattr(CountingFile, "bytes_read", 0)
     asked = [samples[index] for index in (1, 2, 7)]
@@ -417,7 +417,7 @@ def test_a_shard_that_has_changed_is_told_with_the_place(tmp_path, compression, 
 def test_a_compressed_shard_that_is_now_damaged_is_told_as_changed(tmp_path):
     packed = COMPRESSORS["gzip"](MANY_TAR)
     ranges = list(plan_ranges(write_shard(tmp_path / "a.tar", packed), 100_000))
-    samples, _ = read_range(ranges[-1])
+    samples = read_range(ranges[-1]).samples
     write_shard(tmp_path / "a.tar", packed[: len(packed) // 2])
     with pytest.raises(TarBroken, match="the shard has changed since it was scored"):
         list(read_samples_at(ranges[-1], [(s.offset, s.span_bytes) for s in samples]))

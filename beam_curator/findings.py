@@ -1,0 +1,43 @@
+"""What is told of shards whose samples may not be what they were meant to be: in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from beam_curator.samples import DOTTED_NAMES, REPEATED_KEYS, RETURNING_KEYS
+
+REPACK = "mkdir X && tar -xf SHARD -C X && tar --sort=name -cf NEW.tar -C X ."
+
+
+def describe(kind: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """One line on all findings of a kind, each as the manifest has it: shard, offset, first, samples."""
+    samples = sum(one["samples"] for one in found)
+    shards = f" of {len(found):,} shards" if len(found) > 1 else ""
+    first = f"the first is {found[0]['first']} at byte {found[0]['offset']:,} of {found[0]['shard']}"
+    return _WORDS[kind](f"{samples:,} sample{'' if samples == 1 else 's'}{shards}", first, found[0]["first"])
+
+
+def _returning(samples: str, first: str, _: str) -> str:
+    return (
+        f"members stand apart from their samples: in {samples} the key stood before in the shard, and other "
+        f"keys between ({first}). They are not joined: add --group_by_key, or repack by name: {REPACK}"
+    )
+
+
+def _repeated(samples: str, first: str, _: str) -> str:
+    return f"keys are repeated: in {samples} the key stood before in the shard, with the same extensions ({first})"
+
+
+def _dotted(samples: str, first: str, name: str) -> str:
+    directory, slash, base = name.rpartition("/")
+    stem, dot, extension = base.rpartition(".")
+    renamed = f"{directory}{slash}{stem.replace('.', '_')}{dot}{extension}"
+    return (
+        f"names have dots: in {samples} several images differ only after the first dot, where a key ends ({first}). "
+        f"If each is a sample of its own, repack without the inner dots, as {renamed}"
+    )
+
+
+_WORDS = {RETURNING_KEYS: _returning, REPEATED_KEYS: _repeated, DOTTED_NAMES: _dotted}
+KINDS = tuple(_WORDS)
