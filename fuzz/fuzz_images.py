@@ -1,20 +1,21 @@
-"""Any bytes as an image: decoding and preprocessing give pixels or an ImageError, and the same ones every time.
+"""Any bytes as an image: decoding and preprocessing give pixels or an ImageError, and the same ones in any memory.
 
 python fuzz/fuzz_images.py -max_total_time=300 -max_len=16384 -rss_limit_mb=2048 -timeout=20
 
 It wants `pip install atheris`, in any environment that has the project; flags are libFuzzer's. `check_image` is also
-what tests/test_fuzz_regressions.py calls on the inputs in tests/fuzz_corpus.
+what tests/test_fuzz_regressions.py calls on the inputs in tests/fuzz_corpus, and mutate_images.py on mutants that it
+draws without atheris.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pathlib
 import random
 import struct
 import sys
 import tempfile
-import warnings
 import zlib
 
 if __name__ == "__main__":
@@ -26,23 +27,35 @@ if __name__ == "__main__":
 import numpy as np
 from PIL import ExifTags, Image, features
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from dirty_memory import dirty_memory
+
 from beam_curator.images import ImageError, decode, preprocess
 
 MAX_PIXELS = 1 << 20
 SIZE = 32
+JUNK = (0x35, 0xCA)
 
 
 def check_image(data: bytes) -> None:
     """Decodes these bytes as an image, twice, and asserts what is promised of any bytes at all."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about broken EXIF and the like
-        first, second = outcome(data), outcome(data)
-    assert first == second
-    assert first[0], "a failure says why"
+    checked_outcome(data)
+
+
+def checked_outcome(data: bytes) -> tuple[object, ...]:
+    """The `outcome` of these bytes, which is the same whatever stood in the memory before."""
+    outcomes = []
+    for junk in JUNK:
+        with dirty_memory(junk):
+            outcomes.append(outcome(data))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0], "a failure says why"
+    return outcomes[0]
 
 
 def outcome(data: bytes) -> tuple[object, ...]:
-    """The reason of the failure; or the facts, and the pixels as the model sees them."""
+    """The reason of the failure; or the facts, and a hash of all pixels and those that the model sees."""
     try:
         image, facts = decode(data, MAX_PIXELS)
         pixels = preprocess(image, SIZE)
@@ -56,7 +69,7 @@ def outcome(data: bytes) -> tuple[object, ...]:
     assert facts.format
     assert facts.phash
     assert len(facts.phash) == 16
-    return facts, pixels.tobytes()
+    return facts, hashlib.sha256(image.tobytes()).hexdigest() + pixels.tobytes().hex()
 
 
 def with_png_checksums(data: bytes) -> bytes:

@@ -1,8 +1,10 @@
 """What becomes of orientation, high bit depth and transparency: `pictures` says how."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 _UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,22 +27,66 @@ def transposition_of(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
+@dataclass(frozen=True)
+class GreyScale:
+    """What a file says of its levels of grey, and Pillow's mode does not.
+
+    Fields:
+      bits: how many bits of 16 a level takes, 8 to 16.
+      is_inverted: whether 0 is white, which Pillow minds for up to 8 bits alone.
+    """
+
+    bits: int = 16
+    is_inverted: bool = False
+
+    @classmethod
+    def of(cls, image: Image.Image) -> "GreyScale":
+        """Of a picture as it was opened. Only a TIFF says such things: in other formats levels fill their 16 bits."""
+        if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _has_high_bit_depth(image):
+            return cls()
+        tags = image.tag_v2
+        bits = [*_integers(tags.get(TiffImagePlugin.BITSPERSAMPLE)), 16][0]
+        greatest = [*_integers(tags.get(_MAX_SAMPLE_VALUE)), 0][0]
+        if 0xFF < greatest < 1 << bits:
+            bits = greatest.bit_length()
+        return cls(min(max(bits, 8), 16), tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO)
+
+
+_MAX_SAMPLE_VALUE = 281
+_WHITE_IS_ZERO = 0
+
+
+def _integers(value: object) -> list[int]:
+    return [n for n in (value if isinstance(value, tuple) else (value,)) if isinstance(n, int)]
+
+
+def _has_high_bit_depth(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;")
+
+
+def eight_bit(image: Image.Image, scale: GreyScale = GreyScale()) -> Image.Image:
     """A picture of high bit depth as mode L (LA with a transparent level); all others as they are."""
-    if image.mode != "I" and image.mode != "F" and not image.mode.startswith("I;"):
+    if not _has_high_bit_depth(image):
         return image
     values = np.asarray(image)
-    grey = Image.fromarray(_eight_bit_levels(values, is_16_bit=image.mode.startswith("I;16")))
+    levels = _levels_of_16_bits(values, scale.bits) if image.mode.startswith("I;16") else _levels_by_range(values)
+    grey = Image.fromarray(255 - levels if scale.is_inverted else levels)
     transparent = image.info.get("transparency")
     if not isinstance(transparent, int):
         return grey
     return Image.merge("LA", (grey, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))))
 
 
-def _eight_bit_levels(values: NDArray[np.generic], is_16_bit: bool) -> NDArray[np.uint8]:
+def _levels_of_16_bits(values: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
+    """The high byte of levels [height, width] of so many bits; of all 16, should one of them be larger than it may."""
+    levels = values.astype(np.uint16)
+    if bits < 16 and levels.size and int(levels.max()) >> bits:
+        bits = 16
+    return (levels >> (bits - 8)).astype(np.uint8)
+
+
+def _levels_by_range(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Integers or floats [height, width] as uint8 levels, by the ranges that `pictures` says."""
-    if is_16_bit:
-        return (values.astype(np.uint16) >> 8).astype(np.uint8)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     is_integer = values.dtype.kind in "iu"
@@ -56,7 +102,7 @@ def _eight_bit_levels(values: NDArray[np.generic], is_16_bit: bool) -> NDArray[n
 
 def opaque(image: Image.Image) -> Image.Image:
     """The picture over a white ground, as RGB, if it has transparency of any kind; else as it is."""
-    if not image.has_transparency_data:
+    if not _has_transparency(image):
         return image
     key = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
@@ -67,3 +113,8 @@ def opaque(image: Image.Image) -> Image.Image:
     ground = Image.new("RGB", rgba.size, "white")
     ground.paste(rgba, mask=rgba.getchannel("A"))
     return ground
+
+
+def _has_transparency(image: Image.Image) -> bool:
+    """Pillow's property takes it that a palette picture has a palette. A PNG may lack it, and is grey then."""
+    return "transparency" in image.info if image.mode == "P" and not image.palette else image.has_transparency_data

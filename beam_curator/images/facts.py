@@ -1,6 +1,8 @@
 """What the ledger says of an image, and why one cannot be used."""
 
+import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -40,15 +42,32 @@ class ImageError(Exception):
         self.facts = facts
 
 
-def reason_of(error: Exception) -> str:
-    """Why an image failed, in words of ours: Pillow's change with its version, and hold memory addresses."""
+def reason_of(error: Exception, messages: Sequence[str] = ()) -> str:
+    """Why an image failed, in words of ours: Pillow's change with its version, and hold memory addresses.
+
+    Args:
+      error: what was raised.
+      messages: what decoders said meanwhile; the first is told behind a colon.
+    """
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, MemoryError):
         return "not enough memory to decode the image"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return "image with a part that is over Pillow's pixel limit"
+    said = f": {messages[0]}" if messages else ""
     chain = [error, error.__cause__, error.__context__]
-    if any(isinstance(e, (EOFError, struct.error)) or "truncated" in str(e).lower() for e in chain):
-        return "truncated image"
-    return "damaged image"
+    if any(isinstance(e, (EOFError, struct.error)) or _SAYS_TRUNCATED.search(str(e)) for e in chain) or any(
+        _SAYS_TRUNCATED.search(message) for message in messages
+    ):
+        return f"truncated image{said}"
+    return f"damaged image{said}"
+
+
+# Of Pillow ("image file is truncated", "not enough image data"), and of libtiff's codecs; zlib says nothing of what is
+# missing, only of what is wrong.
+_SAYS_TRUNCATED = re.compile(
+    r"truncated|not enough (image )?data|unexpected end of|read error|premature|without end|not terminated|"
+    r"invalid (strip|tile) byte count 0|ZLib error$",
+    re.IGNORECASE,
+)

@@ -8,6 +8,7 @@ from typing import IO, TypeAlias
 from PIL import IcoImagePlugin, Image, TiffImagePlugin
 
 from beam_curator.images.facts import ImageError
+from beam_curator.images.tiff_segments import check_segments
 
 _Opener: TypeAlias = Callable[[IO[bytes], str | bytes], Image.Image]
 _Test: TypeAlias = Callable[[bytes], bool | str]
@@ -101,8 +102,8 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(f"image of {width}x{height} pixels is over the limit of {max_pixels} pixels")
 
 
-def check_tiff(image: Image.Image) -> None:
-    """Refuses what libtiff cannot be trusted with.
+def check_tiff(image: Image.Image, data: bytes) -> None:
+    """Refuses what libtiff cannot be trusted with, and a TIFF whose picture is not all there.
 
     It decodes whole tiles, whatever part of them is the picture. And of damaged fax data it says that all is well, and
     gives whatever was in the memory before: other pixels every time.
@@ -114,3 +115,4 @@ def check_tiff(image: Image.Image) -> None:
     width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
     if width * height > max(_MAX_TILE_PIXELS, image.width * image.height):
         raise ImageError(f"image with a tile of {width}x{height} pixels")
+    check_segments(image, data)

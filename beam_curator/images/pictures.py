@@ -5,7 +5,9 @@ What a picture becomes, whatever file it came in (`decode`), in this order:
 * The format is found by content, among an allow-list of Pillow's decoders; none of them runs another program.
 * Of an animation or a multi-page file the first picture is taken; a truncated picture is refused, not padded.
 * The EXIF (or XMP, or TIFF) orientation is applied; an EXIF block that cannot be read counts as "upright".
-* 16-bit grey is reduced to its high byte, which is how Pillow itself reads 16-bit colour. 32-bit integers
+* 16-bit grey is reduced to its high byte, which is how Pillow itself reads 16-bit colour. Where a TIFF says that its
+  levels take fewer bits (BitsPerSample, MaxSampleValue), to the highest eight of these; where it says that 0 is white,
+  it is. 32-bit integers
   within 0..255 are taken as they are, within 0..65535 by their high byte; floats within 0..1 are multiplied
   by 255, within 0..255 rounded; all others are stretched from their minimum and maximum to 0..255.
   (open_clip's transform clips every one of these at 255, and turns such pictures white or black.)
@@ -24,10 +26,13 @@ from dataclasses import replace
 
 from PIL import Image
 
-from beam_curator.images.conversion import SWAPS_SIDES, eight_bit, opaque, transposition_of
+from beam_curator.images.completeness import load_whole
+from beam_curator.images.conversion import SWAPS_SIDES, GreyScale, eight_bit, opaque, transposition_of
+from beam_curator.images.decoder_messages import collected
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import check_size, check_tiff, open_image
 from beam_curator.images.hashing import perceptual_hash
+from beam_curator.images.png_chunks import without_text
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Default limit on width x height: where Pillow itself starts to call a picture a decompression bomb."""
@@ -58,25 +63,54 @@ def decode(
     Raises:
       ImageError: whatever is wrong with the bytes; nothing else is raised because of them.
     """
-    facts = ImageFacts(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    encoded = bytes(data)
+    facts = ImageFacts(bytes=len(data), sha256=hashlib.sha256(encoded).hexdigest())
+    with collected() as messages:
+        try:
+            return _decoded_in_spite_of_text(encoded, facts, max_pixels, draft_side)
+        except Exception as error:  # Pillow raises nearly anything on hostile bytes
+            raise ImageError(reason_of(error, messages), facts) from error
+
+
+def _decoded_in_spite_of_text(
+    data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | None
+) -> tuple[Image.Image, ImageFacts]:
+    """`_decoded`; a PNG that fails is tried once more without its texts and colour profile."""
     try:
-        image = open_image(bytes(data))
-        format_name = (image.format or "").lower()
-        check_size(image.size, max_pixels)
-        check_tiff(image)
-        whole_size = image.size
+        return _decoded(data, facts, max_pixels, draft_side)
+    except ImageError:
+        raise
+    except Exception:
+        shorter = without_text(data)
+        if shorter is None:
+            raise
+        return _decoded(shorter, facts, max_pixels, draft_side)
+
+
+def _decoded(data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | None) -> tuple[Image.Image, ImageFacts]:
+    """What `decode` gives; raises ImageError, or whatever Pillow does."""
+
+    def open_as_drafted(encoded: bytes) -> Image.Image:
+        opened = open_image(encoded)
         if draft_side is not None:
-            image.draft(None, (draft_side, draft_side))  # does nothing for formats other than JPEG
-        drafted = image.size != whole_size
-        with _BUDGET.taken(image.width * image.height):
-            image.load()
-            transposition = transposition_of(image)
-            if transposition is not None:
-                image = image.transpose(transposition)
-            image = opaque(eight_bit(image))
-            phash = perceptual_hash(image)
-    except Exception as error:  # Pillow raises nearly anything on hostile bytes
-        raise ImageError(reason_of(error), facts) from error
+            opened.draft(None, (draft_side, draft_side))  # does nothing for formats other than JPEG
+        return opened
+
+    image = open_image(data)
+    format_name = (image.format or "").lower()
+    check_size(image.size, max_pixels)
+    check_tiff(image, data)
+    whole_size, scale = image.size, GreyScale.of(image)
+    if draft_side is not None:
+        image.draft(None, (draft_side, draft_side))
+    drafted = image.size != whole_size
+    with _BUDGET.taken(image.width * image.height):
+        load_whole(image, data, open_as_drafted)
+        transposition = transposition_of(image)
+        if transposition is not None:
+            image = image.transpose(transposition)
+        image = opaque(eight_bit(image, scale))
+        phash = perceptual_hash(image)
     width, height = image.size
     if drafted:
         width, height = reversed(whole_size) if transposition in SWAPS_SIDES else whole_size
