@@ -96,7 +96,8 @@ def _levels_by_range(values: NDArray[np.generic]) -> NDArray[np.uint8]:
         origin, span = 0.0, 255.0 if is_integer or high > 1 else 1.0
     else:
         origin, span = low, (high - low) or 1.0
-    levels = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    with np.errstate(invalid="ignore"):  # numpy warns of some kinds of NaN
+        levels = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
     return np.rint((levels - origin) / span * 255).astype(np.uint8)
 
 

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from tiff_files import tiff
 
 from beam_curator.images import decode, preprocess
 from tests.images.image_files import SIZE, encoded, grey16, model_input, open_clip_levels, picture, scene, with_alpha
@@ -123,3 +124,40 @@ def test_32_bit_levels_are_scaled_by_their_range(values, expected):
     image, _ = decode(encoded(Image.fromarray(values), "TIFF"))
     assert image.mode == "L"
     assert np.asarray(image).ravel().tolist() == expected
+
+
+def packed_12_bit(values):
+    """Levels [height, width] of 12 bits, two in three bytes."""
+    bits = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(*values.shape, 2), axis=2)[..., 4:]
+    return np.packbits(bits.reshape(len(values), -1), axis=1).tobytes()
+
+
+TWELVE_BITS = np.arange(64 * 48).reshape(48, 64) * 4095 // (64 * 48 - 1)
+
+
+def test_12_bit_grey_of_a_tiff_is_read_by_its_highest_eight_bits():
+    image, _ = decode(tiff(64, 48, packed_12_bit(TWELVE_BITS), t258=12))
+    np.testing.assert_array_equal(np.asarray(image), TWELVE_BITS >> 4)
+
+
+@pytest.mark.parametrize(("order", "kind"), [("<", "<u2"), (">", ">u2")])
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+def test_levels_in_16_bits_take_as_many_as_a_tiff_says(bits, order, kind):
+    levels = np.arange(64 * 48).reshape(48, 64) % (1 << bits)
+    levels[0, 0] = (1 << bits) - 1
+    data = tiff(64, 48, levels.astype(kind).tobytes(), order=order, t258=(16,), t281=((1 << bits) - 1,))
+    np.testing.assert_array_equal(np.asarray(decode(data)[0]), levels >> (bits - 8))
+
+
+def test_levels_above_the_greatest_that_a_tiff_says_are_not_wrapped():
+    levels = np.full((4, 4), 0x1234, np.uint16)
+    data = tiff(4, 4, levels.tobytes(), t258=(16,), t281=(1023,))
+    assert (np.asarray(decode(data)[0]) == 0x12).all()
+
+
+def test_where_a_tiff_of_high_bit_depth_says_that_0_is_white_it_is():
+    levels = np.arange(16, dtype=np.uint16).reshape(4, 4) << 12
+    data = tiff(4, 4, levels.tobytes(), t258=(16,), t262=(0,))
+    np.testing.assert_array_equal(np.asarray(decode(data)[0]), 255 - (levels >> 8))
+    eight = tiff(4, 4, (levels >> 8).astype(np.uint8).tobytes(), t262=(0,))
+    np.testing.assert_array_equal(np.asarray(decode(data)[0]), np.asarray(decode(eight)[0]))
