@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
-from image_files import SAME_AS_OPEN_CLIP, encoded, picture, reason
 from PIL import Image
-from tiff_files import patched, tiff
 
 from beam_curator.images import completeness, decode
+from tests.images.image_files import SAME_AS_OPEN_CLIP, encoded, picture, reason
+from tests.images.tiff_files import patched, tiff
 
 COMPRESSIONS = ["raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg", "zstd", "lzma"]
 

@@ -7,10 +7,10 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from tiff_files import tiff
 
 from beam_curator.images import decode, preprocess
 from tests.images.image_files import SIZE, encoded, grey16, model_input, open_clip_levels, picture, scene, with_alpha
+from tests.images.tiff_files import tiff
 
 
 def over_white(image: Image.Image) -> Image.Image:

@@ -8,12 +8,12 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from image_files import encoded, picture, reason
 from PIL import Image
-from tiff_files import patched, tiff
 
 from beam_curator.images import ImageError, decode
 from beam_curator.ledger import reason_kind
+from tests.images.image_files import encoded, picture, reason
+from tests.images.tiff_files import patched, tiff
 
 BAD_LZW = patched(encoded(picture(width=64, height=64), "TIFF", compression="tiff_lzw"), ImageWidth=80)
 TOO_MANY_SAMPLES = tiff(4, 4, bytes(16), t277=60_000)

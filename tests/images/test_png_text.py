@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
-from image_files import encoded, model_input, open_clip_levels, picture, reason
 from PIL import ExifTags, Image, ImageOps
 
 from beam_curator.images import decode
 from beam_curator.images.png_chunks import without_text
+from tests.images.image_files import encoded, model_input, open_clip_levels, picture, reason
 
 PLAIN = encoded(picture(), "PNG")
 LARGE = zlib.compress(bytes(3 << 20))
