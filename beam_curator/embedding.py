@@ -113,7 +113,9 @@ def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> Samp
 
 def _show_progress(batch: SampleBatch, embedded: Sequence[int]) -> None:
     embedded = [index for index in embedded if index < len(batch)]
-    spans = batch.rows["span_bytes"].take(list(embedded)) if not batch.range.compression else []
+    if not embedded:
+        return
+    spans = batch.rows["span_bytes"].take(embedded) if not batch.range.compression else []
     progress.BOARD.add_embedded(batch.range, len(embedded), sum(span.as_py() for span in spans))
 
 

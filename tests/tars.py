@@ -33,6 +33,7 @@ class Entry:
     name: str
     data: bytes = b""
     type: bytes = tarfile.REGTYPE
+    link: str = "target"
 
 
 def tar_bytes(entries, format=tarfile.PAX_FORMAT):
@@ -43,7 +44,7 @@ def tar_bytes(entries, format=tarfile.PAX_FORMAT):
             entry = entry if isinstance(entry, Entry) else Entry(*entry)
             info = tarfile.TarInfo(entry.name)
             info.type = entry.type
-            info.linkname = "target" if entry.type in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+            info.linkname = entry.link if entry.type in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
             info.size = len(entry.data) if entry.type == tarfile.REGTYPE else 0
             with contextlib.suppress(ValueError):  # ustar: "name is too long"
                 tar.addfile(info, io.BytesIO(entry.data))
