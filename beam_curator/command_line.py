@@ -8,6 +8,7 @@ import difflib
 import logging
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -270,7 +271,7 @@ def as_job_error(error: Exception, output: str) -> Exception:
     if fault:
         return JobError(f"{': '.join(fault[-1])}; {resume}")
     if type(error).__name__ == "DataflowRuntimeException":
-        return JobError(f"{' '.join(text.split())[:_LONG]}; {resume}")
+        return JobError(f"{textwrap.shorten(text, _LONG, placeholder=' ...')}; {resume}")
     engine = _ENGINE_FAULT.match(text)
     if engine and "Traceback" not in text:  # Flink or Spark lost a machine, or could not run the job
         return JobError(f"the engine failed the job: {engine[1]}; {resume}")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
@@ -15,9 +12,11 @@ from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.options import CurationOptions
+from beam_curator.rule_flag import load_rule, plain
+from beam_curator.rule_names import rule_name
 from beam_curator.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
 from beam_curator.scoring import AESTHETIC, NSFW, UNTRAINED, ScoreAesthetic, ScoreNsfw, ScoreRanges
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns, rule_name
+from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns
 
 
 def resolve_defaults(options: CurationOptions) -> None:
@@ -56,8 +55,8 @@ def scoring_of(options: CurationOptions) -> ScoreRanges:
     resolve_defaults(options)
     return ScoreRanges(
         clip_handler(options),
-        ScoreAesthetic(options.aesthetic_model, options.model_dir),
-        ScoreNsfw(options.nsfw_model, options.model_dir),
+        ScoreAesthetic(options.aesthetic_model, options.model_dir, accept_other_encoder=options.accept_other_encoder),
+        ScoreNsfw(options.nsfw_model, options.model_dir, accept_other_encoder=options.accept_other_encoder),
     )
 
 
@@ -105,7 +104,8 @@ def _check_rules(options: CurationOptions, rules: Sequence[Rule], users: Mapping
     for rule in users.values():
         if isinstance(rule, ColumnRule):
             check_columns(rule, [*rows.SCHEMA.names, AESTHETIC, NSFW])
-    for what, rule in [*((_flag_of(rule), rule) for rule in rules), *users.items()]:
+    given = [(what, plain(rule)) for what, rule in users.items()]
+    for what, rule in [*((_flag_of(rule), rule) for rule in rules), *given]:
         column = getattr(rule, "column", None)
         if isinstance(column, str) and column in scales:
             check_scale(what, rule, scales[column])
@@ -124,25 +124,3 @@ def _flag_of(rule: Rule) -> str:
     if isinstance(rule, Below):
         return f"--max_{rule.column} {rule.limit:g}"
     return f"--min_{rule.column} {rule.minimum:g}" if isinstance(rule, AtLeast) else rule_name(rule)
-
-
-def load_rule(name: str) -> Rule:
-    """The user's rule `package.module:object`: a function, a rule object, or a class that makes one.
-
-    Raises:
-      UsageError: when there is no such thing, or it cannot be called with a row.
-    """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"--rule {name}: write it as package.module:object")
-    here = str(Path.cwd())
-    if here not in sys.path:  # as `python -m` does, so that the console script finds the same modules
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-        rule = found() if isinstance(found, type) else found
-    except Exception as error:  # importing runs the user's code: whatever it raises is theirs to mend
-        raise UsageError(f"--rule {name}: cannot be loaded: {type(error).__name__}: {error}") from error
-    if not callable(rule):
-        raise UsageError(f"--rule {name}: is a {type(rule).__name__}, not something to call with a row")
-    return rule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -21,13 +22,14 @@ from beam_curator.errors import CurationError
 from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.images import ImageFacts
 from beam_curator.models.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
-from beam_curator.models.clip_weights import is_checkpoint_path
-from beam_curator.models.visual_tower import TINY_UNTRAINED
-from beam_curator.models.weights import resolve_clip
+from beam_curator.models.visual_tower import TINY_UNTRAINED, find_architecture
+from beam_curator.models.weights import choose_clip
 from beam_curator.models.weights_file import WeightsFile
 from beam_curator.sample_images import images_of
 from beam_curator.samples import Member, Sample, SampleBatch
 from beam_curator.tar.names import readable
+
+_logger = logging.getLogger(__name__)
 
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 STEP = "clip"
@@ -204,10 +206,12 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     ) -> None:
         super().__init__()
         self._waits = True
-        self.weights = None if model == TINY_UNTRAINED else resolve_clip(model, pretrained, model_dir)
+        chosen = None if model == TINY_UNTRAINED else choose_clip(model, pretrained, model_dir)
+        self.weights = chosen.weights if chosen else None
+        self._doubt = chosen.doubt if chosen else None
         self._spec = ClipSpec(
-            model=model,
-            pretrained_tag=None if self.weights is None or is_checkpoint_path(pretrained) else pretrained,
+            model=chosen.model if chosen else model,
+            pretrained_tag=chosen.tag if chosen else None,
             precision=precision,
             device=device,
             batch_size=batch_size,
@@ -220,9 +224,21 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     @property
     def identity(self) -> str:
         """What gives the embeddings, as fingerprints, manifests and `KEY.curation.json` name it."""
-        weights = f", weights {self.weights.name} sha256:{self.weights.sha256}" if self.weights else _UNTRAINED
+        kind = "weights" if self._spec.pretrained_tag else "checkpoint"  # of unknown origin
+        weights = f", {kind} {self.weights.name} sha256:{self.weights.sha256}" if self.weights else _UNTRAINED
         options = [text for name, text in _NAMED_OPTIONS.items() if getattr(self._spec, name)]
         return ", ".join([f"{self._spec.model}{weights}", f"precision {self._spec.precision}", *options])
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding; loads no weights."""
+        return find_architecture(self._spec.model).dim
+
+    def tell_doubt(self) -> None:
+        """Logs, once, what nobody can tell of the weights: when nothing speaks against the pipeline."""
+        if self._doubt:
+            _logger.warning("%s", self._doubt)
+        self._doubt = None
 
     def working_ahead(self) -> ClipModelHandler:
         """The same handler, but for `run_inference`, which does not wait: it gives each batch as a `PendingBatch`."""
@@ -282,8 +298,29 @@ class EmbedImages(beam.PTransform):
     handler: ClipModelHandler
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        self.handler.tell_doubt()
         embedding = batches | RunInference(self.handler.working_ahead())
         return embedding | "Await" >> beam.ParDo(_AwaitEmbeddings()).with_output_types(SampleBatch)
+
+
+def handler_before(batches: beam.PCollection[Any]) -> ClipModelHandler | None:
+    """The handler of the one `EmbedImages` that this comes from, in a pipeline that is being built; None if there are
+    several or none."""
+    found: list[ClipModelHandler] = []
+    due, seen = [batches], set[int]()
+    while due:
+        step = due.pop().producer
+        if step is None or id(step) in seen:
+            continue
+        seen.add(id(step))
+        embedding = step
+        while embedding is not None and not isinstance(embedding.transform, EmbedImages):
+            embedding = embedding.parent
+        if embedding is None:
+            due += step.inputs
+        elif embedding.transform.handler not in found:
+            found.append(embedding.transform.handler)
+    return found[0] if len(found) == 1 else None
 
 
 def embeddings_of(batch: SampleBatch) -> np.ndarray:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from beam_curator import files, rows
 from beam_curator.errors import JobError
+from beam_curator.first_few import listed
 from beam_curator.rule_tally import Tallies, sum_tallies
 from beam_curator.samples import DEFAULT_READING, Finding, Reading, SampleBatch, ShardError, ShardRange
 
@@ -108,7 +109,8 @@ class Summary:
     def check_failed_fraction(self, limit: float) -> None:
         """Raises JobError if more than this fraction of the samples failed."""
         if self.seen and self.failed > limit * self.seen:
-            worst = ", ".join(f"{count} x {reason}" for reason, count in self.failed_by.most_common(3))
+            ordered = sorted(self.failed_by.items(), key=lambda item: (-item[1], item[0]))
+            worst = listed([f"{count} x {reason}" for reason, count in ordered], shown=3)
             raise JobError(
                 f"{self.failed} of {self.seen} samples failed ({self.failed / self.seen:.1%}), over "
                 f"--max_failed_fraction {limit:g}: {worst}. Scores are kept: mend the input or raise the limit, "

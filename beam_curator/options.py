@@ -228,6 +228,12 @@ def _add_models(group: Any) -> None:
         help=f"laion, {UNTRAINED}, or a path (default: laion; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
     )
     group.add_argument(
+        "--accept_other_encoder",
+        **_SWITCH,
+        help="let the published heads score the embeddings of another encoder than OpenAI's CLIP ViT-L/14, which they "
+        "were made for: such scores may mean nothing, and are marked so wherever they show",
+    )
+    group.add_argument(
         "--batch_size",
         type=_batch_size,
         default=DEFAULT_BATCH_SIZE,
@@ -310,8 +316,9 @@ def _add_selection(group: Any) -> None:
     group.add_argument(
         "--rule",
         action="append",
-        metavar="package.module:object",
-        help="a rule of your own: called with a sample's row, true keeps it; may be given again",
+        metavar="RULE",
+        help="a rule of your own: [NAME=]package.module:object[(VALUES)], such as 'my_rules:longer_than(words=4)'; "
+        "called with a sample's row, true keeps it; NAME is its reason in the ledger; may be given again",
     )
     group.add_argument(
         "--max_failed_fraction",

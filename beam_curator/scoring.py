@@ -12,9 +12,13 @@ import numpy as np
 from beam_curator import rows
 from beam_curator.checkpoint import Scoring
 from beam_curator.embedding import STEP as CLIP
-from beam_curator.embedding import ClipModelHandler, EmbedImages, embeddings_of
+from beam_curator.embedding import ClipModelHandler, EmbedImages, embeddings_of, handler_before
+from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.models.aesthetic import AestheticHead
+from beam_curator.models.heads import VIT_L_14_WIDTH
+from beam_curator.models.made_for import ANY_ENCODER, MadeFor
 from beam_curator.models.nsfw import NsfwHead
+from beam_curator.models.published_weights import HEADS
 from beam_curator.models.untrained import UntrainedHead
 from beam_curator.models.weights import resolve_aesthetic, resolve_nsfw
 from beam_curator.models.weights_file import WeightsFile
@@ -50,17 +54,23 @@ def score_batch(batch: SampleBatch, name: str, head: Head, identity: str, worse:
 
 
 class _Score(beam.DoFn):
-    def __init__(self, name: str, load: Callable[[], Head], identity: str, worse: Worse) -> None:
+    def __init__(self, name: str, load: Callable[[], Head], identity: str, worse: Worse, made_for: MadeFor) -> None:
         self._name, self._load, self._identity, self._worse = name, load, identity, worse
+        self._made_for = made_for
         self._head: Head | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_head": None}
 
     def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
+        encoder = batch.models.get(CLIP)
+        complaint = self._made_for.complaint(self._name, self._identity, encoder, embeddings_of(batch).shape[1])
+        if complaint:  # nobody could tell before: the embeddings are not those of an `EmbedImages` in this pipeline
+            raise JobError(complaint)
         if self._head is None:  # not in setup: a worker with nothing to score loads nothing
             self._head = self._load()
-        yield score_batch(batch, self._name, self._head, self._identity, self._worse)
+        identity = self._made_for.identity_on(self._identity, encoder)
+        yield score_batch(batch, self._name, self._head, identity, self._worse)
 
 
 @dataclasses.dataclass
@@ -74,6 +84,7 @@ class Score(beam.PTransform):
       source: where its weights come from, for people.
       worse: which scores speak against an image, "lower" or "higher": the worst decides for a sample all of whose
         images are scored (`Reading.several_images` "all").
+      made_for: what the head takes; by default any embeddings.
     """
 
     name: str
@@ -81,11 +92,24 @@ class Score(beam.PTransform):
     identity: str
     source: str | None = None
     worse: Worse = "lower"
+    made_for: MadeFor = ANY_ENCODER
+
+    def check(self, handler: ClipModelHandler) -> None:
+        """Raises UsageError if the head was not made for this encoder, and the user does not insist on it."""
+        complaint = self.made_for.complaint(self.name, self.identity, handler.identity, handler.dim)
+        if complaint:
+            raise UsageError(complaint)
+
+    def identity_on(self, handler: ClipModelHandler) -> str:
+        """The head's identity beside the embeddings of this encoder."""
+        return self.made_for.identity_on(self.identity, handler.identity)
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        return batches | beam.ParDo(_Score(self.name, self.load, self.identity, self.worse)).with_output_types(
-            SampleBatch
-        )
+        handler = handler_before(batches)
+        if handler is not None:
+            self.check(handler)
+        scoring = _Score(self.name, self.load, self.identity, self.worse, self.made_for)
+        return batches | beam.ParDo(scoring).with_output_types(SampleBatch)
 
 
 class ScoreAesthetic(Score):
@@ -94,17 +118,22 @@ class ScoreAesthetic(Score):
     Args:
       weights: "v2" (sac+logos+ava1-l14-linearMSE), "v1" (sa_0_4_vit_l_14_linear), a path, or "untrained".
       model_dir: where weights are looked for first, local or in a bucket.
+      accept_other_encoder: whether a published head may score the embeddings of another encoder than OpenAI's CLIP
+        ViT-L/14, which it was made for. The scores may mean nothing, and their identity says so.
 
     Raises:
       UsageError: when the weights cannot be had.
     """
 
-    def __init__(self, weights: str = "v2", model_dir: str | None = None) -> None:
+    def __init__(
+        self, weights: str = "v2", model_dir: str | None = None, *, accept_other_encoder: bool = False
+    ) -> None:
         if weights == UNTRAINED:
             super().__init__(AESTHETIC, _UntrainedLoader("aesthetic", 1.0, 10.0), _UNTRAINED_IDENTITY)
         else:
             found = resolve_aesthetic(weights, model_dir)
-            super().__init__(AESTHETIC, _AestheticLoader(found), _identity(found), found.path)
+            made_for = _made_for(found, accept_other_encoder)
+            super().__init__(AESTHETIC, _AestheticLoader(found), _identity(found), found.path, made_for=made_for)
 
 
 class ScoreNsfw(Score):
@@ -113,17 +142,21 @@ class ScoreNsfw(Score):
     Args:
       weights: "laion" (clip_autokeras_binary_nsfw), a path (.zip, .npz or .pth), or "untrained".
       model_dir: where weights are looked for first, local or in a bucket.
+      accept_other_encoder: as of `ScoreAesthetic`.
 
     Raises:
       UsageError: when the weights cannot be had.
     """
 
-    def __init__(self, weights: str = "laion", model_dir: str | None = None) -> None:
+    def __init__(
+        self, weights: str = "laion", model_dir: str | None = None, *, accept_other_encoder: bool = False
+    ) -> None:
         if weights == UNTRAINED:
             super().__init__(NSFW, _UntrainedLoader("nsfw-untrained", 0.0, 1.0), _UNTRAINED_IDENTITY, worse="higher")
         else:
             found = resolve_nsfw(weights, model_dir)
-            super().__init__(NSFW, _NsfwLoader(found), _identity(found), found.path, worse="higher")
+            made_for = _made_for(found, accept_other_encoder)
+            super().__init__(NSFW, _NsfwLoader(found), _identity(found), found.path, "higher", made_for)
 
 
 class ScoreRanges(Scoring):
@@ -132,14 +165,34 @@ class ScoreRanges(Scoring):
     Args:
       handler: the model that embeds.
       scores: the heads.
+
+    Raises:
+      UsageError: for a head that was not made for this encoder.
     """
 
     def __init__(self, handler: ClipModelHandler, *scores: Score) -> None:
         super().__init__()
+        for score in scores:
+            score.check(handler)
+        handler.tell_doubt()
         self._handler, self._scores = handler, scores
-        self.models = {CLIP: handler.identity, **{score.name: score.identity for score in scores}}
+        self.models = {CLIP: handler.identity, **{score.name: score.identity_on(handler) for score in scores}}
         clip_source = {CLIP: handler.weights.path} if handler.weights else {}
         self.sources = clip_source | {score.name: score.source for score in scores if score.source}
+
+    def try_heads(self) -> None:
+        """Loads each head of the user's own once, so that a file that is none is found before any work.
+
+        Raises:
+          UsageError: for a file that is not a head.
+        """
+        for score in self._scores:
+            if score.source is None or score.made_for.published:
+                continue
+            try:
+                score.load()
+            except CurationError as error:
+                raise UsageError(str(error)) from error
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
         batches = ranges | ReadRanges() | EmbedImages(self._handler)
@@ -153,6 +206,11 @@ _UNTRAINED_IDENTITY = "untrained (scores mean nothing)"
 
 def _identity(weights: WeightsFile) -> str:
     return f"{weights.name} sha256:{weights.sha256}"
+
+
+def _made_for(weights: WeightsFile, accept_other: bool) -> MadeFor:
+    """What a head of LAION's layouts takes; told by its sha256, a published one is known under any name."""
+    return MadeFor(VIT_L_14_WIDTH, weights.sha256 in {head.sha256 for head in HEADS}, accept_other)
 
 
 @dataclasses.dataclass(frozen=True)

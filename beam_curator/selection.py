@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.rule_names import rule_name
 from beam_curator.rule_tally import RuleTally, Tallies, sum_tallies
 from beam_curator.samples import SampleBatch
 
 Rule = Callable[[Mapping[str, Any]], Any]
 """What decides on a sample: takes its row (ledger column to value, scores among them), true keeps it.
 
-Its `name`, else its `__name__`, is the reason that the ledger gives for what it drops.
+Its `rule_name` is the reason that the ledger gives for what it drops.
 """
 
 
@@ -143,11 +144,6 @@ class AspectRatioAtMost(ColumnRule):
     def __call__(self, row: Mapping[str, Any]) -> Any:
         width, height = row["width"], row["height"]
         return (width <= self.maximum * height) & (height <= self.maximum * width)
-
-
-def rule_name(rule: Rule) -> str:
-    """The reason that the ledger gives for what the rule drops."""
-    return str(getattr(rule, "name", None) or getattr(rule, "__name__", None) or type(rule).__name__)
 
 
 def select(table: pa.Table, rules: Sequence[Rule]) -> pa.Table:

@@ -9,8 +9,10 @@ from typing import Any
 from beam_curator import files
 from beam_curator.checkpoint import read_part
 from beam_curator.findings import KINDS, describe
+from beam_curator.first_few import SHOWN, lines_of
 from beam_curator.local_files import Missing
 from beam_curator.manifest import MANIFEST
+from beam_curator.models.made_for import MADE_FOR
 from beam_curator.packing import shard_name
 from beam_curator.plans import KeptPlans
 from beam_curator.progress import duration, rate_text
@@ -19,9 +21,8 @@ from beam_curator.samples import DEFAULT_READING, Reading, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
 PLANNING_THREADS = 16
-SHOWN_SHARDS = 20
 SHOWN_MISSING = 1000
-UNTRAINED_NOTE = "untrained"
+UNTRAINED_NOTE = "scores mean nothing"
 
 
 def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: int, seconds: float) -> str:
@@ -38,10 +39,11 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
         f"  balance: {counts['kept']:,} kept + {counts['dropped']:,} dropped + {counts['failed']:,} failed "
         f"= {counts['seen']:,} seen",
     ]
-    lines += [
-        f"  broken shard: {broken['shard']} at byte {broken['offset']:,}: {broken['reason']}"
-        for broken in manifest["broken_shards"][:SHOWN_SHARDS]
+    broken = [
+        f"  broken shard: {one['shard']} at byte {one['offset']:,}: {one['reason']}"
+        for one in manifest["broken_shards"]
     ]
+    lines += lines_of(broken, "  ", f" broken shards: {MANIFEST} has them all")
     lines += [f"  {line}" for line in _told(manifest)]
     lines.append(f"  {_work(counts['seen'], scored, reused, seconds)}")
     halved = manifest["timings"]["batch_reductions"]
@@ -50,7 +52,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
             f"  --batch_size did not fit in memory, and was halved {_count(halved, 'time')}: "
             "a smaller one, or auto, saves the trying"
         )
-    lines += [f"  {line}" for line in (*_none_kept(counts), *_untrained(manifest["models"]))]
+    lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(manifest["models"]))]
     lines.append(f"  look at {_where(output, shards['shards'])}")
     return "\n".join(lines)
 
@@ -87,7 +89,13 @@ def _where(output: str, shards: int) -> str:
 
 
 def _reasons(counts: Mapping[str, int]) -> list[str]:
-    return [f"           {n:>9,}  {why}" for why, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    lines = [f"           {n:>9,}  {why}" for why, n in ordered[:SHOWN]]
+    rest = ordered[SHOWN:]
+    if rest:
+        others = f"{_count(len(rest), 'other reason')}: {MANIFEST} has them all"
+        lines.append(f"           {sum(n for _, n in rest):>9,}  for {others}")
+    return lines
 
 
 def _none_kept(counts: Mapping[str, Any]) -> list[str]:
@@ -99,9 +107,15 @@ def _none_kept(counts: Mapping[str, Any]) -> list[str]:
     return [f"NOTE: no sample is kept; most, {reasons[most]:,} of {counts['seen']:,}, for: {most}"]
 
 
-def _untrained(models: Mapping[str, str]) -> list[str]:
+def _doubts(models: Mapping[str, str]) -> list[str]:
+    """What is to be known of scores that may mean nothing."""
     untrained = [step for step, identity in models.items() if UNTRAINED_NOTE in identity]
-    return [f"NOTE: untrained models ({', '.join(untrained)}): these scores mean nothing"] if untrained else []
+    other = [step for step, identity in models.items() if f", {MADE_FOR} " in identity]
+    lines = [f"NOTE: untrained models ({', '.join(untrained)}): these scores mean nothing"] if untrained else []
+    if other:
+        one = models[other[0]].partition(f", {MADE_FOR} ")[2]
+        lines.append(f"NOTE: {' and '.join(other)}: {MADE_FOR} {one}: these scores may mean nothing")
+    return lines
 
 
 def _count(number: int, noun: str) -> str:
@@ -135,10 +149,11 @@ def describe_plan(
         ranges = [range for one in planned for range in one]
         scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
     lines = ["Dry run: no image is read, nothing is written.", f"  {_count(len(shards), 'shard')}:"]
-    for shard, one in list(zip(shards, planned, strict=True))[:SHOWN_SHARDS]:
-        lines.append(f"    {shard.url}  {_bytes(shard.size_bytes)}  {_count(len(one), 'range')}")
-    if len(shards) > SHOWN_SHARDS:
-        lines.append(f"    ... and {len(shards) - SHOWN_SHARDS:,} more")
+    described = [
+        f"    {shard.url}  {_bytes(shard.size_bytes)}  {_count(len(one), 'range')}"
+        for shard, one in zip(shards, planned, strict=True)
+    ]
+    lines += lines_of(described, "    ")
     lines += _missing(matched.missing)
     total = sum(shard.size_bytes for shard in shards)
     lines.append(
@@ -146,15 +161,14 @@ def describe_plan(
         f"{sum(scored):,} of them scored already in {output}"
     )
     lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
-    return "\n".join([*lines, *(f"  {line}" for line in _untrained(models))])
+    return "\n".join([*lines, *(f"  {line}" for line in _doubts(models))])
 
 
 def _missing(missing: Sequence[Missing]) -> list[str]:
     if not missing:
         return []
-    shown = [f"    {one}" for one in missing[:SHOWN_MISSING]]
-    more = len(missing) - len(shown)
-    return [f"  {len(missing):,} missing:", *shown, *([f"    ... and {more:,} more"] if more else [])]
+    named = [f"    {one}" for one in missing]
+    return [f"  {len(missing):,} missing:", *lines_of(named, "    ", shown=SHOWN_MISSING)]
 
 
 def _from(path: str | None) -> str:

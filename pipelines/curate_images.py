@@ -27,7 +27,7 @@ from beam_curator.samples import Shard
 from beam_curator.selection import Rule
 from beam_curator.summary import describe_plan, describe_run
 
-MODEL_FLAGS = ("clip_model", "clip_pretrained", "aesthetic_model", "nsfw_model", "precision")
+MODEL_FLAGS = ("clip_model", "clip_pretrained", "aesthetic_model", "nsfw_model", "accept_other_encoder", "precision")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,10 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     matched = match_input(options.input)
     if command_line.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
-    return Curation(options, matched, rules, _scoring_or_recorded(options), hints, started)
+    scoring = _scoring_or_recorded(options)
+    if isinstance(scoring, bc.ScoreRanges):
+        scoring.try_heads()
+    return Curation(options, matched, rules, scoring, hints, started)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
     options, flags = command_line.parse_simple("filter_with_rule", __doc__ or "", argv)
     resolve_defaults(flags)
     embed = bc.EmbedImages(clip_handler(flags))
-    score = bc.ScoreAesthetic(flags.aesthetic_model, flags.model_dir)
+    score = bc.ScoreAesthetic(flags.aesthetic_model, flags.model_dir, accept_other_encoder=flags.accept_other_encoder)
     shards = bc.match_shards(flags.input, flags.allow_missing)
     command_line.run_pipeline(
         options,

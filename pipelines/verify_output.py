@@ -15,9 +15,8 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from beam_curator import command_line
+from beam_curator.first_few import SHOWN
 from beam_curator.verification import Difference, Tally, read_finished, verify
-
-SHOWN = 20
 
 
 def run(argv: Sequence[str]) -> int:
@@ -35,7 +34,8 @@ def run(argv: Sequence[str]) -> int:
     tally = Tally()
     found = _print_first(verify(read_finished(flags.output, flags.input_root), tally))
     if found:
-        print(f"{flags.output}: {found:,} difference{'s' if found > 1 else ''}")
+        more = f", the first {SHOWN} of which are shown: {found - SHOWN:,} more" if found > SHOWN else ""
+        print(f"{flags.output}: {found:,} difference{'s' if found > 1 else ''}{more}")
         return 1
     print(
         f"{flags.output}: all as promised: {tally.samples:,} samples in {tally.shards:,} shards of the input, "

@@ -209,6 +209,7 @@ def test_what_is_pickled_is_small_and_needs_no_main_session(sent, flags):
 def test_real_weights_are_not_pickled_either(sent, flags, shared):
     flags = [flag for flag in flags if flag not in ("--clip_model", "tiny-untrained")]
     heads = ["--clip_model", "tiny-untrained", "--aesthetic_model", "v2", "--nsfw_model", "laion"]
+    heads.append("--accept_other_encoder")
     assert curate_images.main([*flags, *heads, "--model_dir", str(shared / "models")]) == 0
     assert max(map(len, pickled(sent.pipeline).values())) < 64 << 10
 

@@ -2,12 +2,16 @@
 
 import sys
 
+import pyarrow as pa
 import pytest
+from apache_beam.internal import pickler
 
-from beam_curator.configured import load_rule, resolve_defaults, rules_of
+from beam_curator.configured import resolve_defaults, rules_of
 from beam_curator.errors import UsageError
 from beam_curator.options import CurationOptions, flags_of
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below
+from beam_curator.rule_flag import load_rule
+from beam_curator.rule_names import rule_name
+from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, select
 
 
 def options_of(*argv):
@@ -85,9 +89,9 @@ def test_a_rule_is_a_function_an_object_or_a_class_that_makes_one(module, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("users_rules", "write it as package.module:object"),
-        (":function", "write it as package.module:object"),
-        ("users_rules:", "write it as package.module:object"),
+        ("users_rules", r"write it as \[NAME=\]package.module:object\[\(VALUES\)\]"),
+        (":function", r"write it as \[NAME=\]package.module:object\[\(VALUES\)\]"),
+        ("users_rules:", r"write it as \[NAME=\]package.module:object\[\(VALUES\)\]"),
         ("users_rules:missing", "cannot be loaded: AttributeError: .*missing"),
         ("no_such_module:rule", "cannot be loaded: ModuleNotFoundError: .*no_such_module"),
         ("broken_rules:rule", "cannot be loaded: SyntaxError"),
@@ -101,6 +105,73 @@ def test_a_rule_that_cannot_be_loaded_is_one_error_that_names_it(module, name, m
     module("def rule(row) return", "broken_rules")
     with pytest.raises(UsageError, match=f"^--rule {name}: {message}"):
         load_rule(name)
+
+
+WITH_VALUES = """
+class LongCaption:
+    def __init__(self, words): self.words = words
+    def __call__(self, row): return len(row["caption"].split()) >= self.words
+def longer_than(row, words=1, spare=()): return len(row["caption"].split()) > words
+def make(words):
+    def rule(row): return len(row["caption"].split()) >= words
+    return rule
+class Space:
+    make = make
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("users_rules:longer_than", "longer_than"),
+        ("users_rules:longer_than(words=2)", "longer_than(words=2)"),
+        ("users_rules:longer_than( 2 , spare = {'b','a'} )", "longer_than(2, spare={'a', 'b'})"),
+        ("users_rules:make(3)", "make(3)"),
+        ("users_rules:Space.make(3)", "make(3)"),
+        ("users_rules:LongCaption(words=3)", "LongCaption(words=3)"),
+        ("a word or two=users_rules:make(words=3)", "a word or two"),
+        ("short = users_rules:longer_than(words=2)", "short"),
+        ("wordless=users_rules:longer_than", "wordless"),
+        ("beam_curator:AtLeast('bytes', 3)", "bytes < 3"),
+        ("tiny=beam_curator:AtLeast('bytes', minimum=3)", "tiny"),
+    ],
+)
+def test_a_rule_is_given_values_and_a_name_and_travels_to_workers(module, text, name):
+    module(WITH_VALUES)
+    rule = pickler.loads(pickler.dumps(load_rule(text)))
+    assert rule_name(rule) == name
+    table = pa.table({"status": ["kept"] * 2, "reason": pa.nulls(2, pa.string()), "caption": ["one", "a b c"]})
+    selected = select(table.append_column("bytes", pa.array([1, 5])), [rule])
+    assert selected["reason"].to_pylist() == [name, None]
+
+
+@pytest.mark.parametrize(
+    "values",
+    ["(open('x'))", "(words=__import__('os'))", "(*[1])", "(**{'a': 1})", "(", "(1))", "(1)(2)", "(1).x", "(a b)"],
+)
+def test_values_are_plain_ones_and_run_no_code(module, values):
+    module(WITH_VALUES)
+    with pytest.raises(UsageError, match=r"^--rule users_rules:longer_than.*(plain values|write it as)"):
+        load_rule(f"users_rules:longer_than{values}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("users_rules:longer_than(word=2)", "TypeError: got an unexpected keyword argument 'word'"),
+        ("users_rules:make()", "TypeError: .*missing 1 required positional argument: 'words'"),
+        ("users_rules:LongCaption(1, 2)", "TypeError: .*positional argument"),
+    ],
+)
+def test_values_that_a_rule_does_not_take_are_refused_before_any_work(module, text, message):
+    module(WITH_VALUES)
+    with pytest.raises(UsageError, match=f"cannot be loaded: {message}"):
+        load_rule(text)
+
+
+def test_limits_of_a_named_rule_of_ours_are_checked_as_those_of_others():
+    with pytest.raises(UsageError, match=r"--rule x=beam_curator:AtLeast\('nsfw', 7\) would drop every sample"):
+        rules_of(options_of("--rule", "x=beam_curator:AtLeast('nsfw', 7)"))
 
 
 def test_the_manifest_records_our_flags_but_not_where_the_output_goes():

@@ -106,6 +106,13 @@ def high_enough(row):
     return row["aesthetic"] > 5
 
 
+def higher_than(row, limit):
+    return row["aesthetic"] > limit
+
+
+LAMBDA = lambda row: np.bool_(row["aesthetic"] > 5)  # noqa: E731
+
+
 class Named:
     name = "too plain"
 
@@ -124,8 +131,9 @@ class Unnamed:
         (high_enough, "high_enough"),
         (Named(), "too plain"),
         (Unnamed(), "Unnamed"),
-        (functools.partial(high_enough), "partial"),
-        (lambda row: np.bool_(row["aesthetic"] > 5), "<lambda>"),
+        (functools.partial(high_enough), "high_enough"),
+        (functools.partial(higher_than, limit=5), "higher_than(limit=5)"),
+        (LAMBDA, f"lambda in test_selection.py, line {LAMBDA.__code__.co_firstlineno}"),
     ],
 )
 def test_a_rule_of_the_user_is_a_function_or_an_object_and_its_name_is_the_reason(rule, reason):
@@ -267,18 +275,21 @@ class Answering:
 
 
 def test_a_row_says_which_columns_there_are_where_a_rule_asks_for_another():
-    table, tallies = judge(rows_of([1, 2]), [lambda row: row["beauty"] > 1])
+    def rule(row):
+        return row["beauty"] > 1
+
+    table, tallies = judge(rows_of([1, 2]), [rule])
     (reason, _) = table["reason"].to_pylist()
     assert reason.startswith(
-        "rule <lambda> raised KeyError: 'beauty', a column that the samples do not have: there are key"
+        "rule rule raised KeyError: 'beauty', a column that the samples do not have: there are key"
     )
-    assert tallies["<lambda>"].never_answered
+    assert tallies["rule"].never_answered
 
 
 def test_each_rule_is_tallied_for_the_samples_that_came_to_it_and_by_its_number_where_names_repeat():
     rules = [AtLeast("aesthetic", 5), lambda row: row["aesthetic"] < 8, lambda row: None]
     _, tallies = judge(rows_of([4, 6, 7, 9]), rules)
     assert {name: (tally.samples, tally.none) for name, tally in tallies.items()} == {
-        "<lambda> (rule 2)": (3, 0),
-        "<lambda> (rule 3)": (2, 2),
+        f"{rule_name(rules[1])} (rule 2)": (3, 0),
+        f"{rule_name(rules[2])} (rule 3)": (2, 2),
     }

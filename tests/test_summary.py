@@ -7,6 +7,7 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.checkpoint import write_part
+from beam_curator.reading import Matched
 from beam_curator.samples import SampleBatch
 from beam_curator.summary import describe_plan, describe_run
 from beam_curator.tar.ranges import plan_ranges
@@ -79,7 +80,17 @@ def test_counts_and_sizes_are_told_in_words(shards, bytes, text):
 
 def test_only_the_first_of_many_broken_shards_are_named():
     broken = [{"shard": f"raw/{i}.tar", "offset": 0, "reason": "empty file"} for i in range(50)]
-    assert describe_run("out", manifest_of(broken_shards=broken), 1, 0, 1).count("broken shard:") == 20
+    text = describe_run("out", manifest_of(broken_shards=broken), 1, 0, 1)
+    assert text.count("broken shard:") == 20
+    assert "  ... and 30 more broken shards: manifest.json has them all" in text.splitlines()
+
+
+def test_only_the_most_frequent_of_many_reasons_are_named_and_the_others_counted():
+    counts = {**manifest_of()["counts"], "failed_by_reason": {f"reason {i:02d}": 100 - i for i in range(25)}}
+    lines = describe_run("out", manifest_of(counts=counts), 1, 0, 1).splitlines()
+    assert "                  81  reason 19" in lines
+    assert f"{sum(100 - i for i in range(20, 25)):>20,}  for 5 other reasons: manifest.json has them all" in lines
+    assert not [line for line in lines if "reason 20" in line]
 
 
 def test_untrained_models_are_told_with_every_summary():
@@ -97,7 +108,9 @@ def test_a_plan_tells_shards_ranges_what_is_scored_and_weights_and_writes_nothin
     empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), MODELS)
     write_part(str(tmp_path / "out"), empty)
     before = sorted(pathlib.Path(tmp_path).rglob("*"))
-    text = describe_plan(str(tmp_path / "out"), shards, 10_240 / (1 << 20), MODELS, {"clip": "/models/clip.pt"})
+    text = describe_plan(
+        str(tmp_path / "out"), Matched(shards, ()), 10_240 / (1 << 20), MODELS, {"clip": "/models/clip.pt"}
+    )
     assert text.startswith("Dry run: no image is read, nothing is written.\n  2 shards:")
     ranges = len(list(plan_ranges(shards[0], 10_240)))
     assert f"    {shards[0].url}  41.0 KB  {ranges} ranges" in text
@@ -108,7 +121,7 @@ def test_a_plan_tells_shards_ranges_what_is_scored_and_weights_and_writes_nothin
 
 def test_a_plan_of_many_shards_names_the_first_and_counts_the_rest(tmp_path):
     shards = [write_shard(tmp_path / f"{i:02d}.tar", tar_bytes([])) for i in range(25)]
-    text = describe_plan(str(tmp_path / "out"), shards, 64, MODELS, {})
+    text = describe_plan(str(tmp_path / "out"), Matched(shards, ()), 64, MODELS, {})
     assert "19.tar" in text
     assert "20.tar" not in text
     assert "... and 5 more" in text

@@ -90,9 +90,11 @@ class S3Bucket(Bucket):
         objects = [{"Key": name} for name in names]
         with _connecting():
             answer = self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-        for refused in answer.get("Errors", ())[:1]:
-            permanent = refused.get("Code") in ("AccessDenied", "MethodNotAllowed")
-            raise (PermissionError if permanent else OSError)(f"{refused['Key']}: {refused.get('Message')}")
+        refusals = answer.get("Errors", ())
+        if refusals:
+            first, more = refusals[0], f" (and {len(refusals) - 1:,} more)" if len(refusals) > 1 else ""
+            permanent = first.get("Code") in ("AccessDenied", "MethodNotAllowed")
+            raise (PermissionError if permanent else OSError)(f"{first['Key']}: {first.get('Message')}{more}")
 
 
 def _names(url: str) -> dict[str, str]:

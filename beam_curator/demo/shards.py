@@ -10,6 +10,7 @@ from pathlib import Path
 from beam_curator.demo.planting import COUNTS, Layout, Planted, plan
 from beam_curator.demo.samples import DemoSample, build_sample
 from beam_curator.errors import UsageError
+from beam_curator.first_few import listed
 
 _SHARD_NAME = re.compile(r"\d{5}\.tar")
 # The owner's name in every tar header: how a shard of ours is told from a user's own 00000.tar.
@@ -72,7 +73,7 @@ def _clear_own_shards(output: Path) -> None:
     foreign = [path.name for path in present if not _is_own_shard(path)]
     if foreign:
         raise UsageError(
-            f"--output={output} holds {_listed(foreign)}, which this program did not write: "
+            f"--output={output} holds {listed(foreign, shown=3)}, which this program did not write: "
             "name an empty or a new folder"
         )
     for path in present:
@@ -86,8 +87,3 @@ def _is_own_shard(path: Path) -> bool:
         header = shard.read(tarfile.BLOCKSIZE)
     # A run that was killed early leaves an empty file.
     return not header or header[_OWNER_FIELD].rstrip(b"\0") == _OWNER.encode()
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import pathlib
 import re
 
@@ -14,6 +15,9 @@ from beam_curator.models.weights_file import WeightsFile, measured_sha256, verif
 #: Weights in a bucket that are larger than this, and whose sha256 is on record, are left for the workers to
 #: verify: a launcher far from the bucket would take minutes to read them.
 LAUNCHER_READ_BYTES = 64 << 20
+
+QUICK_GELU = "-quickgelu"
+"""What the name of an open_clip architecture ends with that computes QuickGELU, and has a twin that does not."""
 
 _CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin", ".pth")
 
@@ -27,7 +31,8 @@ class ClipWeights:
     taken as it is, unless it is the one whose sha256 its url tells.
 
     Attributes:
-      model: as in ``open_clip.list_models()``.
+      model: as in ``open_clip.list_models()``; of two that differ in nothing but the activation, the one that has the
+        activation that the weights were trained with.
       tag: as in ``open_clip.list_pretrained_tags_by_model(model)``.
       hub: ``organisation/name/file`` at the Hugging Face hub, with nothing after the last slash for the
         usual file; or "".
@@ -58,6 +63,9 @@ class ClipWeights:
                 f"choose one of {', '.join(near) or '(none)'}, or give the path of a checkpoint"
             )
         canonical_tag = tag.lower().replace("-", "_")  # open_clip takes either spelling.
+        twin = activation_twin(model)
+        if config.get("quick_gelu") and twin and twin.endswith(QUICK_GELU) and open_clip.get_pretrained_cfg(twin, tag):
+            model = twin  # open_clip computes QuickGELU for either name
         return cls(model, canonical_tag, config.get("hf_hub", ""), config.get("url", ""))
 
     @property
@@ -71,14 +79,20 @@ class ClipWeights:
         return f"{self.model}--{self.tag}".replace("/", "-")
 
     @property
+    def _filenames(self) -> list[str]:
+        """What the file may be called: earlier releases kept the same one under the name of its twin as well."""
+        twin = activation_twin(self.model) if self.model.endswith(QUICK_GELU) else None
+        return [self.filename] + ([dataclasses.replace(self, model=twin).filename] if twin else [])
+
+    @property
     def fetch_arguments(self) -> str:
         """What to add to the command that fetches them."""
         return f" --clip_model {self.model} --clip_pretrained {self.tag}"
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
         """See FetchableWeights.find."""
-        for suffix in _CHECKPOINT_SUFFIXES:
-            path = transfer.join(directory, self.filename + suffix)
+        for filename, suffix in itertools.product(self._filenames, _CHECKPOINT_SUFFIXES):
+            path = transfer.join(directory, filename + suffix)
             if not transfer.is_file(path):
                 continue
             sha256 = self._sha256_in_url if self.url.endswith(suffix) else None
@@ -165,6 +179,32 @@ def check_clip_model(model: str) -> None:
         near = difflib.get_close_matches(model, models, n=5, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else "open_clip.list_models() lists those that it has"
         raise UsageError(f"open_clip has no model {model!r}; {hint}")
+
+
+def activation_twin(model: str) -> str | None:
+    """The architecture that differs from this one in nothing but that it computes QuickGELU, or does not; if any."""
+    import open_clip
+
+    twin = model.removesuffix(QUICK_GELU) if model.endswith(QUICK_GELU) else model + QUICK_GELU
+    return twin if twin in open_clip.list_models() else None
+
+
+def published_as(path: str, sha256: str) -> ClipWeights | None:
+    """What a checkpoint was published as, or None if that is not known.
+
+    It is known by the sha256 in OpenAI's urls; and of a file as ``fetch_models`` keeps it by its name, if the record
+    beside it has its sha256.
+    """
+    import open_clip
+
+    for model, tag in open_clip.list_pretrained():
+        if f"/{sha256}/" in open_clip.get_pretrained_cfg(model, tag).get("url", ""):
+            return ClipWeights.named(model, tag)
+    name = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    for model, tag in open_clip.list_pretrained():
+        if name == ClipWeights(model, tag, "", "").filename and _recorded_sha256(path) == sha256:
+            return ClipWeights.named(model, tag)
+    return None
 
 
 def is_checkpoint_path(pretrained: str) -> bool:

@@ -127,3 +127,6 @@ NSFW_LAION = PublishedWeights(
     source="LAION, https://github.com/LAION-AI/CLIP-based-NSFW-Detector",
     converted=NSFW_CONVERTED,
 )
+
+HEADS = (AESTHETIC_V2, AESTHETIC_V1, NSFW_LAION, NSFW_CONVERTED)
+"""All heads that were made for OpenAI's CLIP ViT-L/14."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_curator.errors import UsageError
+from beam_curator.first_few import listed
 
 if TYPE_CHECKING:
     import torch
@@ -199,8 +200,8 @@ def _read_torchscript(checkpoint: str) -> "dict[str, torch.Tensor]":
 def _in_one_line(error: Exception) -> str:
     """The first findings of a many-line torch error, or the first sentence of any other."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    findings = lines[1:3] if lines[0].startswith("Error(s) in loading state_dict") and lines[1:] else lines[:1]
-    return "; ".join(textwrap.shorten(finding, 200, placeholder=" ...") for finding in findings)
+    findings = lines[1:] if lines[0].startswith("Error(s) in loading state_dict") and lines[1:] else lines[:1]
+    return listed([textwrap.shorten(finding, 200, placeholder=" ...") for finding in findings], 2, "; ")
 
 
 def _tiny_untrained(architecture: Architecture) -> VisualTower:

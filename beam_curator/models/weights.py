@@ -13,13 +13,46 @@ import pathlib
 
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models import transfer
-from beam_curator.models.clip_weights import ClipWeights, check_clip_model, is_checkpoint_path
+from beam_curator.models.clip_weights import (
+    QUICK_GELU,
+    ClipWeights,
+    activation_twin,
+    check_clip_model,
+    is_checkpoint_path,
+    published_as,
+)
 from beam_curator.models.published_weights import AESTHETIC_V1, AESTHETIC_V2, NSFW_LAION, FetchableWeights
 from beam_curator.models.weights_file import FETCH_COMMAND, WeightsFile, cache_dir, measured_sha256
 
 
+@dataclasses.dataclass(frozen=True)
+class ClipChoice:
+    """A CLIP model whose weights are found.
+
+    Attributes:
+      model: the open_clip architecture that computes what the weights were trained with.
+      tag: the open_clip tag that they were published under; None for a checkpoint of unknown origin.
+      weights: where they are.
+      doubt: what nobody can tell of them, in a line; or None.
+    """
+
+    model: str
+    tag: str | None
+    weights: WeightsFile
+    doubt: str | None = None
+
+
 def resolve_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> WeightsFile:
-    """Finds the weights of a CLIP model.
+    """Finds the weights of a CLIP model: what `choose_clip` finds, without what it tells of them."""
+    return choose_clip(model, pretrained, model_dir, download).weights
+
+
+def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice:
+    """Finds the weights of a CLIP model, and tells what they are.
+
+    Published weights are known by their tag, and a checkpoint by its sha256 or by the record that was kept when it was
+    fetched. Their architecture is the one with the activation that they were trained with: `ViT-L-14` with OpenAI's
+    weights is `ViT-L-14-quickgelu`. Of a checkpoint that is not known nobody can tell, which is its doubt.
 
     Args:
       model: an open_clip model, e.g. ``"ViT-L-14-quickgelu"``.
@@ -30,11 +63,30 @@ def resolve_clip(model: str, pretrained: str, model_dir: str | None, download: b
     Raises:
       UsageError: open_clip has no such model or tag, or the weights are missing, unreachable or wrong.
     """
-    if is_checkpoint_path(pretrained):
-        check_clip_model(model)
-        own = _own_file(pretrained, "CLIP checkpoint")
-        return dataclasses.replace(own, name=f"{model}/{own.name}")
-    return _resolve(ClipWeights.named(model, pretrained), model_dir, download)
+    if not is_checkpoint_path(pretrained):
+        named = ClipWeights.named(model, pretrained)
+        return ClipChoice(named.model, named.tag, _resolve(named, model_dir, download))
+    check_clip_model(model)
+    own = _own_file(pretrained, "CLIP checkpoint")
+    known = published_as(own.path, own.sha256)
+    if known is None:
+        return ClipChoice(model, None, dataclasses.replace(own, name=f"{model}/{own.name}"), _doubt(model, own.path))
+    if model not in (known.model, activation_twin(known.model)):
+        raise UsageError(
+            f"{pretrained} holds the weights of {known.name}, not of {model}: give --clip_model {known.model}"
+        )
+    return ClipChoice(known.model, known.tag, dataclasses.replace(own, name=known.name))
+
+
+def _doubt(model: str, path: str) -> str | None:
+    twin = activation_twin(model)
+    if twin is None:
+        return None
+    how = "with it" if model.endswith(QUICK_GELU) else "without it"
+    return (
+        f"{path} is not known by its sha256, so nobody can tell whether it was trained with QuickGELU, as OpenAI's "
+        f"weights were: it runs {how}, as {model} does; if that is wrong, give --clip_model {twin}"
+    )
 
 
 def resolve_aesthetic(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:

@@ -53,7 +53,10 @@ def _canonical(value: Any) -> str:
 def shown(value: Any) -> str:
     """A value in a line of text."""
     text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    size = f" ({len(value):,} in all)" if isinstance(value, (list, tuple, dict)) else ""
+    return f"{text[:_SHOWN_CHARACTERS]}...{size}"
 
 
 def match_rows(where: str, found: pa.Table, expected: pa.Table) -> Iterator[Difference | tuple[int, int]]:

@@ -88,6 +88,7 @@ def test_weights_are_read_from_a_bucket_and_score_real_photographs(service, buck
     service.put_directory(shared / "data", f"{bucket}/raw")
     service.put_directory(shared / "models", f"{bucket}/models")
     heads = ["--model_dir", f"{bucket}/models", "--aesthetic_model", "v2", "--nsfw_model", "laion"]
+    heads.append("--accept_other_encoder")
     given = ["--input", f"{bucket}/raw/image{{1..4}}.tar", "--clip_model", "tiny-untrained"]
     job = process(*given, *heads, "--output", f"{bucket}/out", "--min_aesthetic", "-99", "--max_nsfw", "2")
     _, err = job.communicate(timeout=LIMIT_SECONDS)

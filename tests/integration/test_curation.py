@@ -272,6 +272,7 @@ def test_real_heads_score_what_the_embeddings_say(shared, tmp_path, curate):
     base = [
         *("--input", str(shared / "data" / "image{1..4}.tar"), "--clip_model", "tiny-untrained"),
         *("--model_dir", str(shared / "models"), "--aesthetic_model", "v2", "--nsfw_model", "laion"),
+        "--accept_other_encoder",
     ]
     assert curate(tmp_path / "other", base=base)[0] == 0
     table = pa.concat_tables([pq.read_table(part) for part in (tmp_path / "other" / "scores").glob("*.parquet")])

@@ -91,7 +91,8 @@ def _unreachable(*_, **__):
 @pytest.mark.parametrize("more", [["--aesthetic_model", "other"], ["--range_mb", "3"], ["--input", "{raw}/00000.tar"]])
 def test_another_jobs_output_is_refused_without_overwrite(raw, finished, curate, tmp_path, shared, more):
     if "other" in more:
-        more = ["--aesthetic_model", str(shared / "models" / "sa_0_4_vit_l_14_linear.pth")]
+        head = str(shared / "models" / "sa_0_4_vit_l_14_linear.pth")
+        more = ["--aesthetic_model", head, "--accept_other_encoder"]
     before = content(finished)
     code, _, err = curate(finished, *(text.format(raw=raw) for text in more))
     assert code == 2
@@ -162,6 +163,7 @@ def test_new_thresholds_need_no_weights_but_new_shards_do(shared, raw, tmp_path,
     first, second, _ = sorted(raw.glob("*.tar"))
     shutil.copy(first, tmp_path / "raw")
     base = ["--input", str(tmp_path / "raw"), *TINY, "--aesthetic_model", str(head), "--min_aesthetic", "-99"]
+    base.append("--accept_other_encoder")
     assert curate(tmp_path / "out", base=base)[0] == 0
     head.unlink()
     code, out, _ = curate(tmp_path / "out", "--min_width", "200", base=base)

@@ -439,7 +439,7 @@ def test_only_the_first_differences_are_printed_and_all_are_counted(finished, ve
     code, lines, _ = verify(finished)
     assert code == 1
     assert len(lines) == 21
-    assert lines[-1] == f"{finished}: 30 differences"
+    assert lines[-1] == f"{finished}: 30 differences, the first 20 of which are shown: 10 more"
 
 
 # the input

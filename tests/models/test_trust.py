@@ -144,7 +144,7 @@ def test_a_job_with_a_head_that_would_run_code_ends_in_one_line_and_runs_none(tm
     witness = tmp_path / "executed"
     (tmp_path / name).write_bytes((object_array if name.endswith("npz") else saved)(Trap(witness)))
     argv = ["--input", str(raw), "--output", str(tmp_path / "out"), "--clip_model", "tiny-untrained"]
-    assert curate_images.main([*argv, flag, str(tmp_path / name)]) == 1
+    assert curate_images.main([*argv, flag, str(tmp_path / name)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert str(tmp_path / name) in line
     assert not witness.exists()

@@ -11,6 +11,7 @@ import subprocess
 import threading
 
 import huggingface_hub.constants
+import open_clip
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
@@ -393,12 +394,101 @@ def test_a_users_own_checkpoint_is_taken_as_it_is(tmp_path):
     assert weights.resolve_clip("ViT-L-14", path, None) == WeightsFile("ViT-L-14/own", path, SHA256)
 
 
+def test_openais_weights_are_the_same_file_and_run_with_quickgelu_under_either_name_of_their_architecture(tmp_path):
+    put(tmp_path / "ViT-L-14-quickgelu--openai.safetensors")
+
+    chosen = [weights.choose_clip(name, "openai", str(tmp_path)) for name in ("ViT-L-14", "ViT-L-14-quickgelu")]
+
+    assert chosen[0] == chosen[1]
+    assert (chosen[0].model, chosen[0].tag) == ("ViT-L-14-quickgelu", "openai")
+    assert chosen[0].weights.path == str(tmp_path / "ViT-L-14-quickgelu--openai.safetensors")
+
+
+def test_weights_that_an_earlier_release_fetched_under_the_other_name_are_found(tmp_path):
+    put(tmp_path / "ViT-L-14--openai.safetensors")
+
+    assert (
+        weights.choose_clip("ViT-L-14-quickgelu", "openai", str(tmp_path)).weights.name == "ViT-L-14-quickgelu/openai"
+    )
+
+
+def test_weights_that_were_trained_without_quickgelu_keep_their_architecture(tmp_path):
+    put(tmp_path / "ViT-L-14--laion2b_s32b_b82k.safetensors")
+
+    assert weights.choose_clip("ViT-L-14", "laion2b_s32b_b82k", str(tmp_path)).model == "ViT-L-14"
+
+
+@pytest.fixture
+def openais_file(tmp_path, monkeypatch):
+    """A file that has the sha256 of OpenAI's archive, as far as anybody asks: the real one has 1.7 GB."""
+    path = put(tmp_path / "downloaded.pt")
+    config = {"quick_gelu": True, "url": f"https://example.org/{SHA256}/ViT-L-14.pt"}
+    real = open_clip.get_pretrained_cfg
+
+    def get(model, tag):
+        return config if (model.removesuffix("-quickgelu"), tag) == ("ViT-L-14", "openai") else real(model, tag)
+
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", get)
+    return str(path)
+
+
+def test_openais_file_is_known_by_its_sha256_and_runs_with_quickgelu_whatever_its_name(openais_file):
+    for model in ("ViT-L-14", "ViT-L-14-quickgelu"):
+        chosen = weights.choose_clip(model, openais_file, None)
+        assert (chosen.model, chosen.tag, chosen.weights.name) == (
+            "ViT-L-14-quickgelu",
+            "openai",
+            "ViT-L-14-quickgelu/openai",
+        )
+        assert chosen.doubt is None
+
+
+def test_a_known_file_for_another_architecture_is_refused(openais_file):
+    with pytest.raises(
+        UsageError, match=r"weights of ViT-L-14-quickgelu/openai, not of ViT-B-32: give --clip_model ViT"
+    ):
+        weights.choose_clip("ViT-B-32", openais_file, None)
+
+
+def test_the_path_of_a_fetched_file_is_known_by_its_name_and_record(tmp_path):
+    path = put(tmp_path / "ViT-L-14--openai.safetensors")
+    assert weights.choose_clip("ViT-L-14", str(path), None).tag is None
+    put(tmp_path / f"{path.name}.sha256", f"{SHA256}  {path.name}\n".encode())
+    known = weights.choose_clip("ViT-L-14", str(path), None)
+    assert (known.tag, known.doubt) == ("openai", None)
+
+
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [
+        ("ViT-L-14", "it runs without it, as ViT-L-14 does; if that is wrong, give --clip_model ViT-L-14-quickgelu"),
+        (
+            "ViT-L-14-quickgelu",
+            "it runs with it, as ViT-L-14-quickgelu does; if that is wrong, give --clip_model ViT-L-14",
+        ),
+    ],
+)
+def test_a_checkpoint_of_unknown_origin_is_told_to_be_one_in_a_line(tmp_path, model, how):
+    path = str(put(tmp_path / "own.safetensors"))
+
+    chosen = weights.choose_clip(model, path, None)
+    assert chosen.model == model
+    assert chosen.doubt == (
+        f"{path} is not known by its sha256, so nobody can tell whether it was trained with QuickGELU, as OpenAI's "
+        f"weights were: {how}"
+    )
+
+
+def test_a_checkpoint_of_an_architecture_without_a_twin_needs_no_word(tmp_path):
+    assert weights.choose_clip("ViT-SO400M-14-SigLIP", str(put(tmp_path / "own.safetensors")), None).doubt is None
+
+
 def test_missing_clip_weights_are_one_line_with_the_command_for_that_model(tmp_path):
     with pytest.raises(UsageError) as raised:
         weights.resolve_clip("ViT-B-32", "openai", str(tmp_path), download=False)
 
-    assert "ViT-B-32--openai" in str(raised.value)
-    assert f"--model_dir {tmp_path} --clip_model ViT-B-32 --clip_pretrained openai`" in str(raised.value)
+    assert "ViT-B-32-quickgelu--openai" in str(raised.value)
+    assert f"--model_dir {tmp_path} --clip_model ViT-B-32-quickgelu --clip_pretrained openai`" in str(raised.value)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".bin", ".pth"])

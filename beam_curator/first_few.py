@@ -1,0 +1,21 @@
+"""Long lists as people read them: the first few, and how many more there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SHOWN = 20
+
+
+def listed(names: Sequence[str], shown: int = SHOWN, separator: str = ", ") -> str:
+    """`a, b, c and 5 more`."""
+    left = len(names) - shown
+    text = separator.join(names[:shown])
+    return f"{text} and {left:,} more" if left > 0 else text
+
+
+def lines_of(lines: Sequence[str], indent: str = "", where: str = "", shown: int = SHOWN) -> list[str]:
+    """The first lines, and one that says how many more there are, and where they are found."""
+    left = len(lines) - shown
+    rest = [f"{indent}... and {left:,} more{where}"] if left > 0 else []
+    return [*lines[:shown], *rest]

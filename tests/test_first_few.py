@@ -1,0 +1,17 @@
+"""Long lists as people read them."""
+
+import pytest
+
+from beam_curator.first_few import lines_of, listed
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, ""), (1, "0"), (3, "0, 1, 2"), (4, "0, 1, 2 and 1 more"), (2000, "0, 1, 2 and 1,997 more")]
+)
+def test_a_long_list_says_how_many_more_there_are(count, text):
+    assert listed([str(number) for number in range(count)], shown=3) == text
+
+
+def test_lines_that_are_left_out_are_counted_in_one_of_their_own():
+    assert lines_of(["a", "b"], shown=2) == ["a", "b"]
+    assert lines_of(["a", "b", "c"], "  ", ": see there", shown=2) == ["a", "b", "  ... and 1 more: see there"]
