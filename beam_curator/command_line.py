@@ -35,6 +35,7 @@ from beam_curator.manifest import MANIFEST
 from beam_curator.matching import named_patterns
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
+from beam_curator.runner_checks import check_runner
 
 _LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 DRY_RUN = "--dry_run"
@@ -95,6 +96,9 @@ def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[P
     options, _ = parse(program, description, argv)
     flags = options.view_as(CurationOptions)
     require(flags, "input", "output")
+    require_absolute(options)
+    require_buckets(options)
+    check_runner(options, [*named_patterns(flags.input), flags.output])
     return options, flags
 
 

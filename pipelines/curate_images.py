@@ -20,9 +20,11 @@ from beam_curator.configured import resolve_defaults, rules_of, scoring_hints, s
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
 from beam_curator.manifest import read_manifest
+from beam_curator.matching import named_patterns
 from beam_curator.models.precision import resolve_device, resolve_precision
 from beam_curator.options import CurationOptions, flags_of, reading_of
 from beam_curator.reading import Matched, describe_input, match_input, urls_and_sizes
+from beam_curator.runner_checks import check_runner
 from beam_curator.samples import Shard
 from beam_curator.selection import Rule
 from beam_curator.summary import describe_plan, describe_run
@@ -106,6 +108,7 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     command_line.require(options, "input", "output")
     command_line.require_absolute(options)
     command_line.require_buckets(options)
+    check_runner(options, [*named_patterns(options.input), options.output])
     resolve_defaults(options)
     rules, hints = rules_of(options), scoring_hints(options)
     matched = match_input(options.input)

@@ -21,6 +21,7 @@ from google.api_core.exceptions import Forbidden
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import dataflow_v1beta3 as dataflow
 
+from beam_curator import runner_checks
 from beam_curator.command_line import as_job_error
 from beam_curator.errors import JobError
 from pipelines import curate_images, make_demo_shards
@@ -69,6 +70,8 @@ def sent(monkeypatch):
         launch.submitted.append(job)
         return dataflow.Job(id="2026-11-22_job", name=job.proto.name)
 
+    # Input and output are local, as no bucket can be had here; a launch that says so is refused, by a test of its own.
+    monkeypatch.setattr(runner_checks, "check_places", lambda places: None)
     monkeypatch.setattr(apiclient.DataflowApplicationClient, "stage_file_with_retry", stage)
     monkeypatch.setattr(apiclient.DataflowApplicationClient, "submit_job_description", submit)
     monkeypatch.setattr(GoogleCloudOptions, "_warn_if_soft_delete_policy_enabled", lambda self, name: None)

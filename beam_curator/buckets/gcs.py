@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import requests
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.gcp.gcsio import create_storage_client
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from google.api_core.exceptions import GoogleAPICallError, NotFound, RequestRangeNotSatisfiable, from_http_response
 from google.cloud.storage import Blob
 from google.cloud.storage.fileio import BlobWriter
@@ -30,7 +30,8 @@ class GcsBucket(Bucket):
     """
 
     def __init__(self, options: PipelineOptions) -> None:
-        self._client = create_storage_client(options)
+        no_auth = options.view_as(GoogleCloudOptions).no_auth
+        self._client = create_storage_client(options, use_credentials=not no_auth)
 
     def _blob(self, url: str) -> Blob:
         bucket, name = split_url(url)

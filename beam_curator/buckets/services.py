@@ -10,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.value_provider import RuntimeValueProvider
 
+from beam_curator.buckets import credentials
 from beam_curator.buckets.bucket import Bucket
 
 _lock = threading.Lock()
@@ -22,6 +23,7 @@ def bucket_of(url: str) -> Bucket | None:
 
     Raises:
       ImportError: when its client is not installed.
+      PermissionError: when there are no credentials for it.
     """
     scheme = url.partition("://")[0]
     if scheme not in _NEEDS or "://" not in url:
@@ -41,6 +43,8 @@ def _new(scheme: str, given: Any) -> Bucket:
     module, extra = _NEEDS[scheme]
     if not _is_installed(module):
         raise ImportError(f"{scheme}:// needs a client that is not installed: pip install 'beam-curator[{extra}]'")
+    check = credentials.check_google if scheme == "gs" else credentials.check_aws
+    check(options)
     if scheme == "gs":
         from beam_curator.buckets.gcs import GcsBucket
 
