@@ -83,6 +83,9 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     ours, others = parser.parse_known_args(list(argv))
     options = PipelineOptions([flag for flag in argv if flag != DRY_RUN])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
+    setup = options.view_as(SetupOptions)
+    if setup.save_main_session is None:  # which Beam takes for yes on Dataflow; nothing here needs it
+        setup.save_main_session = False
     files.use_options(options)
     return options, ours.dry_run
 
@@ -211,9 +214,6 @@ def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResu
 
 
 def _built(options: PipelineOptions, build: Callable[[beam.Pipeline], Any]) -> beam.Pipeline:
-    setup = options.view_as(SetupOptions)
-    if setup.save_main_session is None:  # which Beam takes for yes on Dataflow; nothing here needs it
-        setup.save_main_session = False
     runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
     try:
         pipeline = beam.Pipeline(runner=runner, options=options)

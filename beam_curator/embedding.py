@@ -8,6 +8,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import apache_beam as beam
@@ -22,6 +23,7 @@ from beam_curator.errors import CurationError
 from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.images import ImageFacts
 from beam_curator.models.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
+from beam_curator.models.made_for import encoder_name
 from beam_curator.models.visual_tower import TINY_UNTRAINED, find_architecture
 from beam_curator.models.weights import choose_clip
 from beam_curator.models.weights_file import WeightsFile
@@ -72,6 +74,9 @@ def submit_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> Pen
         raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
     members, more_of, failures = _images(batch)
     count = len(batch.samples)
+    if members and encoder.device is None:
+        with progress.BOARD.loading(encoder_name(identity)):
+            encoder.load()
     encoding = encoder.submit(
         [None if m is None else m.data for m in members], functools.partial(_show_progress, batch)
     )
@@ -113,12 +118,13 @@ def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> Samp
     return submit_batch(batch, encoder, identity).result()
 
 
-def _show_progress(batch: SampleBatch, embedded: Sequence[int]) -> None:
+def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> None:
     embedded = [index for index in embedded if index < len(batch)]
     if not embedded:
         return
     spans = batch.rows["span_bytes"].take(embedded) if not batch.range.compression else []
-    progress.BOARD.add_embedded(batch.range, len(embedded), sum(span.as_py() for span in spans))
+    size_bytes = sum(span.as_py() for span in spans)
+    progress.BOARD.add_embedded(batch.range, len(embedded), size_bytes, min(failed, len(embedded)))
 
 
 def _lost_bytes(samples: Sequence[Sample]) -> bool:
@@ -161,10 +167,14 @@ class LazyEncoder:
         """The encoder, made once for all threads of the process."""
         with self._lock:
             if self._encoder is None:
-                path = str(self._weights.local_path()) if self._weights else None
+                path = str(self._local_path(self._weights)) if self._weights else None
                 self._encoder = ClipEncoder(dataclasses.replace(self._spec, checkpoint=path))
                 spare_what_is_loaded()
             return self._encoder
+
+    def _local_path(self, weights: WeightsFile) -> Path:
+        with progress.BOARD.loading(weights.name):  # it may be copied from a bucket, and is read to be verified
+            return weights.local_path()
 
 
 class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):

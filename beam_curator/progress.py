@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import TextIO
 
 from beam_curator.samples import ShardRange
@@ -19,21 +22,25 @@ class Done:
       samples: samples whose scores are written, or were found written.
       failed: those of them that cannot be used.
       scored: those of them that this run scored.
-      embedded: samples of ranges that are not written yet, but are embedded.
+      embedded: samples of ranges that are not written yet, but are embedded, or have failed.
+      embedded_failed: those of them that have failed.
       bytes: of shards, that `samples` cover.
       scored_bytes: of shards, that `scored` cover.
       embedded_bytes: of shards, that `embedded` cover.
       output_shards: output shards that are written.
+      loading: the models that are being loaded.
     """
 
     samples: int = 0
     failed: int = 0
     scored: int = 0
     embedded: int = 0
+    embedded_failed: int = 0
     bytes: int = 0
     scored_bytes: int = 0
     embedded_bytes: int = 0
     output_shards: int = 0
+    loading: tuple[str, ...] = ()
 
 
 class Board:
@@ -42,18 +49,30 @@ class Board:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._done = Done()
-        self._embedding: dict[ShardRange, tuple[int, int]] = {}
+        self._embedding: dict[ShardRange, tuple[int, int, int]] = {}
+        self._loading: collections.Counter[str] = collections.Counter()
 
     def reset(self) -> None:
         """Begins a new job."""
         with self._lock:
             self._done, self._embedding = Done(), {}
 
-    def add_embedded(self, range: ShardRange, samples: int, size_bytes: int) -> None:
-        """Some more samples of a range are embedded, which take so many bytes of the shard."""
+    @contextlib.contextmanager
+    def loading(self, model: str) -> Iterator[None]:
+        """While the block runs, this model is being loaded."""
         with self._lock:
-            before = self._embedding.get(range, (0, 0))
-            self._embedding[range] = (before[0] + samples, before[1] + size_bytes)
+            self._loading[model] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loading[model] -= 1
+
+    def add_embedded(self, range: ShardRange, samples: int, size_bytes: int, failed: int = 0) -> None:
+        """Some more samples of a range are embedded, or have failed; they take so many bytes of the shard."""
+        with self._lock:
+            before = self._embedding.get(range, (0, 0, 0))
+            self._embedding[range] = (before[0] + samples, before[1] + size_bytes, before[2] + failed)
 
     def add(self, range: ShardRange, samples: int, failed: int, scored: bool) -> None:
         """A range is scored, or was found scored."""
@@ -75,9 +94,14 @@ class Board:
     def read(self) -> Done:
         """The counts as they are now."""
         with self._lock:
-            embedded = sum(samples for samples, _ in self._embedding.values())
-            embedded_bytes = sum(size_bytes for _, size_bytes in self._embedding.values())
-            return dataclasses.replace(self._done, embedded=embedded, embedded_bytes=embedded_bytes)
+            embedded, embedded_bytes, failed = map(sum, zip((0, 0, 0), *self._embedding.values(), strict=True))
+            return dataclasses.replace(
+                self._done,
+                embedded=embedded,
+                embedded_bytes=embedded_bytes,
+                embedded_failed=failed,
+                loading=tuple(sorted(model for model, count in self._loading.items() if count)),
+            )
 
 
 BOARD = Board()
@@ -85,9 +109,13 @@ BOARD = Board()
 
 
 def describe(done: Done, seconds: float, total_bytes: int) -> str:
-    """The line: images done, images/s (of those scored now), failed, share done and time left."""
+    """The line: models being loaded, images done, images/s (of those scored now), failed, share done and time left."""
+    loading = [f"loading {model}" for model in done.loading]
+    if loading and not done.samples + done.embedded:
+        return ", ".join(loading)
     rate = (done.scored + done.embedded) / seconds if seconds > 0 else 0.0
-    parts = [f"{done.samples + done.embedded:,} images", f"{rate_text(rate)} images/s", f"{done.failed:,} failed"]
+    failed = done.failed + done.embedded_failed
+    parts = [*loading, f"{done.samples + done.embedded:,} images", f"{rate_text(rate)} images/s", f"{failed:,} failed"]
     left_bytes = max(0, total_bytes - done.bytes - done.embedded_bytes)
     scored_bytes = done.scored_bytes + done.embedded_bytes
     if done.output_shards:

@@ -11,10 +11,12 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.testing.util import assert_that
 
 import beam_curator as bc
-from beam_curator import embedding, reading
+from beam_curator import embedding, progress, reading
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.models.clip import ClipEncoder
 from beam_curator.models.device_model import DeviceModel
-from tests.tars import tar_bytes
+from beam_curator.tar.ranges import plan_ranges
+from tests.tars import tar_bytes, write_shard
 
 
 @pytest.fixture
@@ -106,6 +108,25 @@ def test_want_of_memory_is_counted_in_a_metric_and_in_the_batch(shards, monkeypa
     result = pipeline.run()
     query = beam.metrics.MetricsFilter().with_name("batch_reductions")
     assert [found.committed for found in result.metrics().query(query)["counters"]] == [2]
+
+
+def test_a_model_is_shown_while_it_loads_and_failures_as_they_happen(tmp_path, small_jpeg, monkeypatch):
+    entries = [("a.jpg", small_jpeg), ("b.jpg", b"no image"), ("c.txt", b"none either")]
+    (one,) = plan_ranges(write_shard(tmp_path / "a.tar", tar_bytes(entries)), 1 << 26)
+    shown, load = [], ClipEncoder.load
+
+    def loading(encoder):
+        shown.append(progress.BOARD.read().loading)
+        load(encoder)
+
+    monkeypatch.setattr(ClipEncoder, "load", loading)
+    progress.BOARD.reset()
+    encoder = handler().load_model().get()
+    for _ in range(2):
+        embedding.embed_batch(reading.read_batch(one), encoder, handler().identity)
+    assert shown == [("tiny-untrained",)]
+    done = progress.BOARD.read()
+    assert (done.loading, done.embedded, done.embedded_failed, done.failed) == ((), 6, 4, 0)
 
 
 def test_options_that_change_the_numbers_change_the_identity():

@@ -44,10 +44,19 @@ def test_the_board_adds_up_what_is_scored_and_what_was_scored_before():
 def test_images_count_as_soon_as_they_are_embedded_and_once():
     board = Board()
     board.add_embedded(range_of(1000), 4, 300)
-    board.add_embedded(range_of(1000), 4, 300)
-    assert (board.read().embedded, board.read().embedded_bytes) == (8, 600)
+    board.add_embedded(range_of(1000), 4, 300, failed=1)
+    assert (board.read().embedded, board.read().embedded_bytes, board.read().embedded_failed) == (8, 600, 1)
     board.add(range_of(1000), samples=10, failed=2, scored=True)
     assert board.read() == Done(samples=10, failed=2, scored=10, bytes=1000, scored_bytes=1000)
+
+
+def test_a_model_is_being_loaded_until_the_last_thread_has_it():
+    board = Board()
+    with board.loading("clip"):
+        with board.loading("clip"):
+            pass
+        assert board.read().loading == ("clip",)
+    assert board.read().loading == ()
 
 
 def test_the_board_loses_no_count_among_threads():
@@ -90,6 +99,19 @@ def test_what_was_read_from_the_board_does_not_change_afterwards():
         ),
         (Done(samples=10, scored=10, bytes=1000, scored_bytes=1000), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
         (Done(samples=10, scored=10), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
+        (  # failures count as they happen, not when their range is written
+            Done(samples=10, scored=10, failed=1, embedded=10, embedded_failed=2),
+            10,
+            1000,
+            "20 images, 2.0 images/s, 3 failed",
+        ),
+        (Done(loading=("ViT-L-14-quickgelu/openai",)), 3, 1000, "loading ViT-L-14-quickgelu/openai"),
+        (
+            Done(samples=10, failed=1, loading=("ViT-B-32/openai",)),
+            10,
+            1000,
+            "loading ViT-B-32/openai, 10 images, 0.00 images/s, 1 failed",
+        ),
         (
             Done(samples=10, scored=10, bytes=500, scored_bytes=500, output_shards=2),
             10,

@@ -158,7 +158,7 @@ class ClipEncoder:
     def encode(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> EncodedImages:
         """Embeds encoded images (None: a sample without one). A bad image costs its row, and raises nothing.
 
-        `on_embedded` is called with the indices of the images of each micro-batch that is done.
+        `on_embedded` is called with the indices of the images of each micro-batch that is done, and of each that fails.
 
         Equal to open_clip's own transform and `encode_image`, then L2-normalised: within 1e-3 at fp32,
         cosine >= 0.9999 at bf16, before rounding to float16.

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from beam_curator.images import Encoded, ImageFacts
 from beam_curator.models.decoding import DecodedImage
 
-OnEmbedded = Callable[[Sequence[int]], None]
-"""Called with the indices of images that are embedded, as they come, by one thread at a time."""
+OnEmbedded = Callable[[Sequence[int], int], None]
+"""Called with the indices of images that are finished, and how many of them failed, as they come, by one thread at a
+time."""
 
 
 @dataclass
@@ -76,6 +77,8 @@ class Job:
         self.encoded.facts[row], self.encoded.failures[row] = image.facts, image.failure
         if image.pixels is None:
             with self._lock:
+                if self.on_embedded:
+                    self.on_embedded([row], 1)
                 self._finish(1)
 
     def note_embedded(self, rows: Sequence[int], values: NDArray[np.float32], reductions: int = 0) -> None:
@@ -94,7 +97,7 @@ class Job:
         with self._lock:
             self.encoded.batch_reductions += reductions
             if self.on_embedded:
-                self.on_embedded(rows)
+                self.on_embedded(rows, len(not_finite))
             self._finish(len(rows))
 
     def fail(self, error: BaseException) -> None:

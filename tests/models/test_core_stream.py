@@ -102,7 +102,7 @@ def test_callers_hear_of_each_image_once_by_one_thread_at_a_time():
     seen: list[int] = []
     talking = threading.Lock()
 
-    def heard(rows):
+    def heard(rows, _failed):
         assert talking.acquire(blocking=False)
         time.sleep(0.001)
         seen.extend(rows)

@@ -43,7 +43,7 @@ def test_bad_images_leave_no_holes_and_their_list_ends_all_the_same():
 
 def test_callers_hear_of_each_image_once_as_it_comes():
     seen: list[int] = []
-    stream_of(RecordingModel(batch_size=2)).submit(images(1, 2, 3, 4, 5), seen.extend).result(30)
+    stream_of(RecordingModel(batch_size=2)).submit(images(1, 2, 3, 4, 5), lambda rows, _: seen.extend(rows)).result(30)
     assert seen == [0, 1, 2, 3, 4]
 
 
