@@ -33,6 +33,20 @@ def job_runs(elsewhere: bool) -> Iterator[None]:
         _advice.pop()
 
 
+def end_process(code: int) -> NoReturn:
+    """Ends this process with this exit code, once all that it printed is out.
+
+    For a command that has written nothing: at the end of an interpreter, native libraries (Arrow, gRPC, torch) take
+    down threads and memory of theirs, and have aborted in it, which made a failure of an answer that was given.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or 1  # nobody has read the answer
+    os._exit(code)
+
+
 @contextlib.contextmanager
 def ends_process(program: str) -> Iterator[None]:
     """While the block runs, Ctrl-C and SIGTERM end this process, with one line and exit code 130 or 143.

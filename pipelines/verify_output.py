@@ -11,10 +11,9 @@ is in the directory.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 
-from beam_curator import command_line
+from beam_curator import command_line, interruption
 from beam_curator.first_few import SHOWN
 from beam_curator.verification import Difference, Tally, read_finished, verify
 
@@ -59,4 +58,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.end_process(main())

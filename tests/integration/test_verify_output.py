@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -486,3 +489,12 @@ def test_a_directory_that_is_not_there_is_one_line_and_exit_code_2(tmp_path, ver
 def test_no_directory_at_all_is_one_line_and_exit_code_2(verify):
     code, lines, err = verify()
     assert (code, lines, err) == (2, [], "verify_output: the following arguments are required: OUT (see --help)\n")
+
+
+def test_what_libraries_do_when_the_interpreter_ends_does_not_change_the_answer(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os.abort)\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    command = [sys.executable, "-m", "pipelines.verify_output", str(tmp_path)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith(f"verify_output: {tmp_path} holds no finished job")
