@@ -174,6 +174,17 @@ def read_stored(part: str) -> pa.Table:
     return pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=list(_STORED), use_threads=False)
 
 
+def count_more_embeddings(part: str) -> list[int]:
+    """How many embeddings a part has of each sample's other images.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    columns = pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=[EMBEDDING, MORE_EMBEDDINGS])
+    dim = columns.schema.field(EMBEDDING).type.list_size
+    return [len(more or ()) // dim for more in columns[MORE_EMBEDDINGS].to_pylist()]
+
+
 def embeddings_of(stored: pa.Table) -> np.ndarray:
     """The embeddings in these rows of a part: float16 [n, dim]."""
     column = stored[EMBEDDING].combine_chunks()

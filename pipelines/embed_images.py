@@ -7,12 +7,14 @@ OUT/scores/ has one Parquet file per range of a shard, with a row per sample; `e
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
 import beam_curator as bc
 from beam_curator import command_line
 from beam_curator.configured import clip_handler
+from beam_curator.options import reading_of
 
 
 def run(argv: Sequence[str]) -> int:
@@ -24,7 +26,7 @@ def run(argv: Sequence[str]) -> int:
         options,
         lambda pipeline: (
             pipeline
-            | bc.ReadSamples(flags.input, flags.range_mb, flags.allow_missing)
+            | bc.ReadSamples(flags.input, flags.range_mb, flags.allow_missing, **dataclasses.asdict(reading_of(flags)))
             | bc.EmbedImages(handler)
             | bc.WriteScores(flags.output)
         ),

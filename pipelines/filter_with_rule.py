@@ -7,6 +7,7 @@ The same rule works with the main job: `--rule pipelines.filter_with_rule:captio
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import beam_curator as bc
 from beam_curator import command_line
 from beam_curator.configured import clip_handler, resolve_defaults
+from beam_curator.options import reading_of
 
 MIN_WORDS = 4
 
@@ -34,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
         options,
         lambda pipeline: (
             pipeline
-            | bc.ReadSamples(flags.input, flags.range_mb, flags.allow_missing)
+            | bc.ReadSamples(flags.input, flags.range_mb, flags.allow_missing, **dataclasses.asdict(reading_of(flags)))
             | embed
             | score
             | bc.Select(bc.AtLeast("aesthetic", flags.min_aesthetic), caption_says_something)

@@ -27,6 +27,18 @@ def batches(shared):
     return made
 
 
+def test_embeddings_of_other_images_stay_with_their_samples(batches):
+    batch = batches[0]
+    last = len(batch) - 1
+    others = np.arange(3 * 4, dtype=np.float16).reshape(3, 4)
+    embedded = batch.replace(
+        embeddings=np.ones((len(batch), 4), np.float16), more_embeddings=others, more_of=np.array([0, last, last])
+    )
+    again = gather(list(explode(embedded)))
+    assert again.more_of.tolist() == [0, last, last]
+    assert np.array_equal(again.more_embeddings, others)
+
+
 def test_gather_is_the_inverse_of_explode(batches):
     for batch in batches:
         again = gather(list(explode(batch)))

@@ -101,6 +101,27 @@ def test_read_samples_gives_every_sample_once_with_its_bytes(pipeline, shards, t
     assert_that(batches | beam.FlatMap(flat), equal_to(wanted))
 
 
+def test_read_samples_joins_members_by_key_and_takes_images_and_captions_from_where_it_is_told(pipeline, tmp_path):
+    files = [(f"{i}.{e}", e.encode()) for e in ("jpg", "l.png", "cap", "txt") for i in range(3)]
+    write_shard(tmp_path / "c.tar", tar_bytes(files))
+    batches = pipeline | ReadSamples(
+        str(tmp_path / "c.tar"),
+        0.002,
+        group_by_key=True,
+        several_images="all",
+        image_from="l.png",
+        caption_from=["cap"],
+    )
+    rows = batches | beam.FlatMap(lambda one: one.rows.select(["key", "image", "images", "caption"]).to_pylist())
+    wanted = [{"key": str(i), "image": "l.png", "images": 2, "caption": "cap"} for i in range(3)]
+    assert_that(rows, equal_to(wanted))
+
+
+def test_read_samples_refuses_policies_that_mean_nothing_when_the_pipeline_is_built():
+    with pytest.raises(UsageError, match="several_images='both'"):
+        ReadSamples("a.tar", several_images="both")
+
+
 def test_explode_samples_gives_each_sample_its_row_embedding_and_range(pipeline, batch):
     embedded = batch.replace(embeddings=np.arange(20, dtype=np.float16).reshape(10, 2))
     samples = pipeline | beam.Create([embedded]) | ExplodeSamples()

@@ -12,7 +12,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files, ledger, rows
-from beam_curator.checkpoint import embeddings_of, part_name, read_part, read_stored
+from beam_curator.checkpoint import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
 from beam_curator.ledger import Summary, ledger_name, summarize
 from beam_curator.reading import rows_of
 from beam_curator.sample_images import dotted_names, images_of
@@ -186,7 +186,17 @@ def _against_part(
         return part, embeddings[order]
     yield from unequal_columns(ledger_name(range), recorded, scored, facts)
     yield from _failed_stay_failed(ledger_name(range), recorded, scored)
+    if range.reading.several_images == "all" and part.part:
+        yield from _all_images_embedded(name, scored, np.array(count_more_embeddings(part.part), np.int64)[order])
     return part, embeddings[order]
+
+
+def _all_images_embedded(name: str, scored: pa.Table, more: np.ndarray) -> Iterator[Difference]:
+    """Each image of a sample that did not fail has an embedding: `more` [n] counts those but the first."""
+    facts = scored.select(["key", "status", "images"]).to_pylist()
+    for row, count in zip(facts, more.tolist(), strict=True):
+        if row["status"] != rows.FAILED and count != row["images"] - 1:
+            yield Difference(name, f"{count + 1} images of {shown(row['key'])} are embedded, should be {row['images']}")
 
 
 def _failed_stay_failed(name: str, recorded: pa.Table, scored: pa.Table) -> Iterator[Difference]:

@@ -1,0 +1,20 @@
+"""Scores of samples all of whose images are scored."""
+
+import numpy as np
+import pytest
+
+from beam_curator import rows
+from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
+from beam_curator.scoring import score_batch
+
+RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
+
+
+@pytest.mark.parametrize(("worse", "expected"), [("lower", [0.25, 2.0]), ("higher", [3.0, 2.0])])
+def test_the_score_that_speaks_most_against_a_sample_is_its_score(worse, expected):
+    table = rows.from_samples(RANGE, [Sample("a", 0, 512, {}), Sample("b", 512, 512, {})], [None] * 2)
+    embeddings = np.array([[1], [2]], np.float16)
+    more = np.array([[0.25], [3]], np.float16)
+    batch = SampleBatch(RANGE, table, embeddings=embeddings, more_embeddings=more, more_of=np.array([0, 0]))
+    scored = score_batch(batch, "warmth", lambda found: found[:, 0].astype(np.float32), "test", worse)
+    assert scored.rows["warmth"].to_pylist() == expected
