@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from beam_curator import files, rows
 from beam_curator.errors import JobError
 from beam_curator.first_few import listed
+from beam_curator.losses import Losses
 from beam_curator.rule_tally import Tallies, sum_tallies
 from beam_curator.samples import DEFAULT_READING, Finding, Reading, SampleBatch, ShardError, ShardRange
 
@@ -67,6 +68,7 @@ class Summary:
       passed_over: how many entries of tars belong to no sample, by kind.
       findings: what else is to be told of shards, one of a kind for each shard.
       several_images: how many samples hold several images.
+      losses: what broken and empty shards did not give.
     """
 
     seen: int = 0
@@ -80,6 +82,7 @@ class Summary:
     passed_over: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     findings: tuple[Finding, ...] = ()
     several_images: int = 0
+    losses: Losses = dataclasses.field(default_factory=Losses, compare=False)
 
     @property
     def dropped(self) -> int:
@@ -104,17 +107,22 @@ class Summary:
             self.passed_over + other.passed_over,
             together(self.findings + other.findings),
             self.several_images + other.several_images,
+            self.losses + other.losses,
         )
 
     def check_failed_fraction(self, limit: float) -> None:
-        """Raises JobError if more than this fraction of the samples failed."""
-        if self.seen and self.failed > limit * self.seen:
+        """Raises JobError if more than this fraction of the samples failed, or was lost in broken shards."""
+        lost = self.losses.lost_samples(self.seen)
+        failed, seen = self.failed + lost, self.seen + lost
+        if self.seen and failed > limit * seen:
             ordered = sorted(self.failed_by.items(), key=lambda item: (-item[1], item[0]))
-            worst = listed([f"{count} x {reason}" for reason, count in ordered], shown=3)
+            broken = [f"{error.url}: {error.reason}" for error in sorted(self.errors, key=lambda error: error.url)]
+            reasons = [f"{count} x {reason}" for reason, count in ordered]
+            worst = ", ".join(listed(told, shown=shown) for told, shown in ((reasons, 3), (broken, 1)) if told)
             raise JobError(
-                f"{self.failed} of {self.seen} samples failed ({self.failed / self.seen:.1%}), over "
-                f"--max_failed_fraction {limit:g}: {worst}. Scores are kept: mend the input or raise the limit, "
-                "and run the same command again"
+                f"{self.failed} of {self.seen} samples failed{self.losses.describe(self.seen)} ({failed / seen:.1%}), "
+                f"over --max_failed_fraction {limit:g}: {worst}. Scores are kept: mend the input or raise "
+                "the limit, and run the same command again"
             )
 
 
@@ -136,6 +144,7 @@ def summarize(batch: SampleBatch) -> Summary:
         collections.Counter(batch.passed_over),
         batch.findings,
         sum((count or 0) > 1 for count in batch.rows["images"].to_pylist()),
+        Losses.of_range(batch.range, len(batch), batch.errors),
     )
 
 

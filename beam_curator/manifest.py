@@ -128,7 +128,12 @@ def counts_of(summary: Summary) -> dict[str, Any]:
 def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
     """What the manifest says of shards that could not be read to their end."""
     return [
-        {"shard": error.url, "offset": error.offset, "reason": error.reason}
+        {
+            "shard": error.url,
+            "offset": error.offset,
+            "reason": error.reason,
+            "unread_bytes": summary.losses.unread_bytes.get(error.url, 0),
+        }
         for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
     ]
 

@@ -325,7 +325,8 @@ def _add_selection(group: Any) -> None:
         type=_fraction,
         default=1.0,
         metavar="FRACTION",
-        help="fail the job when more than this fraction of the samples cannot be read (default: %(default)s)",
+        help="fail the job when more than this fraction of the samples cannot be used; a broken shard counts as about "
+        "as many as its unread bytes would hold, at least one (default: %(default)s)",
     )
 
 

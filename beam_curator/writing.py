@@ -20,6 +20,7 @@ from beam_curator.copying import PlacedSamples
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.garbage import spare_what_is_loaded
 from beam_curator.manifest import finish, withdraw_manifest
+from beam_curator.no_samples import no_sample
 from beam_curator.packing import RangeKey, first_places, output_key, shard_name, slices
 from beam_curator.plans import plan_of
 from beam_curator.rule_tally import check_rules
@@ -135,6 +136,8 @@ def _kept_count(batch: SampleBatch) -> tuple[RangeKey, int]:
 
 
 def _checked(summary: ledger.Summary, limit: float) -> ledger.Summary:
+    if not summary.seen:
+        raise no_sample(summary.losses.empty)
     check_rules(summary.judged)
     summary.check_failed_fraction(limit)
     return summary
@@ -150,7 +153,8 @@ class WriteShards(beam.PTransform):
     Attributes:
       output: the output directory, local or in a bucket.
       samples_per_shard: how many samples every output shard but the last holds.
-      max_failed_fraction: the job fails when more than this fraction of the samples failed; 1.0 never.
+      max_failed_fraction: the job fails when more than this fraction of the samples failed, or was lost in broken
+        shards (an estimate, at least one each); 1.0 never. Without one sample it fails in any case.
       job: what else the manifest says: `flags`, `input`, and when it was `started`, in seconds since 1970.
     """
 

@@ -22,6 +22,7 @@ from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output
 from beam_curator.manifest import read_manifest
 from beam_curator.matching import named_patterns
 from beam_curator.models.precision import resolve_device, resolve_precision
+from beam_curator.no_samples import refuse_what_is_no_tar
 from beam_curator.options import CurationOptions, flags_of, reading_of
 from beam_curator.reading import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.runner_checks import check_runner
@@ -112,6 +113,7 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     resolve_defaults(options)
     rules, hints = rules_of(options), scoring_hints(options)
     matched = match_input(options.input)
+    refuse_what_is_no_tar(matched.shards)
     if command_line.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
     scoring = _scoring_or_recorded(options)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import beam_curator as bc
 from beam_curator import command_line
 from beam_curator.configured import clip_handler
+from beam_curator.no_samples import no_sample, refuse_what_is_no_tar
 from beam_curator.options import reading_of
 
 
@@ -22,6 +23,7 @@ def run(argv: Sequence[str]) -> int:
     options, flags = command_line.parse_simple("embed_images", __doc__ or "", argv)
     handler = clip_handler(flags)
     shards = bc.match_shards(flags.input, flags.allow_missing)
+    refuse_what_is_no_tar(shards)
     result = command_line.run_pipeline(
         options,
         lambda pipeline: (
@@ -33,7 +35,10 @@ def run(argv: Sequence[str]) -> int:
         sum(shard.size_bytes for shard in shards),
         flags.output,
     )
-    print(f"embedded {command_line.counter(result, 'samples_scored'):,} samples into {flags.output}/scores")
+    embedded = command_line.counter(result, "samples_scored")
+    if not embedded and command_line.is_local(options):  # other runners may give no counters
+        raise no_sample(shards)
+    print(f"embedded {embedded:,} samples into {flags.output}/scores")
     return 0
 
 

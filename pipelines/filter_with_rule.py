@@ -15,6 +15,7 @@ from typing import Any
 import beam_curator as bc
 from beam_curator import command_line
 from beam_curator.configured import clip_handler, resolve_defaults
+from beam_curator.no_samples import refuse_what_is_no_tar
 from beam_curator.options import reading_of
 
 MIN_WORDS = 4
@@ -32,6 +33,7 @@ def run(argv: Sequence[str]) -> int:
     embed = bc.EmbedImages(clip_handler(flags))
     score = bc.ScoreAesthetic(flags.aesthetic_model, flags.model_dir, accept_other_encoder=flags.accept_other_encoder)
     shards = bc.match_shards(flags.input, flags.allow_missing)
+    refuse_what_is_no_tar(shards)
     command_line.run_pipeline(
         options,
         lambda pipeline: (

@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 from beam_curator.samples import Member, Sample
 from beam_curator.tar.compression import DamagedStreamError, is_decompressed
+from beam_curator.tar.kinds import kind_of
 from beam_curator.tar.names import readable, split_name, why_passed_over
 from beam_curator.tar.plain import PLAIN_HEADER_BYTES, plain_header
 
@@ -247,7 +248,8 @@ def _classify_stop(file: BinaryIO, offset: int, reason: str | None = None) -> No
     if len(block) < BLOCK:
         raise TarBroken(offset, "truncated inside a header")
     what = "not a tar header" if offset == 0 else "invalid header"
-    raise TarBroken(offset, f"{what} ({reason or _fault(block)})")
+    kind = kind_of(block) if offset == 0 else None
+    raise TarBroken(offset, f"{what} ({reason or _fault(block)}){f', but {kind}' if kind else ''}")
 
 
 def _fault(block: bytes) -> str:

@@ -1,12 +1,23 @@
 """What the user reads when input is missing, or none: the command on real tars with real images."""
 
+import gzip
+import io
 import json
 import pkgutil
+import re
 import shutil
+import tarfile
 
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from backports import zstd
+from PIL import Image
 
-from pipelines import curate_images
+import beam_curator as bc
+from pipelines import curate_images, embed_images, filter_with_rule
+from tests.tars import Entry, tar_bytes, write_shard
 
 TINY = ["--clip_model", "tiny-untrained"]
 
@@ -77,8 +88,7 @@ def test_a_dry_run_lists_what_is_missing_and_fails_unless_it_is_allowed(run, sha
 
 
 def test_missing_input_that_is_allowed_is_in_the_manifest(run, shards, tmp_path):
-    code, _, err = run(f"{shards}/{{00000..00002}}.tar", more=["--allow_missing"])
-    assert (code, err) == (0, "")
+    assert run(f"{shards}/{{00000..00002}}.tar", more=["--allow_missing"])[0] == 0
     said = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert said["input"]["shards"] == 2
     assert said["input"]["missing"] == [{"name": f"{shards}/00002.tar", "reason": "no such file or directory"}]
@@ -125,8 +135,8 @@ def test_a_list_two_colons_and_two_stars_name_the_same_shards(run, shards, tmp_p
 
 def test_a_list_is_read_where_the_command_runs(run, shards):
     (shards / "list.txt").write_text("00000.tar\n")
-    code, out, err = run(f"@{shards}/list.txt")
-    assert (code, err) == (0, "")
+    code, out, _ = run(f"@{shards}/list.txt")
+    assert code == 0
     assert "balance: " in out
 
 
@@ -141,3 +151,116 @@ def test_home_is_written_out_between_quotes_for_output_too(run, shards, tmp_path
     assert curate_images.main(["--input", "~/in", "--output=~/curated", *TINY]) == 0
     assert (tmp_path / "curated" / "manifest.json").exists()
     assert not (tmp_path / "~").exists()
+
+
+# nothing read
+
+
+def jpeg():
+    file = io.BytesIO()
+    Image.new("RGB", (70, 70), "red").save(file, "JPEG")
+    return file.getvalue()
+
+
+def parquet():
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"url": ["http://a"]}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+NO_TARS = {
+    "0.jpg": (jpeg(), "is a JPEG image: pack loose images into tars first"),
+    "0.parquet": (parquet(), "is a Parquet file"),
+    "error.tar": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is XML: an error message of a"),
+    "pointer.tar": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
+    "empty.tar": (bytes(10240), "is an empty tar: it has no members"),
+    "nothing.tar": (b"", "is empty (0 bytes)"),
+    "one.tar.gz": (gzip.compress(jpeg()), "is gzip of what is a JPEG image"),
+    "empty.tar.zst": (zstd.compress(bytes(10240)), "is zstd of what is an empty tar"),
+    "old.tar.Z": (b"\x1f\x9d\x90" + bytes(600), "is compressed with compress (.Z), which is not read"),
+    "noise.tar": (b"\x01\xfe" * 600, "is not a tar"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TARS)
+def test_input_that_is_no_tar_is_refused_for_what_it_is(run, tmp_path, name):
+    content, what = NO_TARS[name]
+    (tmp_path / name).write_bytes(content)
+    err = refused(run, tmp_path, tmp_path / name)
+    assert f"--input matches 1 file, and none is a tar with samples: {tmp_path / name} {what}" in err
+
+
+def test_many_files_of_which_none_is_a_tar_are_refused_and_one_tar_among_them_is_not(run, shards, tmp_path):
+    for index in range(40):
+        (shards / f"0{index:04d}.jpg").write_bytes(jpeg())
+    err = refused(run, tmp_path, f"{shards}/*.jpg")
+    assert "--input matches 40 files, and none is a tar with samples" in err
+    assert err.count("is a JPEG image") == 3
+    assert "; and 37 more" in err
+    code, out, _ = run(f"{shards}/*")
+    assert code == 0
+    assert out.count(", but a JPEG image: pack loose images into tars first") == 20
+
+
+def test_a_directory_without_shards_is_refused(run, tmp_path):
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "0.jpg").write_bytes(jpeg())
+    assert "the directory holds 1 files, such as 0.jpg" in refused(run, tmp_path, tmp_path / "loose")
+
+
+NO_SAMPLES = {
+    "names without a dot": (
+        [(f"photo{i}", jpeg()) for i in range(3)],
+        '3 whose names have no dot, .* such as "photo0"',
+    ),
+    "directories alone": ([Entry("a", type=tarfile.DIRTYPE)], "1 directories, links or devices"),
+}
+
+
+@pytest.mark.parametrize("what", NO_SAMPLES)
+def test_tars_without_a_sample_fail_the_job_with_what_was_met(run, tmp_path, what):
+    entries, said = NO_SAMPLES[what]
+    write_shard(tmp_path / "a.tar", tar_bytes(entries))
+    code, out, err = run(tmp_path / "a.tar")
+    assert (code, out) == (1, "")
+    assert re.fullmatch(
+        rf"beam-curator: not one sample was read: .*a\.tar has members, but none makes a sample: {said}.*\n", err
+    )
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert list((tmp_path / "out" / "scores").iterdir())
+
+
+def test_a_shard_without_samples_beside_others_is_no_failure(run, shards):
+    write_shard(shards / "none.tar", tar_bytes([("photo", jpeg())]))
+    assert run(shards)[0] == 0
+
+
+def test_a_library_job_without_a_sample_fails_as_well(tmp_path):
+    write_shard(tmp_path / "a.tar", tar_bytes([("photo", jpeg())]))
+    with pytest.raises(Exception, match=r"not one sample was read: .*a\.tar has members"), beam.Pipeline() as pipeline:
+        _ = (
+            pipeline
+            | bc.ReadSamples(str(tmp_path / "a.tar"))
+            | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+            | bc.WriteShards(str(tmp_path / "out"))
+        )
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("job", [embed_images, filter_with_rule])
+def test_small_jobs_without_a_sample_fail_as_well(job, tmp_path, capsys):
+    write_shard(tmp_path / "a.tar", tar_bytes([("photo", jpeg())]))
+    (tmp_path / "b.tar").write_bytes(jpeg())
+    for name, code, said in [("a.tar", 1, "not one sample was read"), ("b.tar", 2, "none is a tar with samples")]:
+        assert job.main(["--input", str(tmp_path / name), "--output", str(tmp_path / "out"), *TINY]) == code
+        assert said in capsys.readouterr().err
+
+
+def test_broken_shards_count_for_max_failed_fraction(run, shards, tmp_path):
+    (shards / "broken.tar").write_bytes(jpeg() + bytes(2_000_000))
+    assert run(shards, more=["--max_failed_fraction", "0.5"])[0] == 0
+    code, _, err = run(shards, more=["--max_failed_fraction", "0.1"])
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1, err
+    assert re.search(r" samples failed and 1 broken shard lost about \d\d more \(an estimate; at least one each\)", err)
+    assert "broken.tar: not a tar header" in err

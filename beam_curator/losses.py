@@ -1,0 +1,53 @@
+"""What broken and empty shards cost: bytes that could not be read, and about how many samples were in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from beam_curator.samples import Shard, ShardError, ShardRange
+
+MAX_EMPTY = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """What some ranges of shards did not give.
+
+    Attributes:
+      read_bytes: how much of them was read.
+      unread_bytes: how much of each broken shard comes after the place where it broke, by its url.
+      empty: the first few shards with a range without samples.
+    """
+
+    read_bytes: int = 0
+    unread_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    empty: tuple[Shard, ...] = ()
+
+    @classmethod
+    def of_range(cls, range: ShardRange, samples: int, errors: Iterable[ShardError]) -> Losses:
+        """What one range did not give; what is unread of a compressed shard is counted as it is stored, so too low."""
+        unread = {error.url: max(0, range.shard.size_bytes - error.offset) for error in errors}
+        read = max(0, range.end - range.start - sum(unread.values()))
+        return cls(read, unread, () if samples else (range.shard,))
+
+    def __add__(self, other: Losses) -> Losses:
+        return Losses(
+            self.read_bytes + other.read_bytes,
+            {**self.unread_bytes, **other.unread_bytes},
+            tuple(sorted({*self.empty, *other.empty})[:MAX_EMPTY]),
+        )
+
+    def lost_samples(self, seen: int) -> int:
+        """About how many samples broken shards have lost: at least one each, and as many as the bytes that could not be
+        read would hold at the size of the `seen` samples that were. An estimate."""
+        average = self.read_bytes / seen if seen else 0
+        return sum(max(1, round(size / average) if average else 1) for size in self.unread_bytes.values())
+
+    def describe(self, seen: int) -> str:
+        """What to tell of broken shards behind the number of failed samples; nothing where there are none."""
+        broken = len(self.unread_bytes)
+        if not broken:
+            return ""
+        shards = f"{broken} broken shard{'' if broken == 1 else 's'}"
+        return f" and {shards} lost about {self.lost_samples(seen)} more (an estimate; at least one each)"
