@@ -12,9 +12,9 @@ from beam_curator import files
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.samples import Shard
 from beam_curator.tar.compression import DamagedStreamError, decompressed, detect_compression
-from beam_curator.tar.index import Header, TarBroken, iter_headers
+from beam_curator.tar.index import FILE, Header, TarBroken, iter_headers
 from beam_curator.tar.kinds import HEAD_BYTES, kind_of
-from beam_curator.tar.names import readable, split_name
+from beam_curator.tar.names import readable, split_name, why_passed_over
 
 SHOWN = 3
 LOOKED_AT_ONCE = 16
@@ -118,14 +118,14 @@ def _described(headers: Iterator[Header]) -> str:
         broken = f"is broken: {error}"
     if not kinds:
         return broken or "is an empty tar: it has no members"
-    told = ", ".join(f'{count:,} {kind}, such as "{examples[kind]}"' for kind, count in kinds.most_common())
+    told = ", ".join(f'{count:,} x {kind}, such as "{examples[kind]}"' for kind, count in kinds.most_common())
     return f"has members, but none makes a sample: {told}{f'; then it {broken}' if broken else ''}"
 
 
 def _kind_of_member(header: Header) -> str:
-    if not header.is_file:
-        return "directories, links or devices"
-    return "of a sample" if split_name(header.name) else "whose names have no dot, so that they have no extension"
+    if header.kind != FILE:
+        return header.kind
+    return "file of a sample" if split_name(header.name) else why_passed_over(header.name)
 
 
 def _files(count: int) -> str:

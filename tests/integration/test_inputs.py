@@ -209,11 +209,8 @@ def test_a_directory_without_shards_is_refused(run, tmp_path):
 
 
 NO_SAMPLES = {
-    "names without a dot": (
-        [(f"photo{i}", jpeg()) for i in range(3)],
-        '3 whose names have no dot, .* such as "photo0"',
-    ),
-    "directories alone": ([Entry("a", type=tarfile.DIRTYPE)], "1 directories, links or devices"),
+    "names without a dot": ([("photo0", jpeg()), ("photo1", jpeg())], '2 x name without a dot, such as "photo0"'),
+    "directories alone": ([Entry("a", type=tarfile.DIRTYPE)], '1 x directory, such as "a"'),
 }
 
 
