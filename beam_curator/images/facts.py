@@ -55,6 +55,8 @@ def reason_of(error: Exception, messages: Sequence[str] = ()) -> str:
         return "not enough memory to decode the image"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return "image with a part that is over Pillow's pixel limit"
+    if _SAYS_UNKNOWN.search(str(error)):
+        return "image of a kind that Pillow does not decode"
     said = f": {messages[0]}" if messages else ""
     chain = [error, error.__cause__, error.__context__]
     if any(isinstance(e, (EOFError, struct.error)) or _SAYS_TRUNCATED.search(str(e)) for e in chain) or any(
@@ -63,6 +65,9 @@ def reason_of(error: Exception, messages: Sequence[str] = ()) -> str:
         return f"truncated image{said}"
     return f"damaged image{said}"
 
+
+# Of Pillow alone, of a TIFF's or a JPEG's bits per pixel: such a picture may be whole.
+_SAYS_UNKNOWN = re.compile(r"unknown pixel mode|cannot handle \d+-bit layers")
 
 # Of Pillow ("image file is truncated", "not enough image data"), and of libtiff's codecs; zlib says nothing of what is
 # missing, only of what is wrong.

@@ -9,7 +9,17 @@ import pytest
 from PIL import Image
 
 from beam_curator.images import decode, preprocess
-from tests.images.image_files import SIZE, encoded, grey16, model_input, open_clip_levels, picture, scene, with_alpha
+from tests.images.image_files import (
+    SIZE,
+    encoded,
+    grey16,
+    model_input,
+    open_clip_levels,
+    picture,
+    reason,
+    scene,
+    with_alpha,
+)
 from tests.images.tiff_files import tiff
 
 
@@ -147,6 +157,12 @@ def test_levels_in_16_bits_take_as_many_as_a_tiff_says(bits, order, kind):
     levels[0, 0] = (1 << bits) - 1
     data = tiff(64, 48, levels.astype(kind).tobytes(), order=order, t258=(16,), t281=((1 << bits) - 1,))
     np.testing.assert_array_equal(np.asarray(decode(data)[0]), levels >> (bits - 8))
+
+
+@pytest.mark.parametrize("bits", [10, 14])
+def test_bits_that_pillow_does_not_decode_are_no_damage(bits):
+    data = tiff(64, 48, bytes(64 * 48 * bits // 8), t258=(bits,))
+    assert reason(data) == "image of a kind that Pillow does not decode"
 
 
 def test_levels_above_the_greatest_that_a_tiff_says_are_not_wrapped():
