@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 
 from beam_curator import files, progress, rows
+from beam_curator.claims import Title, title_of
 from beam_curator.errors import CurationError
 from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
 from beam_curator.tar.extents import EXTENT_TYPE, EXTENTS
@@ -161,6 +162,11 @@ def _is_of(described: Mapping[str, Any], range: ShardRange, models: Mapping[str,
     return described["fingerprint"] == fingerprint(alike, models)
 
 
+def is_described(schema: pa.Schema) -> bool:
+    """Whether a file with this schema is a score part."""
+    return _METADATA in (schema.metadata or {})
+
+
 def _described(part: pq.ParquetFile) -> dict[str, Any]:
     return json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
 
@@ -192,10 +198,17 @@ def embeddings_of(stored: pa.Table) -> np.ndarray:
 
 
 class _WriteScores(beam.DoFn):
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, directory: str, title: Title) -> None:
+        self._directory, self._title = directory, title
+
+    def setup(self) -> None:
+        self._title.enter()
+
+    def teardown(self) -> None:
+        self._title.leave()
 
     def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
+        self._title.check(batch.range.url)
         if batch.part is not None:
             yield batch
             return
@@ -210,7 +223,8 @@ class _WriteScores(beam.DoFn):
 class WriteScores(beam.PTransform):
     """Writes scored batches, each as one Parquet part: takes `SampleBatch`, gives it without bytes and embeddings.
 
-    Batches that have a part already pass through.
+    Batches that have a part already pass through. A directory that holds another job's output, or files that are
+    nobody's, is refused, where the pipeline is built and where it runs; so is input that lies in it.
 
     Attributes:
       output: the output directory; parts go to its `scores/`.
@@ -219,7 +233,7 @@ class WriteScores(beam.PTransform):
     output: str
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        return batches | beam.ParDo(_WriteScores(self.output))
+        return batches | beam.ParDo(_WriteScores(self.output, title_of(batches, self.output)))
 
 
 class _FindScored(beam.DoFn):
@@ -249,6 +263,11 @@ class Scoring(beam.PTransform):
 
     models: Mapping[str, str]
     sources: Mapping[str, str]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"models": dict(self.models)}
 
 
 @dataclasses.dataclass

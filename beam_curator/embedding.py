@@ -36,6 +36,7 @@ _logger = logging.getLogger(__name__)
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 STEP = "clip"
 _UNTRAINED = " (untrained: scores mean nothing)"
+_FLAGS = ("precision", "device", "batch_size", "decode_threads", "compile", "jpeg_draft", "fast_resize")
 _NAMED_OPTIONS = {
     "compile": "torch.compile",
     "jpeg_draft": "JPEG draft",
@@ -216,6 +217,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     ) -> None:
         super().__init__()
         self._waits = True
+        self.flags: Mapping[str, Any] = {"clip_model": model, "clip_pretrained": pretrained, "model_dir": model_dir}
         chosen = None if model == TINY_UNTRAINED else choose_clip(model, pretrained, model_dir)
         self.weights = chosen.weights if chosen else None
         self._doubt = chosen.doubt if chosen else None
@@ -230,6 +232,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             jpeg_draft=jpeg_draft,
             fast_resize=fast_resize,
         )
+        self.flags |= {name: getattr(self._spec, name) for name in _FLAGS}
 
     @property
     def identity(self) -> str:
@@ -306,6 +309,11 @@ class EmbedImages(beam.PTransform):
     """
 
     handler: ClipModelHandler
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"models": {STEP: self.handler.identity}, "flags": self.handler.flags}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         self.handler.tell_doubt()

@@ -28,6 +28,11 @@ from beam_curator.gathering import write_all
 TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
 
+LEASE = "lease.json"
+"""The file in it that says which job may write there: see `lease`."""
+
+_TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}")
+
 
 def is_remote(url: str) -> bool:
     """Whether this names something outside the local file system."""
@@ -318,9 +323,48 @@ def _delete_local(path: pathlib.Path) -> None:
 def remove_temporaries(output: str) -> None:
     """Removes what killed or failed attempts left half-written."""
     directory = join(output, TEMPORARY)
-    delete([metadata.path for metadata in list_files(directory)])
+    if is_remote(output):
+        delete([found.path for found in list_files(directory) if found.path.rpartition("/")[2] != LEASE])
+    elif pathlib.Path(directory).is_dir():
+        delete([str(path) for path in pathlib.Path(directory).iterdir() if path.name != LEASE])
+        remove_empty(output)
+
+
+def remove_empty(output: str) -> None:
+    """Removes the directory for temporary files, if there is one and nothing in it."""
     if not is_remote(output):
-        delete([directory])
+        with contextlib.suppress(OSError):
+            pathlib.Path(output, TEMPORARY).rmdir()
+
+
+@retried
+def is_empty(directory: str) -> bool:
+    """Whether nothing is in a directory, at any depth, but what a job that was killed leaves half-written.
+
+    Raises:
+      StorageError: when it cannot be listed, after retries.
+    """
+    with naming("list", directory):
+        return all(_is_half_written(name) for name in _names_in(directory))
+
+
+def _is_half_written(name: str) -> bool:
+    place, _, base = name.rpartition("/")
+    return place == TEMPORARY and (base == LEASE or _TEMPORARY_NAME.fullmatch(base) is not None)
+
+
+def _names_in(directory: str) -> Iterator[str]:
+    """What is in a directory, and what is in its directory for temporary files; in a bucket, all objects below."""
+    bucket = bucket_of(directory)
+    prefix = f"{directory.rstrip('/')}/"
+    if bucket is not None:
+        yield from (found.path[len(prefix) :] for found in bucket.list(prefix) if found.path != prefix)
+    elif is_remote(directory):
+        yield from (found.path[len(prefix) :] for found in _match([f"{_literal(prefix)}**"]))
+    elif pathlib.Path(directory).is_dir():
+        for path in pathlib.Path(directory).iterdir():
+            inside = path.name == TEMPORARY and path.is_dir() and not path.is_symlink()
+            yield from (f"{TEMPORARY}/{one.name}" for one in path.iterdir()) if inside else (path.name,)
 
 
 def _match(globs: Sequence[str]) -> list[FileMetadata]:

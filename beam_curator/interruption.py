@@ -6,12 +6,14 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
-from beam_curator import workers
+from beam_curator import lease, workers
 
+_GIVING_SECONDS = 2.0
 _WHAT = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _RESUME = "run the same command again to resume"
 _ELSEWHERE = f"the job may go on where it runs: cancel it there, or wait for its end, then {_RESUME}"
@@ -47,6 +49,14 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _give_back() -> None:
+    """Gives output directories back, in a thread that is not waited for without end: this one may be in the middle of
+    anything, and a bucket may not answer. What is not given back, the next job here takes."""
+    giving = threading.Thread(target=lease.release_what_is_tied, daemon=True)
+    giving.start()
+    giving.join(_GIVING_SECONDS)
+
+
 @contextlib.contextmanager
 def ends_process(program: str) -> Iterator[None]:
     """While the block runs, Ctrl-C and SIGTERM end this process, with one line and exit code 130 or 143.
@@ -62,6 +72,7 @@ def ends_process(program: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.write(2, f"{clear}{line(program, number)}\n".encode())
         workers.kill_descendants()  # which would lament at length
+        _give_back()
         os._exit(128 + number)
 
     # One that whoever started us has ignored (nohup, a script's background) stays ignored.

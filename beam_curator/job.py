@@ -12,7 +12,7 @@ import apache_beam as beam
 from beam_curator import files
 from beam_curator.checkpoint import Scoring
 from beam_curator.errors import JobError, StorageError, UsageError
-from beam_curator.manifest import remove_output
+from beam_curator.manifest import read_manifest, remove_output
 from beam_curator.samples import ShardRange
 
 JOB = "job.json"
@@ -24,13 +24,13 @@ class Job:
 
     Attributes:
       inputs: the input patterns, brace ranges written out, in order.
-      range_mb: about how much of a shard is one unit of work, in MiB.
+      range_mb: about how much of a shard is one unit of work, in MiB; None where `PlanRanges` did not cut it.
       models: step to the identity of its model.
       model_flags: the flags that chose the models.
     """
 
     inputs: Sequence[str]
-    range_mb: float
+    range_mb: float | None
     models: Mapping[str, str]
     model_flags: Mapping[str, Any]
 
@@ -56,23 +56,48 @@ def claim_output(output: str, job: Job, overwrite: bool) -> None:
     """
     try:
         if overwrite:
+            check_foreign(output)
             remove_output(output)
         else:
             check_output(output, job)
         files.remove_temporaries(output)
-        files.write_bytes(output, JOB, json.dumps(dataclasses.asdict(job), indent=2, sort_keys=True).encode() + b"\n")
+        write_job(output, job)
     except StorageError as error:
         raise UsageError(f"--output {output} cannot be written to: {error}") from error
+
+
+def write_job(output: str, job: Job) -> None:
+    """Writes what a directory belongs to.
+
+    Raises:
+      StorageError: when it cannot be written, after retries.
+    """
+    files.write_bytes(output, JOB, json.dumps(dataclasses.asdict(job), indent=2, sort_keys=True).encode() + b"\n")
+
+
+def check_foreign(output: str) -> None:
+    """Raises UsageError when a directory without a job.json holds more than what a killed job left half-written.
+
+    Releases before this one wrote no job.json for a library's pipeline: there the manifest will do.
+    """
+    if files.is_empty(output) or files.exists(files.join(output, JOB)) or "software" in (read_manifest(output) or {}):
+        return
+    raise UsageError(f"--output {output} is not empty and holds no job of Beam Curator: give an empty or new directory")
+
+
+def check_readable(output: str) -> None:
+    """Raises UsageError for a command's output directory that `check_foreign` refuses, or that cannot be read."""
+    try:
+        check_foreign(output)
+    except StorageError as error:
+        raise UsageError(f"--output {output} cannot be read: {error}") from error
 
 
 def check_output(output: str, job: Job) -> None:
     """Raises UsageError when the directory holds another job's output, or files that are nobody's."""
     standing = read_job(output)
     if standing is None:
-        if files.list_files(output):
-            raise UsageError(
-                f"--output {output} is not empty and holds no job of Beam Curator: give an empty or new directory"
-            )
+        check_foreign(output)
         return
     for what, was, now in (
         ("--input", list(standing.inputs), list(job.inputs)),

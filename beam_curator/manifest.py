@@ -6,24 +6,19 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_curator import checkpoint, files, ledger, plans
+from beam_curator import files
+from beam_curator.belonging import output_shard_files, range_files, written_by_jobs
 from beam_curator.findings import KINDS
 from beam_curator.ledger import LedgerPart, Summary, check_balance, sum_summaries
-from beam_curator.packing import shard_name
 from beam_curator.samples import DEFAULT_READING
 from beam_curator.shards import WrittenShard
 
 MANIFEST = "manifest.json"
 _SOFTWARE = ("beam-curator", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
-_OF_RANGES = {plans.DIRECTORY: "*.json", checkpoint.DIRECTORY: "*.parquet", ledger.DIRECTORY: "*.parquet"}
-"""Where what belongs to ranges is, and what it is called."""
-
-_OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)$")
 
 
 def finish(
@@ -174,6 +169,12 @@ def _without_timings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name != "timings"}
 
 
+def recorded_shards(output: str) -> int:
+    """How many output shards the manifest of the standing selection says that its job wrote; 0 without one."""
+    shards = ((read_manifest(output) or {}).get("output") or {}).get("shards")
+    return shards if isinstance(shards, int) else 0
+
+
 def read_manifest(output: str) -> dict[str, Any] | None:
     """The manifest of a finished job, or None if there is none."""
     url = files.join(output, MANIFEST)
@@ -186,26 +187,14 @@ def read_manifest(output: str) -> dict[str, Any] | None:
 
 
 def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> None:
-    """Removes output shards from `output_shards` on, and the plans, parts and ledger files that are not this job's."""
+    """Removes what jobs wrote and this one did not: output shards from `output_shards` on, plans, parts, ledger files.
+
+    A file that no job wrote stays, whatever it is called.
+    """
     wanted = {name.rsplit("/", 1)[-1] for name in belonging}
-    strays = [
-        found.path
-        for directory, pattern in _OF_RANGES.items()
-        for found in files.list_files(files.join(output, directory), pattern)
-        if found.path.rsplit("/", 1)[-1] not in wanted
-    ]
-    strays += [path for path, index in _output_shard_files(output) if index >= output_shards]
-    files.delete(strays)
-
-
-def _output_shard_files(output: str) -> list[tuple[str, int]]:
-    """The files of output shards that stand in a directory, with the index of each."""
-    found = []
-    for metadata in files.list_files(output):
-        match = _OUTPUT_SHARD_FILE.fullmatch(metadata.path.rsplit("/", 1)[-1])
-        if match and shard_name(int(match.group(1))) == match.group(1):
-            found.append((metadata.path, int(match.group(1))))
-    return found
+    strays = [path for path in range_files(output) if path.rsplit("/", 1)[-1] not in wanted]
+    strays += [path for path, index in output_shard_files(output) if index >= output_shards]
+    files.delete(written_by_jobs(strays))
 
 
 def remove_output(output: str) -> None:

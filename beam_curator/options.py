@@ -144,6 +144,11 @@ def _add_input_and_output(group: Any) -> None:
         **_SWITCH,
         help="remove what another job left in the output directory, and begin anew",
     )
+    group.add_argument(
+        "--take_over",
+        **_SWITCH,
+        help="take the output directory from a job that holds it and is gone; if it is alive after all, it fails",
+    )
 
 
 def _add_samples(group: Any) -> None:
@@ -351,7 +356,7 @@ def _add_running(group: Any) -> None:
     )
 
 
-_NOT_RECORDED = ("output", "overwrite", "scoring_accelerator", "scoring_min_ram", "no_wait")
+_NOT_RECORDED = ("output", "overwrite", "take_over", "scoring_accelerator", "scoring_min_ram", "no_wait")
 """What shapes no output: where and how the job runs."""
 
 

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from beam_curator import files
+from beam_curator.claims import Title
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar.ranges import Layout
 
@@ -51,10 +52,12 @@ class KeptPlans:
     Attributes:
       output: the directory, local or in a bucket.
       read_only: whether new ones are not added.
+      title: what allows a pipeline to write there; None where whoever calls has seen to that.
     """
 
     output: str
     read_only: bool = False
+    title: Title | None = None
 
     def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> Layout | None:
         """The layout of the shard as it is now, if it is known for ranges of this size and samples of this kind.
@@ -76,7 +79,11 @@ class KeptPlans:
         """Remembers a layout.
 
         Raises:
+          JobError, UsageError: when the directory is not the job's to write to.
           StorageError: when it cannot be written, after retries.
         """
         if not self.read_only:
+            if self.title is not None:
+                self.title.check(shard.url)
+                self.title.confirm()
             files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, layout, by_key))

@@ -8,7 +8,7 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,8 +18,10 @@ from apache_beam.metrics import Metrics
 
 from beam_curator import files, matching, rows
 from beam_curator.ahead import WorkAhead
+from beam_curator.claims import title_of
 from beam_curator.errors import JobError, UsageError
 from beam_curator.local_files import Missing
+from beam_curator.output_apart import without_output
 from beam_curator.patterns import first_few
 from beam_curator.plans import KeptPlans
 from beam_curator.sample_images import dotted_names, images_of
@@ -64,8 +66,10 @@ class Matched:
             )
 
 
-def match_input(patterns: Sequence[str]) -> Matched:
+def match_input(patterns: Sequence[str], output: str | None = None) -> Matched:
     """The shards that the patterns match, and what is missing.
+
+    With `output`, what a job wrote to that directory is no input; nor may it hold other files that the patterns match.
 
     A pattern is a path, a glob, a directory, a brace range such as `{00000..00099}.tar`, several of these with `::`
     between them, or `@LIST`, a file with one on each line; local or in a bucket.
@@ -75,6 +79,8 @@ def match_input(patterns: Sequence[str]) -> Matched:
       StorageError: when one cannot be listed.
     """
     found = matching.find(patterns)
+    if output is not None:
+        found = dataclasses.replace(found, files=without_output(found.files, patterns, output))
     if not found.files:
         raise UsageError(
             f"no shard matches {first_few(map(str, found.missing))}: give --input a path, glob, directory or brace "
@@ -86,15 +92,16 @@ def match_input(patterns: Sequence[str]) -> Matched:
     return Matched(shards, found.missing)
 
 
-def match_shards(patterns: Sequence[str], allow_missing: bool = False) -> list[Shard]:
-    """The shards that the patterns match, each once, in the order of their urls: `match_input` says what a pattern is.
+def match_shards(patterns: Sequence[str], allow_missing: bool = False, output: str | None = None) -> list[Shard]:
+    """The shards that the patterns match, each once, in the order of their urls: `match_input` says what a pattern is,
+    and what `output` does.
 
     Raises:
       UsageError: as `match_input`; and, unless `allow_missing`, for a pattern that matches nothing, a link to nothing,
         or a file or directory that cannot be read.
       StorageError: when one cannot be listed.
     """
-    matched = match_input(patterns)
+    matched = match_input(patterns, output)
     if not allow_missing:
         matched.check_missing()
     return matched.shards
@@ -132,15 +139,22 @@ class MatchShards(beam.PTransform):
       allow_missing: whether to go on without what is missing, where something else is there.
       seen: `urls_and_sizes` of the shards that were there when the pipeline was built: the job fails where it finds
         others. None to take what it finds.
+      output: the output directory, if it may lie under the patterns: what a job wrote there is left out.
     """
 
     patterns: Sequence[str]
     allow_missing: bool = False
     seen: str | None = None
+    output: str | None = None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"patterns": list(self.patterns)}
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         patterns = matching.named_patterns(self.patterns)
-        return begin | beam.Create([patterns]) | beam.FlatMap(_match_again, self.allow_missing, self.seen)
+        return begin | beam.Create([patterns]) | beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output)
 
 
 def urls_and_sizes(shards: Sequence[Shard]) -> str:
@@ -148,9 +162,9 @@ def urls_and_sizes(shards: Sequence[Shard]) -> str:
     return hashlib.sha256(json.dumps([(shard.url, shard.size_bytes) for shard in shards]).encode()).hexdigest()
 
 
-def _match_again(patterns: Sequence[str], allow_missing: bool, seen: str | None) -> list[Shard]:
+def _match_again(patterns: Sequence[str], allow_missing: bool, seen: str | None, output: str | None) -> list[Shard]:
     try:
-        shards = match_shards(patterns, allow_missing)
+        shards = match_shards(patterns, allow_missing, output)
     except UsageError as error:
         raise JobError(str(error)) from error
     if seen is not None and urls_and_sizes(shards) != seen:
@@ -187,9 +201,14 @@ class PlanRanges(beam.PTransform):
         if not 0 < self.range_mb < math.inf:
             raise UsageError(f"range_mb={self.range_mb}: a range needs a size above 0 MiB")
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"range_mb": self.range_mb}
+
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
         range_bytes = range_bytes_of(self.range_mb)
-        plans = KeptPlans(self.output) if self.output else None
+        plans = KeptPlans(self.output, title=title_of(shards, self.output)) if self.output else None
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import apache_beam as beam
@@ -103,6 +103,11 @@ class Score(beam.PTransform):
     def identity_on(self, handler: ClipModelHandler) -> str:
         """The head's identity beside the embeddings of this encoder."""
         return self.made_for.identity_on(self.identity, handler.identity)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"models": {self.name: self.identity}}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         handler = handler_before(batches)

@@ -304,6 +304,11 @@ class Select(beam.PTransform):
             raise CurationError(f"{wrong[0]!r} is not a rule: a rule is called with a row, and true keeps it")
         self.rules = rules
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"rules": _labels(self.rules)}
+
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         rules = self.rules
         return batches | beam.Map(select_batch, rules).with_output_types(SampleBatch)

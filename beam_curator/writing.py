@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -15,16 +15,20 @@ from apache_beam.metrics import Metrics
 
 from beam_curator import ledger, progress, rows
 from beam_curator.ahead import WorkAhead
+from beam_curator.belonging import check_free
 from beam_curator.checkpoint import WriteScores, part_name
+from beam_curator.claims import Title, title_of
 from beam_curator.copying import PlacedSamples
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.garbage import spare_what_is_loaded
-from beam_curator.manifest import finish, withdraw_manifest
+from beam_curator.library_job import remember_shards
+from beam_curator.manifest import finish, recorded_shards, withdraw_manifest
 from beam_curator.no_samples import no_sample
 from beam_curator.packing import RangeKey, first_places, output_key, shard_name, slices
 from beam_curator.plans import plan_of
+from beam_curator.reading import describe_input
 from beam_curator.rule_tally import check_rules
-from beam_curator.samples import SampleBatch
+from beam_curator.samples import SampleBatch, Shard
 from beam_curator.shards import WrittenShard, write_shard
 
 LEDGER = "ledger"
@@ -62,10 +66,17 @@ def place_samples(
 class _PlaceSamples(beam.DoFn):
     """Writes each batch's ledger rows and sends its kept samples to their output shards."""
 
-    def __init__(self, output: str, samples_per_shard: int) -> None:
-        self._output, self._samples_per_shard = output, samples_per_shard
+    def __init__(self, output: str, samples_per_shard: int, title: Title) -> None:
+        self._output, self._samples_per_shard, self._title = output, samples_per_shard, title
+
+    def setup(self) -> None:
+        self._title.enter()
+
+    def teardown(self) -> None:
+        self._title.leave()
 
     def process(self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: ledger.Summary) -> Iterator[Any]:
+        self._title.check(batch.range.url)
         del checked  # waited for: nothing is written when too many samples failed, or a rule is a mistake
         first_place = places[_range_key(batch)]
         table, placed = place_samples(batch, first_place, self._samples_per_shard)
@@ -86,11 +97,13 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
 
     ahead = 2
 
-    def __init__(self, output: str) -> None:
-        self._output = output
+    def __init__(self, output: str, title: Title | None = None) -> None:
+        self._output, self._title = output, title
 
     def setup(self) -> None:
         """Also where no model is loaded, samples are many small objects."""
+        if self._title is not None:
+            self._title.enter()
         spare_what_is_loaded()
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="write")
 
@@ -118,6 +131,8 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
 
     def teardown(self) -> None:
         self._writers.shutdown(wait=False, cancel_futures=True)
+        if self._title is not None:
+            self._title.leave()
 
 
 def _counted(written: WrittenShard) -> WrittenShard:
@@ -155,7 +170,12 @@ class WriteShards(beam.PTransform):
       samples_per_shard: how many samples every output shard but the last holds.
       max_failed_fraction: the job fails when more than this fraction of the samples failed, or was lost in broken
         shards (an estimate, at least one each); 1.0 never. Without one sample it fails in any case.
-      job: what else the manifest says: `flags`, `input`, and when it was `started`, in seconds since 1970.
+      job: what else the manifest says, in place of what the pipeline shows: `flags`, `input`, and when it was
+        `started`, in seconds since 1970.
+
+    Raises:
+      UsageError: where the pipeline is built, when the directory holds another job's output, or files that are
+        nobody's, or the input lies in it. The pipeline looks again where it runs, before it writes or removes anything.
     """
 
     output: str
@@ -172,8 +192,10 @@ class WriteShards(beam.PTransform):
             raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
-        job = {**self.job, "samples_per_shard": self.samples_per_shard}
+        title = title_of(batches, self.output)
+        job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
         scored = batches | "WriteScores" >> WriteScores(self.output)
+        shards = beam.pvalue.AsList(scored | "ShardsRead" >> beam.Map(_shard))
         places = (
             scored
             | "CountKept" >> beam.Map(_kept_count)
@@ -185,27 +207,72 @@ class WriteShards(beam.PTransform):
             | "Summarize" >> beam.Map(ledger.summarize)
             | "SumSeen" >> beam.CombineGlobally(ledger.sum_summaries)
             | "CheckSelection" >> beam.Map(_checked, self.max_failed_fraction)
-            | "WithdrawManifest" >> beam.Map(withdraw_manifest, self.output, job)
+            | "WithdrawManifest" >> beam.Map(_make_way, title, job, shards)
         )
         placed = scored | "PlaceSamples" >> beam.ParDo(
-            _PlaceSamples(self.output, self.samples_per_shard),
+            _PlaceSamples(self.output, self.samples_per_shard, title),
             beam.pvalue.AsSingleton(places),
             beam.pvalue.AsSingleton(seen),
         ).with_outputs(LEDGER, main="placed")
         written = (
             placed["placed"]
             | "GroupByOutputShard" >> beam.GroupByKey()
-            | "WriteShard" >> beam.ParDo(_WriteShards(self.output)).with_output_types(WrittenShard)
+            | "WriteShard" >> beam.ParDo(_WriteShards(self.output, title)).with_output_types(WrittenShard)
         )
         return (
             batches.pipeline
-            | "Finish" >> beam.Create([self.output])
+            | "Finish" >> beam.Create([title])
             | "WriteManifest"
             >> beam.Map(
-                finish,
+                _finish,
                 beam.pvalue.AsSingleton(seen),
                 beam.pvalue.AsList(placed[LEDGER]),
                 beam.pvalue.AsList(written),
                 job,
+                shards,
             )
         )
+
+    def _described(self, title: Title) -> dict[str, Any]:
+        """What the manifest says of a pipeline of the library, as far as it shows how it was composed."""
+        facts = title.facts
+        if facts is None:
+            return {}
+        known = {"input": list(facts.patterns), "range_mb": facts.range_mb, "rules": list(facts.rules)}
+        own = {"samples_per_shard": self.samples_per_shard, "max_failed_fraction": self.max_failed_fraction}
+        return {"flags": {**facts.flags, **known, **own}}
+
+
+def _make_way(seen: ledger.Summary, title: Title, job: Mapping[str, Any], shards: Sequence[Shard]) -> ledger.Summary:
+    """Before the first file of the selection: nobody else's stands where one goes, and an earlier manifest is gone."""
+    output = title.claim.output
+    title.confirm()
+    output_shards = -(-seen.kept // job["samples_per_shard"])
+    check_free(output, output_shards, recorded_shards(output))
+    return withdraw_manifest(seen, output, _with_input(job, shards))
+
+
+def _finish(
+    title: Title,
+    seen: ledger.Summary,
+    parts: Sequence[ledger.LedgerPart],
+    written: Sequence[WrittenShard],
+    job: Mapping[str, Any],
+    shards: Sequence[Shard],
+) -> dict[str, Any]:
+    output = title.claim.output
+    began = title.confirm().since
+    if title.facts is not None:
+        remember_shards(output, (shard.url for shard in shards))
+    manifest = finish(output, seen, parts, written, {"started": began, **_with_input(job, shards)})
+    title.finish()
+    return manifest
+
+
+def _with_input(job: Mapping[str, Any], shards: Sequence[Shard]) -> dict[str, Any]:
+    """What the manifest says, with the input that was read where nobody knew it before."""
+    return {"input": describe_input(sorted(set(shards))), **job}
+
+
+def _shard(batch: SampleBatch) -> Shard:
+    return batch.range.shard

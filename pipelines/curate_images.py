@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import GoogleCloudOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 import beam_curator as bc
 from beam_curator import command_line, matching
+from beam_curator.claims import held_by_command, new_claim
 from beam_curator.configured import resolve_defaults, rules_of, scoring_hints, scoring_of
 from beam_curator.errors import JobError, StorageError, UsageError
-from beam_curator.job import Job, ScoringUnavailable, check_output, claim_output, read_job
+from beam_curator.job import Job, ScoringUnavailable, check_output, check_readable, claim_output, read_job
+from beam_curator.lease import GONE_SECONDS, SUBMITTED_SECONDS
 from beam_curator.manifest import read_manifest
 from beam_curator.matching import named_patterns
 from beam_curator.models.precision import resolve_device, resolve_precision
@@ -72,7 +74,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     options = curation.options
     return (
         pipeline
-        | bc.MatchShards(options.input, options.allow_missing, curation.seen)
+        | bc.MatchShards(options.input, options.allow_missing, curation.seen, options.output)
         | bc.PlanRanges(options.range_mb, options.output, reading_of(options))
         | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
         | bc.Select(*curation.rules)
@@ -112,7 +114,8 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     check_runner(options, [*named_patterns(options.input), options.output])
     resolve_defaults(options)
     rules, hints = rules_of(options), scoring_hints(options)
-    matched = match_input(options.input)
+    check_readable(options.output)
+    matched = match_input(options.input, options.output)
     refuse_what_is_no_tar(matched.shards)
     if command_line.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
@@ -134,17 +137,27 @@ def run(argv: Sequence[str]) -> int:
         curation.input.check_missing()
     if dry_run:
         return 0
+    local = command_line.is_local(pipeline_options)
+    claim = new_claim(curation.options.output, local, GONE_SECONDS if waits else SUBMITTED_SECONDS)
+    with held_by_command(claim, curation.options.take_over, hands_on=not waits):
+        claim_output(curation.options.output, curation.job, curation.options.overwrite)
+        return _run(pipeline_options, curation) if waits else _submit(pipeline_options, curation)
+
+
+def _submit(pipeline_options: PipelineOptions, curation: Curation) -> int:
     output = curation.options.output
-    claim_output(output, curation.job, curation.options.overwrite)
-    if not waits:
-        print(command_line.submit_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), output))
-        return 0
+    print(command_line.submit_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), output))
+    return 0
+
+
+def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
+    output = curation.options.output
     total_bytes = sum(shard.size_bytes for shard in curation.shards)
     result = command_line.run_pipeline(
         pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output
     )
     scored, reused = (command_line.counter(result, name) for name in ("samples_scored", "samples_reused"))
-    print(describe_run(output, _manifest(output), scored, reused, time.time() - started))
+    print(describe_run(output, _manifest(output), scored, reused, time.time() - curation.started))
     return 0
 
 

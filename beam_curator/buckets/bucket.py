@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,16 @@ class Upload(abc.ABC):
     @abc.abstractmethod
     def abort(self) -> None:
         """Gives up: the service forgets what it was sent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Versioned:
+    """A small object as it stood when it was read: its bytes, when it was written (seconds since 1970), and what the
+    service tells one writing of it from the next by."""
+
+    content: bytes
+    changed: float
+    version: str
 
 
 class Bucket(abc.ABC):
@@ -54,6 +65,14 @@ class Bucket(abc.ABC):
     @abc.abstractmethod
     def delete(self, urls: Sequence[str]) -> None:
         """Deletes objects; absent ones are no error."""
+
+    @abc.abstractmethod
+    def read_versioned(self, url: str) -> Versioned | None:
+        """A small object with its version, or None if there is none."""
+
+    @abc.abstractmethod
+    def put_if(self, url: str, content: bytes, version: str | None) -> bool:
+        """Writes a small object if it is still of this version (None: if there is none); gives whether it did."""
 
 
 def split_url(url: str) -> tuple[str, str]:

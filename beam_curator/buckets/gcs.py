@@ -10,15 +10,22 @@ import requests
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.gcp.gcsio import create_storage_client
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-from google.api_core.exceptions import GoogleAPICallError, NotFound, RequestRangeNotSatisfiable, from_http_response
+from google.api_core.exceptions import (
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    RequestRangeNotSatisfiable,
+    from_http_response,
+)
 from google.cloud.storage import Blob
 from google.cloud.storage.fileio import BlobWriter
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from beam_curator.buckets.bucket import PART_BYTES, Bucket, Upload, split_url
+from beam_curator.buckets.bucket import PART_BYTES, Bucket, Upload, Versioned, split_url
 
 CONTENT_TYPE = "application/octet-stream"
 _DELETING_THREADS = 8
+_ATTEMPTS = 10
 _RETRY = DEFAULT_RETRY.with_timeout(30)  # of one request; who calls tries again as well
 
 
@@ -71,6 +78,28 @@ class GcsBucket(Bucket):
     def _delete(self, url: str) -> None:
         with contextlib.suppress(NotFound):
             self._blob(url).delete(retry=_RETRY)
+
+    def read_versioned(self, url: str) -> Versioned | None:
+        bucket, name = split_url(url)
+        for _ in range(_ATTEMPTS):
+            blob = self._client.bucket(bucket).get_blob(name, retry=_RETRY)
+            if blob is None:
+                return None
+            with contextlib.suppress(NotFound, PreconditionFailed):  # written again in between: asked again
+                content = blob.download_as_bytes(
+                    raw_download=True, checksum=None, if_generation_match=blob.generation, retry=_RETRY
+                )
+                return Versioned(content, blob.updated.timestamp(), str(blob.generation))
+        raise OSError("it is written again all the time")
+
+    def put_if(self, url: str, content: bytes, version: str | None) -> bool:
+        try:
+            self._blob(url).upload_from_string(
+                content, content_type=CONTENT_TYPE, if_generation_match=int(version or 0), retry=_RETRY
+            )
+        except PreconditionFailed:
+            return False
+        return True
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from beam_curator.buckets.bucket import Bucket, Upload, split_url
+from beam_curator.buckets.bucket import Bucket, Upload, Versioned, split_url
 
 _AT_ONCE = 1000  # keys that one request deletes
+_NOT_AS_IT_WAS = (409, 412)  # written by another in the same moment, and before
 
 
 @contextlib.contextmanager
@@ -95,6 +96,28 @@ class S3Bucket(Bucket):
             first, more = refusals[0], f" (and {len(refusals) - 1:,} more)" if len(refusals) > 1 else ""
             permanent = first.get("Code") in ("AccessDenied", "MethodNotAllowed")
             raise (PermissionError if permanent else OSError)(f"{first['Key']}: {first.get('Message')}{more}")
+
+    def read_versioned(self, url: str) -> Versioned | None:
+        try:
+            with _connecting():
+                found = self._client.get_object(**_names(url))
+                with contextlib.closing(found["Body"]) as body:
+                    return Versioned(body.read(), found["LastModified"].timestamp(), found["ETag"])
+        except ClientError as error:
+            if _status(error) == 404:
+                return None
+            raise
+
+    def put_if(self, url: str, content: bytes, version: str | None) -> bool:
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        try:
+            with _connecting():
+                self._client.put_object(**_names(url), Body=content, **condition)
+        except ClientError as error:
+            if _status(error) in _NOT_AS_IT_WAS or (version is not None and _status(error) == 404):
+                return False
+            raise
+        return True
 
 
 def _names(url: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from beam_curator import files
 from beam_curator.errors import UsageError
 from beam_curator.job import Job, read_job
 from beam_curator.manifest import MANIFEST, read_manifest
-from beam_curator.reading import match_shards, range_bytes_of
+from beam_curator.reading import DEFAULT_RANGE_MB, match_shards, range_bytes_of
 from beam_curator.samples import Reading, Shard, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
@@ -63,6 +63,11 @@ class FinishedJob:
         """How the shards were read."""
         return Reading(**self.manifest["reading"])
 
+    @property
+    def range_bytes(self) -> int:
+        """About how many bytes a range holds."""
+        return range_bytes_of(self.job.range_mb or DEFAULT_RANGE_MB)
+
     def path(self, name: str) -> str:
         """The url of a file of the output."""
         return files.join(self.output, *name.split("/"))
@@ -70,6 +75,9 @@ class FinishedJob:
     def names(self) -> set[str]:
         """What stands in the output directory, at any depth."""
         found = {metadata.path[len(self.output) :].lstrip("/") for metadata in files.list_files(self.output, "**")}
+        lease = f"{files.TEMPORARY}/{files.LEASE}"
+        if lease in found:  # somebody runs the job again, or it was killed in doing so
+            return found - {lease}
         return found | ({files.TEMPORARY} if files.exists(self.path(files.TEMPORARY)) else set())
 
     def planned(self) -> Iterator[list[ShardRange]]:
@@ -80,7 +88,7 @@ class FinishedJob:
         """
         for shard in self.shards:
             known = dataclasses.replace(shard, url=self.move.back(shard.url))
-            ranges = plan_ranges(shard, range_bytes_of(self.job.range_mb), reading=self.reading)
+            ranges = plan_ranges(shard, self.range_bytes, reading=self.reading)
             yield [dataclasses.replace(range, shard=known) for range in ranges]
 
     def standing(self, range: ShardRange) -> ShardRange:
@@ -113,9 +121,13 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
             f"{output} does not say in one way how its shards were read: a job of an earlier version, or one that "
             "reads its inputs with different flags; run the same command again, or check those apart"
         ) from error
+    if job.range_mb is None:
+        raise UsageError(
+            f"{output} cannot be verified: its pipeline did not cut the input with PlanRanges or ReadSamples"
+        )
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
     try:
-        shards = match_shards([move.there(pattern) for pattern in job.inputs], allow_missing=True)
+        shards = match_shards([move.there(pattern) for pattern in job.inputs], allow_missing=True, output=output)
     except UsageError as error:
         raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
     return FinishedJob(output, job, manifest, shards, move)

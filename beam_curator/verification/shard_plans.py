@@ -9,7 +9,6 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import files
 from beam_curator.plans import plan_of
-from beam_curator.reading import range_bytes_of
 from beam_curator.samples import ShardRange
 from beam_curator.verification.differences import Difference, unequal_fields
 from beam_curator.verification.finished import FinishedJob
@@ -42,6 +41,6 @@ def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[
         "group_by_key": first.reading.group_by_key,
         "url": first.url,
         "size_bytes": first.shard.size_bytes,
-        "range_bytes": range_bytes_of(finished.job.range_mb),
+        "range_bytes": finished.range_bytes,
     }
     yield from unequal_fields(name, found, expected)

@@ -8,6 +8,8 @@ import json
 import re
 import socket
 import threading
+import urllib.parse
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cryptography.hazmat.primitives import serialization
@@ -44,11 +46,12 @@ class Proxy:
     Attributes:
       exchanges: what has passed.
       faults: what is to fail.
+      conditions: held while an upload goes through that depends on what stands there.
     """
 
     def __init__(self, upstream_port):
         self.exchanges, self.faults = [], []
-        self._lock = threading.Lock()
+        self._lock, self.conditions = threading.Lock(), threading.Lock()
         handler = type("_Handler", (_Forwarding,), {"proxy": self, "upstream_port": upstream_port})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -114,6 +117,35 @@ class _Forwarding(BaseHTTPRequestHandler):
         if fault is not None and fault.status is not None:
             self._answer(fault.status, {"Content-Type": "application/xml"}, fault.body)
             return
+        with self._kept_condition(body) as holds:
+            if not holds:
+                self._answer(412, {"Content-Type": "application/json"}, b"{}")
+                return
+            answer, headers, content = self._passed_on(body)
+        self._answer(answer.status, headers, content, cut=fault is not None)
+
+    @contextlib.contextmanager
+    def _kept_condition(self, body):
+        """Whether an upload's ifGenerationMatch holds, while the block runs: the emulator from PyPI does not look."""
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+        wanted = query.get("ifGenerationMatch")
+        if self.command != "POST" or wanted is None:
+            yield True
+            return
+        bucket = re.search(r"/b/([^/]+)/o", self.path)[1]
+        name = query.get("name") or [json.loads(re.search(rb"\{.*?\}", body, re.DOTALL)[0])["name"]]
+        with self.proxy.conditions:
+            yield self._generation(bucket, name[0]) == wanted[0]
+
+    def _generation(self, bucket, name):
+        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)
+        with contextlib.closing(upstream):
+            upstream.request("GET", f"/storage/v1/b/{bucket}/o/{urllib.parse.quote(name, safe='')}")
+            answer = upstream.getresponse()
+            content = answer.read()
+        return json.loads(_with_generation(content))["generation"] if answer.status == 200 else "0"
+
+    def _passed_on(self, body):
         upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)
         with contextlib.closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -123,7 +155,15 @@ class _Forwarding(BaseHTTPRequestHandler):
             answer = upstream.getresponse()
             content = answer.read()
             headers = {n: v for n, v in answer.getheaders() if n.lower() not in ("transfer-encoding", "connection")}
-        self._answer(answer.status, headers, content, cut=fault is not None)
+        is_metadata = re.search(r"/storage/v1/b/[^/]+/o/[^?]+$", self._plain_path())
+        if self.command == "GET" and answer.status == 200 and is_metadata:
+            content = _with_generation(content)
+            headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+        return answer, headers, content
+
+    def _plain_path(self):
+        """The path, without a query that asks for all of an object's metadata."""
+        return self.path if "alt=media" in self.path else self.path.partition("?")[0]
 
     def _answer(self, status, headers, content, cut=False):
         given = content[: len(content) // 2] if cut else content
@@ -141,6 +181,14 @@ class _Forwarding(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _forward  # noqa: N815 (as the library names them)
+
+
+def _with_generation(metadata):
+    """An object's metadata with the generation that the emulator from PyPI leaves out."""
+    told = json.loads(metadata)
+    if told.get("generation") is None:
+        told["generation"] = str(zlib.crc32(metadata) + 1)
+    return json.dumps(told).encode()
 
 
 class TokenServer:

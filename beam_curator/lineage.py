@@ -1,0 +1,71 @@
+"""What a PCollection was made by: the facts that the transforms before it tell of themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pipeline import AppliedPTransform
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a job where its pipeline is built.
+
+    Attributes:
+      patterns: of the input, in order; none where it is not matched by `MatchShards`.
+      range_mb: about how much of a shard is a range, or None where `PlanRanges` did not cut it.
+      rules: the names of all rules, in the order in which they are tried.
+      models: step to the identity of its model.
+      flags: what else was chosen, by the names of the command's flags.
+    """
+
+    patterns: Sequence[str] = ()
+    range_mb: float | None = None
+    rules: Sequence[str] = ()
+    models: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def facts_of(collection: beam.pvalue.PValue) -> Facts:
+    """What the transforms upstream of a PCollection have in their attribute `facts`."""
+    patterns: list[str] = []
+    rules: list[str] = []
+    models: dict[str, str] = {}
+    flags: dict[str, Any] = {}
+    range_mb: float | None = None
+    for transform in transforms_before(collection):
+        facts = getattr(transform, "facts", {})
+        patterns += facts.get("patterns", ())
+        rules += facts.get("rules", ())
+        models |= facts.get("models", {})
+        flags |= facts.get("flags", {})
+        range_mb = facts.get("range_mb", range_mb)
+    return Facts(sorted(set(patterns)), range_mb, rules, models, flags)
+
+
+def transforms_before(collection: beam.pvalue.PValue) -> Iterator[Any]:
+    """All transforms that a PCollection depends on, each once; an earlier one first, a composite before its parts."""
+    seen: set[int] = set()
+    for applied in _applied_before(collection, seen):
+        if applied.transform is not None:
+            yield applied.transform
+
+
+def _applied_before(collection: beam.pvalue.PValue, seen: set[int]) -> Iterator[AppliedPTransform]:
+    producer = collection.producer
+    if producer is None or id(producer) in seen:
+        return
+    seen.add(id(producer))
+    for value in (*producer.inputs, *(side.pvalue for side in producer.side_inputs)):
+        yield from _applied_before(value, seen)
+    outer = []
+    parent = producer.parent
+    while parent is not None and id(parent) not in seen:
+        seen.add(id(parent))
+        outer.append(parent)
+        parent = parent.parent
+    yield from reversed(outer)
+    yield producer
