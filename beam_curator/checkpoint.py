@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -42,7 +43,7 @@ def fingerprint(range: ShardRange, models: Mapping[str, str]) -> str:
     software."""
     shaped_by = {
         "scoring_version": SCORING_VERSION,
-        "range": dataclasses.asdict(range),
+        "range": range.identity,
         "models": dict(models),
     }
     return hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()
@@ -165,6 +166,25 @@ def _is_of(described: Mapping[str, Any], range: ShardRange, models: Mapping[str,
 def is_described(schema: pa.Schema) -> bool:
     """Whether a file with this schema is a score part."""
     return _METADATA in (schema.metadata or {})
+
+
+def count_samples(parts: Sequence[str]) -> int:
+    """How many samples have their scores in these parts; one that is damaged has none.
+
+    Raises:
+      StorageError: when one cannot be read, after retries.
+    """
+    with ThreadPoolExecutor(16) as threads:
+        return sum(threads.map(_samples_in, parts))
+
+
+@files.retried
+def _samples_in(part: str) -> int:
+    try:
+        with files.open_for_reading(part) as file:
+            return pq.read_metadata(file).num_rows
+    except pa.ArrowException:
+        return 0
 
 
 def _described(part: pq.ParquetFile) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from beam_curator.manifest import MANIFEST
 from beam_curator.matching import named_patterns
 from beam_curator.options import CurationOptions
 from beam_curator.progress import ProgressLine
+from beam_curator.reading import DEFAULT_RANGE_MB
 from beam_curator.runner_checks import check_runner
 
 _LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
@@ -102,6 +103,7 @@ def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[P
     require_absolute(options)
     require_buckets(options)
     check_runner(options, [*named_patterns(flags.input), flags.output])
+    flags.range_mb = flags.range_mb or DEFAULT_RANGE_MB
     return options, flags
 
 
@@ -296,6 +298,12 @@ def _is_not_about_beams_own_metrics(record: logging.LogRecord) -> bool:
     """RunInference warns of a module that it lacks for a metric of its own; users can do nothing about it. What an
     engine says of a failed job is raised as well."""
     return not record.getMessage().startswith("Resource module is not available") and record.module != "portable_runner"
+
+
+def tell(program: str, lines: Sequence[str]) -> None:
+    """Says what the user should know before the work begins, a line each, where errors go."""
+    for line in lines:
+        print(f"{program}: note: {line}", file=sys.stderr)
 
 
 def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:

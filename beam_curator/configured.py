@@ -12,6 +12,7 @@ from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
 from beam_curator.models.visual_tower import TINY_UNTRAINED
 from beam_curator.options import CurationOptions
+from beam_curator.reading import DEFAULT_RANGE_MB
 from beam_curator.rule_flag import load_rule, plain
 from beam_curator.rule_names import rule_name
 from beam_curator.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
@@ -24,6 +25,7 @@ def resolve_defaults(options: CurationOptions) -> None:
     untrained = options.clip_model == TINY_UNTRAINED
     options.aesthetic_model = options.aesthetic_model or (UNTRAINED if untrained else "v2")
     options.nsfw_model = options.nsfw_model or (UNTRAINED if untrained else "laion")
+    options.range_mb = options.range_mb or DEFAULT_RANGE_MB
 
 
 def clip_handler(options: CurationOptions) -> ClipModelHandler:

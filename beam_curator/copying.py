@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_curator import files
 from beam_curator.added_members import (
     CURATION_EXTENSION,
     EMBEDDING_EXTENSION,
@@ -21,6 +22,7 @@ from beam_curator.added_members import (
 from beam_curator.checkpoint import embeddings_of
 from beam_curator.errors import JobError
 from beam_curator.gathering import SMALL_BYTES
+from beam_curator.identity import has_changed_unnoticed
 from beam_curator.samples import Buffer, ShardRange
 from beam_curator.tar.extents import EXTENTS, Extent, extents_from, laid_samples
 from beam_curator.tar.framing import framed
@@ -86,6 +88,8 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
             yield pieces
             del pieces
     except TarBroken as broken:
+        if has_changed_unnoticed(run.range.shard):
+            files.delete([run.part])  # or the same command would take it for the shard's once more
         at = TarBroken(offset_of.get(broken.offset, broken.offset), broken.reason)
         raise JobError(f"{run.range.url}: {at}; run the same command again to score it anew") from broken
 

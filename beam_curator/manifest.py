@@ -6,11 +6,12 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_curator import files
+from beam_curator import files, ledger
 from beam_curator.belonging import output_shard_files, range_files, written_by_jobs
 from beam_curator.findings import KINDS
 from beam_curator.ledger import LedgerPart, Summary, check_balance, sum_summaries
@@ -189,16 +190,32 @@ def read_manifest(output: str) -> dict[str, Any] | None:
 def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> None:
     """Removes what jobs wrote and this one did not: output shards from `output_shards` on, plans, parts, ledger files.
 
-    A file that no job wrote stays, whatever it is called.
+    A file that no job wrote stays, whatever it is called; and so do plans and score parts of shards that are not in
+    this selection: a model computed them, and the shards may come back.
     """
     wanted = {name.rsplit("/", 1)[-1] for name in belonging}
-    strays = [path for path in range_files(output) if path.rsplit("/", 1)[-1] not in wanted]
+    selected = {shard_of(name) for name in wanted}
+    ledgers = f"/{ledger.DIRECTORY}/"
+    strays = [
+        path
+        for path in range_files(output)
+        if (name := path.rsplit("/", 1)[-1]) not in wanted
+        and (ledgers in path[-len(ledgers) - len(name) :] or shard_of(name) in selected)
+    ]
     strays += [path for path, index in output_shard_files(output) if index >= output_shards]
     files.delete(written_by_jobs(strays))
 
 
+def shard_of(name: str) -> str:
+    """The `Shard.name` that the name of a plan, a score part or a file of the ledger was made of."""
+    return _OF_RANGE.sub("", name.rsplit("/", 1)[-1])
+
+
+_OF_RANGE = re.compile(r"((-\d{5,})?\.parquet|\.json)$")
+
+
 def remove_output(output: str) -> None:
     """Removes all that a job wrote, and nothing else."""
-    remove_strays(output, (), 0)
-    files.delete([files.join(output, MANIFEST)])
+    written = [*range_files(output), *(path for path, _ in output_shard_files(output))]
+    files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
     files.remove_temporaries(output)

@@ -69,7 +69,7 @@ def what_instead(shard: Shard) -> str | None:
 @files.retried
 def _head_of(shard: Shard) -> tuple[str, bytes]:
     """A shard's compression, and its first uncompressed bytes."""
-    with files.open_for_reading(shard.url, shard.size_bytes) as file:
+    with files.open_for_reading(shard.path, shard.size_bytes) as file:
         compression = detect_compression(file)
         with decompressed(file, compression) as tar:
             try:
@@ -99,7 +99,7 @@ def why_no_sample(shard: Shard) -> str:
 @files.retried
 def _of_members(shard: Shard) -> str:
     """What the members of a tar are, none of which belongs to a sample."""
-    with files.open_for_reading(shard.url, shard.size_bytes) as file:
+    with files.open_for_reading(shard.path, shard.size_bytes) as file:
         compression = detect_compression(file)
         with decompressed(file, compression) as tar:
             return _described(iter_headers(tar))

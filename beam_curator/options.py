@@ -63,8 +63,10 @@ def _fraction(text: str) -> float:
 
 def _ratio(text: str) -> float:
     value = float(text)
-    if not 1 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
 
 
@@ -135,14 +137,20 @@ def _add_input_and_output(group: Any) -> None:
     group.add_argument(
         "--range_mb",
         type=_positive_float,
-        default=DEFAULT_RANGE_MB,
         metavar="MIB",
-        help="about how much of a shard is one unit of work, in MiB (default: %(default)s)",
+        help="about how much of a shard is one unit of work, in MiB; a directory keeps the one that it was begun with "
+        f"(default: {DEFAULT_RANGE_MB})",
     )
     group.add_argument(
         "--overwrite",
         **_SWITCH,
-        help="remove what another job left in the output directory, and begin anew",
+        help="remove what a job left in the output directory, its scores too, which a model computed, and begin anew",
+    )
+    group.add_argument(
+        "--fewer_shards",
+        **_SWITCH,
+        help="let --input leave out shards that the output directory has and that are still there: they leave the "
+        "selection, and their scores are kept",
     )
     group.add_argument(
         "--take_over",
@@ -356,7 +364,15 @@ def _add_running(group: Any) -> None:
     )
 
 
-_NOT_RECORDED = ("output", "overwrite", "take_over", "scoring_accelerator", "scoring_min_ram", "no_wait")
+_NOT_RECORDED = (
+    "output",
+    "overwrite",
+    "fewer_shards",
+    "take_over",
+    "scoring_accelerator",
+    "scoring_min_ram",
+    "no_wait",
+)
 """What shapes no output: where and how the job runs."""
 
 

@@ -39,7 +39,7 @@ def encode_plan(shard: Shard, range_bytes: int, layout: Layout, by_key: bool = F
 def _shaped_by(shard: Shard, range_bytes: int, by_key: bool) -> dict[str, Any]:
     return {
         "version": PLANNING_VERSION,
-        "shard": dataclasses.asdict(shard),
+        "shard": shard.identity,
         "range_bytes": range_bytes,
         "group_by_key": by_key,
     }

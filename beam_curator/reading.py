@@ -20,6 +20,7 @@ from beam_curator import files, matching, rows
 from beam_curator.ahead import WorkAhead
 from beam_curator.claims import title_of
 from beam_curator.errors import JobError, UsageError
+from beam_curator.identity import KnownShard, identify
 from beam_curator.local_files import Missing
 from beam_curator.output_apart import without_output
 from beam_curator.patterns import first_few
@@ -49,30 +50,46 @@ class Matched:
     """The input.
 
     Attributes:
-      shards: each once, in the order of their urls; at least one.
+      found: the shards, each once, in the order of the urls by which a job knows them; at least one.
       missing: what was asked for and is not there.
     """
 
-    shards: list[Shard]
+    found: list[KnownShard]
     missing: list[Missing]
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards, to be read."""
+        return [one.shard for one in self.found]
 
     def check_missing(self) -> None:
         """Raises UsageError where anything is missing."""
         if self.missing:
             count = f"{len(self.missing):,} {'names are' if len(self.missing) > 1 else 'name is'}"
             raise UsageError(
-                f"--input: {count} missing beside {len(self.shards):,} that can be read: "
+                f"--input: {count} missing beside {len(self.found):,} that can be read: "
                 f"{first_few(map(str, self.missing))}: mend --input, or give --allow_missing to go on without"
             )
 
 
-def match_input(patterns: Sequence[str], output: str | None = None) -> Matched:
+def match_input(
+    patterns: Sequence[str],
+    output: str | None = None,
+    known: Sequence[KnownShard] = (),
+    called: Callable[[str], str] = str,
+) -> Matched:
     """The shards that the patterns match, and what is missing.
 
     With `output`, what a job wrote to that directory is no input; nor may it hold other files that the patterns match.
 
     A pattern is a path, a glob, a directory, a brace range such as `{00000..00099}.tar`, several of these with `::`
     between them, or `@LIST`, a file with one on each line; local or in a bucket.
+
+    Args:
+      patterns: what to match.
+      output: the output directory, if it may lie under the patterns.
+      known: the shards that a job remembers.
+      called: what the job called the file that is found under a path, where the input was moved.
 
     Raises:
       UsageError: when no pattern matches anything, or something that is no file.
@@ -88,8 +105,7 @@ def match_input(patterns: Sequence[str], output: str | None = None) -> Matched:
         )
     for file in found.files:
         _check_name(file.path)
-    shards = [Shard(f.path, f.size_in_bytes, f"{f.last_updated_in_seconds or 0:.6f}") for f in found.files]
-    return Matched(shards, found.missing)
+    return Matched(identify(found.files, known, called), found.missing)
 
 
 def match_shards(patterns: Sequence[str], allow_missing: bool = False, output: str | None = None) -> list[Shard]:
@@ -119,7 +135,7 @@ def _check_name(path: str) -> None:
 def describe_input(shards: Sequence[Shard], missing: Sequence[Missing] = ()) -> dict[str, Any]:
     """The input as the manifest tells it: how many shards, how many bytes, a SHA-256 of what identifies them, and what
     was missing, if anything was."""
-    digest = hashlib.sha256(json.dumps([dataclasses.astuple(shard) for shard in shards]).encode())
+    digest = hashlib.sha256(json.dumps([list(shard.identity.values()) for shard in shards]).encode())
     return {
         "shards": len(shards),
         "bytes": sum(shard.size_bytes for shard in shards),
@@ -140,12 +156,14 @@ class MatchShards(beam.PTransform):
       seen: `urls_and_sizes` of the shards that were there when the pipeline was built: the job fails where it finds
         others. None to take what it finds.
       output: the output directory, if it may lie under the patterns: what a job wrote there is left out.
+      known: gives the shards that a job remembers, which keep their urls however the patterns spell them.
     """
 
     patterns: Sequence[str]
     allow_missing: bool = False
     seen: str | None = None
     output: str | None = None
+    known: Callable[[], Sequence[KnownShard]] = tuple
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -154,7 +172,8 @@ class MatchShards(beam.PTransform):
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         patterns = matching.named_patterns(self.patterns)
-        return begin | beam.Create([patterns]) | beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output)
+        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known)
+        return begin | beam.Create([patterns]) | again
 
 
 def urls_and_sizes(shards: Sequence[Shard]) -> str:
@@ -162,11 +181,20 @@ def urls_and_sizes(shards: Sequence[Shard]) -> str:
     return hashlib.sha256(json.dumps([(shard.url, shard.size_bytes) for shard in shards]).encode()).hexdigest()
 
 
-def _match_again(patterns: Sequence[str], allow_missing: bool, seen: str | None, output: str | None) -> list[Shard]:
+def _match_again(
+    patterns: Sequence[str],
+    allow_missing: bool,
+    seen: str | None,
+    output: str | None,
+    known: Callable[[], Sequence[KnownShard]],
+) -> list[Shard]:
     try:
-        shards = match_shards(patterns, allow_missing, output)
+        matched = match_input(patterns, output, known())
+        if not allow_missing:
+            matched.check_missing()
     except UsageError as error:
         raise JobError(str(error)) from error
+    shards = matched.shards
     if seen is not None and urls_and_sizes(shards) != seen:
         raise JobError(
             f"the input has changed since this command looked at it: there are {len(shards):,} shards now, some "

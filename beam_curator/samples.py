@@ -26,14 +26,26 @@ class Shard:
     """One tar file.
 
     Attributes:
-      url: path or bucket url, as matched.
+      url: path or bucket url, by which the job knows it.
       size_bytes: its size in storage.
-      generation: changes when the file is written again (its time of last change, in seconds).
+      generation: changes when its content does.
+      location: where it is read, if that is not the url by which the job knows it; it is no part of what the shard is.
     """
 
     url: str
     size_bytes: int
     generation: str = ""
+    location: str = dataclasses.field(default="", compare=False, repr=False)
+
+    @property
+    def path(self) -> str:
+        """Where it is read."""
+        return self.location or self.url
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from all others, and from itself with another content."""
+        return {"url": self.url, "size_bytes": self.size_bytes, "generation": self.generation}
 
     @property
     def name(self) -> str:
@@ -131,8 +143,13 @@ class ShardRange:
 
     @property
     def url(self) -> str:
-        """The shard's path or bucket url."""
+        """The url by which the job knows the shard."""
         return self.shard.url
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from all others."""
+        return {**dataclasses.asdict(self), "shard": self.shard.identity}
 
     @property
     def name(self) -> str:

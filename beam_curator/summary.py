@@ -16,8 +16,8 @@ from beam_curator.models.made_for import MADE_FOR
 from beam_curator.packing import shard_name
 from beam_curator.plans import KeptPlans
 from beam_curator.progress import duration, rate_text
-from beam_curator.reading import Matched, range_bytes_of
-from beam_curator.samples import DEFAULT_READING, Reading, ShardRange
+from beam_curator.reading import range_bytes_of
+from beam_curator.samples import DEFAULT_READING, Reading, Shard, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
 PLANNING_THREADS = 16
@@ -132,15 +132,15 @@ def _bytes(size: float) -> str:
 
 def describe_plan(
     output: str,
-    matched: Matched,
+    shards: Sequence[Shard],
     range_mb: float,
     models: Mapping[str, str],
     weights: Mapping[str, str],
     reading: Reading = DEFAULT_READING,
+    missing: Sequence[Missing] = (),
 ) -> str:
     """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
     their weights."""
-    shards = matched.shards
     plans = KeptPlans(output, read_only=True)
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
         planned = list(
@@ -154,7 +154,7 @@ def describe_plan(
         for shard, one in zip(shards, planned, strict=True)
     ]
     lines += lines_of(described, "    ")
-    lines += _missing(matched.missing)
+    lines += _missing(missing)
     total = sum(shard.size_bytes for shard in shards)
     lines.append(
         f"  together {_bytes(total)} in {_count(len(ranges), 'range')} of about {range_mb:g} MiB, "

@@ -19,7 +19,16 @@ from beam_curator import command_line, matching
 from beam_curator.claims import held_by_command, new_claim
 from beam_curator.configured import resolve_defaults, rules_of, scoring_hints, scoring_of
 from beam_curator.errors import JobError, StorageError, UsageError
-from beam_curator.job import Job, ScoringUnavailable, check_output, check_readable, claim_output, read_job
+from beam_curator.job import (
+    Job,
+    Remembered,
+    ScoringUnavailable,
+    check_output,
+    check_readable,
+    claim_output,
+    notes_before,
+    read_job,
+)
 from beam_curator.lease import GONE_SECONDS, SUBMITTED_SECONDS
 from beam_curator.manifest import read_manifest
 from beam_curator.matching import named_patterns
@@ -37,10 +46,21 @@ MODEL_FLAGS = ("clip_model", "clip_pretrained", "aesthetic_model", "nsfw_model",
 
 @dataclasses.dataclass(frozen=True)
 class Curation:
-    """A checked job, ready to run."""
+    """A checked job, ready to run.
+
+    Attributes:
+      options: the flags; --range_mb is that of the output directory.
+      input: the shards, under the urls by which the output directory knows them, and what is missing.
+      range_mb: the one that was asked for, if any was.
+      rules: what decides on samples.
+      scoring: from ranges to scores.
+      hints: for the runner, of what scoring needs.
+      started: when, in seconds since 1970.
+    """
 
     options: CurationOptions
     input: Matched
+    range_mb: float | None
     rules: Sequence[Rule]
     scoring: bc.Scoring
     hints: Mapping[str, str]
@@ -59,22 +79,31 @@ class Curation:
 
     @property
     def job(self) -> Job:
-        """What the output directory belongs to."""
-        inputs = sorted(set(matching.expand_patterns(self.options.input)))
-        return Job(inputs, self.options.range_mb, self.scoring.models, _model_flags(self.options))
+        """What the output directory is to belong to."""
+        options = self.options
+        inputs, given = sorted(set(matching.expand_patterns(options.input))), sorted(set(options.input))
+        models = self.scoring.models
+        return Job(inputs, options.range_mb, models, _model_flags(options), given, self.input.found)
 
-    @property
-    def selection(self) -> dict[str, Any]:
-        """What the manifest says of flags and input."""
-        return {"flags": flags_of(self.options), "input": describe_input(self.shards, self.input.missing)}
+    def selection(self, job: Job) -> dict[str, Any]:
+        """What the manifest says of flags and input; patterns that spell the same shards otherwise make no other one.
+
+        Args:
+          job: as the output directory remembers it.
+        """
+        flags = {**flags_of(self.options), "input": list(job.given)}
+        return {"flags": flags, "input": describe_input(self.shards, self.input.missing)}
 
 
 def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapping[str, Any]]:
-    """The pipeline, from top to bottom."""
+    """The pipeline, from top to bottom, in an output directory that is claimed."""
     options = curation.options
+    selection = curation.selection(read_job(options.output) or curation.job)
     return (
         pipeline
-        | bc.MatchShards(options.input, options.allow_missing, curation.seen, options.output)
+        | bc.MatchShards(
+            options.input, options.allow_missing, curation.seen, options.output, Remembered(options.output)
+        )
         | bc.PlanRanges(options.range_mb, options.output, reading_of(options))
         | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
         | bc.Select(*curation.rules)
@@ -82,7 +111,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
             options.output,
             options.samples_per_shard,
             options.max_failed_fraction,
-            job={**curation.selection, "started": curation.started},
+            job={**selection, "started": curation.started},
         )
     )
 
@@ -112,17 +141,20 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     command_line.require_absolute(options)
     command_line.require_buckets(options)
     check_runner(options, [*named_patterns(options.input), options.output])
+    asked = options.range_mb
     resolve_defaults(options)
     rules, hints = rules_of(options), scoring_hints(options)
     check_readable(options.output)
-    matched = match_input(options.input, options.output)
+    standing = None if options.overwrite else read_job(options.output)
+    options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
+    matched = match_input(options.input, options.output, standing.shards if standing else ())
     refuse_what_is_no_tar(matched.shards)
     if command_line.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
     scoring = _scoring_or_recorded(options)
     if isinstance(scoring, bc.ScoreRanges):
         scoring.try_heads()
-    return Curation(options, matched, rules, scoring, hints, started)
+    return Curation(options, matched, asked, rules, scoring, hints, started)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -140,7 +172,9 @@ def run(argv: Sequence[str]) -> int:
     local = command_line.is_local(pipeline_options)
     claim = new_claim(curation.options.output, local, GONE_SECONDS if waits else SUBMITTED_SECONDS)
     with held_by_command(claim, curation.options.take_over, hands_on=not waits):
-        claim_output(curation.options.output, curation.job, curation.options.overwrite)
+        lines = _notes(curation)
+        claim_output(curation.options.output, curation.job, curation.options.overwrite, curation.options.fewer_shards)
+        command_line.tell("beam-curator", lines)
         return _run(pipeline_options, curation) if waits else _submit(pipeline_options, curation)
 
 
@@ -168,15 +202,27 @@ def _manifest(output: str) -> Mapping[str, Any]:
         raise JobError(f"the job is done, but its summary cannot be shown: {error}") from error
 
 
+def _notes(curation: Curation) -> list[str]:
+    options = curation.options
+    return notes_before(options.output, curation.job, curation.range_mb, options.overwrite)
+
+
 def _plan(curation: Curation) -> str:
     """What a dry run prints; a directory that holds another job's output is refused as in earnest."""
     options = curation.options
     if not options.overwrite:
-        check_output(options.output, curation.job)
+        check_output(options.output, curation.job, options.fewer_shards)
     scoring = curation.scoring
-    return describe_plan(
-        options.output, curation.input, options.range_mb, scoring.models, scoring.sources, reading_of(options)
+    plan = describe_plan(
+        options.output,
+        curation.shards,
+        options.range_mb,
+        scoring.models,
+        scoring.sources,
+        reading_of(options),
+        curation.input.missing,
     )
+    return "\n".join([plan, *(f"  note: {line}" for line in _notes(curation))])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -55,6 +55,10 @@ def test_shards_are_matched_in_the_order_of_urls_with_size_and_generation(shards
     assert [shard.size_bytes for shard in found] == [Path(shard.url).stat().st_size for shard in found]
     before = found[0].generation
     os.utime(found[0].url, (1, 1))
+    assert match_shards([found[0].url])[0].generation == before
+    content = Path(found[0].url).read_bytes()
+    Path(found[0].url).write_bytes(content[:-1] + b"x")
+    os.utime(found[0].url, (1, 1))
     assert match_shards([found[0].url])[0].generation != before
 
 

@@ -255,7 +255,7 @@ async def asynchronous(row):
         ((x for x in [1]), "failed"),
         (asynchronous({}), "failed"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_an_answer_is_true_or_false_and_what_is_neither_fails_the_row(answer, status):
     table, tallies = judge(rows_of([1]), [Answering(answer)])

@@ -7,7 +7,6 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.checkpoint import write_part
-from beam_curator.reading import Matched
 from beam_curator.samples import SampleBatch
 from beam_curator.summary import describe_plan, describe_run
 from beam_curator.tar.ranges import plan_ranges
@@ -108,9 +107,7 @@ def test_a_plan_tells_shards_ranges_what_is_scored_and_weights_and_writes_nothin
     empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), MODELS)
     write_part(str(tmp_path / "out"), empty)
     before = sorted(pathlib.Path(tmp_path).rglob("*"))
-    text = describe_plan(
-        str(tmp_path / "out"), Matched(shards, ()), 10_240 / (1 << 20), MODELS, {"clip": "/models/clip.pt"}
-    )
+    text = describe_plan(str(tmp_path / "out"), shards, 10_240 / (1 << 20), MODELS, {"clip": "/models/clip.pt"})
     assert text.startswith("Dry run: no image is read, nothing is written.\n  2 shards:")
     ranges = len(list(plan_ranges(shards[0], 10_240)))
     assert f"    {shards[0].url}  41.0 KB  {ranges} ranges" in text
@@ -121,7 +118,7 @@ def test_a_plan_tells_shards_ranges_what_is_scored_and_weights_and_writes_nothin
 
 def test_a_plan_of_many_shards_names_the_first_and_counts_the_rest(tmp_path):
     shards = [write_shard(tmp_path / f"{i:02d}.tar", tar_bytes([])) for i in range(25)]
-    text = describe_plan(str(tmp_path / "out"), Matched(shards, ()), 64, MODELS, {})
+    text = describe_plan(str(tmp_path / "out"), shards, 64, MODELS, {})
     assert "19.tar" in text
     assert "20.tar" not in text
     assert "... and 5 more" in text

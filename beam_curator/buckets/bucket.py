@@ -13,6 +13,21 @@ PART_BYTES = 16 << 20
 """A smaller object is written in one request, a larger one in parts. A multiple of 256 KiB, as GCS wants it."""
 
 
+class ObjectMetadata(FileMetadata):
+    """Size and time of last change of an object, and what the service says of its content.
+
+    Args:
+      path: its url.
+      size_in_bytes: its size.
+      last_updated_in_seconds: since 1970.
+      content: changes when its content does: a checksum, or an ETag made of some.
+    """
+
+    def __init__(self, path: str, size_in_bytes: int, last_updated_in_seconds: float, content: str) -> None:
+        super().__init__(path, size_in_bytes, last_updated_in_seconds)
+        self.content = content
+
+
 class Upload(abc.ABC):
     """An object on its way, which nobody sees until it is finished. Dropping it publishes nothing."""
 
@@ -47,11 +62,11 @@ class Bucket(abc.ABC):
         """An object's bytes from `start` up to `end` or its end, in one request; none beyond its end."""
 
     @abc.abstractmethod
-    def metadata(self, url: str) -> FileMetadata | None:
-        """Size and time of last change of an object, or None if there is none."""
+    def metadata(self, url: str) -> ObjectMetadata | None:
+        """Size, time of last change and content of an object, or None if there is none."""
 
     @abc.abstractmethod
-    def list(self, prefix: str) -> Iterator[FileMetadata]:
+    def list(self, prefix: str) -> Iterator[ObjectMetadata]:
         """All objects whose url begins like this, page by page."""
 
     @abc.abstractmethod

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import requests
-from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.gcp.gcsio import create_storage_client
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from google.api_core.exceptions import (
@@ -21,7 +20,7 @@ from google.cloud.storage import Blob
 from google.cloud.storage.fileio import BlobWriter
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from beam_curator.buckets.bucket import PART_BYTES, Bucket, Upload, Versioned, split_url
+from beam_curator.buckets.bucket import PART_BYTES, Bucket, ObjectMetadata, Upload, Versioned, split_url
 
 CONTENT_TYPE = "application/octet-stream"
 _DELETING_THREADS = 8
@@ -54,16 +53,16 @@ class GcsBucket(Bucket):
         except RequestRangeNotSatisfiable:
             return b""
 
-    def metadata(self, url: str) -> FileMetadata | None:
+    def metadata(self, url: str) -> ObjectMetadata | None:
         bucket, name = split_url(url)
         blob = self._client.bucket(bucket).get_blob(name, retry=_RETRY)
-        return None if blob is None else FileMetadata(url, blob.size, blob.updated.timestamp())
+        return None if blob is None else _metadata(url, blob)
 
-    def list(self, prefix: str) -> Iterator[FileMetadata]:
+    def list(self, prefix: str) -> Iterator[ObjectMetadata]:
         bucket, name = split_url(prefix)
-        fields = "items(name,size,updated),nextPageToken"
+        fields = "items(name,size,updated,crc32c,generation),nextPageToken"
         for blob in self._client.list_blobs(bucket, prefix=name, fields=fields, retry=_RETRY):
-            yield FileMetadata(f"gs://{bucket}/{blob.name}", blob.size, blob.updated.timestamp())
+            yield _metadata(f"gs://{bucket}/{blob.name}", blob)
 
     def put(self, url: str, content: bytes) -> None:
         self._blob(url).upload_from_string(content, content_type=CONTENT_TYPE, retry=_RETRY)
@@ -100,6 +99,12 @@ class GcsBucket(Bucket):
         except PreconditionFailed:
             return False
         return True
+
+
+def _metadata(url: str, blob: Blob) -> ObjectMetadata:
+    """Every object has a CRC-32C; one that a service without it holds is told by its generation."""
+    content = f"crc32c:{blob.crc32c}" if blob.crc32c else f"generation:{blob.generation}"
+    return ObjectMetadata(url, blob.size, blob.updated.timestamp(), content)
 
 
 @contextlib.contextmanager

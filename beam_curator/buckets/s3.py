@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from apache_beam.io.aws.clients.s3.boto3_client import Client
-from apache_beam.io.filesystem import FileMetadata
 from apache_beam.options.pipeline_options import PipelineOptions
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from beam_curator.buckets.bucket import Bucket, Upload, Versioned, split_url
+from beam_curator.buckets.bucket import Bucket, ObjectMetadata, Upload, Versioned, split_url
 
 _AT_ONCE = 1000  # keys that one request deletes
 _NOT_AS_IT_WAS = (409, 412)  # written by another in the same moment, and before
@@ -51,7 +50,7 @@ class S3Bucket(Bucket):
                 return b""
             raise
 
-    def metadata(self, url: str) -> FileMetadata | None:
+    def metadata(self, url: str) -> ObjectMetadata | None:
         try:
             with _connecting():
                 head = self._client.head_object(**_names(url))
@@ -59,17 +58,15 @@ class S3Bucket(Bucket):
             if _status(error) == 404:
                 return None
             raise
-        return FileMetadata(url, head["ContentLength"], head["LastModified"].timestamp())
+        return _metadata(url, head["ContentLength"], head)
 
-    def list(self, prefix: str) -> Iterator[FileMetadata]:
+    def list(self, prefix: str) -> Iterator[ObjectMetadata]:
         bucket, name = split_url(prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=name)
         with _connecting():
             for page in pages:
                 for found in page.get("Contents", ()):
-                    yield FileMetadata(
-                        f"s3://{bucket}/{found['Key']}", found["Size"], found["LastModified"].timestamp()
-                    )
+                    yield _metadata(f"s3://{bucket}/{found['Key']}", found["Size"], found)
 
     def put(self, url: str, content: bytes) -> None:
         with _connecting():
@@ -118,6 +115,11 @@ class S3Bucket(Bucket):
                 return False
             raise
         return True
+
+
+def _metadata(url: str, size_bytes: int, answer: Mapping[str, Any]) -> ObjectMetadata:
+    """An ETag is a hash of the content, and of how it was cut when it was uploaded in parts."""
+    return ObjectMetadata(url, size_bytes, answer["LastModified"].timestamp(), f"etag:{answer['ETag'].strip(chr(34))}")
 
 
 def _names(url: str) -> dict[str, str]:

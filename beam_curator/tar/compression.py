@@ -80,7 +80,7 @@ def open_tar(shard: Shard, compression: str, read_ahead: bool = True) -> BinaryI
       read_ahead: False where a plain tar is read in pieces that are asked for as a whole.
     """
     ahead = read_ahead or bool(compression)
-    return decompressed(files.open_for_reading(shard.url, shard.size_bytes, ahead), compression)
+    return decompressed(files.open_for_reading(shard.path, shard.size_bytes, ahead), compression)
 
 
 def decompressed(file: BinaryIO, compression: str) -> BinaryIO:

@@ -71,7 +71,7 @@ def plan_ranges(
 @files.retried
 def layout_of(shard: Shard, range_bytes: int, plans: Plans | None = None, by_key: bool = False) -> Layout:
     """Where `plan_ranges` cuts a shard."""
-    with files.open_for_reading(shard.url, shard.size_bytes) as file:
+    with files.open_for_reading(shard.path, shard.size_bytes) as file:
         compression = detect_compression(file)
         if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
             return Layout(compression, [], shard.size_bytes)

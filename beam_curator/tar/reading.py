@@ -355,7 +355,7 @@ def read_spans_at(
     Raises:
       StorageError: when the shard cannot be read.
     """
-    by_request = files.reads_by_request(range.url) and not range.compression
+    by_request = files.reads_by_request(range.shard.path) and not range.compression
     groups = list(coalesced(spans, READ_BYTES))
     with open_tar(range.shard, range.compression, read_ahead=False) as tar:
 
@@ -401,7 +401,7 @@ def _reads_at_once(range: ShardRange, by_request: bool) -> int:
     """How many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
     if by_request:
         return REQUESTS_AT_ONCE
-    return 1 if range.compression or files.is_remote(range.url) else 0
+    return 1 if range.compression or files.is_remote(range.shard.path) else 0
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:

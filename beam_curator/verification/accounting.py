@@ -12,12 +12,12 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator import files
+from beam_curator import checkpoint, files, plans
 from beam_curator.checkpoint import part_name
 from beam_curator.findings import describe
 from beam_curator.job import JOB
 from beam_curator.ledger import Summary, ledger_name
-from beam_curator.manifest import MANIFEST, broken_shards_of, counts_of, told_of
+from beam_curator.manifest import MANIFEST, broken_shards_of, counts_of, shard_of, told_of
 from beam_curator.packing import shard_name
 from beam_curator.plans import plan_of
 from beam_curator.samples import RETURNING_KEYS
@@ -34,6 +34,9 @@ from beam_curator.verification.output_shards import (
 )
 from beam_curator.verification.ranges import KeptSample, check_range
 from beam_curator.verification.shard_plans import check_plan
+
+_OF_SHARDS = (f"{checkpoint.DIRECTORY}/", f"{plans.DIRECTORY}/")
+"""Where what was computed of a shard stays when it leaves the selection."""
 
 
 @dataclasses.dataclass
@@ -69,8 +72,10 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     yield from output.finish()
     yield from _check_manifest(finished, summary, output)
     names |= {f"{shard_name(index)}{suffix}" for index in output.samples for suffix in SUFFIXES}
+    kept = finished.unselected
     for name in sorted(standing - names):
-        yield Difference(name, "does not belong here")
+        if not (name.startswith(_OF_SHARDS) and shard_of(name) in kept):
+            yield Difference(name, "does not belong here")
 
 
 def _check_manifest(finished: FinishedJob, summary: Summary, output: _Output) -> Iterator[Difference]:
@@ -83,7 +88,7 @@ def _check_manifest(finished: FinishedJob, summary: Summary, output: _Output) ->
         yield from unequal(MANIFEST, name, manifest.get(name), due)
     for apart in told[RETURNING_KEYS]:  # what stands in the shard, and did not come out with its sample
         yield Difference(apart["shard"], describe(RETURNING_KEYS, [apart]))
-    # Of the input, not the fingerprint: a copy has another time of last change, and the bytes are compared already.
+    # Of the input, not the fingerprint: a copy in a bucket may have another, and the bytes are compared already.
     read = {"shards": len(finished.shards), "bytes": sum(shard.size_bytes for shard in finished.shards)}
     recorded = {name: (manifest.get("input") or {}).get(name) for name in read}
     yield from unequal_fields(MANIFEST, recorded, read, "input.")

@@ -14,7 +14,7 @@ from beam_curator import files
 from beam_curator.errors import UsageError
 from beam_curator.job import Job, read_job
 from beam_curator.manifest import MANIFEST, read_manifest
-from beam_curator.reading import DEFAULT_RANGE_MB, match_shards, range_bytes_of
+from beam_curator.reading import DEFAULT_RANGE_MB, match_input, range_bytes_of
 from beam_curator.samples import Reading, Shard, ShardRange
 from beam_curator.tar.ranges import plan_ranges
 
@@ -43,15 +43,13 @@ class FinishedJob:
       output: the output directory.
       job: what the directory belongs to.
       manifest: what the job says of itself.
-      shards: the input, where it stands now.
-      move: where the input went after the job.
+      shards: the input, to be read where it stands now, under the urls that the job knew.
     """
 
     output: str
     job: Job
     manifest: Mapping[str, Any]
     shards: Sequence[Shard]
-    move: Move
 
     @property
     def samples_per_shard(self) -> int:
@@ -80,6 +78,11 @@ class FinishedJob:
             return found - {lease}
         return found | ({files.TEMPORARY} if files.exists(self.path(files.TEMPORARY)) else set())
 
+    @property
+    def unselected(self) -> set[str]:
+        """The names of shards that earlier runs had, whose scores are kept."""
+        return {one.shard.name for one in self.job.shards if not one.matched}
+
     def planned(self) -> Iterator[list[ShardRange]]:
         """The ranges of each shard, planned anew, in the order of the output, under the urls that the job knew.
 
@@ -87,13 +90,7 @@ class FinishedJob:
           OSError, BeamIOError: when a shard cannot be read, after retries.
         """
         for shard in self.shards:
-            known = dataclasses.replace(shard, url=self.move.back(shard.url))
-            ranges = plan_ranges(shard, self.range_bytes, reading=self.reading)
-            yield [dataclasses.replace(range, shard=known) for range in ranges]
-
-    def standing(self, range: ShardRange) -> ShardRange:
-        """The range with the url where it can be read now."""
-        return dataclasses.replace(range, shard=dataclasses.replace(range.shard, url=self.move.there(range.url)))
+            yield list(plan_ranges(shard, self.range_bytes, reading=self.reading))
 
 
 def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
@@ -127,10 +124,11 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
         )
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
     try:
-        shards = match_shards([move.there(pattern) for pattern in job.inputs], allow_missing=True, output=output)
+        patterns = [move.there(pattern) for pattern in job.inputs]
+        found = match_input(patterns, output, job.shards, move.back)
     except UsageError as error:
         raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
-    return FinishedJob(output, job, manifest, shards, move)
+    return FinishedJob(output, job, manifest, found.shards)
 
 
 def root_of(patterns: Sequence[str]) -> str:

@@ -62,14 +62,13 @@ class CheckedRange:
 def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, CheckedRange]:
     """What is not as promised about one range, but for its output; returns what the output is checked with."""
     try:
-        content = read_range(finished.standing(range))
+        content = read_range(range)
     except UNREADABLE as error:
         yield Difference(range.url, f"cannot be read: {files.first_line(error)}")
         return CheckedRange()
-    samples = content.samples
+    samples, errors = content.samples, content.errors
     expected = rows_of(range, samples)
-    errors = [dataclasses.replace(error, url=range.url) for error in content.errors]
-    findings = [dataclasses.replace(one, url=range.url) for one in content.findings] + dotted_names(range, samples)
+    findings = [*content.findings, *dotted_names(range, samples)]
     recorded = yield from _recorded(finished, range)
     if recorded is None:
         return CheckedRange(len(samples))

@@ -17,7 +17,7 @@ from beam_curator.verification.finished import FinishedJob
 def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[Difference]:
     """What is not as promised about the plan of a shard that is planned as these ranges.
 
-    Of the shard, its url and size, not its generation: a copy has another time of last change.
+    Of the shard, its url and size, not its generation: a copy in a bucket may have another one.
     """
     name = plan_of(ranges[0])
     if name is None:

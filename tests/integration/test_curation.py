@@ -15,6 +15,7 @@ import pytest
 import webdataset as wds
 
 from beam_curator.models.clip import ClipEncoder
+from pipelines import verify_output
 from tests.integration.integration_content import content, ledger
 
 
@@ -159,7 +160,7 @@ def no_model():
         yield patch
 
 
-def test_nothing_stays_of_a_shard_that_is_no_longer_matched(raw, tmp_path, curate):
+def test_of_a_shard_that_is_gone_only_its_scores_and_its_plan_stay(raw, tmp_path, curate):
     copies = tmp_path / "raw"
     copies.mkdir()
     for tar in raw.glob("*.tar"):
@@ -167,10 +168,23 @@ def test_nothing_stays_of_a_shard_that_is_no_longer_matched(raw, tmp_path, curat
     base = ["--input", f"{copies}/*.tar", "--clip_model", "tiny-untrained", "--range_mb", "0.3"]
     assert curate(tmp_path / "out", base=base)[0] == 0
     assert all(list((tmp_path / "out" / name).glob("00001-*")) for name in ("plans", "scores", "samples"))
+    before, gone = content(tmp_path / "out"), (copies / "00001.tar").read_bytes()
     (copies / "00001.tar").unlink()
-    assert curate(tmp_path / "out", base=base)[0] == 0
+    code, _, err = curate(tmp_path / "out", base=base)
+    said = f"1 shard is no longer in the input, first {copies}/00001.tar: out of the selection, scores are kept"
+    assert (code, err) == (0, f"beam-curator: note: {said}\n")
     assert curate(tmp_path / "fresh", base=base)[0] == 0
-    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+    found, fresh = content(tmp_path / "out"), content(tmp_path / "fresh")
+    kept = {name for name in before if name.startswith(("scores/00001-", "plans/00001-"))}
+    assert set(found) == set(fresh) | kept
+    assert all(found[name] == fresh[name] for name in fresh if name != "job.json")
+    assert all(found[name] == before[name] for name in kept)
+    assert verify_output.main([str(tmp_path / "out")]) == 0
+    assert curate(tmp_path / "out", base=base)[2] == ""  # told once
+    (copies / "00001.tar").write_bytes(gone)
+    code, out, _ = curate(tmp_path / "out", base=base)
+    assert (code, "scored 0 images" in out) == (0, True)
+    assert content(tmp_path / "out") == before
 
 
 def test_only_ranges_without_scores_are_scored_again(finished, curate):

@@ -88,22 +88,22 @@ def _unreachable(*_, **__):
     raise OSError("Network is unreachable")
 
 
-@pytest.mark.parametrize("more", [["--aesthetic_model", "other"], ["--range_mb", "3"], ["--input", "{raw}/00000.tar"]])
-def test_another_jobs_output_is_refused_without_overwrite(raw, finished, curate, tmp_path, shared, more):
-    if "other" in more:
-        head = str(shared / "models" / "sa_0_4_vit_l_14_linear.pth")
-        more = ["--aesthetic_model", head, "--accept_other_encoder"]
+def test_the_output_of_other_models_is_refused_with_what_overwrite_would_cost(finished, curate, shared):
     before = content(finished)
-    code, _, err = curate(finished, *(text.format(raw=raw) for text in more))
+    parts = len(list((finished / "scores").iterdir()))
+    head = str(shared / "models" / "sa_0_4_vit_l_14_linear.pth")
+    code, _, err = curate(finished, "--aesthetic_model", head, "--accept_other_encoder")
     assert code == 2
-    one_line(err, code, ["another job", "--overwrite"])
+    one_line(err, code, ["another job", "its aesthetic model is untrained", "sa_0_4_vit_l_14_linear"])
+    one_line(err, code, [f"--overwrite begins anew, and throws away the scores in {finished}/scores ({parts} files)"])
     assert content(finished) == before
 
 
 def test_overwrite_begins_anew_and_leaves_other_peoples_files(raw, finished, curate):
     (finished / "notes.txt").write_text("mine")
-    code, out, _ = curate(finished, "--range_mb", "64", "--overwrite", "--min_aesthetic", "8")
+    code, out, err = curate(finished, "--range_mb", "64", "--overwrite", "--min_aesthetic", "8")
     assert code == 0
+    one_line(err, 1, [f"note: --overwrite throws away the scores of 88 samples in {finished}/scores"])
     assert "scored 0 images" not in out
     assert (finished / "notes.txt").read_text() == "mine"
     assert len(list((finished / "scores").iterdir())) == len(list(raw.glob("*.tar")))
@@ -182,7 +182,12 @@ def test_a_shard_that_changed_is_scored_again(raw, tmp_path, curate):
     base = ["--input", str(tmp_path / "raw"), *TINY]
     assert curate(tmp_path / "out", base=base)[0] == 0
     shutil.copyfile(second, tmp_path / "raw" / "a.tar")
-    code, out, _ = curate(tmp_path / "out", base=base)
+    said = (
+        f"note: 1 of 1 shard has changed since the last run, first {tmp_path}/raw/a.tar: what it holds is scored again"
+    )
+    assert said in curate(tmp_path / "out", "--dry_run", base=base)[1]
+    code, out, err = curate(tmp_path / "out", base=base)
+    one_line(err, 1, [said])
     assert code == 0
     assert "scored 0 images" not in out
     assert ledger(tmp_path / "out")[0]["key"].startswith("00001")

@@ -62,8 +62,8 @@ def test_a_rule_that_never_answers_fails_the_job_and_the_standing_output_is_unto
     [
         (["--max_nsfw", "nan"], "--max_nsfw: nan is not a finite number"),
         (["--min_aesthetic", "inf"], "--min_aesthetic: inf is not a finite number"),
-        (["--max_aspect_ratio", "inf"], "inf is not a number of 1 or more"),
-        (["--max_aspect_ratio", "nan"], "nan is not a number of 1 or more"),
+        (["--max_aspect_ratio", "inf"], "inf is not a finite number"),
+        (["--max_aspect_ratio", "nan"], "nan is not a finite number"),
         (["--max_failed_fraction", "nan"], "nan is not between 0 and 1"),
         (["--range_mb", "nan"], "nan is not a number above 0"),
         (["--min_width", "-1"], "-1 is below 0"),

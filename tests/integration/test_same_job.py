@@ -1,0 +1,220 @@
+"""The same shards are the same job, however they are spelled, touched, copied or moved; no score is lost in silence."""
+
+import json
+import os
+import re
+import shutil
+import tarfile
+
+import pytest
+
+from pipelines import verify_output
+from tests.integration.integration_content import content, ledger
+
+TINY = ["--clip_model", "tiny-untrained", "--range_mb", "0.3"]
+
+
+@pytest.fixture
+def place(raw, tmp_path, monkeypatch):
+    """A directory to work in, with `raw/` (three shards, the last one compressed) and `link/`, which is the same."""
+    import gzip
+
+    first, second, third = sorted(raw.glob("*.tar"))
+    directory = tmp_path / "place"
+    (directory / "raw").mkdir(parents=True)
+    for tar in (first, second):
+        shutil.copy(tar, directory / "raw")
+    (directory / "raw" / f"{third.name}.gz").write_bytes(gzip.compress(third.read_bytes()))
+    (directory / "link").symlink_to(directory / "raw")
+    monkeypatch.chdir(directory)
+    return directory
+
+
+@pytest.fixture
+def run(curate, place):
+    """Runs the job; gives exit code, what it says before its work, and how many images it scored."""
+
+    def run(*inputs, more=(), output="out"):
+        base = [flag for text in inputs for flag in ("--input", text)]
+        code, out, err = curate(place / output, *more, base=[*base, *TINY])
+        scored = re.search(r"scored ([\d,]+) images", out)
+        return code, err.removeprefix("beam-curator: "), int(scored[1].replace(",", "")) if scored else None
+
+    return run
+
+
+def test_a_touch_or_a_copy_of_the_input_scores_nothing_and_changes_no_byte(place, run):
+    assert run("raw")[0] == 0
+    before = content(place / "out")
+    for tar in (place / "raw").iterdir():
+        os.utime(tar, (1, 1))
+    assert run("raw") == (0, "", 0)
+    shutil.copytree(place / "raw", place / "copy")
+    shutil.rmtree(place / "raw")
+    (place / "copy").rename(place / "raw")
+    assert run("raw") == (0, "", 0)
+    assert content(place / "out") == before
+    assert verify_output.main([str(place / "out")]) == 0
+
+
+def test_the_same_input_gives_the_same_bytes_whenever_it_was_written(place, run):
+    assert run("raw", output="one")[0] == 0
+    for tar in (place / "raw").iterdir():
+        os.utime(tar, (1, 1))
+    assert run("raw", output="two")[0] == 0
+    assert content(place / "one") == content(place / "two")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        ["./raw"],
+        ["{place}/raw"],
+        ["raw/*"],
+        ["raw/*.tar", "{place}/raw/*.gz"],
+        ["raw/{{00000..00001}}.tar", "raw/00002.tar.gz"],
+        ["link"],
+        ["link/../raw/"],
+        ["raw", "link", "./raw/00000.tar"],
+    ],
+    ids=lambda inputs: " ".join(inputs),
+)
+def test_another_spelling_of_the_same_shards_is_the_same_job_and_the_same_bytes(place, run, inputs):
+    assert run("raw")[0] == 0
+    before, manifest = content(place / "out"), (place / "out" / "manifest.json").read_bytes()
+    assert run(*(text.format(place=place) for text in inputs)) == (0, "", 0)
+    assert content(place / "out") == before
+    assert (place / "out" / "manifest.json").read_bytes() == manifest
+    assert {row["shard"] for row in ledger(place / "out")} == {f"raw/{path.name}" for path in (place / "raw").iterdir()}
+
+
+def test_a_job_that_was_begun_in_another_directory_goes_on(place, run, monkeypatch):
+    assert run("raw")[0] == 0
+    before = content(place / "out")
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    assert run("../raw") == (0, "", 0)
+    assert content(place / "out") == before
+    assert run("../raw", more=["--min_aesthetic", "8"]) == (0, "", 0)
+
+
+def test_moved_input_keeps_its_names_and_its_scores_and_says_so(place, run):
+    assert run("raw", more=["--min_aesthetic", "8"])[0] == 0
+    names = {row["shard"] for row in ledger(place / "out")}
+    (place / "raw").rename(place / "moved")
+    code, err, scored = run("moved")
+    assert (code, scored) == (0, 0)
+    assert err == (
+        "note: 3 of 3 shards have moved, first raw/00000.tar to moved/00000.tar: the ledger keeps the names, and the "
+        "scores are used\n"
+    )
+    assert {row["shard"] for row in ledger(place / "out")} == names
+    assert run("moved") == (0, "", 0)
+    assert verify_output.main([str(place / "out")]) == 0
+
+
+def test_more_input_extends_the_job_and_leaves_what_a_fresh_run_would(place, run):
+    assert run("raw/00000.tar")[0] == 0
+    code, err, scored = run("raw/00000.tar", "raw/00001.tar")
+    assert (code, scored) == (0, 30)
+    assert err == "note: 1 shard is new, first raw/00001.tar: scored now, and in the selection\n"
+    assert run("raw/00000.tar", "raw/00001.tar", output="fresh")[0] == 0
+    assert content(place / "out") == content(place / "fresh")
+
+
+def test_fewer_inputs_are_refused_while_they_are_there_or_leave_and_keep_their_scores(place, run):
+    assert run("raw")[0] == 0
+    before = content(place / "out")
+    code, err, _ = run("raw/*.tar")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert (
+        f"--output {place}/out holds a job of 3 shards (first raw/00000.tar), and --input leaves out 1 of them" in err
+    )
+    assert "--fewer_shards" in err
+    assert "--overwrite" not in err
+    assert content(place / "out") == before
+    code, err, scored = run("raw/*.tar", more=["--fewer_shards"])
+    assert (code, scored) == (0, 0)
+    assert err == (
+        "note: 1 shard is no longer in the input, first raw/00002.tar.gz: out of the selection, scores are kept\n"
+    )
+    assert "raw/00002.tar.gz" not in {row["shard"] for row in ledger(place / "out")}
+    assert verify_output.main([str(place / "out")]) == 0
+    assert run("raw") == (0, "note: 1 shard is back in the input, first raw/00002.tar.gz: in the selection again\n", 0)
+    assert content(place / "out") == before
+
+
+def test_other_shards_are_another_job_and_what_overwrite_costs_is_said(place, run):
+    assert run("raw/00000.tar")[0] == 0
+    before, parts = content(place / "out"), len(list((place / "out" / "scores").iterdir()))
+    code, err, _ = run("raw/00001.tar")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "holds another job's output: none of its 1 shard (first raw/00000.tar) is among" in err
+    assert f"--overwrite begins anew, and throws away the scores in {place}/out/scores ({parts} files)" in err
+    assert content(place / "out") == before
+    code, err, scored = run("raw/00001.tar", more=["--overwrite"])
+    assert (code, scored) == (0, 30)
+    assert err == f"note: --overwrite throws away the scores of 30 samples in {place}/out/scores\n"
+    assert run("raw/00001.tar", output="fresh")[0] == 0
+    assert content(place / "out") == content(place / "fresh")
+
+
+def test_range_mb_is_that_of_the_directory_and_another_one_is_told(place, run, curate):
+    assert run("raw")[0] == 0
+    before = content(place / "out")
+    code, err, scored = run("raw", more=["--range_mb", "3"])
+    assert (code, scored) == (0, 0)
+    assert err == f"note: --range_mb is 0.3, with which {place}/out was begun, not 3\n"
+    assert content(place / "out") == before
+    assert curate(place / "out", base=["--input", "raw", *TINY[:2]])[::2] == (0, "")
+    assert content(place / "out") == before
+
+
+def test_a_changed_shard_is_told_before_it_is_scored_again_also_with_its_old_size_and_times(place, run, curate):
+    assert run("raw")[0] == 0
+    tar = place / "raw" / "00001.tar"
+    times = tar.stat()
+    data = bytearray(tar.read_bytes())
+    data[700] ^= 1  # inside the first image
+    tar.write_bytes(data)
+    os.utime(tar, ns=(times.st_atime_ns, times.st_mtime_ns))
+    said = "note: 1 of 3 shards has changed since the last run, first raw/00001.tar: what it holds is scored again"
+    assert said in curate(place / "out", "--dry_run", base=["--input", "raw", *TINY])[1]
+    code, err, scored = run("raw")
+    assert (code, err, scored) == (0, f"{said}\n", 30)
+    assert run("raw") == (0, "", 0)
+
+
+def test_scores_of_another_version_are_told_before_they_are_made_again(place, run):
+    assert run("raw")[0] == 0
+    job = json.loads((place / "out" / "job.json").read_text())
+    for name in ("shards", "given", "scoring_version"):  # as releases before this one wrote it
+        del job[name]
+    (place / "out" / "job.json").write_text(json.dumps(job))
+    for part in (place / "out" / "scores").iterdir():
+        part.write_bytes(b"of another version")
+    parts = len(list((place / "out" / "scores").iterdir()))
+    code, err, scored = run("./raw")
+    assert (code, scored) == (0, 88)
+    assert f"({parts} files) are of another version of this software" in err
+    assert "all is scored again" in err
+    assert {row["shard"] for row in ledger(place / "out")} == {f"raw/{path.name}" for path in (place / "raw").iterdir()}
+
+
+def test_an_edit_that_only_copying_notices_is_scored_again_by_the_next_run(place, run, monkeypatch):
+    monkeypatch.setattr("beam_curator.identity.WHOLE_BYTES", 0)
+    monkeypatch.setattr("beam_curator.identity.PIECE_BYTES", 1)
+    (place / "raw" / "00002.tar.gz").unlink()
+    assert run("raw", more=["--min_aesthetic", "-99", "--max_nsfw", "2"])[0] == 0
+    tar = place / "raw" / "00001.tar"
+    data = tar.read_bytes()
+    header = tarfile.TarInfo.frombuf(data[:512], "utf-8", "strict")
+    header.mtime += 1
+    tar.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + data[512:])
+    selection = ["--min_aesthetic", "-99", "--max_nsfw", "2", "--samples_per_shard", "5"]
+    code, err, _ = run("raw", more=selection)
+    assert (code, "run the same command again to score it anew" in err) == (1, True), err
+    code, err, scored = run("raw", more=selection)
+    assert code == 0, err
+    assert 0 < scored < 30
+    assert run("raw", more=selection) == (0, "", 0)
