@@ -84,11 +84,12 @@ class GcsBucket(Bucket):
             blob = self._client.bucket(bucket).get_blob(name, retry=_RETRY)
             if blob is None:
                 return None
+            generation = blob.generation  # which downloading changes, where an answer does not tell it
             with contextlib.suppress(NotFound, PreconditionFailed):  # written again in between: asked again
                 content = blob.download_as_bytes(
-                    raw_download=True, checksum=None, if_generation_match=blob.generation, retry=_RETRY
+                    raw_download=True, checksum=None, if_generation_match=generation, retry=_RETRY
                 )
-                return Versioned(content, blob.updated.timestamp(), str(blob.generation))
+                return Versioned(content, blob.updated.timestamp(), str(generation))
         raise OSError("it is written again all the time")
 
     def put_if(self, url: str, content: bytes, version: str | None) -> bool:
