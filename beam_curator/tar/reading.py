@@ -291,14 +291,17 @@ def _shifted(sample: Sample, start: int, length: int) -> Sample:
 
 
 def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
-    """The sample with its members' bytes, as views of a buffer that begins at `start` in the shard."""
+    """The sample with its members' bytes, as views of a buffer that begins at `start` in the shard; failed if that cuts
+    one of them."""
     members = {}
     for member in sample.members.values():
         data = buffer[member.offset - start : member.offset - start + member.size]
         members[member.extension] = dataclasses.replace(member, data=data if len(data) == member.size else None)
     places = [(member.offset - start, member.size) for member in members.values()]
     crc = headers_crc32(buffer, sample.offset - start, sample.span_bytes, places)
-    return dataclasses.replace(sample, members=members, headers_crc32=crc)
+    cut = [member.extension for member in members.values() if member.data is None]
+    failure = f'truncated shard: member "{readable(cut[0])}" is cut' if cut else None
+    return dataclasses.replace(sample, members=members, headers_crc32=crc, failure=sample.failure or failure)
 
 
 def _window(file: BinaryIO, start: int, end: int) -> BinaryIO:

@@ -118,6 +118,15 @@ def test_ranges_of_joined_samples_hold_about_as_many_bytes_as_asked_for():
 
 
 @pytest.mark.parametrize("range_bytes", [1, WHOLE])
+def test_a_sample_in_one_piece_that_the_end_cuts_fails_as_one_in_several_does(range_bytes):
+    contents = read(without_end(tar_bytes([("a.jpg", b"x" * 600), ("b.jpg", b"y" * 600)]))[:-500], range_bytes)
+    assert [(s.key, s.failure) for s in samples_of(contents)] == [
+        ("a", None),
+        ("b", 'truncated shard: member "jpg" is cut'),
+    ]
+
+
+@pytest.mark.parametrize("range_bytes", [1, WHOLE])
 def test_of_a_cut_shard_the_samples_that_the_cut_hits_fail_and_the_break_is_told_once(range_bytes):
     tar = without_end(tar_bytes(APART))[:-700]
     contents = read(tar, range_bytes)
