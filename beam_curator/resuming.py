@@ -82,7 +82,6 @@ def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]
     both = [(before[one.url], one) for one in found if one.url in before]
     changed = [now for was, now in both if was.generation and not was.same_content(now)]
     moved = [now for was, now in both if was.place != now.place and was.same_content(now)]
-    new = [one for one in found if one.url not in before]
     left_out = [one for one in known if one.matched and one.url not in here]
     lines = []
     if changed:
@@ -94,8 +93,6 @@ def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]
             f"{_of(moved, found)} moved, first {moved[0].url} to {moved[0].path}: the ledger keeps the names, and the "
             "scores are used"
         )
-    if new and known:
-        lines.append(f"{_are(new)} new, first {new[0].path}: scored now, and in the selection")
     back = [now for was, now in both if not was.matched]
     if back:
         lines.append(f"{_are(back)} back in the input, first {back[0].url}: in the selection again")
