@@ -139,7 +139,7 @@ def require_absolute(options: PipelineOptions) -> None:
 
 def require_buckets(options: PipelineOptions) -> None:
     """Raises UsageError for a place of Dataflow's that is no bucket: Beam warns, and then makes one of its own."""
-    if not _is_dataflow(options):
+    if not is_dataflow(options):
         return
     for name in ("temp_location", "staging_location"):
         place = getattr(options.view_as(GoogleCloudOptions), name)
@@ -147,7 +147,8 @@ def require_buckets(options: PipelineOptions) -> None:
             raise UsageError(f"--{name} {place}: Dataflow needs a place in a bucket: give gs://BUCKET/DIRECTORY")
 
 
-def _is_dataflow(options: PipelineOptions) -> bool:
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Whether the job runs on Dataflow."""
     return "dataflow" in (options.view_as(StandardOptions).runner or "").lower()
 
 
@@ -231,7 +232,7 @@ def waits(options: PipelineOptions) -> bool:
     Raises:
       UsageError: for --no_wait where the job would end with this process.
     """
-    if options.view_as(CurationOptions).no_wait and not _is_dataflow(options):
+    if options.view_as(CurationOptions).no_wait and not is_dataflow(options):
         raise UsageError("--no_wait is for DataflowRunner: on others the job ends with this command")
     return not (options.view_as(CurationOptions).no_wait or options.view_as(GoogleCloudOptions).template_location)
 

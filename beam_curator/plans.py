@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from beam_curator import files
-from beam_curator.claims import Title
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.tar.ranges import Layout
 
@@ -45,6 +44,16 @@ def _shaped_by(shard: Shard, range_bytes: int, by_key: bool) -> dict[str, Any]:
     }
 
 
+class Permission(Protocol):
+    """What allows a step to write to an output directory."""
+
+    def check(self, url: str) -> None:
+        """Raises JobError if this shard lies in the directory."""
+
+    def confirm(self) -> Any:
+        """Raises CurationError unless the directory still is the job's own."""
+
+
 @dataclasses.dataclass(frozen=True)
 class KeptPlans:
     """The plans in an output directory.
@@ -57,7 +66,7 @@ class KeptPlans:
 
     output: str
     read_only: bool = False
-    title: Title | None = None
+    title: Permission | None = None
 
     def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> Layout | None:
         """The layout of the shard as it is now, if it is known for ranges of this size and samples of this kind.

@@ -89,6 +89,16 @@ class Reading:
         for name in ("image_from", "caption_from"):
             object.__setattr__(self, name, sources(name, getattr(self, name)))
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from all others."""
+        return {
+            "group_by_key": self.group_by_key,
+            "several_images": self.several_images,
+            "image_from": list(self.image_from),
+            "caption_from": list(self.caption_from),
+        }
+
 
 def sources(name: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
     """The extensions that `image_from` or `caption_from` names: in lower case, without the dot before.
@@ -149,7 +159,16 @@ class ShardRange:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells it from all others."""
-        return {**dataclasses.asdict(self), "shard": self.shard.identity}
+        return {
+            "shard": self.shard.identity,
+            "start": self.start,
+            "end": self.end,
+            "ordinal": self.ordinal,
+            "last": self.last,
+            "compression": self.compression,
+            "reading": self.reading.identity,
+            "keys_return": self.keys_return,
+        }
 
     @property
     def name(self) -> str:

@@ -163,7 +163,7 @@ def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
     status = np.asarray(table["status"].to_pylist(), dtype=object)
     reason = np.asarray(table["reason"].to_pylist(), dtype=object)
     tallies: dict[str, RuleTally] = {}
-    for rule, label in zip(rules, _labels(rules), strict=True):
+    for rule, label in zip(rules, labels(rules), strict=True):
         undecided = np.flatnonzero(status == rows.KEPT)
         if not len(undecided):
             break
@@ -184,7 +184,7 @@ def select_batch(batch: SampleBatch, rules: Sequence[Rule]) -> SampleBatch:
     return batch.replace(rows=selected, judged=sum_tallies((batch.judged, tallies)))
 
 
-def _labels(rules: Sequence[Rule]) -> list[str]:
+def labels(rules: Sequence[Rule]) -> list[str]:
     """The rules' names, each with its number where several have the same."""
     names = [rule_name(rule) for rule in rules]
     count = collections.Counter(names)
@@ -307,7 +307,7 @@ class Select(beam.PTransform):
     @property
     def facts(self) -> Mapping[str, Any]:
         """What a manifest says of it."""
-        return {"rules": _labels(self.rules)}
+        return {"rules": labels(self.rules)}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         rules = self.rules

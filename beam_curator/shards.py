@@ -59,7 +59,8 @@ def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
     """All that shapes an output shard, as 64 hex digits."""
     digest = hashlib.sha256(f"layout {LAYOUT_VERSION}\n".encode())
     for run in runs:
-        digest.update(repr((run.range, sorted(run.models.items()))).encode())
+        shaped_by = {"range": run.range.identity, "models": dict(run.models)}
+        digest.update(json.dumps(shaped_by, sort_keys=True).encode())
         digest.update(np.ascontiguousarray(run.spans, "<i8").tobytes())
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
