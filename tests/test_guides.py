@@ -1,0 +1,59 @@
+"""The guides of the documentation's site run as they are written: each block in order, in one empty directory."""
+
+import fnmatch
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+COMMAND = f"""#!{sys.executable}
+import sys
+from beam_curator.commands.main import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a block of bash or Python in the guide's directory, with `beam-curator` and `python` of this environment."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "beam-curator").write_text(COMMAND)
+    (programs / "beam-curator").chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)
+    directory = tmp_path / "guide"
+    directory.mkdir()
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{directory}"}
+
+    def run_block(language, code):
+        argv = ["bash", "-euc", code] if language == "bash" else [sys.executable, "-c", code]
+        done = subprocess.run(argv, cwd=directory, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    run_block.directory = directory
+    return run_block
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_a_guide_does_what_it_says(guide, run):
+    printed, blocks = "", BLOCK.findall(guide.read_text())
+    assert blocks
+    for language, title, code in blocks:
+        if language == "text":
+            for line in filter(str.strip, code.splitlines()):
+                pattern = f"*{line.strip().replace('[', '[[]').replace('...', '*')}*"
+                assert any(fnmatch.fnmatch(said, pattern) for said in printed.splitlines()), f"{line}\nnot in\n{printed}"
+        elif title:
+            (run.directory / title).write_text(code)
+        else:
+            assert language in ("bash", "python"), language
+            printed = run(language, code)
