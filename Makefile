@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-buckets test-engines lint lock clean
+.PHONY: install demo check test test-buckets test-engines lint docs wheel lock clean
 
 install: $(INSTALLED)
 
@@ -15,12 +15,16 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python -m pipelines.make_demo_shards --output demo/raw
+	$(BIN)/python -m examples.make_demo_shards --output demo/raw
 	$(BIN)/python -m pipelines.curate_images --input 'demo/raw/*.tar' --output demo/curated \
 	  --clip_model tiny-untrained --min_width 64 --samples_per_shard 100
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
+
+# The inner loop: lint, types, rooms, and the fast tests.
+check: lint
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 # All tests against emulated buckets, the long ones too. With FAKE_GCS_SERVER=PATH, GCS is that program of Go's
 # (go install github.com/fsouza/fake-gcs-server@latest), which lists in pages.
@@ -35,6 +39,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
+
+wheel: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/uv build --wheel --out-dir dist
 
 # The versions that make, CI and the Dockerfile install; users are bound by pyproject.toml alone.
 lock: $(INSTALLED)

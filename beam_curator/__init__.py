@@ -1,22 +1,83 @@
-"""Curate image training sets at scale on Apache Beam: the public names."""
+"""Curate image training sets at scale on Apache Beam: the public names.
 
-from beam_curator.checkpoint import Checkpoint, Scoring, WriteScores
-from beam_curator.embedding import ClipModelHandler, EmbedImages
-from beam_curator.errors import CurationError, JobError, UsageError
-from beam_curator.exploding import BatchSamples, ExplodeSamples
-from beam_curator.options import CurationOptions
-from beam_curator.reading import (
-    MatchShards,
-    PlanRanges,
-    ReadRanges,
-    ReadSamples,
-    load,
-    match_shards,
-)
-from beam_curator.samples import Member, Reading, Sample, SampleBatch, Shard, ShardError, ShardRange
-from beam_curator.scoring import Score, ScoreAesthetic, ScoreNsfw, ScoreRanges
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Between, Rule, Select
-from beam_curator.writing import WriteShards
+Each is imported when it is first used, so that `import beam_curator` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from beam_curator.errors import CurationError, JobError, UsageError
+    from beam_curator.output.job_input import match_shards
+    from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, Rule, select
+    from beam_curator.samples import Member, Reading, Sample, SampleBatch, Shard, ShardError, ShardRange
+    from beam_curator.sources.sample_batches import load
+    from beam_curator.transforms.checkpointing import Checkpoint, Scoring, WriteScores
+    from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages
+    from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
+    from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadRanges, ReadSamples
+    from beam_curator.transforms.scoring import Score, ScoreAesthetic, ScoreNsfw, ScoreRanges
+    from beam_curator.transforms.selection import Select
+    from beam_curator.transforms.writing import WriteShards
+
+_HOMES = {
+    "errors": (
+        "CurationError",
+        "JobError",
+        "UsageError",
+    ),
+    "output.job_input": ("match_shards",),
+    "rules.rule": (
+        "AspectRatioAtMost",
+        "AtLeast",
+        "Below",
+        "Between",
+        "Rule",
+        "select",
+    ),
+    "samples": (
+        "Member",
+        "Reading",
+        "Sample",
+        "SampleBatch",
+        "Shard",
+        "ShardError",
+        "ShardRange",
+    ),
+    "sources.sample_batches": ("load",),
+    "transforms.checkpointing": (
+        "Checkpoint",
+        "Scoring",
+        "WriteScores",
+    ),
+    "transforms.embedding": (
+        "ClipModelHandler",
+        "EmbedImages",
+    ),
+    "transforms.exploding": (
+        "BatchSamples",
+        "ExplodeSamples",
+    ),
+    "transforms.reading": (
+        "MatchShards",
+        "PlanRanges",
+        "ReadRanges",
+        "ReadSamples",
+    ),
+    "transforms.scoring": (
+        "Score",
+        "ScoreAesthetic",
+        "ScoreNsfw",
+        "ScoreRanges",
+    ),
+    "transforms.selection": ("Select",),
+    "transforms.writing": ("WriteShards",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AspectRatioAtMost",
@@ -27,7 +88,6 @@ __all__ = [
     "Checkpoint",
     "ClipModelHandler",
     "CurationError",
-    "CurationOptions",
     "EmbedImages",
     "ExplodeSamples",
     "JobError",
@@ -54,4 +114,18 @@ __all__ = [
     "WriteShards",
     "load",
     "match_shards",
+    "select",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_curator.samples import Sample, ShardRange, sample_uid
-from beam_curator.tar.names import readable
+from beam_curator.samples import Sample, ShardRange, readable, sample_uid
 
 KEPT, DROPPED, FAILED = "kept", "dropped", "failed"
 

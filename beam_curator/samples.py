@@ -18,6 +18,12 @@ import pyarrow as pa
 from beam_curator.errors import UsageError
 from beam_curator.rule_tally import Tallies
 
+
+def readable(text: str) -> str:
+    r"""Text that UTF-8 can hold: bytes of a name that were not UTF-8 are shown as \xNN."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 Buffer = bytes | memoryview
 
 
@@ -56,6 +62,7 @@ class Shard:
 
 
 SeveralImages = Literal["fail", "first", "all"]
+
 SEVERAL_IMAGES: tuple[SeveralImages, ...] = get_args(SeveralImages)
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from beam_curator.models.clip import ClipEncoder, ClipSpec
-from beam_curator.models.precision import resolve_device, resolve_precision
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from benchmarks import photos
 from benchmarks.bare import bare_kinds, load_bare
 from benchmarks.idle import IdleEncoder

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from beam_curator import images
-from beam_curator.models.clip import ClipEncoder
-from beam_curator.models.fast_resizing import fast_preprocess
+from beam_curator.models.encoders.clip import ClipEncoder
+from beam_curator.models.pixels.torch_resizing import fast_preprocess
 from benchmarks import photos
 from benchmarks.idle import IdleEncoder
 from benchmarks.jobs import JobRun, run_job

@@ -6,13 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 
 from beam_curator.images import Encoded
-from beam_curator.models.clip import ClipEncoder, ClipSpec
-from beam_curator.models.core_stream import usable_cores
-from beam_curator.models.decoding import Decoder
-from beam_curator.models.device_model import DeviceModel, PendingEmbeddings
-from beam_curator.models.device_stream import DeviceStream
-from beam_curator.models.encoding import EncodedImages, OnEmbedded
-from beam_curator.models.visual_tower import Architecture
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.encoders.cpu_stream import usable_cores
+from beam_curator.models.encoders.cuda_stream import DeviceStream
+from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
+from beam_curator.models.encoders.open_clip_tower import Architecture
+from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded
+from beam_curator.models.pixels.decoding import Decoder
 
 
 class IdleModel(DeviceModel):

@@ -12,16 +12,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_curator import command_line
-from beam_curator.embedding import ClipModelHandler, LazyEncoder
-from beam_curator.job import claim_output
-from beam_curator.models.clip import ClipEncoder, ClipSpec
-from beam_curator.models.visual_tower import TINY_UNTRAINED
-from beam_curator.options import CurationOptions
+from beam_curator.commands import running
+from beam_curator.commands.curate_images import curate, prepare
+from beam_curator.commands.options import CurationOptions
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
+from beam_curator.output.ownership import claim_output
 from beam_curator.samples import SampleBatch, ShardRange
-from beam_curator.scoring import ScoreAesthetic, ScoreNsfw, ScoreRanges
+from beam_curator.transforms.embedding import ClipModelHandler, LazyEncoder
+from beam_curator.transforms.scoring import ScoreAesthetic, ScoreNsfw, ScoreRanges
 from benchmarks.photos import PhotoShards
-from pipelines.curate_images import curate, prepare
 
 # The runner makes copies of handlers and DoFns in this process: what they share, they find here.
 _LOADED: dict[ClipSpec, ClipEncoder] = {}
@@ -125,7 +125,7 @@ def _run_job(shards: PhotoShards, encoder: ClipEncoder, flags: Sequence[str], ou
     _RANGE_STARTS.clear()
     started, cpu_started = time.perf_counter(), time.process_time()
     total_bytes = sum(shard.size_bytes for shard in curation.shards)
-    command_line.run_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, str(output))
+    running.run_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, str(output))
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     last_part = max(part.stat().st_mtime for part in (output / "scores").glob("*.parquet"))
     written = sum(tar.stat().st_size for tar in output.glob("*.tar"))

@@ -156,7 +156,7 @@ def _drawn(images: int, seed: int, longest_side: int | None) -> Iterator[bytes]:
 def draw_jpeg(seed: int, index: int, longest_side: int | None = None) -> bytes:
     """The JPEG at an index: a scene in a size and quality that chance picks; with a longest side, made smaller and
     encoded again as img2dataset does by default (JPEG quality 95)."""
-    from beam_curator.demo.scenes import SCENES, draw_scene
+    from examples.demo_shards.scenes import SCENES, draw_scene
 
     rng = np.random.default_rng([seed, index])
     sizes, scenes = list(SIZES), list(SCENES)

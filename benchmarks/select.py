@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from beam_curator.checkpoint import SCORING_VERSION
+from beam_curator.output.score_parts import SCORING_VERSION
 from benchmarks.photos import default_cache, make_shards
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
 from benchmarks.select_job import TimedJob, run_job, touch_memory

@@ -22,14 +22,15 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator import rows
-from beam_curator.checkpoint import write_part
-from beam_curator.job import claim_output
-from beam_curator.options import CurationOptions
-from beam_curator.reading import match_shards, range_bytes_of, read_batch
+from beam_curator.commands.curate_images import prepare
+from beam_curator.commands.options import CurationOptions
+from beam_curator.output.job_input import match_shards
+from beam_curator.output.ownership import claim_output
+from beam_curator.output.score_parts import write_part
 from beam_curator.samples import SampleBatch, Shard
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.sources.sample_batches import read_batch
+from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
 from benchmarks.photos import PhotoShards
-from pipelines.curate_images import prepare
 
 EMBEDDING_DIM = 768
 PROCESSES = 2

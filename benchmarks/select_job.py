@@ -21,14 +21,17 @@ from pathlib import Path
 from typing import Any
 
 PHASES = {
-    "planning": [("beam_curator.tar.ranges", "plan_ranges"), ("beam_curator.reading", "plan_ranges")],
-    "reading of parts": [("beam_curator.checkpoint", "read_part")],
-    "selection": [("beam_curator.selection", "select")],
-    "counts": [("beam_curator.ledger", "summarize")],
-    "placing": [("beam_curator.writing", "place_samples")],
-    "ledger": [("beam_curator.ledger", "write_table")],
-    "copying": [("beam_curator.writing", "write_shard")],
-    "manifest": [("beam_curator.manifest", "finish"), ("beam_curator.writing", "finish")],
+    "planning": [
+        ("beam_curator.sources.tar.planning", "plan_ranges"),
+        ("beam_curator.transforms.reading", "plan_ranges"),
+    ],
+    "reading of parts": [("beam_curator.output.score_parts", "read_part")],
+    "selection": [("beam_curator.transforms.selection", "select")],
+    "counts": [("beam_curator.output.ledger", "summarize")],
+    "placing": [("beam_curator.transforms.writing", "place_samples")],
+    "ledger": [("beam_curator.output.ledger", "write_table")],
+    "copying": [("beam_curator.transforms.writing", "write_shard")],
+    "manifest": [("beam_curator.output.manifest", "finish"), ("beam_curator.transforms.writing", "finish")],
 }
 """The functions in which each phase spends its time, under every name by which the job calls them."""
 
@@ -151,7 +154,7 @@ def _watch(phases: dict[str, Phase], before_copying: Callable[[], None]) -> None
 
 def main(argv: Sequence[str]) -> int:
     """Runs the job; gives its exit code."""
-    from pipelines import curate_images
+    from beam_curator.commands import curate_images
 
     report, touched_bytes, flags = Path(argv[0]), int(argv[1]), argv[2:]
     phases = {name: Phase() for name in PHASES}

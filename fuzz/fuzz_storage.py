@@ -21,7 +21,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from beam_curator import faults as storage_faults
+from beam_curator.storage import retrying as storage_faults
 from tests.integration.faulty_filesystem import OPERATIONS, TRANSIENT, Faults, FaultyFileSystem, Outage, ServiceError
 from tests.integration.faulty_job import (
     SAMPLES,

@@ -21,7 +21,7 @@ if __name__ == "__main__":
     with atheris.instrument_imports(include=["beam_curator", "tarfile", "gzip"]):
         import tarfile
 
-        import beam_curator.reading  # noqa: F401
+        import beam_curator.sources.sample_batches  # noqa: F401
 
 import gzip
 import lzma
@@ -29,10 +29,10 @@ import tarfile
 
 from beam_curator import rows
 from beam_curator.samples import Sample, Shard, ShardError, ShardRange
-from beam_curator.tar.captions import caption_of
-from beam_curator.tar.compression import decompressed, detect_compression, read_to_damage
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import read_range, read_samples_at
+from beam_curator.sources.tar.captions import caption_of
+from beam_curator.sources.tar.compression import decompressed, detect_compression, read_to_damage
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.sources.tar.reading import read_range, read_samples_at
 
 EVERY_SAMPLE, WHOLE = 1, 1 << 40
 BLOCK = tarfile.BLOCKSIZE

@@ -1,6 +1,1 @@
-"""Runnable jobs."""
-
-import warnings
-
-# Google's client libraries, which Beam imports, say this once each on Python 3.10; users of ours cannot mend it.
-warnings.filterwarnings("ignore", message="You are using a .*Python version", category=FutureWarning)
+"""Jobs that run from a checkout; the wheel has them as `beam-curator COMMAND`."""

@@ -1,75 +1,11 @@
-"""Fetches all weights ahead of time: ``python -m pipelines.fetch_models --model_dir DIR``.
+"""Fetches and verifies all weights: `beam-curator models`, from a checkout.
 
-Run it where there is a network (to build an image, to fill a bucket), and give the same --model_dir to the
-job.
+python -m pipelines.fetch_models --model_dir models
 """
 
-from __future__ import annotations
-
-import argparse
-import pathlib
 import sys
-from collections.abc import Sequence
 
-from beam_curator import command_line
-from beam_curator.errors import CurationError, UsageError
-from beam_curator.models import published_weights, transfer
-from beam_curator.models.clip_weights import ClipWeights
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Fetches and verifies every file; returns 0, or 1 if one could not be had, or 2 for a wrong argument."""
-    arguments, others = _parser().parse_known_args(argv)
-    model_dir = transfer.absolute(arguments.model_dir)
-    try:
-        command_line.use_storage_flags(others)
-        _make_directory(model_dir)
-        wanted: list[published_weights.FetchableWeights] = [
-            ClipWeights.named(arguments.clip_model, arguments.clip_pretrained),
-            published_weights.AESTHETIC_V2,
-            published_weights.AESTHETIC_V1,
-            published_weights.NSFW_LAION,
-        ]
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    brought = [_bring(one, model_dir) for one in wanted]
-    return 0 if all(brought) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.fetch_models",
-        description="Fetch and verify the weights of CLIP and of the score heads. Files already there "
-        "are verified, not fetched again.",
-    )
-    parser.add_argument("--model_dir", required=True, help="directory, local or in a bucket (gs://, s3://)")
-    parser.add_argument("--clip_model", default="ViT-L-14-quickgelu", help="open_clip model (default: %(default)s)")
-    parser.add_argument("--clip_pretrained", default="openai", help="its open_clip tag (default: %(default)s)")
-    return parser
-
-
-def _make_directory(model_dir: str) -> None:
-    if transfer.is_remote(model_dir):
-        return  # A bucket's folders come to be with their files.
-    try:
-        pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--model_dir {model_dir}: {error.strerror}") from error
-
-
-def _bring(wanted: published_weights.FetchableWeights, model_dir: str) -> bool:
-    try:
-        found, how = wanted.find(model_dir), "present"
-        if found is None:
-            found, how = wanted.fetch(model_dir), "fetched"
-        size_bytes = transfer.size_of(found.path)
-    except CurationError as error:
-        print(f"failed   {wanted.filename}: {error}", file=sys.stderr)
-        return False
-    print(f"{how}, verified  {found.path}  {size_bytes} bytes  sha256 {found.sha256}", flush=True)
-    return True
-
+from beam_curator.commands.fetch_models import main
 
 if __name__ == "__main__":
     sys.exit(main())

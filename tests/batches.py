@@ -5,9 +5,9 @@ import random
 import numpy as np
 
 from beam_curator import rows
-from beam_curator.checkpoint import write_part
-from beam_curator.reading import read_batch
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.output.score_parts import write_part
+from beam_curator.sources.sample_batches import read_batch
+from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import write_shard
 
 MODELS = {"clip": "tiny sha256:aa", "aesthetic": "v2 sha256:bb"}

@@ -15,8 +15,8 @@ from backports import zstd
 from webdataset import tariterators
 
 from beam_curator.samples import Shard
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import read_range
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.sources.tar.reading import read_range
 
 COMPRESSORS = {
     "gzip": lambda data: gzip.compress(data, mtime=0),

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beam_curator import rows
-from beam_curator.added_members import curation_files, curation_record, embedding_files, own_extension
+from beam_curator.output.added_members import curation_files, curation_record, embedding_files, own_extension
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ROWS = st.fixed_dictionaries(

@@ -8,10 +8,12 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
-from beam_curator import reading
-from beam_curator.ahead import WorkAhead
 from beam_curator.errors import StorageError
+from beam_curator.output import job_input
 from beam_curator.samples import SampleBatch
+from beam_curator.sources import sample_batches
+from beam_curator.transforms import reading
+from beam_curator.transforms.work_ahead import WorkAhead
 from tests.tars import tar_bytes
 
 
@@ -65,7 +67,7 @@ def wait_for_the_next(range):
 def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
     """The step that follows does not go on before the next range's read has begun; without reading ahead it would
     wait in vain."""
-    monkeypatch.setattr(reading, "read_batch", read_noted)
+    monkeypatch.setattr(sample_batches, "read_batch", read_noted)
     monkeypatch.setattr(reading, "_counted", lambda batch: batch)
     with beam.Pipeline("FnApiRunner") as pipeline:
         ranges = pipeline | beam.Create(list("abc"), reshuffle=False) | beam.ParDo(reading._ReadRanges())
@@ -76,7 +78,7 @@ def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
 def test_a_range_that_cannot_be_read_fails_the_job_with_its_own_error(tmp_path, small_jpeg):
     shard = tmp_path / "a.tar"
     shard.write_bytes(tar_bytes([("a.jpg", small_jpeg)]))
-    (planned,) = reading.plan_ranges(reading.match_shards([str(shard)])[0], 1 << 20)
+    (planned,) = reading.plan_ranges(job_input.match_shards([str(shard)])[0], 1 << 20)
     shard.unlink()
     pipeline = beam.Pipeline("FnApiRunner")
     pipeline | beam.Create([planned]) | reading.ReadRanges()

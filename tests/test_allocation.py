@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from beam_curator import allocation
-from beam_curator.embedding import ClipModelHandler
+from beam_curator import process_tuning
+from beam_curator.transforms.embedding import ClipModelHandler
 
 IN_A_PROCESS = """
 import resource, sys, threading
-from beam_curator.allocation import keep_freed_memory
+from beam_curator.process_tuning import keep_freed_memory
 
 def fill(times):
     for _ in range(times):
@@ -43,12 +43,12 @@ def test_memory_that_a_thread_freed_is_used_again():
 
 def test_other_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(allocation, "ctypes", None)
-    assert not allocation.keep_freed_memory()
+    monkeypatch.setattr(process_tuning, "ctypes", None)
+    assert not process_tuning.keep_freed_memory()
 
 
 def test_it_is_done_where_a_model_is_loaded(monkeypatch):
     called = []
-    monkeypatch.setattr("beam_curator.models.clip.keep_freed_memory", lambda: called.append(True))
+    monkeypatch.setattr("beam_curator.models.encoders.clip.keep_freed_memory", lambda: called.append(True))
     ClipModelHandler("tiny-untrained", device="cpu").load_model().get().load()
     assert called == [True]

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_curator import checkpoint, rows
-from beam_curator.checkpoint import embeddings_of, fingerprint, part_name, read_part, read_stored, write_part
+from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.output import score_parts
+from beam_curator.output.score_parts import embeddings_of, fingerprint, part_name, read_part, read_stored, write_part
 from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange
 
 SHARD = Shard("gs://bucket/raw/a.tar", 5000, "17.5")
@@ -112,7 +113,7 @@ def test_the_fingerprint_changes_with_each_model_but_not_with_their_order(models
 
 def test_the_fingerprint_changes_with_the_version_of_scoring(monkeypatch):
     before = fingerprint(RANGE, MODELS)
-    monkeypatch.setattr(checkpoint, "SCORING_VERSION", checkpoint.SCORING_VERSION + 1)
+    monkeypatch.setattr(score_parts, "SCORING_VERSION", score_parts.SCORING_VERSION + 1)
     assert fingerprint(RANGE, MODELS) != before
 
 
@@ -164,7 +165,7 @@ def test_a_parquet_file_of_somebody_else_is_not_read(tmp_path):
 def test_storage_that_fails_for_a_moment_does_not_make_a_part_count_as_corrupt(tmp_path, batch, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     write_part(str(tmp_path), batch)
-    real, attempts = checkpoint.files.open_for_reading, []
+    real, attempts = score_parts.files.open_for_reading, []
 
     class Failing:
         def __init__(self, file):
@@ -186,7 +187,7 @@ def test_storage_that_fails_for_a_moment_does_not_make_a_part_count_as_corrupt(t
         attempts.append(url)
         return Failing(real(url)) if len(attempts) < 3 else real(url)
 
-    monkeypatch.setattr(checkpoint.files, "open_for_reading", flaky)
+    monkeypatch.setattr(score_parts.files, "open_for_reading", flaky)
     assert len(read_part(str(tmp_path), RANGE, MODELS)) == 2
     assert len(attempts) == 3
 
@@ -199,7 +200,7 @@ def test_a_failed_write_leaves_the_standing_part_and_nothing_half_written(tmp_pa
         file.write(b"half")
         raise PermissionError("disk gone")
 
-    monkeypatch.setattr(checkpoint.pq, "write_table", failing)
+    monkeypatch.setattr(score_parts.pq, "write_table", failing)
     with pytest.raises(PermissionError):
         write_part(str(tmp_path), batch)
     assert part_path(tmp_path).read_bytes() == before

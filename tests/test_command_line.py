@@ -5,10 +5,12 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_curator import command_line, interruption
-from beam_curator.command_line import as_job_error, exit_code, parse, require_absolute, run_pipeline
+from beam_curator.commands import interruption, parsing, running
+from beam_curator.commands.failures import as_job_error
+from beam_curator.commands.options import CurationOptions
+from beam_curator.commands.parsing import parse, require_absolute
+from beam_curator.commands.running import exit_code, run_pipeline
 from beam_curator.errors import CurationError, JobError, UsageError
-from beam_curator.options import CurationOptions
 
 NEEDED = ["--input", "raw/*.tar", "--output", "out"]
 ELSEWHERE = [*NEEDED, "--runner", "FlinkRunner"]
@@ -114,7 +116,7 @@ def test_small_jobs_say_which_flag_is_missing(missing):
     given = {"input": "--input=a.tar", "output": "--output=out"}
     del given[missing]
     with pytest.raises(UsageError, match=f"--{missing} is missing"):
-        command_line.parse_simple("small", "", list(given.values()))
+        parsing.parse_simple("small", "", list(given.values()))
 
 
 # errors
@@ -273,8 +275,8 @@ def test_counters_are_read_over_the_whole_job():
         )
 
     result = run_pipeline(PipelineOptions([]), build, 0, "out")
-    assert command_line.counter(result, "samples_scored") == 7
-    assert command_line.counter(result, "never_counted") == 0
+    assert running.counter(result, "samples_scored") == 7
+    assert running.counter(result, "never_counted") == 0
 
 
 def test_a_command_that_is_stopped_says_whether_its_job_goes_on():

@@ -21,10 +21,10 @@ from google.api_core.exceptions import Forbidden
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import dataflow_v1beta3 as dataflow
 
-from beam_curator import runner_checks
-from beam_curator.command_line import as_job_error
+from beam_curator.commands import curate_images, runner_checks
+from beam_curator.commands.failures import as_job_error
 from beam_curator.errors import JobError
-from pipelines import curate_images, make_demo_shards
+from examples import make_demo_shards
 
 IMAGE = "us-central1-docker.pkg.dev/project/images/beam-curator:1"
 GPU = "type:nvidia-l4;count:1;install-nvidia-driver"

@@ -9,10 +9,9 @@ import shlex
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_curator import command_line
-from beam_curator.configured import scoring_hints
-from beam_curator.options import CurationOptions
-from pipelines import flex_template
+from beam_curator.commands import flex_template, parsing, running
+from beam_curator.commands.options import CurationOptions
+from beam_curator.commands.steps_of_flags import scoring_hints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -39,9 +38,9 @@ def test_every_flag_of_a_launch_is_known_and_has_a_value_that_it_takes(words):
     argv = words[words.index("pipelines.curate_images") + 1 :]
     _, unknown = known_parser().parse_known_args(argv)
     assert unknown == []
-    options, _ = command_line.parse("beam-curator", "", argv)
+    options, _ = parsing.parse("beam-curator", "", argv)
     scoring_hints(options.view_as(CurationOptions))
-    command_line.waits(options)
+    running.waits(options)
 
 
 def test_there_are_launches_for_each_way_to_ask_for_a_gpu():

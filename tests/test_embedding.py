@@ -11,11 +11,14 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.testing.util import assert_that
 
 import beam_curator as bc
-from beam_curator import embedding, progress, reading
+from beam_curator import progress
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.models.clip import ClipEncoder
-from beam_curator.models.device_model import DeviceModel
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.models.encoders.clip import ClipEncoder
+from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.output import job_input
+from beam_curator.sources import sample_batches
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.transforms import embedding, reading
 from tests.tars import tar_bytes, write_shard
 
 
@@ -77,7 +80,7 @@ def wait_for_the_next(batch):
 def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch):
     """The step that follows does not go on before the next batch has been submitted."""
     monkeypatch.setattr(embedding, "submit_batch", submit_noted)
-    ranges = [r for shard in reading.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
+    ranges = [r for shard in job_input.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
     with beam.Pipeline("FnApiRunner") as pipeline:
         batches = pipeline | beam.Create(ranges, reshuffle=False) | bc.ReadRanges() | bc.EmbedImages(handler())
         batches | beam.Map(wait_for_the_next)
@@ -85,7 +88,7 @@ def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch
 
 
 def test_what_is_under_way_cannot_leave_its_worker(shards):
-    batch = reading.read_batch(next(iter(reading.plan_ranges(reading.match_shards([shards])[0], 1 << 20))))
+    batch = sample_batches.read_batch(next(iter(reading.plan_ranges(job_input.match_shards([shards])[0], 1 << 20))))
     pending = handler().working_ahead().run_inference([batch], handler().load_model())[0]
     assert len(pending.result()) == 5
     with pytest.raises(CurationError, match="EmbedImages must stay fused"):
@@ -123,7 +126,7 @@ def test_a_model_is_shown_while_it_loads_and_failures_as_they_happen(tmp_path, s
     progress.BOARD.reset()
     encoder = handler().load_model().get()
     for _ in range(2):
-        embedding.embed_batch(reading.read_batch(one), encoder, handler().identity)
+        embedding.embed_batch(sample_batches.read_batch(one), encoder, handler().identity)
     assert shown == [("tiny-untrained",)]
     done = progress.BOARD.read()
     assert (done.loading, done.embedded, done.embedded_failed, done.failed) == ((), 6, 4, 0)

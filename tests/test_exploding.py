@@ -7,10 +7,10 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 import beam_curator as bc
 from beam_curator import rows
-from beam_curator.exploding import explode, gather
-from beam_curator.reading import read_batch
 from beam_curator.samples import Sample, Shard
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.sources.sample_batches import read_batch
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.transforms.exploding import explode, gather
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import re
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator import faults
 from beam_curator.errors import StorageError
-from beam_curator.faults import first_line, naming, retried
+from beam_curator.storage import retrying
+from beam_curator.storage.retrying import first_line, naming, retried
 
 
 class HttpError(Exception):
@@ -23,7 +23,7 @@ class HttpError(Exception):
 def waits(monkeypatch):
     """The waits between attempts, which tests do not wait for."""
     seconds = []
-    monkeypatch.setattr(faults.CLOCK, "sleep", seconds.append)
+    monkeypatch.setattr(retrying.CLOCK, "sleep", seconds.append)
     return seconds
 
 

@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
+from beam_curator.commands import fetch_models
 from beam_curator.errors import UsageError
-from beam_curator.models import published_weights
-from beam_curator.models.clip_weights import ClipWeights
-from pipelines import fetch_models
+from beam_curator.models.weights import published
+from beam_curator.models.weights.clip_weights import ClipWeights
 
 HEADS = ("AESTHETIC_V2", "AESTHETIC_V1", "NSFW_LAION")
 
@@ -43,12 +43,12 @@ def site(tmp_path, monkeypatch):
 
 
 def publish(folder, monkeypatch, address, name):
-    content, head = name.encode(), getattr(published_weights, name)
+    content, head = name.encode(), getattr(published, name)
     (folder / name).write_bytes(content)
     head = dataclasses.replace(
         head, url=f"{address}/{name}", sha256=sha256(content), size_bytes=len(content), converted=None
     )
-    monkeypatch.setattr(published_weights, name, head)
+    monkeypatch.setattr(published, name, head)
 
 
 def use_clip(monkeypatch, url):
@@ -107,9 +107,7 @@ def test_without_a_network_every_file_fails_in_one_line(tmp_path, site, capsys, 
         taken.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
         for name in HEADS:
-            monkeypatch.setattr(
-                published_weights, name, dataclasses.replace(getattr(published_weights, name), url=closed)
-            )
+            monkeypatch.setattr(published, name, dataclasses.replace(getattr(published, name), url=closed))
         use_clip(monkeypatch, f"{closed}/{'0' * 64}/clip.pt")
 
         assert fetch_models.main(["--model_dir", str(tmp_path / "m")]) == 1
@@ -145,10 +143,10 @@ def test_a_missing_argument_is_bad_usage(capsys):
 
 def test_it_runs_as_a_module_and_its_result_is_the_exit_code(tmp_path, site, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fetch_models", "--model_dir", str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "pipelines.fetch_models")
+    monkeypatch.delitem(sys.modules, "beam_curator.commands.fetch_models")
 
     with pytest.raises(SystemExit) as exit:
-        runpy.run_module("pipelines.fetch_models", run_name="__main__")
+        runpy.run_module("beam_curator.commands.fetch_models", run_name="__main__")
 
     assert exit.value.code == 0
     assert len(capsys.readouterr().out.splitlines()) == 4

@@ -7,8 +7,9 @@ import pathlib
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator import files, matching
 from beam_curator.errors import StorageError
+from beam_curator.sources import matching
+from beam_curator.storage import files
 
 
 @pytest.fixture

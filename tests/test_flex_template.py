@@ -4,8 +4,8 @@ import argparse
 import json
 import pathlib
 
-from beam_curator.options import CurationOptions
-from pipelines import flex_template
+from beam_curator.commands import flex_template
+from beam_curator.commands.options import CurationOptions
 
 METADATA = pathlib.Path(__file__).resolve().parents[1] / "flex_template" / "metadata.json"
 

@@ -7,10 +7,11 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_curator import command_line, garbage
-from beam_curator.embedding import ClipModelHandler
-from beam_curator.garbage import spare_what_is_loaded
-from beam_curator.writing import _WriteShards
+from beam_curator import process_tuning
+from beam_curator.commands import running
+from beam_curator.process_tuning import spare_what_is_loaded
+from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.writing import _WriteShards
 
 
 class Node:
@@ -33,7 +34,7 @@ def circle():
 def test_what_is_loaded_is_passed_over_and_garbage_goes_before():
     before = circle()
     loaded = len(gc.get_objects())
-    assert loaded > garbage.MANY_OBJECTS
+    assert loaded > process_tuning.MANY_OBJECTS
     spare_what_is_loaded()
     assert before() is None
     assert gc.get_freeze_count() > 0.5 * loaded
@@ -52,20 +53,20 @@ def test_it_is_done_once():
 
 def test_what_is_loaded_later_is_passed_over_later():
     spare_what_is_loaded()
-    more = [[] for _ in range(garbage.MANY_OBJECTS + 1)]
+    more = [[] for _ in range(process_tuning.MANY_OBJECTS + 1)]
     count = gc.get_freeze_count()
     spare_what_is_loaded()
     assert gc.get_freeze_count() > count + len(more)
 
 
 def test_a_process_with_few_objects_is_left_alone(monkeypatch):
-    monkeypatch.setattr(garbage, "MANY_OBJECTS", 1 << 40)
+    monkeypatch.setattr(process_tuning, "MANY_OBJECTS", 1 << 40)
     spare_what_is_loaded()
     assert gc.get_freeze_count() == 0
 
 
 def launch_a_job():
-    command_line.run_pipeline(PipelineOptions([]), lambda pipeline: pipeline | beam.Create([1]), 1, "out")
+    running.run_pipeline(PipelineOptions([]), lambda pipeline: pipeline | beam.Create([1]), 1, "out")
 
 
 def load_a_model():
@@ -81,4 +82,4 @@ def begin_to_write_shards():
 @pytest.mark.parametrize("begin", [launch_a_job, load_a_model, begin_to_write_shards])
 def test_it_is_done_where_much_has_been_loaded_and_much_is_to_be_made(begin):
     begin()
-    assert gc.get_freeze_count() > garbage.MANY_OBJECTS
+    assert gc.get_freeze_count() > process_tuning.MANY_OBJECTS

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_curator import files, gathering
 from beam_curator.errors import StorageError
-from beam_curator.gathering import SMALL_BYTES, write_all
+from beam_curator.storage import files, local_writing
+from beam_curator.storage.local_writing import SMALL_BYTES, write_all
 
 NOISE = memoryview(random.Random(2).randbytes(3 * SMALL_BYTES))
 SIZES = st.sampled_from([0, 1, 100, SMALL_BYTES - 1, SMALL_BYTES, 3 * SMALL_BYTES])
@@ -29,7 +29,7 @@ class Calls:
             data = b"".join(pieces)
             return write(descriptor, data[:takes_bytes]) if len(data) > takes_bytes else writev(descriptor, pieces)
 
-        monkeypatch.setattr(gathering.os, "writev", some_of)
+        monkeypatch.setattr(local_writing.os, "writev", some_of)
 
 
 def pieces_of(sizes):
@@ -76,7 +76,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, monkeypatch):
     def full(descriptor, pieces):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(gathering.os, "writev", full)
+    monkeypatch.setattr(local_writing.os, "writev", full)
     with (
         pytest.raises(StorageError, match=r"cannot write .*a\.tar: the disk is full"),
         files.atomic_writer(str(tmp_path), "a.tar") as file,

@@ -51,7 +51,9 @@ def test_a_guide_does_what_it_says(guide, run):
         if language == "text":
             for line in filter(str.strip, code.splitlines()):
                 pattern = f"*{line.strip().replace('[', '[[]').replace('...', '*')}*"
-                assert any(fnmatch.fnmatch(said, pattern) for said in printed.splitlines()), f"{line}\nnot in\n{printed}"
+                assert any(fnmatch.fnmatch(said, pattern) for said in printed.splitlines()), (
+                    f"{line}\nnot in\n{printed}"
+                )
         elif title:
             (run.directory / title).write_text(code)
         else:

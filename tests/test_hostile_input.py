@@ -16,12 +16,12 @@ from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.images import ImageError, decode, pictures
 from beam_curator.images.pictures import PixelBudget
-from beam_curator.ledger import reason_kind
-from beam_curator.reading import match_shards
+from beam_curator.output.job_input import match_shards
+from beam_curator.output.outcomes import reason_kind
+from beam_curator.rules.rule import select
 from beam_curator.samples import Member, Sample
-from beam_curator.selection import select
-from beam_curator.tar import captions
-from beam_curator.tar.captions import MAX_CAPTION_BYTES, MAX_JSON_BYTES, caption_of
+from beam_curator.sources.tar import captions
+from beam_curator.sources.tar.captions import MAX_CAPTION_BYTES, MAX_JSON_BYTES, caption_of
 
 
 def encoded(image, format_name, **options):

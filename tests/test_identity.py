@@ -7,8 +7,7 @@ import shutil
 import pytest
 from apache_beam.io.filesystem import FileMetadata
 
-from beam_curator.buckets.bucket import ObjectMetadata
-from beam_curator.identity import (
+from beam_curator.sources.shard_identity import (
     PIECE_BYTES,
     WHOLE_BYTES,
     KnownShard,
@@ -18,6 +17,7 @@ from beam_curator.identity import (
     place_of,
     with_known_urls,
 )
+from beam_curator.storage.buckets.bucket import ObjectMetadata
 
 
 def metadata(path):

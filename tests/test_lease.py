@@ -10,9 +10,10 @@ import time
 import psutil
 import pytest
 
-from beam_curator import files, lease, owner
 from beam_curator.errors import JobError, UsageError
-from beam_curator.lease import GONE_SECONDS, SUBMITTED_SECONDS, Claim
+from beam_curator.output import lease, owner
+from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS, Claim
+from beam_curator.storage import files
 
 
 def mine(output, token="mine", **changes):

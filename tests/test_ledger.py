@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_curator import ledger, rows
+from beam_curator import rows
 from beam_curator.errors import JobError
-from beam_curator.ledger import Summary, check_balance, sum_summaries, summarize
+from beam_curator.output import ledger
+from beam_curator.output.outcomes import Summary, check_balance, sum_summaries, summarize
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardError, ShardRange
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)

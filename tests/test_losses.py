@@ -6,8 +6,8 @@ import dataclasses
 import pytest
 
 from beam_curator.errors import JobError
-from beam_curator.ledger import Summary
-from beam_curator.losses import MAX_EMPTY, Losses
+from beam_curator.output.losses import MAX_EMPTY, Losses
+from beam_curator.output.outcomes import Summary
 from beam_curator.samples import Shard, ShardError, ShardRange
 
 

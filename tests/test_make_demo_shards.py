@@ -13,8 +13,8 @@ import pytest
 import webdataset as wds
 from PIL import Image, ImageOps
 
-from beam_curator.demo.planting import COUNTS, Layout, Planted
-from pipelines.make_demo_shards import main
+from examples.demo_shards.planting import COUNTS, Layout, Planted
+from examples.make_demo_shards import main
 
 SHARDS, SAMPLES_PER_SHARD, SEED = 3, 24, 3
 ARGUMENTS = [f"--shards={SHARDS}", f"--samples_per_shard={SAMPLES_PER_SHARD}", f"--seed={SEED}"]

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from beam_curator import matching
 from beam_curator.errors import UsageError
+from beam_curator.sources import matching
 
 
 @pytest.fixture

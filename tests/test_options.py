@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 from apache_beam.internal import pickler
 
-from beam_curator.configured import resolve_defaults, rules_of
+from beam_curator.commands.options import CurationOptions, flags_of
+from beam_curator.commands.rule_flag import load_rule
+from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of
 from beam_curator.errors import UsageError
-from beam_curator.options import CurationOptions, flags_of
-from beam_curator.rule_flag import load_rule
-from beam_curator.rule_names import rule_name
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, select
+from beam_curator.rules.names import rule_name
+from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, select
 
 
 def options_of(*argv):

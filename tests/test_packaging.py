@@ -47,9 +47,9 @@ def test_every_dependency_is_locked():
 
 
 def test_the_console_script_exists():
-    from pipelines import curate_images
+    from beam_curator.commands import curate_images
 
-    assert project()["scripts"] == {"beam-curator": "pipelines.curate_images:main"}
+    assert project()["scripts"] == {"beam-curator": "beam_curator.commands.main:main"}
     assert callable(curate_images.main)
 
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_curator.packing import first_places, output_key, shard_name, slices
+from beam_curator.output.placing import first_places, output_key, shard_name, slices
 
 KEPT = st.dictionaries(
     st.tuples(st.sampled_from(["a.tar", "b.tar", "gs://b/c.tar"]), st.integers(0, 1 << 40)), st.integers(0, 25)

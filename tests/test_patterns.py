@@ -3,7 +3,7 @@
 import pytest
 
 from beam_curator.errors import UsageError
-from beam_curator.patterns import (
+from beam_curator.sources.patterns import (
     is_shard_name,
     lines_of,
     list_of,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beam_curator.places import below, real
+from beam_curator.storage.places import below, real
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_curator.plans import KeptPlans, encode_plan, plan_name, plan_of
+from beam_curator.output.plans import KeptPlans, encode_plan, plan_name, plan_of
 from beam_curator.samples import Shard
-from beam_curator.tar import ranges
-from beam_curator.tar.ranges import Layout, layout_of, plan_ranges
+from beam_curator.sources.tar import planning
+from beam_curator.sources.tar.planning import Layout, layout_of, plan_ranges
 from tests.tars import COMPRESSORS, standing, tar_bytes, write_shard
 
 RANGE_BYTES = 10_000
@@ -37,8 +37,8 @@ def reads(monkeypatch):
         calls.append(range_bytes)
         return original(tar, range_bytes, by_key)
 
-    original = ranges.cut_points
-    monkeypatch.setattr(ranges, "cut_points", counted)
+    original = planning.cut_points
+    monkeypatch.setattr(planning, "cut_points", counted)
     return calls
 
 

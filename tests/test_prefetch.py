@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from beam_curator import faults
-from beam_curator.prefetch import prefetched
+from beam_curator.storage import retrying
+from beam_curator.storage.read_ahead import prefetched
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -47,15 +47,15 @@ def test_what_reading_raises_is_raised_in_its_turn():
 
 
 def test_attempts_do_not_multiply(monkeypatch):
-    monkeypatch.setattr(faults.CLOCK, "sleep", lambda seconds: None)
+    monkeypatch.setattr(retrying.CLOCK, "sleep", lambda seconds: None)
     attempts = []
 
-    @faults.retried
+    @retrying.retried
     def read(number):
         attempts.append(number)
         raise OSError("busy")
 
-    @faults.retried
+    @retrying.retried
     def use():
         return list(prefetched(read, [1]))
 

@@ -6,7 +6,9 @@ import threading
 import pytest
 
 from beam_curator import progress
-from beam_curator.progress import Board, Done, ProgressLine, describe, duration
+from beam_curator.commands import progress_line
+from beam_curator.commands.progress_line import ProgressLine, describe, duration
+from beam_curator.progress import Board, Done
 from beam_curator.samples import Shard, ShardRange
 
 
@@ -175,4 +177,4 @@ def test_the_line_begins_each_job_anew_and_ends_when_the_job_fails():
 
 @pytest.mark.parametrize(("rate", "text"), [(0.416, "0.42"), (6.31, "6.3"), (1204.4, "1,204"), (0, "0.00")])
 def test_a_rate_has_as_many_digits_as_it_is_worth(rate, text):
-    assert progress.rate_text(rate) == text
+    assert progress_line.rate_text(rate) == text

@@ -13,11 +13,13 @@ from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from beam_curator import embedding
 from beam_curator.errors import CurationError, JobError, UsageError
-from beam_curator.exploding import ExplodeSamples
-from beam_curator.reading import MatchShards, PlanRanges, ReadSamples, load, match_shards, read_batch
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.output.job_input import match_shards
+from beam_curator.sources.sample_batches import load, read_batch
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.transforms import embedding
+from beam_curator.transforms.exploding import ExplodeSamples
+from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadSamples
 from tests.tars import as_reference, expected, members_of, read_shard, tar_bytes, webdataset_samples, write_shard
 
 NOISE = random.Random(4)

@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_curator import reading, rows
+from beam_curator import rows
 from beam_curator.samples import Sample, Shard, ShardRange, sample_uid
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.sources import sample_batches
+from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import tar_bytes, write_shard
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
@@ -34,7 +35,7 @@ def test_uids_differ_for_samples_of_one_key_in_a_shard_and_stay_the_same_from_ru
 def test_keys_and_failures_of_names_that_are_not_utf8_can_be_written(tmp_path):
     data = tar_bytes([("caf\udce9.j\udcff", b""), ("caf\udce9.j\udcff", b""), ("日本.jpg", b"")])
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), 1 << 30)
-    table = reading.read_batch(whole).rows
+    table = sample_batches.read_batch(whole).rows
     table.validate(full=True)
     assert table["key"].to_pylist() == ["caf\\xe9", "日本"]
     assert table["reason"].to_pylist() == ['repeated member "j\\xff"', None]
@@ -94,4 +95,4 @@ def test_statuses_are_told_apart():
 )
 def test_the_caption_is_the_txt_member_else_that_of_the_json_member(tmp_path, members, caption):
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", tar_bytes(members)), 1 << 30)
-    assert reading.read_batch(whole).rows["caption"].to_pylist() == [caption]
+    assert sample_batches.read_batch(whole).rows["caption"].to_pylist() == [caption]

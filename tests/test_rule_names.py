@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from beam_curator.rule_names import rule_name
+from beam_curator.rules.names import rule_name
 
 
 def longer_than(row, *values, **named):
@@ -44,7 +44,7 @@ def test_a_name_that_the_user_sets_on_a_partial_or_a_lambda_goes_before():
 
 def test_sets_are_told_in_the_same_order_in_every_process():
     code = (
-        "import functools; from beam_curator.rule_names import rule_name; "
+        "import functools; from beam_curator.rules.names import rule_name; "
         "print(rule_name(functools.partial(len, {'a', 'b', 'c', 'd', 'e'})))"
     )
     run = functools.partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,9 +5,9 @@ import socket
 import pytest
 from apache_beam.utils.subprocess_server import JavaJarServer
 
-from beam_curator import runner_checks
-from beam_curator.buckets import services
-from pipelines import curate_images, embed_images
+from beam_curator.commands import curate_images, runner_checks
+from beam_curator.storage.buckets import services
+from examples import embed_images
 from tests.tars import tar_bytes, write_shard
 
 DATAFLOW = ["--runner", "DataflowRunner", "--project", "p", "--region", "r", "--temp_location", "gs://b/t", "--no_auth"]

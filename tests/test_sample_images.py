@@ -3,9 +3,9 @@
 import pytest
 
 from beam_curator.errors import UsageError
-from beam_curator.ledger import reason_kind
-from beam_curator.sample_images import SEVERAL, dotted_names, images_of
+from beam_curator.output.outcomes import reason_kind
 from beam_curator.samples import Member, Reading, Sample, Shard, ShardRange
+from beam_curator.sources.sample_images import SEVERAL, dotted_names, images_of
 
 
 def sample(*extensions, **more):

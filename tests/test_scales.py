@@ -3,8 +3,8 @@
 import pytest
 
 from beam_curator.errors import UsageError
-from beam_curator.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Between
+from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between
+from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
-from beam_curator.scoring import score_batch
+from beam_curator.transforms.scoring import score_batch
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
 

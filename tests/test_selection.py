@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
-from beam_curator.selection import AspectRatioAtMost, AtLeast, Below, Between, Select, judge, rule_name, select
+from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, judge, select
+from beam_curator.transforms.selection import Select, rule_name
 
 SCORES = st.one_of(
     st.floats(0, 10, width=32),

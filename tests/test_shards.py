@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_curator import copying, rows, shards
-from beam_curator.checkpoint import embeddings_of, read_stored
+from beam_curator import rows
 from beam_curator.errors import JobError
-from beam_curator.gathering import SMALL_BYTES
-from beam_curator.writing import place_samples
+from beam_curator.output import copying, output_shard
+from beam_curator.output.placing import place_samples
+from beam_curator.output.score_parts import embeddings_of, read_stored
+from beam_curator.storage.local_writing import SMALL_BYTES
 from tests.batches import MEMBERS, MODELS, NOISE, scored_batches
 from tests.tars import tar_bytes, webdataset_samples, write_shard
 
@@ -42,7 +43,7 @@ def embeddings_in(runs):
 
 
 def test_webdataset_reads_the_members_bit_for_bit_with_embeddings_and_curation_beside_them(tmp_path, runs):
-    written = shards.write_shard(str(tmp_path / "out"), 0, reversed(runs))
+    written = output_shard.write_shard(str(tmp_path / "out"), 0, reversed(runs))
     data = (tmp_path / "out" / "00000.tar").read_bytes()
     found = webdataset_samples(data)
     before = webdataset_samples(tar_bytes(MEMBERS))
@@ -61,7 +62,7 @@ def test_webdataset_reads_the_members_bit_for_bit_with_embeddings_and_curation_b
 
 
 def test_the_curation_record_says_where_a_sample_came_from_and_its_scores_in_their_shortest_form(tmp_path, runs):
-    shards.write_shard(str(tmp_path / "out"), 0, runs)
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     first = webdataset_samples((tmp_path / "out" / "00000.tar").read_bytes())[0]
     about = json.loads(first.members["curation.json"])
     row = runs[0].rows.to_pylist()[0]
@@ -71,7 +72,7 @@ def test_the_curation_record_says_where_a_sample_came_from_and_its_scores_in_the
 
 
 def test_rows_are_aligned_with_the_samples_of_the_tar_and_statistics_tell_of_them(tmp_path, runs):
-    shards.write_shard(str(tmp_path / "out"), 0, runs)
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     table = pq.read_table(tmp_path / "out" / "00000.parquet")
     keys = [sample.key for sample in webdataset_samples((tmp_path / "out" / "00000.tar").read_bytes())]
     assert table["output_key"].to_pylist() == keys
@@ -89,37 +90,37 @@ def test_the_same_samples_give_the_same_tar_and_rows_however_the_shard_is_cut_in
     for name, size in (("cut", range_bytes), ("whole", 1 << 30)):
         runs = runs_of(scored_batches(tmp_path, tar_bytes(MEMBERS), size, f"scored-{name}"))
         assert (len(runs) > 1) == (name == "cut")
-        shards.write_shard(str(tmp_path / name), 0, random.Random(3).sample(runs, len(runs)))
+        output_shard.write_shard(str(tmp_path / name), 0, random.Random(3).sample(runs, len(runs)))
     for file in ("00000.tar", "00000.parquet"):
         assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
 def test_two_writes_of_one_shard_give_the_same_bytes(tmp_path, runs):
     for name in ("one", "two"):
-        shards.write_shard(str(tmp_path / name), 0, random.Random(name).sample(runs, len(runs)))
+        output_shard.write_shard(str(tmp_path / name), 0, random.Random(name).sample(runs, len(runs)))
     for file in ("00000.tar", "00000.parquet", "00000_stats.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
 def test_a_standing_shard_with_the_same_content_is_left_alone(tmp_path, runs, monkeypatch):
-    first = shards.write_shard(str(tmp_path / "out"), 0, runs)
-    monkeypatch.setattr(shards, "_write_tar", lambda *_: pytest.fail("the shard was written again"))
-    assert shards.write_shard(str(tmp_path / "out"), 0, runs) == first
+    first = output_shard.write_shard(str(tmp_path / "out"), 0, runs)
+    monkeypatch.setattr(output_shard, "_write_tar", lambda *_: pytest.fail("the shard was written again"))
+    assert output_shard.write_shard(str(tmp_path / "out"), 0, runs) == first
 
 
 @pytest.mark.parametrize("missing", ["00000.tar", "00000.parquet", "00000_stats.json"])
 def test_a_shard_with_a_missing_file_is_written_again(tmp_path, runs, missing):
-    shards.write_shard(str(tmp_path / "out"), 0, runs)
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     before = (tmp_path / "out" / missing).read_bytes()
     (tmp_path / "out" / missing).unlink()
-    shards.write_shard(str(tmp_path / "out"), 0, runs)
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     assert (tmp_path / "out" / missing).read_bytes() == before
 
 
 @pytest.mark.parametrize("change", ["fewer samples", "other scores", "other models", "broken statistics"])
 def test_a_shard_with_other_content_is_replaced(tmp_path, runs, change):
     output = tmp_path / "out"
-    shards.write_shard(str(output), 0, runs)
+    output_shard.write_shard(str(output), 0, runs)
     before = {path.name: path.stat().st_ino for path in output.iterdir()}
     if change == "fewer samples":
         runs = runs[:1]
@@ -129,7 +130,7 @@ def test_a_shard_with_other_content_is_replaced(tmp_path, runs, change):
         runs = [dataclasses.replace(r, models={"clip": "other"}) for r in runs]
     else:
         (output / "00000_stats.json").write_text("{broken")
-    shards.write_shard(str(output), 0, runs)
+    output_shard.write_shard(str(output), 0, runs)
     after = {path.name: path.stat().st_ino for path in output.iterdir()}
     assert all(after[name] != inode for name, inode in before.items() if not name.startswith("_"))
     samples = webdataset_samples((output / "00000.tar").read_bytes())
@@ -144,7 +145,7 @@ OURS = ["clip.npy", "curation.json"]
 def test_input_that_has_members_of_our_names_loses_nothing(tmp_path_factory, extensions):
     directory = tmp_path_factory.mktemp("again")
     originals = [(f"a.{extension}", extension.encode()) for extension in ["jpg", *sorted(extensions)]]
-    shards.write_shard(str(directory / "out"), 0, runs_of(scored_batches(directory, tar_bytes(originals))))
+    output_shard.write_shard(str(directory / "out"), 0, runs_of(scored_batches(directory, tar_bytes(originals))))
     (found,) = webdataset_samples((directory / "out" / "00000.tar").read_bytes())
     assert not found.failed
     assert len(found.members) == len(originals) + 2
@@ -161,14 +162,14 @@ def test_a_shard_that_changed_after_it_was_scored_ends_the_job_and_leaves_no_out
     renamed = [(name.replace("/a.", "/z."), data) for name, data in MEMBERS]
     write_shard(tmp_path / "in.tar", tar_bytes(renamed))
     with pytest.raises(JobError, match=r'in\.tar: the shard has changed since it was scored: "dir/a" stood here'):
-        shards.write_shard(str(tmp_path / "out"), 0, runs)
+        output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     resized = [(name, data[:-1] if name.endswith("e.txt") else data) for name, data in MEMBERS]
     write_shard(tmp_path / "in.tar", tar_bytes(resized))
     with pytest.raises(JobError, match=r'in\.tar: the shard has changed since it was scored: "dir/e" stood here'):
-        shards.write_shard(str(tmp_path / "out"), 0, runs)
+        output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     write_shard(tmp_path / "in.tar", tar_bytes(MEMBERS)[:3000])
     with pytest.raises(JobError, match="the shard has changed since it was scored"):
-        shards.write_shard(str(tmp_path / "out"), 0, runs)
+        output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
@@ -191,7 +192,7 @@ def test_it_is_the_tar_that_tarfile_writes_of_the_same_members(tmp_path_factory,
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(copying, "SAMPLES_AT_ONCE", 2 * at_once)
         patched.setattr(copying, "FRAMED_AT_ONCE", at_once)
-        shards.write_shard(str(directory / "out"), 0, runs_of(batches))
+        output_shard.write_shard(str(directory / "out"), 0, runs_of(batches))
     written = (directory / "out" / "00000.tar").read_bytes()
     added = [sample.members for sample in webdataset_samples(written)]
     due = [
@@ -205,18 +206,18 @@ def test_it_is_the_tar_that_tarfile_writes_of_the_same_members(tmp_path_factory,
 def test_a_sample_whose_padding_alone_is_cut_off_is_whole_until_it_changes(tmp_path):
     tar = tar_bytes([("a.jpg", b"image"), ("b.jpg", b"picture")])
     runs = runs_of(scored_batches(tmp_path, tar[: 1024 + 512 + 9]))
-    written = shards.write_shard(str(tmp_path / "out"), 0, runs)
+    written = output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     assert written.samples == 2
     samples = webdataset_samples((tmp_path / "out" / "00000.tar").read_bytes())
     assert [sample.members["jpg"] for sample in samples] == [b"image", b"picture"]
     for now in (tar[: 1024 + 512 + 6], tar[: 1024 + 512 + 10], tar):
         write_shard(tmp_path / "in.tar", now)
         with pytest.raises(JobError, match='the shard has changed since it was scored: "b" stood here'):
-            shards.write_shard(str(tmp_path / "again"), 0, runs)
+            output_shard.write_shard(str(tmp_path / "again"), 0, runs)
 
 
 def test_the_tar_is_a_plain_one_that_any_tar_reads_to_its_end(tmp_path, runs):
-    shards.write_shard(str(tmp_path / "out"), 0, runs)
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     with tarfile.open(tmp_path / "out" / "00000.tar", "r:") as tar:
         members = tar.getmembers()
     assert len(members) == 5 * 7
@@ -224,7 +225,7 @@ def test_the_tar_is_a_plain_one_that_any_tar_reads_to_its_end(tmp_path, runs):
 
 
 def test_a_shard_of_one_run_has_the_ledgers_columns(tmp_path, runs):
-    shards.write_shard(str(tmp_path / "out"), 0, runs[:1])
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs[:1])
     schema = pq.read_schema(tmp_path / "out" / "00000.parquet")
     assert schema.field("aesthetic").type == pa.float32()
     assert set(rows.OUTCOME.names) <= set(schema.names)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from beam_curator import rows
-from beam_curator.checkpoint import write_part
+from beam_curator.commands.summary import describe_plan, describe_run
+from beam_curator.output.score_parts import write_part
 from beam_curator.samples import SampleBatch
-from beam_curator.summary import describe_plan, describe_run
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import tar_bytes, write_shard
 
 MODELS = {"clip": "ViT-L-14-quickgelu sha256:aa", "aesthetic": "v2 sha256:bb"}

@@ -17,9 +17,9 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from beam_curator import workers
+from beam_curator.commands import worker_deaths
+from beam_curator.commands.worker_deaths import run_watched
 from beam_curator.errors import JobError
-from beam_curator.workers import run_watched
 
 
 def wait_for_worker(code):
@@ -69,8 +69,8 @@ def test_a_dead_worker_is_one_line_though_the_pipeline_waits_for_ever(code, how,
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(workers, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(workers, "_END_SECONDS", 0.5)
+    monkeypatch.setattr(worker_deaths, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(worker_deaths, "_END_SECONDS", 0.5)
 
 
 def test_a_worker_that_ends_as_if_all_were_done_is_one_line(impatient):
@@ -87,7 +87,7 @@ def test_a_worker_that_ends_as_if_all_were_done_is_one_line(impatient):
 
 @pytest.mark.parametrize(("told", "how"), [(None, "exit code 0"), (-9, "killed by SIGKILL: out of memory?")])
 def test_a_worker_that_ends_in_the_middle_of_its_work_is_one_line(monkeypatch, told, how, capsys):
-    monkeypatch.setattr(workers, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(worker_deaths, "_PATIENCE_SECONDS", 0.5)
 
     def run():
         if told is not None:

@@ -6,11 +6,11 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_curator import writing
 from beam_curator.errors import StorageError
-from beam_curator.manifest import read_manifest
-from beam_curator.shards import WrittenShard
-from beam_curator.writing import WriteShards
+from beam_curator.output.manifest import read_manifest
+from beam_curator.output.output_shard import WrittenShard
+from beam_curator.transforms import writing
+from beam_curator.transforms.writing import WriteShards
 from tests.batches import MEMBERS, scored_batches
 from tests.tars import tar_bytes
 

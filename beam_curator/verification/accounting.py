@@ -12,15 +12,17 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator import checkpoint, files, plans
-from beam_curator.checkpoint import part_name
-from beam_curator.findings import describe
-from beam_curator.job import JOB
-from beam_curator.ledger import Summary, ledger_name
-from beam_curator.manifest import MANIFEST, broken_shards_of, counts_of, shard_of, told_of
-from beam_curator.packing import shard_name
-from beam_curator.plans import plan_of
+from beam_curator.output import plans, score_parts
+from beam_curator.output.ledger import ledger_name
+from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, shard_of, told_of
+from beam_curator.output.outcomes import Summary
+from beam_curator.output.ownership import JOB
+from beam_curator.output.placing import shard_name
+from beam_curator.output.plans import plan_of
+from beam_curator.output.score_parts import part_name
 from beam_curator.samples import RETURNING_KEYS
+from beam_curator.sources.findings import describe
+from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, unequal, unequal_fields
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.output_shards import (
@@ -35,7 +37,7 @@ from beam_curator.verification.output_shards import (
 from beam_curator.verification.ranges import KeptSample, check_range
 from beam_curator.verification.shard_plans import check_plan
 
-_OF_SHARDS = (f"{checkpoint.DIRECTORY}/", f"{plans.DIRECTORY}/")
+_OF_SHARDS = (f"{score_parts.DIRECTORY}/", f"{plans.DIRECTORY}/")
 """Where what was computed of a shard stays when it leaves the selection."""
 
 

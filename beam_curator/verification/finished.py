@@ -10,13 +10,13 @@ from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator import files
 from beam_curator.errors import UsageError
-from beam_curator.job import Job, read_job
-from beam_curator.manifest import MANIFEST, read_manifest
-from beam_curator.reading import DEFAULT_RANGE_MB, match_input, range_bytes_of
+from beam_curator.output.job_input import match_input
+from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.ownership import Job, read_job
 from beam_curator.samples import Reading, Shard, ShardRange
-from beam_curator.tar.ranges import plan_ranges
+from beam_curator.sources.tar.planning import DEFAULT_RANGE_MB, plan_ranges, range_bytes_of
+from beam_curator.storage import files
 
 
 @dataclasses.dataclass(frozen=True)

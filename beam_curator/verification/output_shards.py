@@ -11,19 +11,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_curator import files, ledger
-from beam_curator.added_members import (
+from beam_curator.output import ledger
+from beam_curator.output.added_members import (
     CURATION_EXTENSION,
     EMBEDDING_EXTENSION,
     curation_record,
     embedding_files,
     own_extension,
 )
-from beam_curator.packing import output_key, shard_name
+from beam_curator.output.output_shard import statistics
+from beam_curator.output.placing import output_key, shard_name
 from beam_curator.samples import Sample, Shard, ShardRange
-from beam_curator.shards import statistics
-from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
-from beam_curator.tar.reading import read_samples_at
+from beam_curator.sources.tar.grouping import group_samples
+from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
+from beam_curator.sources.tar.reading import read_samples_at
+from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, shown, unequal_fields
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.ranges import UNREADABLE, KeptSample

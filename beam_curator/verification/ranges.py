@@ -11,13 +11,16 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator import files, ledger, rows
-from beam_curator.checkpoint import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
-from beam_curator.ledger import Summary, ledger_name, summarize
-from beam_curator.reading import rows_of
-from beam_curator.sample_images import dotted_names, images_of
+from beam_curator import rows
+from beam_curator.output import ledger
+from beam_curator.output.ledger import ledger_name
+from beam_curator.output.outcomes import Summary, summarize
+from beam_curator.output.score_parts import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
 from beam_curator.samples import Reading, Sample, SampleBatch, ShardRange
-from beam_curator.tar.reading import read_range
+from beam_curator.sources.sample_batches import rows_of
+from beam_curator.sources.sample_images import dotted_names, images_of
+from beam_curator.sources.tar.reading import read_range
+from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, match_rows, shown, unequal, unequal_columns
 from beam_curator.verification.finished import FinishedJob
 

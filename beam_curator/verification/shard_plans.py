@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator import files
-from beam_curator.plans import plan_of
+from beam_curator.output.plans import plan_of
 from beam_curator.samples import ShardRange
+from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, unequal_fields
 from beam_curator.verification.finished import FinishedJob
 

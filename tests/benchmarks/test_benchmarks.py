@@ -9,7 +9,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from beam_curator.models.clip import ClipSpec
+from beam_curator.models.encoders.clip import ClipSpec
 from benchmarks import drift, encoder, feed, gpu, memory, peers, photos, profile
 from benchmarks.jobs import JobRun
 from benchmarks.tables import markdown

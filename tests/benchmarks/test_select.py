@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from beam_curator.manifest import read_manifest
+from beam_curator.output.manifest import read_manifest
 from benchmarks import select
 from benchmarks.photos import make_shards
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job

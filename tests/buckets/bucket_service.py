@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beam_curator import files
+from beam_curator.storage import files
 from tests.buckets.proxy import Proxy, TokenServer
 
 _buckets = itertools.count()

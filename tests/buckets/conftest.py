@@ -10,9 +10,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from beam_curator import files
-from beam_curator.buckets import gcs, objects
-from pipelines import curate_images, make_demo_shards
+from beam_curator.commands import curate_images
+from beam_curator.storage import files
+from beam_curator.storage.buckets import gcs, objects
+from examples import make_demo_shards
 from tests.buckets import emulators
 from tests.buckets.bucket_service import Service
 from tests.buckets.job_output import TINY

@@ -5,9 +5,9 @@ import re
 import pytest
 from apache_beam.internal.gcp import auth
 
-from beam_curator import faults
-from beam_curator.files import TEMPORARY
-from pipelines import curate_images, verify_output
+from beam_curator.commands import curate_images, verify_output
+from beam_curator.storage import retrying
+from beam_curator.storage.files import TEMPORARY
 from tests.buckets.job_output import TINY, comparable, without_timings
 from tests.buckets.proxy import Fault
 
@@ -87,7 +87,7 @@ def test_another_selection_removes_what_it_has_too_much_and_overwriting_begins_a
 
 @pytest.mark.buckets
 def test_faults_that_pass_do_not_change_the_output(job, service, bucket, monkeypatch, local_output):
-    monkeypatch.setattr(faults.CLOCK, "sleep", lambda seconds: None)
+    monkeypatch.setattr(retrying.CLOCK, "sleep", lambda seconds: None)
     service.proxy.faults += [
         Fault("GET", r"raw(/|%2F)00000.tar", None, times=2),
         Fault("PUT|POST", r"out/scores|/upload/storage", 503, times=2),

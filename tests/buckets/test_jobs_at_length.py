@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from beam_curator import files, matching
-from pipelines import verify_output
+from beam_curator.commands import verify_output
+from beam_curator.sources import matching
+from beam_curator.storage import files
 from tests.buckets.job_output import TINY, comparable, without_timings
 
 pytestmark = pytest.mark.buckets
@@ -83,7 +84,7 @@ def test_worker_processes_reach_buckets_by_the_flags_of_the_job(service, bucket,
 
 
 def test_weights_are_read_from_a_bucket_and_score_real_photographs(service, bucket, shared, process):
-    from beam_curator.models.aesthetic import AestheticHead
+    from beam_curator.models.heads.aesthetic import AestheticHead
 
     service.put_directory(shared / "data", f"{bucket}/raw")
     service.put_directory(shared / "models", f"{bucket}/models")

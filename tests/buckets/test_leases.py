@@ -5,36 +5,37 @@ import contextlib
 
 import pytest
 
-from beam_curator import conditional, lease
-from beam_curator.buckets.services import bucket_of
+from beam_curator.commands import curate_images
 from beam_curator.errors import UsageError
-from beam_curator.lease import Claim
-from pipelines import curate_images
+from beam_curator.output import lease
+from beam_curator.output.lease import Claim
+from beam_curator.storage import conditional_writing
+from beam_curator.storage.buckets.services import bucket_of
 from tests.buckets.job_output import TINY
 from tests.buckets.proxy import Fault
 
 
 def test_of_many_who_write_an_object_if_there_is_none_one_does(service, bucket):
     with concurrent.futures.ThreadPoolExecutor(6) as threads:
-        won = list(threads.map(lambda number: conditional.create(f"{bucket}/o/a", b"%d" % number), range(6)))
+        won = list(threads.map(lambda number: conditional_writing.create(f"{bucket}/o/a", b"%d" % number), range(6)))
     assert sum(won) == 1
-    assert conditional.read(f"{bucket}/o/a").content == b"%d" % won.index(True)
+    assert conditional_writing.read(f"{bucket}/o/a").content == b"%d" % won.index(True)
 
 
 def test_an_object_is_replaced_only_as_it_was_read(service, bucket):
     url = f"{bucket}/o/a"
-    assert conditional.create(url, b"first")
-    before = conditional.read(url)
-    assert conditional.replace(url, b"second", before)
-    assert not conditional.replace(url, b"third", before)
-    assert conditional.read(url).content == b"second"
+    assert conditional_writing.create(url, b"first")
+    before = conditional_writing.read(url)
+    assert conditional_writing.replace(url, b"second", before)
+    assert not conditional_writing.replace(url, b"third", before)
+    assert conditional_writing.read(url).content == b"second"
 
 
 def test_a_write_whose_answer_is_lost_was_made_by_who_made_it(service, bucket):
     url = f"{bucket}/o/a"
     bucket_of(url)  # whose client asks nothing of this
     service.proxy.faults.append(Fault("PUT|POST", "upload|o/a", None, times=1))
-    assert conditional.create(url, b"mine")
+    assert conditional_writing.create(url, b"mine")
 
 
 def test_one_of_many_jobs_gets_the_lease_and_the_others_are_told_who_has_it(service, bucket):

@@ -5,10 +5,11 @@ import io
 
 import pytest
 
-from beam_curator import faults, files, matching
-from beam_curator.buckets import objects, services
-from beam_curator.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from beam_curator.errors import StorageError
+from beam_curator.sources import matching
+from beam_curator.storage import files, retrying
+from beam_curator.storage.buckets import objects, services
+from beam_curator.storage.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from tests.buckets.proxy import Fault
 
 
@@ -16,7 +17,7 @@ from tests.buckets.proxy import Fault
 def waits(monkeypatch):
     """The waits between attempts, which tests do not wait for."""
     seconds = []
-    monkeypatch.setattr(faults.CLOCK, "sleep", seconds.append)
+    monkeypatch.setattr(retrying.CLOCK, "sleep", seconds.append)
     return seconds
 
 

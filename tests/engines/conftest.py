@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pipelines import make_demo_shards
+from examples import make_demo_shards
 from tests.engines import engine_parts
 from tests.integration.integration_content import content
 

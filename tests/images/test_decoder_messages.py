@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from beam_curator.images import ImageError, decode
-from beam_curator.ledger import reason_kind
+from beam_curator.output.outcomes import reason_kind
 from tests.images.image_files import encoded, picture, reason
 from tests.images.tiff_files import patched, tiff
 

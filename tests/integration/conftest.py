@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from pipelines import curate_images, make_demo_shards
+from beam_curator.commands import curate_images
+from examples import make_demo_shards
 from tests.integration.processes import Nursery
 
 SAMPLES_PER_SHARD = 20

@@ -73,7 +73,7 @@ def serve():
     """Forks a job for each request on stdin, and tells how it ended when it is asked."""
     import open_clip  # noqa: F401 (which the job imports late, and which takes the longest)
 
-    from pipelines import curate_images
+    from beam_curator.commands import curate_images
 
     pid = 0
     for line in sys.stdin:

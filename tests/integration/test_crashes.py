@@ -15,7 +15,7 @@ import time
 import psutil
 import pytest
 
-from pipelines import verify_output
+from beam_curator.commands import verify_output
 from tests.integration.integration_content import content
 from tests.integration.processes import wait_until
 

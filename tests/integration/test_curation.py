@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from beam_curator.models.clip import ClipEncoder
-from pipelines import verify_output
+from beam_curator.commands import verify_output
+from beam_curator.models.encoders.clip import ClipEncoder
 from tests.integration.integration_content import content, ledger
 
 
@@ -154,9 +154,9 @@ def no_model():
 
         patch.setattr(ClipEncoder, "submit", refuse)
         patch.setattr(ClipEncoder, "load", refuse)
-        patch.setattr("beam_curator.models.decoding.decode", refuse)
-        patch.setattr("beam_curator.scoring._Score.process", refuse)
-        patch.setattr("beam_curator.tar.ranges.cut_points", refuse)
+        patch.setattr("beam_curator.models.pixels.decoding.decode", refuse)
+        patch.setattr("beam_curator.transforms.scoring._Score.process", refuse)
+        patch.setattr("beam_curator.sources.tar.planning.cut_points", refuse)
         yield patch
 
 
@@ -280,8 +280,8 @@ def test_compressed_shards_give_what_plain_ones_give(raw, finished, tmp_path, cu
 
 
 def test_real_heads_score_what_the_embeddings_say(shared, tmp_path, curate):
-    from beam_curator.models.aesthetic import AestheticHead
-    from beam_curator.models.nsfw import NsfwHead
+    from beam_curator.models.heads.aesthetic import AestheticHead
+    from beam_curator.models.heads.nsfw import NsfwHead
 
     base = [
         *("--input", str(shared / "data" / "image{1..4}.tar"), "--clip_model", "tiny-untrained"),

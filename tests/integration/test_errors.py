@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from pipelines import curate_images
+from beam_curator.commands import curate_images
 from tests.integration.integration_content import content, ledger
 
 TINY = ["--clip_model", "tiny-untrained"]
@@ -81,7 +81,7 @@ def test_missing_weights_name_the_file_the_places_and_the_command_that_gets_them
     monkeypatch.setattr("urllib.request.OpenerDirector.open", _unreachable)
     code, _, err = command(capsys, *argv, "--model_dir", str(tmp_path / "models"))
     assert code == 2
-    one_line(err, code, [str(tmp_path / "models"), str(tmp_path / "cache"), "python -m pipelines.fetch_models"])
+    one_line(err, code, [str(tmp_path / "models"), str(tmp_path / "cache"), "beam-curator models"])
 
 
 def _unreachable(*_, **__):
@@ -232,7 +232,7 @@ def test_the_manifest_stands_only_while_it_is_true(finished, curate, monkeypatch
     def full_disk(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("beam_curator.shards._write_tar", full_disk)
+    monkeypatch.setattr("beam_curator.output.output_shard._write_tar", full_disk)
     code, _, err = curate(finished, "--min_aesthetic", "8")
     assert code == 1
     one_line(err, code, ["No space left on device", "run the same command again"])

@@ -7,7 +7,7 @@ import pyarrow.dataset as ds
 import pytest
 import webdataset as wds
 
-from pipelines import embed_images, filter_with_rule, join_ledger
+from examples import embed_images, filter_with_rule, join_ledger
 from tests.integration.integration_content import ledger
 
 

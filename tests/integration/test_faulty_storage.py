@@ -12,9 +12,9 @@ import subprocess
 
 import pytest
 
-from beam_curator import faults as storage_faults
-from beam_curator.files import TEMPORARY
-from beam_curator.models import transfer
+from beam_curator.models.weights import transfer
+from beam_curator.storage import retrying as storage_faults
+from beam_curator.storage.files import TEMPORARY
 from tests.integration.faulty_filesystem import (
     OPERATIONS,
     SCHEME,

@@ -13,8 +13,8 @@ import sys
 import pytest
 import webdataset as wds
 
-from beam_curator.tar.names import readable
-from pipelines import curate_images, verify_output
+from beam_curator.commands import curate_images, verify_output
+from beam_curator.samples import readable
 from tests.integration import hostile
 from tests.integration.integration_content import ledger
 from tests.tars import webdataset_samples

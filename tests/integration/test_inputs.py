@@ -16,7 +16,8 @@ from backports import zstd
 from PIL import Image
 
 import beam_curator as bc
-from pipelines import curate_images, embed_images, filter_with_rule
+from beam_curator.commands import curate_images
+from examples import embed_images, filter_with_rule
 from tests.tars import Entry, tar_bytes, write_shard
 
 TINY = ["--clip_model", "tiny-untrained"]
@@ -98,9 +99,13 @@ def test_missing_input_that_is_allowed_is_in_the_manifest(run, shards, tmp_path)
 @pytest.mark.parametrize(
     ("step", "pattern", "said"),
     [
-        ("pipelines.curate_images.curate", "{00000..00001}.tar", "00001.tar (no such file or directory)"),
-        ("pipelines.curate_images.curate", "*.tar", "the input has changed since this command looked at it"),
-        ("beam_curator.tar.ranges.detect_compression", "*.tar", "00001.tar: No such file or directory"),
+        ("beam_curator.commands.curate_images.curate", "{00000..00001}.tar", "00001.tar (no such file or directory)"),
+        (
+            "beam_curator.commands.curate_images.curate",
+            "*.tar",
+            "the input has changed since this command looked at it",
+        ),
+        ("beam_curator.sources.tar.planning.detect_compression", "*.tar", "00001.tar: No such file or directory"),
     ],
     ids=["named", "matched by a glob", "when it is planned"],
 )

@@ -120,7 +120,7 @@ def test_a_rule_that_was_edited_withdraws_the_manifest_though_the_flag_is_the_sa
     flags = ["--rule", "users_mistakes:none_or_match"]
     assert curate(finished, *flags)[0] == 0
     monkeypatch.setattr(users_mistakes, "none_or_match", lambda row: row["width"] > 250)
-    monkeypatch.setattr("beam_curator.shards._write_tar", full_disk)
+    monkeypatch.setattr("beam_curator.output.output_shard._write_tar", full_disk)
     assert curate(finished, *flags)[0] == 1
     assert not (finished / "manifest.json").exists()
 

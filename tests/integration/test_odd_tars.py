@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from beam_curator.findings import REPACK
-from beam_curator.sample_images import SEVERAL
-from pipelines import curate_images, verify_output
+from beam_curator.commands import curate_images, verify_output
+from beam_curator.sources.findings import REPACK
+from beam_curator.sources.sample_images import SEVERAL
 from tests.integration.integration_content import content
 from tests.tars import COMPRESSORS, Entry, tar_bytes
 

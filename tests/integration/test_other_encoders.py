@@ -11,8 +11,9 @@ import torch
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 import beam_curator as bc
+from beam_curator.commands import curate_images
 from beam_curator.errors import JobError, UsageError
-from pipelines import curate_images, filter_with_rule
+from examples import filter_with_rule
 from tests.integration.test_errors import command, one_line
 
 MADE_FOR = "was made for OpenAI's CLIP ViT-L/14, not for "

@@ -10,9 +10,10 @@ import apache_beam as beam
 import pytest
 
 import beam_curator as bc
-from beam_curator import lease, owner
+from beam_curator.commands import curate_images, verify_output
 from beam_curator.errors import CurationError, UsageError
-from pipelines import curate_images, embed_images, filter_with_rule, verify_output
+from beam_curator.output import lease, owner
+from examples import embed_images, filter_with_rule
 from tests.integration.integration_content import content, ledger
 from tests.integration.processes import wait_until
 
@@ -259,7 +260,7 @@ def test_a_job_that_was_taken_over_writes_no_manifest(data, monkeypatch):
         other = lease.Claim(output, "theirs", dataclasses.replace(owner.this_process(), machine="another"))
         lease.acquire(other, take_over=True)
 
-    monkeypatch.setattr("beam_curator.writing.check_free", taken_over)
+    monkeypatch.setattr("beam_curator.transforms.writing.check_free", taken_over)
     with pytest.raises(CurationError, match=r"is in use|was taken over"):
         write_shards(data / "raw", data / "out")
     assert not (data / "out" / "manifest.json").exists()

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from pipelines import verify_output
+from beam_curator.commands import verify_output
 from tests.integration.integration_content import content, ledger
 
 TINY = ["--clip_model", "tiny-untrained", "--range_mb", "0.3"]
@@ -200,8 +200,8 @@ def test_scores_of_another_version_are_told_before_they_are_made_again(place, ru
 
 
 def test_an_edit_that_only_copying_notices_is_scored_again_by_the_next_run(place, run, monkeypatch):
-    monkeypatch.setattr("beam_curator.identity.WHOLE_BYTES", 0)
-    monkeypatch.setattr("beam_curator.identity.PIECE_BYTES", 1)
+    monkeypatch.setattr("beam_curator.sources.shard_identity.WHOLE_BYTES", 0)
+    monkeypatch.setattr("beam_curator.sources.shard_identity.PIECE_BYTES", 1)
     (place / "raw" / "00002.tar.gz").unlink()
     assert run("raw", more=["--min_aesthetic", "-99", "--max_nsfw", "2"])[0] == 0
     tar = place / "raw" / "00001.tar"

@@ -12,8 +12,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from PIL import Image
 
 import beam_curator as bc
-from beam_curator.configured import scoring_of
-from beam_curator.options import CurationOptions
+from beam_curator.commands.options import CurationOptions
+from beam_curator.commands.steps_of_flags import scoring_of
 
 MIB = 1 << 20
 

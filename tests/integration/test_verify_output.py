@@ -11,7 +11,7 @@ import tarfile
 
 import pytest
 
-from pipelines import verify_output
+from beam_curator.commands import verify_output
 from tests.integration.damage import TarMember, change_json, change_rows, change_tar, flip_byte
 
 
@@ -53,7 +53,7 @@ def test_a_finished_job_is_as_promised_and_one_line_says_how_much_was_compared(f
         ["--min_aesthetic", "8", "--samples_per_shard", "7"],
         ["--samples_per_shard", "1"],
         ["--min_aesthetic", "10"],
-        ["--rule", "pipelines.filter_with_rule:caption_says_something"],
+        ["--rule", "examples.filter_with_rule:caption_says_something"],
     ],
     ids=lambda more: more[0] + more[1][-5:],
 )

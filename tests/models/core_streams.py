@@ -1,7 +1,7 @@
 """Streams of images through a recording model, each core for itself."""
 
-from beam_curator.models.core_stream import CoreStream, core_pool
-from beam_curator.models.device_model import DeviceModel
+from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool
+from beam_curator.models.encoders.device_model import DeviceModel
 from tests.models.recording_model import RecordingModel, picture
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from beam_curator.errors import CurationError
-from beam_curator.models.aesthetic import AestheticHead
+from beam_curator.models.heads.aesthetic import AestheticHead
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 MODELS, GOLDEN = SHARED / "models", SHARED / "golden/heads_vit_l_14.npz"

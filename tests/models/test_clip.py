@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.models import cpu_transformer, visual_tower
-from beam_curator.models.clip import ClipEncoder, ClipSpec
-from beam_curator.models.device_model import DeviceModel
-from beam_curator.models.encoding import EncodedImages
-from beam_curator.models.precision import cast_matrices, resolve_precision
+from beam_curator.models.encoders import onednn_vit, open_clip_tower
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.models.encoders.precision import cast_matrices, resolve_precision
+from beam_curator.models.encoders.stream import EncodedImages
 
 SMALL = "curator-test-ViT-32"
 VISION = {"image_size": 224, "layers": 3, "width": 128, "patch_size": 32}
@@ -110,8 +110,8 @@ def test_bf16_on_this_cpu_stays_within_a_ten_thousandth_of_fp32(checkpoint):
 
 def test_bf16_copies_no_weights_for_each_image(checkpoint, monkeypatch):
     # Of frozen parameters torch's matmul does so under autocast: seen as products for each image, 15 times as slow.
-    monkeypatch.setattr(cpu_transformer, "runs_here", lambda module, dtype: False)
-    model = DeviceModel(SMALL, visual_tower.load_visual_tower(SMALL, checkpoint, None), "cpu", "bf16", 4)
+    monkeypatch.setattr(onednn_vit, "runs_here", lambda module, dtype: False)
+    model = DeviceModel(SMALL, open_clip_tower.load_visual_tower(SMALL, checkpoint, None), "cpu", "bf16", 4)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
         model.run(model.new_buffer(4).zero_())
     operations = profile.key_averages(group_by_input_shape=True)
@@ -121,7 +121,7 @@ def test_bf16_copies_no_weights_for_each_image(checkpoint, monkeypatch):
 
 
 def test_what_is_no_plain_vision_transformer_runs_under_autocast(checkpoint):
-    tower = visual_tower.load_visual_tower(SMALL, checkpoint, None)
+    tower = open_clip_tower.load_visual_tower(SMALL, checkpoint, None)
     plain = copy.deepcopy(tower.module)
     assert not cast_matrices(plain, "bf16")
     other = type("Other", (type(tower.module),), {})
@@ -198,8 +198,8 @@ def test_making_an_encoder_imports_no_torch():
     code = f"""
 import sys, types
 package = sys.modules["beam_curator"] = types.ModuleType("beam_curator")
-package.__path__ = [{str(Path(visual_tower.__file__).parents[1])!r}]
-from beam_curator.models.clip import ClipEncoder, ClipSpec
+package.__path__ = [{str(Path(open_clip_tower.__file__).parents[1])!r}]
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 ClipEncoder(ClipSpec())
 assert not {{"torch", "open_clip", "apache_beam"}} & set(sys.modules)
 """
@@ -219,13 +219,13 @@ def test_a_spec_can_be_pickled_and_an_encoder_weakly_referenced():
 
 def test_threads_share_one_model_and_get_their_own_results(monkeypatch):
     loads = []
-    load = visual_tower.load_visual_tower
+    load = open_clip_tower.load_visual_tower
 
     def counted(*args):
         loads.append(args)
         return load(*args)
 
-    monkeypatch.setattr("beam_curator.models.clip.load_visual_tower", counted)
+    monkeypatch.setattr("beam_curator.models.encoders.clip.load_visual_tower", counted)
     encoder = ClipEncoder(ClipSpec("tiny-untrained", precision="fp32", device="cpu", batch_size=2))
     parts = [PHOTOGRAPHS[i:] + PHOTOGRAPHS[:i] for i in range(6)]
     with ThreadPoolExecutor(6) as pool:
@@ -309,7 +309,7 @@ def test_a_torchscript_archive_loads_and_openais_gets_quickgelu_unasked(tmp_path
     other = open_clip_embeddings(SMALL, str(plain), PHOTOGRAPHS, force_quick_gelu=not as_openai)
     got = encode(PHOTOGRAPHS, model=SMALL, checkpoint=str(archive)).embeddings
     assert np.abs(got - expected).max() < 1e-3 < np.abs(got - other).max()
-    assert visual_tower.load_visual_tower(SMALL, str(archive), None).quick_gelu == as_openai
+    assert open_clip_tower.load_visual_tower(SMALL, str(archive), None).quick_gelu == as_openai
 
 
 def test_the_published_tag_decides_quickgelu_mean_and_std(checkpoint, monkeypatch):
@@ -321,14 +321,14 @@ def test_the_published_tag_decides_quickgelu_mean_and_std(checkpoint, monkeypatc
     )
     got = encode(PHOTOGRAPHS, model=SMALL, checkpoint=checkpoint, pretrained_tag="ours").embeddings
     assert np.abs(got - expected).max() < 1e-3
-    assert visual_tower.load_visual_tower(f"{SMALL}-quickgelu", checkpoint, None).quick_gelu
+    assert open_clip_tower.load_visual_tower(f"{SMALL}-quickgelu", checkpoint, None).quick_gelu
 
 
 def test_openais_published_entry_of_vit_l_14_has_quickgelu():
     for model in ("ViT-L-14", "ViT-L-14-quickgelu"):
-        assert visual_tower._published(model, "openai")["quick_gelu"] is True
+        assert open_clip_tower._published(model, "openai")["quick_gelu"] is True
     with pytest.raises(UsageError, match="unknown pretrained tag 'laion2b_s32b_b82k' of model 'ViT-L-14-quickgelu'"):
-        visual_tower._published("ViT-L-14-quickgelu", "laion2b_s32b_b82k")
+        open_clip_tower._published("ViT-L-14-quickgelu", "laion2b_s32b_b82k")
 
 
 def load_error(**options: object) -> str:
@@ -454,7 +454,7 @@ def test_auto_is_bf16_only_on_gpus_that_compute_it(native, precision, monkeypatc
 
 
 def test_a_compiled_model_gives_the_same_embeddings(monkeypatch):
-    monkeypatch.setattr(visual_tower, "_tiny_untrained", _flat_tower)  # compiled in seconds
+    monkeypatch.setattr(open_clip_tower, "_tiny_untrained", _flat_tower)  # compiled in seconds
     options = {"model": "tiny-untrained", "batch_size": 4}
     plain = encode(PHOTOGRAPHS, **options).embeddings.astype(float)
     compiled = encode(PHOTOGRAPHS, **options, compile=True).embeddings.astype(float)
@@ -462,11 +462,11 @@ def test_a_compiled_model_gives_the_same_embeddings(monkeypatch):
     assert np.abs(plain - compiled).max() < 1e-3
 
 
-def _flat_tower(architecture: visual_tower.Architecture) -> visual_tower.VisualTower:
+def _flat_tower(architecture: open_clip_tower.Architecture) -> open_clip_tower.VisualTower:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(147, architecture.dim))
-    return visual_tower.VisualTower(module.eval(), architecture, (0.5,) * 3, (0.25,) * 3, quick_gelu=False)
+    return open_clip_tower.VisualTower(module.eval(), architecture, (0.5,) * 3, (0.25,) * 3, quick_gelu=False)
 
 
 def test_a_model_that_cannot_be_compiled_is_an_error_that_says_what_to_do(monkeypatch):

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from beam_curator.errors import JobError
-from beam_curator.models import cpu_transformer
-from beam_curator.models.clip import ClipEncoder, ClipSpec
-from beam_curator.models.device_model import MOST_IMAGES_A_CPU_PASS
+from beam_curator.models.encoders import onednn_vit
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.encoders.device_model import MOST_IMAGES_A_CPU_PASS
 from tests.models.core_streams import packed, stream_of
 from tests.models.recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 
@@ -194,7 +194,7 @@ begun.wait()
 @pytest.mark.parametrize("layers", ["packed", "torch's own"])
 def test_the_number_of_cores_changes_no_bit(layers, monkeypatch):
     if layers == "torch's own":
-        monkeypatch.setattr(cpu_transformer, "runs_here", lambda module, dtype: False)
+        monkeypatch.setattr(onednn_vit, "runs_here", lambda module, dtype: False)
     found = []
     for threads in (1, 2, 5):
         encoder = ClipEncoder(ClipSpec("tiny-untrained", device="cpu", batch_size=8, decode_threads=threads))

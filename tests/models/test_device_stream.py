@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from beam_curator.errors import JobError
-from beam_curator.models.device_model import MOST_IMAGES_A_PASS, DeviceModel
-from beam_curator.models.device_stream import DeviceStream
+from beam_curator.models.encoders.cuda_stream import DeviceStream
+from beam_curator.models.encoders.device_model import MOST_IMAGES_A_PASS, DeviceModel
 from tests.models.recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from beam_curator.images import preprocess
-from beam_curator.models.clip import ClipEncoder, ClipSpec
-from beam_curator.models.decoding import Decoder
-from beam_curator.models.fast_resizing import fast_preprocess
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.pixels.decoding import Decoder
+from beam_curator.models.pixels.torch_resizing import fast_preprocess
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -72,7 +72,7 @@ def test_it_starts_no_threads_of_torchs_beside_those_of_the_model():
     code = """
 import os, threading
 from PIL import Image
-from beam_curator.models.fast_resizing import fast_preprocess
+from beam_curator.models.pixels.torch_resizing import fast_preprocess
 import torch
 torch.set_num_threads(4)
 counts = []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beam_curator.models.made_for import MadeFor, encoder_name, is_openai_vit_l_14
+from beam_curator.models.heads.made_for import MadeFor, encoder_name, is_openai_vit_l_14
 
 OPENAI = f"ViT-L-14-quickgelu, weights ViT-L-14-quickgelu/openai sha256:{'a' * 64}, precision auto, torch.compile"
 LAION = f"ViT-L-14, weights ViT-L-14/laion2b_s32b_b82k sha256:{'b' * 64}, precision bf16"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from beam_curator.errors import CurationError
-from beam_curator.models.nsfw import CATEGORICAL_COLUMNS, NsfwHead
+from beam_curator.models.heads.nsfw import CATEGORICAL_COLUMNS, NsfwHead
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 MODELS, GOLDEN = SHARED / "models", SHARED / "golden/heads_vit_l_14.npz"

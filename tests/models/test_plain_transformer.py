@@ -8,10 +8,10 @@ import pytest
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 
-from beam_curator.models import cpu_transformer, plain_transformer
-from beam_curator.models.device_model import DeviceModel
-from beam_curator.models.precision import cast_matrices
-from beam_curator.models.visual_tower import Architecture, VisualTower
+from beam_curator.models.encoders import onednn_vit, vit_rewrites
+from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.models.encoders.open_clip_tower import Architecture, VisualTower
+from beam_curator.models.encoders.precision import cast_matrices
 
 SIDE = 96
 VARIANTS = {
@@ -60,12 +60,12 @@ def levels(count: int) -> torch.Tensor:
 
 
 needs_packing = pytest.mark.skipif(
-    not cpu_transformer.runs_here(transformer(), torch.float32), reason="packed layers are for x86 processors"
+    not onednn_vit.runs_here(transformer(), torch.float32), reason="packed layers are for x86 processors"
 )
 
 
 def is_bf16_here() -> bool:
-    return cpu_transformer.runs_here(transformer(), torch.bfloat16)
+    return onednn_vit.runs_here(transformer(), torch.bfloat16)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -73,23 +73,23 @@ def test_what_is_folded_and_skipped_changes_no_embedding(variant):
     module = transformer(**VARIANTS[variant])
     with torch.inference_mode():
         expected = module(images(3))
-        plain_transformer.fold_quick_gelu(module)
-        plain_transformer.skip_unused_tokens(module)
+        vit_rewrites.fold_quick_gelu(module)
+        vit_rewrites.skip_unused_tokens(module)
         got = module(images(3))
     assert difference(got, expected) < 1e-5
     assert not any(isinstance(part, QuickGELU) for part in module.modules())
     last = module.transformer.resblocks[-1]
-    assert isinstance(last, plain_transformer.FirstTokenBlock) == (module.pool_type == "tok")
+    assert isinstance(last, vit_rewrites.FirstTokenBlock) == (module.pool_type == "tok")
 
 
 def test_in_half_precision_what_is_skipped_changes_no_more_than_rounding():
     module = transformer(act_layer=QuickGELU)
     with torch.inference_mode():
         expected = module(images(3))
-    plain_transformer.fold_quick_gelu(module)
+    vit_rewrites.fold_quick_gelu(module)
     assert not cast_matrices(module, "bf16")
     whole = copy.deepcopy(module)
-    plain_transformer.skip_unused_tokens(module)
+    vit_rewrites.skip_unused_tokens(module)
     with torch.inference_mode():
         assert difference(module(images(3)), expected) < 0.02
         assert difference(module(images(3)), whole(images(3))) < 0.01
@@ -100,19 +100,19 @@ def test_towers_of_other_kinds_are_left_alone():
     module = transformer(act_layer=QuickGELU)
     module.__class__ = other
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    plain_transformer.fold_quick_gelu(module)
-    plain_transformer.skip_unused_tokens(module)
+    vit_rewrites.fold_quick_gelu(module)
+    vit_rewrites.skip_unused_tokens(module)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert isinstance(module.transformer.resblocks[0].mlp.gelu, QuickGELU)
-    assert not cpu_transformer.runs_here(module, torch.float32)
+    assert not onednn_vit.runs_here(module, torch.float32)
 
 
 def test_tokens_that_are_given_out_are_computed():
     module = transformer(output_tokens=True)
-    plain_transformer.skip_unused_tokens(module)
+    vit_rewrites.skip_unused_tokens(module)
     with torch.inference_mode():
         assert module(images(2))[1].shape == (2, 36, 64)
-    assert not cpu_transformer.runs_here(module, torch.float32)
+    assert not onednn_vit.runs_here(module, torch.float32)
 
 
 @needs_packing
@@ -123,9 +123,9 @@ def test_packed_layers_give_the_embeddings_of_open_clips_own(variant):
     normalised = (pixels / 255 - torch.tensor(mean)) / torch.tensor(std)
     with torch.inference_mode():
         expected = module(normalised.permute(0, 3, 1, 2))
-    plain_transformer.fold_quick_gelu(module)
+    vit_rewrites.fold_quick_gelu(module)
     with torch.inference_mode():
-        got = cpu_transformer.pack(module, mean, std)(pixels)
+        got = onednn_vit.pack(module, mean, std)(pixels)
     assert difference(got, expected) < 1e-5
 
 
@@ -136,7 +136,7 @@ def test_packed_layers_in_bf16_are_as_near_to_fp32_as_those_of_torch(variant, mo
     module = transformer(**VARIANTS[variant])
     fp32 = embeddings(device_model(module), levels(8))
     packed = embeddings(device_model(module, "bf16"), levels(8))
-    monkeypatch.setattr(cpu_transformer, "runs_here", lambda module, dtype: False)
+    monkeypatch.setattr(onednn_vit, "runs_here", lambda module, dtype: False)
     torchs = embeddings(device_model(module, "bf16"), levels(8))
     assert np.abs(packed - fp32).max() > 0  # or it was not bf16
     assert np.linalg.norm(packed - fp32) <= 1.1 * np.linalg.norm(torchs - fp32)
@@ -156,7 +156,7 @@ def test_an_images_neighbours_change_no_bit_of_its_embedding(precision):
 
 @needs_packing
 def test_a_pass_has_about_as_many_tokens_whatever_the_patches(monkeypatch):
-    monkeypatch.setattr(cpu_transformer, "TOKENS_A_PASS", 150)  # four images of 37 tokens
+    monkeypatch.setattr(onednn_vit, "TOKENS_A_PASS", 150)  # four images of 37 tokens
     assert device_model(transformer()).batch_size == 4
     assert device_model(transformer(), batch_size=3).batch_size == 3
 
@@ -166,22 +166,20 @@ def test_a_pass_has_about_as_many_tokens_whatever_the_patches(monkeypatch):
 @pytest.mark.parametrize("variant", ["mean of all tokens", "layer scale"])  # all tokens are given out; the first
 def test_tokens_are_padded_to_whole_tiles_and_nobody_sees_it(variant, monkeypatch):
     module, pixels = transformer(**VARIANTS[variant]), levels(7)  # 7 images of 37 tokens: 259 rows
-    monkeypatch.setattr(cpu_transformer, "cpu_multiplies_in_tiles", lambda: False)
+    monkeypatch.setattr(onednn_vit, "cpu_multiplies_in_tiles", lambda: False)
     expected = embeddings(device_model(module, "bf16"), pixels)
-    monkeypatch.setattr(cpu_transformer, "cpu_multiplies_in_tiles", lambda: True)
-    monkeypatch.setattr(cpu_transformer, "_MOST_PADDING", 1)
+    monkeypatch.setattr(onednn_vit, "cpu_multiplies_in_tiles", lambda: True)
+    monkeypatch.setattr(onednn_vit, "_MOST_PADDING", 1)
     rows: list[int] = []
-    add_and_norm = cpu_transformer._add_and_norm
-    monkeypatch.setattr(
-        cpu_transformer, "_add_and_norm", lambda *args: rows.append(len(args[0])) or add_and_norm(*args)
-    )
+    add_and_norm = onednn_vit._add_and_norm
+    monkeypatch.setattr(onednn_vit, "_add_and_norm", lambda *args: rows.append(len(args[0])) or add_and_norm(*args))
     np.testing.assert_array_equal(embeddings(device_model(module, "bf16"), pixels), expected)
     assert set(rows) == ({384, 7} if module.pool_type == "tok" else {384})  # the last block norms first tokens alone
 
 
 @pytest.mark.parametrize(("rows", "padded"), [(3200, 3200), (2400, 2432), (4112, 4224), (400, 400), (1, 1)])
 def test_padding_is_no_more_than_an_eighth(rows, padded):
-    whole = cpu_transformer.PackedTransformer([torch.nn.Identity()], False, cpu_transformer.ROWS_OF_TILES)
+    whole = onednn_vit.PackedTransformer([torch.nn.Identity()], False, onednn_vit.ROWS_OF_TILES)
     assert len(whole._padded(torch.zeros(rows, 8))) == padded
 
 
@@ -189,7 +187,7 @@ def images_a_pass(tokens, dtype, width=64):
     with torch.device("meta"):
         module = transformer(width=width, layers=1)
         module.positional_embedding = torch.nn.Parameter(torch.zeros(tokens, width))
-    return cpu_transformer.images_a_pass(module, dtype)
+    return onednn_vit.images_a_pass(module, dtype)
 
 
 @pytest.mark.parametrize(("tokens", "images"), [(50, 32), (197, 8), (257, 8), (577, 4), (1025, 2), (5000, 1)])
@@ -209,5 +207,5 @@ def test_passes_are_larger_where_amx_computes_them(tokens, width, images, monkey
 @pytest.mark.parametrize("machine", ["arm64", "aarch64"])
 def test_processors_it_was_not_measured_on_keep_torchs_layers(machine, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    assert not cpu_transformer.runs_here(transformer(), torch.float32)
+    assert not onednn_vit.runs_here(transformer(), torch.float32)
     assert embeddings(device_model(transformer()), levels(2)).shape == (2, 48)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from beam_curator.errors import CurationError
-from beam_curator.models import saved_model
-from beam_curator.models.saved_model import SavedModelError, parse_constants, parse_variables, read_saved_model
+from beam_curator.models.weights import saved_model
+from beam_curator.models.weights.saved_model import SavedModelError, parse_constants, parse_variables, read_saved_model
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 ZIP = SHARED / "models/clip_autokeras_binary_nsfw.zip"

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import beam_curator as bc
+from beam_curator.commands import curate_images
 from beam_curator.errors import CurationError
-from beam_curator.scoring import ScoreAesthetic, ScoreNsfw
-from pipelines import curate_images
+from beam_curator.transforms.scoring import ScoreAesthetic, ScoreNsfw
 
 SMALL = "curator-trust-ViT-32"
 TOWER = {"image_size": 224, "layers": 1, "width": 64, "patch_size": 32}
@@ -116,7 +116,7 @@ def loads(monkeypatch):
     seen = []
     for module, name in ((torch, "load"), (torch.jit, "load"), (np, "load"), (open_clip, "load_checkpoint")):
         monkeypatch.setattr(module, name, lambda *given, _name=name, **_: seen.append((_name, given)))
-    monkeypatch.setattr("beam_curator.models.saved_model.read_saved_model", lambda path: seen.append(path))
+    monkeypatch.setattr("beam_curator.models.weights.saved_model.read_saved_model", lambda path: seen.append(path))
     return seen
 
 

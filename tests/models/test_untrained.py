@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from beam_curator.errors import CurationError
-from beam_curator.models.untrained import UntrainedHead
+from beam_curator.models.heads.untrained import UntrainedHead
 
 
 def unit_vectors(n, width=768):

@@ -16,16 +16,16 @@ import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.models import clip_weights, transfer, weights, weights_file
-from beam_curator.models.clip_weights import ClipWeights
-from beam_curator.models.published_weights import (
+from beam_curator.models.weights import clip_weights, resolving, transfer, weights_file
+from beam_curator.models.weights.clip_weights import ClipWeights
+from beam_curator.models.weights.published import (
     AESTHETIC_V1,
     AESTHETIC_V2,
     NSFW_CONVERTED,
     NSFW_LAION,
     PublishedWeights,
 )
-from beam_curator.models.weights_file import WeightsFile
+from beam_curator.models.weights.weights_file import WeightsFile
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared/models"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"the published weights are not in {SHARED}")
@@ -120,7 +120,7 @@ def published(url="http://127.0.0.1:1", **changes):
 
 
 def use(monkeypatch, head):
-    monkeypatch.setattr(weights, "AESTHETIC_V2", head)
+    monkeypatch.setattr(resolving, "AESTHETIC_V2", head)
 
 
 def put(path, content=CONTENT):
@@ -145,9 +145,9 @@ def test_the_recorded_sums_and_sizes_are_those_of_the_published_files(head):
 @needs_shared
 def test_each_choice_of_head_is_found_in_the_model_dir_by_its_published_name():
     found = [
-        weights.resolve_aesthetic("v2", str(SHARED), download=False),
-        weights.resolve_aesthetic("v1", str(SHARED), download=False),
-        weights.resolve_nsfw("laion", str(SHARED), download=False),
+        resolving.resolve_aesthetic("v2", str(SHARED), download=False),
+        resolving.resolve_aesthetic("v1", str(SHARED), download=False),
+        resolving.resolve_nsfw("laion", str(SHARED), download=False),
     ]
 
     assert [file.name for file in found] == [
@@ -162,7 +162,7 @@ def test_each_choice_of_head_is_found_in_the_model_dir_by_its_published_name():
 def test_the_converted_nsfw_head_is_taken_where_the_zip_is_absent(tmp_path):
     put(tmp_path / "m" / "clip_autokeras_binary_nsfw.npz", (SHARED / "clip_autokeras_binary_nsfw.npz").read_bytes())
 
-    found = weights.resolve_nsfw("laion", str(tmp_path / "m"), download=False)
+    found = resolving.resolve_nsfw("laion", str(tmp_path / "m"), download=False)
 
     assert found.path.endswith(".npz")
     assert found.sha256 == NSFW_CONVERTED.sha256
@@ -173,10 +173,10 @@ def test_the_model_dir_comes_before_the_cache_and_the_cache_before_a_download(tm
     use(monkeypatch, published(web.address))
     web.files["/raw/head%2Bv2.pth"] = (CONTENT, "")
 
-    downloaded = weights.resolve_aesthetic("v2", str(tmp_path / "m"))
-    cached = weights.resolve_aesthetic("v2", str(tmp_path / "m"))
+    downloaded = resolving.resolve_aesthetic("v2", str(tmp_path / "m"))
+    cached = resolving.resolve_aesthetic("v2", str(tmp_path / "m"))
     put(tmp_path / "m" / HEAD)
-    given = weights.resolve_aesthetic("v2", str(tmp_path / "m"))
+    given = resolving.resolve_aesthetic("v2", str(tmp_path / "m"))
 
     assert downloaded == cached == WeightsFile("head+v2", str(cache / HEAD), SHA256)
     assert given.path == str(tmp_path / "m" / HEAD)
@@ -190,7 +190,7 @@ def test_a_download_that_is_not_the_published_file_never_gets_its_name(monkeypat
     web.files["/raw/head%2Bv2.pth"] = (content, "")
 
     with pytest.raises(UsageError, match=r"the download failed .*(expected sha256|more came than its)"):
-        weights.resolve_aesthetic("v2", None)
+        resolving.resolve_aesthetic("v2", None)
     assert nothing_but(cache)
 
 
@@ -200,7 +200,7 @@ def test_a_download_that_breaks_off_never_gets_its_name(monkeypatch, web, cache)
     web.cut_at = 100
 
     with pytest.raises(UsageError, match="the download failed"):
-        weights.resolve_aesthetic("v2", None)
+        resolving.resolve_aesthetic("v2", None)
     assert nothing_but(cache)
 
 
@@ -208,28 +208,28 @@ def test_missing_and_unreachable_weights_are_one_line_that_says_all(tmp_path, mo
     use(monkeypatch, published(unreachable))
 
     with pytest.raises(UsageError) as raised:
-        weights.resolve_aesthetic("v2", str(tmp_path / "m"))
+        resolving.resolve_aesthetic("v2", str(tmp_path / "m"))
 
     message = str(raised.value)
     assert "\n" not in message
     assert HEAD in message
     assert f"looked in {tmp_path / 'm'} and {cache}" in message
     assert "Connection refused" in message
-    assert f"`python -m pipelines.fetch_models --model_dir {tmp_path / 'm'}`" in message
+    assert f"`beam-curator models --model_dir {tmp_path / 'm'}`" in message
 
 
 def test_a_server_without_the_file_is_told_as_such(monkeypatch, web):
     use(monkeypatch, published(web.address))
 
     with pytest.raises(UsageError, match="Not Found"):
-        weights.resolve_aesthetic("v2", None)
+        resolving.resolve_aesthetic("v2", None)
 
 
 def test_nothing_is_downloaded_unless_allowed(monkeypatch, web):
     use(monkeypatch, published(web.address))
 
     with pytest.raises(UsageError, match="downloading was not allowed"):
-        weights.resolve_aesthetic("v2", None, download=False)
+        resolving.resolve_aesthetic("v2", None, download=False)
     assert web.requests == []
 
 
@@ -239,7 +239,7 @@ def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path, monkeypatch, 
     monkeypatch.setenv("BEAM_CURATOR_CACHE", str(put(tmp_path / "a file") / "below"))
 
     with pytest.raises(UsageError, match=r"the download failed .*Not a directory"):
-        weights.resolve_aesthetic("v2", None)
+        resolving.resolve_aesthetic("v2", None)
 
 
 def test_a_file_in_the_model_dir_that_is_not_the_published_one_is_refused_with_both_sums(tmp_path, monkeypatch):
@@ -248,10 +248,10 @@ def test_a_file_in_the_model_dir_that_is_not_the_published_one_is_refused_with_b
     found = hashlib.sha256(b"something else").hexdigest()
 
     with pytest.raises(UsageError, match=rf"head-v2: .*head\+v2\.pth has sha256 {found}, expected {SHA256}"):
-        weights.resolve_aesthetic("v2", str(tmp_path))
+        resolving.resolve_aesthetic("v2", str(tmp_path))
 
 
-@pytest.mark.parametrize("resolve", [weights.resolve_aesthetic, weights.resolve_nsfw])
+@pytest.mark.parametrize("resolve", [resolving.resolve_aesthetic, resolving.resolve_nsfw])
 def test_a_users_own_head_is_taken_as_it_is_from_any_working_directory(tmp_path, monkeypatch, resolve):
     put(tmp_path / "mine.pth")
     monkeypatch.chdir(tmp_path)
@@ -262,10 +262,10 @@ def test_a_users_own_head_is_taken_as_it_is_from_any_working_directory(tmp_path,
 @pytest.mark.parametrize(
     ("resolve", "choice", "known"),
     [
-        (weights.resolve_aesthetic, "v3", "v2, v1, or the path"),
-        (weights.resolve_nsfw, "gs", "laion, or the path"),
-        (functools.partial(weights.resolve_clip, "ViT-L-14"), "no/such.pt", "the path of a file that exists"),
-        (weights.resolve_aesthetic, "nosuchscheme://bucket/head.pth", "nosuchscheme"),
+        (resolving.resolve_aesthetic, "v3", "v2, v1, or the path"),
+        (resolving.resolve_nsfw, "gs", "laion, or the path"),
+        (functools.partial(resolving.resolve_clip, "ViT-L-14"), "no/such.pt", "the path of a file that exists"),
+        (resolving.resolve_aesthetic, "nosuchscheme://bucket/head.pth", "nosuchscheme"),
     ],
 )
 def test_a_choice_that_is_neither_known_nor_a_file_is_refused(resolve, choice, known):
@@ -325,11 +325,11 @@ def test_weights_are_found_in_a_bucket_and_refused_there_if_they_are_others(tmp_
     bucket = f"weightsbucket:/{tmp_path}/bucket"
     put(tmp_path / "bucket" / HEAD)
 
-    assert weights.resolve_aesthetic("v2", bucket).path == f"{bucket}/{HEAD}"
-    assert weights.resolve_aesthetic(f"{bucket}/{HEAD}", None).sha256 == SHA256
+    assert resolving.resolve_aesthetic("v2", bucket).path == f"{bucket}/{HEAD}"
+    assert resolving.resolve_aesthetic(f"{bucket}/{HEAD}", None).sha256 == SHA256
     put(tmp_path / "bucket" / HEAD, b"changed")
     with pytest.raises(UsageError, match=f"expected {SHA256}"):
-        weights.resolve_aesthetic("v2", bucket)
+        resolving.resolve_aesthetic("v2", bucket)
 
 
 def test_weights_are_fetched_into_a_bucket(tmp_path, web):
@@ -375,7 +375,7 @@ def test_either_spelling_of_a_tag_means_the_same_file():
 )
 def test_an_unknown_model_or_tag_is_refused_with_those_that_are_near(model, tag, near):
     with pytest.raises(UsageError, match=near):
-        weights.resolve_clip(model, tag, None, download=False)
+        resolving.resolve_clip(model, tag, None, download=False)
 
 
 @pytest.mark.parametrize("tag", ["openai", "laion2b_s32b_b82k", "datacomp_xl_s13b_b90k"])
@@ -391,13 +391,13 @@ def test_checkpoints_are_taken_for_paths(path):
 def test_a_users_own_checkpoint_is_taken_as_it_is(tmp_path):
     path = str(put(tmp_path / "own.safetensors"))
 
-    assert weights.resolve_clip("ViT-L-14", path, None) == WeightsFile("ViT-L-14/own", path, SHA256)
+    assert resolving.resolve_clip("ViT-L-14", path, None) == WeightsFile("ViT-L-14/own", path, SHA256)
 
 
 def test_openais_weights_are_the_same_file_and_run_with_quickgelu_under_either_name_of_their_architecture(tmp_path):
     put(tmp_path / "ViT-L-14-quickgelu--openai.safetensors")
 
-    chosen = [weights.choose_clip(name, "openai", str(tmp_path)) for name in ("ViT-L-14", "ViT-L-14-quickgelu")]
+    chosen = [resolving.choose_clip(name, "openai", str(tmp_path)) for name in ("ViT-L-14", "ViT-L-14-quickgelu")]
 
     assert chosen[0] == chosen[1]
     assert (chosen[0].model, chosen[0].tag) == ("ViT-L-14-quickgelu", "openai")
@@ -408,14 +408,14 @@ def test_weights_that_an_earlier_release_fetched_under_the_other_name_are_found(
     put(tmp_path / "ViT-L-14--openai.safetensors")
 
     assert (
-        weights.choose_clip("ViT-L-14-quickgelu", "openai", str(tmp_path)).weights.name == "ViT-L-14-quickgelu/openai"
+        resolving.choose_clip("ViT-L-14-quickgelu", "openai", str(tmp_path)).weights.name == "ViT-L-14-quickgelu/openai"
     )
 
 
 def test_weights_that_were_trained_without_quickgelu_keep_their_architecture(tmp_path):
     put(tmp_path / "ViT-L-14--laion2b_s32b_b82k.safetensors")
 
-    assert weights.choose_clip("ViT-L-14", "laion2b_s32b_b82k", str(tmp_path)).model == "ViT-L-14"
+    assert resolving.choose_clip("ViT-L-14", "laion2b_s32b_b82k", str(tmp_path)).model == "ViT-L-14"
 
 
 @pytest.fixture
@@ -434,7 +434,7 @@ def openais_file(tmp_path, monkeypatch):
 
 def test_openais_file_is_known_by_its_sha256_and_runs_with_quickgelu_whatever_its_name(openais_file):
     for model in ("ViT-L-14", "ViT-L-14-quickgelu"):
-        chosen = weights.choose_clip(model, openais_file, None)
+        chosen = resolving.choose_clip(model, openais_file, None)
         assert (chosen.model, chosen.tag, chosen.weights.name) == (
             "ViT-L-14-quickgelu",
             "openai",
@@ -447,14 +447,14 @@ def test_a_known_file_for_another_architecture_is_refused(openais_file):
     with pytest.raises(
         UsageError, match=r"weights of ViT-L-14-quickgelu/openai, not of ViT-B-32: give --clip_model ViT"
     ):
-        weights.choose_clip("ViT-B-32", openais_file, None)
+        resolving.choose_clip("ViT-B-32", openais_file, None)
 
 
 def test_the_path_of_a_fetched_file_is_known_by_its_name_and_record(tmp_path):
     path = put(tmp_path / "ViT-L-14--openai.safetensors")
-    assert weights.choose_clip("ViT-L-14", str(path), None).tag is None
+    assert resolving.choose_clip("ViT-L-14", str(path), None).tag is None
     put(tmp_path / f"{path.name}.sha256", f"{SHA256}  {path.name}\n".encode())
-    known = weights.choose_clip("ViT-L-14", str(path), None)
+    known = resolving.choose_clip("ViT-L-14", str(path), None)
     assert (known.tag, known.doubt) == ("openai", None)
 
 
@@ -471,7 +471,7 @@ def test_the_path_of_a_fetched_file_is_known_by_its_name_and_record(tmp_path):
 def test_a_checkpoint_of_unknown_origin_is_told_to_be_one_in_a_line(tmp_path, model, how):
     path = str(put(tmp_path / "own.safetensors"))
 
-    chosen = weights.choose_clip(model, path, None)
+    chosen = resolving.choose_clip(model, path, None)
     assert chosen.model == model
     assert chosen.doubt == (
         f"{path} is not known by its sha256, so nobody can tell whether it was trained with QuickGELU, as OpenAI's "
@@ -480,12 +480,12 @@ def test_a_checkpoint_of_unknown_origin_is_told_to_be_one_in_a_line(tmp_path, mo
 
 
 def test_a_checkpoint_of_an_architecture_without_a_twin_needs_no_word(tmp_path):
-    assert weights.choose_clip("ViT-SO400M-14-SigLIP", str(put(tmp_path / "own.safetensors")), None).doubt is None
+    assert resolving.choose_clip("ViT-SO400M-14-SigLIP", str(put(tmp_path / "own.safetensors")), None).doubt is None
 
 
 def test_missing_clip_weights_are_one_line_with_the_command_for_that_model(tmp_path):
     with pytest.raises(UsageError) as raised:
-        weights.resolve_clip("ViT-B-32", "openai", str(tmp_path), download=False)
+        resolving.resolve_clip("ViT-B-32", "openai", str(tmp_path), download=False)
 
     assert "ViT-B-32-quickgelu--openai" in str(raised.value)
     assert f"--model_dir {tmp_path} --clip_model ViT-B-32-quickgelu --clip_pretrained openai`" in str(raised.value)
@@ -657,7 +657,7 @@ def test_the_cache_is_below_home_unless_the_environment_says_otherwise(tmp_path,
     ],
 )
 def test_torch_and_open_clip_which_take_seconds_are_imported_only_where_they_are_used(file):
-    source = pathlib.Path(weights.__file__).with_name(f"{file}.py").read_text()
+    source = pathlib.Path(resolving.__file__).with_name(f"{file}.py").read_text()
 
     at_top = [ast.unparse(node) for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
 

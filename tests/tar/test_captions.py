@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from beam_curator.errors import UsageError
 from beam_curator.samples import Member, Reading, Sample
-from beam_curator.tar.captions import JSON_FIELDS, TEXT_MEMBERS, caption_of
+from beam_curator.sources.tar.captions import JSON_FIELDS, TEXT_MEMBERS, caption_of
 
 BOTH = {"txt": b"a text", "json": b'{"caption": "a field", "alt": "an alt"}'}
 

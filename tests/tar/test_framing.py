@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_curator.tar.framing import framed
+from beam_curator.sources.tar.framing import framed
 
 NOISE = random.Random(1).randbytes(5000)
 NAMES = st.sampled_from(["a.jpg", "000000001.curation.json", "é.txt", "\udcff.png", "x" * 100, "x" * 101, "x" * 700])

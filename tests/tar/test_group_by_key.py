@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_curator.samples import REPEATED_KEYS, RETURNING_KEYS, Reading
-from beam_curator.tar.extents import extents_of, laid
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import read_laid, read_range
+from beam_curator.sources.tar.extents import extents_of, laid
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.sources.tar.reading import read_laid, read_range
 from tests.tars import COMPRESSORS, members_of, standing, tar_bytes, without_end
 
 BY_KEY = Reading(group_by_key=True)

@@ -10,9 +10,9 @@ import time
 import pytest
 from backports import zstd
 
-from beam_curator.tar import reading
-from beam_curator.tar.compression import DamagedStreamError, decompressed, read_to_damage
-from beam_curator.tar.index import TarBroken, iter_headers
+from beam_curator.sources.tar import reading
+from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, read_to_damage
+from beam_curator.sources.tar.headers import TarBroken, iter_headers
 from tests.tars import COMPRESSORS, header, members_of, read_bytes, tar_bytes
 
 END = bytes(1024)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_curator.tar.index import TarBroken, check_end, group_samples, iter_headers
+from beam_curator.sources.tar.grouping import group_samples
+from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
 from tests.tars import Entry, header, tar_bytes, without_end
 
 END = bytes(1024)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from beam_curator.tar.kinds import kind_of
+from beam_curator.sources.tar.kinds import kind_of
 
 
 def image(format):

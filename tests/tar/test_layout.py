@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_curator.samples import Member, Sample
-from beam_curator.tar.layout import HEADERS_CRC32, MEMBERS, Layout, headers_crc32, layout_columns
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import read_range
+from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, Layout, headers_crc32, layout_columns
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.sources.tar.reading import read_range
 from tests.tars import tar_bytes, write_shard
 
 EXTENSIONS = ["jpg", "txt", "seg.png", "j\udcffp", "é"]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import read_range
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.sources.tar.reading import read_range
 from tests.tars import COMPRESSORS, Entry, as_reference, members_of, read_bytes, standing, tar_bytes
 
 WHOLE = 1 << 40

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext, tar_file_iterator
 
-from beam_curator.tar.names import APPLE_DOUBLE, DOT_FILE, META_NAME, NO_DOT, readable, split_name, why_passed_over
+from beam_curator.samples import readable
+from beam_curator.sources.tar.names import APPLE_DOUBLE, DOT_FILE, META_NAME, NO_DOT, split_name, why_passed_over
 from tests.tars import tar_bytes
 
 ODD_NAMES = st.text(st.sampled_from(list("ab./_\n\\ éÉ\udcff\u2028J")), max_size=14)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_curator.tar import index
-from beam_curator.tar.index import TarBroken
-from beam_curator.tar.plain import member_headers
+from beam_curator.sources.tar import headers
+from beam_curator.sources.tar.headers import TarBroken
+from beam_curator.sources.tar.plain_headers import member_headers
 from tests.tars import Entry, tar_bytes
 
 FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -50,8 +50,8 @@ def test_the_headers_of_a_tar_are_those_of_tarfile_plain_or_not_whole_or_not(ent
     if place < len(tar):
         tar[place] = byte
     for data in (bytes(tar), bytes(tar[:cut])):
-        expected = headers_by(lambda file: index._headers_by_tarfile(file, 0), data)
-        assert headers_by(index.iter_headers, data) == expected
+        expected = headers_by(lambda file: headers._headers_by_tarfile(file, 0), data)
+        assert headers_by(headers.iter_headers, data) == expected
 
 
 @settings(max_examples=500)
@@ -64,20 +64,20 @@ def test_a_header_with_any_byte_changed_is_never_read_in_another_way(place, byte
         begin = place // 512 * 512
         tar[begin + 148 : begin + 156] = b" " * 8
         tar[begin + 148 : begin + 156] = b"%06o\0 " % sum(tar[begin : begin + 512])
-    expected = headers_by(lambda file: index._headers_by_tarfile(file, 0), bytes(tar))
-    assert headers_by(index.iter_headers, bytes(tar)) == expected
+    expected = headers_by(lambda file: headers._headers_by_tarfile(file, 0), bytes(tar))
+    assert headers_by(headers.iter_headers, bytes(tar)) == expected
 
 
 def check_plain(tar, monkeypatch):
     """No header but the end-of-archive block is left to tarfile."""
-    asked, by_tarfile = [], index._headers_by_tarfile
+    asked, by_tarfile = [], headers._headers_by_tarfile
 
     def watched(file, offset):
         asked.append(offset)
         return by_tarfile(file, offset)
 
-    monkeypatch.setattr(index, "_headers_by_tarfile", watched)
-    *_, last = index.iter_headers(io.BytesIO(tar))
+    monkeypatch.setattr(headers, "_headers_by_tarfile", watched)
+    *_, last = headers.iter_headers(io.BytesIO(tar))
     assert asked == [last.next_offset]
 
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_curator import files
 from beam_curator.errors import StorageError
 from beam_curator.samples import Shard
-from beam_curator.tar.index import group_samples, iter_headers
-from beam_curator.tar.ranges import SMALL_SHARD_RATIO, cut_points, plan_ranges
+from beam_curator.sources.tar.grouping import group_samples
+from beam_curator.sources.tar.headers import iter_headers
+from beam_curator.sources.tar.planning import SMALL_SHARD_RATIO, cut_points, plan_ranges
+from beam_curator.storage import files
 from tests.tars import COMPRESSORS, header, read_shard, standing, tar_bytes, write_shard
 
 MB = 1 << 20

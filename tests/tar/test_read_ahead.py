@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from beam_curator.tar import reading
-from beam_curator.tar.index import TarBroken
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import read_range, read_samples_at
+from beam_curator.sources.tar import reading
+from beam_curator.sources.tar.headers import TarBroken
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.sources.tar.reading import read_range, read_samples_at
 from tests.tars import tar_bytes, write_shard
 
 

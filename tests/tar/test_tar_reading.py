@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_curator import files
 from beam_curator.errors import StorageError
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.tar import reading
-from beam_curator.tar.index import TarBroken
-from beam_curator.tar.ranges import plan_ranges
-from beam_curator.tar.reading import coalesced, read_range, read_samples_at
+from beam_curator.sources.tar import reading
+from beam_curator.sources.tar.headers import TarBroken
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.sources.tar.reading import coalesced, read_range, read_samples_at
+from beam_curator.storage import files
 from tests.tars import (
     COMPRESSORS,
     Entry,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_curator.tar.writing import WRITE_BYTES, writing_tar
+from beam_curator.sources.tar.writing import WRITE_BYTES, writing_tar
 
 SIZES = st.sampled_from([0, 1, 511, 512, 513, 9000, WRITE_BYTES - 1, WRITE_BYTES, WRITE_BYTES + 5])
 NAMES = st.sampled_from(["000000001.jpg", "é.txt", "x" * 130, "000000001.curation.json"])

@@ -1,0 +1,233 @@
+"""The main job: WebDataset shards in, scored and filtered shards out.
+
+python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aesthetic 5.0 --max_nsfw 0.5
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+import beam_curator as bc
+from beam_curator.commands import parsing, running
+from beam_curator.commands.options import CurationOptions, flags_of, reading_of
+from beam_curator.commands.runner_checks import check_runner
+from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints, scoring_of
+from beam_curator.commands.summary import describe_plan, describe_run
+from beam_curator.errors import JobError, StorageError, UsageError
+from beam_curator.models.encoders.precision import resolve_device, resolve_precision
+from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
+from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
+from beam_curator.output.manifest import read_manifest
+from beam_curator.output.ownership import (
+    Job,
+    Remembered,
+    check_output,
+    check_readable,
+    claim_output,
+    notes_before,
+    read_job,
+)
+from beam_curator.rules.rule import Rule
+from beam_curator.samples import Shard
+from beam_curator.sources import matching
+from beam_curator.sources.matching import named_patterns
+from beam_curator.sources.no_samples import refuse_what_is_no_tar
+from beam_curator.transforms.claims import held_by_command, new_claim
+from beam_curator.transforms.scoring import ScoringUnavailable
+
+MODEL_FLAGS = ("clip_model", "clip_pretrained", "aesthetic_model", "nsfw_model", "accept_other_encoder", "precision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Curation:
+    """A checked job, ready to run.
+
+    Attributes:
+      options: the flags; --range_mb is that of the output directory.
+      input: the shards, under the urls by which the output directory knows them, and what is missing.
+      range_mb: the one that was asked for, if any was.
+      rules: what decides on samples.
+      scoring: from ranges to scores.
+      hints: for the runner, of what scoring needs.
+      started: when, in seconds since 1970.
+    """
+
+    options: CurationOptions
+    input: Matched
+    range_mb: float | None
+    rules: Sequence[Rule]
+    scoring: bc.Scoring
+    hints: Mapping[str, str]
+    started: float
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """The shards that are there."""
+        return self.input.shards
+
+    @property
+    def seen(self) -> str | None:
+        """Which shards the job has to find as they are; a template may be run when there are others."""
+        template = self.options.view_as(GoogleCloudOptions).template_location
+        return None if template else urls_and_sizes(self.shards)
+
+    @property
+    def job(self) -> Job:
+        """What the output directory is to belong to."""
+        options = self.options
+        inputs, given = sorted(set(matching.expand_patterns(options.input))), sorted(set(options.input))
+        models = self.scoring.models
+        return Job(inputs, options.range_mb, models, _model_flags(options), given, self.input.found)
+
+    def selection(self, job: Job) -> dict[str, Any]:
+        """What the manifest says of flags and input; patterns that spell the same shards otherwise make no other one.
+
+        Args:
+          job: as the output directory remembers it.
+        """
+        flags = {**flags_of(self.options), "input": list(job.given)}
+        return {"flags": flags, "input": describe_input(self.shards, self.input.missing)}
+
+
+def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapping[str, Any]]:
+    """The pipeline, from top to bottom, in an output directory that is claimed."""
+    options = curation.options
+    selection = curation.selection(read_job(options.output) or curation.job)
+    return (
+        pipeline
+        | bc.MatchShards(
+            options.input, options.allow_missing, curation.seen, options.output, Remembered(options.output)
+        )
+        | bc.PlanRanges(options.range_mb, options.output, reading_of(options))
+        | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
+        | bc.Select(*curation.rules)
+        | bc.WriteShards(
+            options.output,
+            options.samples_per_shard,
+            options.max_failed_fraction,
+            job={**selection, "started": curation.started},
+        )
+    )
+
+
+def _scoring_or_recorded(options: CurationOptions) -> bc.Scoring:
+    """The scoring chain; or, where weights cannot be had, what the same flags gave the output directory before."""
+    try:
+        return scoring_of(options)
+    except UsageError as error:
+        standing = read_job(options.output)
+        if standing is None or standing.model_flags != _model_flags(options) or options.overwrite:
+            raise
+        return ScoringUnavailable(standing.models, str(error))
+
+
+def _model_flags(options: CurationOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in MODEL_FLAGS}
+
+
+def prepare(options: CurationOptions, started: float) -> Curation:
+    """All checks of flags, input, models and output, before any work.
+
+    Raises:
+      UsageError, StorageError: for the first thing that is wrong.
+    """
+    parsing.require(options, "input", "output")
+    parsing.require_absolute(options)
+    parsing.require_buckets(options)
+    check_runner(options, [*named_patterns(options.input), options.output])
+    asked = options.range_mb
+    resolve_defaults(options)
+    rules, hints = rules_of(options), scoring_hints(options)
+    check_readable(options.output)
+    standing = None if options.overwrite else read_job(options.output)
+    options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
+    matched = match_input(options.input, options.output, standing.shards if standing else ())
+    refuse_what_is_no_tar(matched.shards)
+    if parsing.is_local(options):  # elsewhere the workers have the device
+        resolve_precision(options.precision, resolve_device(options.device))
+    scoring = _scoring_or_recorded(options)
+    if isinstance(scoring, bc.ScoreRanges):
+        scoring.try_heads()
+    return Curation(options, matched, asked, rules, scoring, hints, started)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, checks and runs; gives the exit code."""
+    started = time.time()
+    pipeline_options, dry_run = parsing.parse("beam-curator", __doc__ or "", argv)
+    waits = running.waits(pipeline_options)
+    curation = prepare(pipeline_options.view_as(CurationOptions), started)
+    if dry_run:
+        print(_plan(curation))
+    if not curation.options.allow_missing:
+        curation.input.check_missing()
+    if dry_run:
+        return 0
+    local = parsing.is_local(pipeline_options)
+    claim = new_claim(curation.options.output, local, GONE_SECONDS if waits else SUBMITTED_SECONDS)
+    with held_by_command(claim, curation.options.take_over, hands_on=not waits):
+        lines = _notes(curation)
+        claim_output(curation.options.output, curation.job, curation.options.overwrite, curation.options.fewer_shards)
+        running.tell("beam-curator", lines)
+        return _run(pipeline_options, curation) if waits else _submit(pipeline_options, curation)
+
+
+def _submit(pipeline_options: PipelineOptions, curation: Curation) -> int:
+    output = curation.options.output
+    print(running.submit_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), output))
+    return 0
+
+
+def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
+    output = curation.options.output
+    total_bytes = sum(shard.size_bytes for shard in curation.shards)
+    result = running.run_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output)
+    scored, reused = (running.counter(result, name) for name in ("samples_scored", "samples_reused"))
+    print(describe_run(output, _manifest(output), scored, reused, time.time() - curation.started))
+    return 0
+
+
+def _manifest(output: str) -> Mapping[str, Any]:
+    try:
+        return read_manifest(output) or {}
+    except StorageError as error:
+        raise JobError(f"the job is done, but its summary cannot be shown: {error}") from error
+
+
+def _notes(curation: Curation) -> list[str]:
+    options = curation.options
+    return notes_before(options.output, curation.job, curation.range_mb, options.overwrite)
+
+
+def _plan(curation: Curation) -> str:
+    """What a dry run prints; a directory that holds another job's output is refused as in earnest."""
+    options = curation.options
+    if not options.overwrite:
+        check_output(options.output, curation.job, options.fewer_shards)
+    scoring = curation.scoring
+    plan = describe_plan(
+        options.output,
+        curation.shards,
+        options.range_mb,
+        scoring.models,
+        scoring.sources,
+        reading_of(options),
+        curation.input.missing,
+    )
+    return "\n".join([plan, *(f"  note: {line}" for line in _notes(curation))])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; exit code 0, 1 for a failed job, 2 for bad usage."""
+    return running.exit_code("beam-curator", run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

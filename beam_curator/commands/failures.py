@@ -1,0 +1,55 @@
+"""What a user reads when a job fails: one line."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from apache_beam.io.filesystem import BeamIOError
+
+from beam_curator.errors import CurationError, JobError, StorageError
+from beam_curator.storage import files
+
+_LONG = 500
+
+_RAISED = re.compile(
+    r"\b((?:Curation|Usage|Job|Storage|Transfer|SavedModel)Error): (.+?)(?= \[while running|\\n|$)", re.MULTILINE
+)
+
+_FAULT = re.compile(
+    r"^(?:[\w.]+\.)?(\w*(?:OSError|IOError|BeamIOError|FileNotFoundError|PermissionError|MemoryError)): (.+?)"
+    r"(?= \[while running|$)",
+    re.MULTILINE,
+)
+
+_ENGINE_FAULT = re.compile(r"^Pipeline \S+ failed in state \w+: (?:(?:\w+\.)+[\w$]+: )*(.+)")
+
+
+def as_job_error(error: Exception, output: str) -> Exception:
+    """What a runner raised, as the one line that the user needs; bugs stay what they are."""
+    resume = f"what is scored is kept in {output}: run the same command again to resume"
+    if isinstance(error, CurationError):
+        told = _without_step(str(error))
+        return JobError(f"{told}; {resume}" if isinstance(error, StorageError) else told)
+    if type(error).__module__.partition(".")[0] == "google":  # no credentials, no permission, no such project
+        return JobError(f"{type(error).__name__}: {files.first_line(error)}; {resume}")
+    text = str(error)
+    raised = _RAISED.findall(text)
+    if raised:
+        kind, told = raised[-1]
+        return JobError(f"{told}; {resume}" if kind == StorageError.__name__ else told)
+    if isinstance(error, (OSError, MemoryError, BeamIOError)):
+        return JobError(f"{type(error).__name__}: {_without_step(files.first_line(error))}; {resume}")
+    fault = _FAULT.findall(text)
+    if fault:
+        return JobError(f"{': '.join(fault[-1])}; {resume}")
+    if type(error).__name__ == "DataflowRuntimeException":
+        return JobError(f"{textwrap.shorten(text, _LONG, placeholder=' ...')}; {resume}")
+    engine = _ENGINE_FAULT.match(text)
+    if engine and "Traceback" not in text:  # Flink or Spark lost a machine, or could not run the job
+        return JobError(f"the engine failed the job: {engine[1]}; {resume}")
+    return error
+
+
+def _without_step(text: str) -> str:
+    return re.sub(r" \[while running.*", "", text, flags=re.DOTALL)

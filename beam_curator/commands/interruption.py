@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM: a command stops at once, and says how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+from beam_curator.commands import worker_deaths
+from beam_curator.output import lease
+
+_GIVING_SECONDS = 2.0
+_WHAT = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_RESUME = "run the same command again to resume"
+_ELSEWHERE = f"the job may go on where it runs: cancel it there, or wait for its end, then {_RESUME}"
+_advice = [_RESUME]
+
+
+def line(program: str, number: int = signal.SIGINT) -> str:
+    """What a command says when it is told to stop."""
+    return f"{program}: {_WHAT[signal.Signals(number)]}; {_advice[-1]}"
+
+
+@contextlib.contextmanager
+def job_runs(elsewhere: bool) -> Iterator[None]:
+    """While the block runs, what a stopped command says is true of a job that runs elsewhere, if so it does."""
+    _advice.append(_ELSEWHERE if elsewhere else _RESUME)
+    try:
+        yield
+    finally:
+        _advice.pop()
+
+
+def end_process(code: int) -> NoReturn:
+    """Ends this process with this exit code, once all that it printed is out.
+
+    For a command that has written nothing: at the end of an interpreter, native libraries (Arrow, gRPC, torch) take
+    down threads and memory of theirs, and have aborted in it, which made a failure of an answer that was given.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or 1  # nobody has read the answer
+    os._exit(code)
+
+
+def _give_back() -> None:
+    """Gives output directories back, in a thread that is not waited for without end: this one may be in the middle of
+    anything, and a bucket may not answer. What is not given back, the next job here takes."""
+    giving = threading.Thread(target=lease.release_what_is_tied, daemon=True)
+    giving.start()
+    giving.join(_GIVING_SECONDS)
+
+
+@contextlib.contextmanager
+def ends_process(program: str) -> Iterator[None]:
+    """While the block runs, Ctrl-C and SIGTERM end this process, with one line and exit code 130 or 143.
+
+    Nothing is unwound. Raising instead would not do: it happens wherever the main thread is, which may be inside a
+    bundle, where Beam makes an ordinary failure of it; and Python would then wait for the bundles of other threads.
+    What is half-written stays under `_tmp`, as after SIGKILL, and the next run removes it.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the progress line
+        # Not print(): the main thread may be in the middle of one, and buffered writers cannot be entered twice.
+        with contextlib.suppress(OSError):
+            os.write(2, f"{clear}{line(program, number)}\n".encode())
+        worker_deaths.kill_descendants()  # which would lament at length
+        _give_back()
+        os._exit(128 + number)
+
+    # One that whoever started us has ignored (nohup, a script's background) stays ignored.
+    before = {number: signal.getsignal(number) for number in _WHAT if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

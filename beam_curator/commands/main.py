@@ -1,0 +1,62 @@
+"""The console script `beam-curator`: a command for each thing to do.
+
+What a command needs is imported when it runs, so that `--help` and slips of typing are answered at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+import beam_curator
+
+PROGRAM = "beam-curator"
+COMMANDS = {
+    "curate": ("curate_images", "read shards, embed, score, select, and write what is kept: the main job"),
+    "verify": ("verify_output", "check a finished output against its input"),
+    "models": ("fetch_models", "fetch and verify the weights"),
+    "demo": ("demo", "draw sample images, and run the main job on them"),
+}
+
+
+def usage() -> str:
+    """What `--help` prints."""
+    lines = [f"usage: {PROGRAM} COMMAND ...", "", "Curates image training sets at scale, on Apache Beam.", ""]
+    lines += [f"  {name:<8} {what}" for name, (_, what) in COMMANDS.items()]
+    lines += ["", f"{PROGRAM} COMMAND --help lists the flags of a command; {PROGRAM} --version says the version."]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the first argument names; gives its exit code, 2 if there is no such command."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] in (["--help"], ["-h"], ["help"]):
+        print(usage())
+        return 0
+    if words[:1] == ["--version"]:
+        print(f"{PROGRAM} {beam_curator.__version__}")
+        return 0
+    if not words or words[0] not in COMMANDS:
+        print(f"{PROGRAM}: {_what_is_wrong(words)}", file=sys.stderr)
+        return 2
+    module, _ = COMMANDS[words[0]]
+    if argv is None:  # the command is this process: it ends it at Ctrl-C, and reads its own arguments
+        del sys.argv[1]
+    command = importlib.import_module(f"beam_curator.commands.{module}")
+    return command.main(None if argv is None else words[1:])
+
+
+def _what_is_wrong(words: Sequence[str]) -> str:
+    known = ", ".join(COMMANDS)
+    if not words:
+        return f"give a command: {known} (see --help)"
+    if words[0].startswith("-"):
+        return f"{words[0]} comes after a command: {PROGRAM} curate {words[0]} ... (commands: {known})"
+    near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+    return f"no command {words[0]}{f': did you mean {near[0]}?' if near else f': there are {known}'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What commands share: parsing flags beside Beam's, running a pipeline with its progress, errors and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
+
+from beam_curator.commands import interruption, worker_deaths
+from beam_curator.commands.failures import as_job_error
+from beam_curator.commands.options import CurationOptions
+from beam_curator.commands.parsing import has_worker_processes, is_dataflow, is_local
+from beam_curator.commands.progress_line import ProgressLine
+from beam_curator.errors import CurationError, JobError, StorageError, UsageError
+from beam_curator.output.manifest import MANIFEST
+from beam_curator.process_tuning import spare_what_is_loaded
+from beam_curator.storage import files
+
+
+def run_pipeline(
+    options: PipelineOptions, build: Callable[[beam.Pipeline], Any], total_bytes: int, output: str
+) -> PipelineResult:
+    """Builds and runs a pipeline to its end, showing progress. Without --runner it runs in this process.
+
+    Raises:
+      JobError: when the job fails for a reason that the user can mend.
+    """
+    pipeline = _built(options, build)
+    spare_what_is_loaded()
+    # Beam logs a traceback for each failed bundle, and raises it as well: once is enough.
+    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # it warns of each start and end
+    try:
+        with _progress(options, total_bytes), interruption.job_runs(elsewhere=not is_local(options)):
+            result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()
+            state = result.wait_until_finish()
+    except Exception as error:
+        raise as_job_error(error, output) from error
+    if state not in (None, "DONE"):
+        raise JobError(f"the job ended in state {state}; run the same command again to resume it")
+    return result
+
+
+def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResult:
+    with worker_deaths.options_passed_on(pipeline.options):
+        return worker_deaths.run_watched(pipeline.run, output)
+
+
+def _built(options: PipelineOptions, build: Callable[[beam.Pipeline], Any]) -> beam.Pipeline:
+    runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
+    try:
+        pipeline = beam.Pipeline(runner=runner, options=options)
+    except ValueError as error:  # what Beam finds wrong with its own flags: a list, a line each
+        raise UsageError(" ".join(str(error).split())) from error
+    build(pipeline)
+    return pipeline
+
+
+def waits(options: PipelineOptions) -> bool:
+    """Whether the command waits for the end of its job: not with --no_wait, and not when it makes a template.
+
+    Raises:
+      UsageError: for --no_wait where the job would end with this process.
+    """
+    if options.view_as(CurationOptions).no_wait and not is_dataflow(options):
+        raise UsageError("--no_wait is for DataflowRunner: on others the job ends with this command")
+    return not (options.view_as(CurationOptions).no_wait or options.view_as(GoogleCloudOptions).template_location)
+
+
+def submit_pipeline(options: PipelineOptions, build: Callable[[beam.Pipeline], Any], output: str) -> str:
+    """Builds a pipeline and hands it to Dataflow; gives what to tell of it.
+
+    Raises:
+      JobError: when it is refused for a reason that the user can mend.
+    """
+    pipeline = _built(options, build)
+    try:
+        result = pipeline.run()
+    except Exception as error:
+        raise as_job_error(error, output) from error
+    template = options.view_as(GoogleCloudOptions).template_location
+    what = f"template {template}" if template else f"submitted as Dataflow job {result.job_id()}"
+    return f"Beam Curator: {what}; {files.join(output, MANIFEST)} will be there when the job is done"
+
+
+def _progress(options: PipelineOptions, total_bytes: int) -> contextlib.AbstractContextManager[Any]:
+    """The progress of what runs in this process; that of other processes and machines is not seen from here."""
+    seen = is_local(options) and not has_worker_processes(options)
+    return ProgressLine(total_bytes) if seen else contextlib.nullcontext()
+
+
+def counter(result: PipelineResult, name: str) -> int:
+    """The value of one of our counters, over the whole job."""
+    query = beam.metrics.MetricsFilter().with_namespace("beam_curator").with_name(name)
+    return sum(found.committed or 0 for found in result.metrics().query(query)["counters"])
+
+
+def _is_not_about_beams_own_metrics(record: logging.LogRecord) -> bool:
+    """RunInference warns of a module that it lacks for a metric of its own; users can do nothing about it. What an
+    engine says of a failed job is raised as well."""
+    return not record.getMessage().startswith("Resource module is not available") and record.module != "portable_runner"
+
+
+def tell(program: str, lines: Sequence[str]) -> None:
+    """Says what the user should know before the work begins, a line each, where errors go."""
+    for line in lines:
+        print(f"{program}: note: {line}", file=sys.stderr)
+
+
+def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
+    """Runs a command; gives 0, 1 for a failed job, 2 for bad usage.
+
+    Args:
+      program: what its messages begin with.
+      run: the command, which gives its own exit code.
+      argv: its arguments. None for those of this process, which then is the command: Ctrl-C and SIGTERM end it at
+        once, with exit code 130 and 143.
+    """
+    if argv is not None:
+        return _exit_code(program, run, argv)
+    with interruption.ends_process(program):
+        return _exit_code(program, run, sys.argv[1:])
+
+
+def _exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger().addFilter(_is_not_about_beams_own_metrics)
+    try:
+        return run(argv)
+    except (UsageError, StorageError) as error:  # a job's own faults are JobErrors
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except CurationError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(interruption.line(program), file=sys.stderr)
+        return 130
+    except Exception as error:  # a bug of ours: the one case where a traceback helps
+        traceback.print_exc()
+        print(f"{program}: internal error, please report it: {files.first_line(error)}", file=sys.stderr)
+        return 1

@@ -1,0 +1,128 @@
+"""The steps that the flags ask for: scoring and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions
+
+from beam_curator import rows
+from beam_curator.commands.options import CurationOptions
+from beam_curator.commands.rule_flag import load_rule, plain
+from beam_curator.errors import UsageError
+from beam_curator.images import MAX_IMAGE_PIXELS
+from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
+from beam_curator.rules.names import rule_name
+from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns
+from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
+from beam_curator.sources.tar.planning import DEFAULT_RANGE_MB
+from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.scoring import AESTHETIC, NSFW, UNTRAINED, ScoreAesthetic, ScoreNsfw, ScoreRanges
+
+
+def resolve_defaults(options: CurationOptions) -> None:
+    """Fills in what depends on other flags."""
+    untrained = options.clip_model == TINY_UNTRAINED
+    options.aesthetic_model = options.aesthetic_model or (UNTRAINED if untrained else "v2")
+    options.nsfw_model = options.nsfw_model or (UNTRAINED if untrained else "laion")
+    options.range_mb = options.range_mb or DEFAULT_RANGE_MB
+
+
+def clip_handler(options: CurationOptions) -> ClipModelHandler:
+    """The embedding model that the flags ask for, its weights found.
+
+    Raises:
+      UsageError: when the model is unknown or its weights cannot be had.
+    """
+    return ClipModelHandler(
+        options.clip_model,
+        options.clip_pretrained,
+        model_dir=options.model_dir,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        device=options.device,
+        decode_threads=options.decode_threads,
+        compile=options.compile,
+        jpeg_draft=options.jpeg_draft,
+        fast_resize=options.fast_resize,
+    )
+
+
+def scoring_of(options: CurationOptions) -> ScoreRanges:
+    """The scoring chain that the flags ask for, its weights found.
+
+    Raises:
+      UsageError: when a model is unknown or its weights cannot be had.
+    """
+    resolve_defaults(options)
+    return ScoreRanges(
+        clip_handler(options),
+        ScoreAesthetic(options.aesthetic_model, options.model_dir, accept_other_encoder=options.accept_other_encoder),
+        ScoreNsfw(options.nsfw_model, options.model_dir, accept_other_encoder=options.accept_other_encoder),
+    )
+
+
+def scoring_hints(options: CurationOptions) -> dict[str, str]:
+    """The resource hints that the flags ask for, for the scoring chain alone.
+
+    Raises:
+      UsageError: where Dataflow does not take them together with other flags.
+    """
+    hints = {"accelerator": options.scoring_accelerator, "min_ram": options.scoring_min_ram}
+    hints = {name: value for name, value in hints.items() if value}
+    google = options.view_as(GoogleCloudOptions)
+    if hints and any(option.startswith("worker_accelerator") for option in google.dataflow_service_options or ()):
+        raise UsageError("--scoring_accelerator gives the GPU to scoring, worker_accelerator to all: give one of them")
+    if hints and google.flexrs_goal:
+        raise UsageError("--flexrs_goal does not go with --scoring_accelerator and --scoring_min_ram: leave one out")
+    return hints
+
+
+def rules_of(options: CurationOptions) -> list[Rule]:
+    """The rules that the flags ask for, in the order in which they are tried.
+
+    Raises:
+      UsageError: for a --rule that cannot be loaded, and for a rule that can only be a mistake.
+    """
+    resolve_defaults(options)
+    rules: list[Rule] = []
+    if options.min_width:
+        rules.append(AtLeast("width", options.min_width))
+    if options.min_height:
+        rules.append(AtLeast("height", options.min_height))
+    if options.max_aspect_ratio is not None:
+        rules.append(AspectRatioAtMost(options.max_aspect_ratio))
+    rules += [AtLeast(AESTHETIC, options.min_aesthetic), Below(NSFW, options.max_nsfw)]
+    users = {f"--rule {name}": load_rule(name) for name in options.rule or ()}
+    _check_rules(options, rules, users)
+    return [*rules, *users.values()]
+
+
+def _check_rules(options: CurationOptions, rules: Sequence[Rule], users: Mapping[str, Rule]) -> None:
+    """Raises UsageError for a rule that can only be a mistake: on no column, or with a limit on another scale."""
+    scales = {"width": SIDE_SCALE, "height": SIDE_SCALE, NSFW: NSFW_SCALE}
+    if options.aesthetic_model in _ABOUT_0_TO_10:  # a file of the user's own may have another scale
+        scales[AESTHETIC] = AESTHETIC_SCALE
+    for rule in users.values():
+        if isinstance(rule, ColumnRule):
+            check_columns(rule, [*rows.SCHEMA.names, AESTHETIC, NSFW])
+    given = [(what, plain(rule)) for what, rule in users.items()]
+    for what, rule in [*((_flag_of(rule), rule) for rule in rules), *given]:
+        column = getattr(rule, "column", None)
+        if isinstance(column, str) and column in scales:
+            check_scale(what, rule, scales[column])
+    if options.min_width * options.min_height > MAX_IMAGE_PIXELS:
+        raise UsageError(
+            f"--min_width {options.min_width} and --min_height {options.min_height} would drop every sample: images of "
+            f"over {MAX_IMAGE_PIXELS:,} pixels fail"
+        )
+
+
+_ABOUT_0_TO_10 = ("v1", "v2", UNTRAINED)
+
+
+def _flag_of(rule: Rule) -> str:
+    """How the user gave one of our rules."""
+    if isinstance(rule, Below):
+        return f"--max_{rule.column} {rule.limit:g}"
+    return f"--min_{rule.column} {rule.minimum:g}" if isinstance(rule, AtLeast) else rule_name(rule)

@@ -1,0 +1,178 @@
+"""What the main job prints: the plan of a dry run, and the summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from beam_curator.commands.progress_line import duration, rate_text
+from beam_curator.first_few import SHOWN, lines_of
+from beam_curator.models.heads.made_for import MADE_FOR
+from beam_curator.output.manifest import MANIFEST
+from beam_curator.output.placing import shard_name
+from beam_curator.output.plans import KeptPlans
+from beam_curator.output.score_parts import read_part
+from beam_curator.samples import DEFAULT_READING, Reading, Shard, ShardRange
+from beam_curator.sources.findings import KINDS, describe
+from beam_curator.sources.local_matching import Missing
+from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
+from beam_curator.storage import files
+
+PLANNING_THREADS = 16
+SHOWN_MISSING = 1000
+UNTRAINED_NOTE = "scores mean nothing"
+
+
+def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: int, seconds: float) -> str:
+    """The summary of a finished job: counts that balance, reasons, speed, and where to look."""
+    counts, shards = manifest["counts"], manifest["output"]
+    lines = [
+        f"Beam Curator: {output}",
+        f"  seen     {counts['seen']:>9,}",
+        f"  kept     {counts['kept']:>9,}  in {_count(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}",
+        f"  dropped  {counts['dropped']:>9,}",
+        *_reasons(counts["dropped_by_rule"]),
+        f"  failed   {counts['failed']:>9,}",
+        *_reasons(counts["failed_by_reason"]),
+        f"  balance: {counts['kept']:,} kept + {counts['dropped']:,} dropped + {counts['failed']:,} failed "
+        f"= {counts['seen']:,} seen",
+    ]
+    broken = [
+        f"  broken shard: {one['shard']} at byte {one['offset']:,}: {one['reason']}"
+        for one in manifest["broken_shards"]
+    ]
+    lines += lines_of(broken, "  ", f" broken shards: {MANIFEST} has them all")
+    lines += [f"  {line}" for line in _told(manifest)]
+    lines.append(f"  {_work(counts['seen'], scored, reused, seconds)}")
+    halved = manifest["timings"]["batch_reductions"]
+    if scored and halved:
+        lines.append(
+            f"  --batch_size did not fit in memory, and was halved {_count(halved, 'time')}: "
+            "a smaller one, or auto, saves the trying"
+        )
+    lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(manifest["models"]))]
+    lines.append(f"  look at {_where(output, shards['shards'])}")
+    return "\n".join(lines)
+
+
+def _work(seen: int, scored: int, reused: int, seconds: float) -> str:
+    if scored + reused != seen:  # Spark's job server gives no counters, Prism not all
+        return f"done in {duration(seconds)}; how much of it was scored in this run, the runner does not tell"
+    rate = f" ({rate_text(scored / seconds)} images/s over the whole run)" if scored and seconds > 0 else ""
+    before = f" ({reused:,} had been scored before)" if reused else ""
+    return f"scored {scored:,} images{before} in {duration(seconds)}{rate}"
+
+
+def _told(manifest: Mapping[str, Any]) -> list[str]:
+    """What was met besides good samples, and what to do about it."""
+    lines = []
+    passed_over = manifest.get("passed_over") or {}
+    if passed_over:
+        kinds = ", ".join(f"{count:,} x {kind}" for kind, count in passed_over.items())
+        lines.append(f"passed over, as members of no sample: {kinds}")
+    reading = manifest.get("reading") or {}
+    policy = reading.get("several_images") if isinstance(reading, dict) else None
+    several = manifest.get("several_images")
+    if several and policy in ("first", "all"):
+        what = "all were scored, and the worst score decided" if policy == "all" else "only the first was scored"
+        lines.append(f"{_count(several, 'sample')} with several images: {what} (--several_images {policy})")
+    return lines + [describe(kind, manifest[kind]) for kind in KINDS if manifest.get(kind)]
+
+
+def _where(output: str, shards: int) -> str:
+    places = [files.join(output, "samples", "*.parquet") + " (the ledger: every sample, with its reason)"]
+    if shards:
+        places.append(files.join(output, f"{shard_name(0)}.tar") + " (the first output shard)")
+    return ", ".join([*places, files.join(output, MANIFEST)])
+
+
+def _reasons(counts: Mapping[str, int]) -> list[str]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    lines = [f"           {n:>9,}  {why}" for why, n in ordered[:SHOWN]]
+    rest = ordered[SHOWN:]
+    if rest:
+        others = f"{_count(len(rest), 'other reason')}: {MANIFEST} has them all"
+        lines.append(f"           {sum(n for _, n in rest):>9,}  for {others}")
+    return lines
+
+
+def _none_kept(counts: Mapping[str, Any]) -> list[str]:
+    """A selection may be meant to keep nothing; more often a rule is wrong."""
+    if counts["kept"] or not counts["seen"]:
+        return []
+    reasons = {**counts["dropped_by_rule"], **counts["failed_by_reason"]}
+    most = max(sorted(reasons), key=reasons.__getitem__)
+    return [f"NOTE: no sample is kept; most, {reasons[most]:,} of {counts['seen']:,}, for: {most}"]
+
+
+def _doubts(models: Mapping[str, str]) -> list[str]:
+    """What is to be known of scores that may mean nothing."""
+    untrained = [step for step, identity in models.items() if UNTRAINED_NOTE in identity]
+    other = [step for step, identity in models.items() if f", {MADE_FOR} " in identity]
+    lines = [f"NOTE: untrained models ({', '.join(untrained)}): these scores mean nothing"] if untrained else []
+    if other:
+        one = models[other[0]].partition(f", {MADE_FOR} ")[2]
+        lines.append(f"NOTE: {' and '.join(other)}: {MADE_FOR} {one}: these scores may mean nothing")
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def describe_plan(
+    output: str,
+    shards: Sequence[Shard],
+    range_mb: float,
+    models: Mapping[str, str],
+    weights: Mapping[str, str],
+    reading: Reading = DEFAULT_READING,
+    missing: Sequence[Missing] = (),
+) -> str:
+    """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
+    their weights."""
+    plans = KeptPlans(output, read_only=True)
+    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
+        planned = list(
+            pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
+        )
+        ranges = [range for one in planned for range in one]
+        scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
+    lines = ["Dry run: no image is read, nothing is written.", f"  {_count(len(shards), 'shard')}:"]
+    described = [
+        f"    {shard.url}  {_bytes(shard.size_bytes)}  {_count(len(one), 'range')}"
+        for shard, one in zip(shards, planned, strict=True)
+    ]
+    lines += lines_of(described, "    ")
+    lines += _missing(missing)
+    total = sum(shard.size_bytes for shard in shards)
+    lines.append(
+        f"  together {_bytes(total)} in {_count(len(ranges), 'range')} of about {range_mb:g} MiB, "
+        f"{sum(scored):,} of them scored already in {output}"
+    )
+    lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
+    return "\n".join([*lines, *(f"  {line}" for line in _doubts(models))])
+
+
+def _missing(missing: Sequence[Missing]) -> list[str]:
+    if not missing:
+        return []
+    named = [f"    {one}" for one in missing]
+    return [f"  {len(missing):,} missing:", *lines_of(named, "    ", shown=SHOWN_MISSING)]
+
+
+def _from(path: str | None) -> str:
+    return f"\n      from {path}" if path else ""
+
+
+def _is_scored(output: str, range: ShardRange, models: Mapping[str, str]) -> bool:
+    return read_part(output, range, models) is not None

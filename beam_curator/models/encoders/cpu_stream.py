@@ -1,0 +1,132 @@
+"""Images through the model on the CPU: each core takes some, decodes them and embeds them, all by itself.
+
+A model that computes one pass on all cores has them wait for each other at the end of every operation, and for the
+slowest of them, while one decodes, reads or writes. So there are as many passes under way as cores, each in one
+thread; the weights are the same.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from beam_curator.images import Encoded
+from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.models.encoders.stream import EncodedImages, Job, OnEmbedded
+from beam_curator.models.pixels.decoding import DecodedImage
+
+_LEAST_SHARE = 8
+"""A pass has at least one in so many of the images that are best: smaller ones take longer for each image."""
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def core_pool(threads: int) -> ThreadPoolExecutor:
+    """Threads in each of which torch computes with that thread alone.
+
+    It does so then in all threads of the process that begin to compute later: torch has no setting for some of them.
+    """
+    return ThreadPoolExecutor(threads, "core", initializer=_compute_alone)
+
+
+def _compute_alone() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+class CoreStream:
+    """Runs a model on images that are submitted from any thread, those that came first before the others.
+
+    A pass holds images of one list. It has as many as the model takes at once, and fewer where little waits, so that
+    there is some for each core; where an image's neighbours may decide last bits of its embedding, always as many.
+    """
+
+    def __init__(
+        self,
+        model: DeviceModel,
+        decode: Callable[[Encoded | None], DecodedImage],
+        pool: ThreadPoolExecutor,
+        threads: int,
+    ) -> None:
+        """Takes what decodes one image, and a `core_pool` with its number of threads."""
+        self._model, self._decode, self._pool, self._threads = model, decode, pool, threads
+        self._lock = threading.Lock()
+        self._jobs: deque[Job] = deque()  # those with images that nobody has taken yet
+        self._waiting = 0  # images of theirs
+        self._at_work = 0  # threads
+
+    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+        """As `Stream.submit`."""
+        job = Job.of(images, self._model.architecture.dim, on_embedded)
+        with self._lock:
+            self._jobs.append(job)
+            self._waiting += len(images)
+            more = min(self._threads - self._at_work, len(images))
+            self._at_work += more
+        for _ in range(more):
+            self._pool.submit(self._work)
+        return job.future
+
+    def _work(self) -> None:
+        """Embeds a few images, and has the pool go on."""
+        piece = self._next_piece()
+        if piece is None:
+            return
+        job, rows = piece
+        try:
+            if not job.future.done():  # one that failed is over
+                self._embed(job, rows)
+        except BaseException as error:  # it is the caller's to hear
+            job.fail(error)
+        try:
+            self._pool.submit(self._work)
+        except RuntimeError as error:  # the interpreter ends: nobody is to wait for what is left
+            self._give_up(error)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        with self._lock:
+            jobs = list(self._jobs)
+            self._jobs.clear()
+            self._waiting = 0
+            self._at_work -= 1
+        for job in jobs:
+            job.fail(error)
+
+    def _next_piece(self) -> tuple[Job, range] | None:
+        with self._lock:
+            if not self._jobs:
+                self._at_work -= 1
+                return None
+            job = self._jobs[0]
+            rows = job.take(self._images_at_once())
+            self._waiting -= len(rows)
+            if not job.unread:
+                self._jobs.popleft()
+            return job, rows
+
+    def _images_at_once(self) -> int:
+        most = self._model.batch_size
+        if self._model.neighbours_matter:
+            return most
+        share = -(-self._waiting // self._threads)
+        return min(most, max(share, most // _LEAST_SHARE, 1))
+
+    def _embed(self, job: Job, rows: range) -> None:
+        pixels = self._model.new_buffer(len(rows))
+        good: list[int] = []
+        for row in rows:
+            image = self._decode(job.images[row])
+            if image.pixels is not None:
+                pixels[len(good)].numpy()[...] = image.pixels
+                good.append(row)
+            job.note_decoded(row, image)
+        if good:
+            pending = self._model.run(pixels[: len(good)])
+            job.note_embedded(good, pending.wait(), pending.batch_reductions)

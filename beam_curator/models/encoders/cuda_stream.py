@@ -1,0 +1,161 @@
+"""One stream of images through the decode pool and the model on a device of its own, whoever they come from.
+
+Callers submit lists of images and get futures. While the device runs the model on one micro-batch, the next ones are
+decoded, also those of the list that comes after: the device waits neither for the end of a list nor for its beginning.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.images import Encoded
+from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
+from beam_curator.models.encoders.stream import EncodedImages, Job, OnEmbedded
+from beam_curator.models.pixels.decoding import DecodedImage
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class _MicroBatch:
+    """Pixels for one call of the model, and whose they are."""
+
+    pixels: "torch.Tensor"
+    places: list[tuple[Job, int]] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return len(self.places) == len(self.pixels)
+
+    def add(self, job: Job, row: int, pixels: NDArray[np.uint8]) -> None:
+        self.pixels[len(self.places)].numpy()[...] = pixels
+        self.places.append((job, row))
+
+
+class DeviceStream:
+    """Runs a model on images that are submitted from any thread, in their order.
+
+    A micro-batch holds images of as many lists as it takes to fill it; where the stream runs dry, it goes as it is. Two
+    of them are decoded ahead of the device: enough for the pool while the model runs, and bounded.
+    """
+
+    def __init__(
+        self,
+        model: DeviceModel,
+        decode: Callable[[Encoded | None], DecodedImage],
+        pool: ThreadPoolExecutor,
+        driver: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """Takes what decodes one image, the pool that it is done in, and the one thread that runs the model."""
+        self._model, self._decode, self._pool = model, decode, pool
+        self._driver = driver or ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._lock = threading.Lock()
+        self._jobs: deque[Job] = deque()  # those with images that are not decoding yet
+        self._driving = False
+        # Only the driver's thread touches these.
+        self._decoding: deque[tuple[Job, int, Future[DecodedImage]]] = deque()
+        self._filling: _MicroBatch | None = None
+        self._running: tuple[_MicroBatch, PendingEmbeddings] | None = None
+
+    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+        """As `Stream.submit`."""
+        job = Job.of(images, self._model.architecture.dim, on_embedded)
+        with self._lock:
+            self._jobs.append(job)
+            if not self._driving:
+                self._driving = True
+                self._driver.submit(self._drive)
+        return job.future
+
+    def _drive(self) -> None:
+        """Runs until there is nothing left to do."""
+        try:
+            while not self._has_run_dry():
+                self._decode_ahead()
+                if self._decoding:
+                    self._take(*self._decoding[0])
+                    self._decoding.popleft()
+                else:
+                    self._run_filling()
+                    self._finish_running()
+        except BaseException as error:  # it is the callers' to hear
+            self._fail(error)
+
+    def _has_run_dry(self) -> bool:
+        with self._lock:
+            if self._jobs or self._decoding or self._filling or self._running:
+                return False
+            self._driving = False
+            return True
+
+    def _decode_ahead(self) -> None:
+        """Keeps images decoding, as many as may."""
+        while True:
+            with self._lock:
+                if not self._jobs or len(self._decoding) > 2 * self._model.batch_size:
+                    return
+                job = self._jobs[0]
+                (row,) = job.take(1)
+                if not job.unread:
+                    self._jobs.popleft()
+            self._decoding.append((job, row, self._pool.submit(self._decode, job.images[row])))
+
+    def _take(self, job: Job, row: int, decoded: Future[DecodedImage]) -> None:
+        """Notes what became of one image, and puts its pixels into the micro-batch: good ones are packed close."""
+        image = decoded.result()
+        job.note_decoded(row, image)
+        if image.pixels is None:
+            return
+        if self._filling is None:
+            self._filling = _MicroBatch(self._model.new_buffer(self._model.batch_size))
+        self._filling.add(job, row, image.pixels)
+        if self._filling.full:
+            self._run_filling()
+
+    def _run_filling(self) -> None:
+        """Hands the micro-batch to the device, and only then, when it has work, waits for the one before."""
+        batch = self._filling
+        if batch is None:
+            return
+        pending = self._model.run(batch.pixels[: len(batch.places)])
+        self._finish_running()
+        self._filling, self._running = None, (batch, pending)
+
+    def _finish_running(self) -> None:
+        """Waits for the micro-batch that the device has, and gives every job its rows."""
+        if self._running is None:
+            return
+        batch, pending = self._running
+        values, reductions = pending.wait(), pending.batch_reductions
+        start = 0
+        for _, places in groupby(batch.places, key=lambda place: id(place[0])):
+            job, rows = _one_job(list(places))
+            job.note_embedded(rows, values[start : start + len(rows)], reductions)
+            start, reductions = start + len(rows), 0  # the first job met what the micro-batch met
+        self._running = None
+
+    def _fail(self, error: BaseException) -> None:
+        """Every list that is in the stream fails, and the next one finds it empty."""
+        with self._lock:
+            jobs = [*self._jobs, *(job for job, _, _ in self._decoding)]
+            for batch in (self._filling, self._running[0] if self._running else None):
+                jobs += [job for job, _ in batch.places] if batch else []
+            for _, _, decoding in self._decoding:
+                decoding.cancel()
+            self._jobs.clear()
+            self._decoding.clear()
+            self._filling, self._running, self._driving = None, None, False
+        for job in jobs:
+            job.fail(error)
+
+
+def _one_job(places: Sequence[tuple[Job, int]]) -> tuple[Job, list[int]]:
+    return places[0][0], [row for _, row in places]

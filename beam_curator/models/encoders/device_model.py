@@ -1,0 +1,243 @@
+"""A model on its device: uint8 pixels in, normalised embeddings out, in passes that fit its memory."""
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.errors import JobError, UsageError
+from beam_curator.models.encoders.open_clip_tower import Architecture, VisualTower
+from beam_curator.models.encoders.precision import cast_matrices, torch_dtype
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class PendingEmbeddings:
+    """Embeddings that the device may still be computing.
+
+    Fields:
+      values: float32 [n, dim], L2-normalised, on the host.
+      done: what to wait for; None if they are there.
+      batch_reductions: how often the batch size was halved on the way, for want of memory.
+    """
+
+    values: "torch.Tensor"
+    done: "torch.cuda.Event | None"
+    batch_reductions: int = 0
+
+    def wait(self) -> NDArray[np.float32]:
+        """float32 [n, dim], L2-normalised."""
+        if self.done is not None:
+            self.done.synchronize()
+        return self.values.numpy()
+
+
+MOST_IMAGES_A_PASS = 512
+"""What `batch_size` "auto" tries first on CUDA: a larger pass has nothing more to gain."""
+
+MOST_IMAGES_A_CPU_PASS = 64
+"""More are never taken on the CPU: there each core has a pass of its own, and memory must do for all of them."""
+
+_IMAGES_A_CPU_PASS = 16
+"""So many where an image's neighbours may decide its last bits: the same on every machine, and few enough for each core
+to have some."""
+
+
+class DeviceModel:
+    """A visual tower on a device: on CUDA for one thread, on the CPU for any number.
+
+    On CUDA every pass has the same number of images, if need be with blank ones: then the same kernels run whatever the
+    images are, an image's neighbours do not decide its bits, and nothing is compiled again.
+
+    Attributes:
+      name: of the model, for errors.
+      architecture: its input's side and its embedding's length.
+      device: "cuda" or "cpu".
+      precision: "fp32", "bf16" or "fp16".
+      batch_size: the most images of one pass, now.
+      batch_reductions: how often it was halved for want of memory.
+      neighbours_matter: whether the other images of a pass may decide the last bits of an image's embedding.
+    """
+
+    def __init__(
+        self, name: str, tower: VisualTower, device: str, precision: str, batch_size: int | None, compile: bool = False
+    ) -> None:
+        """Casts the tower, in place, and moves it to the device.
+
+        On CUDA, with `batch_size` None, the largest that fits is found by trying, up to `MOST_IMAGES_A_PASS`. On the
+        CPU passes have as many images as it is best at, and no more than `batch_size`.
+
+        Raises:
+          JobError: it does not fit there.
+          UsageError: `compile`, and torch cannot compile it on this machine.
+        """
+        import torch
+
+        from beam_curator.models.encoders.vit_rewrites import fold_quick_gelu
+
+        self.name, self.device, self.precision = name, device, precision
+        self.architecture: Architecture = tower.architecture
+        self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else MOST_IMAGES_A_CPU_PASS)
+        self.batch_reductions = 0
+        self.neighbours_matter = True
+        self._normalises = False
+        self._halving = threading.Lock()
+        self._equal_passes = device == "cuda" or compile
+        fold_quick_gelu(tower.module)
+        self._autocasts = cast_matrices(tower.module, precision)
+        try:
+            module = tower.module.to(device)
+            # On the device from the start: a copy at each pass would wait for the pass before it.
+            self._mean = torch.tensor(tower.mean, device=device).view(1, 3, 1, 1)
+            self._std = torch.tensor(tower.std, device=device).view(1, 3, 1, 1)
+        except torch.OutOfMemoryError as error:
+            raise JobError(
+                f"model '{name}' does not fit in the memory of device '{device}': "
+                "free memory there, or take a larger device or a smaller model"
+            ) from error
+        module = self._made_faster(module, tower, compile)
+        self._module = torch.compile(module, dynamic=False) if compile else module
+        self._copying = torch.cuda.Stream() if device == "cuda" else None
+        if compile or (batch_size is None and device == "cuda"):
+            self._warm_up(compile)
+        self.batch_reductions = 0  # finding out what fits is not running short
+
+    def _made_faster(self, module: "torch.nn.Module", tower: VisualTower, compile: bool) -> "torch.nn.Module":
+        """The same tower as its device computes it fastest; sets what depends on that."""
+        from beam_curator.models.encoders import onednn_vit
+        from beam_curator.models.encoders.vit_rewrites import skip_unused_tokens
+
+        dtype = torch_dtype(self.precision)
+        if self.device == "cuda":
+            skip_unused_tokens(module)
+            return module
+        if compile or not onednn_vit.runs_here(module, dtype):
+            self.batch_size = min(self.batch_size, _IMAGES_A_CPU_PASS)
+            return module
+        self.neighbours_matter, self._normalises = False, True
+        self.batch_size = min(self.batch_size, MOST_IMAGES_A_CPU_PASS, onednn_vit.images_a_pass(module, dtype))
+        return onednn_vit.pack(module, tower.mean, tower.std)
+
+    def _warm_up(self, compile: bool) -> None:
+        """Runs one full pass on blank images: it compiles, and halves the batch size until it fits."""
+        try:
+            self.run(self.new_buffer(self.batch_size).zero_()).wait()
+        except JobError:
+            raise
+        except Exception as error:
+            if not compile:
+                raise
+            raise UsageError(
+                f"torch.compile cannot compile model '{self.name}' for device '{self.device}' on this machine: "
+                f"{_first_line(error)}; install what it asks for (a C++ compiler, or Triton for CUDA), or leave it out"
+            ) from error
+
+    def new_buffer(self, count: int) -> "torch.Tensor":
+        """uint8 [count, size, size, 3] on the host; pinned for CUDA.
+
+        torch keeps pinned memory and hands it out again, though not before copies from it are done.
+        """
+        import torch
+
+        size = self.architecture.image_size
+        return torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self.device == "cuda")
+
+    def run(self, pixels: "torch.Tensor") -> PendingEmbeddings:
+        """Embeds uint8 [n, size, size, 3] in as many passes as memory needs. On CUDA it does not wait for
+        them.
+
+        Raises:
+          JobError: not even one image fits.
+        """
+        import torch
+
+        parts: list[torch.Tensor] = []
+        start = reductions = 0
+        while start < len(pixels):
+            size = self.batch_size  # another thread may halve it meanwhile
+            part = pixels[start : start + size]
+            embeddings = self._forward_if_it_fits(part, size)
+            if embeddings is None:
+                reductions += self._halve_batch_size(size if self._equal_passes else len(part))
+                continue
+            parts.append(embeddings[: len(part)])
+            start += len(part)
+        on_device = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self.device != "cuda":
+            return PendingEmbeddings(on_device, None, reductions)
+        on_host = on_device.to("cpu", non_blocking=True)
+        # Waiting for this copy, not for the device, leaves the next batch running.
+        done = torch.cuda.Event()
+        done.record()
+        return PendingEmbeddings(on_host, done, reductions)
+
+    def _forward_if_it_fits(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor | None":
+        """`_forward` in a pass of this size, or None for want of memory. On return the exception holds no tensors any
+        more."""
+        import torch
+
+        try:
+            return self._forward(self._on_device(pixels, size))
+        except torch.OutOfMemoryError:
+            return None
+
+    def _halve_batch_size(self, failed_size: int) -> int:
+        """How often it was halved: not at all where another thread has done so meanwhile."""
+        import torch
+
+        if failed_size == 1:
+            raise JobError(
+                f"not even one image at a time fits in the memory of device '{self.device}' beside model "
+                f"'{self.name}' ({self.precision}): "
+                "free memory there, or take a larger device or a smaller model"
+            )
+        with self._halving:
+            if self.batch_size < failed_size:
+                return 0
+            self.batch_size = failed_size // 2
+            self.batch_reductions += 1
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        return 1
+
+    def _on_device(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor":
+        """The pixels there, with blank images up to the size of a pass where passes are to be equal. On CUDA they are
+        copied while the pass before still runs."""
+        import torch
+
+        missing = size - len(pixels) if self._equal_passes else 0
+        if self._copying is None:
+            return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels
+        computing = torch.cuda.current_stream()
+        with torch.cuda.stream(self._copying):
+            on_device = pixels.to(self.device, non_blocking=True)
+            if missing:
+                on_device = torch.nn.functional.pad(on_device, (0, 0, 0, 0, 0, 0, 0, missing))
+        computing.wait_stream(self._copying)
+        on_device.record_stream(computing)
+        return on_device
+
+    def _forward(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """uint8 [n, size, size, 3] -> float32 [n, dim], L2-normalised, both on the device."""
+        import torch
+
+        dtype = torch_dtype(self.precision)
+        with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=self._autocasts):
+            embeddings = self._module(pixels if self._normalises else self._normalised(pixels))
+            if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
+                embeddings = embeddings[0]
+            return torch.nn.functional.normalize(embeddings.float(), dim=-1)
+
+    def _normalised(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """uint8 [n, size, size, 3] -> float32 [n, 3, size, size]: levels of 0 to 1, less the mean, by the deviation."""
+        # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
+        levels = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        return levels.sub_(self._mean).div_(self._std)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,273 @@
+"""A plain vision transformer as a CPU computes it fastest: weights laid out once, activations within the products.
+
+torch lays out the weights of half-precision products anew in every call, and computes an activation in passes of its
+own over the largest tensor of a block. Here oneDNN's layout is made when the model is loaded, and the activation is
+computed where a product's rows still are in the processor's cache.
+
+What an image's neighbours in a pass are changes no bit of its embedding: oneDNN sums each row in an order that does not
+depend on the others. On processors without AVX-512 that holds for products of enough rows (`LEAST_ROWS`): smaller ones
+are filled up.
+
+The operations are those that torch.compile itself puts in place when it freezes a model for the CPU
+(`torch._inductor.fx_passes.mkldnn_fusion`), without its minutes of compiling and a C++ compiler. They have no public
+names: `runs_here` says whether this torch has them.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from beam_curator.models.encoders.precision import cpu_multiplies_in_tiles
+from beam_curator.models.encoders.vit_rewrites import blocks_of, is_plain, pools_first_token
+
+TOKENS_A_PASS = 2048
+"""About so many go through a block together: enough to fill the products, and what is between them stays in the
+cache."""
+
+BYTES_A_PASS_OF_TILES = 40 << 20
+"""Where products are computed in AMX's tiles, fetching a block's weights is what counts: there as many tokens go
+through it as have a tensor of this size between its two linear layers. Larger ones are not kept when they are freed
+(`allocation.py`)."""
+
+ROWS_OF_TILES = 128
+"""With AMX, oneDNN multiplies tokens in whole numbers of this a tenth to a fifth faster than others."""
+
+_ROWS_IN_CACHE = 128
+"""So many tokens are added and normed at a time."""
+
+LEAST_ROWS = 128
+"""Without AVX-512, oneDNN sums the rows of a product in another order when there are fewer than about 90 of them."""
+
+_MOST_PADDING = 8
+"""At most one token in so many is there to make the number whole."""
+
+# (attribute, algorithm) of `_linear_pointwise`.
+_NONE = ("none", "")
+_GELU = {"none": ("gelu", "none"), "tanh": ("gelu", "tanh")}
+_SILU = ("swish", "")
+
+
+def runs_here(module: Any, dtype: torch.dtype) -> bool:
+    """Whether `pack` takes a module on this machine: a plain vision transformer, an x86 processor that computes in this
+    type, and a torch with oneDNN."""
+    return (
+        platform.machine().lower() in ("x86_64", "amd64")
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and (dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+        and is_plain(module)
+        and not module.output_tokens
+        and all(_activation(block.mlp.gelu) for block in blocks_of(module))
+    )
+
+
+def images_a_pass(module: Any, dtype: torch.dtype) -> int:
+    """How many images have about as many tokens as go through a block together, in a type: a power of two, which
+    divides the usual batch sizes."""
+    tokens_a_pass = TOKENS_A_PASS
+    if _is_in_tiles(dtype):
+        tokens_a_pass = BYTES_A_PASS_OF_TILES // (dtype.itemsize * blocks_of(module)[0].mlp.c_fc.out_features)
+    return 1 << max(0, round(tokens_a_pass / len(module.positional_embedding)).bit_length() - 1)
+
+
+def pack(module: Any, mean: Sequence[float], std: Sequence[float]) -> torch.nn.Module:
+    """Puts packed layers in place of those of a plain vision transformer that `runs_here`; in place, and what is
+    returned holds it.
+
+    Norms and sums are computed in fp32, as they were. Of the last block, only tokens that are used are computed.
+
+    Returns:
+      uint8 [n, side, side, 3] -> [n, dim]: it normalises levels itself, by `mean` and `std` of each RGB channel.
+    """
+    dtype = module.conv1.weight.dtype
+    module.conv1 = PackedPatches(module.conv1, mean, std)
+    module.transformer = PackedTransformer(
+        [PackedBlock(block) for block in blocks_of(module)],
+        pools_first_token(module),
+        ROWS_OF_TILES if _is_in_tiles(dtype) else 1,
+    )
+    if module.proj is None:
+        return module
+    projection, module.proj = module.proj, None
+    return torch.nn.Sequential(module, PackedLinear(projection.data.T, None))
+
+
+class PackedLinear(torch.nn.Module):
+    """[..., in] -> [..., out]: a linear layer whose weights are laid out for oneDNN, and what follows it."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: tuple[str, str] = _NONE) -> None:
+        """Takes weight [out, in], bias [out]."""
+        super().__init__()
+        # Not a parameter: nothing of torch's but this operation reads oneDNN's layout.
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
+        self._bias = None if bias is None else bias.detach()
+        self._activation, self._algorithm = activation
+        self._least_rows = 1 if "AVX512" in torch.backends.cpu.get_cpu_capability() else LEAST_ROWS
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        rows = inputs.shape[:-1].numel()
+        if rows >= self._least_rows:
+            return self._multiplied(inputs)
+        filled = F.pad(inputs.flatten(0, -2), (0, 0, 0, self._least_rows - rows))
+        return self._multiplied(filled)[:rows].unflatten(0, inputs.shape[:-1])
+
+    def _multiplied(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(
+            inputs, self._weight, self._bias, self._activation, [], self._algorithm
+        )
+
+
+class PackedPatches(torch.nn.Module):
+    """uint8 [n, side, side, 3] -> float32 [n, width, grid, grid]: levels of 0 to 1, less the mean, by the deviation, by
+    a convolution whose patches do not overlap.
+
+    Pixels that make no whole patch are left out, as the convolution leaves them.
+    """
+
+    def __init__(self, convolution: torch.nn.Conv2d, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        weight = convolution.weight
+        self._patch, self._dtype = weight.shape[-1], weight.dtype
+        self._mean, self._std = (torch.tensor(values).repeat_interleave(self._patch**2) for values in (mean, std))
+        self._linear = PackedLinear(weight.flatten(1), convolution.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        grid = images.shape[1] // self._patch
+        patches = torch.stack([self._normalised(image, grid) for image in images])
+        return self._linear(patches).float().transpose(1, 2).unflatten(2, (grid, grid))
+
+    def _normalised(self, image: torch.Tensor, grid: int) -> torch.Tensor:
+        """uint8 [side, side, 3] -> [grid * grid, 3 * patch * patch]. One image at a time, it stays in the cache."""
+        used = image[: grid * self._patch, : grid * self._patch]
+        patches = used.unflatten(1, (grid, self._patch)).unflatten(0, (grid, self._patch)).permute(0, 2, 4, 1, 3)
+        levels = patches.reshape(grid * grid, -1).float().div_(255)  # laid out anew while they are bytes
+        return levels.sub_(self._mean).div_(self._std).to(self._dtype)
+
+
+class PackedTransformer(torch.nn.Module):
+    """float32 [n, tokens, width] -> the same, or [n, 1, width]: a row of blocks. What it is given it overwrites."""
+
+    def __init__(self, blocks: Sequence[PackedBlock], first_token_only: bool, whole: int) -> None:
+        """Takes the blocks, whether the last of them is to give the first token alone, and in whole numbers of how many
+        tokens products are fastest."""
+        super().__init__()
+        self._others, self._last = torch.nn.ModuleList(blocks[:-1]), blocks[-1]
+        self._first_token_only, self._whole = first_token_only, whole
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        images = tokens.shape[:2]
+        rows, added = self._padded(tokens.flatten(0, 1)), None
+        for block in self._others:
+            added = block(rows, added, images)
+        if self._first_token_only:
+            return self._last.first_token(rows, added, images)[:, None]
+        added = self._last(rows, added, images)
+        return rows.add_(added)[: images.numel()].unflatten(0, images)
+
+    def _padded(self, rows: torch.Tensor) -> torch.Tensor:
+        missing = -len(rows) % self._whole
+        return F.pad(rows, (0, 0, 0, missing)) if 0 < missing <= len(rows) // _MOST_PADDING else rows
+
+
+class PackedBlock(torch.nn.Module):
+    """A pre-norm block with attention and two linear layers.
+
+    It works on float32 [rows, width], in place: the tokens of n images, one image after the other; those after the last
+    image are nobody's. What it is to add to them at its end it gives to the next block, which adds it where it first
+    reads them.
+    """
+
+    def __init__(self, block: Any) -> None:
+        """Takes an `open_clip.transformer.ResidualAttentionBlock`."""
+        super().__init__()
+        attention, mlp = block.attn, block.mlp
+        self.ln_1, self.ls_1, self.ln_2, self.ls_2 = block.ln_1, block.ls_1, block.ln_2, block.ls_2
+        self._heads, self._width = attention.num_heads, attention.embed_dim
+        self._dtype = attention.in_proj_weight.dtype
+        self._queries, self._keys_and_values = (
+            PackedLinear(weight, bias)
+            for weight, bias in zip(
+                attention.in_proj_weight.split([self._width, 2 * self._width]),
+                attention.in_proj_bias.split([self._width, 2 * self._width]),
+                strict=True,
+            )
+        )
+        self._attended = PackedLinear(attention.out_proj.weight, attention.out_proj.bias)
+        activation = _activation(mlp.gelu)
+        assert activation is not None
+        self._widened = PackedLinear(mlp.c_fc.weight, mlp.c_fc.bias, activation)
+        self._narrowed = PackedLinear(mlp.c_proj.weight, mlp.c_proj.bias)
+
+    def forward(self, rows: torch.Tensor, added: torch.Tensor | None, images: torch.Size) -> torch.Tensor:
+        """Takes what the block before adds to the rows, [rows, width], and (n, tokens of an image); gives what is to be
+        added to the rows."""
+        normed = _add_and_norm(rows, added, self.ln_1, self._dtype)
+        queries, keys, values = self._by_head(self._queries(normed), *self._keys_and_values_of(normed), images=images)
+        # Where tokens are few, attention takes a quarter less time for queries that lie close.
+        mixed = F.scaled_dot_product_attention(queries.contiguous(), keys, values).transpose(1, 2)
+        attended = self.ls_1(self._attended(mixed.reshape(images.numel(), -1)))
+        return self._mlp(_add_and_norm(rows, attended, self.ln_2, self._dtype))
+
+    def first_token(self, rows: torch.Tensor, added: torch.Tensor | None, images: torch.Size) -> torch.Tensor:
+        """float32 [n, width]: what the block makes of each image's first token."""
+        normed = _add_and_norm(rows, added, self.ln_1, self._dtype)
+        keys, values = self._by_head(*self._keys_and_values_of(normed), images=images)
+        first, normed_first = (part[: images.numel()].unflatten(0, images)[:, 0] for part in (rows, normed))
+        (queries,) = self._by_head(self._queries(normed_first), images=torch.Size((len(first), 1)))
+        mixed = _attention_of_one(queries, keys, values).flatten(1)
+        normed_first = _add_and_norm(first, self.ls_1(self._attended(mixed)), self.ln_2, self._dtype)
+        return first.add_(self._mlp(normed_first))
+
+    def _mlp(self, normed: torch.Tensor) -> torch.Tensor:
+        return self.ls_2(self._narrowed(self._widened(normed)))
+
+    def _keys_and_values_of(self, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = self._keys_and_values(normed).split(self._width, -1)
+        return keys, values
+
+    def _by_head(self, *parts: torch.Tensor, images: torch.Size) -> list[torch.Tensor]:
+        """[rows, width] -> [n, heads, tokens, width of a head], each"""
+        used = images.numel()
+        return [part[:used].unflatten(0, images).unflatten(2, (self._heads, -1)).transpose(1, 2) for part in parts]
+
+
+def _add_and_norm(
+    rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
+) -> torch.Tensor:
+    """Adds to the first of some rows, in place, and gives them all normed, in a type; a few at a time, as between the
+    steps they stay in the cache."""
+    normed = torch.empty_like(rows, dtype=dtype)
+    for start in range(0, len(rows), _ROWS_IN_CACHE):
+        some = rows[start : start + _ROWS_IN_CACHE]
+        if added is not None:
+            more = added[start : start + _ROWS_IN_CACHE]
+            some[: len(more)].add_(more)
+        normed[start : start + _ROWS_IN_CACHE] = F.layer_norm(
+            some, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        )
+    return normed
+
+
+def _attention_of_one(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """`F.scaled_dot_product_attention` for a single query, [n, heads, 1, width of a head], by products of numbers:
+    those of matrix and vector are summed in an order that depends on where in memory they begin."""
+    scores = (queries.float() * keys.float()).sum(-1, keepdim=True)
+    weights = torch.softmax(scores * queries.shape[-1] ** -0.5, dim=2)
+    return (weights * values.float()).sum(2, keepdim=True).to(queries.dtype)
+
+
+def _is_in_tiles(dtype: torch.dtype) -> bool:
+    return dtype == torch.bfloat16 and cpu_multiplies_in_tiles()
+
+
+def _activation(layer: torch.nn.Module) -> tuple[str, str] | None:
+    """What the product before a layer does in its place; None if it cannot."""
+    if type(layer) is torch.nn.GELU:
+        return _GELU[layer.approximate]
+    return _SILU if type(layer) is torch.nn.SiLU else None

@@ -1,0 +1,118 @@
+"""Which device a model runs on, and in which floating-point precision."""
+
+import platform
+from typing import TYPE_CHECKING
+
+from beam_curator.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" as "cuda" where there is one, else "cpu". What is asked for by name is never replaced.
+
+    Raises:
+      UsageError: "cuda", and there is none.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "device 'cuda' was asked for, and torch finds no CUDA device on this machine: "
+            "check the driver and torch's build, or give device 'auto' or 'cpu'"
+        )
+    return device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """ "auto" as "bf16" on GPUs (from Ampere on) and CPUs with bfloat16 instructions, else "fp32".
+
+    Raises:
+      UsageError: as `check_precision`.
+    """
+    check_precision(precision, device)
+    if precision != "auto":
+        return precision
+    return "bf16" if (_gpu_computes_bf16() if device == "cuda" else _cpu_computes_bf16()) else "fp32"
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuses the pairs that no machine computes.
+
+    Raises:
+      UsageError: "fp16" on "cpu".
+    """
+    if precision == "fp16" and device == "cpu":
+        raise UsageError("precision 'fp16' needs a CUDA device, not 'cpu': give precision 'bf16' or 'fp32'")
+
+
+def torch_dtype(precision: str) -> "torch.dtype":
+    """torch's name of a resolved precision."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:
+    """Casts, in place, what multiplies matrices; LayerNorms, and the sum that runs through the layers, stay
+    fp32: a third as far from fp32 as a whole model in half precision.
+
+    open_clip's plain vision transformers cast between the two by themselves from then on, as fast as a whole
+    model in half precision.
+
+    Returns:
+      Whether the module has to run under autocast, which is slower: it keeps torch from its fast attention.
+    """
+    import torch
+
+    from beam_curator.models.encoders.vit_rewrites import cast_between, is_plain
+
+    if precision == "fp32":
+        return False
+    dtype = torch_dtype(precision)
+    for part in module.modules():
+        if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.MultiheadAttention)):
+            part.to(dtype)
+    if is_plain(module):
+        cast_between(module, dtype)
+        return False
+    first_norm = getattr(module, "ln_pre", None)
+    if isinstance(first_norm, torch.nn.Module):
+        first_norm.register_forward_hook(lambda _module, _inputs, output: output.float())
+    return True
+
+
+def _gpu_computes_bf16() -> bool:
+    """Whether this GPU has bfloat16 instructions: T4 and V100 only emulate them."""
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _cpu_computes_bf16() -> bool:
+    """Whether this CPU has bfloat16 instructions; emulated ones are slower than float32."""
+    import torch
+
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        # On x86 this call also answers True where oneDNN only emulates.
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return _cpu_has("_is_avx512_bf16_supported") or cpu_multiplies_in_tiles()
+
+
+def cpu_multiplies_in_tiles() -> bool:
+    """Whether this CPU has Intel's AMX, which multiplies bfloat16 matrices in tiles."""
+    return _cpu_has("_is_amx_tile_supported")
+
+
+def _cpu_has(probe: str) -> bool:
+    """What a function of `torch.cpu` says. Private names: torch has no public ones, and not every release has both."""
+    import torch
+
+    found = getattr(torch.cpu, probe, None)
+    return found is not None and bool(found())

@@ -1,0 +1,112 @@
+"""A list of images on its way through a model, and what becomes of it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.images import Encoded, ImageFacts
+from beam_curator.models.pixels.decoding import DecodedImage
+
+OnEmbedded = Callable[[Sequence[int], int], None]
+"""Called with the indices of images that are finished, and how many of them failed, as they come, by one thread at a
+time."""
+
+
+@dataclass
+class EncodedImages:
+    """What becomes of a list of images, one row for each, in their order.
+
+    Fields:
+      embeddings: float16 [n, dim], L2-normalised; zeros in failed rows.
+      facts: None where there were no bytes.
+      failures: the ledger's reason; None where the image is good.
+      batch_reductions: how often the micro-batch was halved for want of memory while these were embedded.
+    """
+
+    embeddings: NDArray[np.float16]
+    facts: list[ImageFacts | None]
+    failures: list[str | None]
+    batch_reductions: int = 0
+
+    @classmethod
+    def empty(cls, count: int, dim: int) -> "EncodedImages":
+        """Rows that nothing is known of yet."""
+        return cls(np.zeros((count, dim), np.float16), [None] * count, [None] * count)
+
+
+class Stream(Protocol):
+    """Runs a model on lists of images that are submitted from any thread."""
+
+    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+        """The future gives the rows of a list that is not empty, or raises what the model raised."""
+        ...
+
+
+@dataclass
+class Job:
+    """A list of images under way: nobody has taken the last `unread` of them yet. Its rows may come from any thread."""
+
+    images: Sequence[Encoded | None]
+    encoded: EncodedImages
+    on_embedded: OnEmbedded | None
+    future: "Future[EncodedImages]"
+    unread: int
+    _unfinished: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, images: Sequence[Encoded | None], dim: int, on_embedded: OnEmbedded | None) -> "Job":
+        """A list of which nothing is done yet."""
+        count = len(images)
+        return cls(images, EncodedImages.empty(count, dim), on_embedded, Future(), count, count)
+
+    def take(self, count: int) -> range:
+        """The next images, as far as there are so many: their rows."""
+        start = len(self.images) - self.unread
+        taken = range(start, min(start + count, len(self.images)))
+        self.unread -= len(taken)
+        return taken
+
+    def note_decoded(self, row: int, image: DecodedImage) -> None:
+        """What is known of an image before the model has seen it. A bad one is finished with that."""
+        self.encoded.facts[row], self.encoded.failures[row] = image.facts, image.failure
+        if image.pixels is None:
+            with self._lock:
+                if self.on_embedded:
+                    self.on_embedded([row], 1)
+                self._finish(1)
+
+    def note_embedded(self, rows: Sequence[int], values: NDArray[np.float32], reductions: int = 0) -> None:
+        """Some images are finished.
+
+        Args:
+          rows: theirs, [n].
+          values: float32 [n, dim], L2-normalised; written to.
+          reductions: how often the micro-batch was halved meanwhile.
+        """
+        not_finite = np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist()
+        values[not_finite] = 0
+        self.encoded.embeddings[list(rows)] = values
+        for index in not_finite:
+            self.encoded.failures[rows[index]] = "embedding is not finite"
+        with self._lock:
+            self.encoded.batch_reductions += reductions
+            if self.on_embedded:
+                self.on_embedded(rows, len(not_finite))
+            self._finish(len(rows))
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more comes of it."""
+        with self._lock:
+            if not self.future.done():
+                self.future.set_exception(error)
+
+    def _finish(self, count: int) -> None:
+        self._unfinished -= count
+        if not self._unfinished and not self.future.done():
+            self.future.set_result(self.encoded)

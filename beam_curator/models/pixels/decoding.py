@@ -1,0 +1,52 @@
+"""One image as the model takes it, or why there is none."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.images import Encoded, ImageError, ImageFacts, decode, preprocess
+from beam_curator.models.pixels.torch_resizing import fast_preprocess
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One image as the model takes it, or why there is none.
+
+    Fields:
+      pixels: uint8 [size, size, 3], RGB; None if the image failed.
+      facts: None if there were no bytes.
+      failure: the ledger's reason; None if the image is good.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    facts: ImageFacts | None
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes, orients, resizes and crops one image. A bad or absent image is a result, not an exception.
+
+    Fields:
+      size: side of the model's square input, in pixels.
+      max_pixels: limit on width x height of an image.
+      draft: whether JPEGs are decoded at the smallest scale that is not below `size` (see `images.decode`).
+      fast_resize: whether `fast_preprocess` resizes it.
+    """
+
+    size: int
+    max_pixels: int
+    draft: bool = False
+    fast_resize: bool = False
+
+    def __call__(self, data: Encoded | None) -> DecodedImage:
+        if data is None:
+            return DecodedImage(None, None, "sample without an image")
+        facts = None
+        try:
+            image, facts = decode(data, self.max_pixels, self.size if self.draft else None)
+            resized = (fast_preprocess if self.fast_resize else preprocess)(image, self.size)
+            return DecodedImage(resized, facts, None)
+        except ImageError as error:
+            return DecodedImage(None, facts or error.facts, str(error))

@@ -1,0 +1,137 @@
+"""How a file of weights is found.
+
+On the machine that launches a job, ``resolve_clip``, ``resolve_aesthetic`` and ``resolve_nsfw`` turn the
+user's choice into a ``WeightsFile``: from the model directory (local, or in a bucket), else the cache, else a
+download that is verified before it is used. The ``WeightsFile`` travels to the workers, which fetch nothing
+from the web: they read it where it is, and verify it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from beam_curator.errors import CurationError, UsageError
+from beam_curator.models.weights import transfer
+from beam_curator.models.weights.clip_weights import (
+    QUICK_GELU,
+    ClipWeights,
+    activation_twin,
+    check_clip_model,
+    is_checkpoint_path,
+    published_as,
+)
+from beam_curator.models.weights.published import AESTHETIC_V1, AESTHETIC_V2, NSFW_LAION, FetchableWeights
+from beam_curator.models.weights.weights_file import FETCH_COMMAND, WeightsFile, cache_dir, measured_sha256
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipChoice:
+    """A CLIP model whose weights are found.
+
+    Attributes:
+      model: the open_clip architecture that computes what the weights were trained with.
+      tag: the open_clip tag that they were published under; None for a checkpoint of unknown origin.
+      weights: where they are.
+      doubt: what nobody can tell of them, in a line; or None.
+    """
+
+    model: str
+    tag: str | None
+    weights: WeightsFile
+    doubt: str | None = None
+
+
+def resolve_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> WeightsFile:
+    """Finds the weights of a CLIP model: what `choose_clip` finds, without what it tells of them."""
+    return choose_clip(model, pretrained, model_dir, download).weights
+
+
+def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice:
+    """Finds the weights of a CLIP model, and tells what they are.
+
+    Published weights are known by their tag, and a checkpoint by its sha256 or by the record that was kept when it was
+    fetched. Their architecture is the one with the activation that they were trained with: `ViT-L-14` with OpenAI's
+    weights is `ViT-L-14-quickgelu`. Of a checkpoint that is not known nobody can tell, which is its doubt.
+
+    Args:
+      model: an open_clip model, e.g. ``"ViT-L-14-quickgelu"``.
+      pretrained: an open_clip tag, e.g. ``"openai"``, or the path of a checkpoint.
+      model_dir: a local directory or a bucket's folder to look in first, or None.
+      download: whether to fetch published weights that are in neither model_dir nor the cache.
+
+    Raises:
+      UsageError: open_clip has no such model or tag, or the weights are missing, unreachable or wrong.
+    """
+    if not is_checkpoint_path(pretrained):
+        named = ClipWeights.named(model, pretrained)
+        return ClipChoice(named.model, named.tag, _resolve(named, model_dir, download))
+    check_clip_model(model)
+    own = _own_file(pretrained, "CLIP checkpoint")
+    known = published_as(own.path, own.sha256)
+    if known is None:
+        return ClipChoice(model, None, dataclasses.replace(own, name=f"{model}/{own.name}"), _doubt(model, own.path))
+    if model not in (known.model, activation_twin(known.model)):
+        raise UsageError(
+            f"{pretrained} holds the weights of {known.name}, not of {model}: give --clip_model {known.model}"
+        )
+    return ClipChoice(known.model, known.tag, dataclasses.replace(own, name=known.name))
+
+
+def _doubt(model: str, path: str) -> str | None:
+    twin = activation_twin(model)
+    if twin is None:
+        return None
+    how = "with it" if model.endswith(QUICK_GELU) else "without it"
+    return (
+        f"{path} is not known by its sha256, so nobody can tell whether it was trained with QuickGELU, as OpenAI's "
+        f"weights were: it runs {how}, as {model} does; if that is wrong, give --clip_model {twin}"
+    )
+
+
+def resolve_aesthetic(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:
+    """Finds the weights of an aesthetic head: ``"v2"``, ``"v1"`` or a path. See resolve_clip for the rest."""
+    published = {"v2": AESTHETIC_V2, "v1": AESTHETIC_V1}.get(choice)
+    if published is None:
+        return _own_file(choice, "aesthetic head", "v2, v1, or ")
+    return _resolve(published, model_dir, download)
+
+
+def resolve_nsfw(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:
+    """Finds the weights of an NSFW head: ``"laion"`` or a path. See resolve_clip for the rest."""
+    if choice != "laion":
+        return _own_file(choice, "NSFW head", "laion, or ")
+    return _resolve(NSFW_LAION, model_dir, download)
+
+
+def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
+    path = transfer.absolute(path)
+    try:
+        if not transfer.is_file(path):
+            raise UsageError(f"no {what} at {path}; give {instead}the path of a file that exists")
+        name = pathlib.PurePosixPath(path).stem
+        return WeightsFile(name, path, measured_sha256(path))
+    except transfer.TransferError as error:
+        raise UsageError(f"{what} cannot be read: {error}") from error
+
+
+def _resolve(wanted: FetchableWeights, model_dir: str | None, download: bool) -> WeightsFile:
+    cache = str(cache_dir())
+    directories = [transfer.absolute(model_dir), cache] if model_dir else [cache]
+    try:
+        for directory in directories:
+            if found := wanted.find(directory, thorough=False):
+                return found
+    except CurationError as error:
+        raise UsageError(str(error)) from error
+    failure = "downloading was not allowed"
+    if download:
+        try:
+            return wanted.fetch(cache)
+        except transfer.TransferError as error:
+            failure = f"the download failed ({error})"
+    raise UsageError(
+        f"weights {wanted.filename} are missing: looked in {' and '.join(directories)}, and {failure}; run "
+        f"`{FETCH_COMMAND} {model_dir or 'DIR'}{wanted.fetch_arguments}` where there is a network, and give "
+        "that --model_dir"
+    )

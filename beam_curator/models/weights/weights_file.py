@@ -1,0 +1,94 @@
+"""A file of weights that exists: what travels to workers, and is verified wherever it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+
+from beam_curator.errors import CurationError
+from beam_curator.models.weights import transfer
+
+FETCH_COMMAND = "beam-curator models --model_dir"
+
+# (local path, its stamp, sha256) that this process has read and found equal
+_verified_files: set[tuple[str, tuple[int, ...], str]] = set()
+
+
+def cache_dir() -> pathlib.Path:
+    """Where weights are kept between runs: $BEAM_CURATOR_CACHE, or ~/.cache/beam_curator."""
+    return pathlib.Path(transfer.absolute(os.environ.get("BEAM_CURATOR_CACHE") or "~/.cache/beam_curator"))
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights that exists, and what it must hold. This is what travels to workers.
+
+    Attributes:
+      name: what it is, for people, e.g. ``"sac+logos+ava1-l14-linearMSE"``.
+      path: a local path, or one in a bucket.
+      sha256: of its content, in hex.
+    """
+
+    name: str
+    path: str
+    sha256: str
+
+    def local_path(self) -> pathlib.Path:
+        """A local file with this content, verified once per process; from a bucket, a copy in the cache.
+
+        A file of the same name in $BEAM_CURATOR_MODEL_DIR, as worker images have it, saves the copy.
+
+        Raises:
+          CurationError: the file is not there, or its content is another.
+        """
+        local = pathlib.Path(self.path)
+        baked = self._in_image()
+        if baked is not None:
+            local = baked
+        elif transfer.is_remote(self.path):
+            # Its own name, because the suffix tells the format; its sha256, so that none is mistaken.
+            local = cache_dir() / self.sha256 / self.path.rsplit("/", 1)[-1]
+            if not local.is_file():
+                transfer.copy(self.path, local, self.sha256)
+        elif not local.is_file():
+            raise CurationError(
+                f"weights {self.name}: no file {self.path} on this machine; put the weights in a bucket "
+                f"or in the workers' image with `{FETCH_COMMAND} DIR`, and give --model_dir DIR"
+            )
+        verify(self.name, str(local), self.sha256)
+        return local
+
+    def _in_image(self) -> pathlib.Path | None:
+        directory = os.environ.get("BEAM_CURATOR_MODEL_DIR")
+        if not directory or pathlib.Path(self.path).is_file():
+            return None
+        baked = pathlib.Path(directory, self.path.rsplit("/", 1)[-1])
+        return baked if baked.is_file() else None
+
+
+def verify(name: str, path: str, sha256: str) -> None:
+    """Raises CurationError unless the file's content has this sha256; a local one is read once as long as it stays."""
+    if not transfer.is_remote(path) and (path, _stamp(path), sha256) in _verified_files:
+        return
+    found = measured_sha256(path)
+    if found != sha256:
+        raise CurationError(
+            f"weights {name}: {path} has sha256 {found}, expected {sha256}; delete it and fetch it again"
+        )
+
+
+def measured_sha256(path: str) -> str:
+    """The sha256 of a file, local or in a bucket, in hex."""
+    if transfer.is_remote(path):
+        return transfer.sha256_of(path)
+    stamp = _stamp(path)  # taken before, so that a change while it is read is a change
+    sha256 = transfer.sha256_of(path)
+    _verified_files.add((path, stamp, sha256))
+    return sha256
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What changes when a local file is replaced or written again."""
+    found = pathlib.Path(path).stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,1 @@
+"""What stands in an output directory, and how it is written. No pipelines."""

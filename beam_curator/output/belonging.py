@@ -1,0 +1,163 @@
+"""Which files of an output directory a job of ours wrote: told by what is in them, since others use the same names.
+
+img2dataset, too, calls its shards 00007.tar, 00007.parquet and 00007_stats.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_curator import rows
+from beam_curator.errors import JobError, StorageError
+from beam_curator.output import ledger, plans, score_parts
+from beam_curator.output.added_members import CURATION_EXTENSION
+from beam_curator.output.placing import shard_name
+from beam_curator.storage import files
+
+OF_RANGES = {plans.DIRECTORY: ".json", score_parts.DIRECTORY: ".parquet", ledger.DIRECTORY: ".parquet"}
+"""Where what belongs to shards and ranges is, and how its names end."""
+
+_RANGE_FILE = re.compile(r".+-[0-9a-f]{10}(-\d{5,})?\.(json|parquet)")
+_OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)")
+_THREADS = 16
+
+
+def range_files(output: str) -> list[str]:
+    """The files in `plans/`, `scores/` and `samples/` that are called as those of shards and ranges are."""
+    return [
+        metadata.path
+        for directory, suffix in OF_RANGES.items()
+        for metadata in files.list_files(files.join(output, directory), f"*{suffix}")
+        if _RANGE_FILE.fullmatch(_name(metadata.path))
+    ]
+
+
+def output_shard_files(output: str) -> list[tuple[str, int]]:
+    """The files of a directory that are called as those of output shards are, with the index of each."""
+    found = []
+    for metadata in files.list_files(output):
+        index = output_shard_index(_name(metadata.path))
+        if index is not None:
+            found.append((metadata.path, index))
+    return found
+
+
+def output_shard_index(name: str) -> int | None:
+    """The output shard whose file has this name, or None for a name that no output shard's file has."""
+    match = _OUTPUT_SHARD_FILE.fullmatch(name)
+    return int(match[1]) if match and shard_name(int(match[1])) == match[1] else None
+
+
+def written_by_jobs(paths: Iterable[str]) -> list[str]:
+    """Those of these files that a job of ours wrote, each told by its content.
+
+    Raises:
+      StorageError: when one cannot be read, after retries.
+    """
+    listed = list(paths)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [path for path, own in zip(listed, pool.map(is_own, listed), strict=True) if own]
+
+
+def check_free(output: str, output_shards: int, recorded: int) -> None:
+    """Raises JobError if a file that no job wrote stands where one of the output shards is going to be.
+
+    Args:
+      output: the output directory.
+      output_shards: how many there are going to be.
+      recorded: how many the manifest of the standing selection says that its job wrote.
+    """
+    named = [path for path, index in output_shard_files(output) if recorded <= index < output_shards]
+    own = set(written_by_jobs(named))
+    foreign = next((path for path in named if path not in own), None)
+    if foreign is not None:
+        raise JobError(
+            f"{foreign} stands where an output shard goes, and no job of Beam Curator wrote it: move it away, "
+            "and run the same command again"
+        )
+
+
+def is_own(path: str) -> bool:
+    """Whether a job of ours wrote this file, named as one of ours.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    try:
+        return _reads_as_own(path)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return False
+        raise
+
+
+@files.retried
+def _reads_as_own(path: str) -> bool:
+    directory, _, name = path.rpartition("/")
+    place = directory.rpartition("/")[2]
+    if name.endswith(".tar"):
+        return _is_own_tar(path)
+    if name.endswith(".parquet"):
+        return _is_part(path) if place == score_parts.DIRECTORY else _has_columns(path)
+    wanted = _PLAN if place == plans.DIRECTORY else _STATISTICS
+    return _is_json_with(path, wanted)
+
+
+_PLAN = ("version", "shard", "range_bytes", "layout")
+_STATISTICS = ("content", "samples", "tar_bytes")
+_COLUMNS = ("uid", "shard", "key", "offset", "status", "reason", *(field.name for field in rows.OUTCOME))
+
+
+def _is_own_tar(path: str) -> bool:
+    """Whether its first sample has a key of this output shard, and the record that we add to each."""
+    index = _name(path).removesuffix(".tar")
+    key = None
+    try:
+        with files.open_for_reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                found, _, extension = member.name.partition(".")
+                key = found if key is None else key
+                if found != key or not found.startswith(index):
+                    return False
+                if extension == CURATION_EXTENSION:
+                    return True
+    except tarfile.TarError:
+        pass
+    return False
+
+
+def _is_part(path: str) -> bool:
+    return _parquet_says(path, score_parts.is_described)
+
+
+def _has_columns(path: str) -> bool:
+    return _parquet_says(path, lambda schema: set(_COLUMNS) <= set(schema.names))
+
+
+def _parquet_says(path: str, says: Callable[[pa.Schema], bool]) -> bool:
+    try:
+        with files.open_for_reading(path) as file:
+            return says(pq.read_schema(file))
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _is_json_with(path: str, names: Sequence[str]) -> bool:
+    try:
+        content = json.loads(files.read_bytes(path))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and set(names) <= set(content)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

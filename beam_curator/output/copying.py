@@ -1,0 +1,223 @@
+"""Kept samples as they go into an output tar: their members copied from the shard, and what curation adds to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_curator.errors import JobError
+from beam_curator.output.added_members import (
+    CURATION_EXTENSION,
+    EMBEDDING_EXTENSION,
+    curation_files,
+    embedding_files,
+    own_extension,
+)
+from beam_curator.output.placing import PlacedSamples
+from beam_curator.output.score_parts import embeddings_of
+from beam_curator.samples import Buffer
+from beam_curator.sources.shard_identity import has_changed_unnoticed
+from beam_curator.sources.tar.extents import EXTENTS, Extent, extents_from, laid_samples
+from beam_curator.sources.tar.framing import framed
+from beam_curator.sources.tar.headers import TarBroken
+from beam_curator.sources.tar.member_table import Layout, with_offsets
+from beam_curator.sources.tar.reading import CHANGED, read_laid, read_spans_at
+from beam_curator.storage import files
+from beam_curator.storage.local_writing import SMALL_BYTES
+
+SAMPLES_AT_ONCE = 1024
+"""So many samples' records and names are made together, by the column: one by one, they take five times as long."""
+
+FRAMED_AT_ONCE = 256
+"""So many samples' headers are made together: few enough to be in the processor's cache until they are written."""
+
+
+def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer]]:
+    """The bytes of a run's samples as they go into the tar, in pieces, for the samples of one read after the other.
+
+    Headers of the input are not parsed again: where members stand is known, and that all but their data is what it
+    was when they were scored is told by its CRC-32.
+
+    Args:
+      run: n samples.
+      stored: n rows, what `checkpoint.read_stored` gives of them.
+
+    Raises:
+      JobError: when the shard no longer holds what was scored.
+      StorageError: when it cannot be read.
+    """
+    spans = list(zip(*run.spans.T.tolist(), strict=True))
+    reads = read_spans_at(run.range, spans)
+    offset_of: Mapping[int, int] = {}
+    if stored[EXTENTS].null_count < stored.num_rows:
+        stored, laid, reads = _laid(run, stored, spans)
+        offset_of = {place: offset for (place, _), (offset, _) in zip(laid, spans, strict=True)}
+    outlines = _outlines(run, stored)
+    try:
+        for some, data in reads:
+            pieces = _pieces(memoryview(data), some[0][0], zip(some, outlines, strict=False))
+            del data  # so that the memory of what is written is taken for the next read
+            yield pieces
+            del pieces
+    except TarBroken as broken:
+        if has_changed_unnoticed(run.range.shard):
+            files.delete([run.part])  # or the same command would take it for the shard's once more
+        at = TarBroken(offset_of.get(broken.offset, broken.offset), broken.reason)
+        raise JobError(f"{run.range.url}: {at}; run the same command again to score it anew") from broken
+
+
+def _laid(
+    run: PlacedSamples, stored: pa.Table, spans: Sequence[Extent]
+) -> tuple[pa.Table, Sequence[Extent], Iterator[tuple[Sequence[Extent], bytes]]]:
+    """A run some of whose samples stand in several pieces of the shard, as if it stood in one piece, from 0 on: what is
+    stored of it, its spans, and what `read_spans_at` would give."""
+    extents = [its or [span] for its, span in zip(extents_from(stored[EXTENTS]), spans, strict=True)]
+    layout = Layout.of(stored)
+    members = list(zip(layout.offsets.tolist(), layout.sizes.tolist(), strict=True))
+    of_each = [members[begin:end] for begin, end in itertools.pairwise(layout.first.tolist())]
+    laid, places = laid_samples(extents, of_each)
+    offsets = pa.array([place for its in places for place in its], pa.int64())
+    return with_offsets(stored, offsets), laid, read_laid(run.range, laid, extents)
+
+
+_Outline = tuple[str, int | None, list[tuple[int, int, int, int]], memoryview, int, int]
+"""A sample as it will stand in the output, before its members' data is read: its key in the input; the CRC-32 of its
+headers there; of each member, where its data begins in the input, its size, how much of it has no place in the frame
+(0 for small data, which is put in), and its place in the frame; the frame, which has headers, padding and what curation
+adds, of this sample and of its neighbours; where the sample begins in it, and where it ends. A plain tuple, since there
+are millions of them."""
+
+
+def _pieces(data: memoryview, start: int, samples: Iterator[tuple[tuple[int, int], _Outline]]) -> list[Buffer]:
+    """Samples, each ((offset, span in bytes), outline), as they go into the tar; `data` begins at `start`."""
+    pieces: list[Buffer] = []
+    available = len(data)
+    frame, done, filled = memoryview(b""), 0, 0
+    for (offset, span_bytes), (key, headers_crc32, members, its_frame, frame_begin, frame_end) in samples:
+        if its_frame is not frame:
+            pieces.append(frame[done:filled])
+            frame, done = its_frame, frame_begin
+        crc, at = 0, offset - start  # as `layout.headers_crc32`, on the way
+        sample_end = at + span_bytes
+        for begin, size, left_out, place in members:
+            body = begin - start
+            crc, at = crc32(data[at:body], crc), body + size
+            if at > available:
+                raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
+            if left_out:
+                pieces += (frame[done:place], data[body:at])
+                done = place + size - left_out
+            else:
+                frame[place : place + size] = data[body:at]
+        if crc32(data[at:sample_end], crc) != headers_crc32:
+            raise TarBroken(offset, f'{CHANGED}: "{key}" stood here')
+        filled = frame_end
+    pieces.append(frame[done:filled])
+    return pieces
+
+
+def _outlines(run: PlacedSamples, stored: pa.Table) -> Iterator[_Outline]:
+    """One for each of the run's samples, made many at a time."""
+    for first in range(0, run.rows.num_rows, SAMPLES_AT_ONCE):
+        some = _Columns.of(run.rows.slice(first, SAMPLES_AT_ONCE), stored.slice(first, SAMPLES_AT_ONCE), run.models)
+        for begin in range(0, len(some.keys), FRAMED_AT_ONCE):
+            yield from _framed(some, begin, min(begin + FRAMED_AT_ONCE, len(some.keys)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """n samples with what curation adds to them, and all their members, by the column.
+
+    Attributes:
+      keys: of the samples in the input.
+      layout: where their members stand there.
+      embeddings: uint8 [n, bytes], the .npy file of each.
+      records: the .json file of each.
+      own: int64 [m], which of all members in the output are the samples' own.
+      added: int64 [n], which is the first of the two that are added to each sample.
+      names: of all members.
+      sizes: int64 [m + 2n], of all members.
+    """
+
+    keys: list[str]
+    layout: Layout
+    embeddings: np.ndarray
+    records: list[bytes]
+    own: np.ndarray
+    added: np.ndarray
+    names: list[bytes]
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pa.Table, stored: pa.Table, models: Mapping[str, str]) -> _Columns:
+        layout = Layout.of(stored)
+        embeddings = embedding_files(embeddings_of(stored))
+        records = curation_files(rows, models).cast(pa.binary()).to_pylist()
+        own, added = _order(np.diff(layout.first))
+        sizes = np.empty(len(own) + 2 * len(added), np.int64)
+        sizes[own], sizes[added], sizes[added + 1] = layout.sizes, embeddings.shape[1], [*map(len, records)]
+        names = _names(rows["output_key"], layout, own, added).to_pylist()
+        return cls(rows["key"].to_pylist(), layout, embeddings, records, own, added, names, sizes)
+
+
+def _framed(some: _Columns, first: int, last: int) -> Iterator[_Outline]:
+    """The outlines of samples first to last, in a frame of their own."""
+    these, layout = slice(first, last), some.layout
+    theirs = slice(layout.first[first], layout.first[last])
+    members = slice(theirs.start + 2 * first, theirs.stop + 2 * last)
+    own, added = some.own[theirs] - members.start, some.added[these] - members.start
+    sizes = some.sizes[members]
+    large = np.zeros(len(sizes), bool)
+    large[own] = layout.sizes[theirs] >= SMALL_BYTES
+    frame = framed(some.names[members], sizes, large)
+    frame.put_rows(added, some.embeddings[these])
+    frame.put(added + 1, some.records[these])
+
+    columns = (layout.offsets[theirs], layout.sizes[theirs], frame.left_out[own], frame.data_at[own])
+    places = list(zip(*(column.tolist() for column in columns), strict=True))
+    cuts = (layout.first[first : last + 1] - theirs.start).tolist()
+    of_each = [places[begin:end] for begin, end in itertools.pairwise(cuts)]
+    ends = frame.end[added + 1].tolist()
+    content = itertools.repeat(frame.content.data, len(ends))
+    begins = [0, *ends[:-1]]
+    return zip(some.keys[these], layout.headers_crc32[these], of_each, content, begins, ends, strict=True)
+
+
+def _order(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of all members when two that are added follow those of each sample.
+
+    Args:
+      counts: int64 [n], how many members each sample has of its own.
+
+    Returns:
+      int64 [sum of counts], the places of samples' own members, and int64 [n], that of the first one added to each.
+    """
+    added = np.cumsum(counts + 2) - 2
+    is_own = np.ones(int(counts.sum()) + 2 * len(counts), bool)
+    is_own[added] = is_own[added + 1] = False
+    return np.flatnonzero(is_own), added
+
+
+def _names(keys: pa.ChunkedArray, layout: Layout, own: np.ndarray, ours: np.ndarray) -> pa.BinaryArray:
+    """The names of all members, in their order; `own` and `ours` are what `_order` gives."""
+    found = layout.extensions.dictionary_encode()
+    kept = pa.array([_own_extension(extension) for extension in found.dictionary.to_pylist()], pa.binary())
+    added = pa.array([EMBEDDING_EXTENSION.encode(), CURATION_EXTENSION.encode()], pa.binary())
+    which = np.empty(len(own) + 2 * len(ours), np.int64)
+    which[own] = found.indices.to_numpy()
+    which[ours], which[ours + 1] = len(kept), len(kept) + 1
+    extensions = pa.concat_arrays([kept, added]).take(pa.array(which))
+    of_sample = np.repeat(np.arange(len(keys)), np.diff(ours, prepend=-2))
+    return pc.binary_join_element_wise(
+        keys.combine_chunks().cast(pa.binary()).take(pa.array(of_sample)), extensions, b"."
+    )
+
+
+def _own_extension(extension: bytes) -> bytes:
+    return own_extension(extension.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

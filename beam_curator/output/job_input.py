@@ -1,0 +1,128 @@
+"""The input of a job: the shards that its patterns match, without what jobs wrote; and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from beam_curator.errors import UsageError
+from beam_curator.output.output_apart import without_output
+from beam_curator.samples import (
+    Shard,
+)
+from beam_curator.sources import matching
+from beam_curator.sources.local_matching import Missing
+from beam_curator.sources.patterns import first_few
+from beam_curator.sources.shard_identity import KnownShard, identify
+from beam_curator.storage import files
+
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Matched:
+    """The input.
+
+    Attributes:
+      found: the shards, each once, in the order of the urls by which a job knows them; at least one.
+      missing: what was asked for and is not there.
+    """
+
+    found: list[KnownShard]
+    missing: list[Missing]
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards, to be read."""
+        return [one.shard for one in self.found]
+
+    def check_missing(self) -> None:
+        """Raises UsageError where anything is missing."""
+        if self.missing:
+            count = f"{len(self.missing):,} {'names are' if len(self.missing) > 1 else 'name is'}"
+            raise UsageError(
+                f"--input: {count} missing beside {len(self.found):,} that can be read: "
+                f"{first_few(map(str, self.missing))}: mend --input, or give --allow_missing to go on without"
+            )
+
+
+def match_input(
+    patterns: Sequence[str],
+    output: str | None = None,
+    known: Sequence[KnownShard] = (),
+    called: Callable[[str], str] = str,
+) -> Matched:
+    """The shards that the patterns match, and what is missing.
+
+    With `output`, what a job wrote to that directory is no input; nor may it hold other files that the patterns match.
+
+    A pattern is a path, a glob, a directory, a brace range such as `{00000..00099}.tar`, several of these with `::`
+    between them, or `@LIST`, a file with one on each line; local or in a bucket.
+
+    Args:
+      patterns: what to match.
+      output: the output directory, if it may lie under the patterns.
+      known: the shards that a job remembers.
+      called: what the job called the file that is found under a path, where the input was moved.
+
+    Raises:
+      UsageError: when no pattern matches anything, or something that is no file.
+      StorageError: when one cannot be listed.
+    """
+    found = matching.find(patterns)
+    if output is not None:
+        found = dataclasses.replace(found, files=without_output(found.files, patterns, output))
+    if not found.files:
+        raise UsageError(
+            f"no shard matches {first_few(map(str, found.missing))}: give --input a path, glob, directory or brace "
+            "range of tar files"
+        )
+    for file in found.files:
+        _check_name(file.path)
+    return Matched(identify(found.files, known, called), found.missing)
+
+
+def match_shards(patterns: Sequence[str], allow_missing: bool = False, output: str | None = None) -> list[Shard]:
+    """The shards that the patterns match, each once, in the order of their urls: `match_input` says what a pattern is,
+    and what `output` does.
+
+    Raises:
+      UsageError: as `match_input`; and, unless `allow_missing`, for a pattern that matches nothing, a link to nothing,
+        or a file or directory that cannot be read.
+      StorageError: when one cannot be listed.
+    """
+    matched = match_input(patterns, output)
+    if not allow_missing:
+        matched.check_missing()
+    return matched.shards
+
+
+def _check_name(path: str) -> None:
+    """Raises UsageError for what cannot be read as a shard, or be named in the ledger."""
+    if _UNNAMEABLE.search(path):
+        raise UsageError(f"a shard's name is not UTF-8, or holds control characters: rename {path!r}")
+    local = None if files.is_remote(path) else pathlib.Path(path)
+    if local and local.exists() and not local.is_file():  # a pipe would be waited for without end
+        raise UsageError(f"{path} is not a file, but a pipe, device or directory: take it out of --input")
+
+
+def describe_input(shards: Sequence[Shard], missing: Sequence[Missing] = ()) -> dict[str, Any]:
+    """The input as the manifest tells it: how many shards, how many bytes, a SHA-256 of what identifies them, and what
+    was missing, if anything was."""
+    digest = hashlib.sha256(json.dumps([list(shard.identity.values()) for shard in shards]).encode())
+    return {
+        "shards": len(shards),
+        "bytes": sum(shard.size_bytes for shard in shards),
+        "fingerprint": digest.hexdigest(),
+        **({"missing": [dataclasses.asdict(one) for one in missing]} if missing else {}),
+    }
+
+
+def urls_and_sizes(shards: Sequence[Shard]) -> str:
+    """SHA-256 of which shards these are and how large, as 64 hex digits."""
+    return hashlib.sha256(json.dumps([(shard.url, shard.size_bytes) for shard in shards]).encode()).hexdigest()

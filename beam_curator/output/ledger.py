@@ -1,0 +1,64 @@
+"""The ledger: one row for every sample that was in the input, and the counts that must balance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_curator import rows
+from beam_curator.output.outcomes import Summary
+from beam_curator.samples import DEFAULT_READING, Reading, ShardRange
+from beam_curator.storage import files
+
+DIRECTORY = "samples"
+
+
+def ledger_name(range: ShardRange) -> str:
+    """Where a range's ledger rows are, under the output directory."""
+    return f"{DIRECTORY}/{range.name}.parquet"
+
+
+def ledger_table(table: pa.Table, duplicate_of: pa.Array, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:
+    """A batch's rows in the ledger's columns: facts, then scores, then where the sample went."""
+    scores = rows.score_names(table)
+    facts = table.select([name for name in rows.SCHEMA.names if name != "span_bytes"] + scores)
+    for field, values in zip(rows.OUTCOME, (duplicate_of, output_shard, output_key), strict=True):
+        facts = facts.append_column(field, values)
+    return facts
+
+
+def write_table(directory: str, name: str, table: pa.Table) -> None:
+    """Writes rows as DIRECTORY/NAME, atomically.
+
+    Raises:
+      StorageError: when they cannot be written, after retries.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=list(rows.REPEATING))
+    files.write_bytes(directory, name, sink.getvalue().to_pybytes())
+
+
+def read_table(url: str) -> pa.Table:
+    """The rows of a file that `write_table` wrote.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+      OSError, ArrowException: when it is damaged.
+    """
+    return pq.read_table(pa.BufferReader(files.read_bytes(url)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LedgerPart:
+    """A ledger file that was written: its name under the output directory, its range's score part and, if it has one,
+    plan, its counts, the models that gave its scores, and how the range was read."""
+
+    name: str
+    part: str
+    plan: str | None
+    summary: Summary
+    models: Mapping[str, str]
+    reading: Reading = DEFAULT_READING

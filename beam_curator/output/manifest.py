@@ -1,0 +1,223 @@
+"""The end of a job: the balance is checked, what an earlier selection left is removed, and the manifest is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from beam_curator.output import ledger
+from beam_curator.output.belonging import output_shard_files, range_files, written_by_jobs
+from beam_curator.output.ledger import LedgerPart
+from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
+from beam_curator.output.output_shard import WrittenShard
+from beam_curator.samples import DEFAULT_READING
+from beam_curator.sources.findings import KINDS
+from beam_curator.storage import files
+
+MANIFEST = "manifest.json"
+_SOFTWARE = ("beam-curator", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
+
+
+def finish(
+    output: str,
+    seen: Summary,
+    parts: Sequence[LedgerPart],
+    written: Sequence[WrittenShard],
+    job: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Checks the balance, removes what does not belong to this job, writes manifest.json, and gives it.
+
+    The manifest of a job that changed nothing stays as it is, timings included.
+
+    Raises:
+      JobError: when the ledger does not balance.
+    """
+    recorded = sum_summaries(part.summary for part in parts)
+    check_balance(seen, recorded, sum(shard.samples for shard in written))
+    belonging = {name for part in parts for name in (part.name, part.part, part.plan) if name}
+    remove_strays(output, belonging, len(written))
+    manifest = _manifest(recorded, parts, written, job)
+    standing = read_manifest(output)
+    if standing is not None and _without_timings(standing) == _without_timings(manifest):
+        manifest = standing
+    else:
+        files.write_bytes(output, MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
+    files.remove_temporaries(output)
+    return manifest
+
+
+def _manifest(
+    summary: Summary, parts: Sequence[LedgerPart], written: Sequence[WrittenShard], job: Mapping[str, Any]
+) -> dict[str, Any]:
+    started = float(job.get("started", time.time()))
+    finished = time.time()
+    return {
+        "software": software_versions(),
+        "models": {step: model for part in parts for step, model in part.models.items()},
+        **_selection(summary, job),
+        "counts": counts_of(summary),
+        "broken_shards": broken_shards_of(summary),
+        **told_of(summary),
+        "reading": reading_of(parts),
+        "output": {"shards": len(written), "bytes": sum(shard.bytes for shard in written)},
+        "timings": {
+            "started": _utc(started),
+            "finished": _utc(finished),
+            "seconds": round(finished - started, 3),
+            "batch_reductions": summary.batch_reductions,
+        },
+    }
+
+
+def _selection(summary: Summary, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one selection from another."""
+    return {
+        "flags": dict(job.get("flags", {})),
+        "input": dict(job.get("input", {})),
+        "samples_per_shard": job["samples_per_shard"],
+        "outcomes": outcomes_of(summary),
+    }
+
+
+def outcomes_of(summary: Summary) -> str:
+    """What the manifest says of all outcomes together: 32 hex digits, others where any sample has another outcome."""
+    return f"{summary.outcomes:032x}"
+
+
+def withdraw_manifest(seen: Summary, output: str, job: Mapping[str, Any]) -> Summary:
+    """Removes the manifest of an earlier selection that this one is about to replace; gives `seen` back.
+
+    A directory has a manifest only while it holds what the manifest says: so it goes before the first file of the
+    selection does, and not before all is selected and found good. Doing it again changes nothing, also when this
+    selection is finished.
+
+    Args:
+      seen: the outcomes of all samples.
+      output: the output directory.
+      job: what this job's manifest is going to say of it.
+
+    Raises:
+      StorageError: when it cannot be removed, after retries.
+    """
+    standing = read_manifest(output)
+    if standing is not None and any(standing.get(name) != value for name, value in _selection(seen, job).items()):
+        files.delete([files.join(output, MANIFEST)])
+    return seen
+
+
+def counts_of(summary: Summary) -> dict[str, Any]:
+    """What the manifest says of the samples."""
+    return {
+        "seen": summary.seen,
+        "kept": summary.kept,
+        "dropped": summary.dropped,
+        "failed": summary.failed,
+        "dropped_by_rule": dict(sorted(summary.dropped_by.items())),
+        "failed_by_reason": dict(sorted(summary.failed_by.items())),
+    }
+
+
+def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
+    """What the manifest says of shards that could not be read to their end."""
+    return [
+        {
+            "shard": error.url,
+            "offset": error.offset,
+            "reason": error.reason,
+            "unread_bytes": summary.losses.unread_bytes.get(error.url, 0),
+        }
+        for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
+    ]
+
+
+def told_of(summary: Summary) -> dict[str, Any]:
+    """What the manifest says of entries that belong to no sample, of samples with several images, of keys that come
+    back within a shard, and of names with dots that may have made one sample of several."""
+    told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for one in sorted(summary.findings):
+        told[one.kind].append({"shard": one.url, "offset": one.offset, "first": one.key, "samples": one.samples})
+    passed_over = dict(sorted(summary.passed_over.items()))
+    return {"passed_over": passed_over, "several_images": summary.several_images, **told}
+
+
+def reading_of(parts: Sequence[LedgerPart]) -> Any:
+    """How the shards were read, as JSON has it; a list where a job of one's own reads them in several ways."""
+    readings = sorted({part.reading for part in parts} or {DEFAULT_READING})
+    told = json.loads(json.dumps([dataclasses.asdict(reading) for reading in readings]))
+    return told[0] if len(told) == 1 else told
+
+
+def software_versions() -> dict[str, str]:
+    """The versions of what shapes the output."""
+    versions = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _without_timings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in manifest.items() if name != "timings"}
+
+
+def recorded_shards(output: str) -> int:
+    """How many output shards the manifest of the standing selection says that its job wrote; 0 without one."""
+    shards = ((read_manifest(output) or {}).get("output") or {}).get("shards")
+    return shards if isinstance(shards, int) else 0
+
+
+def read_manifest(output: str) -> dict[str, Any] | None:
+    """The manifest of a finished job, or None if there is none."""
+    url = files.join(output, MANIFEST)
+    if not files.exists(url):
+        return None
+    try:
+        return json.loads(files.read_bytes(url))
+    except ValueError:
+        return None
+
+
+def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> None:
+    """Removes what jobs wrote and this one did not: output shards from `output_shards` on, plans, parts, ledger files.
+
+    A file that no job wrote stays, whatever it is called; and so do plans and score parts of shards that are not in
+    this selection: a model computed them, and the shards may come back.
+    """
+    wanted = {name.rsplit("/", 1)[-1] for name in belonging}
+    selected = {shard_of(name) for name in wanted}
+    ledgers = f"/{ledger.DIRECTORY}/"
+    strays = [
+        path
+        for path in range_files(output)
+        if (name := path.rsplit("/", 1)[-1]) not in wanted
+        and (ledgers in path[-len(ledgers) - len(name) :] or shard_of(name) in selected)
+    ]
+    strays += [path for path, index in output_shard_files(output) if index >= output_shards]
+    files.delete(written_by_jobs(strays))
+
+
+def shard_of(name: str) -> str:
+    """The `Shard.name` that the name of a plan, a score part or a file of the ledger was made of."""
+    return _OF_RANGE.sub("", name.rsplit("/", 1)[-1])
+
+
+_OF_RANGE = re.compile(r"((-\d{5,})?\.parquet|\.json)$")
+
+
+def remove_output(output: str) -> None:
+    """Removes all that a job wrote, and nothing else."""
+    written = [*range_files(output), *(path for path, _ in output_shard_files(output))]
+    files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
+    files.remove_temporaries(output)

@@ -1,0 +1,158 @@
+"""What became of samples: counts by outcome and reason, which must balance."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+
+from beam_curator import rows
+from beam_curator.errors import JobError
+from beam_curator.first_few import listed
+from beam_curator.output.losses import Losses
+from beam_curator.rule_tally import Tallies, sum_tallies
+from beam_curator.samples import Finding, SampleBatch, ShardError
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Counts of samples by what became of them, the shards that could not be read to their end, and how often the
+    model's micro-batch was halved for want of memory in this run.
+
+    Attributes:
+      judged: how each rule fared.
+      outcomes: a number that is another one where other models scored, or any sample has another outcome.
+      passed_over: how many entries of tars belong to no sample, by kind.
+      findings: what else is to be told of shards, one of a kind for each shard.
+      several_images: how many samples hold several images.
+      losses: what broken and empty shards did not give.
+    """
+
+    seen: int = 0
+    kept: int = 0
+    dropped_by: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    failed_by: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    errors: tuple[ShardError, ...] = ()
+    batch_reductions: int = 0
+    judged: Tallies = dataclasses.field(default_factory=dict)
+    outcomes: int = dataclasses.field(default=0, compare=False)
+    passed_over: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    findings: tuple[Finding, ...] = ()
+    several_images: int = 0
+    losses: Losses = dataclasses.field(default_factory=Losses, compare=False)
+
+    @property
+    def dropped(self) -> int:
+        """How many samples rules dropped."""
+        return sum(self.dropped_by.values())
+
+    @property
+    def failed(self) -> int:
+        """How many samples could not be used."""
+        return sum(self.failed_by.values())
+
+    def __add__(self, other: Summary) -> Summary:
+        return Summary(
+            self.seen + other.seen,
+            self.kept + other.kept,
+            self.dropped_by + other.dropped_by,
+            self.failed_by + other.failed_by,
+            self.errors + other.errors,
+            self.batch_reductions + other.batch_reductions,
+            sum_tallies((self.judged, other.judged)),
+            (self.outcomes + other.outcomes) % _OUTCOMES,
+            self.passed_over + other.passed_over,
+            together(self.findings + other.findings),
+            self.several_images + other.several_images,
+            self.losses + other.losses,
+        )
+
+    def check_failed_fraction(self, limit: float) -> None:
+        """Raises JobError if more than this fraction of the samples failed, or was lost in broken shards."""
+        lost = self.losses.lost_samples(self.seen)
+        failed, seen = self.failed + lost, self.seen + lost
+        if self.seen and failed > limit * seen:
+            ordered = sorted(self.failed_by.items(), key=lambda item: (-item[1], item[0]))
+            broken = [f"{error.url}: {error.reason}" for error in sorted(self.errors, key=lambda error: error.url)]
+            reasons = [f"{count} x {reason}" for reason, count in ordered]
+            worst = ", ".join(listed(told, shown=shown) for told, shown in ((reasons, 3), (broken, 1)) if told)
+            raise JobError(
+                f"{self.failed} of {self.seen} samples failed{self.losses.describe(self.seen)} ({failed / seen:.1%}), "
+                f"over --max_failed_fraction {limit:g}: {worst}. Scores are kept: mend the input or raise "
+                "the limit, and run the same command again"
+            )
+
+
+def summarize(batch: SampleBatch) -> Summary:
+    """The counts of one batch."""
+    outcomes = collections.Counter(zip(batch.rows["status"].to_pylist(), batch.rows["reason"].to_pylist(), strict=True))
+    by: dict[str, collections.Counter[str]] = {status: collections.Counter() for status in _STATUSES}
+    for (status, reason), count in outcomes.items():
+        by[status][reason_kind(status, reason)] += count
+    return Summary(
+        len(batch),
+        sum(by[rows.KEPT].values()),
+        by[rows.DROPPED],
+        by[rows.FAILED],
+        batch.errors,
+        batch.batch_reductions,
+        batch.judged,
+        _outcomes(batch),
+        collections.Counter(batch.passed_over),
+        batch.findings,
+        sum((count or 0) > 1 for count in batch.rows["images"].to_pylist()),
+        Losses.of_range(batch.range, len(batch), batch.errors),
+    )
+
+
+def _outcomes(batch: SampleBatch) -> int:
+    """`Summary.outcomes` of one batch: the order in which batches are summed does not matter."""
+    told = [batch.range.name, dict(batch.models), batch.rows.select(["uid", "status", "reason"]).to_pydict()]
+    return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
+
+
+def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding of each kind for each shard: its first sample, and how many there are."""
+    found: dict[tuple[str, str], Finding] = {}
+    for finding in sorted(findings):
+        first = found.get((finding.kind, finding.url))
+        count = finding.samples + (first.samples if first else 0)
+        found[finding.kind, finding.url] = dataclasses.replace(first or finding, samples=count)
+    return tuple(found.values())
+
+
+_STATUSES = (rows.KEPT, rows.DROPPED, rows.FAILED)
+
+_OUTCOMES = 1 << 128
+
+
+def reason_kind(status: str, reason: str | None) -> str:
+    """What reasons are counted by: a failure's without its details (what follows the colon, names in quotes, numbers),
+    so that a shard cannot make a kind of each of its samples; a rule's as it is."""
+    if status != rows.FAILED:
+        return reason or ""
+    return _NUMBER.sub("N", _QUOTED.sub("", reason or "").split(": ")[0])
+
+
+_QUOTED = re.compile(r' ".*"', re.DOTALL)
+
+_NUMBER = re.compile(r"\b\d[\dx]*\b")
+
+
+def sum_summaries(summaries: Iterable[Summary]) -> Summary:
+    """The counts of all: what Beam's CombineGlobally calls."""
+    return sum(summaries, Summary())
+
+
+def check_balance(seen: Summary, ledger: Summary, written: int) -> None:
+    """Raises JobError unless every sample that was seen is kept, dropped or failed in the ledger, and kept ones are
+    all in an output shard."""
+    if not (seen.seen == ledger.seen == ledger.kept + ledger.dropped + ledger.failed and ledger.kept == written):
+        raise JobError(
+            f"the ledger does not balance: {seen.seen} samples seen, {ledger.seen} in the ledger "
+            f"({ledger.kept} kept, {ledger.dropped} dropped, {ledger.failed} failed), {written} in output shards. "
+            "This is a bug: please report it with manifest.json"
+        )

@@ -1,0 +1,122 @@
+"""One output shard: the tar with its samples, the Parquet rows beside it, and its statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_curator import rows
+from beam_curator.output.copying import copied_samples
+from beam_curator.output.ledger import write_table
+from beam_curator.output.placing import PlacedSamples, shard_name
+from beam_curator.output.score_parts import fingerprint, read_stored
+from beam_curator.sources.tar.writing import writing_tar
+from beam_curator.storage import files
+from beam_curator.storage.read_ahead import prefetched
+
+LAYOUT_VERSION = 2
+"""Goes up when the same samples would give other bytes in an output shard than before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenShard:
+    """What an output shard holds: its index, samples and bytes."""
+
+    index: int
+    samples: int
+    bytes: int
+
+
+def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> WrittenShard:
+    """Writes output shard `index`: NNNNN.tar, NNNNN.parquet (a row for each sample, in order), and last
+    NNNNN_stats.json. A shard that stands there already with the same content is left alone.
+
+    Raises:
+      JobError: when an input shard no longer holds what was scored.
+      StorageError: when something cannot be read or written, after retries.
+    """
+    ordered = sorted(runs, key=lambda run: run.position)
+    table = pa.concat_tables([run.rows for run in ordered])
+    content = _fingerprint(ordered, table)
+    name = shard_name(index)
+    standing = _standing(output, name, content)
+    if standing is not None:
+        return WrittenShard(index, table.num_rows, standing["tar_bytes"])
+    tar_bytes = _write_tar(output, f"{name}.tar", ordered)
+    write_table(output, f"{name}.parquet", table)
+    described = {"content": content, "samples": table.num_rows, "tar_bytes": tar_bytes, **statistics(table)}
+    files.write_bytes(output, f"{name}_stats.json", _INDENTED.encode(described).encode())
+    return WrittenShard(index, table.num_rows, tar_bytes)
+
+
+def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
+    """All that shapes an output shard, as 64 hex digits."""
+    digest = hashlib.sha256(f"layout {LAYOUT_VERSION}\n".encode())
+    for run in runs:
+        shaped_by = {"range": run.range.identity, "models": dict(run.models)}
+        digest.update(json.dumps(shaped_by, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(run.spans, "<i8").tobytes())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
+    """The statistics of the shard that stands there, if it is whole and has this content."""
+    paths = [files.join(output, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json")]
+    if not all(files.exists(path) for path in paths):
+        return None
+    try:
+        statistics = json.loads(files.read_bytes(paths[-1]))
+    except ValueError:
+        return None
+    return statistics if statistics.get("content") == content else None
+
+
+@files.retried
+def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
+    remote = files.is_remote(output)
+    with files.atomic_writer(output, name) as file, writing_tar(file, behind=remote) as tar:
+        for run, stored in zip(runs, prefetched(_stored, runs, 1 if remote else 0), strict=True):
+            for pieces in copied_samples(run, stored):
+                tar.add(pieces)
+                del pieces  # as in `copied_samples`
+    return tar.bytes_written
+
+
+def _stored(run: PlacedSamples) -> pa.Table:
+    """What only the score part has of a run's samples, in their order."""
+    return _stored_in(run.part, fingerprint(run.range, run.models)).take(pa.array(run.part_rows)).combine_chunks()
+
+
+@functools.lru_cache(maxsize=3)
+def _stored_in(part: str, _content: str) -> pa.Table:
+    """As `read_stored`, and remembered: a range's kept samples go to several output shards, one after the other.
+
+    What shaped the part tells it from one of the same name that stood there before.
+    """
+    return read_stored(part)
+
+
+def statistics(table: pa.Table) -> dict[str, Any]:
+    """Bytes of images, and the mean and range of each score."""
+    scores = {name: table[name].to_numpy() for name in rows.score_names(table)}
+    return {
+        "image_bytes": int(table["bytes"].to_numpy().sum()),
+        "scores": {
+            name: {"min": float(v.min()), "mean": float(v.mean(dtype=np.float64)), "max": float(v.max())}
+            for name, v in scores.items()
+        },
+    }
+
+
+_INDENTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, indent=2)

@@ -1,0 +1,206 @@
+"""What a job is, so that an output directory belongs to one: its inputs, its models and its range size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from beam_curator.errors import StorageError, UsageError
+from beam_curator.output.manifest import read_manifest, remove_output
+from beam_curator.output.resuming import check_models, check_shards, loss, merged, notes
+from beam_curator.output.score_parts import DIRECTORY, SCORING_VERSION, count_samples
+from beam_curator.sources.matching import match_files
+from beam_curator.sources.shard_identity import KnownShard, place_of
+from beam_curator.storage import files
+
+JOB = "job.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What shapes the scores in an output directory.
+
+    Attributes:
+      inputs: the input patterns, brace ranges written out, in order.
+      range_mb: about how much of a shard is one unit of work, in MiB; None where `PlanRanges` did not cut it.
+      models: step to the identity of its model.
+      model_flags: the flags that chose the models.
+      given: the input patterns as the command had them.
+      shards: the shards that they match, and those that earlier runs had and this one has not.
+      scoring_version: `checkpoint.SCORING_VERSION` of the software that last began it.
+    """
+
+    inputs: Sequence[str]
+    range_mb: float | None
+    models: Mapping[str, str]
+    model_flags: Mapping[str, Any]
+    given: Sequence[str] = ()
+    shards: Sequence[KnownShard] = ()
+    scoring_version: int = SCORING_VERSION
+
+
+def read_job(output: str) -> Job | None:
+    """The job that an output directory belongs to, or None if there is none."""
+    url = files.join(output, JOB)
+    try:
+        if not files.exists(url):
+            return None
+        return _decoded(json.loads(files.read_bytes(url)))
+    except (ValueError, TypeError) as error:
+        parts = len(_parts(output))
+        raise UsageError(f"{url} cannot be read ({error}): give another --output; {loss(output, parts)}") from error
+    except StorageError as error:
+        raise UsageError(f"--output {output} cannot be read: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Remembered:
+    """What `MatchShards` asks for the shards that a job remembers: on the worker, so that they are not in the pipeline.
+
+    Attributes:
+      output: the job's directory.
+    """
+
+    output: str
+
+    def __call__(self) -> Sequence[KnownShard]:
+        job = read_job(self.output)
+        return job.shards if job is not None else ()
+
+
+def _decoded(content: dict[str, Any]) -> Job:
+    """Releases before this one remembered no shards: they are what the patterns match now, with a content that is not
+    known."""
+    version = content.pop("scoring_version", 0)
+    shards = content.pop("shards", None)
+    if shards is not None:
+        return Job(**content, shards=[KnownShard(**shard) for shard in shards], scoring_version=version)
+    found = match_files(content["inputs"]) if content["inputs"] else []
+    known = [KnownShard(file.path, file.size_in_bytes, "", place_of(file.path)) for file in found]
+    return Job(**content, shards=known, scoring_version=version)
+
+
+def _encoded(job: Job) -> bytes:
+    content = dataclasses.asdict(job)
+    for shard in content["shards"]:
+        del shard["path"]  # where it is found is for each run to say
+    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _parts(output: str) -> list[str]:
+    """The score parts that stand in a directory."""
+    return [found.path for found in files.list_files(files.join(output, DIRECTORY), "*.parquet")]
+
+
+def continued(standing: Job | None, job: Job) -> Job:
+    """The job as its directory remembers it: under the names and in the ranges that it began with.
+
+    Args:
+      standing: the job that the directory belongs to, if any.
+      job: that of the command.
+    """
+    if standing is None:
+        return job
+    shards = merged(standing.shards, job.shards)
+    same = [one for one in shards if one.matched] == [one for one in standing.shards if one.matched]
+    spelled = standing if same and standing.given else job
+    return dataclasses.replace(
+        job, inputs=spelled.inputs, given=spelled.given, shards=shards, range_mb=standing.range_mb or job.range_mb
+    )
+
+
+def claim_output(output: str, job: Job, overwrite: bool, fewer_shards: bool = False) -> None:
+    """Makes an output directory this job's own.
+
+    Args:
+      output: the directory.
+      job: what it is going to hold.
+      overwrite: whether to remove what a job left there.
+      fewer_shards: whether shards that the standing job has, and that are still there, may be left out.
+
+    Raises:
+      UsageError: when it holds another job's output, or files that are nobody's; or cannot be written to.
+    """
+    try:
+        standing = None
+        if overwrite:
+            check_foreign(output)
+            remove_output(output)
+        else:
+            standing = check_output(output, job, fewer_shards)
+        files.remove_temporaries(output)
+        write_job(output, continued(standing, job))
+    except StorageError as error:
+        raise UsageError(f"--output {output} cannot be written to: {error}") from error
+
+
+def write_job(output: str, job: Job) -> None:
+    """Writes what a directory belongs to.
+
+    Raises:
+      StorageError: when it cannot be written, after retries.
+    """
+    files.write_bytes(output, JOB, _encoded(job))
+
+
+def check_foreign(output: str) -> None:
+    """Raises UsageError when a directory without a job.json holds more than what a killed job left half-written.
+
+    Releases before this one wrote no job.json for a library's pipeline: there the manifest will do.
+    """
+    if files.is_empty(output) or files.exists(files.join(output, JOB)) or "software" in (read_manifest(output) or {}):
+        return
+    raise UsageError(f"--output {output} is not empty and holds no job of Beam Curator: give an empty or new directory")
+
+
+def check_readable(output: str) -> None:
+    """Raises UsageError for a command's output directory that `check_foreign` refuses, or that cannot be read."""
+    try:
+        check_foreign(output)
+    except StorageError as error:
+        raise UsageError(f"--output {output} cannot be read: {error}") from error
+
+
+def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | None:
+    """The job that stands in a directory, if it is this one.
+
+    Raises:
+      UsageError: when the directory holds another job's output, or files that are nobody's.
+    """
+    standing = read_job(output)
+    if standing is None:
+        check_foreign(output)
+        return None
+    parts = len(_parts(output))
+    check_models(output, parts, standing.models, job.models)
+    check_shards(output, parts, standing.shards, job.shards, fewer_shards, files.exists)
+    return standing
+
+
+def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool) -> list[str]:
+    """What the user should know before this job begins in a directory that holds a job, a line each.
+
+    Args:
+      output: the directory.
+      job: that of the command.
+      range_mb: the one that was asked for, if any was.
+      overwrite: whether to begin anew.
+    """
+    parts = _parts(output)
+    if overwrite:
+        samples = count_samples(parts)
+        return [f"--overwrite throws away the scores of {samples:,} samples in {output}/{DIRECTORY}"] if parts else []
+    standing = read_job(output)
+    if standing is None:
+        return []
+    lines = notes(standing.shards, job.shards)
+    if range_mb and standing.range_mb and range_mb != standing.range_mb:
+        lines.append(f"--range_mb is {standing.range_mb:g}, with which {output} was begun, not {range_mb:g}")
+    if standing.scoring_version != SCORING_VERSION and parts:
+        lines.append(
+            f"the scores in {output}/{DIRECTORY} ({len(parts):,} files) are of another version of this software, which "
+            "kept less with them: all is scored again"
+        )
+    return lines

@@ -1,0 +1,98 @@
+"""Plan once: where a shard is cut stays in the output directory, so that no later run reads the shard to find out.
+
+Only of shards that had to be read for it: plain ones of about one range are whole, as far as their size tells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Protocol
+
+from beam_curator.samples import Shard, ShardRange
+from beam_curator.sources.tar.planning import Layout
+from beam_curator.storage import files
+
+DIRECTORY = "plans"
+PLANNING_VERSION = 2
+"""Goes up when the same shard would be cut elsewhere than before."""
+
+
+def plan_name(shard: Shard) -> str:
+    """The place of a shard's plan under the output directory."""
+    return f"{DIRECTORY}/{shard.name}.json"
+
+
+def plan_of(range: ShardRange) -> str | None:
+    """The plan that a range is from, or None where a whole plain shard needs none."""
+    whole = range.ordinal == 0 and range.last and not range.compression
+    return None if whole else plan_name(range.shard)
+
+
+def encode_plan(shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> bytes:
+    """What the file holds: the layout, and all that shapes it."""
+    plan = {**_shaped_by(shard, range_bytes, by_key), "layout": layout._asdict()}
+    return json.dumps(plan, sort_keys=True).encode() + b"\n"
+
+
+def _shaped_by(shard: Shard, range_bytes: int, by_key: bool) -> dict[str, Any]:
+    return {
+        "version": PLANNING_VERSION,
+        "shard": shard.identity,
+        "range_bytes": range_bytes,
+        "group_by_key": by_key,
+    }
+
+
+class Permission(Protocol):
+    """What allows a step to write to an output directory."""
+
+    def check(self, url: str) -> None:
+        """Raises JobError if this shard lies in the directory."""
+
+    def confirm(self) -> Any:
+        """Raises CurationError unless the directory still is the job's own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptPlans:
+    """The plans in an output directory.
+
+    Attributes:
+      output: the directory, local or in a bucket.
+      read_only: whether new ones are not added.
+      title: what allows a pipeline to write there; None where whoever calls has seen to that.
+    """
+
+    output: str
+    read_only: bool = False
+    title: Permission | None = None
+
+    def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> Layout | None:
+        """The layout of the shard as it is now, if it is known for ranges of this size and samples of this kind.
+
+        Raises:
+          StorageError: when it cannot be read, after retries.
+        """
+        url = files.join(self.output, *plan_name(shard).split("/"))
+        if not files.exists(url):
+            return None
+        try:
+            plan = json.loads(files.read_bytes(url))
+            layout = Layout(**plan.pop("layout"))
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return None  # not one of ours: the shard is planned again, and it is replaced
+        return layout if plan == _shaped_by(shard, range_bytes, by_key) else None
+
+    def keep(self, shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> None:
+        """Remembers a layout.
+
+        Raises:
+          JobError, UsageError: when the directory is not the job's to write to.
+          StorageError: when it cannot be written, after retries.
+        """
+        if not self.read_only:
+            if self.title is not None:
+                self.title.check(shard.url)
+                self.title.confirm()
+            files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, layout, by_key))

@@ -1,0 +1,123 @@
+"""What a new command and the job that stands in its output directory have in common, and what is told of the rest.
+
+A directory is another job's where other models scored, or where none of its shards is in the input. All else goes on
+with the scores that are there: more shards, fewer, moved or changed ones, and other patterns for the same ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from beam_curator.errors import UsageError
+from beam_curator.sources.shard_identity import KnownShard
+
+_LOOKED_FOR = 100
+"""So many shards that are no longer matched are looked for, to tell those that are gone."""
+
+
+def loss(output: str, parts: int) -> str:
+    """What is said wherever --overwrite is named: what it costs."""
+    if not parts:
+        return "--overwrite begins anew (nothing is scored there yet)"
+    files = f"{parts:,} file{'s' if parts > 1 else ''}"
+    return f"--overwrite begins anew, and throws away the scores in {output}/scores ({files}), which a model computed"
+
+
+def check_models(output: str, parts: int, was: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raises UsageError where other models scored what is in the directory."""
+    differing = [step for step in {**was, **now} if was.get(step) != now.get(step)]
+    if differing:
+        step = differing[0]
+        raise UsageError(
+            f"--output {output} holds another job's output: its {step} model is {was.get(step)}, not "
+            f"{now.get(step)}. Give another directory; {loss(output, parts)}"
+        )
+
+
+def check_shards(
+    output: str,
+    parts: int,
+    known: Sequence[KnownShard],
+    found: Sequence[KnownShard],
+    fewer_shards: bool,
+    exists: Callable[[str], bool],
+) -> None:
+    """Raises UsageError for an input that has nothing of the standing job's, or leaves out what is still there.
+
+    Args:
+      output: the directory.
+      parts: how many score parts it holds.
+      known: the shards of the standing job.
+      found: the shards of the input, under the urls of the standing job.
+      fewer_shards: whether the user wants to leave some out.
+      exists: whether there is a file of this path.
+    """
+    here = {one.url for one in found}
+    last = [one for one in known if one.matched]
+    if known and not here & {one.url for one in known}:
+        raise UsageError(
+            f"--output {output} holds another job's output: none of its {_shards(known)} is among the {_shards(found)} "
+            f"of --input. Give another directory, or all shards together; {loss(output, parts)}"
+        )
+    left_out = [one for one in last if one.url not in here]
+    there = [one for one in left_out[:_LOOKED_FOR] if exists(one.place)]
+    if there and not fewer_shards:
+        raise UsageError(
+            f"--output {output} holds a job of {_shards(last)}, and --input leaves out {len(left_out):,} of them, such "
+            f"as {there[0].place}: give all of them, another directory, or --fewer_shards to leave them out of the "
+            "selection and keep their scores"
+        )
+
+
+def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]:
+    """What a user should know of the input before the work begins, a line each.
+
+    Args:
+      known: the shards of the standing job.
+      found: those of the input, under the same urls.
+    """
+    before = {one.url: one for one in known}
+    here = {one.url for one in found}
+    both = [(before[one.url], one) for one in found if one.url in before]
+    changed = [now for was, now in both if was.generation and not was.same_content(now)]
+    moved = [now for was, now in both if was.place != now.place and was.same_content(now)]
+    left_out = [one for one in known if one.matched and one.url not in here]
+    lines = []
+    if changed:
+        lines.append(
+            f"{_of(changed, found)} changed since the last run, first {changed[0].path}: what it holds is scored again"
+        )
+    if moved:
+        lines.append(
+            f"{_of(moved, found)} moved, first {moved[0].url} to {moved[0].path}: the ledger keeps the names, and the "
+            "scores are used"
+        )
+    back = [now for was, now in both if not was.matched]
+    if back:
+        lines.append(f"{_are(back)} back in the input, first {back[0].url}: in the selection again")
+    if left_out:
+        lines.append(
+            f"{_are(left_out)} no longer in the input, first {left_out[0].url}: out of the selection, scores are kept"
+        )
+    return lines
+
+
+def merged(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[KnownShard]:
+    """What job.json remembers after this run: the shards of the input, and those that are no longer in it."""
+    now = {one.url: dataclasses.replace(one, path="", matched=True) for one in found}
+    gone = {one.url: dataclasses.replace(one, path="", matched=False) for one in known if one.url not in now}
+    return [one for _, one in sorted({**now, **gone}.items())]
+
+
+def _shards(some: Collection[KnownShard]) -> str:
+    first = min(one.url for one in some)
+    return f"{len(some):,} shard{'s' if len(some) > 1 else ''} (first {first})"
+
+
+def _of(some: Collection[KnownShard], all: Collection[KnownShard]) -> str:
+    return f"{len(some):,} of {len(all):,} shard{'s' if len(all) > 1 else ''} {'have' if len(some) > 1 else 'has'}"
+
+
+def _are(some: Collection[KnownShard]) -> str:
+    return f"{len(some):,} shards are" if len(some) > 1 else "1 shard is"

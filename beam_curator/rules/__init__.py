@@ -1,0 +1,1 @@
+"""Rules on rows: what they keep, what they are called, what limits make sense."""

@@ -1,0 +1,283 @@
+"""Rules: which rows are kept, which are dropped, and for what reason."""
+
+from __future__ import annotations
+
+import abc
+import collections
+import dataclasses
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_curator import rows
+from beam_curator.errors import UsageError
+from beam_curator.rule_tally import RuleTally, Tallies
+from beam_curator.rules.names import rule_name
+
+Rule = Callable[[Mapping[str, Any]], Any]
+"""What decides on a sample: takes its row (ledger column to value, scores among them), true keeps it.
+
+Its `rule_name` is the reason that the ledger gives for what it drops.
+"""
+
+
+class ColumnRule(abc.ABC):
+    """A rule of ours: works on one row, and as well on whole columns (arrays of n) at once."""
+
+    @property
+    @abc.abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it looks at."""
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The reason in the ledger for what it drops."""
+
+    @abc.abstractmethod
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        """True (or a bool array [n]) for what is kept."""
+
+
+def _check_number(rule: ColumnRule, what: str, value: Any) -> None:
+    """Raises UsageError for a limit that no value can be compared with."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    if not is_number or not math.isfinite(value):
+        raise UsageError(f"{type(rule).__name__}: {what}={value!r} is not a finite number")
+
+
+_NEVER_NEGATIVE = ("width", "height", "bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneColumn(ColumnRule):
+    column: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.column, str) or not self.column:
+            raise UsageError(f"{type(self).__name__}: column={self.column!r} is not the name of a column")
+        for field in dataclasses.fields(self)[1:]:
+            limit = getattr(self, field.name)
+            _check_number(self, field.name, limit)
+            if self.column in _NEVER_NEGATIVE and limit < 0:
+                raise UsageError(f"{type(self).__name__}: {field.name}={limit!r}: {self.column} is never below 0")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+
+@dataclasses.dataclass(frozen=True)
+class AtLeast(_OneColumn):
+    """Keeps samples whose `column` is at least `minimum`."""
+
+    minimum: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.column} < {self.minimum:g}"
+
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        return row[self.column] >= self.minimum
+
+
+@dataclasses.dataclass(frozen=True)
+class Below(_OneColumn):
+    """Keeps samples whose `column` is below `limit`."""
+
+    limit: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.column} >= {self.limit:g}"
+
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        return row[self.column] < self.limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Between(_OneColumn):
+    """Keeps samples whose `column` is at least `minimum` and at most `maximum`."""
+
+    minimum: float
+    maximum: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.minimum > self.maximum:
+            raise UsageError(f"Between: minimum={self.minimum!r} is above maximum={self.maximum!r}: nothing is between")
+
+    @property
+    def name(self) -> str:
+        return f"{self.column} outside {self.minimum:g}..{self.maximum:g}"
+
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        return (row[self.column] >= self.minimum) & (row[self.column] <= self.maximum)
+
+
+@dataclasses.dataclass(frozen=True)
+class AspectRatioAtMost(ColumnRule):
+    """Keeps images whose longer side is at most `maximum` times the shorter one."""
+
+    maximum: float
+
+    def __post_init__(self) -> None:
+        _check_number(self, "maximum", self.maximum)
+        if self.maximum < 1:
+            raise UsageError(f"AspectRatioAtMost: maximum={self.maximum!r} is below 1, which no image is")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("width", "height")
+
+    @property
+    def name(self) -> str:
+        return f"aspect_ratio > {self.maximum:g}"
+
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        width, height = row["width"], row["height"]
+        return (width <= self.maximum * height) & (height <= self.maximum * width)
+
+
+def select(table: pa.Table, rules: Sequence[Rule]) -> pa.Table:
+    """The rows with those dropped that a rule rejects: the first half of what `judge` gives."""
+    return judge(table, rules)[0]
+
+
+def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
+    """The rows with those dropped that a rule rejects, and the tally of each rule of the user.
+
+    The first rule that rejects a row gives its reason; rows that are dropped or failed already stay as they are. A rule
+    that raises, or gives what is neither true nor false, fails the row, with its message.
+
+    Raises:
+      CurationError: for a rule of ours on a column that the rows do not have, or that holds no numbers.
+    """
+    status = np.asarray(table["status"].to_pylist(), dtype=object)
+    reason = np.asarray(table["reason"].to_pylist(), dtype=object)
+    tallies: dict[str, RuleTally] = {}
+    for rule, label in zip(rules, labels(rules), strict=True):
+        undecided = np.flatnonzero(status == rows.KEPT)
+        if not len(undecided):
+            break
+        if isinstance(rule, ColumnRule):
+            rejected = undecided[~_keeps(table, rule)[undecided]]
+            status[rejected], reason[rejected] = rows.DROPPED, rule.name
+            continue
+        outcomes = [_outcome(rule, row) for row in table.take(undecided).to_pylist()]
+        for index, outcome in zip(undecided, outcomes, strict=True):
+            status[index], reason[index] = outcome.status, outcome.reason
+        tallies[label] = _tally(outcomes)
+    return rows.with_column(rows.with_column(table, "status", status), "reason", reason), tallies
+
+
+def labels(rules: Sequence[Rule]) -> list[str]:
+    """The rules' names, each with its number where several have the same."""
+    names = [rule_name(rule) for rule in rules]
+    count = collections.Counter(names)
+    return [name if count[name] == 1 else f"{name} (rule {number})" for number, name in enumerate(names, 1)]
+
+
+def check_columns(rule: ColumnRule, names: Sequence[str]) -> None:
+    """Raises UsageError for a rule on a column that is not among these."""
+    for column in rule.columns:
+        if column not in names:
+            raise UsageError(f'rule "{rule.name}" wants a column "{column}" {_there_are(names)}')
+
+
+def _there_are(names: Sequence[str]) -> str:
+    return f"that the samples do not have: there are {', '.join(names)}"
+
+
+def _keeps(table: pa.Table, rule: ColumnRule) -> np.ndarray:
+    check_columns(rule, table.schema.names)
+    for name in rule.columns:
+        if not (pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type)):
+            raise UsageError(f'rule "{rule.name}" compares numbers, and the column "{name}" holds {table[name].type}')
+    return rule({name: _exact(table[name]) for name in rule.columns})
+
+
+def _exact(column: pa.ChunkedArray) -> np.ndarray:
+    """A column's values as a single row has them: NumPy would round a threshold to float32 beside float32 scores."""
+    return column.to_numpy().astype(np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """What a rule of the user makes of a row.
+
+    Attributes:
+      status: kept, dropped or failed.
+      reason: for what, unless it is kept.
+      fault: what is wrong with the rule, if it failed the row.
+      gave_none: whether its answer was None.
+    """
+
+    status: str
+    reason: str | None = None
+    fault: str = ""
+    gave_none: bool = False
+
+
+def _outcome(rule: Rule, row: Mapping[str, Any]) -> _Outcome:
+    try:
+        answer = rule(_Row(row))
+        if _is_no_answer(answer):
+            fault = f"gave {_shown(answer)}: neither true nor false"
+        elif answer:
+            return _Outcome(rows.KEPT)
+        else:
+            return _Outcome(rows.DROPPED, rule_name(rule), gave_none=answer is None)
+    except _NoSuchColumnError as error:
+        fault = f"raised KeyError: {error}"
+    except (Exception, SystemExit) as error:  # a rule is the user's code: what it raises concerns this row alone
+        fault = f"raised {type(error).__name__}: {_message(error)}"
+    fault = fault.encode("utf-8", "backslashreplace").decode()  # a file name in it may be no UTF-8
+    return _Outcome(rows.FAILED, f"rule {rule_name(rule)} {fault}", fault)
+
+
+def _is_no_answer(answer: Any) -> bool:
+    """Whether Python takes for true what says nothing: NaN and NaT, which are unequal to themselves, an array of no
+    elements, and what only would give an answer if it were called or awaited."""
+    if isinstance(answer, (bool, np.bool_, str)) or answer is None:
+        return False
+    if callable(answer) or inspect.isgenerator(answer) or inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()  # or Python warns that nobody awaited it
+        return True
+    return not answer == answer or getattr(answer, "size", 1) == 0  # noqa: SIM201
+
+
+def _shown(answer: Any) -> str:
+    text = str(answer)
+    return f"a {type(answer).__name__}" if len(text) > 20 or "0x" in text else text or repr(answer)
+
+
+class _NoSuchColumnError(KeyError):
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _Row(dict[str, Any]):
+    """A sample's row, which says what there is where a rule asks for what is not."""
+
+    def __missing__(self, name: str) -> Any:
+        raise _NoSuchColumnError(f"{name!r}, a column {_there_are(list(self))}")
+
+
+def _tally(outcomes: Sequence[_Outcome]) -> RuleTally:
+    faults = [outcome.fault for outcome in outcomes if outcome.fault]
+    none = sum(outcome.gave_none for outcome in outcomes)
+    return RuleTally(len(outcomes), len(faults), none, min(faults, default=""))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its __str__ is the user's code as well
+        return "(no message)"

@@ -1,0 +1,177 @@
+"""Which shard a file is: told by what it holds and where it stands, not by times of change or the spelling of its path.
+
+A job remembers its shards in job.json. A later run finds each of them again by its real path, by its url, or, where it
+was moved or copied, by its name and content; it keeps the url that it had, of which uids and the ledger are made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import FileMetadata
+
+from beam_curator.samples import Shard
+from beam_curator.storage import files
+from beam_curator.storage.buckets.bucket import ObjectMetadata
+from beam_curator.storage.retrying import naming, retried
+
+PIECES, PIECE_BYTES = 32, 32 << 10
+"""What is read of a large local file to tell it from others: its beginning, its end, and pieces between them."""
+
+WHOLE_BYTES = 8 << 20
+"""A local file up to this is read whole."""
+
+_THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownShard:
+    """A shard as job.json remembers it.
+
+    Attributes:
+      url: what it is called in the ledger.
+      size_bytes: its size.
+      generation: what tells its content from others (see `generation_of`); "" where that is not known.
+      place: where it stands: its real path, or its url in a bucket.
+      path: as it is spelled now; "" where it is not looked at.
+      matched: whether the last run had it.
+    """
+
+    url: str
+    size_bytes: int
+    generation: str
+    place: str
+    path: str = ""
+    matched: bool = True
+
+    @property
+    def shard(self) -> Shard:
+        """The shard, to be read where it stands now."""
+        return Shard(self.url, self.size_bytes, self.generation, "" if self.path == self.url else self.path)
+
+    def same_content(self, other: KnownShard) -> bool:
+        """Whether it holds what the other one holds."""
+        return (self.size_bytes, self.generation) == (other.size_bytes, other.generation)
+
+
+def identify(
+    found: Sequence[FileMetadata], known: Sequence[KnownShard] = (), called: Callable[[str], str] = str
+) -> list[KnownShard]:
+    """The shards that these files are, in the order of their urls. A file that is found under several names is one.
+
+    Args:
+      found: the files.
+      known: the shards that a job remembers.
+      called: what the job called the file that is found under a path, where the input was moved.
+
+    Raises:
+      StorageError: when a file cannot be read, after retries.
+    """
+    places: dict[str, FileMetadata] = {}
+    for file in sorted(found, key=lambda file: file.path):
+        places.setdefault(place_of(file.path), file)
+
+    def described(file: FileMetadata) -> KnownShard:
+        path, place = called(file.path), place_of(called(file.path))
+        return KnownShard(path, file.size_in_bytes, generation_of(file), place, file.path)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return with_known_urls(list(threads.map(described, places.values())), known)
+
+
+def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) -> list[KnownShard]:
+    """These shards under the urls by which a job knows them; those that it does not know keep their own. Sorted by url.
+
+    No two get the same url: one whose own is taken gets its real path.
+    """
+    urls: dict[str, str] = {}
+    left = {one.url: one for one in known}
+    for same in (_same_place, _same_url, _same_name_and_content):
+        candidates = {same(one): one for one in sorted(left.values(), key=lambda one: one.url, reverse=True)}
+        for one in found:
+            candidate = candidates.get(same(one)) if one.place not in urls else None
+            if candidate is not None and candidate.url in left:
+                urls[one.place] = left.pop(candidate.url).url
+    taken = {one.url for one in known}
+    for one in found:
+        if one.place not in urls:
+            urls[one.place] = one.place if one.url in taken else one.url
+    return sorted((dataclasses.replace(one, url=urls[one.place]) for one in found), key=lambda one: one.url)
+
+
+def has_changed_unnoticed(shard: Shard) -> bool:
+    """Whether a shard that does not hold what was scored looks as if it did: a large local file was changed in place,
+    between the pieces that are read of it.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    return not files.is_remote(shard.path) and _content_of(shard.path) == shard.generation
+
+
+def _same_place(one: KnownShard) -> object:
+    return one.place
+
+
+def _same_url(one: KnownShard) -> object:
+    return one.url
+
+
+def _same_name_and_content(one: KnownShard) -> object:
+    return one.url.rsplit("/", 1)[-1], one.size_bytes, one.generation or one.url
+
+
+def place_of(path: str) -> str:
+    """Where a file stands, however its path is spelled."""
+    return path if files.is_remote(path) else os.path.realpath(path)
+
+
+def generation_of(file: FileMetadata) -> str:
+    """What tells a file's content from others that it had under the same name.
+
+    In our buckets it is what the service says of the content, which costs nothing; of a local file it is a hash of all
+    or of pieces of it; on other file systems the time of last change.
+
+    Raises:
+      StorageError: when the file cannot be read, after retries.
+    """
+    if isinstance(file, ObjectMetadata):
+        return file.content
+    if files.is_remote(file.path):
+        return f"{file.last_updated_in_seconds or 0:.6f}"
+    return _content_of(file.path)
+
+
+def _content_of(path: str) -> str:
+    """A hash of a local file's size and content: of all of it, or of pieces spread evenly over it."""
+    with naming("read", path):
+        status = pathlib.Path(path).stat()
+    return _hashed(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+@retried
+def _hashed(path: str, *_stamp: int) -> str:
+    """Read once in a process while the times of change stay the same: a command matches its input more than once."""
+    digest = hashlib.blake2b(digest_size=16)
+    with naming("read", path), pathlib.Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest.update(f"{size}\n".encode())
+        if size <= WHOLE_BYTES:
+            digest.update(file.read())
+        else:
+            for piece in range(PIECES):
+                digest.update(_piece(file, (size - PIECE_BYTES) * piece // (PIECES - 1)))
+    return digest.hexdigest()
+
+
+def _piece(file: BinaryIO, start: int) -> bytes:
+    file.seek(start)
+    return file.read(PIECE_BYTES)

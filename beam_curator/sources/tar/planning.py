@@ -1,0 +1,129 @@
+"""Planning: a shard is cut into ranges at sample boundaries, without reading its members.
+
+A plain tar is hopped through from header to header, so that a header inside a member (a tar in a tar) is never taken
+for one of the shard's own. A compressed one has to be decompressed once for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple, Protocol
+
+from beam_curator.samples import (
+    DEFAULT_READING,
+    Reading,
+    Shard,
+    ShardRange,
+)
+from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, detect_compression
+from beam_curator.sources.tar.grouping import group_samples
+from beam_curator.sources.tar.headers import TarBroken, iter_headers
+from beam_curator.sources.tar.links import HardLinks
+from beam_curator.storage import files
+
+DEFAULT_RANGE_MB = 64
+
+
+def range_bytes_of(range_mb: float) -> int:
+    """About how many bytes a range holds."""
+    return max(1, int(range_mb * (1 << 20)))
+
+
+SMALL_SHARD_RATIO = 1.25
+"""A plain shard up to this many times the range size stays whole: opening it twice would cost more than it gives."""
+
+
+class Layout(NamedTuple):
+    """How a shard is planned.
+
+    Attributes:
+      compression: as that of its ranges.
+      cuts: where its ranges begin, but for the first, in the uncompressed tar.
+      end: where its tar ends.
+      keys_return: whether a key comes back after another one; only of shards that had to be read for planning.
+    """
+
+    compression: str
+    cuts: Sequence[int]
+    end: int
+    keys_return: bool = False
+
+
+class Plans(Protocol):
+    """What remembers layouts from one run to the next; `plans.KeptPlans` does."""
+
+    def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> Layout | None:
+        """The layout of the shard as it is now, if it is known for ranges of this size and samples of this kind."""
+
+    def keep(self, shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> None:
+        """Remembers a layout."""
+
+
+def plan_ranges(
+    shard: Shard, range_bytes: int, plans: Plans | None = None, reading: Reading = DEFAULT_READING
+) -> Iterator[ShardRange]:
+    """The ranges of a shard, in order: together they cover it, each about `range_bytes` long, each beginning where a
+    sample begins. A broken shard's last range holds the break, so that whoever reads it reports it.
+
+    Args:
+      shard: what is cut.
+      range_bytes: about how long a range is.
+      plans: remembers what shards had to be read for.
+      reading: how the ranges are to be read.
+
+    Raises:
+      StorageError: when the shard cannot be read, after retries.
+    """
+    layout = layout_of(shard, range_bytes, plans, reading.group_by_key)
+    starts, ends = [0, *layout.cuts], [*layout.cuts, layout.end]
+    for ordinal, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        last = ordinal == len(layout.cuts)
+        yield ShardRange(shard, start, end, ordinal, last, layout.compression, reading, layout.keys_return)
+
+
+@files.retried
+def layout_of(shard: Shard, range_bytes: int, plans: Plans | None = None, by_key: bool = False) -> Layout:
+    """Where `plan_ranges` cuts a shard."""
+    with files.open_for_reading(shard.path, shard.size_bytes) as file:
+        compression = detect_compression(file)
+        if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
+            return Layout(compression, [], shard.size_bytes)
+        known = plans.recall(shard, range_bytes, by_key) if plans else None
+        if known is not None:
+            return known
+        with decompressed(file, compression) as tar:
+            cuts, keys_return = cut_points(tar, range_bytes, by_key)
+            end = _uncompressed_size(tar) if compression else shard.size_bytes
+            layout = Layout(compression, cuts, end, keys_return and bool(cuts))
+    if plans and (layout.cuts or compression):
+        plans.keep(shard, range_bytes, layout, by_key)
+    return layout
+
+
+def cut_points(tar: BinaryIO, range_bytes: int, by_key: bool = False) -> tuple[list[int], bool]:
+    """The offsets where a new range begins: the first sample after samples that take `range_bytes`, with what is
+    between them; and whether a key comes back after another one.
+    """
+    cuts: list[int] = []
+    keys: set[str] = set()
+    start, taken, keys_return = 0, 0, False
+    try:
+        for sample in group_samples(iter_headers(tar), HardLinks(tar), by_key):
+            if (taken if by_key else sample.offset - start) >= range_bytes:
+                start, taken = sample.offset, 0
+                cuts.append(start)
+            taken += sample.span_bytes
+            keys_return = keys_return or sample.key in keys
+            keys.add(sample.key)
+    except TarBroken:
+        pass  # what is broken is for the reader to report, from the last range
+    return cuts, keys_return
+
+
+def _uncompressed_size(tar: BinaryIO) -> int:
+    """Where a compressed stream ends, or as far as it can be read, going on from where the planning stopped."""
+    with contextlib.suppress(DamagedStreamError):
+        while tar.read(1 << 16):
+            pass
+    return tar.tell()

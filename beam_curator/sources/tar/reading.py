@@ -1,0 +1,446 @@
+"""Reading the samples of a range, with one open and one sequential read."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO, NamedTuple, cast
+
+from beam_curator.samples import (
+    REPEATED_KEYS,
+    RETURNING_KEYS,
+    Finding,
+    Member,
+    Sample,
+    ShardError,
+    ShardRange,
+    readable,
+)
+from beam_curator.sources.tar.compression import DamagedStreamError, open_tar, read_to_damage
+from beam_curator.sources.tar.extents import Extent, Pieces, joined, read_pieces, with_pieces
+from beam_curator.sources.tar.grouping import group_samples
+from beam_curator.sources.tar.headers import Header, TarBroken, check_end, iter_headers
+from beam_curator.sources.tar.links import HardLinks
+from beam_curator.sources.tar.member_table import headers_crc32
+from beam_curator.sources.tar.trailer import is_padding
+from beam_curator.storage import files
+from beam_curator.storage.read_ahead import prefetched
+
+MAX_SAMPLE_BYTES = 1 << 30
+"""A larger sample is failed, not loaded: it bounds the memory that one range can take."""
+
+MAX_DECOMPRESSED_BYTES = 256 << 20
+"""A compressed range that holds more is not decompressed at once: that is more likely a bomb than samples."""
+
+COALESCED_GAP_BYTES = 256 << 10
+READ_BYTES = 8 << 20
+"""So much is read at once where samples are fetched: in a bucket, waiting for a small read takes longer than its bytes,
+and each call of the system is one after which a thread may have to wait for Python's lock."""
+
+LAID_BYTES = 64 << 20
+"""So much of a compressed shard is read at once where members stand apart: each read begins at its beginning."""
+
+REQUESTS_AT_ONCE = 8
+"""So many reads of a bucket are under way."""
+
+CHANGED = "the shard has changed since it was scored"
+
+
+class RangeContent(NamedTuple):
+    """What a range holds.
+
+    Attributes:
+      samples: with their bytes.
+      errors: why the shard could not be read to its end, if so.
+      passed_over: how many entries belong to no sample, by kind.
+      findings: what else is to be told.
+    """
+
+    samples: list[Sample]
+    errors: list[ShardError]
+    passed_over: Mapping[str, int]
+    findings: list[Finding]
+
+
+@files.retried
+def read_range(range: ShardRange) -> RangeContent:
+    """All samples of a range with their bytes, why the shard could not be read to its end, if so, and what it holds
+    besides samples.
+
+    The bytes are views of a few buffers. A sample that the shard's end cuts, that is larger than `MAX_SAMPLE_BYTES`, or
+    that the tar makes unusable has a `failure`.
+
+    Raises:
+      StorageError: when the shard cannot be read, after retries.
+    """
+    with open_tar(range.shard, range.compression) as tar:
+        at_once = min(MAX_SAMPLE_BYTES, MAX_DECOMPRESSED_BYTES) if range.compression else MAX_SAMPLE_BYTES
+        read = _read_at_once if range.end - range.start <= at_once else _read_sample_by_sample
+        samples, errors, passed_over = (_read_by_key if range.reading.group_by_key else read)(tar, range)
+        places = _key_places(tar, range, samples)
+        damage = _damage(tar, range) if range.compression else None
+    samples = [s if len(places[s.key]) < 2 else dataclasses.replace(s, same_key=len(places[s.key])) for s in samples]
+    return RangeContent(samples, [damage] if damage else errors, passed_over, _key_findings(range, samples, places))
+
+
+def _read_at_once(tar: BinaryIO, range: ShardRange) -> _Read:
+    data = _bytes_at(tar, range, range.start, range.end - range.start)
+    indexed = _indexed(io.BytesIO(data), range, len(data), tar)
+    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, data))
+
+
+def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> _Read:
+    """For a range that holds a huge sample: that one is failed, the others are read one by one."""
+    indexed = _indexed(_window(tar, range.start, range.end), range, range.end - range.start, tar)
+    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, None))
+
+
+def _read_by_key(tar: BinaryIO, range: ShardRange) -> _Read:
+    indexed = _indexed_by_key(tar, range)
+    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, None))
+
+
+def _with_all_data(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample], data: bytes | None) -> list[Sample]:
+    """The samples with their bytes; `data` is the range, if it was read as a whole."""
+    limited = [_limited(sample) for sample in samples]
+    scattered = [e for s in limited if s.extents and not s.failure for e in s.extents]
+    pieces = read_extents(tar, range, scattered) if scattered else Pieces()
+    read: list[Sample] = []
+    for sample in limited:
+        if sample.extents:
+            read.append(with_pieces(sample, pieces))
+        elif data is not None:
+            read.append(_with_data(sample, memoryview(data), range.start))
+        elif sample.span_bytes > MAX_SAMPLE_BYTES:
+            read.append(sample)
+        else:
+            own = _bytes_at(tar, range, sample.offset, sample.span_bytes)
+            read.append(_with_data(sample, memoryview(own), sample.offset))
+    return read
+
+
+def _limited(sample: Sample) -> Sample:
+    if sample.span_bytes <= MAX_SAMPLE_BYTES:
+        return sample
+    why = f"sample of {sample.span_bytes} bytes is over the limit of {MAX_SAMPLE_BYTES}"
+    return dataclasses.replace(sample, failure=sample.failure or why)
+
+
+def read_extents(tar: BinaryIO, range: ShardRange, extents: Sequence[Extent]) -> Pieces:
+    """These pieces of a range's shard, in the order in which they stand there."""
+    return read_pieces(
+        lambda start, length: _bytes_at(tar, range, start, length), extents, COALESCED_GAP_BYTES, READ_BYTES
+    )
+
+
+_Places = Mapping[str, Sequence[tuple[int, frozenset[str]]]]
+"""By key, where in the shard its samples begin, and the extensions that each has."""
+
+
+def _key_places(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample]) -> _Places:
+    """The samples of the whole shard that have a key of this range."""
+    places: dict[str, list[tuple[int, frozenset[str]]]] = {sample.key: [] for sample in samples}
+    everywhere: Iterator[Sample] = iter(samples)
+    if range.keys_return and not range.reading.group_by_key:
+        everywhere = group_samples(iter_headers(tar), HardLinks(tar))
+    with contextlib.suppress(TarBroken):
+        for sample in everywhere:
+            if sample.key in places:
+                places[sample.key].append((sample.offset, frozenset(sample.members)))
+    return places
+
+
+def _key_findings(range: ShardRange, samples: Sequence[Sample], places: _Places) -> list[Finding]:
+    """Tells of samples whose key stood before in the shard."""
+    found: dict[str, list[Sample]] = {RETURNING_KEYS: [], REPEATED_KEYS: []}
+    for sample in samples:
+        before = [extensions for offset, extensions in places[sample.key] if offset < sample.offset]
+        if before:
+            apart = all(extensions.isdisjoint(sample.members) for extensions in before)
+            found[RETURNING_KEYS if apart else REPEATED_KEYS].append(sample)
+    return [
+        Finding(kind, range.url, some[0].offset, readable(some[0].key), len(some))
+        for kind, some in found.items()
+        if some
+    ]
+
+
+def _bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> bytes:
+    """These bytes of a range's shard, or as many of them as are there before its end or damage."""
+    if not range.compression:
+        tar.seek(start)
+        return tar.read(length)
+    with contextlib.suppress(DamagedStreamError):
+        tar.seek(start)
+        return read_to_damage(tar, length)[0]
+    return b""
+
+
+def _damage(tar: BinaryIO, range: ShardRange) -> ShardError | None:
+    """Where a compressed shard is damaged inside the range, or at the end of the last one."""
+    try:
+        tar.seek(range.end)
+        if range.last:
+            tar.read(1)
+    except DamagedStreamError as damage:
+        return ShardError(range.url, min(tar.tell(), range.end), str(damage))
+    return None
+
+
+class _Read(NamedTuple):
+    """As `RangeContent`, as far as the range is read."""
+
+    samples: list[Sample]
+    errors: list[ShardError]
+    passed_over: Mapping[str, int]
+
+
+def _indexed(file: BinaryIO, range: ShardRange, length: int, tar: BinaryIO) -> _Read:
+    """Samples at their offsets in the shard, those that the end of the bytes cuts failed, and where the tar breaks.
+
+    Args:
+      file: the range.
+      range: which one.
+      length: how many bytes of it there are.
+      tar: the whole shard, which hard links may lead to out of the range.
+    """
+    samples: list[Sample] = []
+    errors: list[ShardError] = []
+    passed_over = _PassedOver()
+    ends = _Ends()
+    links = HardLinks(tar, range.start) if range.start else HardLinks(file)
+    try:
+        for sample in group_samples(ends.seen(iter_headers(file)), links, on_passed_over=passed_over):
+            samples.append(_shifted(sample, range.start, length))
+        if range.last:
+            check_end(file, ends.last)
+            _check_rest(file, ends.last, tar, range.start)
+    except TarBroken as broken:
+        errors.append(ShardError(range.url, range.start + min(broken.offset, length), broken.reason))
+    return _Read(samples, errors, passed_over.count)
+
+
+def _indexed_by_key(tar: BinaryIO, range: ShardRange) -> _Read:
+    """The samples of a range whose other members may stand anywhere in the shard, all of whose headers are read."""
+    samples: list[Sample] = []
+    errors: list[ShardError] = []
+    passed_over = _PassedOver(range.start, range.end)
+    ends = _Ends()
+    try:
+        for sample in group_samples(ends.seen(iter_headers(tar)), HardLinks(tar), True, passed_over):
+            if range.start <= sample.offset < range.end:
+                samples.append(sample)
+        if range.last:
+            check_end(tar, ends.last)
+            _check_rest(tar, ends.last, tar, 0)
+    except TarBroken as broken:
+        if range.last:
+            errors.append(ShardError(range.url, broken.offset, broken.reason))
+    return _Read(samples, errors, passed_over.count)
+
+
+class _PassedOver:
+    """Counts by kind what is passed over between two offsets.
+
+    Attributes:
+      count: that.
+    """
+
+    def __init__(self, start: int = 0, end: int = sys.maxsize) -> None:
+        self._start, self._end = start, end
+        self.count: Counter[str] = Counter()
+
+    def __call__(self, header: Header, kind: str) -> None:
+        self.count[kind] += self._start <= header.offset < self._end
+
+
+class _Ends:
+    """Notes where the last header's entry ends.
+
+    Attributes:
+      last: that place.
+    """
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def seen(self, headers: Iterator[Header]) -> Iterator[Header]:
+        """The same headers."""
+        for header in headers:
+            self.last = header.next_offset
+            yield header
+
+
+def _check_rest(file: BinaryIO, end: int, tar: BinaryIO, start: int) -> None:
+    """Raises TarBroken if anything but padding follows the end-of-archive block at `end` of a range that begins at
+    `start` of the tar: a hole in the shard, or one archive after another. No reader of tars goes on there, so what
+    follows would be lost without a word."""
+    file.seek(end)
+    with contextlib.suppress(DamagedStreamError):  # which `_damage` tells
+        while piece := file.read(1 << 20):
+            if piece != bytes(len(piece)):
+                if is_padding(tar, start + end):
+                    return
+                raise TarBroken(end, "data after the end-of-archive block, which tar does not read")
+
+
+def _shifted(sample: Sample, start: int, length: int) -> Sample:
+    """A sample indexed in a buffer that begins at `start`, at its place in the shard; failed if the buffer cuts it."""
+    cut = [m.extension for m in sample.members.values() if m.offset + m.size > length]
+    failure = f'truncated shard: member "{readable(cut[0])}" is cut' if cut else None
+    members = {m.extension: Member(m.extension, start + m.offset, m.size) for m in sample.members.values()}
+    extents = tuple((start + offset, size) for offset, size in sample.extents)
+    return dataclasses.replace(
+        sample, offset=start + sample.offset, members=members, failure=sample.failure or failure, extents=extents
+    )
+
+
+def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
+    """The sample with its members' bytes, as views of a buffer that begins at `start` in the shard; failed if that cuts
+    one of them."""
+    members = {}
+    for member in sample.members.values():
+        data = buffer[member.offset - start : member.offset - start + member.size]
+        members[member.extension] = dataclasses.replace(member, data=data if len(data) == member.size else None)
+    places = [(member.offset - start, member.size) for member in members.values()]
+    crc = headers_crc32(buffer, sample.offset - start, sample.span_bytes, places)
+    cut = [member.extension for member in members.values() if member.data is None]
+    failure = f'truncated shard: member "{readable(cut[0])}" is cut' if cut else None
+    return dataclasses.replace(sample, members=members, headers_crc32=crc, failure=sample.failure or failure)
+
+
+def _window(file: BinaryIO, start: int, end: int) -> BinaryIO:
+    """A part of a file, as a file of its own."""
+    return cast(BinaryIO, _Window(file, start, end))
+
+
+class _Window(io.RawIOBase):
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self._start, self._end, self._position = file, start, end, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset if whence == io.SEEK_SET else self._position + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        remaining = max(0, self._end - self._start - self._position)
+        self._file.seek(self._start + self._position)
+        data = self._file.read(min(size, remaining) if size >= 0 else remaining)
+        self._position += len(data)
+        return data
+
+
+def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[Sample]:
+    """The samples at these (offset, span in bytes), which must be in order, with their bytes.
+
+    Raises:
+      StorageError: when the shard cannot be read.
+      TarBroken: when there is no longer a sample at such a place.
+    """
+    for group, data in read_spans_at(range, spans):
+        for span in group:
+            yield _sample_in(data, group[0][0], *span)
+
+
+def read_spans_at(
+    range: ShardRange, spans: Sequence[tuple[int, int]]
+) -> Iterator[tuple[Sequence[tuple[int, int]], bytes]]:
+    """What stands at these (offset, bytes) of a range's shard, which must be in order.
+
+    Neighbours are fetched in one read: about the bytes of the spans are read, in few large pieces. Where that takes
+    waiting, each is read while those of the one before are being used.
+
+    Yields:
+      The spans that one read gave, and its bytes, from where the first of these spans begins; less than their length
+      where the shard has become shorter.
+
+    Raises:
+      StorageError: when the shard cannot be read.
+    """
+    by_request = files.reads_by_request(range.shard.path) and not range.compression
+    groups = list(coalesced(spans, READ_BYTES))
+    with open_tar(range.shard, range.compression, read_ahead=False) as tar:
+
+        def read(group: Sequence[tuple[int, int]]) -> bytes:
+            start = group[0][0]
+            length = group[-1][0] + group[-1][1] - start
+            if not by_request:
+                return _bytes_at(tar, range, start, length)
+            with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
+                return _bytes_at(own, range, start, length)
+
+        reads = prefetched(read, groups, _reads_at_once(range, by_request))
+        for group in groups:
+            yield group, next(reads)
+
+
+def read_laid(
+    range: ShardRange, spans: Sequence[Extent], extents: Sequence[Sequence[Extent]]
+) -> Iterator[tuple[Sequence[Extent], bytes]]:
+    """As `read_spans_at`, of samples that stand in several pieces of the shard.
+
+    The pieces of as many samples as fill a read are read in the order of the shard: in a compressed one, each read
+    begins at its beginning.
+
+    Args:
+      range: where they are from.
+      spans: (offset, bytes) of each, one after the other as `extents.laid_samples` lays them.
+      extents: the pieces of each.
+    """
+    read_bytes = LAID_BYTES if range.compression else READ_BYTES
+    with open_tar(range.shard, range.compression, read_ahead=False) as tar:
+        first = 0
+        for group in coalesced(spans, read_bytes):
+            its = extents[first : first + len(group)]
+            first += len(group)
+            data = joined(read_extents(tar, range, [extent for one in its for extent in one]), its)
+            if data is None:
+                raise TarBroken(its[0][0][0], f"{CHANGED}: it has become shorter")
+            yield group, data
+
+
+def _reads_at_once(range: ShardRange, by_request: bool) -> int:
+    """How many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
+    if by_request:
+        return REQUESTS_AT_ONCE
+    return 1 if range.compression or files.is_remote(range.shard.path) else 0
+
+
+def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
+    """The one sample that stands at `offset` of the shard, in bytes that begin at `start`."""
+    window = _window(io.BytesIO(data), offset - start, offset - start + span_bytes)
+    try:
+        sample = next(group_samples(iter_headers(window)), None)
+    except TarBroken as broken:
+        raise TarBroken(offset + broken.offset, f"{CHANGED}: {broken.reason}") from broken
+    if sample is None or sample.span_bytes != span_bytes:
+        raise TarBroken(offset, f"{CHANGED}: another sample stands here")
+    placed = _shifted(sample, offset, len(data) - (offset - start))
+    if placed.failure:
+        raise TarBroken(offset, f"{CHANGED}: {placed.failure}")
+    return _with_data(placed, memoryview(data), start)
+
+
+def coalesced(spans: Sequence[tuple[int, int]], read_bytes: int) -> Iterator[list[tuple[int, int]]]:
+    """Spans grouped into reads: neighbours less than `COALESCED_GAP_BYTES` apart go together, up to `read_bytes` a
+    read."""
+    group: list[tuple[int, int]] = []
+    for offset, size in spans:
+        if group:
+            begin, end = group[0][0], group[-1][0] + group[-1][1]
+            if offset - end > COALESCED_GAP_BYTES or offset + size - begin > read_bytes:
+                yield group
+                group = []
+        group.append((offset, size))
+    if group:
+        yield group

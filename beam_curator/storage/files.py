@@ -1,0 +1,386 @@
+"""Files wherever Beam reaches them (local, gs://, s3://): matching, reading, and writing that is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import pathlib
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_curator.errors import StorageError
+from beam_curator.storage.buckets import listing
+from beam_curator.storage.buckets.bucket import Bucket
+from beam_curator.storage.buckets.objects import ObjectReader, ObjectWriter
+from beam_curator.storage.buckets.services import bucket_of
+from beam_curator.storage.local_writing import write_all
+from beam_curator.storage.retrying import first_line as first_line
+from beam_curator.storage.retrying import naming, retried
+
+TEMPORARY = "_tmp"
+"""The directory under an output directory that holds what is not whole yet."""
+
+LEASE = "lease.json"
+"""The file in it that says which job may write there: see `lease`."""
+
+_TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}")
+
+
+def is_remote(url: str) -> bool:
+    """Whether this names something outside the local file system."""
+    return "://" in url
+
+
+def reads_by_request(url: str) -> bool:
+    """Whether opening this file costs nothing and each large read is a request of its own: so it is in a bucket."""
+    return bucket_of(url) is not None
+
+
+def join(*parts: str) -> str:
+    """The url of a file in a directory, local or in a bucket."""
+    return FileSystems.join(*parts)
+
+
+def use_options(options: PipelineOptions) -> None:
+    """Has buckets reached with the credentials and endpoints of these options, as workers do by themselves."""
+    FileSystems.set_options(options)
+
+
+def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool = True) -> BinaryIO:
+    """The file's bytes as they stand, seekable; nothing is decompressed.
+
+    A read gives all that is asked for, except at the end of the file, also where storage answers with less. Of an
+    object in a bucket, a large read is one request; `buckets.objects.ObjectReader` says what a small one is.
+
+    Args:
+      url: which file.
+      size_bytes: how large it is, if that is known: a connection that ends before is not taken for the file's end.
+      read_ahead: False where each read asks for all that is wanted around it: then a local read is one call of the
+        system.
+
+    Raises:
+      StorageError: when it cannot be opened, and on reading.
+    """
+    with naming("read", url):
+        bucket = bucket_of(url)
+        if bucket is not None:
+            file = cast(BinaryIO, ObjectReader(bucket, url, size_bytes, read_ahead))
+        else:
+            file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
+            if not read_ahead and isinstance(file, io.BufferedReader):
+                file = cast(BinaryIO, file.detach())
+    return cast(BinaryIO, _Reading(file, url, size_bytes))
+
+
+def read_fully(file: BinaryIO, size: int = -1) -> bytes:
+    """As many bytes as asked for, or all up to the end: one read may give less than is there."""
+    if size < 0:
+        return file.read()
+    pieces: list[bytes] = []
+    while size > 0 and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Reading(io.RawIOBase):
+    """A file whose reads are full and whose faults name it."""
+
+    def __init__(self, file: BinaryIO, url: str, size_bytes: int | None) -> None:
+        super().__init__()
+        self._file, self._url, self._size_bytes = file, url, size_bytes
+        self._position: int | None = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = -1 if size is None else size
+        position, self._position = self._position, None  # not known if this fails
+        with naming("read", self._url):
+            data = read_fully(self._file, wanted)
+            if self._size_bytes is not None and (wanted < 0 or len(data) < wanted):
+                self._check_end(self._size_bytes)
+        self._position = None if position is None else position + len(data)
+        return data
+
+    def _check_end(self, size_bytes: int) -> None:
+        """Raises OSError if storage has more than it gave. Where it has not, the file has become shorter."""
+        end = self._file.tell()
+        if end < size_bytes and end < _size_of(self._url):
+            raise OSError(f"the connection ended at byte {end} of {size_bytes}")
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and offset == self._position:
+            return offset  # without asking the system, for which a thread would give up Python's lock
+        with naming("read", self._url):
+            self._position = self._file.seek(offset, whence)
+        return self._position
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+class _Named(io.RawIOBase):
+    """A new file whose faults name what it is to become."""
+
+    def __init__(self, file: Any, final: str) -> None:
+        super().__init__()
+        self._file, self._url = file, final
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        with naming("write", self._url):
+            self._file.write(data)
+        return memoryview(data).nbytes
+
+    def writelines(self, pieces: Iterable[Any]) -> None:
+        """Writes all of these, one after the other; a local file's large ones are not copied before."""
+        with naming("write", self._url):
+            write_all(self._file, pieces)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            with naming("write", self._url):
+                self._file.close()
+
+
+@retried
+def read_bytes(url: str) -> bytes:
+    """A whole (small) file."""
+    with open_for_reading(url) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
+    """A file to write to, which appears as DIRECTORY/NAME when the block ends well, and never in part.
+
+    In a bucket it is written under its name: an object is there when its upload is finished, and not before. Elsewhere
+    it is written under `_tmp` in the same directory (one file system, so that the rename is atomic) with a name of its
+    own, so that two attempts at the same file cannot meet. Use it inside what is `retried`.
+
+    Args:
+      directory: where.
+      name: under it, with "/" between its parts.
+
+    Raises:
+      StorageError: when it cannot be written.
+    """
+    final = join(directory, *name.split("/"))
+    with naming("write", final):
+        bucket = bucket_of(final)
+    with _uploaded(bucket, final) if bucket is not None else _renamed(directory, final) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _uploaded(bucket: Bucket, final: str) -> Iterator[BinaryIO]:
+    writer = ObjectWriter(bucket, final)
+    try:
+        yield cast(BinaryIO, _Named(writer, final))
+        with naming("write", final):
+            writer.publish()
+    except BaseException:
+        with contextlib.suppress(Exception):  # what was sent is not seen; the service forgets it in time
+            writer.abort()
+        raise
+
+
+@contextlib.contextmanager
+def _renamed(directory: str, final: str) -> Iterator[BinaryIO]:
+    temporary = join(directory, TEMPORARY, f"{final.rsplit('/', 1)[-1]}.{uuid.uuid4().hex}")
+    try:
+        with naming("write", final):
+            opened = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
+        with _Named(opened, final) as file:
+            yield cast(BinaryIO, file)
+        make_directory(final.rsplit("/", 1)[0])
+        with naming("write", final):
+            FileSystems.rename([temporary], [final])
+    except BaseException:
+        with contextlib.suppress(StorageError):
+            _delete([temporary])
+        raise
+
+
+@retried
+def write_bytes(directory: str, name: str, content: bytes) -> None:
+    """Writes a whole (small) file as DIRECTORY/NAME, atomically.
+
+    Raises:
+      StorageError: when it cannot be written, after retries.
+    """
+    with atomic_writer(directory, name) as file:
+        file.write(content)
+
+
+def make_directory(url: str) -> None:
+    """Makes a directory where directories exist, with its parents."""
+    if not is_remote(url):
+        with naming("make", url):
+            pathlib.Path(url).mkdir(parents=True, exist_ok=True)
+
+
+@retried
+def exists(url: str) -> bool:
+    """Whether there is such a file."""
+    with naming("look for", url):
+        bucket = bucket_of(url)
+        return FileSystems.exists(url) if bucket is None else bucket.metadata(url) is not None
+
+
+@retried
+def size_of(url: str) -> int:
+    """The size of a file in bytes."""
+    with naming("look for", url):
+        return _size_of(url)
+
+
+def _size_of(url: str) -> int:
+    bucket = bucket_of(url)
+    if bucket is None:
+        return int(FileSystems.get_filesystem(url).size(url))
+    found = bucket.metadata(url)
+    if found is None:
+        raise FileNotFoundError("there is no such object")
+    return found.size_in_bytes
+
+
+@retried
+def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
+    """The files of a directory whose names match; an absent directory has none."""
+    with naming("list", directory):
+        matched = _match([join(_literal(directory), pattern)])
+    inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
+    return sorted(inside, key=lambda metadata: metadata.path)
+
+
+def _literal(path: str) -> str:
+    """A pattern that matches this path: Beam has no way to quote a character that globbing takes for its own."""
+    return re.sub(r"[\[*?]", "?", path)
+
+
+@retried
+def delete(urls: Sequence[str]) -> None:
+    """Deletes these files and directories; absent ones are no error."""
+    logging.getLogger(__name__).debug("deleting %s", urls)
+    _delete(urls)
+
+
+def _delete(urls: Sequence[str]) -> None:
+    for url in urls:
+        if not is_remote(url):  # where Beam would take a name like "a[1].tar" for a pattern
+            with naming("delete", url):
+                _delete_local(pathlib.Path(url))
+    remote = [url for url in urls if is_remote(url)]
+    for first in range(0, len(remote), 1000):
+        some = remote[first : first + 1000]
+        with naming("delete", some[0] if len(some) == 1 else f"{some[0]} and {len(some) - 1} more"):
+            _delete_remote(some)
+
+
+def _delete_remote(urls: Sequence[str]) -> None:
+    bucket = bucket_of(urls[0])
+    if bucket is not None:
+        bucket.delete(urls)
+        return
+    present = [url for url in urls if FileSystems.exists(url)]
+    if present:
+        FileSystems.delete(present)
+
+
+def _delete_local(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_temporaries(output: str) -> None:
+    """Removes what killed or failed attempts left half-written."""
+    directory = join(output, TEMPORARY)
+    if is_remote(output):
+        delete([found.path for found in list_files(directory) if found.path.rpartition("/")[2] != LEASE])
+    elif pathlib.Path(directory).is_dir():
+        delete([str(path) for path in pathlib.Path(directory).iterdir() if path.name != LEASE])
+        remove_empty(output)
+
+
+def remove_empty(output: str) -> None:
+    """Removes the directory for temporary files, if there is one and nothing in it."""
+    if not is_remote(output):
+        with contextlib.suppress(OSError):
+            pathlib.Path(output, TEMPORARY).rmdir()
+
+
+@retried
+def is_empty(directory: str) -> bool:
+    """Whether nothing is in a directory, at any depth, but what a job that was killed leaves half-written.
+
+    Raises:
+      StorageError: when it cannot be listed, after retries.
+    """
+    with naming("list", directory):
+        return all(_is_half_written(name) for name in _names_in(directory))
+
+
+def _is_half_written(name: str) -> bool:
+    place, _, base = name.rpartition("/")
+    return place == TEMPORARY and (base == LEASE or _TEMPORARY_NAME.fullmatch(base) is not None)
+
+
+def _names_in(directory: str) -> Iterator[str]:
+    """What is in a directory, and what is in its directory for temporary files; in a bucket, all objects below."""
+    bucket = bucket_of(directory)
+    prefix = f"{directory.rstrip('/')}/"
+    if bucket is not None:
+        yield from (found.path[len(prefix) :] for found in bucket.list(prefix) if found.path != prefix)
+    elif is_remote(directory):
+        yield from (found.path[len(prefix) :] for found in _match([f"{_literal(prefix)}**"]))
+    elif pathlib.Path(directory).is_dir():
+        for path in pathlib.Path(directory).iterdir():
+            inside = path.name == TEMPORARY and path.is_dir() and not path.is_symlink()
+            yield from (f"{TEMPORARY}/{one.name}" for one in path.iterdir()) if inside else (path.name,)
+
+
+def _match(globs: Sequence[str]) -> list[FileMetadata]:
+    """All files that Beam's globs match; in buckets, what several of them may match is listed once."""
+    matched = []
+    for bucket, some in _by_service(globs).items():
+        if bucket is None:
+            results = FileSystems.match(some)
+            matched += [metadata for result in results for metadata in result.metadata_list]
+        else:
+            matched += listing.match(bucket, some)
+    return matched
+
+
+def _by_service(globs: Sequence[str]) -> dict[Bucket | None, list[str]]:
+    services: dict[Bucket | None, list[str]] = {}
+    for glob in globs:
+        services.setdefault(bucket_of(glob), []).append(glob)
+    return services

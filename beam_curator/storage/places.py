@@ -1,0 +1,51 @@
+"""Whether a file lies in a directory, on any spelling: relative, through links, with slashes to spare."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from beam_curator.storage import files
+
+
+def real(url: str) -> str:
+    """The same text for the same place: a local path without links, `.` and `..`; a url without slashes at its end."""
+    if files.is_remote(url):
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{rest.rstrip('/')}"
+    return os.path.realpath(url)
+
+
+def below(file: str, directory: str) -> str | None:
+    """What a file is called under a directory, at any depth, or None if it does not lie in it."""
+    within, place = real(directory), real(file)
+    if place == within:
+        return ""
+    if place.startswith(within.rstrip("/") + "/"):
+        return place[len(within.rstrip("/")) + 1 :]
+    if files.is_remote(file) or files.is_remote(directory):
+        return None
+    # A disk may know a directory by other names: another case of letters, another mount.
+    for parent, name in _parents(pathlib.Path(place)):
+        if _is_same(parent, within):
+            return name
+    return None
+
+
+def _parents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
+    for parent in path.parents:
+        yield parent, str(path.relative_to(parent))
+
+
+def _is_same(one: pathlib.Path, other: str) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def has_wildcard_directory(pattern: str) -> bool:
+    """Whether a glob chooses directories too, not only names in one."""
+    return re.search(r"[\[*?]", pattern.rpartition("/")[0]) is not None

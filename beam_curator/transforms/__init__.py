@@ -1,0 +1,1 @@
+"""Thin PTransforms over plain functions."""

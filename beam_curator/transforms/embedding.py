@@ -1,0 +1,351 @@
+"""EmbedImages: CLIP embeddings and image facts for the samples of a batch, through Beam's RunInference."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+
+from beam_curator import progress, rows
+from beam_curator.errors import CurationError
+from beam_curator.images import ImageFacts
+from beam_curator.models.encoders.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
+from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED, find_architecture
+from beam_curator.models.heads.made_for import encoder_name
+from beam_curator.models.weights.resolving import choose_clip
+from beam_curator.models.weights.weights_file import WeightsFile
+from beam_curator.process_tuning import spare_what_is_loaded
+from beam_curator.samples import Member, Sample, SampleBatch, readable
+from beam_curator.sources.sample_images import images_of
+from beam_curator.transforms.work_ahead import WorkAhead
+
+_logger = logging.getLogger(__name__)
+
+DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
+STEP = "clip"
+_UNTRAINED = " (untrained: scores mean nothing)"
+_FLAGS = ("precision", "device", "batch_size", "decode_threads", "compile", "jpeg_draft", "fast_resize")
+_NAMED_OPTIONS = {
+    "compile": "torch.compile",
+    "jpeg_draft": "JPEG draft",
+    "fast_resize": "fast resize",
+}
+_FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
+
+
+class PendingBatch:
+    """A batch that is being embedded: `result` waits for it.
+
+    Pickled, it is lost: what is under way in one process is not in another.
+    """
+
+    def __init__(self, result: Callable[[], SampleBatch]) -> None:
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[PendingBatch], tuple[Callable[[], SampleBatch]]]:
+        return PendingBatch, (_lost,)
+
+
+def _lost() -> SampleBatch:
+    raise CurationError("a batch went to another worker while it was being embedded: EmbedImages must stay fused")
+
+
+def submit_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> PendingBatch:
+    """Begins to embed a batch; its result has embeddings (float16 [n, dim], L2-normalised) and image facts.
+
+    A sample without an image, or with one that cannot be decoded, is failed for that reason; so is one with several,
+    unless the range's `reading` says what to do with them.
+
+    Raises:
+      CurationError: for a batch that has lost its bytes on the way (see `load`).
+    """
+    if batch.samples is None or _lost_bytes(batch.samples):
+        raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
+    members, more_of, failures = _images(batch)
+    count = len(batch.samples)
+    if members and encoder.device is None:
+        with progress.BOARD.loading(encoder_name(identity)):
+            encoder.load()
+    encoding = encoder.submit(
+        [None if m is None else m.data for m in members], functools.partial(_show_progress, batch)
+    )
+
+    def result() -> SampleBatch:
+        encoded = encoding.result()
+        reasons = _reasons(encoded.failures, members, more_of, count) | failures
+        return batch.replace(
+            rows=rows.with_failures(_with_facts(batch.rows, encoded.facts[:count]), reasons),
+            embeddings=_zeroed(encoded.embeddings[:count], reasons),
+            more_embeddings=encoded.embeddings[count:],
+            more_of=np.array(more_of, np.int64),
+            models={**batch.models, STEP: identity},
+            batch_reductions=encoded.batch_reductions,
+        )
+
+    return PendingBatch(result)
+
+
+def _reasons(
+    failures: Sequence[str | None], members: Sequence[Member | None], more_of: Sequence[int], count: int
+) -> dict[int, str]:
+    """Why samples fail that have an image which cannot be embedded: its first one, or where all count, another."""
+    reasons = {index: why for index, why in enumerate(failures[:count]) if why is not None}
+    for sample, why, member in zip(more_of, failures[count:], members[count:], strict=True):
+        if why is not None and member is not None:
+            reasons.setdefault(sample, f'{why}: "{readable(member.extension)}"')
+    return reasons
+
+
+def _zeroed(embeddings: np.ndarray, failed: Iterable[int]) -> np.ndarray:
+    """Zeros for samples that failed though their first image is good."""
+    embeddings[list(failed)] = 0
+    return embeddings
+
+
+def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> SampleBatch:
+    """As `submit_batch`, and waits for it."""
+    return submit_batch(batch, encoder, identity).result()
+
+
+def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> None:
+    embedded = [index for index in embedded if index < len(batch)]
+    if not embedded:
+        return
+    spans = batch.rows["span_bytes"].take(embedded) if not batch.range.compression else []
+    size_bytes = sum(span.as_py() for span in spans)
+    progress.BOARD.add_embedded(batch.range, len(embedded), size_bytes, min(failed, len(embedded)))
+
+
+def _lost_bytes(samples: Sequence[Sample]) -> bool:
+    """Whether the samples were pickled or encoded on the way, which leaves them without bytes."""
+    return any(m.data is None for sample in samples if not sample.failure for m in sample.members.values())
+
+
+def _images(batch: SampleBatch) -> tuple[list[Member | None], list[int], dict[int, str]]:
+    """The members to embed: n first images, None where a sample has none, then the others; the sample of each of these
+    others; and why some samples have none."""
+    firsts: list[Member | None] = []
+    others: list[Member] = []
+    more_of: list[int] = []
+    failures: dict[int, str] = {}
+    for index, sample in enumerate(batch.samples or ()):
+        images = images_of(sample, batch.range.reading)
+        if images.failure is not None:
+            failures[index] = images.failure
+        firsts.append(images.chosen[0] if images.chosen else None)
+        others += images.chosen[1:]
+        more_of += [index] * len(images.chosen[1:])
+    return [*firsts, *others], more_of, failures
+
+
+def _with_facts(table: pa.Table, facts: Sequence[ImageFacts | None]) -> pa.Table:
+    for name in _FACTS:
+        table = rows.with_column(table, name, [None if fact is None else getattr(fact, name) for fact in facts])
+    return table
+
+
+class LazyEncoder:
+    """An encoder that is made when the first batch comes: a worker with nothing to embed loads no model."""
+
+    def __init__(self, spec: ClipSpec, weights: WeightsFile | None) -> None:
+        self._spec, self._weights = spec, weights
+        self._lock = threading.Lock()
+        self._encoder: ClipEncoder | None = None
+
+    def get(self) -> ClipEncoder:
+        """The encoder, made once for all threads of the process."""
+        with self._lock:
+            if self._encoder is None:
+                path = str(self._local_path(self._weights)) if self._weights else None
+                self._encoder = ClipEncoder(dataclasses.replace(self._spec, checkpoint=path))
+                spare_what_is_loaded()
+            return self._encoder
+
+    def _local_path(self, weights: WeightsFile) -> Path:
+        with progress.BOARD.loading(weights.name):  # it may be copied from a bucket, and is read to be verified
+            return weights.local_path()
+
+
+class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
+    """Lets RunInference embed batches with an image tower of open_clip.
+
+    Weights are found (and fetched, if need be) when the handler is made, on the machine that launches the job;
+    workers load them on their first batch.
+
+    Args:
+      model: an open_clip architecture, or "tiny-untrained" for tests and demos (its scores mean nothing).
+      pretrained: an open_clip tag, or a path or bucket url of a checkpoint.
+      model_dir: where weights are looked for first, local or in a bucket.
+      batch_size: images per pass of the model; halved where it does not fit. "auto": the largest that fits the GPU.
+        On the CPU passes have as many as is best, and no more than this.
+      precision: "auto" (bf16 where the device has it, else fp32), "fp32", "bf16" or "fp16".
+      device: "auto", "cpu" or "cuda"; a device that is asked for and absent is an error.
+      decode_threads: threads that decode ahead of the model, and on the CPU run it as well; 0 for one a core.
+      compile: whether torch.compile is run on the model.
+      jpeg_draft: whether large JPEGs are decoded at a smaller scale: faster, and not quite the same.
+      fast_resize: whether torch resizes RGB pictures, not Pillow: faster, and not quite the same.
+
+    Raises:
+      UsageError: when the model or tag is unknown, or the weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        pretrained: str = DEFAULT_PRETRAINED,
+        *,
+        model_dir: str | None = None,
+        batch_size: int | Literal["auto"] = DEFAULT_BATCH_SIZE,
+        precision: str = "auto",
+        device: str = "auto",
+        decode_threads: int = 0,
+        compile: bool = False,
+        jpeg_draft: bool = False,
+        fast_resize: bool = False,
+    ) -> None:
+        super().__init__()
+        self._waits = True
+        self.flags: Mapping[str, Any] = {"clip_model": model, "clip_pretrained": pretrained, "model_dir": model_dir}
+        chosen = None if model == TINY_UNTRAINED else choose_clip(model, pretrained, model_dir)
+        self.weights = chosen.weights if chosen else None
+        self._doubt = chosen.doubt if chosen else None
+        self._spec = ClipSpec(
+            model=chosen.model if chosen else model,
+            pretrained_tag=chosen.tag if chosen else None,
+            precision=precision,
+            device=device,
+            batch_size=batch_size,
+            decode_threads=decode_threads,
+            compile=compile,
+            jpeg_draft=jpeg_draft,
+            fast_resize=fast_resize,
+        )
+        self.flags |= {name: getattr(self._spec, name) for name in _FLAGS}
+
+    @property
+    def identity(self) -> str:
+        """What gives the embeddings, as fingerprints, manifests and `KEY.curation.json` name it."""
+        kind = "weights" if self._spec.pretrained_tag else "checkpoint"  # of unknown origin
+        weights = f", {kind} {self.weights.name} sha256:{self.weights.sha256}" if self.weights else _UNTRAINED
+        options = [text for name, text in _NAMED_OPTIONS.items() if getattr(self._spec, name)]
+        return ", ".join([f"{self._spec.model}{weights}", f"precision {self._spec.precision}", *options])
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding; loads no weights."""
+        return find_architecture(self._spec.model).dim
+
+    def tell_doubt(self) -> None:
+        """Logs, once, what nobody can tell of the weights: when nothing speaks against the pipeline."""
+        if self._doubt:
+            _logger.warning("%s", self._doubt)
+        self._doubt = None
+
+    def working_ahead(self) -> ClipModelHandler:
+        """The same handler, but for `run_inference`, which does not wait: it gives each batch as a `PendingBatch`."""
+        ahead = copy.copy(self)
+        ahead._waits = False
+        return ahead
+
+    def load_model(self) -> LazyEncoder:
+        """An encoder that loads its weights when the first batch comes."""
+        return LazyEncoder(self._spec, self.weights)
+
+    def run_inference(
+        self,
+        batch: Sequence[SampleBatch],
+        model: LazyEncoder,
+        inference_args: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Embeds batches."""
+        pending = [submit_batch(one, model.get(), self.identity) for one in batch]
+        return [one.result() for one in pending] if self._waits else pending
+
+    def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
+        """Bytes of the shards that the batches cover; Beam's default would pickle them all to find out."""
+        return sum(one.range.end - one.range.start for one in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Where RunInference's metrics go."""
+        return "beam_curator.clip"
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        """One `SampleBatch` is a batch already."""
+        return {"min_batch_size": 1, "max_batch_size": 1}
+
+
+class _AwaitEmbeddings(WorkAhead[PendingBatch, SampleBatch]):
+    def start(self, pending: PendingBatch) -> Callable[[], SampleBatch]:
+        return functools.partial(_counted, pending)
+
+
+def _counted(pending: PendingBatch) -> SampleBatch:
+    batch = pending.result()
+    if batch.batch_reductions:
+        Metrics.counter("beam_curator", "batch_reductions").inc(batch.batch_reductions)
+    return batch
+
+
+@dataclasses.dataclass
+class EmbedImages(beam.PTransform):
+    """Embeds images: takes `SampleBatch` with bytes, gives it with embeddings and image facts.
+
+    A batch is decoded and embedded while the steps that follow work on the one before.
+
+    Attributes:
+      handler: the model; `ClipModelHandler()` is CLIP ViT-L/14 with OpenAI's weights.
+    """
+
+    handler: ClipModelHandler
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"models": {STEP: self.handler.identity}, "flags": self.handler.flags}
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        self.handler.tell_doubt()
+        embedding = batches | RunInference(self.handler.working_ahead())
+        return embedding | "Await" >> beam.ParDo(_AwaitEmbeddings()).with_output_types(SampleBatch)
+
+
+def handler_before(batches: beam.PCollection[Any]) -> ClipModelHandler | None:
+    """The handler of the one `EmbedImages` that this comes from, in a pipeline that is being built; None if there are
+    several or none."""
+    found: list[ClipModelHandler] = []
+    due, seen = [batches], set[int]()
+    while due:
+        step = due.pop().producer
+        if step is None or id(step) in seen:
+            continue
+        seen.add(id(step))
+        embedding = step
+        while embedding is not None and not isinstance(embedding.transform, EmbedImages):
+            embedding = embedding.parent
+        if embedding is None:
+            due += step.inputs
+        elif embedding.transform.handler not in found:
+            found.append(embedding.transform.handler)
+    return found[0] if len(found) == 1 else None
+
+
+def embeddings_of(batch: SampleBatch) -> np.ndarray:
+    """The batch's embeddings: float16 [n, dim].
+
+    Raises:
+      CurationError: for a batch that was not embedded.
+    """
+    if batch.embeddings is None:
+        raise CurationError(f"{batch.range.url}: a batch without embeddings cannot be scored: put EmbedImages before")
+    return batch.embeddings

@@ -1,0 +1,189 @@
+"""MatchShards, PlanRanges, ReadSamples: from the names of shards to batches of samples with their bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from beam_curator.errors import JobError, UsageError
+from beam_curator.output.job_input import match_input, urls_and_sizes
+from beam_curator.output.plans import KeptPlans
+from beam_curator.samples import (
+    DEFAULT_READING,
+    Reading,
+    SampleBatch,
+    SeveralImages,
+    Shard,
+    ShardRange,
+    sources,
+)
+from beam_curator.sources import matching
+from beam_curator.sources.sample_batches import read_batch
+from beam_curator.sources.shard_identity import KnownShard
+from beam_curator.sources.tar.planning import DEFAULT_RANGE_MB, plan_ranges, range_bytes_of
+from beam_curator.transforms.claims import title_of
+from beam_curator.transforms.work_ahead import WorkAhead
+
+
+@dataclasses.dataclass
+class MatchShards(beam.PTransform):
+    """Lists the input.
+
+    Takes the pipeline, gives a PCollection of `Shard`.
+
+    Attributes:
+      patterns: what `match_input` takes; lists are read, and `~` is written out, where the pipeline is built.
+      allow_missing: whether to go on without what is missing, where something else is there.
+      seen: `urls_and_sizes` of the shards that were there when the pipeline was built: the job fails where it finds
+        others. None to take what it finds.
+      output: the output directory, if it may lie under the patterns: what a job wrote there is left out.
+      known: gives the shards that a job remembers, which keep their urls however the patterns spell them.
+    """
+
+    patterns: Sequence[str]
+    allow_missing: bool = False
+    seen: str | None = None
+    output: str | None = None
+    known: Callable[[], Sequence[KnownShard]] = tuple
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"patterns": list(self.patterns)}
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
+        patterns = matching.named_patterns(self.patterns)
+        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known)
+        return begin | beam.Create([patterns]) | again
+
+
+def _match_again(
+    patterns: Sequence[str],
+    allow_missing: bool,
+    seen: str | None,
+    output: str | None,
+    known: Callable[[], Sequence[KnownShard]],
+) -> list[Shard]:
+    try:
+        matched = match_input(patterns, output, known())
+        if not allow_missing:
+            matched.check_missing()
+    except UsageError as error:
+        raise JobError(str(error)) from error
+    shards = matched.shards
+    if seen is not None and urls_and_sizes(shards) != seen:
+        raise JobError(
+            f"the input has changed since this command looked at it: there are {len(shards):,} shards now, some "
+            "of them new, gone or of another size. Run the same command again when the input is whole"
+        )
+    return shards
+
+
+@dataclasses.dataclass
+class PlanRanges(beam.PTransform):
+    """Cuts shards into ranges at sample boundaries, and spreads the ranges over the workers.
+
+    Takes `Shard`, gives `ShardRange`.
+
+    Attributes:
+      range_mb: about how much of a shard is one unit of work, in MiB.
+      output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
+        such shards in every run.
+      reading: how the ranges are to be read.
+    """
+
+    range_mb: float = DEFAULT_RANGE_MB
+    output: str | None = None
+    reading: Reading = DEFAULT_READING
+
+    def __post_init__(self) -> None:
+        if not 0 < self.range_mb < math.inf:
+            raise UsageError(f"range_mb={self.range_mb}: a range needs a size above 0 MiB")
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"range_mb": self.range_mb}
+
+    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
+        range_bytes = range_bytes_of(self.range_mb)
+        plans = KeptPlans(self.output, title=title_of(shards, self.output)) if self.output else None
+        return (
+            shards
+            | "SpreadShards" >> beam.Reshuffle()
+            | "Plan" >> beam.FlatMap(plan_ranges, range_bytes, plans, self.reading).with_output_types(ShardRange)
+            | "SpreadRanges" >> beam.Reshuffle()
+        )
+
+
+class _ReadRanges(WorkAhead[ShardRange, SampleBatch]):
+    def setup(self) -> None:
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+
+    def start(self, range: ShardRange) -> Callable[[], SampleBatch]:
+        reading = self._reader.submit(read_batch, range)
+        return lambda: _counted(reading.result())
+
+    def teardown(self) -> None:
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _counted(batch: SampleBatch) -> SampleBatch:
+    Metrics.counter("beam_curator", "samples_read").inc(len(batch))
+    Metrics.counter("beam_curator", "bytes_read").inc(batch.range.end - batch.range.start)
+    return batch
+
+
+@dataclasses.dataclass
+class ReadRanges(beam.PTransform):
+    """Reads ranges: takes `ShardRange`, gives `SampleBatch` with bytes. Keep what needs the bytes fused with it.
+
+    A range is read while the steps that follow work on the one before.
+    """
+
+    def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
+        return ranges | beam.ParDo(_ReadRanges()).with_output_types(SampleBatch)
+
+
+@dataclasses.dataclass
+class ReadSamples(beam.PTransform):
+    """Reads WebDataset shards: takes the pipeline, gives `SampleBatch` with bytes.
+
+    Attributes:
+      patterns: a path, glob, directory or brace range, local or in a bucket, or several of them.
+      range_mb: about how much of a shard is one batch, in MiB.
+      allow_missing: whether to go on without what is missing, where something else is there.
+      group_by_key, several_images, image_from, caption_from: as those of `Reading`; extensions may be given as text
+        with commas between them.
+    """
+
+    patterns: str | Sequence[str]
+    range_mb: float = DEFAULT_RANGE_MB
+    allow_missing: bool = False
+    group_by_key: bool = False
+    several_images: SeveralImages = "fail"
+    image_from: str | Sequence[str] = ()
+    caption_from: str | Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self._reading = Reading(
+            self.group_by_key,
+            self.several_images,
+            sources("image_from", self.image_from),
+            sources("caption_from", self.caption_from),
+        )
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[SampleBatch]:
+        patterns = [self.patterns] if isinstance(self.patterns, str) else list(self.patterns)
+        return (
+            begin
+            | MatchShards(patterns, self.allow_missing)
+            | PlanRanges(self.range_mb, reading=self._reading)
+            | ReadRanges()
+        )

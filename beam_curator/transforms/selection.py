@@ -1,0 +1,42 @@
+"""Select: rules that decide which samples are kept, each with its name as the reason in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from beam_curator.errors import CurationError
+from beam_curator.rule_tally import sum_tallies
+from beam_curator.rules.rule import Rule, judge, labels
+from beam_curator.samples import SampleBatch
+
+
+def select_batch(batch: SampleBatch, rules: Sequence[Rule]) -> SampleBatch:
+    """The batch with its rows selected, and each rule's tally added to those of an earlier `Select`."""
+    selected, tallies = judge(batch.rows, rules)
+    return batch.replace(rows=selected, judged=sum_tallies((batch.judged, tallies)))
+
+
+class Select(beam.PTransform):
+    """Applies rules: takes `SampleBatch` with scores, gives it with each row kept, dropped or failed.
+
+    Nothing leaves the batch: what is dropped goes on as a row, for the ledger.
+    """
+
+    def __init__(self, *rules: Rule) -> None:
+        super().__init__()
+        wrong = [rule for rule in rules if not callable(rule)]
+        if wrong:
+            raise CurationError(f"{wrong[0]!r} is not a rule: a rule is called with a row, and true keeps it")
+        self.rules = rules
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"rules": labels(self.rules)}
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        rules = self.rules
+        return batches | beam.Map(select_batch, rules).with_output_types(SampleBatch)

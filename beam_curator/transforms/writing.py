@@ -1,0 +1,257 @@
+"""WriteShards: from selected batches to output shards, the ledger and the manifest."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from beam_curator import progress, rows
+from beam_curator.errors import UsageError
+from beam_curator.output import ledger, outcomes
+from beam_curator.output.belonging import check_free
+from beam_curator.output.job_input import describe_input
+from beam_curator.output.manifest import finish, recorded_shards, withdraw_manifest
+from beam_curator.output.output_shard import WrittenShard, write_shard
+from beam_curator.output.placing import (
+    PlacedSamples,
+    RangeKey,
+    first_places,
+    place_samples,
+)
+from beam_curator.output.plans import plan_of
+from beam_curator.output.score_parts import part_name
+from beam_curator.process_tuning import spare_what_is_loaded
+from beam_curator.rule_tally import check_rules
+from beam_curator.samples import SampleBatch, Shard
+from beam_curator.sources.no_samples import no_sample
+from beam_curator.transforms.checkpointing import WriteScores
+from beam_curator.transforms.claims import Title, title_of
+from beam_curator.transforms.library_job import remember_shards
+from beam_curator.transforms.work_ahead import WorkAhead
+
+LEDGER = "ledger"
+
+DEFAULT_SAMPLES_PER_SHARD = 1000
+
+
+class _PlaceSamples(beam.DoFn):
+    """Writes each batch's ledger rows and sends its kept samples to their output shards."""
+
+    def __init__(self, output: str, samples_per_shard: int, title: Title) -> None:
+        self._output, self._samples_per_shard, self._title = output, samples_per_shard, title
+
+    def setup(self) -> None:
+        self._title.enter()
+
+    def teardown(self) -> None:
+        self._title.leave()
+
+    def process(self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: outcomes.Summary) -> Iterator[Any]:
+        self._title.check(batch.range.url)
+        del checked  # waited for: nothing is written when too many samples failed, or a rule is a mistake
+        first_place = places[_range_key(batch)]
+        table, placed = place_samples(batch, first_place, self._samples_per_shard)
+        name = ledger.ledger_name(batch.range)
+        ledger.write_table(self._output, name, table)
+        summary = outcomes.summarize(batch.replace(rows=table))
+        models, reading = dict(batch.models), batch.range.reading
+        part = ledger.LedgerPart(name, part_name(batch.range), plan_of(batch.range), summary, models, reading)
+        yield beam.pvalue.TaggedOutput(LEDGER, part)
+        yield from placed
+
+
+class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard]):
+    """Writes two output shards at a time: while the system copies for one, the headers of the other are made.
+
+    A third one waits, so that neither writer does when the later of two is finished first.
+    """
+
+    ahead = 2
+
+    def __init__(self, output: str, title: Title | None = None) -> None:
+        self._output, self._title = output, title
+
+    def setup(self) -> None:
+        """Also where no model is loaded, samples are many small objects."""
+        if self._title is not None:
+            self._title.enter()
+        spare_what_is_loaded()
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix="write")
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._writing: collections.deque[Future[WrittenShard]] = collections.deque()
+
+    def start(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Callable[[], WrittenShard]:
+        index, runs = placed
+        self._writing.append(self._writers.submit(write_shard, self._output, index, list(runs)))
+        return self._finished
+
+    def _finished(self) -> WrittenShard:
+        """The shard that was started first, whose turn it is."""
+        writing = self._writing.popleft()
+        if writing.exception() is not None:
+            self._stop()
+        return _counted(writing.result())
+
+    def _stop(self) -> None:
+        """Nothing goes on behind a job that has failed."""
+        for writing in self._writing:
+            writing.cancel()
+        wait(self._writing)
+
+    def teardown(self) -> None:
+        self._writers.shutdown(wait=False, cancel_futures=True)
+        if self._title is not None:
+            self._title.leave()
+
+
+def _counted(written: WrittenShard) -> WrittenShard:
+    Metrics.counter("beam_curator", "samples_written").inc(written.samples)
+    Metrics.counter("beam_curator", "bytes_written").inc(written.bytes)
+    progress.BOARD.add_output_shard()
+    return written
+
+
+def _range_key(batch: SampleBatch) -> RangeKey:
+    return batch.range.url, batch.range.start
+
+
+def _kept_count(batch: SampleBatch) -> tuple[RangeKey, int]:
+    return _range_key(batch), int(rows.status_is(batch.rows, rows.KEPT).sum())
+
+
+def _checked(summary: outcomes.Summary, limit: float) -> outcomes.Summary:
+    if not summary.seen:
+        raise no_sample(summary.losses.empty)
+    check_rules(summary.judged)
+    summary.check_failed_fraction(limit)
+    return summary
+
+
+@dataclasses.dataclass
+class WriteShards(beam.PTransform):
+    """Writes what is kept as tar shards, the ledger of every sample, and the manifest.
+
+    Takes `SampleBatch`, selected; gives one dict, the manifest. Batches whose scores are not written yet are written
+    to `scores/` first, so that neither images nor embeddings cross the shuffle that follows.
+
+    Attributes:
+      output: the output directory, local or in a bucket.
+      samples_per_shard: how many samples every output shard but the last holds.
+      max_failed_fraction: the job fails when more than this fraction of the samples failed, or was lost in broken
+        shards (an estimate, at least one each); 1.0 never. Without one sample it fails in any case.
+      job: what else the manifest says, in place of what the pipeline shows: `flags`, `input`, and when it was
+        `started`, in seconds since 1970.
+
+    Raises:
+      UsageError: where the pipeline is built, when the directory holds another job's output, or files that are
+        nobody's, or the input lies in it. The pipeline looks again where it runs, before it writes or removes anything.
+    """
+
+    output: str
+    samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD
+    max_failed_fraction: float = 1.0
+    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.samples_per_shard, int) or self.samples_per_shard < 1:
+            raise UsageError(
+                f"samples_per_shard={self.samples_per_shard}: a shard holds a whole number of samples, 1 or more"
+            )
+        if not 0 <= self.max_failed_fraction <= 1:
+            raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
+        title = title_of(batches, self.output)
+        job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
+        scored = batches | "WriteScores" >> WriteScores(self.output)
+        shards = beam.pvalue.AsList(scored | "ShardsRead" >> beam.Map(_shard))
+        places = (
+            scored
+            | "CountKept" >> beam.Map(_kept_count)
+            | "AllCounts" >> beam.combiners.ToList()
+            | "FirstPlaces" >> beam.Map(first_places)
+        )
+        seen = (
+            scored
+            | "Summarize" >> beam.Map(outcomes.summarize)
+            | "SumSeen" >> beam.CombineGlobally(outcomes.sum_summaries)
+            | "CheckSelection" >> beam.Map(_checked, self.max_failed_fraction)
+            | "WithdrawManifest" >> beam.Map(_make_way, title, job, shards)
+        )
+        placed = scored | "PlaceSamples" >> beam.ParDo(
+            _PlaceSamples(self.output, self.samples_per_shard, title),
+            beam.pvalue.AsSingleton(places),
+            beam.pvalue.AsSingleton(seen),
+        ).with_outputs(LEDGER, main="placed")
+        written = (
+            placed["placed"]
+            | "GroupByOutputShard" >> beam.GroupByKey()
+            | "WriteShard" >> beam.ParDo(_WriteShards(self.output, title)).with_output_types(WrittenShard)
+        )
+        return (
+            batches.pipeline
+            | "Finish" >> beam.Create([title])
+            | "WriteManifest"
+            >> beam.Map(
+                _finish,
+                beam.pvalue.AsSingleton(seen),
+                beam.pvalue.AsList(placed[LEDGER]),
+                beam.pvalue.AsList(written),
+                job,
+                shards,
+            )
+        )
+
+    def _described(self, title: Title) -> dict[str, Any]:
+        """What the manifest says of a pipeline of the library, as far as it shows how it was composed."""
+        facts = title.facts
+        if facts is None:
+            return {}
+        known = {"input": list(facts.patterns), "range_mb": facts.range_mb, "rules": list(facts.rules)}
+        own = {"samples_per_shard": self.samples_per_shard, "max_failed_fraction": self.max_failed_fraction}
+        return {"flags": {**facts.flags, **known, **own}}
+
+
+def _make_way(
+    seen: outcomes.Summary, title: Title, job: Mapping[str, Any], shards: Sequence[Shard]
+) -> outcomes.Summary:
+    """Before the first file of the selection: nobody else's stands where one goes, and an earlier manifest is gone."""
+    output = title.claim.output
+    title.confirm()
+    output_shards = -(-seen.kept // job["samples_per_shard"])
+    check_free(output, output_shards, recorded_shards(output))
+    return withdraw_manifest(seen, output, _with_input(job, shards))
+
+
+def _finish(
+    title: Title,
+    seen: outcomes.Summary,
+    parts: Sequence[ledger.LedgerPart],
+    written: Sequence[WrittenShard],
+    job: Mapping[str, Any],
+    shards: Sequence[Shard],
+) -> dict[str, Any]:
+    output = title.claim.output
+    began = title.confirm().since
+    if title.facts is not None:
+        remember_shards(output, (shard.url for shard in shards))
+    manifest = finish(output, seen, parts, written, {"started": began, **_with_input(job, shards)})
+    title.finish()
+    return manifest
+
+
+def _with_input(job: Mapping[str, Any], shards: Sequence[Shard]) -> dict[str, Any]:
+    """What the manifest says, with the input that was read where nobody knew it before."""
+    return {"input": describe_input(sorted(set(shards))), **job}
+
+
+def _shard(batch: SampleBatch) -> Shard:
+    return batch.range.shard
