@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, judge, select
-from beam_curator.transforms.selection import Select, rule_name
+from beam_curator.transforms.selection import Select
 
 SCORES = st.one_of(
     st.floats(0, 10, width=32),
