@@ -1,4 +1,4 @@
-"""Encoded bytes -> upright pixels and facts; the only user of Pillow, apart from demo/."""
+"""Encoded bytes -> upright pixels and facts; nobody else in the package decodes with Pillow."""
 
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import IMAGE_EXTENSIONS

@@ -31,7 +31,7 @@ def transposition_of(image: Image.Image) -> Image.Transpose | None:
 class GreyScale:
     """What a file says of its levels of grey, and Pillow's mode does not.
 
-    Fields:
+    Attributes:
       bits: how many bits of 16 a level takes, 8 to 16.
       is_inverted: whether 0 is white, which Pillow minds for up to 8 bits alone.
     """

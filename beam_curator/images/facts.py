@@ -15,7 +15,7 @@ Encoded: TypeAlias = bytes | bytearray | memoryview
 class ImageFacts:
     """What the ledger says of one image.
 
-    Fields:
+    Attributes:
       bytes: encoded size, in bytes.
       sha256: of the encoded bytes, 64 hex digits.
       width, height: in pixels, upright. None, as are the next two, where the image could not be decoded.

@@ -61,7 +61,7 @@ def preprocess(image: Image.Image, size: int) -> NDArray[np.uint8]:
 class _Side:
     """One side of a picture, as far as the crop of its resized picture, and what the filter reaches around it.
 
-    Fields:
+    Attributes:
       start, end: of the part of the picture, in pixels.
       box_start, box_end: of what is resized of that part; between pixels.
       resized: how many pixels that becomes.

@@ -58,7 +58,7 @@ def _is_whole(layout: _Layout, data: bytes, start: int, size: int, plane: int, w
 class _Layout:
     """How a TIFF's picture is cut.
 
-    Fields:
+    Attributes:
       width, height: of the picture, in pixels.
       segment_width, segment_height: of a strip or tile.
       is_tiled: whether segments are tiles, which are whole even where they reach over the picture.

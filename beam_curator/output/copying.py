@@ -46,7 +46,7 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
 
     Args:
       run: n samples.
-      stored: n rows, what `checkpoint.read_stored` gives of them.
+      stored: n rows, what `score_parts.read_stored` gives of them.
 
     Raises:
       JobError: when the shard no longer holds what was scored.
@@ -103,7 +103,7 @@ def _pieces(data: memoryview, start: int, samples: Iterator[tuple[tuple[int, int
         if its_frame is not frame:
             pieces.append(frame[done:filled])
             frame, done = its_frame, frame_begin
-        crc, at = 0, offset - start  # as `layout.headers_crc32`, on the way
+        crc, at = 0, offset - start  # as `member_table.headers_crc32`, on the way
         sample_end = at + span_bytes
         for begin, size, left_out, place in members:
             body = begin - start

@@ -29,7 +29,7 @@ class Job:
       model_flags: the flags that chose the models.
       given: the input patterns as the command had them.
       shards: the shards that they match, and those that earlier runs had and this one has not.
-      scoring_version: `checkpoint.SCORING_VERSION` of the software that last began it.
+      scoring_version: `score_parts.SCORING_VERSION` of the software that last began it.
     """
 
     inputs: Sequence[str]

@@ -29,7 +29,7 @@ TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
 
 LEASE = "lease.json"
-"""The file in it that says which job may write there: see `lease`."""
+"""The file in it that says which job may write there: see `output.lease`."""
 
 _TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}")
 

@@ -15,7 +15,7 @@ U = TypeVar("U")
 def prefetched(read: Callable[[T], U], items: Iterable[T], at_once: int = 1) -> Iterator[U]:
     """What is read of each item, in order; the next ones are read in the background, so many at once, or none.
 
-    Where it is used inside what is retried, so is the reading (see `faults.retried`).
+    Where it is used inside what is retried, so is the reading (see `retrying.retried`).
 
     Raises:
       whatever `read` raises, when its item's turn has come. No reading goes on when the iterator is closed.

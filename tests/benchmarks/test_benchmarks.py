@@ -177,17 +177,23 @@ def stack(*frames):
 
 
 def test_profile_tells_what_a_stack_was_doing():
-    encode = "_drive (beam_curator/models/device_stream.py:100)"
-    decode = "decode (beam_curator/images.py:150)"
+    encode = "_drive (beam_curator/models/encoders/cuda_stream.py:100)"
+    decode = "decode (beam_curator/images/pictures.py:60)"
     assert profile.place_of(stack(decode, "load (PIL/ImageFile.py:390)")) == "decode: JPEG to pixels"
-    assert profile.place_of(stack(decode, "perceptual_hash (beam_curator/images.py:240)")) == "perceptual hash"
-    assert profile.place_of(stack(encode, "run (beam_curator/models/device_model.py:9)", "f (torch/x.py:1)")) == "model"
+    assert profile.place_of(stack(decode, "perceptual_hash (beam_curator/images/hashing.py:20)")) == "perceptual hash"
+    assert (
+        profile.place_of(stack(encode, "run (beam_curator/models/encoders/device_model.py:9)", "f (torch/x.py:1)"))
+        == "model"
+    )
     assert profile.place_of(stack("wait (threading.py:320)")) is None
     assert profile.place_of(stack(decode, "_find_and_load (<frozen importlib._bootstrap>:1176)")) is None
 
 
 def test_profile_sums_samples_to_milliseconds_an_image():
-    lines = [f"{stack('preprocess (beam_curator/images.py:190)')} 30", f"{stack('x (apache_beam/y.py:1)')} 10"]
+    lines = [
+        f"{stack('preprocess (beam_curator/images/preprocessing.py:30)')} 30",
+        f"{stack('x (apache_beam/y.py:1)')} 10",
+    ]
     ((_, resize, beam, total),) = tables(profile.report(lines, rate=100, images=10))
     assert resize == ["resize and crop", "30.00", "75.0 %"]
     assert beam == ["Beam: the rest", "10.00", "25.0 %"]

@@ -37,7 +37,7 @@ DEFAULT_BATCH_SIZE = 64
 class ClipSpec:
     """All that decides an encoder and its numbers; small, hashable, picklable.
 
-    Fields:
+    Attributes:
       model: an open_clip architecture ("ViT-L-14"), or "tiny-untrained": a small seeded encoder whose
         scores mean nothing.
       checkpoint: local path of the weights. None only for "tiny-untrained".
@@ -146,8 +146,8 @@ class ClipEncoder:
     def load(self) -> None:
         """Loads the weights and takes the device, once; later calls return at once.
 
-        On the CPU the process keeps the memory that it frees from then on (`allocation`), and torch computes with one
-        thread in each thread that begins to (`core_stream`).
+        On the CPU the process keeps the memory that it frees from then on (`process_tuning`), and torch computes with
+        one thread in each thread that begins to (`cpu_stream`).
 
         Raises:
           CurationError: unknown model, checkpoint that does not fit, device absent, precision not possible

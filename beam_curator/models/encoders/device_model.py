@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class PendingEmbeddings:
     """Embeddings that the device may still be computing.
 
-    Fields:
+    Attributes:
       values: float32 [n, dim], L2-normalised, on the host.
       done: what to wait for; None if they are there.
       batch_reductions: how often the batch size was halved on the way, for want of memory.

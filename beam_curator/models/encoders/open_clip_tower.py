@@ -39,7 +39,7 @@ class Architecture:
 class VisualTower:
     """An image encoder in float32 on the CPU, in eval mode, and how its input is to be prepared.
 
-    Fields:
+    Attributes:
       module: float [batch, 3, image_size, image_size], normalised -> float [batch, dim] (or a tuple that
         begins with it).
       mean, std: per RGB channel, of levels divided by 255.

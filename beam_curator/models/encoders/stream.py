@@ -21,7 +21,7 @@ time."""
 class EncodedImages:
     """What becomes of a list of images, one row for each, in their order.
 
-    Fields:
+    Attributes:
       embeddings: float16 [n, dim], L2-normalised; zeros in failed rows.
       facts: None where there were no bytes.
       failures: the ledger's reason; None where the image is good.

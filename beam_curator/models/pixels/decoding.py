@@ -13,7 +13,7 @@ from beam_curator.models.pixels.torch_resizing import fast_preprocess
 class DecodedImage:
     """One image as the model takes it, or why there is none.
 
-    Fields:
+    Attributes:
       pixels: uint8 [size, size, 3], RGB; None if the image failed.
       facts: None if there were no bytes.
       failure: the ledger's reason; None if the image is good.
@@ -28,7 +28,7 @@ class DecodedImage:
 class Decoder:
     """Decodes, orients, resizes and crops one image. A bad or absent image is a result, not an exception.
 
-    Fields:
+    Attributes:
       size: side of the model's square input, in pixels.
       max_pixels: limit on width x height of an image.
       draft: whether JPEGs are decoded at the smallest scale that is not below `size` (see `images.decode`).

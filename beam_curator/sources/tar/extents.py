@@ -143,7 +143,7 @@ def _in_views(views: Sequence[memoryview], extents: Sequence[Extent], place: int
 
 
 def _headers_crc32(views: Sequence[memoryview], members: Sequence[tuple[int, int]]) -> int:
-    """As `layout.headers_crc32`, of extents laid one after the other."""
+    """As `member_table.headers_crc32`, of extents laid one after the other."""
     crc, before, waiting = 0, 0, list(reversed(members))
     for view in views:
         at = 0
