@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from beam_curator.commands.calling import CurationResult, curate
     from beam_curator.errors import CurationError, JobError, UsageError
     from beam_curator.output.job_input import match_shards
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, Rule, select
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from beam_curator.transforms.writing import WriteShards
 
 _HOMES = {
+    "commands.calling": (
+        "CurationResult",
+        "curate",
+    ),
     "errors": (
         "CurationError",
         "JobError",
@@ -88,6 +93,7 @@ __all__ = [
     "Checkpoint",
     "ClipModelHandler",
     "CurationError",
+    "CurationResult",
     "EmbedImages",
     "ExplodeSamples",
     "JobError",
@@ -112,6 +118,7 @@ __all__ = [
     "UsageError",
     "WriteScores",
     "WriteShards",
+    "curate",
     "load",
     "match_shards",
     "select",

@@ -5,10 +5,11 @@ python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aes
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -34,6 +35,7 @@ from beam_curator.output.ownership import (
     notes_before,
     read_job,
 )
+from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
@@ -57,6 +59,7 @@ class Curation:
       scoring: from ranges to scores.
       hints: for the runner, of what scoring needs.
       started: when, in seconds since 1970.
+      given_rules: the names of those rules that no flag gave, which a caller in Python did.
     """
 
     options: CurationOptions
@@ -66,6 +69,7 @@ class Curation:
     scoring: bc.Scoring
     hints: Mapping[str, str]
     started: float
+    given_rules: Sequence[str] = ()
 
     @property
     def shards(self) -> Sequence[Shard]:
@@ -93,6 +97,8 @@ class Curation:
           job: as the output directory remembers it.
         """
         flags = {**flags_of(self.options), "input": list(job.given)}
+        if self.given_rules:
+            flags["rules"] = list(self.given_rules)
         return {"flags": flags, "input": describe_input(self.shards, self.input.missing)}
 
 
@@ -132,8 +138,13 @@ def _model_flags(options: CurationOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in MODEL_FLAGS}
 
 
-def prepare(options: CurationOptions, started: float) -> Curation:
+def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()) -> Curation:
     """All checks of flags, input, models and output, before any work.
+
+    Args:
+      options: the flags.
+      started: when the command was, in seconds since 1970.
+      rules: those that a caller in Python gives, tried after those of the flags.
 
     Raises:
       UsageError, StorageError: for the first thing that is wrong.
@@ -144,7 +155,7 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     check_runner(options, [*named_patterns(options.input), options.output])
     asked = options.range_mb
     resolve_defaults(options)
-    rules, hints = rules_of(options), scoring_hints(options)
+    all_rules, hints = rules_of(options, rules), scoring_hints(options)
     check_readable(options.output)
     standing = None if options.overwrite else read_job(options.output)
     options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
@@ -155,7 +166,57 @@ def prepare(options: CurationOptions, started: float) -> Curation:
     scoring = _scoring_or_recorded(options)
     if isinstance(scoring, bc.ScoreRanges):
         scoring.try_heads()
-    return Curation(options, matched, asked, rules, scoring, hints, started)
+    return Curation(options, matched, asked, all_rules, scoring, hints, started, [*map(rule_name, rules)])
+
+
+@contextlib.contextmanager
+def claimed(curation: Curation, waits: bool) -> Iterator[list[str]]:
+    """While the block runs, the output directory is the job's; gives what the user should know before the work begins.
+
+    Args:
+      curation: what is to be done.
+      waits: whether the block waits for the end of the job.
+
+    Raises:
+      UsageError: when the directory holds another job's output, or another job has it.
+      StorageError: when it cannot be written.
+    """
+    options = curation.options
+    claim = new_claim(options.output, parsing.is_local(options), GONE_SECONDS if waits else SUBMITTED_SECONDS)
+    with held_by_command(claim, options.take_over, hands_on=not waits):
+        lines = _notes(curation)
+        claim_output(options.output, curation.job, options.overwrite, options.fewer_shards)
+        yield lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A job that has run to its end.
+
+    Attributes:
+      manifest: what it wrote there.
+      scored: how many samples were scored in this run, as far as the runner tells.
+      reused: how many had been scored before, as far as the runner tells.
+    """
+
+    manifest: Mapping[str, Any]
+    scored: int
+    reused: int
+
+
+def run_to_end(pipeline_options: PipelineOptions, curation: Curation, show_progress: bool = True) -> Finished:
+    """Runs a job whose output directory is claimed.
+
+    Raises:
+      JobError: when it fails for a reason that the user can mend.
+    """
+    output = curation.options.output
+    total_bytes = sum(shard.size_bytes for shard in curation.shards)
+    result = running.run_pipeline(
+        pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output, show_progress
+    )
+    scored, reused = (running.counter(result, name) for name in ("samples_scored", "samples_reused"))
+    return Finished(_manifest(output), scored, reused)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -170,11 +231,7 @@ def run(argv: Sequence[str]) -> int:
         curation.input.check_missing()
     if dry_run:
         return 0
-    local = parsing.is_local(pipeline_options)
-    claim = new_claim(curation.options.output, local, GONE_SECONDS if waits else SUBMITTED_SECONDS)
-    with held_by_command(claim, curation.options.take_over, hands_on=not waits):
-        lines = _notes(curation)
-        claim_output(curation.options.output, curation.job, curation.options.overwrite, curation.options.fewer_shards)
+    with claimed(curation, waits) as lines:
         running.tell("beam-curator", lines)
         return _run(pipeline_options, curation) if waits else _submit(pipeline_options, curation)
 
@@ -186,11 +243,9 @@ def _submit(pipeline_options: PipelineOptions, curation: Curation) -> int:
 
 
 def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
-    output = curation.options.output
-    total_bytes = sum(shard.size_bytes for shard in curation.shards)
-    result = running.run_pipeline(pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output)
-    scored, reused = (running.counter(result, name) for name in ("samples_scored", "samples_reused"))
-    print(describe_run(output, _manifest(output), scored, reused, time.time() - curation.started))
+    done = run_to_end(pipeline_options, curation)
+    seconds = time.time() - curation.started
+    print(describe_run(curation.options.output, done.manifest, done.scored, done.reused, seconds))
     return 0
 
 

@@ -63,11 +63,16 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     ours, others = parser.parse_known_args(list(argv))
     options = PipelineOptions([flag for flag in argv if flag != DRY_RUN])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
+    put_to_use(options)
+    return options, ours.dry_run
+
+
+def put_to_use(options: PipelineOptions) -> None:
+    """Has all that reaches buckets take these options, and fills in what Beam's defaults get wrong."""
     setup = options.view_as(SetupOptions)
     if setup.save_main_session is None:  # which Beam takes for yes on Dataflow; nothing here needs it
         setup.save_main_session = False
     files.use_options(options)
-    return options, ours.dry_run
 
 
 def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, CurationOptions]:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -30,20 +30,22 @@ from beam_curator.storage import files
 
 
 def run_pipeline(
-    options: PipelineOptions, build: Callable[[beam.Pipeline], Any], total_bytes: int, output: str
+    options: PipelineOptions,
+    build: Callable[[beam.Pipeline], Any],
+    total_bytes: int,
+    output: str,
+    show_progress: bool = True,
 ) -> PipelineResult:
-    """Builds and runs a pipeline to its end, showing progress. Without --runner it runs in this process.
+    """Builds and runs a pipeline to its end. Without --runner it runs in this process.
 
     Raises:
       JobError: when the job fails for a reason that the user can mend.
     """
     pipeline = _built(options, build)
     spare_what_is_loaded()
-    # Beam logs a traceback for each failed bundle, and raises it as well: once is enough.
-    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
-    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # it warns of each start and end
+    progress = _progress(options, total_bytes) if show_progress else contextlib.nullcontext()
     try:
-        with _progress(options, total_bytes), interruption.job_runs(elsewhere=not is_local(options)):
+        with _quiet_beam(), progress, interruption.job_runs(elsewhere=not is_local(options)):
             result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()
             state = result.wait_until_finish()
     except Exception as error:
@@ -51,6 +53,22 @@ def run_pipeline(
     if state not in (None, "DONE"):
         raise JobError(f"the job ended in state {state}; run the same command again to resume it")
     return result
+
+
+@contextlib.contextmanager
+def _quiet_beam() -> Iterator[None]:
+    """While the block runs, Beam does not log what it raises as well: a traceback for each failed bundle, and each
+    start and end of a server."""
+    levels = {"apache_beam.runners": logging.CRITICAL, "apache_beam.utils.subprocess_server": logging.ERROR}
+    loggers = [(logging.getLogger(name), level) for name, level in levels.items()]
+    before = [logger.level for logger, _ in loggers]
+    for logger, level in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for (logger, _), level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResult:

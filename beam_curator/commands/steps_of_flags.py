@@ -78,8 +78,12 @@ def scoring_hints(options: CurationOptions) -> dict[str, str]:
     return hints
 
 
-def rules_of(options: CurationOptions) -> list[Rule]:
+def rules_of(options: CurationOptions, more: Sequence[Rule] = ()) -> list[Rule]:
     """The rules that the flags ask for, in the order in which they are tried.
+
+    Args:
+      options: the flags.
+      more: rules that a caller in Python gives, tried after those of the flags.
 
     Raises:
       UsageError: for a --rule that cannot be loaded, and for a rule that can only be a mistake.
@@ -94,6 +98,10 @@ def rules_of(options: CurationOptions) -> list[Rule]:
         rules.append(AspectRatioAtMost(options.max_aspect_ratio))
     rules += [AtLeast(AESTHETIC, options.min_aesthetic), Below(NSFW, options.max_nsfw)]
     users = {f"--rule {name}": load_rule(name) for name in options.rule or ()}
+    for index, rule in enumerate(more):
+        if not callable(rule):
+            raise UsageError(f"rules[{index}]={rule!r} is not a rule: a rule is called with a row, and true keeps it")
+        users[f"rules[{index}] {rule_name(rule)}"] = rule
     _check_rules(options, rules, users)
     return [*rules, *users.values()]
 

@@ -1,0 +1,104 @@
+"""Flags given as keyword arguments: as text, checked as the command checks them, with messages that name keywords."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_curator.commands.options import CurationOptions
+from beam_curator.errors import UsageError
+
+_COMMANDS_OWN = {
+    "dry_run": "the command alone prints a plan: beam-curator curate --dry_run",
+    "no_wait": "curate() gives what the job gave, so that it waits for it",
+}
+_KIND = re.compile(r"invalid _?(\w+) value: .*", re.DOTALL)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        text = re.sub(r"^argument \S+: ", "", message)
+        raise UsageError(_KIND.sub(lambda found: f"not a {found[1].replace('_', ' ')}", text))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    CurationOptions._add_argparse_args(parser)
+    return parser
+
+
+def argv_of(flags: Mapping[str, Any]) -> list[str]:
+    """The command line that says the same.
+
+    Args:
+      flags: the flags' names and values: text, paths, numbers, true and false, lists where a flag takes several; None
+        for the default.
+
+    Raises:
+      UsageError: for a name that is no flag, and for a value that the flag does not take.
+    """
+    parser = _parser()
+    actions = {action.dest: action for action in parser._actions}
+    argv = []
+    for name, value in flags.items():
+        _check_name(name, list(actions))
+        if value is None:
+            continue
+        texts = [f"--{name}={text}" for text in _texts(name, value, actions[name])]
+        try:
+            parser.parse_args(texts)
+        except UsageError as error:
+            raise UsageError(f"{name}={value!r}: {error}") from None
+        argv += texts
+    return argv
+
+
+def _check_name(name: str, known: list[str]) -> None:
+    if name in _COMMANDS_OWN:
+        raise UsageError(f"{name}: {_COMMANDS_OWN[name]}")
+    if name not in known:
+        near = difflib.get_close_matches(name, [*known, "rules", "runner", "pipeline_options"], n=1)
+        hint = f"did you mean {near[0]}?" if near else "Beam's options go to pipeline_options"
+        raise UsageError(f"unknown argument {name}: {hint}")
+
+
+_WITH_COMMAS = ("image_from", "caption_from")
+
+
+def _texts(name: str, value: Any, action: argparse.Action) -> list[str]:
+    """The value as text: several texts for a flag that may be given again."""
+    if not isinstance(value, (list, tuple)):
+        return [_text(value)]
+    values = [_text(one) for one in value]
+    if name in _WITH_COMMAS:
+        return [",".join(values)]
+    if not isinstance(action, argparse._AppendAction):
+        raise UsageError(f"{name}={value!r}: takes one value")
+    return values
+
+
+def _text(value: Any) -> str:
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def beams_values(options: PipelineOptions | None) -> dict[str, Any]:
+    """What these options say that is not Beam's default.
+
+    Raises:
+      UsageError: for what is no `PipelineOptions`, and where one of our flags is among them.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, PipelineOptions):
+        raise UsageError(f"pipeline_options={options!r}: give an apache_beam.options.pipeline_options.PipelineOptions")
+    values = options.get_all_options(drop_default=True)
+    ours = [action.dest for action in _parser()._actions if action.dest in values]
+    if ours:
+        raise UsageError(f"pipeline_options: {ours[0]} is an argument of curate() itself: {ours[0]}=...")
+    return values
