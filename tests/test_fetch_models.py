@@ -122,7 +122,7 @@ def test_without_a_network_every_file_fails_in_one_line(tmp_path, site, capsys, 
 def test_an_unknown_model_is_bad_usage_and_nothing_is_fetched(tmp_path, site, capsys):
     assert fetch_models.main(["--model_dir", str(tmp_path / "m"), "--clip_model", "ViT-Q"]) == 2
 
-    assert capsys.readouterr().err == "error: open_clip has no model 'ViT-Q'\n"
+    assert capsys.readouterr().err == "beam-curator: open_clip has no model 'ViT-Q'\n"
     assert not list((tmp_path / "m").iterdir())
 
 

@@ -1,6 +1,6 @@
 """The main job: WebDataset shards in, scored and filtered shards out.
 
-python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aesthetic 5.0 --max_nsfw 0.5
+beam-curator curate --input 'raw/*.tar' --output curated --min_aesthetic 5.0 --max_nsfw 0.5
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def run_to_end(pipeline_options: PipelineOptions, curation: Curation, show_progr
 def run(argv: Sequence[str]) -> int:
     """Parses, checks and runs; gives the exit code."""
     started = time.time()
-    pipeline_options, dry_run = parsing.parse("beam-curator", __doc__ or "", argv)
+    pipeline_options, dry_run = parsing.parse("beam-curator curate", __doc__ or "", argv)
     waits = running.waits(pipeline_options)
     curation = prepare(pipeline_options.view_as(CurationOptions), started)
     if dry_run:

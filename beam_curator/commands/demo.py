@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import pathlib
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from beam_curator.errors import UsageError
+
+PROGRAM = "beam-curator"
 SAMPLES, SAMPLES_PER_SHARD = 120, 40
 _SIDES = (48, 224, 256, 320, 384)  # of the first, the job drops all below --min_width 64
 
@@ -20,19 +25,44 @@ def write_shards(directory: pathlib.Path) -> list[pathlib.Path]:
 
     Each sample has a `.jpg` and a `.txt` that says what is drawn. One image is cut short and one is no image, so that
     the ledger has failures to show.
+
+    Raises:
+      UsageError: the directory cannot be written, or has another file of a shard's name.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for first in range(0, SAMPLES, SAMPLES_PER_SHARD):
-        shard = directory / f"{first // SAMPLES_PER_SHARD:05d}.tar"
-        with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for index in range(first, first + SAMPLES_PER_SHARD):
-                for extension, data in _members(index):
-                    info = tarfile.TarInfo(f"{index:06d}.{extension}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-        shards.append(shard)
-    return shards
+    drawn = {
+        directory / f"{first // SAMPLES_PER_SHARD:05d}.tar": _shard(range(first, first + SAMPLES_PER_SHARD))
+        for first in range(0, SAMPLES, SAMPLES_PER_SHARD)
+    }
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        missing = [shard for shard, data in drawn.items() if not _stands(shard, data)]
+        for shard in missing:
+            whole = shard.with_suffix(".part")
+            whole.write_bytes(drawn[shard])
+            whole.rename(shard)
+    except OSError as error:
+        where = f"{error.filename or directory}: {error.strerror}"
+        raise UsageError(f"cannot write the demo's shards: {where}: give another --output") from error
+    return list(drawn)
+
+
+def _stands(shard: pathlib.Path, data: bytes) -> bool:
+    if not shard.exists():
+        return False
+    if shard.read_bytes() != data:
+        raise UsageError(f"{shard} is there, and is not what the demo draws: give another --output")
+    return True
+
+
+def _shard(indices: Sequence[int]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for index in indices:
+            for extension, data in _members(index):
+                info = tarfile.TarInfo(f"{index:06d}.{extension}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return file.getvalue()
 
 
 def _members(index: int) -> Iterator[tuple[str, bytes]]:
@@ -65,17 +95,30 @@ def _drawn(index: int) -> tuple[bytes, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draws into OUTPUT/raw, curates into OUTPUT/curated; gives the main job's exit code."""
-    from beam_curator.commands import curate_images
+    """Draws into OUTPUT/raw, curates into OUTPUT/curated; gives the main job's exit code, 2 for bad usage."""
+    try:
+        flags = _parser().parse_args(argv)
+        output = pathlib.Path(flags.output)
+        shards = write_shards(output / "raw")
+    except UsageError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    print(f"Drew {SAMPLES} samples into {len(shards)} shards in {output / 'raw'}", flush=True)
+    return 0 if flags.only_draw else _curate(shards, output / "curated", ends_process=argv is None)
 
-    parser = argparse.ArgumentParser(prog="beam-curator demo", description=__doc__)
+
+def _parser() -> argparse.ArgumentParser:
+    what = "Draws sample images, and runs the main job on them with an untrained model: no weights, no network."
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} demo", description=what, allow_abbrev=False)
     parser.add_argument("--output", default="demo", help="directory for shards and output (default: %(default)s)")
     parser.add_argument("--only_draw", action="store_true", help="draw the shards, and run no job")
-    arguments = parser.parse_args(argv)
-    output = pathlib.Path(arguments.output)
-    shards = write_shards(output / "raw")
-    print(f"Drew {SAMPLES} samples into {len(shards)} shards in {output / 'raw'}")
-    if arguments.only_draw:
-        return 0
+    return parser
+
+
+def _curate(shards: Sequence[pathlib.Path], output: pathlib.Path, ends_process: bool) -> int:
+    from beam_curator.commands import curate_images, interruption  # which import torch and Beam: seconds
+
     flags = ["--clip_model", "tiny-untrained", "--min_width", "64", "--samples_per_shard", "50"]
-    return curate_images.main(["--input", str(output / "raw" / "*.tar"), "--output", str(output / "curated"), *flags])
+    inputs = [word for shard in shards for word in ("--input", str(shard))]
+    with interruption.ends_process(PROGRAM) if ends_process else contextlib.nullcontext():
+        return curate_images.main([*inputs, "--output", str(output), *flags])

@@ -1,4 +1,4 @@
-"""Fetches all weights ahead of time: ``python -m pipelines.fetch_models --model_dir DIR``.
+"""Fetches all weights ahead of time: ``beam-curator models --model_dir DIR``.
 
 Run it where there is a network (to build an image, to fill a bucket), and give the same --model_dir to the
 job.
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             published.NSFW_LAION,
         ]
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"beam-curator: {error}", file=sys.stderr)
         return 2
     brought = [_bring(one, model_dir) for one in wanted]
     return 0 if all(brought) else 1
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.fetch_models",
+        prog="beam-curator models",
         description="Fetch and verify the weights of CLIP and of the score heads. Files already there "
         "are verified, not fetched again.",
     )

@@ -53,6 +53,9 @@ def _what_is_wrong(words: Sequence[str]) -> str:
     if not words:
         return f"give a command: {known} (see --help)"
     if words[0].startswith("-"):
+        own = difflib.get_close_matches(words[0], ["--help", "--version"], n=1, cutoff=0.7)
+        if own:
+            return f"unknown argument {words[0]}: did you mean {own[0]}?"
         return f"{words[0]} comes after a command: {PROGRAM} curate {words[0]} ... (commands: {known})"
     near = difflib.get_close_matches(words[0], COMMANDS, n=1)
     return f"no command {words[0]}{f': did you mean {near[0]}?' if near else f': there are {known}'}"

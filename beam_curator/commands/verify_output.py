@@ -1,6 +1,6 @@
 """Checks all that a finished job promised: reads its input and its output again, and compares them.
 
-    python -m pipelines.verify_output curated
+    beam-curator verify curated
 
 It prints one line when all holds (exit code 0), or what differs (exit code 1): that the ledger balances and has each
 sample of the input exactly once; that each kept sample is in its output shard, at its place, with its members bit for
@@ -20,7 +20,7 @@ from beam_curator.verification import Difference, Tally, read_finished, verify
 
 def run(argv: Sequence[str]) -> int:
     """Parses, checks and prints; gives the exit code."""
-    parser = parsing.Parser(prog="verify_output", description=__doc__, allow_abbrev=False)
+    parser = parsing.Parser(prog="beam-curator verify", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("output", metavar="OUT", help="output directory of a finished job; local, gs:// or s3://")
     parser.add_argument(
@@ -54,8 +54,11 @@ def _print_first(differences: Iterable[Difference]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 0, 1 for differences, 2 where no job was finished."""
-    return running.exit_code("verify_output", run, argv)
+    code = running.exit_code("beam-curator", run, argv)
+    if argv is None:  # the command is this process
+        interruption.end_process(code)
+    return code
 
 
 if __name__ == "__main__":
-    interruption.end_process(main())
+    main()

@@ -475,7 +475,7 @@ def test_a_directory_without_a_finished_job_is_one_line_and_exit_code_2(finished
     code, lines, err = verify(finished)
     assert (code, lines) == (2, [])
     assert err == (
-        f"verify_output: {finished} holds no finished job (manifest.json is written last): "
+        f"beam-curator: {finished} holds no finished job (manifest.json is written last): "
         "run the job to its end first\n"
     )
 
@@ -488,7 +488,7 @@ def test_a_directory_that_is_not_there_is_one_line_and_exit_code_2(tmp_path, ver
 
 def test_no_directory_at_all_is_one_line_and_exit_code_2(verify):
     code, lines, err = verify()
-    assert (code, lines, err) == (2, [], "verify_output: the following arguments are required: OUT (see --help)\n")
+    assert (code, lines, err) == (2, [], "beam-curator: the following arguments are required: OUT (see --help)\n")
 
 
 def test_what_libraries_do_when_the_interpreter_ends_does_not_change_the_answer(tmp_path):
@@ -497,4 +497,4 @@ def test_what_libraries_do_when_the_interpreter_ends_does_not_change_the_answer(
     command = [sys.executable, "-m", "pipelines.verify_output", str(tmp_path)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2, ended.stderr
-    assert ended.stderr.startswith(f"verify_output: {tmp_path} holds no finished job")
+    assert ended.stderr.startswith(f"beam-curator: {tmp_path} holds no finished job")

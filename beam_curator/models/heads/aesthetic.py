@@ -80,7 +80,7 @@ def _affine_layers(arrays: dict[str, npt.NDArray[np.float64]], path: str | pathl
     if not any(key.startswith("layers.") for key in arrays):
         raise CurationError(
             f"{path}: neither an aesthetic V1 head (weight, bias) nor a V2 head (layers.0.weight, ...); "
-            "`python -m pipelines.fetch_models --model_dir DIR` gets both"
+            "`beam-curator models --model_dir DIR` gets both"
         )
     width_in, shapes = head.VIT_L_14_WIDTH, dict[str, tuple[int, ...]]()
     for layer, width_out in _V2_LAYERS.items():

@@ -1,0 +1,123 @@
+"""The console script `beam-curator`: what a newcomer types first, and what it answers."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+import beam_curator
+from beam_curator.commands import demo, main
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def command(capsys):
+    def run(*words):
+        code = main.main(words)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_lists_the_commands(command, word):
+    code, out, err = command(word)
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == list(main.COMMANDS)
+
+
+def test_the_version_is_that_of_the_package(command):
+    assert command("--version") == (0, f"beam-curator {beam_curator.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "give a command: curate, verify, models, demo (see --help)"),
+        (("curat",), "no command curat: did you mean curate?"),
+        (("raw",), "no command raw: there are curate, verify, models, demo"),
+        (
+            ("--input", "raw"),
+            "--input comes after a command: beam-curator curate --input ... (commands: curate, verify, models, demo)",
+        ),
+        (("--verison",), "unknown argument --verison: did you mean --version?"),
+        (("-help",), "unknown argument -help: did you mean --help?"),
+    ],
+)
+def test_a_slip_is_one_line_that_says_what_to_type(command, words, said):
+    assert command(*words) == (2, "", f"beam-curator: {said}\n")
+
+
+def test_help_and_slips_import_neither_torch_nor_beam():
+    program = (
+        "import sys; from beam_curator.commands.main import main\n"
+        "for words in (['--help'], ['--version'], ['curat'], []): main(words)\n"
+        "sys.exit(' '.join({'torch', 'apache_beam', 'pyarrow'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", list(main.COMMANDS))
+def test_the_help_of_a_command_has_its_name_as_it_is_typed(command, name, capsys):
+    with pytest.raises(SystemExit) as end:
+        command(name, "--help")
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: beam-curator {name} [-h]")
+    assert "python -m" not in out
+
+
+def test_the_demo_draws_the_same_bytes_each_time(tmp_path, command):
+    code, out, err = command("demo", "--output", str(tmp_path / "a"), "--only_draw")
+    assert (code, err) == (0, "")
+    assert out == f"Drew 120 samples into 3 shards in {tmp_path / 'a' / 'raw'}\n"
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "a" / "raw").iterdir()}
+    assert sorted(drawn) == ["00000.tar", "00001.tar", "00002.tar"]
+    assert drawn == {path.name: path.read_bytes() for path in demo.write_shards(tmp_path / "b")}
+    with tarfile.open(tmp_path / "b" / "00000.tar") as tar:
+        assert tar.getnames()[:4] == ["000000.jpg", "000000.txt", "000001.jpg", "000001.txt"]
+
+
+def test_the_demo_writes_over_no_file_that_is_somebody_elses(tmp_path, command):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "00001.tar").write_bytes(b"mine")
+    code, out, err = command("demo", "--output", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert err == (
+        f"beam-curator: {tmp_path / 'raw' / '00001.tar'} is there, and is not what the demo draws: "
+        "give another --output\n"
+    )
+    assert (tmp_path / "raw" / "00001.tar").read_bytes() == b"mine"
+    assert not (tmp_path / "raw" / "00000.tar").exists()
+
+
+def test_a_demo_that_cannot_write_says_where_and_why(tmp_path, command):
+    (tmp_path / "file").write_bytes(b"")
+    code, out, err = command("demo", "--output", str(tmp_path / "file"))
+    assert (code, out) == (2, "")
+    assert err == (
+        f"beam-curator: cannot write the demo's shards: {tmp_path / 'file' / 'raw'}: Not a directory: "
+        "give another --output\n"
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_curates_what_it_drew_and_nothing_else_and_verify_agrees(tmp_path, command):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "other.tar").write_bytes(b"not the demo's")
+    code, out, err = command("demo", "--output", str(tmp_path))
+    assert code == 0, err
+    assert "  seen           120\n" in out
+    assert "  failed           2\n" in out
+    assert "1  truncated image\n" in out
+    assert "NOTE: untrained models" in out
+    assert json.loads((tmp_path / "curated" / "manifest.json").read_text())["counts"]["seen"] == 120
+    code, out, err = command("verify", str(tmp_path / "curated"))
+    assert (code, err) == (0, "")
+    assert "all as promised: 120 samples in 3 shards of the input" in out
