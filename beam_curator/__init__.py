@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from beam_curator.commands.calling import CurationResult, curate
     from beam_curator.errors import CurationError, JobError, UsageError
     from beam_curator.output.job_input import match_shards
+    from beam_curator.reading import Reading
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, Rule, select
-    from beam_curator.samples import Member, Reading, Sample, SampleBatch, Shard, ShardError, ShardRange
+    from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange
     from beam_curator.sources.sample_batches import load
     from beam_curator.transforms.checkpointing import Checkpoint, Scoring, WriteScores
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED, find_architecture, load_visual_tower
+from beam_curator.defaults import TINY_UNTRAINED
+from beam_curator.models.encoders.open_clip_tower import find_architecture, load_visual_tower
 from benchmarks.tables import usable_cores
 from benchmarks.timing import seconds_of
 

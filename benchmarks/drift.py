@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_curator.defaults import DEFAULT_MODEL, DEFAULT_PRETRAINED, TINY_UNTRAINED
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from beam_curator.models.heads.aesthetic import AestheticHead
 from beam_curator.models.heads.nsfw import NsfwHead
 from beam_curator.models.pixels.decoding import DecodedImage, Decoder
 from beam_curator.models.weights.resolving import resolve_aesthetic, resolve_clip, resolve_nsfw
-from beam_curator.transforms.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED
 from benchmarks import photos
 from benchmarks.tables import machine, markdown
 from benchmarks.weights import random_checkpoint

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from benchmarks import photos
 from benchmarks.bare import bare_kinds, load_bare

@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_curator.commands import running
 from beam_curator.commands.curate_images import curate, prepare
 from beam_curator.commands.options import CurationOptions
+from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
 from beam_curator.output.ownership import claim_output
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.embedding import ClipModelHandler, LazyEncoder

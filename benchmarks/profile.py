@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
+from beam_curator.defaults import TINY_UNTRAINED
 from benchmarks import photos
 from benchmarks.processes import CommandFailedError, run
 from benchmarks.tables import machine, markdown

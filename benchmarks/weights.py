@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
+from beam_curator.defaults import TINY_UNTRAINED
 
 
 def random_checkpoint(cache: Path, model: str) -> Path | None:

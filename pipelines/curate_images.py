@@ -5,7 +5,7 @@ python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aes
 
 import sys
 
-from beam_curator.commands.curate_images import main
+from beam_curator.commands.main import run_as_process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_process("beam_curator.commands.curate"))

@@ -5,7 +5,7 @@ python -m pipelines.verify_output curated
 
 import sys
 
-from beam_curator.commands.verify_output import main
+from beam_curator.commands.main import run_as_process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_process("beam_curator.commands.verify_output"))

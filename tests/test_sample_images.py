@@ -4,7 +4,8 @@ import pytest
 
 from beam_curator.errors import UsageError
 from beam_curator.output.outcomes import reason_kind
-from beam_curator.samples import Member, Reading, Sample, Shard, ShardRange
+from beam_curator.reading import Reading
+from beam_curator.samples import Member, Sample, Shard, ShardRange
 from beam_curator.sources.sample_images import SEVERAL, dotted_names, images_of
 
 

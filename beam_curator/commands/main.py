@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import beam_curator
 
 PROGRAM = "beam-curator"
 COMMANDS = {
-    "curate": ("curate_images", "read shards, embed, score, select, and write what is kept: the main job"),
+    "curate": ("curate", "read shards, embed, score, select, and write what is kept: the main job"),
     "verify": ("verify_output", "check a finished output against its input"),
     "models": ("fetch_models", "fetch and verify the weights"),
     "demo": ("demo", "draw sample images, and run the main job on them"),
@@ -42,10 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {_what_is_wrong(words)}", file=sys.stderr)
         return 2
     module, _ = COMMANDS[words[0]]
-    if argv is None:  # the command is this process: it ends it at Ctrl-C, and reads its own arguments
-        del sys.argv[1]
-    command = importlib.import_module(f"beam_curator.commands.{module}")
-    return command.main(None if argv is None else words[1:])
+    if argv is not None:
+        return importlib.import_module(f"beam_curator.commands.{module}").main(words[1:])
+    del sys.argv[1]  # the command is this process, and reads its own arguments
+    return run_as_process(f"beam_curator.commands.{module}")
+
+
+def run_as_process(module: str) -> int:
+    """Imports a command and runs it on this process's arguments; Ctrl-C ends it in one line while it imports, too."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as under nohup
+        signal.signal(signal.SIGINT, _end_at_once)
+    return importlib.import_module(module).main(None)
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """In the middle of an import, an exception would come out as anything."""
+    os.write(2, f"{PROGRAM}: interrupted\n".encode())
+    os._exit(130)
 
 
 def _what_is_wrong(words: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -19,24 +18,13 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
+from beam_curator.commands.flags import DRY_RUN, LOCAL_RUNNERS, Parser, curation_parser, require
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.runner_checks import check_runner
+from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import UsageError
 from beam_curator.sources.matching import named_patterns
-from beam_curator.sources.tar.planning import DEFAULT_RANGE_MB
 from beam_curator.storage import files
-
-_LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
-
-DRY_RUN = "--dry_run"
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises UsageError with what is wrong."""
-        raise UsageError(f"{message} (see --help)")
 
 
 def parse(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, bool]:
@@ -46,20 +34,7 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
       UsageError: for a wrong value, or a flag that nobody knows.
       SystemExit: after --help.
     """
-    parser = Parser(
-        prog=program,
-        description=description,
-        epilog="Every flag of Beam works as well, such as --runner, --direct_num_workers, --project, --region.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    # Not one of CurationOptions: Beam's testing options have a --dry_run of another kind, which takes a value.
-    parser.add_argument(
-        DRY_RUN,
-        action="store_true",
-        help="read no images: print shards, ranges, what is scored already, and models, and stop",
-    )
-    CurationOptions._add_argparse_args(parser)
+    parser = curation_parser(program, description)
     ours, others = parser.parse_known_args(list(argv))
     options = PipelineOptions([flag for flag in argv if flag != DRY_RUN])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
@@ -104,13 +79,6 @@ def use_storage_flags(argv: Sequence[str]) -> None:
     files.use_options(PipelineOptions(list(argv)))
 
 
-def require(flags: CurationOptions, *names: str) -> None:
-    """Raises UsageError for the first of these flags that is not given."""
-    for name in names:
-        if not getattr(flags, name):
-            raise UsageError(f"--{name} is missing (see --help)")
-
-
 def require_absolute(options: PipelineOptions) -> None:
     """Raises UsageError for a relative path that workers elsewhere would look for in a directory of their own."""
     if (options.view_as(PortableOptions).environment_type or "LOOPBACK") == "LOOPBACK":
@@ -138,7 +106,7 @@ def is_dataflow(options: PipelineOptions) -> bool:
 
 def is_local(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine."""
-    return options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
+    return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
 
 
 def has_worker_processes(options: PipelineOptions) -> bool:
@@ -158,7 +126,7 @@ def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner:
     known = [flag for parser in (ours, beams) for flag in parser._option_string_actions]
     for flag in (text.split("=")[0] for text in unknown):
         near = difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
-        if near or runner in _LOCAL_RUNNERS:
+        if near or runner in LOCAL_RUNNERS:
             hint = f": did you mean {near[0]}?" if near else " (see --help)"
             raise UsageError(f"unknown argument {flag}{hint}")
 

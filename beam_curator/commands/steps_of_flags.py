@@ -9,15 +9,14 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions
 from beam_curator import rows
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.rule_flag import load_rule, plain
+from beam_curator.defaults import DEFAULT_RANGE_MB, TINY_UNTRAINED, UNTRAINED
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
-from beam_curator.sources.tar.planning import DEFAULT_RANGE_MB
 from beam_curator.transforms.embedding import ClipModelHandler
-from beam_curator.transforms.scoring import AESTHETIC, NSFW, UNTRAINED, ScoreAesthetic, ScoreNsfw, ScoreRanges
+from beam_curator.transforms.scoring import AESTHETIC, NSFW, ScoreAesthetic, ScoreNsfw, ScoreRanges
 
 
 def resolve_defaults(options: CurationOptions) -> None:

@@ -13,7 +13,8 @@ from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import KeptPlans
 from beam_curator.output.score_parts import read_part
-from beam_curator.samples import DEFAULT_READING, Reading, Shard, ShardRange
+from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.findings import KINDS, describe
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of

@@ -12,9 +12,7 @@ from typing import Any
 
 from beam_curator.errors import UsageError
 from beam_curator.output.output_apart import without_output
-from beam_curator.samples import (
-    Shard,
-)
+from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.patterns import first_few

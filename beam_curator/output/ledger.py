@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.output.outcomes import Summary
-from beam_curator.samples import DEFAULT_READING, Reading, ShardRange
+from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.samples import ShardRange
 from beam_curator.storage import files
 
 DIRECTORY = "samples"

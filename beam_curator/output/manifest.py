@@ -16,7 +16,7 @@ from beam_curator.output.belonging import output_shard_files, range_files, writt
 from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
 from beam_curator.output.output_shard import WrittenShard
-from beam_curator.samples import DEFAULT_READING
+from beam_curator.reading import DEFAULT_READING
 from beam_curator.sources.findings import KINDS
 from beam_curator.storage import files
 

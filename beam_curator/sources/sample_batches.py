@@ -8,12 +8,7 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import JobError
-from beam_curator.samples import (
-    Sample,
-    SampleBatch,
-    ShardRange,
-    readable,
-)
+from beam_curator.samples import Sample, SampleBatch, ShardRange, readable
 from beam_curator.sources.sample_images import dotted_names, images_of
 from beam_curator.sources.tar.captions import caption_of
 from beam_curator.sources.tar.reading import read_range

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from beam_curator.images import IMAGE_EXTENSIONS
-from beam_curator.samples import DOTTED_NAMES, Finding, Member, Reading, Sample, ShardRange, readable
+from beam_curator.reading import Reading
+from beam_curator.samples import DOTTED_NAMES, Finding, Member, Sample, ShardRange, readable
 
 _SHOWN = 6
 _MANY = 5  # views of one thing, such as left and right, are fewer

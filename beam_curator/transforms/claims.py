@@ -66,10 +66,7 @@ class Title:
         """The same, for one moment: gives the lease."""
         if self.facts is None:
             return lease.confirm(self.claim)
-        from beam_curator.transforms.library_job import (  # which knows checkpoints, and they this
-            check_claimable,
-            claim_for_pipeline,
-        )
+        from beam_curator.transforms.library_job import check_claimable, claim_for_pipeline
 
         check_claimable(self.claim.output, self.facts)  # not even a lease is left in somebody else's directory
         found = lease.confirm(self.claim)

@@ -18,10 +18,11 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from beam_curator import progress, rows
+from beam_curator.defaults import DEFAULT_BATCH_SIZE, DEFAULT_MODEL, DEFAULT_PRETRAINED, TINY_UNTRAINED
 from beam_curator.errors import CurationError
 from beam_curator.images import ImageFacts
-from beam_curator.models.encoders.clip import DEFAULT_BATCH_SIZE, ClipEncoder, ClipSpec
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED, find_architecture
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.encoders.open_clip_tower import find_architecture
 from beam_curator.models.heads.made_for import encoder_name
 from beam_curator.models.weights.resolving import choose_clip
 from beam_curator.models.weights.weights_file import WeightsFile
@@ -32,15 +33,18 @@ from beam_curator.transforms.work_ahead import WorkAhead
 
 _logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 STEP = "clip"
+
 _UNTRAINED = " (untrained: scores mean nothing)"
+
 _FLAGS = ("precision", "device", "batch_size", "decode_threads", "compile", "jpeg_draft", "fast_resize")
+
 _NAMED_OPTIONS = {
     "compile": "torch.compile",
     "jpeg_draft": "JPEG draft",
     "fast_resize": "fast resize",
 }
+
 _FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
 
 

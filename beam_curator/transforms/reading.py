@@ -11,22 +11,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import JobError, UsageError
 from beam_curator.output.job_input import match_input, urls_and_sizes
 from beam_curator.output.plans import KeptPlans
-from beam_curator.samples import (
-    DEFAULT_READING,
-    Reading,
-    SampleBatch,
-    SeveralImages,
-    Shard,
-    ShardRange,
-    sources,
-)
+from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, sources
+from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources import matching
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import KnownShard
-from beam_curator.sources.tar.planning import DEFAULT_RANGE_MB, plan_ranges, range_bytes_of
+from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
 from beam_curator.transforms.claims import title_of
 from beam_curator.transforms.work_ahead import WorkAhead
 

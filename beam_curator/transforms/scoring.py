@@ -10,6 +10,7 @@ import apache_beam as beam
 import numpy as np
 
 from beam_curator import rows
+from beam_curator.defaults import UNTRAINED
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.models.heads.aesthetic import AestheticHead
 from beam_curator.models.heads.head import VIT_L_14_WIDTH
@@ -45,8 +46,6 @@ class ScoringUnavailable(Scoring):
 def _fail(range: ShardRange, why: str) -> None:
     raise JobError(f"{range.url} has parts that are not scored yet, and {why}")
 
-
-UNTRAINED = "untrained"
 
 AESTHETIC, NSFW = "aesthetic", "nsfw"
 

@@ -12,18 +12,14 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_curator import progress, rows
+from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD
 from beam_curator.errors import UsageError
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
 from beam_curator.output.job_input import describe_input
 from beam_curator.output.manifest import finish, recorded_shards, withdraw_manifest
 from beam_curator.output.output_shard import WrittenShard, write_shard
-from beam_curator.output.placing import (
-    PlacedSamples,
-    RangeKey,
-    first_places,
-    place_samples,
-)
+from beam_curator.output.placing import PlacedSamples, RangeKey, first_places, place_samples
 from beam_curator.output.plans import plan_of
 from beam_curator.output.score_parts import part_name
 from beam_curator.process_tuning import spare_what_is_loaded
@@ -36,8 +32,6 @@ from beam_curator.transforms.library_job import remember_shards
 from beam_curator.transforms.work_ahead import WorkAhead
 
 LEDGER = "ledger"
-
-DEFAULT_SAMPLES_PER_SHARD = 1000
 
 
 class _PlaceSamples(beam.DoFn):

@@ -10,12 +10,14 @@ from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError
 
+from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import UsageError
 from beam_curator.output.job_input import match_input
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.ownership import Job, read_job
-from beam_curator.samples import Reading, Shard, ShardRange
-from beam_curator.sources.tar.planning import DEFAULT_RANGE_MB, plan_ranges, range_bytes_of
+from beam_curator.reading import Reading
+from beam_curator.samples import Shard, ShardRange
+from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
 from beam_curator.storage import files
 
 

@@ -16,7 +16,8 @@ from beam_curator.output import ledger
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.outcomes import Summary, summarize
 from beam_curator.output.score_parts import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
-from beam_curator.samples import Reading, Sample, SampleBatch, ShardRange
+from beam_curator.reading import Reading
+from beam_curator.samples import Sample, SampleBatch, ShardRange
 from beam_curator.sources.sample_batches import rows_of
 from beam_curator.sources.sample_images import dotted_names, images_of
 from beam_curator.sources.tar.reading import read_range

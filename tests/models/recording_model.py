@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import torch
 
+from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.open_clip_tower import TINY_UNTRAINED, load_visual_tower
+from beam_curator.models.encoders.open_clip_tower import load_visual_tower
 from beam_curator.models.pixels.decoding import DecodedImage
 
 SIZE = 224

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_curator.defaults import TEXT_MEMBERS
 from beam_curator.errors import UsageError
-from beam_curator.samples import Member, Reading, Sample
-from beam_curator.sources.tar.captions import JSON_FIELDS, TEXT_MEMBERS, caption_of
+from beam_curator.reading import Reading
+from beam_curator.samples import Member, Sample
+from beam_curator.sources.tar.captions import JSON_FIELDS, caption_of
 
 BOTH = {"txt": b"a text", "json": b'{"caption": "a field", "alt": "an alt"}'}
 

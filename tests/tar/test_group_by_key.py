@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_curator.samples import REPEATED_KEYS, RETURNING_KEYS, Reading
+from beam_curator.reading import Reading
+from beam_curator.samples import REPEATED_KEYS, RETURNING_KEYS
 from beam_curator.sources.tar.extents import extents_of, laid
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import read_laid, read_range

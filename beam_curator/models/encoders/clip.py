@@ -7,17 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from beam_curator.defaults import AUTO, DEFAULT_BATCH_SIZE, TINY_UNTRAINED
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded
 from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool, usable_cores
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.open_clip_tower import (
-    TINY_UNTRAINED,
-    Architecture,
-    find_architecture,
-    load_visual_tower,
-)
+from beam_curator.models.encoders.open_clip_tower import Architecture, find_architecture, load_visual_tower
 from beam_curator.models.encoders.precision import (
     DEVICES,
     PRECISIONS,
@@ -28,9 +24,6 @@ from beam_curator.models.encoders.precision import (
 from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, Stream
 from beam_curator.models.pixels.decoding import DecodedImage, Decoder
 from beam_curator.process_tuning import keep_freed_memory
-
-AUTO: Literal["auto"] = "auto"
-DEFAULT_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from beam_curator.first_few import listed
 
 if TYPE_CHECKING:
     import torch
-
-TINY_UNTRAINED = "tiny-untrained"
-"""Name of a small seeded encoder for tests, demos, machines without weights. Its scores mean nothing."""
+from beam_curator.defaults import TINY_UNTRAINED
 
 _TINY_IMAGE_SIZE, _TINY_DIM, _TINY_SEED = 224, 768, 20240229
 
 # Buffers that OpenAI's TorchScript archives hold beside the weights, and nobody else's.
 _OPENAI_BUFFERS = {"input_resolution", "context_length", "vocab_size"}
+
 # A constant of the text tower, which archives of open_clip's own models hold.
 _TEXT_MASK = "attn_mask"
 

@@ -12,14 +12,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from beam_curator.samples import DEFAULT_READING, Member, Reading, Sample
+from beam_curator.defaults import TEXT_MEMBERS
+from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.samples import Member, Sample
 
 MAX_CAPTION_BYTES = 1 << 16
+
 MAX_JSON_BYTES = 4 << 20  # parsed, it may take 25 times as much memory
 
 JSON = "json"
-TEXT_MEMBERS = ("txt", "caption", "cap", "text")
+
 JSON_FIELDS = ("caption", "captions", "text", "texts", "prompt", "alt_text", "alt", "description")
+
 DEFAULT_ORDER = (*TEXT_MEMBERS, JSON)
 
 _BYTE_ORDER_MARKS = (  # those of UTF-32 first: little-endian, it begins as that of UTF-16 does

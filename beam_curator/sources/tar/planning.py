@@ -10,19 +10,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple, Protocol
 
-from beam_curator.samples import (
-    DEFAULT_READING,
-    Reading,
-    Shard,
-    ShardRange,
-)
+from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, detect_compression
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, iter_headers
 from beam_curator.sources.tar.links import HardLinks
 from beam_curator.storage import files
-
-DEFAULT_RANGE_MB = 64
 
 
 def range_bytes_of(range_mb: float) -> int:

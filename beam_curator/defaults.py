@@ -1,0 +1,26 @@
+"""Values that flags and transforms share: they load nothing, so that a command answers at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
+"""The encoder that the published heads were made for: an open_clip model and tag."""
+
+TINY_UNTRAINED = "tiny-untrained"
+"""A small seeded encoder for tests, demos and machines without weights. Its scores mean nothing."""
+
+UNTRAINED = "untrained"
+"""A head for the same."""
+
+AUTO: Literal["auto"] = "auto"
+DEFAULT_BATCH_SIZE = 64
+"""Images in a pass of the encoder."""
+
+DEFAULT_RANGE_MB = 64
+"""About how much of a shard is one range, in MiB."""
+
+DEFAULT_SAMPLES_PER_SHARD = 1000
+
+TEXT_MEMBERS = ("txt", "caption", "cap", "text")
+"""Extensions of members that are a sample's caption, in the order in which they are looked for."""
