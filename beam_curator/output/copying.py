@@ -20,7 +20,7 @@ from beam_curator.output.added_members import (
     own_extension,
 )
 from beam_curator.output.placing import PlacedSamples
-from beam_curator.output.score_parts import embeddings_of
+from beam_curator.output.score_parts import embeddings_of, forget_part
 from beam_curator.samples import Buffer
 from beam_curator.sources.shard_identity import has_changed_unnoticed
 from beam_curator.sources.tar.extents import EXTENTS, Extent, extents_from, laid_samples
@@ -28,7 +28,6 @@ from beam_curator.sources.tar.framing import framed
 from beam_curator.sources.tar.headers import TarBroken
 from beam_curator.sources.tar.member_table import Layout, with_offsets
 from beam_curator.sources.tar.reading import CHANGED, read_laid, read_spans_at
-from beam_curator.storage import files
 from beam_curator.storage.local_writing import SMALL_BYTES
 
 SAMPLES_AT_ONCE = 1024
@@ -67,7 +66,7 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
             del pieces
     except TarBroken as broken:
         if has_changed_unnoticed(run.range.shard):
-            files.delete([run.part])  # or the same command would take it for the shard's once more
+            forget_part(run.part)  # or the same command would take it for the shard's once more
         at = TarBroken(offset_of.get(broken.offset, broken.offset), broken.reason)
         raise JobError(f"{run.range.url}: {at}; run the same command again to score it anew") from broken
 

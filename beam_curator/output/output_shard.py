@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from beam_curator import rows
 from beam_curator.output.copying import copied_samples
 from beam_curator.output.ledger import write_table
 from beam_curator.output.placing import PlacedSamples, shard_name
-from beam_curator.output.score_parts import fingerprint, read_stored
+from beam_curator.output.score_parts import fingerprint, stored_in
 from beam_curator.sources.tar.writing import writing_tar
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
@@ -95,16 +94,7 @@ def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
 
 def _stored(run: PlacedSamples) -> pa.Table:
     """What only the score part has of a run's samples, in their order."""
-    return _stored_in(run.part, fingerprint(run.range, run.models)).take(pa.array(run.part_rows)).combine_chunks()
-
-
-@functools.lru_cache(maxsize=3)
-def _stored_in(part: str, _content: str) -> pa.Table:
-    """As `read_stored`, and remembered: a range's kept samples go to several output shards, one after the other.
-
-    What shaped the part tells it from one of the same name that stood there before.
-    """
-    return read_stored(part)
+    return stored_in(run.part, fingerprint(run.range, run.models)).take(pa.array(run.part_rows)).combine_chunks()
 
 
 def statistics(table: pa.Table) -> dict[str, Any]:

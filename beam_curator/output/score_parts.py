@@ -7,6 +7,7 @@ the range alone; any other part of that name is scored again and replaced.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -199,6 +200,25 @@ def read_stored(part: str) -> pa.Table:
       StorageError: when it cannot be read, after retries.
     """
     return pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=list(_STORED), use_threads=False)
+
+
+@functools.lru_cache(maxsize=3)
+def stored_in(part: str, _content: str) -> pa.Table:
+    """As `read_stored`, and remembered: a range's kept samples go to several output shards, one after the other.
+
+    What shaped the part tells it from one of the same name that stood there before.
+    """
+    return read_stored(part)
+
+
+def forget_part(part: str) -> None:
+    """Removes a part that is not what its fingerprint says, so that its range is scored anew.
+
+    Raises:
+      StorageError: when it cannot be removed, after retries.
+    """
+    files.delete([part])
+    stored_in.cache_clear()
 
 
 def count_more_embeddings(part: str) -> list[int]:
