@@ -85,7 +85,7 @@ def test_flags_are_not_abbreviated():
         ("--range_mb=inf", "inf is not a number above 0"),
         ("--max_failed_fraction=1.5", "1.5 is not between 0 and 1"),
         ("--max_failed_fraction=nan", "nan is not between 0 and 1"),
-        ("--max_aspect_ratio=0.5", "0.5 is not a number of 1 or more"),
+        ("--max_aspect_ratio=0.5", "0.5 is below 1"),
         ("--min_width=-1", "-1 is below 0"),
         ("--precision=fp8", "invalid choice: 'fp8'"),
         ("--input", "expected one argument"),
