@@ -4,10 +4,14 @@ import io
 import pathlib
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
-settings.register_profile("project", deadline=None)  # no test is judged by the clock
+from beam_curator.commands import progress_line
+
+# No test is judged by the clock: not by hypothesis's, nor by lines of progress of a job that takes long.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+progress_line.LOG_EVERY_SECONDS = 24 * 3600
 settings.load_profile("project")
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import apache_beam as beam
 import pytest
-from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from beam_curator.errors import StorageError
@@ -14,6 +13,8 @@ from beam_curator.samples import SampleBatch
 from beam_curator.sources import sample_batches
 from beam_curator.transforms import reading
 from beam_curator.transforms.work_ahead import WorkAhead
+from tests.eager import eager
+from tests.patience import HANG_SECONDS
 from tests.tars import tar_bytes
 
 
@@ -32,22 +33,18 @@ class WithWindow(beam.DoFn):
 
 @pytest.mark.parametrize("elements", [[], [1], [1, 2, 3, 4, 5]])
 def test_every_element_comes_out_once(elements):
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        doubled = pipeline | beam.Create(elements, reshuffle=False) | beam.ParDo(Doubling())
-        assert_that(doubled, equal_to([2 * element for element in elements]))
+    assert eager(beam.ParDo(Doubling()), elements) == [2 * element for element in elements]
 
 
 def test_every_element_keeps_its_own_time_and_window():
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        doubled = (
-            pipeline
-            | beam.Create([1, 12, 25, 27], reshuffle=False)
-            | beam.Map(lambda second: TimestampedValue(second, second))
-            | beam.WindowInto(FixedWindows(10))
-            | beam.ParDo(Doubling())
-            | beam.ParDo(WithWindow())
-        )
-        assert_that(doubled, equal_to([(2, 1.0, 0.0), (24, 12.0, 10.0), (50, 25.0, 20.0), (54, 27.0, 20.0)]))
+    doubled = eager(
+        beam.Map(lambda second: TimestampedValue(second, second))
+        | beam.WindowInto(FixedWindows(10))
+        | beam.ParDo(Doubling())
+        | beam.ParDo(WithWindow()),
+        [1, 12, 25, 27],
+    )
+    assert sorted(doubled) == [(2, 1.0, 0.0), (24, 12.0, 10.0), (50, 25.0, 20.0), (54, 27.0, 20.0)]
 
 
 BEGUN = {name: threading.Event() for name in "abc"}
@@ -61,7 +58,7 @@ def read_noted(range):
 
 def wait_for_the_next(range):
     following = chr(ord(range) + 1)
-    WAITED[range] = BEGUN[following].wait(10) if following in BEGUN else True
+    WAITED[range] = BEGUN[following].wait(HANG_SECONDS) if following in BEGUN else True
 
 
 def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
@@ -69,9 +66,7 @@ def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
     wait in vain."""
     monkeypatch.setattr(sample_batches, "read_batch", read_noted)
     monkeypatch.setattr(reading, "_counted", lambda batch: batch)
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        ranges = pipeline | beam.Create(list("abc"), reshuffle=False) | beam.ParDo(reading._ReadRanges())
-        ranges | beam.Map(wait_for_the_next)
+    eager(beam.ParDo(reading._ReadRanges()) | beam.Map(wait_for_the_next), list("abc"))
     assert WAITED == {"a": True, "b": True, "c": True}
 
 

@@ -19,6 +19,8 @@ from beam_curator.output import job_input
 from beam_curator.sources import sample_batches
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms import embedding, reading
+from tests.eager import eager
+from tests.patience import HANG_SECONDS
 from tests.tars import tar_bytes, write_shard
 
 
@@ -35,7 +37,7 @@ def handler(**options) -> bc.ClipModelHandler:
     return bc.ClipModelHandler("tiny-untrained", **{"precision": "fp32", "device": "cpu", **options})
 
 
-def embedded(batches):
+def assert_embedded(batches):
     assert len(batches) == 3
     for batch in batches:
         assert batch.embeddings.shape == (5, 768)
@@ -44,20 +46,11 @@ def embedded(batches):
 
 
 def test_images_are_embedded(shards):
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        batches = pipeline | bc.ReadSamples(shards) | bc.EmbedImages(handler()) | _local()
-        assert_that(batches, embedded)
+    assert_embedded(eager(bc.ReadSamples(shards) | bc.EmbedImages(handler())))
 
 
 def test_the_handler_by_itself_gives_embedded_batches_to_any_run_inference(shards):
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        batches = pipeline | bc.ReadSamples(shards) | RunInference(handler()) | _local()
-        assert_that(batches, embedded)
-
-
-def _local():
-    """Batches for assert_that: it shuffles them, and the wire keeps rows and embeddings."""
-    return beam.Map(lambda batch: batch.replace(samples=None))
+    assert_embedded(eager(bc.ReadSamples(shards) | RunInference(handler())))
 
 
 SUBMITTED: list[str] = []
@@ -74,16 +67,14 @@ def submit_noted(batch, encoder, identity, submit=embedding.submit_batch):
 def wait_for_the_next(batch):
     place = SUBMITTED.index(batch.range.url)
     with CHANGED:
-        assert CHANGED.wait_for(lambda: len(SUBMITTED) > min(place + 1, 2), 10)
+        assert CHANGED.wait_for(lambda: len(SUBMITTED) > min(place + 1, 2), HANG_SECONDS)
 
 
 def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch):
     """The step that follows does not go on before the next batch has been submitted."""
     monkeypatch.setattr(embedding, "submit_batch", submit_noted)
     ranges = [r for shard in job_input.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        batches = pipeline | beam.Create(ranges, reshuffle=False) | bc.ReadRanges() | bc.EmbedImages(handler())
-        batches | beam.Map(wait_for_the_next)
+    eager(bc.ReadRanges() | bc.EmbedImages(handler()) | beam.Map(wait_for_the_next), ranges)
     assert len(SUBMITTED) == 3
 
 

@@ -3,7 +3,6 @@
 import apache_beam as beam
 import numpy as np
 import pytest
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 import beam_curator as bc
 from beam_curator import rows
@@ -11,6 +10,7 @@ from beam_curator.samples import Sample, Shard
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms.exploding import explode, gather
+from tests.eager import eager
 
 
 @pytest.fixture
@@ -53,26 +53,18 @@ def test_gather_is_the_inverse_of_explode(batches):
 
 
 def test_filtered_by_a_beam_job_of_ones_own_samples_make_batches_again(batches, shared):
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        gathered = (
-            pipeline
-            | bc.ReadSamples(str(shared / "data" / "*.tar"))
-            | bc.ExplodeSamples()
-            | beam.Filter(lambda sample: sample.key.endswith("5"))
-            | bc.BatchSamples(max_samples=2)
-            | beam.Map(lambda batch: (batch.range.url, len(batch), batch.rows["key"].to_pylist()))
-            | beam.combiners.ToList()
-        )
-        expected = sorted(
-            (batch.range.url, sample.key) for batch in batches for sample in batch.samples if sample.key.endswith("5")
-        )
-
-        def check(found):
-            assert all(1 <= count <= 2 for _, count, _ in found)
-            assert sorted((url, key) for url, _, keys in found for key in keys) == expected
-            assert len(expected) > 3
-
-        gathered | beam.Map(check)
+    gathered = eager(
+        bc.ReadSamples(str(shared / "data" / "*.tar"))
+        | bc.ExplodeSamples()
+        | beam.Filter(lambda sample: sample.key.endswith("5"))
+        | bc.BatchSamples(max_samples=2)
+    )
+    expected = sorted(
+        (batch.range.url, sample.key) for batch in batches for sample in batch.samples if sample.key.endswith("5")
+    )
+    assert all(1 <= len(batch) <= 2 for batch in gathered)
+    assert sorted((batch.range.url, key) for batch in gathered for key in batch.rows["key"].to_pylist()) == expected
+    assert len(expected) > 3
 
 
 def test_samples_that_were_not_exploded_are_refused_by_name():

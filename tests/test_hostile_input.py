@@ -22,6 +22,7 @@ from beam_curator.rules.rule import select
 from beam_curator.samples import Member, Sample
 from beam_curator.sources.tar import captions
 from beam_curator.sources.tar.captions import MAX_CAPTION_BYTES, MAX_JSON_BYTES, caption_of
+from tests.patience import HANG_SECONDS
 
 
 def encoded(image, format_name, **options):
@@ -69,7 +70,7 @@ def test_threads_together_decode_no_more_pixels_at_a_time_than_the_budget(monkey
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(HANG_SECONDS)
         assert not thread.is_alive()
     assert len(taken) == len(files)
     assert set(taken) <= {2000, *range(1001)}  # more than the budget only for one that is larger, alone

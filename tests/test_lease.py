@@ -95,7 +95,7 @@ def test_a_job_of_this_process_that_is_over_holds_up_nobody_and_one_that_goes_on
 def test_a_job_that_is_not_seen_here_has_it_until_it_was_silent_for_long(tmp_path, silent, where):
     changes = {"silent_seconds": silent, "tied": where == "another machine"}
     there = dataclasses.replace(ended_process(), machine="another", host="worker-7")
-    standing(tmp_path, owner=there, renewed=time.time() - silent + 60, **changes)
+    standing(tmp_path, owner=there, renewed=time.time() - silent / 2, **changes)
     with pytest.raises(
         UsageError, match=r"on worker-7 .*last sign of life \d+ (s|min) ago: .* free in .*, or at once when you remove"
     ):

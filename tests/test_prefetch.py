@@ -7,6 +7,7 @@ import pytest
 
 from beam_curator.storage import retrying
 from beam_curator.storage.read_ahead import prefetched
+from tests.patience import HANG_SECONDS
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -28,7 +29,7 @@ def test_no_more_is_read_ahead_than_that(at_once):
 
 
 def test_the_next_is_read_while_one_is_used():
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=HANG_SECONDS)
     results = prefetched(lambda number: number and both.wait(), range(2))
     next(results)
     both.wait()

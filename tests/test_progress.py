@@ -10,6 +10,7 @@ from beam_curator.commands import progress_line
 from beam_curator.commands.progress_line import ProgressLine, describe, duration
 from beam_curator.progress import Board, Done
 from beam_curator.samples import Shard, ShardRange
+from tests.patience import HANG_SECONDS
 
 
 def range_of(size, compression=""):
@@ -141,11 +142,12 @@ class Stream(io.StringIO):
         self.written.set()
 
 
-def test_plain_lines_are_written_where_there_is_no_terminal():
+def test_plain_lines_are_written_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(progress_line, "LOG_EVERY_SECONDS", 0.01)
     stream = Stream(terminal=False)
-    with ProgressLine(1000, stream, log_every_seconds=0.01):
+    with ProgressLine(1000, stream):
         progress.BOARD.add(range_of(500), samples=7, failed=0, scored=True)
-        assert stream.written.wait(30)
+        assert stream.written.wait(HANG_SECONDS)
     lines = stream.getvalue().splitlines()
     assert all("images/s" in line for line in lines)
     assert "\x1b" not in stream.getvalue()
@@ -155,7 +157,7 @@ def test_a_live_line_is_rewritten_on_a_terminal_and_gone_in_the_end():
     stream = Stream(terminal=True)
     with ProgressLine(1000, stream):
         progress.BOARD.add(range_of(500), samples=7, failed=0, scored=True)
-        assert stream.written.wait(30)
+        assert stream.written.wait(HANG_SECONDS)
     assert "\n" not in stream.getvalue()
     assert "7 images" in stream.getvalue()
     assert stream.getvalue().endswith("\r\x1b[K")
@@ -163,7 +165,7 @@ def test_a_live_line_is_rewritten_on_a_terminal_and_gone_in_the_end():
 
 def test_the_line_begins_each_job_anew_and_ends_when_the_job_fails():
     progress.BOARD.add(range_of(500), samples=7, failed=0, scored=True)
-    line = ProgressLine(1000, Stream(terminal=False), log_every_seconds=60)
+    line = ProgressLine(1000, Stream(terminal=False))
 
     def job():
         with line:

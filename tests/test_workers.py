@@ -20,6 +20,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from beam_curator.commands import worker_deaths
 from beam_curator.commands.worker_deaths import run_watched
 from beam_curator.errors import JobError
+from tests.patience import HANG_SECONDS
 
 
 def wait_for_worker(code):
@@ -68,18 +69,33 @@ def test_a_dead_worker_is_one_line_though_the_pipeline_waits_for_ever(code, how,
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def looking_often(monkeypatch):
     monkeypatch.setattr(worker_deaths, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(worker_deaths, "_END_SECONDS", 0.5)
 
 
-def test_a_worker_that_ends_as_if_all_were_done_is_one_line(impatient):
+def once_workers_are_seen(monkeypatch):
+    """An event: one of Beam's threads was seen alive."""
+    seen, look = threading.Event(), worker_deaths._beams_threads
+
+    def looking():
+        found = look()
+        if found:
+            seen.set()
+        return found
+
+    monkeypatch.setattr(worker_deaths, "_beams_threads", looking)
+    return seen
+
+
+def test_a_worker_that_ends_as_if_all_were_done_is_one_line(looking_often, monkeypatch):
+    monkeypatch.setattr(worker_deaths, "_END_SECONDS", 0.0)
     hang = threading.Event()
 
     def run():
-        threading.Thread(target=lambda: time.sleep(0.3), name="run_worker").start()
+        threading.Thread(target=seen.wait, name="run_worker").start()
         hang.wait()
 
+    seen = once_workers_are_seen(monkeypatch)
     with pytest.raises(JobError, match=r"a worker process died \(exit code 0\); what is scored is kept"):
         run_watched(run, "out")
     hang.set()
@@ -87,7 +103,7 @@ def test_a_worker_that_ends_as_if_all_were_done_is_one_line(impatient):
 
 @pytest.mark.parametrize(("told", "how"), [(None, "exit code 0"), (-9, "killed by SIGKILL: out of memory?")])
 def test_a_worker_that_ends_in_the_middle_of_its_work_is_one_line(monkeypatch, told, how, capsys):
-    monkeypatch.setattr(worker_deaths, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(worker_deaths, "_PATIENCE_SECONDS", 0.1 if told is None else HANG_SECONDS)
 
     def run():
         if told is not None:
@@ -99,19 +115,22 @@ def test_a_worker_that_ends_in_the_middle_of_its_work_is_one_line(monkeypatch, t
     assert capsys.readouterr().err == ""
 
 
-def test_workers_that_end_with_the_pipeline_are_no_deaths(impatient):
+def test_workers_that_end_with_the_pipeline_are_no_deaths(looking_often, monkeypatch):
+    monkeypatch.setattr(worker_deaths, "_END_SECONDS", HANG_SECONDS)
+    seen = once_workers_are_seen(monkeypatch)
+
     def run():
-        worker = threading.Thread(target=lambda: time.sleep(0.3), name="run_worker")
+        worker = threading.Thread(target=seen.wait, name="run_worker")
         worker.start()
         worker.join()
-        time.sleep(0.2)
+        time.sleep(0.2)  # for a few looks more
         return 7
 
     assert run_watched(run, "out") == 7
 
 
 def test_other_workers_die_with_it_and_other_processes_do_not():
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(3600)"]
     started = []
 
     def run():
@@ -121,7 +140,7 @@ def test_other_workers_die_with_it_and_other_processes_do_not():
     with subprocess.Popen(sleep) as other:
         with pytest.raises(JobError):
             run_watched(run, "out")
-        assert started[0].wait(10) == -9
+        assert started[0].wait(HANG_SECONDS) == -9
         assert psutil.Process(other.pid).is_running()
         assert other.poll() is None
         other.kill()

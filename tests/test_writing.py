@@ -2,9 +2,7 @@
 
 import threading
 
-import apache_beam as beam
 import pytest
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_curator.errors import StorageError
 from beam_curator.output.manifest import read_manifest
@@ -12,6 +10,8 @@ from beam_curator.output.output_shard import WrittenShard
 from beam_curator.transforms import writing
 from beam_curator.transforms.writing import WriteShards
 from tests.batches import MEMBERS, scored_batches
+from tests.eager import eager
+from tests.patience import HANG_SECONDS
 from tests.tars import tar_bytes
 
 
@@ -21,8 +21,7 @@ def test_the_manifest_says_how_often_the_micro_batch_was_halved_and_a_run_that_c
     expected = sum(range(len(batches)))
     assert expected > 0
     for run in (halved, batches):  # the second finds all scored, and has nothing to halve
-        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-            pipeline | beam.Create(run) | WriteShards(str(tmp_path / "out"))
+        eager(WriteShards(str(tmp_path / "out")), run)
         assert read_manifest(str(tmp_path / "out"))["timings"]["batch_reductions"] == expected
 
 
@@ -33,11 +32,11 @@ def test_behind_a_shard_that_failed_those_under_way_end_before_its_error_is_rais
     def write_shard(output, index, runs):
         begun.append(index)
         if index == 0:
-            second_runs.wait(10)
+            assert second_runs.wait(HANG_SECONDS)
             first_failed.set()
             raise StorageError("cannot write 00000.tar")
         second_runs.set()
-        first_failed.wait(10)
+        assert first_failed.wait(HANG_SECONDS)
         threading.Event().wait(0.2)  # long enough for the first one's error to be raised before, if it were
         ended.append(index)
         return WrittenShard(index, 1, 1)
@@ -61,7 +60,7 @@ def test_a_shard_is_begun_while_an_earlier_one_goes_on_behind_which_another_has_
 
     def write_shard(output, index, runs):
         if index == 0:
-            assert third_runs.wait(10), "the third shard waits for the first"
+            assert third_runs.wait(HANG_SECONDS), "the third shard waits for the first"
         if index == 2:
             third_runs.set()
         return WrittenShard(index, 1, 1)

@@ -42,14 +42,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+LOG_EVERY_SECONDS = 30.0
+"""How often a plain line is written where there is no terminal."""
+
+
 class ProgressLine:
     """Shows the board while a block runs: one live line on a terminal, plain lines now and then elsewhere."""
 
-    def __init__(self, total_bytes: int, stream: TextIO | None = None, log_every_seconds: float = 30.0) -> None:
+    def __init__(self, total_bytes: int, stream: TextIO | None = None) -> None:
         self._total_bytes = total_bytes
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
-        self._every = 0.5 if self._live else log_every_seconds
+        self._every = 0.5 if self._live else LOG_EVERY_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._started = time.monotonic()

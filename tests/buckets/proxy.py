@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.patience import HANG_SECONDS
+
 _PIECE_BYTES = 64 << 10
 
 
@@ -138,7 +140,7 @@ class _Forwarding(BaseHTTPRequestHandler):
             yield self._generation(bucket, name[0]) == wanted[0]
 
     def _generation(self, bucket, name):
-        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=HANG_SECONDS)
         with contextlib.closing(upstream):
             upstream.request("GET", f"/storage/v1/b/{bucket}/o/{urllib.parse.quote(name, safe='')}")
             answer = upstream.getresponse()
@@ -146,7 +148,7 @@ class _Forwarding(BaseHTTPRequestHandler):
         return json.loads(_with_generation(content))["generation"] if answer.status == 200 else "0"
 
     def _passed_on(self, body):
-        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=60)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=HANG_SECONDS)
         with contextlib.closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():

@@ -17,9 +17,9 @@ from beam_curator.commands import verify_output
 from beam_curator.sources import matching
 from beam_curator.storage import files
 from tests.buckets.job_output import TINY, comparable, without_timings
+from tests.patience import HANG_SECONDS
 
 pytestmark = pytest.mark.buckets
-LIMIT_SECONDS = 300
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def process(service):
     for one in started:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(one.pid, signal.SIGKILL)
-        one.communicate(timeout=60)
+        one.communicate(timeout=HANG_SECONDS)
 
 
 def wait_for(condition, process):
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -54,7 +54,7 @@ def test_a_job_that_is_killed_goes_on_to_the_same_bytes(service, bucket, raw, pr
     service.put_directory(raw, f"{bucket}/raw")
     given = ["--input", f"{bucket}/raw/*.tar", *TINY]
     whole = process(*given, "--output", f"{bucket}/whole")
-    _, err = whole.communicate(timeout=LIMIT_SECONDS)
+    _, err = whole.communicate(timeout=HANG_SECONDS)
     assert whole.returncode == 0, err
     killed = process(*given, "--output", f"{bucket}/out")
 
@@ -67,7 +67,7 @@ def test_a_job_that_is_killed_goes_on_to_the_same_bytes(service, bucket, raw, pr
     killed.wait()
     assert not files.exists(f"{bucket}/out/manifest.json")
     resumed = process(*given, "--output", f"{bucket}/out")
-    out, err = resumed.communicate(timeout=LIMIT_SECONDS)
+    out, err = resumed.communicate(timeout=HANG_SECONDS)
     assert resumed.returncode == 0, err
     reused = re.search(r"([\d,]+) .*(reused|before)", out)
     assert reused, out
@@ -78,7 +78,7 @@ def test_worker_processes_reach_buckets_by_the_flags_of_the_job(service, bucket,
     service.put_directory(raw, f"{bucket}/raw")
     workers = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
     job = process("--input", f"{bucket}/raw/*.tar", "--output", f"{bucket}/out", *TINY, *workers)
-    _, err = job.communicate(timeout=LIMIT_SECONDS)
+    _, err = job.communicate(timeout=HANG_SECONDS)
     assert job.returncode == 0, err
     assert comparable(service.contents(f"{bucket}/out")) == comparable(local_output)
 
@@ -92,7 +92,7 @@ def test_weights_are_read_from_a_bucket_and_score_real_photographs(service, buck
     heads.append("--accept_other_encoder")
     given = ["--input", f"{bucket}/raw/image{{1..4}}.tar", "--clip_model", "tiny-untrained"]
     job = process(*given, *heads, "--output", f"{bucket}/out", "--min_aesthetic", "-99", "--max_nsfw", "2")
-    _, err = job.communicate(timeout=LIMIT_SECONDS)
+    _, err = job.communicate(timeout=HANG_SECONDS)
     assert job.returncode == 0, err
     parts = [c for name, c in service.contents(f"{bucket}/out").items() if name.startswith("scores/")]
     tables = [pq.read_table(io.BytesIO(part)) for part in parts]

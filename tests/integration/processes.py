@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+from tests.patience import HANG_SECONDS
+
 
 @dataclasses.dataclass
 class Process:
@@ -28,6 +30,10 @@ class Process:
         """Sends a signal to the whole group. The process stays a zombie until `wait`, so its id is nobody else's."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+    def send_to_it_alone(self, number):
+        """As `send`, but not to the processes that it started."""
+        os.kill(self.pid, number)
 
     def wait(self):
         """The exit code, negative for the signal that killed it; the rest of its group, if any, is killed."""
@@ -73,8 +79,9 @@ def serve():
     """Forks a job for each request on stdin, and tells how it ended when it is asked."""
     import open_clip  # noqa: F401 (which the job imports late, and which takes the longest)
 
-    from beam_curator.commands import curate_images
+    from beam_curator.commands import curate_images, progress_line
 
+    progress_line.LOG_EVERY_SECONDS = 24 * 3600  # else stderr has lines of progress where the machine is slow
     pid = 0
     for line in sys.stdin:
         request = json.loads(line)
@@ -108,9 +115,9 @@ def become_job(request):
     sys.argv = ["curate_images", *request["argv"]]
 
 
-def wait_until(condition, process, timeout_seconds=120):
+def wait_until(condition, process):
     """Waits for a moment in a job's life; false if the job ends before."""
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         if not process.running():

@@ -9,6 +9,7 @@ from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.open_clip_tower import load_visual_tower
 from beam_curator.models.pixels.decoding import DecodedImage
+from tests.patience import HANG_SECONDS
 
 SIZE = 224
 
@@ -57,7 +58,7 @@ def held_up(first: threading.Event):
     """Decoding that waits, so that all lists are in the stream before the first image is."""
 
     def decode(data):
-        assert first.wait(30)
+        assert first.wait(HANG_SECONDS)
         return picture(data)
 
     return decode

@@ -10,6 +10,7 @@ from beam_curator.errors import JobError
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import MOST_IMAGES_A_PASS, DeviceModel
 from tests.models.recording_model import RecordingModel, embeddings_alone, held_up, images, picture
+from tests.patience import HANG_SECONDS
 
 
 def stream_of(model: DeviceModel, decode=picture, threads: int = 2) -> DeviceStream:
@@ -94,7 +95,7 @@ def test_what_goes_wrong_reaches_every_list_in_the_stream_and_no_later_one(where
     trigger = {"model": 1, "decoding": 3, "last image": 6}[where]
 
     def decode(data):
-        assert go.wait(30)
+        assert go.wait(HANG_SECONDS)
         if broken[0] and where != "model" and data[0] == trigger:
             raise MemoryError("no room")
         return picture(data)

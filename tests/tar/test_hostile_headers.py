@@ -5,7 +5,6 @@ import io
 import lzma
 import sys
 import tarfile
-import time
 
 import pytest
 from backports import zstd
@@ -13,6 +12,7 @@ from backports import zstd
 from beam_curator.sources.tar import reading
 from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, read_to_damage
 from beam_curator.sources.tar.headers import TarBroken, iter_headers
+from tests.patience import little_computing
 from tests.tars import COMPRESSORS, header, members_of, read_bytes, tar_bytes
 
 END = bytes(1024)
@@ -63,9 +63,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_pax_header_that_is_not_records_is_refused_at_once(body):
-    started = time.monotonic()
-    samples, (error,) = read_bytes(BEFORE + pax(body) + AFTER)
-    assert time.monotonic() - started < 5
+    with little_computing():
+        samples, (error,) = read_bytes(BEFORE + pax(body) + AFTER)
     assert [s.key for s in samples] == ["a"]
     assert error.offset == len(BEFORE)
     assert "PAX" in error.reason

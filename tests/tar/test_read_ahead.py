@@ -9,6 +9,7 @@ from beam_curator.sources.tar import reading
 from beam_curator.sources.tar.headers import TarBroken
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import read_range, read_samples_at
+from tests.patience import HANG_SECONDS
 from tests.tars import tar_bytes, write_shard
 
 
@@ -39,7 +40,7 @@ def test_the_next_read_is_under_way_before_the_samples_of_this_one_are_asked_for
     monkeypatch.setattr(reading, "_bytes_at", watched)
     samples = read_samples_at(one_range, spans)
     assert next(samples).offset == 0
-    assert second.wait(timeout=60)
+    assert second.wait(HANG_SECONDS)
     assert [sample.offset for sample in samples] == [offset for offset, _ in spans[1:]]
     assert begun == [offset for offset, _ in spans]
 
