@@ -10,7 +10,6 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from beam_curator.errors import StorageError
 from beam_curator.output import job_input
 from beam_curator.samples import SampleBatch
-from beam_curator.sources import sample_batches
 from beam_curator.transforms import reading
 from beam_curator.transforms.work_ahead import WorkAhead
 from tests.eager import eager
@@ -64,7 +63,7 @@ def wait_for_the_next(range):
 def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
     """The step that follows does not go on before the next range's read has begun; without reading ahead it would
     wait in vain."""
-    monkeypatch.setattr(sample_batches, "read_batch", read_noted)
+    monkeypatch.setattr(reading, "read_batch", read_noted)
     monkeypatch.setattr(reading, "_counted", lambda batch: batch)
     eager(beam.ParDo(reading._ReadRanges()) | beam.Map(wait_for_the_next), list("abc"))
     assert WAITED == {"a": True, "b": True, "c": True}
