@@ -11,10 +11,11 @@ import pytest
 
 from beam_curator.commands import fetch_models
 from beam_curator.errors import UsageError
-from beam_curator.models.weights import published
+from beam_curator.models.weights import nsfw_conversion, nsfw_weights, published
 from beam_curator.models.weights.clip_weights import ClipWeights
 
-HEADS = ("AESTHETIC_V2", "AESTHETIC_V1", "NSFW_LAION")
+HEADS = ("AESTHETIC_V2", "AESTHETIC_V1", "NSFW_LAION_ZIP")
+CONVERTED = b"plain arrays"
 
 
 def sha256(content):
@@ -45,10 +46,11 @@ def site(tmp_path, monkeypatch):
 def publish(folder, monkeypatch, address, name):
     content, head = name.encode(), getattr(published, name)
     (folder / name).write_bytes(content)
-    head = dataclasses.replace(
-        head, url=f"{address}/{name}", sha256=sha256(content), size_bytes=len(content), converted=None
-    )
+    head = dataclasses.replace(head, url=f"{address}/{name}", sha256=sha256(content), size_bytes=len(content))
     monkeypatch.setattr(published, name, head)
+    if name == "NSFW_LAION_ZIP":
+        monkeypatch.setattr(nsfw_weights, "NSFW_LAION", nsfw_weights.NsfwWeights(head, (sha256(CONVERTED),)))
+        monkeypatch.setattr(nsfw_conversion, "as_npz", lambda path: CONVERTED)
 
 
 def use_clip(monkeypatch, url):
@@ -99,7 +101,7 @@ def test_a_file_that_fails_is_told_in_one_line_and_the_others_are_fetched(tmp_pa
     assert len(failed) == 2
     assert "sa_0_4_vit_l_14_linear.pth" in failed[0]
     assert "File not found" in failed[0]
-    assert f"expected {sha256(b'NSFW_LAION')}; delete it" in failed[1]
+    assert f"expected {sha256(b'NSFW_LAION_ZIP')}; delete it" in failed[1]
 
 
 def test_without_a_network_every_file_fails_in_one_line(tmp_path, site, capsys, monkeypatch):
@@ -108,6 +110,8 @@ def test_without_a_network_every_file_fails_in_one_line(tmp_path, site, capsys, 
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
         for name in HEADS:
             monkeypatch.setattr(published, name, dataclasses.replace(getattr(published, name), url=closed))
+        nsfw = dataclasses.replace(nsfw_weights.NSFW_LAION, published=published.NSFW_LAION_ZIP)
+        monkeypatch.setattr(nsfw_weights, "NSFW_LAION", nsfw)
         use_clip(monkeypatch, f"{closed}/{'0' * 64}/clip.pt")
 
         assert fetch_models.main(["--model_dir", str(tmp_path / "m")]) == 1

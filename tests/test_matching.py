@@ -96,7 +96,7 @@ def test_a_directory_without_shards_says_what_it_holds(tmp_path):
 
 _AS_NOBODY = """
 import os, sys
-from beam_curator import matching
+from beam_curator.sources import matching
 os.setgid(65534); os.setuid(65534)
 print(*matching.find(sys.argv[1:]).missing, sep="\\n")
 """

@@ -12,9 +12,7 @@ from beam_curator.storage import files
 
 _LONG = 500
 
-_RAISED = re.compile(
-    r"\b((?:Curation|Usage|Job|Storage|Transfer|SavedModel)Error): (.+?)(?= \[while running|\\n|$)", re.MULTILINE
-)
+_RAISED = re.compile(r"\b((?:Curation|Usage|Job|Storage|Transfer)Error): (.+?)(?= \[while running|\\n|$)", re.MULTILINE)
 
 _FAULT = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:OSError|IOError|BeamIOError|FileNotFoundError|PermissionError|MemoryError)): (.+?)"

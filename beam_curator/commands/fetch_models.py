@@ -13,14 +13,15 @@ from collections.abc import Sequence
 
 from beam_curator.commands import parsing
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.models.weights import published, transfer
+from beam_curator.models.weights import nsfw_weights, published, transfer
 from beam_curator.models.weights.clip_weights import ClipWeights
+from beam_curator.storage import files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetches and verifies every file; returns 0, or 1 if one could not be had, or 2 for a wrong argument."""
     arguments, others = _parser().parse_known_args(argv)
-    model_dir = transfer.absolute(arguments.model_dir)
+    model_dir = files.absolute(arguments.model_dir)
     try:
         parsing.use_storage_flags(others)
         _make_directory(model_dir)
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ClipWeights.named(arguments.clip_model, arguments.clip_pretrained),
             published.AESTHETIC_V2,
             published.AESTHETIC_V1,
-            published.NSFW_LAION,
+            nsfw_weights.NSFW_LAION,
         ]
     except UsageError as error:
         print(f"beam-curator: {error}", file=sys.stderr)
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _make_directory(model_dir: str) -> None:
-    if transfer.is_remote(model_dir):
+    if files.is_remote(model_dir):
         return  # A bucket's folders come to be with their files.
     try:
         pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)

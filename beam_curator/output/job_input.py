@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from beam_curator.errors import UsageError
+from beam_curator.first_few import listed
 from beam_curator.output.output_apart import without_output
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.local_matching import Missing
-from beam_curator.sources.patterns import first_few
 from beam_curator.sources.shard_identity import KnownShard, identify
 from beam_curator.storage import files
 
@@ -45,7 +45,8 @@ class Matched:
             count = f"{len(self.missing):,} {'names are' if len(self.missing) > 1 else 'name is'}"
             raise UsageError(
                 f"--input: {count} missing beside {len(self.found):,} that can be read: "
-                f"{first_few(map(str, self.missing))}: mend --input, or give --allow_missing to go on without"
+                f"{listed([str(one) for one in self.missing], matching.SHOWN)}: mend --input, or give --allow_missing "
+                "to go on without"
             )
 
 
@@ -77,7 +78,8 @@ def match_input(
         found = dataclasses.replace(found, files=without_output(found.files, patterns, output))
     if not found.files:
         raise UsageError(
-            f"no shard matches {first_few(map(str, found.missing))}: give --input a path, glob, directory or brace "
+            f"no shard matches {listed([str(one) for one in found.missing], matching.SHOWN)}: "
+            "give --input a path, glob, directory or brace "
             "range of tar files"
         )
     for file in found.files:

@@ -11,10 +11,10 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from beam_curator.errors import UsageError
+from beam_curator.first_few import listed
 from beam_curator.sources.local_matching import Missing, find_local
 from beam_curator.sources.patterns import (
     MAX_NAMES,
-    first_few,
     is_glob,
     lines_of,
     list_of,
@@ -28,6 +28,9 @@ from beam_curator.storage.buckets import listing
 from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.services import bucket_of
 from beam_curator.storage.retrying import naming, retried
+
+SHOWN = 5
+"""So many patterns are named in a message."""
 
 MAX_LIST_BYTES = 256 << 20
 
@@ -120,7 +123,7 @@ def find(patterns: Sequence[str]) -> Found:
     names = list(dict.fromkeys(expand_patterns(patterns)))
     found: dict[str, FileMetadata] = {}
     missing: dict[str, list[Missing]] = {}
-    with naming("list", first_few(patterns)):
+    with naming("list", listed(patterns, SHOWN)):
         matched = retried(_matched)(names)
     for name in names:
         here, lacking = matched[name]
@@ -161,10 +164,10 @@ def _in_storage(bucket: Bucket | None, names: Sequence[str]) -> dict[str, list[F
         matched[file.path].append(file)
     patterns = [name for name in names if name not in set(plain)]
     for prefix in dict.fromkeys(map(plain_prefix, patterns)):
-        listed = list(bucket.list(prefix) if bucket is not None else _by_beam([f"{prefix}**"]))
+        every = list(bucket.list(prefix) if bucket is not None else _by_beam([f"{prefix}**"]))
         for name in patterns:
             if plain_prefix(name) == prefix:
-                matched[name] = [file for file in listed if url_matches(file.path, name)]
+                matched[name] = [file for file in every if url_matches(file.path, name)]
     return matched
 
 

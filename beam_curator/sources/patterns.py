@@ -6,7 +6,7 @@ import fnmatch
 import itertools
 import os.path
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import bracex
 
@@ -144,10 +144,3 @@ def url_matches(url: str, glob: str) -> bool:
     if glob.endswith("/"):
         return is_shard_name(parts.pop()) and any(path_matches(parts, way) for way in segments_of(glob))
     return bool(parts[-1]) and any(path_matches(parts, way) for way in segments_of(glob))
-
-
-def first_few(names: Iterable[str], shown: int = 5) -> str:
-    """The first of these, and how many there are more."""
-    every = list(names)
-    more = f" and {len(every) - shown:,} more" if len(every) > shown else ""
-    return ", ".join(every[:shown]) + more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import pathlib
 import re
 import shutil
@@ -45,8 +46,15 @@ def reads_by_request(url: str) -> bool:
 
 
 def join(*parts: str) -> str:
-    """The url of a file in a directory, local or in a bucket."""
-    return FileSystems.join(*parts)
+    """The url of a file in a directory, local or in a bucket; of a scheme that nobody knows as well."""
+    if not is_remote(parts[0]):
+        return os.path.join(*parts)  # noqa: PTH118 (pathlib would take "." and "//" out of what the user wrote)
+    return "/".join([parts[0].rstrip("/"), *(part.lstrip("/") for part in parts[1:])])
+
+
+def absolute(path: str) -> str:
+    """The path as it is understood in any working directory: workers may have another one."""
+    return path if is_remote(path) else str(pathlib.Path(path).expanduser().absolute())
 
 
 def use_options(options: PipelineOptions) -> None:

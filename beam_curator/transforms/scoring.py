@@ -157,7 +157,7 @@ class ScoreAesthetic(Score):
         else:
             found = resolve_aesthetic(weights, model_dir)
             made_for = _made_for(found, accept_other_encoder)
-            super().__init__(AESTHETIC, _AestheticLoader(found), _identity(found), found.path, made_for=made_for)
+            super().__init__(AESTHETIC, _AestheticLoader(found), found.identity, found.path, made_for=made_for)
 
 
 class ScoreNsfw(Score):
@@ -180,7 +180,7 @@ class ScoreNsfw(Score):
         else:
             found = resolve_nsfw(weights, model_dir)
             made_for = _made_for(found, accept_other_encoder)
-            super().__init__(NSFW, _NsfwLoader(found), _identity(found), found.path, "higher", made_for)
+            super().__init__(NSFW, _NsfwLoader(found), found.identity, found.path, "higher", made_for)
 
 
 class ScoreRanges(Scoring):
@@ -228,13 +228,9 @@ class ScoreRanges(Scoring):
 _UNTRAINED_IDENTITY = "untrained (scores mean nothing)"
 
 
-def _identity(weights: WeightsFile) -> str:
-    return f"{weights.name} sha256:{weights.sha256}"
-
-
 def _made_for(weights: WeightsFile, accept_other: bool) -> MadeFor:
     """What a head of LAION's layouts takes; told by its sha256, a published one is known under any name."""
-    return MadeFor(VIT_L_14_WIDTH, weights.sha256 in {head.sha256 for head in HEADS}, accept_other)
+    return MadeFor(VIT_L_14_WIDTH, weights.model_sha256 in {head.sha256 for head in HEADS}, accept_other)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -293,7 +293,7 @@ def test_real_heads_score_what_the_embeddings_say(shared, tmp_path, curate):
     assert table.num_rows == 11
     embeddings = np.array(table["embedding"].to_pylist(), np.float16)
     aesthetic = AestheticHead.load(shared / "models" / "sac+logos+ava1-l14-linearMSE.pth")
-    nsfw = NsfwHead.load(shared / "models" / "clip_autokeras_binary_nsfw.zip")
+    nsfw = NsfwHead.load(shared / "models" / "clip_autokeras_binary_nsfw.npz")
     assert np.array_equal(table["aesthetic"].to_numpy(), aesthetic(embeddings))
     assert np.array_equal(table["nsfw"].to_numpy(), nsfw(embeddings))
     models = json.loads((tmp_path / "other" / "manifest.json").read_text())["models"]

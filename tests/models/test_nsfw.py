@@ -10,6 +10,7 @@ import torch
 
 from beam_curator.errors import CurationError
 from beam_curator.models.heads.nsfw import CATEGORICAL_COLUMNS, NsfwHead
+from beam_curator.models.weights.nsfw_conversion import as_npz
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 MODELS, GOLDEN = SHARED / "models", SHARED / "golden/heads_vit_l_14.npz"
@@ -29,6 +30,14 @@ def small_head(**changes):
     return {key: value for key, value in arrays.items() if value is not None}
 
 
+@pytest.fixture
+def converted(tmp_path):
+    """LAION's .zip as workers have it."""
+    path = tmp_path / f"{NAME}.npz"
+    path.write_bytes(as_npz(MODELS / f"{NAME}.zip"))
+    return path
+
+
 def saved(tmp_path, arrays):
     path = tmp_path / "head.npz"
     np.savez(path, **arrays)
@@ -36,10 +45,10 @@ def saved(tmp_path, arrays):
 
 
 @needs_shared
-@pytest.mark.parametrize("suffix", ["zip", "npz"])
-def test_the_published_head_scores_like_the_tensorflow_model(suffix):
+@pytest.mark.parametrize("file", ["converted here", "as it lies there"])
+def test_the_published_head_scores_like_the_tensorflow_model(file, converted):
     golden = np.load(GOLDEN)
-    head = NsfwHead.load(MODELS / f"{NAME}.{suffix}")
+    head = NsfwHead.load(converted if file == "converted here" else MODELS / f"{NAME}.npz")
 
     scores = head(golden["embedding"])
 
@@ -50,8 +59,8 @@ def test_the_published_head_scores_like_the_tensorflow_model(suffix):
 
 
 @needs_shared
-def test_the_converted_file_holds_exactly_what_is_in_the_zip():
-    from_zip, from_npz = (NsfwHead.load(MODELS / f"{NAME}.{suffix}") for suffix in ("zip", "npz"))
+def test_the_converted_file_holds_exactly_what_is_in_the_zip(converted):
+    from_zip, from_npz = NsfwHead.load(converted), NsfwHead.load(MODELS / f"{NAME}.npz")
 
     np.testing.assert_array_equal(from_zip.mean, from_npz.mean)
     np.testing.assert_array_equal(from_zip.deviation, from_npz.deviation)
@@ -77,9 +86,9 @@ def test_the_pytorch_layout_approximates_and_says_so(caplog):
 
 
 @needs_shared
-def test_the_lookup_equals_formatting_for_every_float16_there_is():
+def test_the_lookup_equals_formatting_for_every_float16_there_is(converted):
     vocabularies = np.load(MODELS / f"{NAME}.npz")
-    head = NsfwHead.load(MODELS / f"{NAME}.zip")
+    head = NsfwHead.load(converted)
     every_float16 = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 
     for column in CATEGORICAL_COLUMNS:
@@ -159,7 +168,7 @@ def test_arrays_that_are_not_the_head_are_refused_with_the_reason(tmp_path, chan
         NsfwHead.load(saved(tmp_path, small_head(**changes)))
 
 
-@pytest.mark.parametrize("suffix", ["zip", "npz", "pth"])
+@pytest.mark.parametrize("suffix", ["npz", "pth"])
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 and no more"])
 def test_a_file_that_is_not_what_its_suffix_says_is_refused_with_its_path(tmp_path, suffix, content):
     path = tmp_path / f"head.{suffix}"
@@ -170,8 +179,10 @@ def test_a_file_that_is_not_what_its_suffix_says_is_refused_with_its_path(tmp_pa
 
 
 def test_an_unknown_suffix_is_refused_with_those_that_are_known(tmp_path):
-    with pytest.raises(CurationError, match=r"a \.zip, \.npz or \.pth file, not '\.h5'"):
+    with pytest.raises(CurationError, match=r"a \.npz or \.pth file, not '\.h5'"):
         NsfwHead.load(tmp_path / "head.h5")
+    with pytest.raises(CurationError, match=r"not '\.zip'; LAION's \.zip is converted by --nsfw_model, or by"):
+        NsfwHead.load(tmp_path / "head.zip")
 
 
 def test_an_array_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path):
@@ -196,15 +207,3 @@ def test_a_pickle_that_would_run_code_is_refused_and_never_run(tmp_path):
     with pytest.raises(CurationError, match=r"head\.pth: cannot be read as PyTorch weights"):
         NsfwHead.load(path)
     assert not witness.exists()
-
-
-@needs_shared
-def test_a_zip_with_a_damaged_index_is_refused_with_its_path(tmp_path):
-    path = tmp_path / "head.zip"
-    with zipfile.ZipFile(MODELS / f"{NAME}.zip") as good, zipfile.ZipFile(path, "w") as bad:
-        for member in good.infolist():
-            content = good.read(member)
-            bad.writestr(member.filename, content[:-1] if member.filename.endswith(".index") else content)
-
-    with pytest.raises(CurationError, match=r"head\.zip: variables\.index does not end as a LevelDB table"):
-        NsfwHead.load(path)

@@ -21,8 +21,7 @@ from beam_curator.models.weights.clip_weights import ClipWeights
 from beam_curator.models.weights.published import (
     AESTHETIC_V1,
     AESTHETIC_V2,
-    NSFW_CONVERTED,
-    NSFW_LAION,
+    NSFW_LAION_ZIP,
     PublishedWeights,
 )
 from beam_curator.models.weights.weights_file import WeightsFile
@@ -134,7 +133,7 @@ def nothing_but(directory, *names):
 
 
 @needs_shared
-@pytest.mark.parametrize("head", [AESTHETIC_V2, AESTHETIC_V1, NSFW_LAION, NSFW_CONVERTED])
+@pytest.mark.parametrize("head", [AESTHETIC_V2, AESTHETIC_V1, NSFW_LAION_ZIP])
 def test_the_recorded_sums_and_sizes_are_those_of_the_published_files(head):
     content = (SHARED / head.filename).read_bytes()
 
@@ -155,18 +154,7 @@ def test_each_choice_of_head_is_found_in_the_model_dir_by_its_published_name():
         "sa_0_4_vit_l_14_linear",
         "clip_autokeras_binary_nsfw",
     ]
-    assert [file.local_path().suffix for file in found] == [".pth", ".pth", ".zip"]
-
-
-@needs_shared
-def test_the_converted_nsfw_head_is_taken_where_the_zip_is_absent(tmp_path):
-    put(tmp_path / "m" / "clip_autokeras_binary_nsfw.npz", (SHARED / "clip_autokeras_binary_nsfw.npz").read_bytes())
-
-    found = resolving.resolve_nsfw("laion", str(tmp_path / "m"), download=False)
-
-    assert found.path.endswith(".npz")
-    assert found.sha256 == NSFW_CONVERTED.sha256
-    assert found.name == "clip_autokeras_binary_nsfw"
+    assert [file.local_path().suffix for file in found] == [".pth", ".pth", ".npz"]
 
 
 def test_the_model_dir_comes_before_the_cache_and_the_cache_before_a_download(tmp_path, monkeypatch, web, cache):
@@ -641,23 +629,12 @@ def test_the_cache_is_below_home_unless_the_environment_says_otherwise(tmp_path,
     assert weights_file.cache_dir() == tmp_path / ".cache/beam_curator"
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "weights",
-        "weights_file",
-        "published_weights",
-        "clip_weights",
-        "transfer",
-        "heads",
-        "aesthetic",
-        "nsfw",
-        "saved_model",
-        "untrained",
-    ],
-)
-def test_torch_and_open_clip_which_take_seconds_are_imported_only_where_they_are_used(file):
-    source = pathlib.Path(resolving.__file__).with_name(f"{file}.py").read_text()
+MODELS = pathlib.Path(resolving.__file__).parents[1]
+
+
+@pytest.mark.parametrize("path", [*MODELS.glob("weights/*.py"), *MODELS.glob("heads/*.py")], ids=lambda path: path.stem)
+def test_torch_and_open_clip_which_take_seconds_are_imported_only_where_they_are_used(path):
+    source = path.read_text()
 
     at_top = [ast.unparse(node) for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from beam_curator.errors import CurationError
 from beam_curator.models.heads import head
-from beam_curator.models.weights import saved_model
 
 _logger = logging.getLogger(__name__)
 
@@ -60,9 +59,9 @@ class NsfwHead:
         """Loads the head.
 
         Args:
-          path: a local file: LAION's own .zip (a TensorFlow SavedModel), the same converted to .npz, or a
-            .pth in the layout of the PyTorch ports. The last has no vocabularies and so approximates: this is
-            logged as a warning, and said in the head's name.
+          path: a local file: the .npz that LAION's own .zip (a TensorFlow SavedModel) is converted to when it is
+            fetched or resolved, or a .pth in the layout of the PyTorch ports. The latter has no vocabularies and so
+            approximates: this is logged as a warning, and said in the head's name.
           name: what to call it; by default the file's name without its suffix.
 
         Raises:
@@ -70,15 +69,14 @@ class NsfwHead:
         """
         suffix = pathlib.Path(path).suffix.lower()
         name = name or pathlib.Path(path).stem
-        if suffix == ".zip":
-            arrays, vocabularies = _from_saved_model(path)
-        elif suffix == ".npz":
+        if suffix == ".npz":
             arrays, vocabularies = _from_npz(path)
         elif suffix in (".pth", ".pt"):
             arrays, vocabularies = head.read_state_dict(path), {}
         else:
             raise CurationError(
-                f"{path}: an NSFW head is a .zip, .npz or .pth file, not {suffix or 'without suffix'!r}"
+                f"{path}: an NSFW head is loaded from a .npz or .pth file, not {suffix or 'without suffix'!r}; "
+                "LAION's .zip is converted by --nsfw_model, or by `beam-curator models --model_dir DIR`"
             )
         _check(arrays, path)
         if not vocabularies:
@@ -86,7 +84,7 @@ class NsfwHead:
             _logger.warning(
                 "%s: this NSFW head has no vocabularies: columns %s are used as plain numbers, and scores "
                 "differ from the original model's, by up to 0.4 where an embedding's values are in them; "
-                "the published .zip is exact",
+                "the published head is exact",
                 path,
                 ", ".join(map(str, CATEGORICAL_COLUMNS)),
             )
@@ -139,28 +137,6 @@ def _category_tables(vocabularies: _Vocabularies, path: str | pathlib.Path) -> d
             raise CurationError(f"{path}: the vocabulary of column {column} is empty or repeats an entry")
         tables[column] = np.array([indices.get(text, 0) for text in texts], np.float64)
     return tables
-
-
-def _from_saved_model(path: str | pathlib.Path) -> tuple[_Arrays, _Vocabularies]:
-    model = saved_model.read_saved_model(path)
-    keys = {"norm.mean": "layer_with_weights-1/mean", "norm.variance": "layer_with_weights-1/variance"}
-    for i in range(1, len(_WIDTHS)):
-        keys[f"linear_{i}.weight"] = f"layer_with_weights-{i + 1}/kernel"
-        keys[f"linear_{i}.bias"] = f"layer_with_weights-{i + 1}/bias"
-    arrays = {}
-    for key, variable in keys.items():
-        value = model.variables.get(f"{variable}/.ATTRIBUTES/VARIABLE_VALUE")
-        if value is None:
-            raise CurationError(f"{path}: no variable {variable!r}; this is not LAION's NSFW head for ViT-L/14")
-        arrays[key] = value.T.astype(np.float64)  # Keras keeps kernels as [in, out].
-    vocabularies = {}
-    for i, column in enumerate(CATEGORICAL_COLUMNS):
-        # The graph fills each lookup table from two constants: the strings and their indices.
-        strings, indices = model.strings.get(f"Const_{12 + 2 * i}"), model.integers.get(f"Const_{13 + 2 * i}")
-        if strings is None or indices is None or not np.array_equal(indices, np.arange(1, len(strings) + 1)):
-            raise CurationError(f"{path}: no vocabulary of column {column}; this is not LAION's NSFW head for ViT-L/14")
-        vocabularies[column] = strings
-    return arrays, vocabularies
 
 
 def _from_npz(path: str | pathlib.Path) -> tuple[_Arrays, _Vocabularies]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from beam_curator.models.weights import transfer
 from beam_curator.models.weights.weights_file import WeightsFile, verify
+from beam_curator.storage import files
 
 
 class FetchableWeights(Protocol):
@@ -56,7 +57,6 @@ class PublishedWeights:
       size_bytes: of the file.
       licence: SPDX identifier.
       source: who made it, where it is described.
-      converted: the same weights in another file, which is taken where this one is not.
     """
 
     name: str
@@ -66,21 +66,20 @@ class PublishedWeights:
     size_bytes: int
     licence: str
     source: str
-    converted: PublishedWeights | None = None
     fetch_arguments: str = ""
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
         """See FetchableWeights.find; these files are small enough to be read always."""
-        path = transfer.join(directory, self.filename)
-        if transfer.is_file(path):
-            verify(self.name, path, self.sha256)
-            return WeightsFile(pathlib.PurePath(self.filename).stem, path, self.sha256)
-        return self.converted.find(directory, thorough) if self.converted else None
+        path = files.join(directory, self.filename)
+        if not transfer.is_file(path):
+            return None
+        verify(self.name, path, self.sha256)
+        return WeightsFile(pathlib.PurePath(self.filename).stem, path, self.sha256)
 
     def fetch(self, directory: str) -> WeightsFile:
         """See FetchableWeights.fetch."""
         transfer.put(directory, self._download)
-        path = transfer.join(directory, self.filename)
+        path = files.join(directory, self.filename)
         return WeightsFile(pathlib.PurePath(self.filename).stem, path, self.sha256)
 
     def _download(self, directory: pathlib.Path) -> list[pathlib.Path]:
@@ -108,16 +107,7 @@ AESTHETIC_V1 = PublishedWeights(
     licence="MIT",
     source="LAION, https://github.com/LAION-AI/aesthetic-predictor",
 )
-NSFW_CONVERTED = PublishedWeights(
-    name="nsfw-laion",
-    filename="clip_autokeras_binary_nsfw.npz",
-    url="",  # Nobody publishes it; it is the zip's weights and vocabularies as plain arrays.
-    sha256="1f7557be3105a38a02d961d7f422c5b02785c2935b249146b449fb5bf77bb118",
-    size_bytes=858544,
-    licence="MIT",
-    source="converted from LAION's clip_autokeras_binary_nsfw.zip",
-)
-NSFW_LAION = PublishedWeights(
+NSFW_LAION_ZIP = PublishedWeights(
     name="nsfw-laion",
     filename="clip_autokeras_binary_nsfw.zip",
     url="https://raw.githubusercontent.com/LAION-AI/CLIP-based-NSFW-Detector/main/clip_autokeras_binary_nsfw.zip",
@@ -125,8 +115,7 @@ NSFW_LAION = PublishedWeights(
     size_bytes=1094585,
     licence="MIT",
     source="LAION, https://github.com/LAION-AI/CLIP-based-NSFW-Detector",
-    converted=NSFW_CONVERTED,
 )
 
-HEADS = (AESTHETIC_V2, AESTHETIC_V1, NSFW_LAION, NSFW_CONVERTED)
+HEADS = (AESTHETIC_V2, AESTHETIC_V1, NSFW_LAION_ZIP)
 """All heads that were made for OpenAI's CLIP ViT-L/14."""

@@ -21,8 +21,10 @@ from beam_curator.models.weights.clip_weights import (
     is_checkpoint_path,
     published_as,
 )
-from beam_curator.models.weights.published import AESTHETIC_V1, AESTHETIC_V2, NSFW_LAION, FetchableWeights
+from beam_curator.models.weights.nsfw_weights import NSFW_LAION, own_converted
+from beam_curator.models.weights.published import AESTHETIC_V1, AESTHETIC_V2, FetchableWeights
 from beam_curator.models.weights.weights_file import FETCH_COMMAND, WeightsFile, cache_dir, measured_sha256
+from beam_curator.storage import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +102,15 @@ def resolve_aesthetic(choice: str, model_dir: str | None, download: bool = True)
 def resolve_nsfw(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:
     """Finds the weights of an NSFW head: ``"laion"`` or a path. See resolve_clip for the rest."""
     if choice != "laion":
-        return _own_file(choice, "NSFW head", "laion, or ")
+        try:
+            return own_converted(_own_file(choice, "NSFW head", "laion, or "))
+        except CurationError as error:
+            raise UsageError(str(error)) from error
     return _resolve(NSFW_LAION, model_dir, download)
 
 
 def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
-    path = transfer.absolute(path)
+    path = files.absolute(path)
     try:
         if not transfer.is_file(path):
             raise UsageError(f"no {what} at {path}; give {instead}the path of a file that exists")
@@ -117,7 +122,7 @@ def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
 
 def _resolve(wanted: FetchableWeights, model_dir: str | None, download: bool) -> WeightsFile:
     cache = str(cache_dir())
-    directories = [transfer.absolute(model_dir), cache] if model_dir else [cache]
+    directories = [files.absolute(model_dir), cache] if model_dir else [cache]
     try:
         for directory in directories:
             if found := wanted.find(directory, thorough=False):

@@ -33,21 +33,6 @@ class TransferError(CurationError):
     """A file could not be read or brought here, or was not the right one; the message is short."""
 
 
-def is_remote(path: str) -> bool:
-    """Whether the path has a scheme, and so belongs to one of Beam's file systems."""
-    return "://" in path
-
-
-def absolute(path: str) -> str:
-    """The path as it is understood in any working directory: workers may have another one."""
-    return path if is_remote(path) else str(pathlib.Path(path).expanduser().absolute())
-
-
-def join(directory: str, name: str) -> str:
-    """The path of a file in a local directory or a bucket's folder."""
-    return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else str(pathlib.Path(directory) / name)
-
-
 @contextlib.contextmanager
 def _told_shortly(path: str) -> Iterator[None]:
     try:
@@ -72,7 +57,7 @@ def is_file(path: str) -> bool:
     Raises:
       TransferError: the bucket could not be asked (no such scheme, no credentials, no network).
     """
-    if not is_remote(path):
+    if not files.is_remote(path):
         return pathlib.Path(path).is_file()
     with _told_shortly(path):
         return files.exists(path)
@@ -85,16 +70,7 @@ def size_of(path: str) -> int:
       TransferError: it could not be asked for.
     """
     with _told_shortly(path):
-        if not is_remote(path):
-            return pathlib.Path(path).stat().st_size
         return files.size_of(path)
-
-
-def open_to_read(path: str) -> BinaryIO:
-    """Opens a local file or one in a bucket, as the bytes that it holds whatever its suffix."""
-    if not is_remote(path):
-        return pathlib.Path(path).open("rb")
-    return files.open_for_reading(path)
 
 
 def sha256_of(path: str) -> str:
@@ -110,7 +86,7 @@ def sha256_of(path: str) -> str:
 @files.retried
 def _sha256_of(path: str) -> str:
     digest = hashlib.sha256()
-    with open_to_read(path) as source:
+    with files.open_for_reading(path) as source:
         while block := source.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
@@ -138,7 +114,7 @@ def copy(path: str, target: pathlib.Path, sha256: str) -> None:
 
 @files.retried
 def _copy(path: str, target: pathlib.Path, sha256: str) -> None:
-    with open_to_read(path) as source:
+    with files.open_for_reading(path) as source:
         _receive(source, target, sha256)
 
 
@@ -178,6 +154,13 @@ def _appearing_whole(target: pathlib.Path) -> Iterator[pathlib.Path]:
         os.replace(part, target)  # noqa: PTH105 (Path.replace is the same, os.replace says that it is atomic)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write(target: pathlib.Path, content: bytes) -> pathlib.Path:
+    """Writes a local file, which appears under its name when it is whole; returns its path."""
+    with _appearing_whole(target) as part:
+        part.write_bytes(content)
+    return target
 
 
 def check_sha256(name: str, expected: str, found: str) -> None:
@@ -259,7 +242,7 @@ def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> 
     Raises:
       TransferError: the files could not be written.
     """
-    if not is_remote(directory):
+    if not files.is_remote(directory):
         try:
             fetch(pathlib.Path(directory))
         except OSError as error:
@@ -267,7 +250,7 @@ def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> 
         return
     with tempfile.TemporaryDirectory(prefix="beam_curator-") as local:
         for file in fetch(pathlib.Path(local)):
-            with _told_shortly(join(directory, file.name)):
+            with _told_shortly(files.join(directory, file.name)):
                 _upload(file, directory)
 
 

@@ -8,6 +8,7 @@ import pathlib
 
 from beam_curator.errors import CurationError
 from beam_curator.models.weights import transfer
+from beam_curator.storage import files
 
 FETCH_COMMAND = "beam-curator models --model_dir"
 
@@ -17,7 +18,7 @@ _verified_files: set[tuple[str, tuple[int, ...], str]] = set()
 
 def cache_dir() -> pathlib.Path:
     """Where weights are kept between runs: $BEAM_CURATOR_CACHE, or ~/.cache/beam_curator."""
-    return pathlib.Path(transfer.absolute(os.environ.get("BEAM_CURATOR_CACHE") or "~/.cache/beam_curator"))
+    return pathlib.Path(files.absolute(os.environ.get("BEAM_CURATOR_CACHE") or "~/.cache/beam_curator"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +29,23 @@ class WeightsFile:
       name: what it is, for people, e.g. ``"sac+logos+ava1-l14-linearMSE"``.
       path: a local path, or one in a bucket.
       sha256: of its content, in hex.
+      original_sha256: of the file that this one was converted from, by which the model is known; None where this is it.
     """
 
     name: str
     path: str
     sha256: str
+    original_sha256: str | None = None
+
+    @property
+    def model_sha256(self) -> str:
+        """The sha256 by which the model is known, the same in whichever of its files it is."""
+        return self.original_sha256 or self.sha256
+
+    @property
+    def identity(self) -> str:
+        """What manifests and fingerprints call the weights of a head."""
+        return f"{self.name} sha256:{self.model_sha256}"
 
     def local_path(self) -> pathlib.Path:
         """A local file with this content, verified once per process; from a bucket, a copy in the cache.
@@ -46,7 +59,7 @@ class WeightsFile:
         baked = self._in_image()
         if baked is not None:
             local = baked
-        elif transfer.is_remote(self.path):
+        elif files.is_remote(self.path):
             # Its own name, because the suffix tells the format; its sha256, so that none is mistaken.
             local = cache_dir() / self.sha256 / self.path.rsplit("/", 1)[-1]
             if not local.is_file():
@@ -69,7 +82,7 @@ class WeightsFile:
 
 def verify(name: str, path: str, sha256: str) -> None:
     """Raises CurationError unless the file's content has this sha256; a local one is read once as long as it stays."""
-    if not transfer.is_remote(path) and (path, _stamp(path), sha256) in _verified_files:
+    if not files.is_remote(path) and (path, _stamp(path), sha256) in _verified_files:
         return
     found = measured_sha256(path)
     if found != sha256:
@@ -80,7 +93,7 @@ def verify(name: str, path: str, sha256: str) -> None:
 
 def measured_sha256(path: str) -> str:
     """The sha256 of a file, local or in a bucket, in hex."""
-    if transfer.is_remote(path):
+    if files.is_remote(path):
         return transfer.sha256_of(path)
     stamp = _stamp(path)  # taken before, so that a change while it is read is a change
     sha256 = transfer.sha256_of(path)
