@@ -25,9 +25,10 @@ def run(tmp_path):
     """Runs a block of bash or Python in the guide's directory, with `beam-curator` and `python` of this environment."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "beam-curator").write_text(COMMAND)
-    (programs / "beam-curator").chmod(0o755)
-    (programs / "python").symlink_to(sys.executable)
+    # A link to the interpreter would be looked at for an environment of its own, beside the link.
+    for name, program in (("beam-curator", COMMAND), ("python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')):
+        (programs / name).write_text(program)
+        (programs / name).chmod(0o755)
     directory = tmp_path / "guide"
     directory.mkdir()
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{directory}"}
