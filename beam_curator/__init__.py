@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from beam_curator.reading import Reading
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, Rule, select
     from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange
+    from beam_curator.sources.hand_made import batch_of
     from beam_curator.sources.sample_batches import load
     from beam_curator.transforms.checkpointing import Checkpoint, Scoring, WriteScores
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages
@@ -54,6 +55,7 @@ _HOMES = {
         "ShardError",
         "ShardRange",
     ),
+    "sources.hand_made": ("batch_of",),
     "sources.sample_batches": ("load",),
     "transforms.checkpointing": (
         "Checkpoint",
@@ -119,6 +121,7 @@ __all__ = [
     "UsageError",
     "WriteScores",
     "WriteShards",
+    "batch_of",
     "curate",
     "load",
     "match_shards",

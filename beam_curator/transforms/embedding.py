@@ -28,6 +28,7 @@ from beam_curator.models.weights.resolving import choose_clip
 from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.process_tuning import spare_what_is_loaded
 from beam_curator.samples import Member, Sample, SampleBatch, readable
+from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of
 from beam_curator.transforms.work_ahead import WorkAhead
 
@@ -305,7 +306,8 @@ def _counted(pending: PendingBatch) -> SampleBatch:
 class EmbedImages(beam.PTransform):
     """Embeds images: takes `SampleBatch` with bytes, gives it with embeddings and image facts.
 
-    A batch is decoded and embedded while the steps that follow work on the one before.
+    A batch is decoded and embedded while the steps that follow work on the one before. Bytes that a batch has lost on
+    the way, where it was shuffled or made by `Create`, are read again from its shard.
 
     Attributes:
       handler: the model; `ClipModelHandler()` is CLIP ViT-L/14 with OpenAI's weights.
@@ -320,7 +322,8 @@ class EmbedImages(beam.PTransform):
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         self.handler.tell_doubt()
-        embedding = batches | RunInference(self.handler.working_ahead())
+        loaded = batches | "Load" >> beam.Map(load).with_output_types(SampleBatch)
+        embedding = loaded | RunInference(self.handler.working_ahead())
         return embedding | "Await" >> beam.ParDo(_AwaitEmbeddings()).with_output_types(SampleBatch)
 
 

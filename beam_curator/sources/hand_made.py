@@ -1,0 +1,100 @@
+"""A batch of samples that somebody has in memory: written as a shard first, so that its bytes are in storage."""
+
+from __future__ import annotations
+
+import collections
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from webdataset.writer import TarWriter
+
+from beam_curator.errors import UsageError
+from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.samples import SampleBatch
+from beam_curator.sources import matching
+from beam_curator.sources.sample_batches import read_batch
+from beam_curator.sources.shard_identity import identify
+from beam_curator.sources.tar.names import split_name, why_passed_over
+from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.storage import files
+
+KEY = "__key__"
+
+
+def batch_of(
+    samples: Sequence[Mapping[str, Any]], shard: str | os.PathLike[str], reading: Reading = DEFAULT_READING
+) -> SampleBatch:
+    """A batch of these samples, with their bytes, which goes through every transform as one that was read.
+
+    Bytes stay put and references travel, so that bytes need a place: they are written as a tar, which is the batch's
+    shard from then on. The same samples are always the same tar; where it stands already, it is left alone.
+
+    Args:
+      samples: as webdataset has them, at least one: `{"__key__": "a", "jpg": bytes, "txt": "a red fox"}`. What is not
+        bytes is encoded as `webdataset.TarWriter` does; other names that begin with `_` are left out.
+      shard: the path or bucket url of the tar.
+      reading: how its members become samples.
+
+    Raises:
+      UsageError: for samples that a shard cannot hold one by one, and for a file there that holds something else.
+      StorageError: when the tar cannot be written or read, after retries.
+    """
+    _check(samples)
+    url = os.fspath(shard)
+    tar = _tar_of(samples)
+    directory, slash, name = url.rpartition("/")
+    if not files.exists(url):
+        files.write_bytes(directory or slash or ".", name, tar)
+        files.remove_empty(directory or slash or ".")
+    elif files.read_bytes(url) != tar:
+        raise UsageError(f"{url} is there already, and holds something else: name another place for these samples")
+    (found,) = identify(matching.find([url]).files)
+    (range,) = plan_ranges(found.shard, 1 << 62, None, reading)
+    return read_batch(range)
+
+
+def _check(samples: Sequence[Mapping[str, Any]]) -> None:
+    """Raises UsageError for samples that would not come out of a shard as they went in."""
+    if not samples:
+        raise UsageError("samples: a batch needs one sample at least")
+    keys: collections.Counter[str] = collections.Counter()
+    for index, sample in enumerate(samples):
+        key = sample.get(KEY)
+        if not isinstance(key, str) or not key:
+            raise UsageError(f'samples[{index}] has no "{KEY}", a text that names it')
+        names = _members(sample)
+        if not names:
+            raise UsageError(f'samples[{index}] "{key}" has no members: give its bytes by extension, as "jpg"')
+        for name in names:
+            parts = split_name(f"{key}.{name}")
+            if parts is None:
+                raise UsageError(f'samples[{index}]: "{key}.{name}" would be passed over: {why_passed_over(key)}')
+            if parts[0] != key:
+                raise UsageError(f'samples[{index}]: the key "{key}" has a dot in its last part: it would end there')
+        if len({name.lower() for name in names}) < len(names):
+            raise UsageError(f'samples[{index}] "{key}" repeats an extension: {", ".join(names)}')
+        keys[key] += 1
+    repeated = [key for key, count in keys.items() if count > 1]
+    if repeated:
+        raise UsageError(f'samples: {keys[repeated[0]]} of them have the key "{repeated[0]}": a key names one')
+
+
+def _members(sample: Mapping[str, Any]) -> list[str]:
+    return [name for name in sample if not name.startswith("_")]
+
+
+def _tar_of(samples: Sequence[Mapping[str, Any]]) -> bytes:
+    """The tar of these samples: of the same ones the same bytes."""
+    content = io.BytesIO()
+    with TarWriter(content, user="", group="", mtime=0, format="PAX_FORMAT") as writer:
+        for index, sample in enumerate(samples):
+            try:
+                writer.write({KEY: sample[KEY], **{name: sample[name] for name in _members(sample)}})
+            except Exception as error:  # its encoders raise what they like
+                raise UsageError(
+                    f'samples[{index}] "{sample[KEY]}" cannot be encoded: {type(error).__name__}: '
+                    f"{files.first_line(error)}"
+                ) from error
+    return content.getvalue()
