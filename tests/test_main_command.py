@@ -97,6 +97,11 @@ def test_the_demo_writes_over_no_file_that_is_somebody_elses(tmp_path, command):
     assert not (tmp_path / "raw" / "00000.tar").exists()
 
 
+def test_a_wrong_flag_of_the_demo_is_one_line(command):
+    said = "beam-curator: unrecognized arguments: --outputs (see --help)\n"
+    assert command("demo", "--outputs") == (2, "", said)
+
+
 def test_a_demo_that_cannot_write_says_where_and_why(tmp_path, command):
     (tmp_path / "file").write_bytes(b"")
     code, out, err = command("demo", "--output", str(tmp_path / "file"))

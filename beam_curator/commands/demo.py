@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import pathlib
@@ -13,9 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from beam_curator.commands.flags import PROGRAM, Parser
 from beam_curator.errors import UsageError
 
-PROGRAM = "beam-curator"
 SAMPLES, SAMPLES_PER_SHARD = 120, 40
 _SIDES = (48, 224, 256, 320, 384)  # of the first, the job drops all below --min_width 64
 
@@ -107,9 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if flags.only_draw else _curate(shards, output / "curated", ends_process=argv is None)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     what = "Draws sample images, and runs the main job on them with an untrained model: no weights, no network."
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM} demo", description=what, allow_abbrev=False)
+    parser = Parser(prog=f"{PROGRAM} demo", description=what, allow_abbrev=False)
     parser.add_argument("--output", default="demo", help="directory for shards and output (default: %(default)s)")
     parser.add_argument("--only_draw", action="store_true", help="draw the shards, and run no job")
     return parser
