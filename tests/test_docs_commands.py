@@ -9,20 +9,32 @@ import shlex
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_curator.commands import flex_template, parsing, running
+from beam_curator.commands import flex_template, main, parsing, running
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.steps_of_flags import scoring_hints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def commands(program):
-    """The commands of fenced blocks that have this in them, as words, with where they stand."""
-    for path in (ROOT / "README.md", ROOT / "docs" / "dataflow.md"):
-        for block in re.findall(r"^```\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+LAUNCHES = ("-m pipelines.curate_images", "beam-curator curate")
+"""What the main job is called by; its flags follow."""
+
+
+def commands(*programs):
+    """The commands of fenced blocks that have one of these in them, as words, with where they stand."""
+    for path in PAGES:
+        for block in re.findall(r"^```(?:bash)?\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                if program in line:
-                    yield pytest.param(shlex.split(line), id=f"{path.name}-{len(line)}")
+                if any(program in line for program in programs):
+                    yield pytest.param(shlex.split(line, comments=True), id=f"{path.name}-{len(line)}")
+
+
+def flags_of(words):
+    """What follows the name of the command."""
+    if "beam-curator" in words:
+        return words[words.index("beam-curator") + 2 :]
+    return words[words.index("-m") + 2 :]
 
 
 def known_parser():
@@ -33,14 +45,28 @@ def known_parser():
     return parser
 
 
-@pytest.mark.parametrize("words", list(commands("-m pipelines.curate_images")))
+@pytest.mark.parametrize("words", list(commands(*LAUNCHES)))
 def test_every_flag_of_a_launch_is_known_and_has_a_value_that_it_takes(words):
-    argv = words[words.index("pipelines.curate_images") + 1 :]
+    argv = flags_of(words)
     _, unknown = known_parser().parse_known_args(argv)
     assert unknown == []
     options, _ = parsing.parse("beam-curator", "", argv)
     scoring_hints(options.view_as(CurationOptions))
     running.waits(options)
+
+
+def test_each_page_that_launches_the_job_is_looked_at():
+    pages = {found.id.rpartition("-")[0] for found in commands(*LAUNCHES)}
+    assert {"README.md", "dataflow.md", "flink.md", "first-pipeline.md", "thresholds.md"} <= pages
+
+
+@pytest.mark.parametrize("words", list(commands("beam-curator verify", "beam-curator models", "beam-curator demo")))
+def test_every_flag_of_the_other_commands_is_in_their_help(words, capsys):
+    name = words[words.index("beam-curator") + 1]
+    with pytest.raises(SystemExit):
+        main.main([name, "--help"])
+    known = capsys.readouterr().out
+    assert [flag for flag in flags_of(words) if flag.startswith("--") and flag not in known] == []
 
 
 def test_there_are_launches_for_each_way_to_ask_for_a_gpu():
