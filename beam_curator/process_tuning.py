@@ -1,4 +1,16 @@
-"""Settings of the whole process: the garbage collector passes over what is loaded, malloc keeps what is freed."""
+"""Settings of the whole process: the garbage collector passes over what is loaded, malloc keeps what is freed.
+
+They concern all that runs in the process, so nothing here happens until `turn_on` is called: a library does not change
+its user's process unasked. Our own commands call it; a program of your own that does nothing else may do so as well,
+before it builds its pipeline:
+
+    from beam_curator import process_tuning
+    process_tuning.turn_on()
+
+The switch travels with the steps that are made while it is on, so that workers are tuned as the process that launched
+them. It changes how long a job takes, and no byte of what it writes. How many threads torch computes with is no such
+setting: `models.encoders.cpu_stream` sets it for its own threads alone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +19,24 @@ import gc
 import platform
 
 _MB = 1 << 20
+
+_on = False
+
+
+def turn_on(wanted: bool = True) -> None:
+    """Lets this process be tuned, and the workers of pipelines that are built in it from now on.
+
+    Args:
+      wanted: what a step carried here from the process that made it; False changes nothing.
+    """
+    global _on
+    _on = _on or wanted
+
+
+def is_on() -> bool:
+    """Whether this process may be tuned."""
+    return _on
+
 
 # (parameter of mallopt, value): glibc's <malloc.h> has the numbers. The first two are what malloc sets by itself where
 # much is freed at once; setting the third keeps it from doing so.
@@ -28,6 +58,8 @@ def keep_freed_memory() -> bool:
     Returns:
       Whether it was done.
     """
+    if not _on:
+        return False
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
@@ -45,6 +77,6 @@ def spare_what_is_loaded() -> None:
     is freed as ever when nothing refers to it, unless it refers to itself; what is garbage already goes before. Where
     there is little to pass over, or it was done before, nothing happens.
     """
-    if len(gc.get_objects()) > MANY_OBJECTS:  # those that are not passed over yet
+    if _on and len(gc.get_objects()) > MANY_OBJECTS:  # those that are not passed over yet
         gc.collect()
         gc.freeze()

@@ -56,7 +56,7 @@ class BareModel:
 
 @contextmanager
 def _on_all_cores() -> Iterator[None]:
-    """torch computes on all cores, as it does by default; a `ClipEncoder` on the CPU leaves one to each thread."""
+    """torch computes on all cores, as it does by default, whatever was set before."""
     before = torch.get_num_threads()
     torch.set_num_threads(usable_cores())
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from beam_curator import process_tuning
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from benchmarks import photos
@@ -181,4 +182,5 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    process_tuning.turn_on()  # as in the command
     sys.exit(main())

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from beam_curator import process_tuning
 from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
@@ -249,4 +250,5 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    process_tuning.turn_on()  # as in the command
     sys.exit(main())

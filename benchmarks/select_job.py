@@ -167,4 +167,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    from beam_curator import process_tuning
+
+    process_tuning.turn_on()  # as in the command
     sys.exit(main(sys.argv[1:]))

@@ -12,7 +12,7 @@ from beam_curator.transforms.embedding import ClipModelHandler
 IN_A_PROCESS = """
 import sys, threading
 import psutil
-from beam_curator.process_tuning import keep_freed_memory
+from beam_curator.process_tuning import keep_freed_memory, turn_on
 
 def fill(times):
     for _ in range(times):
@@ -24,7 +24,8 @@ def measure():
     print(psutil.Process().memory_info().rss - before)
 
 if sys.argv[1] == "kept":
-    assert keep_freed_memory()
+    turn_on()
+assert keep_freed_memory() == (sys.argv[1] == "kept")
 thread = threading.Thread(target=measure)
 thread.start()
 thread.join()
@@ -42,6 +43,7 @@ def test_memory_that_a_thread_freed_is_used_again():
 
 
 def test_other_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(process_tuning, "_on", True)
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(process_tuning, "ctypes", None)
     assert not process_tuning.keep_freed_memory()

@@ -1,6 +1,7 @@
 """The collector passes over what is loaded, once, and still finds garbage that is made afterwards."""
 
 import gc
+import pickle
 import weakref
 
 import apache_beam as beam
@@ -19,7 +20,8 @@ class Node:
 
 
 @pytest.fixture(autouse=True)
-def unfrozen():
+def unfrozen(monkeypatch):
+    monkeypatch.setattr(process_tuning, "_on", True)
     gc.unfreeze()
     yield
     gc.unfreeze()
@@ -83,3 +85,45 @@ def begin_to_write_shards():
 def test_it_is_done_where_much_has_been_loaded_and_much_is_to_be_made(begin):
     begin()
     assert gc.get_freeze_count() > process_tuning.MANY_OBJECTS
+
+
+@pytest.mark.parametrize("begin", [launch_a_job, load_a_model, begin_to_write_shards])
+def test_a_library_leaves_the_process_of_its_user_alone(begin, monkeypatch):
+    monkeypatch.setattr(process_tuning, "_on", False)
+    begin()
+    assert gc.get_freeze_count() == 0
+    assert not process_tuning.is_on()
+
+
+def set_up(writer):
+    writer.setup()
+    writer.teardown()
+
+
+@pytest.mark.parametrize(
+    ("make", "begin"),
+    [
+        (lambda: ClipModelHandler("tiny-untrained", device="cpu"), ClipModelHandler.load_model),
+        (lambda: _WriteShards("out"), set_up),
+    ],
+)
+@pytest.mark.parametrize("launcher", [True, False])
+def test_the_switch_travels_to_workers_with_the_steps(make, begin, launcher, monkeypatch):
+    monkeypatch.setattr(process_tuning, "_on", launcher)
+    sent = pickle.dumps(make())
+    monkeypatch.setattr(process_tuning, "_on", False)  # as it is in a process that begins
+    begin(pickle.loads(sent))
+    assert process_tuning.is_on() == launcher
+
+
+def test_a_command_that_is_the_process_turns_it_on_and_one_that_is_called_does_not(monkeypatch):
+    monkeypatch.setattr(process_tuning, "_on", False)
+    seen = []
+
+    def command(_argv):
+        seen.append(process_tuning.is_on())
+        return 0
+
+    assert running.exit_code("beam-curator", command, []) == 0
+    assert running.exit_code("beam-curator", command, None) == 0
+    assert seen == [False, True]

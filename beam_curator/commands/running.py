@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
+from beam_curator import process_tuning
 from beam_curator.commands import interruption, worker_deaths
 from beam_curator.commands.failures import as_job_error
 from beam_curator.commands.options import CurationOptions
@@ -25,7 +26,6 @@ from beam_curator.commands.parsing import has_worker_processes, is_dataflow, is_
 from beam_curator.commands.progress_line import ProgressLine
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.output.manifest import MANIFEST
-from beam_curator.process_tuning import spare_what_is_loaded
 from beam_curator.storage import files
 
 
@@ -42,7 +42,7 @@ def run_pipeline(
       JobError: when the job fails for a reason that the user can mend.
     """
     pipeline = _built(options, build)
-    spare_what_is_loaded()
+    process_tuning.spare_what_is_loaded()
     progress = _progress(options, total_bytes) if show_progress else contextlib.nullcontext()
     try:
         with _quiet_beam(), progress, interruption.job_runs(elsewhere=not is_local(options)):
@@ -143,11 +143,12 @@ def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[
     Args:
       program: what its messages begin with.
       run: the command, which gives its own exit code.
-      argv: its arguments. None for those of this process, which then is the command: Ctrl-C and SIGTERM end it at
-        once, with exit code 130 and 143.
+      argv: its arguments. None for those of this process, which then is the command: its settings are turned on
+        (`process_tuning`), and Ctrl-C and SIGTERM end it at once, with exit code 130 and 143.
     """
     if argv is not None:
         return _exit_code(program, run, argv)
+    process_tuning.turn_on()
     with interruption.ends_process(program):
         return _exit_code(program, run, sys.argv[1:])
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
-from beam_curator import progress, rows
+from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import DEFAULT_BATCH_SIZE, DEFAULT_MODEL, DEFAULT_PRETRAINED, TINY_UNTRAINED
 from beam_curator.errors import CurationError
 from beam_curator.images import ImageFacts
@@ -26,7 +26,6 @@ from beam_curator.models.encoders.open_clip_tower import find_architecture
 from beam_curator.models.heads.made_for import encoder_name
 from beam_curator.models.weights.resolving import choose_clip
 from beam_curator.models.weights.weights_file import WeightsFile
-from beam_curator.process_tuning import spare_what_is_loaded
 from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of
@@ -174,7 +173,7 @@ class LazyEncoder:
             if self._encoder is None:
                 path = str(self._local_path(self._weights)) if self._weights else None
                 self._encoder = ClipEncoder(dataclasses.replace(self._spec, checkpoint=path))
-                spare_what_is_loaded()
+                process_tuning.spare_what_is_loaded()
             return self._encoder
 
     def _local_path(self, weights: WeightsFile) -> Path:
@@ -221,6 +220,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     ) -> None:
         super().__init__()
         self._waits = True
+        self._tuned = process_tuning.is_on()
         self.flags: Mapping[str, Any] = {"clip_model": model, "clip_pretrained": pretrained, "model_dir": model_dir}
         chosen = None if model == TINY_UNTRAINED else choose_clip(model, pretrained, model_dir)
         self.weights = chosen.weights if chosen else None
@@ -265,6 +265,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     def load_model(self) -> LazyEncoder:
         """An encoder that loads its weights when the first batch comes."""
+        process_tuning.turn_on(self._tuned)
         return LazyEncoder(self._spec, self.weights)
 
     def run_inference(

@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_curator import progress, rows
+from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD
 from beam_curator.errors import UsageError
 from beam_curator.output import ledger, outcomes
@@ -22,7 +22,6 @@ from beam_curator.output.output_shard import WrittenShard, write_shard
 from beam_curator.output.placing import PlacedSamples, RangeKey, first_places, place_samples
 from beam_curator.output.plans import plan_of
 from beam_curator.output.score_parts import part_name
-from beam_curator.process_tuning import spare_what_is_loaded
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, Shard
 from beam_curator.sources.no_samples import no_sample
@@ -70,12 +69,14 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
 
     def __init__(self, output: str, title: Title | None = None) -> None:
         self._output, self._title = output, title
+        self._tuned = process_tuning.is_on()
 
     def setup(self) -> None:
         """Also where no model is loaded, samples are many small objects."""
         if self._title is not None:
             self._title.enter()
-        spare_what_is_loaded()
+        process_tuning.turn_on(self._tuned)
+        process_tuning.spare_what_is_loaded()
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="write")
 
     def start_bundle(self) -> None:

@@ -1,6 +1,7 @@
 """What the main job leaves: every sample accounted for, members bit for bit, the same bytes every time."""
 
 import collections
+import gc
 import io
 import json
 import platform
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
+from beam_curator import process_tuning
 from beam_curator.commands import verify_output
 from beam_curator.models.encoders.clip import ClipEncoder
 from tests.integration.integration_content import content, ledger
@@ -123,6 +125,16 @@ def test_embeddings_in_the_tar_are_those_of_the_score_parts(finished):
             assert embedding.dtype == np.float16
             assert np.linalg.norm(embedding.astype(np.float32)) == pytest.approx(1, abs=2e-3)
             assert np.array_equal(embedding, np.array(by_uid[json.loads(sample["curation.json"])["uid"]], np.float16))
+
+
+def test_a_tuned_process_writes_the_same_bytes(finished, tmp_path, curate, monkeypatch):
+    monkeypatch.setattr(process_tuning, "_on", True)
+    assert curate(tmp_path / "tuned")[0] == 0
+    gc.unfreeze()
+    written = sorted(path.relative_to(finished) for path in finished.rglob("*") if path.suffix in (".tar", ".parquet"))
+    assert len(written) > 6
+    for path in written:
+        assert (tmp_path / "tuned" / path).read_bytes() == (finished / path).read_bytes(), path
 
 
 def test_running_the_same_command_again_scores_nothing_and_changes_no_byte(finished, curate, no_model):

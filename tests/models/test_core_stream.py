@@ -23,14 +23,6 @@ from tests.patience import HANG_SECONDS
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def threads_of_torch():
-    """A core's pool leaves one thread to whoever computes later."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def photographs(count: int) -> list[bytes]:
     """JPEGs of noise, some of which are damaged."""
     noise = np.random.default_rng(0).integers(0, 256, (count, 64, 80, 3), dtype=np.uint8)
@@ -61,6 +53,24 @@ def test_each_thread_computes_alone_and_all_of_them_work():
     stream_of(packed(8), decode).submit(images(*range(16))).result(HANG_SECONDS)
     assert len(seen) == 2
     assert {threads for _, threads in seen} == {1}
+
+
+def test_whoever_else_computes_in_the_process_has_as_many_threads_as_before():
+    # In a process of its own: what torch is told is told to all that begin afterwards.
+    code = """
+import threading, torch
+from tests.models.core_streams import packed, stream_of
+from tests.models.recording_model import images
+torch.set_num_threads(3)
+stream_of(packed(2), threads=4).submit(images(*range(64))).result(60)
+seen = [torch.get_num_threads()]
+later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+later.start()
+later.join()
+print(seen)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert ended.stdout == "[3, 3]\n", ended.stderr
 
 
 def test_passes_are_full_while_much_waits_and_smaller_at_the_end_so_that_all_threads_end_together():

@@ -139,8 +139,7 @@ class ClipEncoder:
     def load(self) -> None:
         """Loads the weights and takes the device, once; later calls return at once.
 
-        On the CPU the process keeps the memory that it frees from then on (`process_tuning`), and torch computes with
-        one thread in each thread that begins to (`cpu_stream`).
+        On the CPU the process keeps the memory that it frees from then on, where `process_tuning` is on.
 
         Raises:
           CurationError: unknown model, checkpoint that does not fit, device absent, precision not possible

@@ -28,17 +28,24 @@ def usable_cores() -> int:
 
 
 def core_pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch computes with that thread alone.
-
-    It does so then in all threads of the process that begin to compute later: torch has no setting for some of them.
-    """
+    """Threads in each of which torch computes with that thread alone; the process's others are left as they were."""
     return ThreadPoolExecutor(threads, "core", initializer=_compute_alone)
 
 
+_one_at_a_time = threading.Lock()
+
+
 def _compute_alone() -> None:
+    """torch's number of threads is that of the thread which sets it, and of all that begin to compute afterwards: so
+    another thread, which computes nothing, sets it to what it was before."""
     import torch
 
-    torch.set_num_threads(1)
+    with _one_at_a_time:
+        before = torch.get_num_threads()  # of a thread that begins now
+        torch.set_num_threads(1)
+        restoring = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restoring.start()
+        restoring.join()
 
 
 class CoreStream:
