@@ -10,6 +10,8 @@ import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.coders import FastPrimitivesCoder
+from apache_beam.io import fileio
+from apache_beam.io.filesystem import FileMetadata
 
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.output.job_input import match_shards
@@ -68,6 +70,57 @@ def test_match_shards_gives_what_the_patterns_match(shards, tmp_path):
 
 def place(range):
     return range.url, range.ordinal
+
+
+@pytest.mark.parametrize("alone", [str, Path], ids=["text", "Path"])
+def test_one_pattern_is_one_pattern_not_its_letters(shards, tmp_path, alone, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = match_shards([str(tmp_path / "a.tar")])
+    assert len(wanted) == 1
+    pattern = alone(tmp_path / "a.tar")
+    assert match_shards(pattern) == wanted
+    assert eager(MatchShards(pattern)) == wanted
+    assert [batch.range.shard for batch in eager(ReadSamples(pattern))] == wanted
+
+
+def test_what_beam_matched_is_read_each_shard_once(shards, tmp_path):
+    globs = beam.Create([str(tmp_path / "*.tar"), str(tmp_path / "a.tar")])
+    batches = eager(globs | fileio.MatchAll() | ReadSamples())
+    wanted = [read_batch(one) for shard in match_shards(str(tmp_path)) for one in plan_ranges(shard, 1 << 30)]
+    assert len(wanted) == 2
+    assert sorted(map(contents, batches)) == sorted(map(contents, wanted))
+
+
+def test_what_match_shards_gives_is_read(shards, tmp_path):
+    (batch,) = eager(MatchShards(str(tmp_path / "a.tar")) | ReadSamples())
+    assert Path(batch.range.url).name == "a.tar"
+
+
+def test_a_directory_among_the_files_is_said_to_be_none(tmp_path):
+    with pytest.raises(JobError, match="is not a file"):
+        eager(ReadSamples(), [FileMetadata(str(tmp_path), 0)])
+
+
+def test_patterns_begin_a_pipeline_and_are_wanted_there():
+    with pytest.raises(UsageError, match=r"without patterns reads a PCollection of shards"):
+        beam.Pipeline() | ReadSamples()
+    with pytest.raises(UsageError, match=r"with patterns begins a pipeline"):
+        beam.Pipeline() | MatchShards("a.tar") | ReadSamples("a.tar")
+
+
+def test_read_samples_keeps_its_plans_in_the_output_directory(shards, tmp_path):
+    reading = [str(tmp_path / "a.tar"), 0.005]
+    wanted = [place(one) for one in plan_ranges(match_shards(reading[0])[0], 5242)]
+    assert len(wanted) > 1
+
+    def read():
+        return sorted(place(batch.range) for batch in eager(ReadSamples(*reading, output=str(tmp_path / "out"))))
+
+    assert read() == wanted
+    (plan,) = (tmp_path / "out" / "plans").iterdir()
+    written = plan.stat().st_mtime_ns
+    assert read() == wanted
+    assert plan.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("range_mb", [1e-9, 0.005, 64])

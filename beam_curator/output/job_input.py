@@ -7,8 +7,10 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from apache_beam.io.filesystem import FileMetadata
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import listed
@@ -16,6 +18,7 @@ from beam_curator.output.output_apart import without_output
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.local_matching import Missing
+from beam_curator.sources.patterns import Patterns, several
 from beam_curator.sources.shard_identity import KnownShard, identify
 from beam_curator.storage import files
 
@@ -82,21 +85,37 @@ def match_input(
             "give --input a path, glob, directory or brace "
             "range of tar files"
         )
-    for file in found.files:
+    return Matched(_identified(found.files, known, called), found.missing)
+
+
+def _identified(
+    found: Sequence[FileMetadata], known: Sequence[KnownShard] = (), called: Callable[[str], str] = str
+) -> list[KnownShard]:
+    for file in found:
         _check_name(file.path)
-    return Matched(identify(found.files, known, called), found.missing)
+    return identify(found, known, called)
 
 
-def match_shards(patterns: Sequence[str], allow_missing: bool = False, output: str | None = None) -> list[Shard]:
-    """The shards that the patterns match, each once, in the order of their urls: `match_input` says what a pattern is,
-    and what `output` does.
+def shards_of(found: Iterable[FileMetadata]) -> list[Shard]:
+    """The shards that these files are, each once, in the order of their urls.
+
+    Raises:
+      UsageError: for what is no file, or cannot be named in the ledger.
+      StorageError: when one cannot be read, after retries.
+    """
+    return [one.shard for one in _identified(list(found))]
+
+
+def match_shards(patterns: Patterns, allow_missing: bool = False, output: str | None = None) -> list[Shard]:
+    """The shards that one pattern or several match, each once, in the order of their urls: `match_input` says what a
+    pattern is, and what `output` does.
 
     Raises:
       UsageError: as `match_input`; and, unless `allow_missing`, for a pattern that matches nothing, a link to nothing,
         or a file or directory that cannot be read.
       StorageError: when one cannot be listed.
     """
-    matched = match_input(patterns, output)
+    matched = match_input(several(patterns), output)
     if not allow_missing:
         matched.check_missing()
     return matched.shards

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import os
 import os.path
 import re
 from collections.abc import Sequence
@@ -29,6 +30,15 @@ _LIST = "@"
 _JOINED = "::"
 _NOT_READ = re.compile(r"(pipe|https?|ftp|hf|cmd):", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
+
+
+Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One pattern, or several."""
+
+
+def several(patterns: Patterns) -> list[str]:
+    """The patterns as a list, also of one alone."""
+    return [os.fspath(one) for one in ([patterns] if isinstance(patterns, (str, os.PathLike)) else patterns)]
 
 
 def list_of(pattern: str) -> str | None:

@@ -12,7 +12,9 @@ from apache_beam.metrics import Metrics
 from beam_curator import progress, rows
 from beam_curator.output.score_parts import read_part, write_part
 from beam_curator.samples import SampleBatch, ShardRange
+from beam_curator.transforms.beams_own import MAIN, tagged
 from beam_curator.transforms.claims import Title, title_of
+from beam_curator.transforms.display import display_of_models
 
 
 class _WriteScores(beam.DoFn):
@@ -37,7 +39,9 @@ class _WriteScores(beam.DoFn):
         yield written
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+@dataclasses.dataclass(eq=False)
 class WriteScores(beam.PTransform):
     """Writes scored batches, each as one Parquet part: takes `SampleBatch`, gives it without bytes and embeddings.
 
@@ -51,7 +55,11 @@ class WriteScores(beam.PTransform):
     output: str
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        return batches | beam.ParDo(_WriteScores(self.output, title_of(batches, self.output)))
+        writing = beam.ParDo(_WriteScores(self.output, title_of(batches, self.output)))
+        return batches | writing.with_output_types(SampleBatch)
+
+    def display_data(self) -> dict[str, Any]:
+        return {"output": self.output}
 
 
 class _FindScored(beam.DoFn):
@@ -71,6 +79,8 @@ class _FindScored(beam.DoFn):
         yield batch
 
 
+@beam.typehints.with_input_types(ShardRange)
+@beam.typehints.with_output_types(SampleBatch)
 class Scoring(beam.PTransform):
     """What `Checkpoint` scores with: from `ShardRange` to `SampleBatch` with embeddings and scores.
 
@@ -87,8 +97,13 @@ class Scoring(beam.PTransform):
         """What a manifest says of it."""
         return {"models": dict(self.models)}
 
+    def display_data(self) -> dict[str, Any]:
+        return display_of_models(self.models)
 
-@dataclasses.dataclass
+
+@beam.typehints.with_input_types(ShardRange)
+@beam.typehints.with_output_types(SampleBatch)
+@dataclasses.dataclass(eq=False)
 class Checkpoint(beam.PTransform):
     """Scores the ranges that have not been scored yet: takes `ShardRange`, gives `SampleBatch` without bytes.
 
@@ -104,8 +119,10 @@ class Checkpoint(beam.PTransform):
     scoring: Scoring
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
-        found = ranges | "FindScored" >> beam.ParDo(_FindScored(self.output, self.scoring.models)).with_outputs(
-            _FindScored.MISSING, main="scored"
-        )
+        finding = beam.ParDo(_FindScored(self.output, self.scoring.models))
+        found = ranges | "FindScored" >> tagged(finding, main=SampleBatch, **{_FindScored.MISSING: ShardRange})
         fresh = found[_FindScored.MISSING] | "Score" >> self.scoring | "WriteScores" >> WriteScores(self.output)
-        return (found["scored"], fresh) | beam.Flatten()
+        return (found[MAIN], fresh) | beam.Flatten().with_output_types(SampleBatch)
+
+    def display_data(self) -> dict[str, Any]:
+        return {"output": self.output, "scoring": self.scoring}

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import DEFAULT_BATCH_SIZE, DEFAULT_MODEL, DEFAULT_PRETRAINED, TINY_UNTRAINED
@@ -29,6 +30,8 @@ from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of
+from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.work_ahead import WorkAhead
 
 _logger = logging.getLogger(__name__)
@@ -291,6 +294,17 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         return {"min_batch_size": 1, "max_batch_size": 1}
 
 
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(PendingBatch)
+class _RunInference(RunInference):
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[PendingBatch]:
+        with inner_steps_untyped(batches.pipeline):
+            return super().expand(batches)
+
+    def default_label(self) -> str:
+        return "RunInference"
+
+
 class _AwaitEmbeddings(WorkAhead[PendingBatch, SampleBatch]):
     def start(self, pending: PendingBatch) -> Callable[[], SampleBatch]:
         return functools.partial(_counted, pending)
@@ -303,7 +317,9 @@ def _counted(pending: PendingBatch) -> SampleBatch:
     return batch
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+@dataclasses.dataclass(eq=False)
 class EmbedImages(beam.PTransform):
     """Embeds images: takes `SampleBatch` with bytes, gives it with embeddings and image facts.
 
@@ -324,8 +340,12 @@ class EmbedImages(beam.PTransform):
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         self.handler.tell_doubt()
         loaded = batches | "Load" >> beam.Map(load).with_output_types(SampleBatch)
-        embedding = loaded | RunInference(self.handler.working_ahead())
+        embedding = loaded | _RunInference(self.handler.working_ahead())
         return embedding | "Await" >> beam.ParDo(_AwaitEmbeddings()).with_output_types(SampleBatch)
+
+    def display_data(self) -> dict[str, Any]:
+        flags = {name: DisplayDataItem(value).drop_if_none() for name, value in self.handler.flags.items()}
+        return {**display_of_models({STEP: self.handler.identity}), **flags}
 
 
 def handler_before(batches: beam.PCollection[Any]) -> ClipModelHandler | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -55,7 +56,9 @@ def gather(samples: Sequence[Sample]) -> SampleBatch:
     )
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(Sample)
+@dataclasses.dataclass(eq=False)
 class ExplodeSamples(beam.PTransform):
     """From batches to samples: takes `SampleBatch`, gives `Sample` with `row`, `embedding`, `range` and `models`."""
 
@@ -85,7 +88,9 @@ class _Batch(beam.DoFn):
         self._waiting = []
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(Sample)
+@beam.typehints.with_output_types(SampleBatch)
+@dataclasses.dataclass(eq=False)
 class BatchSamples(beam.PTransform):
     """From samples to batches: takes `Sample` as `ExplodeSamples` gave it, gives `SampleBatch`.
 
@@ -100,3 +105,6 @@ class BatchSamples(beam.PTransform):
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[SampleBatch]:
         return samples | beam.ParDo(_Batch(self.max_samples)).with_output_types(SampleBatch)
+
+    def display_data(self) -> dict[str, Any]:
+        return {"max_samples": self.max_samples}

@@ -9,30 +9,37 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystem import FileMetadata
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import JobError, UsageError
-from beam_curator.output.job_input import match_input, urls_and_sizes
+from beam_curator.output.job_input import match_input, shards_of, urls_and_sizes
 from beam_curator.output.plans import KeptPlans
 from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, sources
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources import matching
+from beam_curator.sources.patterns import Patterns, several
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
+from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import title_of
+from beam_curator.transforms.display import display_of_patterns, display_of_reading
 from beam_curator.transforms.work_ahead import WorkAhead
 
 
-@dataclasses.dataclass
+@beam.typehints.with_output_types(Shard)
+@dataclasses.dataclass(eq=False)
 class MatchShards(beam.PTransform):
     """Lists the input.
 
     Takes the pipeline, gives a PCollection of `Shard`.
 
     Attributes:
-      patterns: what `match_input` takes; lists are read, and `~` is written out, where the pipeline is built.
+      patterns: one or several of what `match_input` takes; lists are read, and `~` is written out, where the
+        pipeline is built.
       allow_missing: whether to go on without what is missing, where something else is there.
       seen: `urls_and_sizes` of the shards that were there when the pipeline was built: the job fails where it finds
         others. None to take what it finds.
@@ -40,21 +47,32 @@ class MatchShards(beam.PTransform):
       known: gives the shards that a job remembers, which keep their urls however the patterns spell them.
     """
 
-    patterns: Sequence[str]
+    patterns: Patterns
     allow_missing: bool = False
     seen: str | None = None
     output: str | None = None
     known: Callable[[], Sequence[KnownShard]] = tuple
 
+    def __post_init__(self) -> None:
+        self._patterns = several(self.patterns)
+
     @property
     def facts(self) -> Mapping[str, Any]:
         """What a manifest says of it."""
-        return {"patterns": list(self.patterns)}
+        return {"patterns": self._patterns}
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
-        patterns = matching.named_patterns(self.patterns)
+        patterns = matching.named_patterns(self._patterns)
         again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known)
-        return begin | beam.Create([patterns]) | again
+        once = beam.Create([patterns]).with_output_types(list[str])
+        return begin | once | again.with_output_types(Shard)
+
+    def display_data(self) -> dict[str, Any]:
+        return {
+            **display_of_patterns(self._patterns),
+            "allow_missing": self.allow_missing,
+            "output": DisplayDataItem(self.output, label="Left out").drop_if_none(),
+        }
 
 
 def _match_again(
@@ -79,7 +97,9 @@ def _match_again(
     return shards
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(Shard)
+@beam.typehints.with_output_types(ShardRange)
+@dataclasses.dataclass(eq=False)
 class PlanRanges(beam.PTransform):
     """Cuts shards into ranges at sample boundaries, and spreads the ranges over the workers.
 
@@ -110,10 +130,14 @@ class PlanRanges(beam.PTransform):
         plans = KeptPlans(self.output, title=title_of(shards, self.output)) if self.output else None
         return (
             shards
-            | "SpreadShards" >> beam.Reshuffle()
+            | "SpreadShards" >> beam.Reshuffle().with_output_types(Shard)
             | "Plan" >> beam.FlatMap(plan_ranges, range_bytes, plans, self.reading).with_output_types(ShardRange)
-            | "SpreadRanges" >> beam.Reshuffle()
+            | "SpreadRanges" >> beam.Reshuffle().with_output_types(ShardRange)
         )
+
+    def display_data(self) -> dict[str, Any]:
+        plans = DisplayDataItem(self.output, label="Keeps plans in").drop_if_none()
+        return {"range_mb": self.range_mb, "plans": plans, **display_of_reading(self.reading)}
 
 
 class _ReadRanges(WorkAhead[ShardRange, SampleBatch]):
@@ -134,7 +158,9 @@ def _counted(batch: SampleBatch) -> SampleBatch:
     return batch
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(ShardRange)
+@beam.typehints.with_output_types(SampleBatch)
+@dataclasses.dataclass(eq=False)
 class ReadRanges(beam.PTransform):
     """Reads ranges: takes `ShardRange`, gives `SampleBatch` with bytes. Keep what needs the bytes fused with it.
 
@@ -145,25 +171,55 @@ class ReadRanges(beam.PTransform):
         return ranges | beam.ParDo(_ReadRanges()).with_output_types(SampleBatch)
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(FileMetadata)
+@beam.typehints.with_output_types(Shard)
+@dataclasses.dataclass(eq=False)
+class ShardsOfFiles(beam.PTransform):
+    """The shards that files are: takes what `fileio.MatchFiles` gives, gives `Shard`, each once.
+
+    For bounded input in the global window.
+    """
+
+    def expand(self, found: beam.PCollection[FileMetadata]) -> beam.PCollection[Shard]:
+        with inner_steps_untyped(found.pipeline):
+            together = found | "AllFiles" >> beam.combiners.ToList()
+        return together | beam.FlatMap(_shards_of).with_output_types(Shard)
+
+
+def _shards_of(found: Sequence[FileMetadata]) -> list[Shard]:
+    try:
+        return shards_of(found)
+    except UsageError as error:
+        raise JobError(str(error)) from error
+
+
+@beam.typehints.with_input_types(Shard | FileMetadata)
+@beam.typehints.with_output_types(SampleBatch)
+@dataclasses.dataclass(eq=False)
 class ReadSamples(beam.PTransform):
     """Reads WebDataset shards: takes the pipeline, gives `SampleBatch` with bytes.
 
+    Without patterns it takes what `MatchShards` or Beam's `fileio.MatchFiles` gives.
+
     Attributes:
-      patterns: a path, glob, directory or brace range, local or in a bucket, or several of them.
+      patterns: a path, glob, directory or brace range, local or in a bucket, or several of them; None to read the
+        shards of a PCollection.
       range_mb: about how much of a shard is one batch, in MiB.
       allow_missing: whether to go on without what is missing, where something else is there.
       group_by_key, several_images, image_from, caption_from: as those of `Reading`; extensions may be given as text
         with commas between them.
+      output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
+        such shards in every run.
     """
 
-    patterns: str | Sequence[str]
+    patterns: Patterns | None = None
     range_mb: float = DEFAULT_RANGE_MB
     allow_missing: bool = False
     group_by_key: bool = False
     several_images: SeveralImages = "fail"
     image_from: str | Sequence[str] = ()
     caption_from: str | Sequence[str] = ()
+    output: str | None = None
 
     def __post_init__(self) -> None:
         self._reading = Reading(
@@ -172,12 +228,22 @@ class ReadSamples(beam.PTransform):
             sources("image_from", self.image_from),
             sources("caption_from", self.caption_from),
         )
+        self._plan = PlanRanges(self.range_mb, self.output, self._reading)
 
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[SampleBatch]:
-        patterns = [self.patterns] if isinstance(self.patterns, str) else list(self.patterns)
-        return (
-            begin
-            | MatchShards(patterns, self.allow_missing)
-            | PlanRanges(self.range_mb, reading=self._reading)
-            | ReadRanges()
-        )
+    def expand(
+        self, begin: beam.pvalue.PBegin | beam.PCollection[Shard | FileMetadata]
+    ) -> beam.PCollection[SampleBatch]:
+        return self._shards(begin) | self._plan | ReadRanges()
+
+    def _shards(self, begin: beam.pvalue.PValue) -> beam.PCollection[Shard]:
+        if isinstance(begin, beam.pvalue.PBegin):
+            if self.patterns is None:
+                raise UsageError('ReadSamples() without patterns reads a PCollection of shards: give it "DIR/*.tar"')
+            return begin | MatchShards(self.patterns, self.allow_missing)
+        if self.patterns is not None:
+            raise UsageError("ReadSamples with patterns begins a pipeline: leave them out to read a PCollection")
+        return begin if begin.element_type is Shard else begin | ShardsOfFiles()
+
+    def display_data(self) -> dict[str, Any]:
+        patterns = {} if self.patterns is None else display_of_patterns(several(self.patterns))
+        return {**patterns, **self._plan.display_data(), "allow_missing": self.allow_missing}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator import rows
 from beam_curator.defaults import UNTRAINED
@@ -22,6 +23,7 @@ from beam_curator.models.weights.resolving import resolve_aesthetic, resolve_nsf
 from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.checkpointing import Scoring
+from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.embedding import STEP as CLIP
 from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embeddings_of, handler_before
 from beam_curator.transforms.reading import ReadRanges
@@ -40,7 +42,7 @@ class ScoringUnavailable(Scoring):
         self.models, self.sources, self._why = models, {}, why
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection:
-        return ranges | beam.Map(_fail, self._why)
+        return ranges | beam.Map(_fail, self._why).with_output_types(SampleBatch)
 
 
 def _fail(range: ShardRange, why: str) -> None:
@@ -92,7 +94,9 @@ class _Score(beam.DoFn):
         yield score_batch(batch, self._name, self._head, identity, self._worse)
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+@dataclasses.dataclass(eq=False)
 class Score(beam.PTransform):
     """Scores embeddings with any head: takes `SampleBatch` with embeddings, gives it with one more score column.
 
@@ -134,6 +138,13 @@ class Score(beam.PTransform):
             self.check(handler)
         scoring = _Score(self.name, self.load, self.identity, self.worse, self.made_for)
         return batches | beam.ParDo(scoring).with_output_types(SampleBatch)
+
+    def display_data(self) -> dict[str, Any]:
+        return {
+            "column": self.name,
+            **display_of_models({self.name: self.identity}),
+            "source": DisplayDataItem(self.source, label="Weights").drop_if_none(),
+        }
 
 
 class ScoreAesthetic(Score):
@@ -223,6 +234,10 @@ class ScoreRanges(Scoring):
         for score in self._scores:
             batches |= score
         return batches
+
+    def display_data(self) -> dict[str, Any]:
+        sources = {f"{step} weights": source for step, source in self.sources.items()}
+        return {**super().display_data(), **sources}
 
 
 _UNTRAINED_IDENTITY = "untrained (scores mean nothing)"

@@ -11,6 +11,7 @@ from beam_curator.errors import CurationError
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.rule import Rule, judge, labels
 from beam_curator.samples import SampleBatch
+from beam_curator.transforms.display import display_of_rules
 
 
 def select_batch(batch: SampleBatch, rules: Sequence[Rule]) -> SampleBatch:
@@ -19,6 +20,8 @@ def select_batch(batch: SampleBatch, rules: Sequence[Rule]) -> SampleBatch:
     return batch.replace(rows=selected, judged=sum_tallies((batch.judged, tallies)))
 
 
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
 class Select(beam.PTransform):
     """Applies rules: takes `SampleBatch` with scores, gives it with each row kept, dropped or failed.
 
@@ -40,3 +43,6 @@ class Select(beam.PTransform):
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         rules = self.rules
         return batches | beam.Map(select_batch, rules).with_output_types(SampleBatch)
+
+    def display_data(self) -> dict[str, Any]:
+        return display_of_rules(self.rules)

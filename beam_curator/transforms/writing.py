@@ -25,12 +25,16 @@ from beam_curator.output.score_parts import part_name
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, Shard
 from beam_curator.sources.no_samples import no_sample
+from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.library_job import remember_shards
 from beam_curator.transforms.work_ahead import WorkAhead
 
 LEDGER = "ledger"
+
+KeptCount = tuple[RangeKey, int]
+"""How many samples of a range are kept."""
 
 
 class _PlaceSamples(beam.DoFn):
@@ -118,7 +122,7 @@ def _range_key(batch: SampleBatch) -> RangeKey:
     return batch.range.url, batch.range.start
 
 
-def _kept_count(batch: SampleBatch) -> tuple[RangeKey, int]:
+def _kept_count(batch: SampleBatch) -> KeptCount:
     return _range_key(batch), int(rows.status_is(batch.rows, rows.KEPT).sum())
 
 
@@ -130,7 +134,9 @@ def _checked(summary: outcomes.Summary, limit: float) -> outcomes.Summary:
     return summary
 
 
-@dataclasses.dataclass
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(dict[str, Any])
+@dataclasses.dataclass(eq=False)
 class WriteShards(beam.PTransform):
     """Writes what is kept as tar shards, the ledger of every sample, and the manifest.
 
@@ -167,33 +173,34 @@ class WriteShards(beam.PTransform):
         title = title_of(batches, self.output)
         job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
         scored = batches | "WriteScores" >> WriteScores(self.output)
-        shards = beam.pvalue.AsList(scored | "ShardsRead" >> beam.Map(_shard))
-        places = (
-            scored
-            | "CountKept" >> beam.Map(_kept_count)
-            | "AllCounts" >> beam.combiners.ToList()
-            | "FirstPlaces" >> beam.Map(first_places)
-        )
+        shards = beam.pvalue.AsList(scored | "ShardsRead" >> beam.Map(_shard).with_output_types(Shard))
+        kept = scored | "CountKept" >> beam.Map(_kept_count).with_output_types(KeptCount)
+        summaries = scored | "Summarize" >> beam.Map(outcomes.summarize).with_output_types(outcomes.Summary)
+        with inner_steps_untyped(batches.pipeline):
+            counts = kept | "AllCounts" >> beam.combiners.ToList()
+            summary = summaries | "SumSeen" >> beam.CombineGlobally(outcomes.sum_summaries)
+        places = counts | "FirstPlaces" >> beam.Map(first_places).with_output_types(dict[RangeKey, int])
         seen = (
-            scored
-            | "Summarize" >> beam.Map(outcomes.summarize)
-            | "SumSeen" >> beam.CombineGlobally(outcomes.sum_summaries)
-            | "CheckSelection" >> beam.Map(_checked, self.max_failed_fraction)
-            | "WithdrawManifest" >> beam.Map(_make_way, title, job, shards)
+            summary
+            | "CheckSelection" >> beam.Map(_checked, self.max_failed_fraction).with_output_types(outcomes.Summary)
+            | "WithdrawManifest" >> beam.Map(_make_way, title, job, shards).with_output_types(outcomes.Summary)
         )
-        placed = scored | "PlaceSamples" >> beam.ParDo(
+        placing = beam.ParDo(
             _PlaceSamples(self.output, self.samples_per_shard, title),
             beam.pvalue.AsSingleton(places),
             beam.pvalue.AsSingleton(seen),
-        ).with_outputs(LEDGER, main="placed")
+        )
+        placed = scored | "PlaceSamples" >> tagged(
+            placing, main=tuple[int, PlacedSamples], **{LEDGER: ledger.LedgerPart}
+        )
         written = (
-            placed["placed"]
-            | "GroupByOutputShard" >> beam.GroupByKey()
+            placed[MAIN]
+            | "GroupByOutputShard" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[PlacedSamples]])
             | "WriteShard" >> beam.ParDo(_WriteShards(self.output, title)).with_output_types(WrittenShard)
         )
         return (
             batches.pipeline
-            | "Finish" >> beam.Create([title])
+            | "Finish" >> beam.Create([title]).with_output_types(Title)
             | "WriteManifest"
             >> beam.Map(
                 _finish,
@@ -202,8 +209,12 @@ class WriteShards(beam.PTransform):
                 beam.pvalue.AsList(written),
                 job,
                 shards,
-            )
+            ).with_output_types(dict[str, Any])
         )
+
+    def display_data(self) -> dict[str, Any]:
+        limits = ("samples_per_shard", "max_failed_fraction")
+        return {"output": self.output, **{name: getattr(self, name) for name in limits}}
 
     def _described(self, title: Title) -> dict[str, Any]:
         """What the manifest says of a pipeline of the library, as far as it shows how it was composed."""
