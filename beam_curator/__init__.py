@@ -13,17 +13,15 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from beam_curator.commands.calling import CurationResult, curate
     from beam_curator.errors import CurationError, JobError, UsageError
-    from beam_curator.output.job_input import match_shards
     from beam_curator.reading import Reading
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, Rule, select
-    from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange
+    from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardRange
     from beam_curator.sources.hand_made import batch_of
     from beam_curator.sources.sample_batches import load
-    from beam_curator.transforms.checkpointing import Checkpoint, Scoring, WriteScores
-    from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages
+    from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
     from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
-    from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadRanges, ReadSamples
-    from beam_curator.transforms.scoring import Score, ScoreAesthetic, ScoreNsfw, ScoreRanges
+    from beam_curator.transforms.reading import MatchShards, ReadSamples
+    from beam_curator.transforms.scoring import Score, ScoreAesthetic, ScoreNsfw, score_batch
     from beam_curator.transforms.selection import Select
     from beam_curator.transforms.writing import WriteShards
 
@@ -37,7 +35,7 @@ _HOMES = {
         "JobError",
         "UsageError",
     ),
-    "output.job_input": ("match_shards",),
+    "reading": ("Reading",),
     "rules.rule": (
         "AspectRatioAtMost",
         "AtLeast",
@@ -48,23 +46,17 @@ _HOMES = {
     ),
     "samples": (
         "Member",
-        "Reading",
         "Sample",
         "SampleBatch",
         "Shard",
-        "ShardError",
         "ShardRange",
     ),
     "sources.hand_made": ("batch_of",),
     "sources.sample_batches": ("load",),
-    "transforms.checkpointing": (
-        "Checkpoint",
-        "Scoring",
-        "WriteScores",
-    ),
     "transforms.embedding": (
         "ClipModelHandler",
         "EmbedImages",
+        "embed_batch",
     ),
     "transforms.exploding": (
         "BatchSamples",
@@ -72,15 +64,13 @@ _HOMES = {
     ),
     "transforms.reading": (
         "MatchShards",
-        "PlanRanges",
-        "ReadRanges",
         "ReadSamples",
     ),
     "transforms.scoring": (
         "Score",
         "ScoreAesthetic",
         "ScoreNsfw",
-        "ScoreRanges",
+        "score_batch",
     ),
     "transforms.selection": ("Select",),
     "transforms.writing": ("WriteShards",),
@@ -93,7 +83,6 @@ __all__ = [
     "BatchSamples",
     "Below",
     "Between",
-    "Checkpoint",
     "ClipModelHandler",
     "CurationError",
     "CurationResult",
@@ -102,8 +91,6 @@ __all__ = [
     "JobError",
     "MatchShards",
     "Member",
-    "PlanRanges",
-    "ReadRanges",
     "ReadSamples",
     "Reading",
     "Rule",
@@ -112,19 +99,16 @@ __all__ = [
     "Score",
     "ScoreAesthetic",
     "ScoreNsfw",
-    "ScoreRanges",
-    "Scoring",
     "Select",
     "Shard",
-    "ShardError",
     "ShardRange",
     "UsageError",
-    "WriteScores",
     "WriteShards",
     "batch_of",
     "curate",
+    "embed_batch",
     "load",
-    "match_shards",
+    "score_batch",
     "select",
 ]
 

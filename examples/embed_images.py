@@ -15,14 +15,16 @@ import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.options import reading_of
 from beam_curator.commands.steps_of_flags import clip_handler
+from beam_curator.output.job_input import match_shards
 from beam_curator.sources.no_samples import no_sample, refuse_what_is_no_tar
+from beam_curator.transforms.checkpointing import WriteScores
 
 
 def run(argv: Sequence[str]) -> int:
     """Parses, checks and runs; gives the exit code."""
     options, flags = parsing.parse_simple("embed_images", __doc__ or "", argv)
     handler = clip_handler(flags)
-    shards = bc.match_shards(flags.input, flags.allow_missing)
+    shards = match_shards(flags.input, flags.allow_missing)
     refuse_what_is_no_tar(shards)
     result = running.run_pipeline(
         options,
@@ -30,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
             pipeline
             | bc.ReadSamples(flags.input, flags.range_mb, flags.allow_missing, **dataclasses.asdict(reading_of(flags)))
             | bc.EmbedImages(handler)
-            | bc.WriteScores(flags.output)
+            | WriteScores(flags.output)
         ),
         sum(shard.size_bytes for shard in shards),
         flags.output,

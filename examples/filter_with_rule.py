@@ -16,6 +16,7 @@ import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.options import reading_of
 from beam_curator.commands.steps_of_flags import clip_handler, resolve_defaults
+from beam_curator.output.job_input import match_shards
 from beam_curator.sources.no_samples import refuse_what_is_no_tar
 
 MIN_WORDS = 4
@@ -32,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     resolve_defaults(flags)
     embed = bc.EmbedImages(clip_handler(flags))
     score = bc.ScoreAesthetic(flags.aesthetic_model, flags.model_dir, accept_other_encoder=flags.accept_other_encoder)
-    shards = bc.match_shards(flags.input, flags.allow_missing)
+    shards = match_shards(flags.input, flags.allow_missing)
     refuse_what_is_no_tar(shards)
     running.run_pipeline(
         options,

@@ -19,6 +19,7 @@ from beam_curator.output import job_input
 from beam_curator.sources import sample_batches
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms import embedding, reading
+from beam_curator.transforms.reading import ReadRanges
 from tests.eager import eager
 from tests.patience import HANG_SECONDS
 from tests.tars import tar_bytes, write_shard
@@ -74,7 +75,7 @@ def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch
     """The step that follows does not go on before the next batch has been submitted."""
     monkeypatch.setattr(embedding, "submit_batch", submit_noted)
     ranges = [r for shard in job_input.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
-    eager(bc.ReadRanges() | bc.EmbedImages(handler()) | beam.Map(wait_for_the_next), ranges)
+    eager(ReadRanges() | bc.EmbedImages(handler()) | beam.Map(wait_for_the_next), ranges)
     assert len(SUBMITTED) == 3
 
 
@@ -115,9 +116,9 @@ def test_a_model_is_shown_while_it_loads_and_failures_as_they_happen(tmp_path, s
 
     monkeypatch.setattr(ClipEncoder, "load", loading)
     progress.BOARD.reset()
-    encoder = handler().load_model().get()
+    model = handler()
     for _ in range(2):
-        embedding.embed_batch(sample_batches.read_batch(one), encoder, handler().identity)
+        embedding.embed_batch(sample_batches.read_batch(one), model)
     assert shown == [("tiny-untrained",)]
     done = progress.BOARD.read()
     assert (done.loading, done.embedded, done.embedded_failed, done.failed) == ((), 6, 4, 0)

@@ -5,7 +5,7 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
-from beam_curator.transforms.scoring import score_batch
+from beam_curator.transforms.scoring import with_scores_of
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
 
@@ -16,5 +16,5 @@ def test_the_score_that_speaks_most_against_a_sample_is_its_score(worse, expecte
     embeddings = np.array([[1], [2]], np.float16)
     more = np.array([[0.25], [3]], np.float16)
     batch = SampleBatch(RANGE, table, embeddings=embeddings, more_embeddings=more, more_of=np.array([0, 0]))
-    scored = score_batch(batch, "warmth", lambda found: found[:, 0].astype(np.float32), "test", worse)
+    scored = with_scores_of(batch, "warmth", lambda found: found[:, 0].astype(np.float32), "test", worse)
     assert scored.rows["warmth"].to_pylist() == expected

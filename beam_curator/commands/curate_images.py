@@ -41,8 +41,10 @@ from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.matching import named_patterns
 from beam_curator.sources.no_samples import refuse_what_is_no_tar
+from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
-from beam_curator.transforms.scoring import ScoringUnavailable
+from beam_curator.transforms.reading import PlanRanges
+from beam_curator.transforms.scoring import ScoreRanges, ScoringUnavailable
 
 MODEL_FLAGS = ("clip_model", "clip_pretrained", "aesthetic_model", "nsfw_model", "accept_other_encoder", "precision")
 
@@ -66,7 +68,7 @@ class Curation:
     input: Matched
     range_mb: float | None
     rules: Sequence[Rule]
-    scoring: bc.Scoring
+    scoring: Scoring
     hints: Mapping[str, str]
     started: float
     given_rules: Sequence[str] = ()
@@ -111,8 +113,8 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         | bc.MatchShards(
             options.input, options.allow_missing, curation.seen, options.output, Remembered(options.output)
         )
-        | bc.PlanRanges(options.range_mb, options.output, reading_of(options))
-        | bc.Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
+        | PlanRanges(options.range_mb, options.output, reading_of(options))
+        | Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
         | bc.Select(*curation.rules)
         | bc.WriteShards(
             options.output,
@@ -123,7 +125,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     )
 
 
-def _scoring_or_recorded(options: CurationOptions) -> bc.Scoring:
+def _scoring_or_recorded(options: CurationOptions) -> Scoring:
     """The scoring chain; or, where weights cannot be had, what the same flags gave the output directory before."""
     try:
         return scoring_of(options)
@@ -164,7 +166,7 @@ def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()
     if parsing.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
     scoring = _scoring_or_recorded(options)
-    if isinstance(scoring, bc.ScoreRanges):
+    if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
     return Curation(options, matched, asked, all_rules, scoring, hints, started, [*map(rule_name, rules)])
 

@@ -120,9 +120,13 @@ def _zeroed(embeddings: np.ndarray, failed: Iterable[int]) -> np.ndarray:
     return embeddings
 
 
-def embed_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> SampleBatch:
-    """As `submit_batch`, and waits for it."""
-    return submit_batch(batch, encoder, identity).result()
+def embed_batch(batch: SampleBatch, handler: ClipModelHandler) -> SampleBatch:
+    """What `EmbedImages` gives of one batch, without Beam; the handler loads its model once.
+
+    Raises:
+      CurationError: as `submit_batch`.
+    """
+    return submit_batch(batch, handler.encoder(), handler.identity).result()
 
 
 def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> None:
@@ -224,6 +228,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         super().__init__()
         self._waits = True
         self._tuned = process_tuning.is_on()
+        self._here: LazyEncoder | None = None
         self.flags: Mapping[str, Any] = {"clip_model": model, "clip_pretrained": pretrained, "model_dir": model_dir}
         chosen = None if model == TINY_UNTRAINED else choose_clip(model, pretrained, model_dir)
         self.weights = chosen.weights if chosen else None
@@ -265,6 +270,14 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         ahead = copy.copy(self)
         ahead._waits = False
         return ahead
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_here": None}
+
+    def encoder(self) -> ClipEncoder:
+        """The encoder for use without Beam, the same each time."""
+        self._here = self._here or self.load_model()
+        return self._here.get()
 
     def load_model(self) -> LazyEncoder:
         """An encoder that loads its weights when the first batch comes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -58,7 +59,17 @@ Worse = Literal["lower", "higher"]
 """Which scores speak against an image."""
 
 
-def score_batch(batch: SampleBatch, name: str, head: Head, identity: str, worse: Worse = "lower") -> SampleBatch:
+def score_batch(batch: SampleBatch, score: Score) -> SampleBatch:
+    """What a `Score` gives of one embedded batch, without Beam; it loads its head once.
+
+    Raises:
+      CurationError: for a batch without embeddings, or with those of another encoder than the head was made for.
+    """
+    (scored,) = score.step.process(batch)
+    return scored
+
+
+def with_scores_of(batch: SampleBatch, name: str, head: Head, identity: str, worse: Worse = "lower") -> SampleBatch:
     """The batch with a float32 score column `name`; samples that failed have none.
 
     Where all images of samples are embedded, the worst score among a sample's decides.
@@ -91,7 +102,7 @@ class _Score(beam.DoFn):
         if self._head is None:  # not in setup: a worker with nothing to score loads nothing
             self._head = self._load()
         identity = self._made_for.identity_on(self._identity, encoder)
-        yield score_batch(batch, self._name, self._head, identity, self._worse)
+        yield with_scores_of(batch, self._name, self._head, identity, self._worse)
 
 
 @beam.typehints.with_input_types(SampleBatch)
@@ -127,6 +138,11 @@ class Score(beam.PTransform):
         """The head's identity beside the embeddings of this encoder."""
         return self.made_for.identity_on(self.identity, handler.identity)
 
+    @functools.cached_property
+    def step(self) -> _Score:
+        """What scores a batch."""
+        return _Score(self.name, self.load, self.identity, self.worse, self.made_for)
+
     @property
     def facts(self) -> Mapping[str, Any]:
         """What a manifest says of it."""
@@ -136,8 +152,7 @@ class Score(beam.PTransform):
         handler = handler_before(batches)
         if handler is not None:
             self.check(handler)
-        scoring = _Score(self.name, self.load, self.identity, self.worse, self.made_for)
-        return batches | beam.ParDo(scoring).with_output_types(SampleBatch)
+        return batches | beam.ParDo(self.step).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
         return {

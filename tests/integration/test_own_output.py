@@ -13,6 +13,10 @@ import beam_curator as bc
 from beam_curator.commands import curate_images, verify_output
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.output import lease, owner
+from beam_curator.output.job_input import match_shards
+from beam_curator.transforms.checkpointing import Checkpoint
+from beam_curator.transforms.reading import PlanRanges, ReadRanges
+from beam_curator.transforms.scoring import ScoreRanges
 from examples import embed_images, filter_with_rule
 from tests.integration.integration_content import content, ledger
 from tests.integration.processes import wait_until
@@ -71,15 +75,15 @@ def test_a_pipeline_that_would_write_to_its_input_is_refused_where_it_is_built(d
 
 def test_input_that_is_known_only_where_the_pipeline_runs_is_refused_there(data):
     write_shards(data / "raw" / "*.tar", data / "out")
-    shards = bc.match_shards([str(data / "out")])
+    shards = match_shards([str(data / "out")])
 
     def run():
         with beam.Pipeline() as pipeline:
             (
                 pipeline
                 | beam.Create(shards)
-                | bc.PlanRanges()
-                | bc.ReadRanges()
+                | PlanRanges()
+                | ReadRanges()
                 | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
                 | bc.ScoreAesthetic("untrained")
                 | bc.WriteShards(str(data / "out"))
@@ -324,13 +328,13 @@ def test_a_pipelines_manifest_tells_what_a_commands_does_and_its_output_is_verif
 
 
 def test_a_pipeline_with_plans_and_a_checkpoint_claims_its_directory_too(data):
-    scoring = bc.ScoreRanges(bc.ClipModelHandler("tiny-untrained"), bc.ScoreAesthetic("untrained"))
+    scoring = ScoreRanges(bc.ClipModelHandler("tiny-untrained"), bc.ScoreAesthetic("untrained"))
     with beam.Pipeline() as pipeline:
         (
             pipeline
             | bc.MatchShards([str(data / "raw")])
-            | bc.PlanRanges(0.1, str(data / "out"))
-            | bc.Checkpoint(str(data / "out"), scoring)
+            | PlanRanges(0.1, str(data / "out"))
+            | Checkpoint(str(data / "out"), scoring)
             | bc.Select(bc.AtLeast("aesthetic", 3.0))
             | bc.WriteShards(str(data / "out"))
         )

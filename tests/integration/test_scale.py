@@ -14,6 +14,8 @@ from PIL import Image
 import beam_curator as bc
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.steps_of_flags import scoring_of
+from beam_curator.transforms.checkpointing import Checkpoint
+from beam_curator.transforms.reading import PlanRanges
 
 MIB = 1 << 20
 
@@ -40,8 +42,8 @@ def test_read_embed_score_and_write_scores_are_fused_in_one_stage(raw, tmp_path)
         lambda pipeline: (
             pipeline
             | bc.MatchShards([str(raw)])
-            | bc.PlanRanges()
-            | bc.Checkpoint(str(tmp_path), scoring())
+            | PlanRanges()
+            | Checkpoint(str(tmp_path), scoring())
             | bc.Select(bc.AtLeast("aesthetic", 5.0))
             | bc.WriteShards(str(tmp_path))
         )
