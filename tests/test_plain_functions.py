@@ -61,6 +61,14 @@ def test_model_and_head_are_loaded_once_and_do_not_travel(shard):
     assert pickle.loads(pickle.dumps(handler)).encoder() is not handler.encoder()
 
 
+def test_bytes_that_were_lost_on_the_way_are_read_again(shard):
+    handler = bc.ClipModelHandler("tiny-untrained", precision="fp32", device="cpu")
+    (whole,) = plan_ranges(match_shards(shard)[0], 1 << 30)
+    batch = read_batch(whole)
+    embedded = bc.embed_batch(pickle.loads(pickle.dumps(batch)), handler)
+    assert embedded.rows.equals(bc.embed_batch(batch, handler).rows)
+
+
 def test_a_batch_that_was_not_embedded_is_not_scored(shard):
     (whole,) = plan_ranges(match_shards(shard)[0], 1 << 30)
     with pytest.raises(bc.CurationError, match="put EmbedImages before"):

@@ -246,7 +246,7 @@ def test_load_says_so_when_the_shard_has_changed(batch, change):
 
 def test_samples_that_lost_their_bytes_in_a_shuffle_are_not_embedded_as_if_they_had_no_image(batch):
     with pytest.raises(CurationError, match=r"call load\(\) on the batch"):
-        embedding.embed_batch(pickle.loads(pickle.dumps(batch)), embedding.ClipModelHandler("tiny-untrained"))
+        embedding.submit_batch(pickle.loads(pickle.dumps(batch)), encoder=None, identity="")
 
 
 def test_a_shuffle_between_reading_and_loading_changes_no_byte(shards, tmp_path):

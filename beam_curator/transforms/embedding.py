@@ -124,9 +124,9 @@ def embed_batch(batch: SampleBatch, handler: ClipModelHandler) -> SampleBatch:
     """What `EmbedImages` gives of one batch, without Beam; the handler loads its model once.
 
     Raises:
-      CurationError: as `submit_batch`.
+      JobError: when bytes that the batch has lost cannot be read again (see `load`).
     """
-    return submit_batch(batch, handler.encoder(), handler.identity).result()
+    return submit_batch(load(batch), handler.encoder(), handler.identity).result()
 
 
 def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> None:
