@@ -137,12 +137,16 @@ def test_a_model_dir_that_cannot_be_made_is_bad_usage(tmp_path, site, capsys):
     assert "Not a directory" in capsys.readouterr().err
 
 
-def test_a_missing_argument_is_bad_usage(capsys):
-    with pytest.raises(SystemExit) as exit:
-        fetch_models.main([])
-
-    assert exit.value.code == 2
-    assert "--model_dir" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "the following arguments are required: --model_dir (see --help)"),
+        (["--model_dir", "m", "--modell", "x"], "unrecognized arguments: --modell x (see --help)"),
+    ],
+)
+def test_a_wrong_argument_is_bad_usage_in_one_line(argv, said, capsys):
+    assert fetch_models.main(argv) == 2
+    assert capsys.readouterr().err == f"beam-curator: {said}\n"
 
 
 def test_it_runs_as_a_module_and_its_result_is_the_exit_code(tmp_path, site, monkeypatch, capsys):

@@ -6,12 +6,12 @@ job.
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from beam_curator.commands import parsing
+from beam_curator.commands.flags import PROGRAM, Parser
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models.weights import nsfw_weights, published, transfer
 from beam_curator.models.weights.clip_weights import ClipWeights
@@ -20,10 +20,10 @@ from beam_curator.storage import files
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetches and verifies every file; returns 0, or 1 if one could not be had, or 2 for a wrong argument."""
-    arguments, others = _parser().parse_known_args(argv)
-    model_dir = files.absolute(arguments.model_dir)
     try:
+        arguments, others = _parser().parse_known_args(argv)
         parsing.use_storage_flags(others)
+        model_dir = files.absolute(arguments.model_dir)
         _make_directory(model_dir)
         wanted: list[published.FetchableWeights] = [
             ClipWeights.named(arguments.clip_model, arguments.clip_pretrained),
@@ -32,21 +32,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             nsfw_weights.NSFW_LAION,
         ]
     except UsageError as error:
-        print(f"beam-curator: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     brought = [_bring(one, model_dir) for one in wanted]
     return 0 if all(brought) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="beam-curator models",
+def _parser() -> Parser:
+    parser = Parser(
+        prog=f"{PROGRAM} models",
         description="Fetch and verify the weights of CLIP and of the score heads. Files already there "
         "are verified, not fetched again.",
+        allow_abbrev=False,
     )
-    parser.add_argument("--model_dir", required=True, help="directory, local or in a bucket (gs://, s3://)")
-    parser.add_argument("--clip_model", default="ViT-L-14-quickgelu", help="open_clip model (default: %(default)s)")
-    parser.add_argument("--clip_pretrained", default="openai", help="its open_clip tag (default: %(default)s)")
+    parser.add_argument(
+        "--model_dir", required=True, metavar="DIR", help="directory, local or in a bucket (gs://, s3://)"
+    )
+    parser.add_argument(
+        "--clip_model", metavar="NAME", default="ViT-L-14-quickgelu", help="open_clip model (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--clip_pretrained", metavar="TAG", default="openai", help="its open_clip tag (default: %(default)s)"
+    )
     return parser
 
 
