@@ -1,9 +1,8 @@
-"""What every score head shares: its shape, how it reads embeddings, and how it reads PyTorch weights."""
+"""What every score head shares: how it reads embeddings, and how it reads PyTorch weights."""
 
 from __future__ import annotations
 
 import pathlib
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,25 +11,6 @@ from beam_curator.errors import CurationError
 
 #: Width of CLIP ViT-L/14 embeddings, the only ones that the published heads were trained on.
 VIT_L_14_WIDTH = 768
-
-
-class ScoreHead(Protocol):
-    """A map from CLIP embeddings to one score each.
-
-    Attributes:
-      name: what the head is, for people, e.g. ``"sac+logos+ava1-l14-linearMSE"``.
-      trained: whether its scores mean something; every place that shows scores says so where they do not.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def trained(self) -> bool: ...
-
-    def __call__(self, embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """Scores embeddings [n, width] (float16 or float32, L2-normalised); returns float32 [n]."""
-        ...
 
 
 def as_float64_rows(
