@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_curator.errors import CurationError, UsageError
-from examples.demo_shards.planting import Layout
+from examples.demo_shards.planting import DemoSize
 from examples.demo_shards.shards import DemoShards, write_demo_shards
 
 
@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the shards and say what is in them; the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        layout = Layout(arguments.shards, arguments.samples_per_shard, arguments.seed)
-        written = write_demo_shards(arguments.output, layout)
+        demo = DemoSize(arguments.shards, arguments.samples_per_shard, arguments.seed)
+        written = write_demo_shards(arguments.output, demo)
     except OSError as error:
         print(f"make_demo_shards: cannot write to --output={arguments.output}: {error}", file=sys.stderr)
         return 2

@@ -13,12 +13,12 @@ import pytest
 import webdataset as wds
 from PIL import Image, ImageOps
 
-from examples.demo_shards.planting import COUNTS, Layout, Planted
+from examples.demo_shards.planting import COUNTS, DemoSize, Planted
 from examples.make_demo_shards import main
 
 SHARDS, SAMPLES_PER_SHARD, SEED = 3, 24, 3
 ARGUMENTS = [f"--shards={SHARDS}", f"--samples_per_shard={SAMPLES_PER_SHARD}", f"--seed={SEED}"]
-READABLE = Layout(SHARDS, SAMPLES_PER_SHARD, SEED).readable
+READABLE = DemoSize(SHARDS, SAMPLES_PER_SHARD, SEED).readable
 UNREADABLE = (Planted.CUT_IMAGE, Planted.GARBAGE_IMAGE, Planted.EMPTY_IMAGE, Planted.NO_IMAGE)
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from beam_curator.output.plans import KeptPlans, encode_plan, plan_name, plan_of
 from beam_curator.samples import Shard
 from beam_curator.sources.tar import planning
-from beam_curator.sources.tar.planning import Layout, layout_of, plan_ranges
+from beam_curator.sources.tar.planning import ShardPlan, plan_ranges, shard_plan
 from tests.tars import COMPRESSORS, standing, tar_bytes, write_shard
 
 RANGE_BYTES = 10_000
@@ -75,32 +75,32 @@ def test_a_compressed_shard_of_one_range_has_a_plan(tmp_path, plans, reads):
     "other", [{"generation": "2"}, {"size_bytes": len(DATA) - 512}], ids=["written again", "another size"]
 )
 def test_a_changed_shard_is_planned_again(shard, plans, reads, other):
-    layout_of(shard, RANGE_BYTES, plans)
+    shard_plan(shard, RANGE_BYTES, plans)
     changed = dataclasses.replace(shard, **other)
-    layout_of(changed, RANGE_BYTES, plans)
+    shard_plan(changed, RANGE_BYTES, plans)
     assert len(reads) == 2
     assert plans.recall(changed, RANGE_BYTES) is not None
     assert plans.recall(shard, RANGE_BYTES) is None
 
 
 def test_ranges_of_another_size_are_planned_again(shard, plans):
-    layout_of(shard, RANGE_BYTES, plans)
-    assert layout_of(shard, 2 * RANGE_BYTES, plans) == layout_of(shard, 2 * RANGE_BYTES)
+    shard_plan(shard, RANGE_BYTES, plans)
+    assert shard_plan(shard, 2 * RANGE_BYTES, plans) == shard_plan(shard, 2 * RANGE_BYTES)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"no json", b"[]", b"{}", b'{"layout": 3}', b'{"layout": {"cuts": []}}', b"\xff"]
 )
 def test_a_file_that_is_no_plan_is_replaced(shard, plans, content):
-    expected = layout_of(shard, RANGE_BYTES, plans)
+    expected = shard_plan(shard, RANGE_BYTES, plans)
     (path,) = kept(plans)
     path.write_bytes(content)
-    assert layout_of(shard, RANGE_BYTES, plans) == expected
+    assert shard_plan(shard, RANGE_BYTES, plans) == expected
     assert plans.recall(shard, RANGE_BYTES) == expected
 
 
 def test_a_plan_of_another_version_is_not_used(shard, plans):
-    layout_of(shard, RANGE_BYTES, plans)
+    shard_plan(shard, RANGE_BYTES, plans)
     (path,) = kept(plans)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 0}))
     assert plans.recall(shard, RANGE_BYTES) is None
@@ -108,10 +108,10 @@ def test_a_plan_of_another_version_is_not_used(shard, plans):
 
 def test_read_only_plans_are_used_and_not_added(shard, plans, reads):
     reading = KeptPlans(plans.output, read_only=True)
-    expected = layout_of(shard, RANGE_BYTES, reading)
+    expected = shard_plan(shard, RANGE_BYTES, reading)
     assert kept(plans) == []
-    layout_of(shard, RANGE_BYTES, plans)
-    assert layout_of(shard, RANGE_BYTES, reading) == expected
+    shard_plan(shard, RANGE_BYTES, plans)
+    assert shard_plan(shard, RANGE_BYTES, reading) == expected
     assert len(reads) == 2
 
 
@@ -126,7 +126,7 @@ def test_what_is_kept_is_what_was_planned(sizes, range_bytes):
 
 def test_a_plan_is_the_same_bytes_wherever_it_is_written():
     shard = Shard("gs://bucket/a.tar", 1000, "1.500000")
-    assert encode_plan(shard, 10, Layout("", [512], 1000)) == (
+    assert encode_plan(shard, 10, ShardPlan("", [512], 1000)) == (
         b'{"group_by_key": false, "layout": {"compression": "", "cuts": [512], "end": 1000, "keys_return": false}, '
         b'"range_bytes": 10, '
         b'"shard": {"generation": "1.500000", "size_bytes": 1000, "url": "gs://bucket/a.tar"}, "version": 2}\n'

@@ -128,7 +128,7 @@ def _result(output: str, done: curate_images.Finished, notes: Sequence[str]) -> 
         counts["failed_by_reason"],
         output,
         files.join(output, MANIFEST),
-        files.join(output, ledger.DIRECTORY, "*.parquet"),
+        files.join(output, ledger.LEDGER_DIRECTORY, "*.parquet"),
         tuple(files.join(output, f"{shard_name(index)}.tar") for index in range(shards)),
         tuple(notes),
     )

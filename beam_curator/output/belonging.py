@@ -21,7 +21,11 @@ from beam_curator.output.added_members import CURATION_EXTENSION
 from beam_curator.output.placing import shard_name
 from beam_curator.storage import files
 
-OF_RANGES = {plans.DIRECTORY: ".json", score_parts.DIRECTORY: ".parquet", ledger.DIRECTORY: ".parquet"}
+OF_RANGES = {
+    plans.PLANS_DIRECTORY: ".json",
+    score_parts.SCORES_DIRECTORY: ".parquet",
+    ledger.LEDGER_DIRECTORY: ".parquet",
+}
 """Where what belongs to shards and ranges is, and how its names end."""
 
 _RANGE_FILE = re.compile(r".+-[0-9a-f]{10}(-\d{5,})?\.(json|parquet)")
@@ -105,8 +109,8 @@ def _reads_as_own(path: str) -> bool:
     if name.endswith(".tar"):
         return _is_own_tar(path)
     if name.endswith(".parquet"):
-        return _is_part(path) if place == score_parts.DIRECTORY else _has_columns(path)
-    wanted = _PLAN if place == plans.DIRECTORY else _STATISTICS
+        return _is_part(path) if place == score_parts.SCORES_DIRECTORY else _has_columns(path)
+    wanted = _PLAN if place == plans.PLANS_DIRECTORY else _STATISTICS
     return _is_json_with(path, wanted)
 
 

@@ -26,7 +26,7 @@ from beam_curator.sources.shard_identity import has_changed_unnoticed
 from beam_curator.sources.tar.extents import EXTENTS, Extent, extents_from, laid_samples
 from beam_curator.sources.tar.framing import framed
 from beam_curator.sources.tar.headers import TarBroken
-from beam_curator.sources.tar.member_table import Layout, with_offsets
+from beam_curator.sources.tar.member_table import MemberTable, with_offsets
 from beam_curator.sources.tar.reading import CHANGED, read_laid, read_spans_at
 from beam_curator.storage.local_writing import SMALL_BYTES
 
@@ -77,9 +77,9 @@ def _laid(
     """A run some of whose samples stand in several pieces of the shard, as if it stood in one piece, from 0 on: what is
     stored of it, its spans, and what `read_spans_at` would give."""
     extents = [its or [span] for its, span in zip(extents_from(stored[EXTENTS]), spans, strict=True)]
-    layout = Layout.of(stored)
-    members = list(zip(layout.offsets.tolist(), layout.sizes.tolist(), strict=True))
-    of_each = [members[begin:end] for begin, end in itertools.pairwise(layout.first.tolist())]
+    table = MemberTable.of(stored)
+    members = list(zip(table.offsets.tolist(), table.sizes.tolist(), strict=True))
+    of_each = [members[begin:end] for begin, end in itertools.pairwise(table.first.tolist())]
     laid, places = laid_samples(extents, of_each)
     offsets = pa.array([place for its in places for place in its], pa.int64())
     return with_offsets(stored, offsets), laid, read_laid(run.range, laid, extents)
@@ -135,7 +135,7 @@ class _Columns:
 
     Attributes:
       keys: of the samples in the input.
-      layout: where their members stand there.
+      table: where their members stand there.
       embeddings: uint8 [n, bytes], the .npy file of each.
       records: the .json file of each.
       own: int64 [m], which of all members in the output are the samples' own.
@@ -145,7 +145,7 @@ class _Columns:
     """
 
     keys: list[str]
-    layout: Layout
+    table: MemberTable
     embeddings: np.ndarray
     records: list[bytes]
     own: np.ndarray
@@ -155,37 +155,37 @@ class _Columns:
 
     @classmethod
     def of(cls, rows: pa.Table, stored: pa.Table, models: Mapping[str, str]) -> _Columns:
-        layout = Layout.of(stored)
+        table = MemberTable.of(stored)
         embeddings = embedding_files(embeddings_of(stored))
         records = curation_files(rows, models).cast(pa.binary()).to_pylist()
-        own, added = _order(np.diff(layout.first))
+        own, added = _order(np.diff(table.first))
         sizes = np.empty(len(own) + 2 * len(added), np.int64)
-        sizes[own], sizes[added], sizes[added + 1] = layout.sizes, embeddings.shape[1], [*map(len, records)]
-        names = _names(rows["output_key"], layout, own, added).to_pylist()
-        return cls(rows["key"].to_pylist(), layout, embeddings, records, own, added, names, sizes)
+        sizes[own], sizes[added], sizes[added + 1] = table.sizes, embeddings.shape[1], [*map(len, records)]
+        names = _names(rows["output_key"], table, own, added).to_pylist()
+        return cls(rows["key"].to_pylist(), table, embeddings, records, own, added, names, sizes)
 
 
 def _framed(some: _Columns, first: int, last: int) -> Iterator[_Outline]:
     """The outlines of samples first to last, in a frame of their own."""
-    these, layout = slice(first, last), some.layout
-    theirs = slice(layout.first[first], layout.first[last])
+    these, table = slice(first, last), some.table
+    theirs = slice(table.first[first], table.first[last])
     members = slice(theirs.start + 2 * first, theirs.stop + 2 * last)
     own, added = some.own[theirs] - members.start, some.added[these] - members.start
     sizes = some.sizes[members]
     large = np.zeros(len(sizes), bool)
-    large[own] = layout.sizes[theirs] >= SMALL_BYTES
+    large[own] = table.sizes[theirs] >= SMALL_BYTES
     frame = framed(some.names[members], sizes, large)
     frame.put_rows(added, some.embeddings[these])
     frame.put(added + 1, some.records[these])
 
-    columns = (layout.offsets[theirs], layout.sizes[theirs], frame.left_out[own], frame.data_at[own])
+    columns = (table.offsets[theirs], table.sizes[theirs], frame.left_out[own], frame.data_at[own])
     places = list(zip(*(column.tolist() for column in columns), strict=True))
-    cuts = (layout.first[first : last + 1] - theirs.start).tolist()
+    cuts = (table.first[first : last + 1] - theirs.start).tolist()
     of_each = [places[begin:end] for begin, end in itertools.pairwise(cuts)]
     ends = frame.end[added + 1].tolist()
     content = itertools.repeat(frame.content.data, len(ends))
     begins = [0, *ends[:-1]]
-    return zip(some.keys[these], layout.headers_crc32[these], of_each, content, begins, ends, strict=True)
+    return zip(some.keys[these], table.headers_crc32[these], of_each, content, begins, ends, strict=True)
 
 
 def _order(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,9 +203,9 @@ def _order(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(is_own), added
 
 
-def _names(keys: pa.ChunkedArray, layout: Layout, own: np.ndarray, ours: np.ndarray) -> pa.BinaryArray:
+def _names(keys: pa.ChunkedArray, table: MemberTable, own: np.ndarray, ours: np.ndarray) -> pa.BinaryArray:
     """The names of all members, in their order; `own` and `ours` are what `_order` gives."""
-    found = layout.extensions.dictionary_encode()
+    found = table.extensions.dictionary_encode()
     kept = pa.array([_own_extension(extension) for extension in found.dictionary.to_pylist()], pa.binary())
     added = pa.array([EMBEDDING_EXTENSION.encode(), CURATION_EXTENSION.encode()], pa.binary())
     which = np.empty(len(own) + 2 * len(ours), np.int64)

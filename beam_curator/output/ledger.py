@@ -14,12 +14,12 @@ from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
 
-DIRECTORY = "samples"
+LEDGER_DIRECTORY = "samples"
 
 
 def ledger_name(range: ShardRange) -> str:
     """Where a range's ledger rows are, under the output directory."""
-    return f"{DIRECTORY}/{range.name}.parquet"
+    return f"{LEDGER_DIRECTORY}/{range.name}.parquet"
 
 
 def ledger_table(table: pa.Table, duplicate_of: pa.Array, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:

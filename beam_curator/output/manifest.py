@@ -197,7 +197,7 @@ def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> 
     """
     wanted = {name.rsplit("/", 1)[-1] for name in belonging}
     selected = {shard_of(name) for name in wanted}
-    ledgers = f"/{ledger.DIRECTORY}/"
+    ledgers = f"/{ledger.LEDGER_DIRECTORY}/"
     strays = [
         path
         for path in range_files(output)

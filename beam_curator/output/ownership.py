@@ -10,7 +10,7 @@ from typing import Any
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.output.manifest import read_manifest, remove_output
 from beam_curator.output.resuming import check_models, check_shards, loss, merged, notes
-from beam_curator.output.score_parts import DIRECTORY, SCORING_VERSION, count_samples
+from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION, count_samples
 from beam_curator.sources.matching import match_files
 from beam_curator.sources.shard_identity import KnownShard, place_of
 from beam_curator.storage import files
@@ -91,7 +91,7 @@ def _encoded(job: Job) -> bytes:
 
 def _parts(output: str) -> list[str]:
     """The score parts that stand in a directory."""
-    return [found.path for found in files.list_files(files.join(output, DIRECTORY), "*.parquet")]
+    return [found.path for found in files.list_files(files.join(output, SCORES_DIRECTORY), "*.parquet")]
 
 
 def continued(standing: Job | None, job: Job) -> Job:
@@ -191,7 +191,8 @@ def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool)
     parts = _parts(output)
     if overwrite:
         samples = count_samples(parts)
-        return [f"--overwrite throws away the scores of {samples:,} samples in {output}/{DIRECTORY}"] if parts else []
+        lost = f"--overwrite throws away the scores of {samples:,} samples in {output}/{SCORES_DIRECTORY}"
+        return [lost] if parts else []
     standing = read_job(output)
     if standing is None:
         return []
@@ -200,7 +201,7 @@ def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool)
         lines.append(f"--range_mb is {standing.range_mb:g}, with which {output} was begun, not {range_mb:g}")
     if standing.scoring_version != SCORING_VERSION and parts:
         lines.append(
-            f"the scores in {output}/{DIRECTORY} ({len(parts):,} files) are of another version of this software, which "
-            "kept less with them: all is scored again"
+            f"the scores in {output}/{SCORES_DIRECTORY} ({len(parts):,} files) are of another version of this "
+            "software, which kept less with them: all is scored again"
         )
     return lines

@@ -10,17 +10,17 @@ import json
 from typing import Any, Protocol
 
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.sources.tar.planning import Layout
+from beam_curator.sources.tar.planning import ShardPlan
 from beam_curator.storage import files
 
-DIRECTORY = "plans"
+PLANS_DIRECTORY = "plans"
 PLANNING_VERSION = 2
 """Goes up when the same shard would be cut elsewhere than before."""
 
 
 def plan_name(shard: Shard) -> str:
     """The place of a shard's plan under the output directory."""
-    return f"{DIRECTORY}/{shard.name}.json"
+    return f"{PLANS_DIRECTORY}/{shard.name}.json"
 
 
 def plan_of(range: ShardRange) -> str | None:
@@ -29,9 +29,9 @@ def plan_of(range: ShardRange) -> str | None:
     return None if whole else plan_name(range.shard)
 
 
-def encode_plan(shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> bytes:
-    """What the file holds: the layout, and all that shapes it."""
-    plan = {**_shaped_by(shard, range_bytes, by_key), "layout": layout._asdict()}
+def encode_plan(shard: Shard, range_bytes: int, planned: ShardPlan, by_key: bool = False) -> bytes:
+    """What the file holds: the plan, and all that shapes it."""
+    plan = {**_shaped_by(shard, range_bytes, by_key), "layout": planned._asdict()}
     return json.dumps(plan, sort_keys=True).encode() + b"\n"
 
 
@@ -68,8 +68,8 @@ class KeptPlans:
     read_only: bool = False
     title: Permission | None = None
 
-    def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> Layout | None:
-        """The layout of the shard as it is now, if it is known for ranges of this size and samples of this kind.
+    def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> ShardPlan | None:
+        """The plan of the shard as it is now, if it is known for ranges of this size and samples of this kind.
 
         Raises:
           StorageError: when it cannot be read, after retries.
@@ -79,13 +79,13 @@ class KeptPlans:
             return None
         try:
             plan = json.loads(files.read_bytes(url))
-            layout = Layout(**plan.pop("layout"))
+            planned = ShardPlan(**plan.pop("layout"))
         except (ValueError, TypeError, AttributeError, KeyError):
             return None  # not one of ours: the shard is planned again, and it is replaced
-        return layout if plan == _shaped_by(shard, range_bytes, by_key) else None
+        return planned if plan == _shaped_by(shard, range_bytes, by_key) else None
 
-    def keep(self, shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> None:
-        """Remembers a layout.
+    def keep(self, shard: Shard, range_bytes: int, planned: ShardPlan, by_key: bool = False) -> None:
+        """Remembers a plan.
 
         Raises:
           JobError, UsageError: when the directory is not the job's to write to.
@@ -95,4 +95,4 @@ class KeptPlans:
             if self.title is not None:
                 self.title.check(shard.url)
                 self.title.confirm()
-            files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, layout, by_key))
+            files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, planned, by_key))

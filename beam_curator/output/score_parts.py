@@ -22,13 +22,13 @@ from beam_curator import rows
 from beam_curator.errors import CurationError
 from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
 from beam_curator.sources.tar.extents import EXTENT_TYPE, EXTENTS
-from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBER_TYPE, MEMBERS, layout_columns
+from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBER_TYPE, MEMBERS, member_columns
 from beam_curator.storage import files
 
 SCORING_VERSION = 7
 """Goes up when the same model and range would give other rows, scores, embeddings or layout than before."""
 
-DIRECTORY = "scores"
+SCORES_DIRECTORY = "scores"
 
 EMBEDDING = "embedding"
 
@@ -53,7 +53,7 @@ def fingerprint(range: ShardRange, models: Mapping[str, str]) -> str:
 
 def part_name(range: ShardRange) -> str:
     """The part's place under the output directory."""
-    return f"{DIRECTORY}/{range.name}.parquet"
+    return f"{SCORES_DIRECTORY}/{range.name}.parquet"
 
 
 def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
@@ -69,7 +69,7 @@ def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
         raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
     table = batch.rows
     columns = {EMBEDDING: embedding_array(batch.embeddings), MORE_EMBEDDINGS: more_embeddings_array(batch)}
-    for name, column in {**columns, **layout_columns(batch.samples)}.items():
+    for name, column in {**columns, **member_columns(batch.samples)}.items():
         table = table.append_column(name, column)
     several = _has_several_images(table)
     described = {
@@ -194,7 +194,7 @@ def _described(part: pq.ParquetFile) -> dict[str, Any]:
 
 
 def read_stored(part: str) -> pa.Table:
-    """The columns of a part that `read_part` leaves out: for `embeddings_of` and `Layout.of`.
+    """The columns of a part that `read_part` leaves out: for `embeddings_of` and `MemberTable.of`.
 
     Raises:
       StorageError: when it cannot be read, after retries.

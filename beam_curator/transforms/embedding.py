@@ -320,10 +320,10 @@ class _RunInference(RunInference):
 
 class _AwaitEmbeddings(WorkAhead[PendingBatch, SampleBatch]):
     def start(self, pending: PendingBatch) -> Callable[[], SampleBatch]:
-        return functools.partial(_counted, pending)
+        return functools.partial(_count_reductions, pending)
 
 
-def _counted(pending: PendingBatch) -> SampleBatch:
+def _count_reductions(pending: PendingBatch) -> SampleBatch:
     batch = pending.result()
     if batch.batch_reductions:
         Metrics.counter("beam_curator", "batch_reductions").inc(batch.batch_reductions)

@@ -146,13 +146,13 @@ class _ReadRanges(WorkAhead[ShardRange, SampleBatch]):
 
     def start(self, range: ShardRange) -> Callable[[], SampleBatch]:
         reading = self._reader.submit(read_batch, range)
-        return lambda: _counted(reading.result())
+        return lambda: _count_read(reading.result())
 
     def teardown(self) -> None:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _counted(batch: SampleBatch) -> SampleBatch:
+def _count_read(batch: SampleBatch) -> SampleBatch:
     Metrics.counter("beam_curator", "samples_read").inc(len(batch))
     Metrics.counter("beam_curator", "bytes_read").inc(batch.range.end - batch.range.start)
     return batch

@@ -97,7 +97,7 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
         writing = self._writing.popleft()
         if writing.exception() is not None:
             self._stop()
-        return _counted(writing.result())
+        return _count_written(writing.result())
 
     def _stop(self) -> None:
         """Nothing goes on behind a job that has failed."""
@@ -111,7 +111,7 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
             self._title.leave()
 
 
-def _counted(written: WrittenShard) -> WrittenShard:
+def _count_written(written: WrittenShard) -> WrittenShard:
     Metrics.counter("beam_curator", "samples_written").inc(written.samples)
     Metrics.counter("beam_curator", "bytes_written").inc(written.bytes)
     progress.BOARD.add_output_shard()

@@ -37,7 +37,7 @@ from beam_curator.verification.output_shards import (
 from beam_curator.verification.ranges import KeptSample, check_range
 from beam_curator.verification.shard_plans import check_plan
 
-_OF_SHARDS = (f"{score_parts.DIRECTORY}/", f"{plans.DIRECTORY}/")
+_OF_SHARDS = (f"{score_parts.SCORES_DIRECTORY}/", f"{plans.PLANS_DIRECTORY}/")
 """Where what was computed of a shard stays when it leaves the selection."""
 
 

@@ -35,7 +35,7 @@ COUNTS[Planted.NEAR_DUPLICATE] = 5
 
 
 @dataclass(frozen=True)
-class Layout:
+class DemoSize:
     """How many samples there are, numbered across shards, and the seed that decides all the rest."""
 
     shards: int
@@ -72,13 +72,13 @@ class Plant:
     original: int | None = None
 
 
-def plan(layout: Layout) -> dict[int, Plant]:
+def plan(demo: DemoSize) -> dict[int, Plant]:
     """What to plant at which index, all of it before the cut."""
-    order = [int(i) for i in np.random.default_rng(layout.seed).permutation(layout.readable)]
+    order = [int(i) for i in np.random.default_rng(demo.seed).permutation(demo.readable)]
     wanted = [planted for planted, count in COUNTS.items() for _ in range(count)]
     places, plain = order[: len(wanted)], order[len(wanted) :]
     # The near copies of a tiny or synthetic image would be near a great many others as well.
-    photos = [i for i in plain if _suits_a_near_copy(layout.seed, i)]
+    photos = [i for i in plain if _suits_a_near_copy(demo.seed, i)]
     pools = {Planted.EXACT_DUPLICATE: plain, Planted.NEAR_DUPLICATE: photos or plain}
     plants: dict[int, Plant] = {}
     used: set[int] = set()
@@ -86,7 +86,7 @@ def plan(layout: Layout) -> dict[int, Plant]:
         original = None
         if planted in pools:
             unused = [i for i in pools[planted] if i not in used]
-            original = _pick_original(layout, place, unused or pools[planted], elsewhere=turn % 2 == 0)
+            original = _pick_original(demo, place, unused or pools[planted], elsewhere=turn % 2 == 0)
             used.add(original)
         plants[place] = Plant(planted, original)
     return plants
@@ -97,8 +97,8 @@ def _suits_a_near_copy(seed: int, index: int) -> bool:
     return subject.is_photo and min(subject.width, subject.height) >= 200
 
 
-def _pick_original(layout: Layout, place: int, candidates: list[int], *, elsewhere: bool) -> int:
+def _pick_original(demo: DemoSize, place: int, candidates: list[int], *, elsewhere: bool) -> int:
     """The first candidate in another shard than `place`, or in the same one, if there is such."""
-    shard = place // layout.samples_per_shard
-    fitting = [i for i in candidates if (i // layout.samples_per_shard != shard) == elsewhere]
+    shard = place // demo.samples_per_shard
+    fitting = [i for i in candidates if (i // demo.samples_per_shard != shard) == elsewhere]
     return (fitting or candidates)[0]

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from examples.demo_shards.pictures import Picture, choose_showpiece, choose_subject, draw, encode, encode_picture
-from examples.demo_shards.planting import Layout, Plant, Planted
+from examples.demo_shards.planting import DemoSize, Plant, Planted
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURN_CLOCKWISE = 6
@@ -21,23 +21,23 @@ class DemoSample:
     members: dict[str, bytes]
 
 
-def build_sample(layout: Layout, index: int, plant: Plant | None) -> DemoSample:
-    """The sample at an index: always the same for the same layout."""
+def build_sample(demo: DemoSize, index: int, plant: Plant | None) -> DemoSample:
+    """The sample at an index: always the same for the same demo."""
     source = index if plant is None or plant.original is None else plant.original
     if plant is None or plant.planted in (Planted.EXACT_DUPLICATE, Planted.NEAR_DUPLICATE):
-        subject = choose_subject(layout.seed, source)
+        subject = choose_subject(demo.seed, source)
     else:
         subject = choose_showpiece(index, "PNG" if plant.planted is Planted.RGBA_PNG else "JPEG")
-    picture = draw(subject, layout.seed, source)
-    image = encode_picture(picture, layout.seed, source)
+    picture = draw(subject, demo.seed, source)
+    image = encode_picture(picture, demo.seed, source)
     if plant is not None:
         picture, image = _planted_image(plant.planted, picture, image, index)
 
     subject = picture.subject
-    key = sample_key(layout, index, plant)
+    key = sample_key(demo, index, plant)
     about = {
         "key": key,
-        "url": f"https://images.example/{layout.seed}/{index:06d}.{subject.suffix}",
+        "url": f"https://images.example/{demo.seed}/{index:06d}.{subject.suffix}",
         "caption": picture.caption,
         "kind": subject.kind,
         "width": subject.width,
@@ -46,16 +46,16 @@ def build_sample(layout: Layout, index: int, plant: Plant | None) -> DemoSample:
     if plant is not None:
         about["planted"] = plant.planted.value
         if plant.original is not None:
-            about["original"] = sample_key(layout, plant.original, None)
+            about["original"] = sample_key(demo, plant.original, None)
     members = {subject.suffix: image, "json": json.dumps(about).encode(), "txt": picture.caption.encode()}
     if plant is not None and plant.planted is Planted.NO_IMAGE:
         del members[subject.suffix]
     return DemoSample(key, members)
 
 
-def sample_key(layout: Layout, index: int, plant: Plant | None) -> str:
+def sample_key(demo: DemoSize, index: int, plant: Plant | None) -> str:
     """A key as img2dataset makes them: five digits of shard, four of place."""
-    shard, place = divmod(index, layout.samples_per_shard)
+    shard, place = divmod(index, demo.samples_per_shard)
     folder = "album/" if plant is not None and plant.planted is Planted.SUBFOLDER_KEY else ""
     return f"{folder}{shard:05d}{place:04d}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import listed
-from examples.demo_shards.planting import COUNTS, Layout, Planted, plan
+from examples.demo_shards.planting import COUNTS, DemoSize, Planted, plan
 from examples.demo_shards.samples import DemoSample, build_sample
 
 _SHARD_NAME = re.compile(r"\d{5}\.tar")
@@ -29,22 +29,22 @@ class DemoShards:
     planted: dict[Planted, int]
 
 
-def write_demo_shards(output: Path, layout: Layout) -> DemoShards:
+def write_demo_shards(output: Path, demo: DemoSize) -> DemoShards:
     """Write 00000.tar and so on into the folder `output`, in place of the demo shards already there."""
     _clear_own_shards(output)
-    plants = plan(layout)
+    plants = plan(demo)
     paths = []
-    for shard in range(layout.shards):
-        first = shard * layout.samples_per_shard
-        indices = range(first, first + layout.samples_per_shard)
-        samples = (build_sample(layout, index, plants.get(index)) for index in indices)
+    for shard in range(demo.shards):
+        first = shard * demo.samples_per_shard
+        indices = range(first, first + demo.samples_per_shard)
+        samples = (build_sample(demo, index, plants.get(index)) for index in indices)
         path = output / f"{shard:05d}.tar"
         middles = _write_shard(path, samples)
         paths.append(path)
     with paths[-1].open("rb+") as last:
-        last.truncate(middles[layout.readable - first])
+        last.truncate(middles[demo.readable - first])
     size_bytes = sum(path.stat().st_size for path in paths)
-    return DemoShards(tuple(paths), layout.samples, layout.readable, size_bytes, dict(COUNTS))
+    return DemoShards(tuple(paths), demo.samples, demo.readable, size_bytes, dict(COUNTS))
 
 
 def _write_shard(path: Path, samples: Iterable[DemoSample]) -> list[int]:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from beam_curator.images import Encoded
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.stream import EncodedImages, Job, OnEmbedded
+from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, Request
 from beam_curator.models.pixels.decoding import DecodedImage
 
 _LEAST_SHARE = 8
@@ -65,33 +65,33 @@ class CoreStream:
         """Takes what decodes one image, and a `core_pool` with its number of threads."""
         self._model, self._decode, self._pool, self._threads = model, decode, pool, threads
         self._lock = threading.Lock()
-        self._jobs: deque[Job] = deque()  # those with images that nobody has taken yet
+        self._requests: deque[Request] = deque()  # those with images that nobody has taken yet
         self._waiting = 0  # images of theirs
         self._at_work = 0  # threads
 
     def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
         """As `Stream.submit`."""
-        job = Job.of(images, self._model.architecture.dim, on_embedded)
+        request = Request.of(images, self._model.architecture.dim, on_embedded)
         with self._lock:
-            self._jobs.append(job)
+            self._requests.append(request)
             self._waiting += len(images)
             more = min(self._threads - self._at_work, len(images))
             self._at_work += more
         for _ in range(more):
             self._pool.submit(self._work)
-        return job.future
+        return request.future
 
     def _work(self) -> None:
         """Embeds a few images, and has the pool go on."""
         piece = self._next_piece()
         if piece is None:
             return
-        job, rows = piece
+        request, rows = piece
         try:
-            if not job.future.done():  # one that failed is over
-                self._embed(job, rows)
+            if not request.future.done():  # one that failed is over
+                self._embed(request, rows)
         except BaseException as error:  # it is the caller's to hear
-            job.fail(error)
+            request.fail(error)
         try:
             self._pool.submit(self._work)
         except RuntimeError as error:  # the interpreter ends: nobody is to wait for what is left
@@ -99,24 +99,24 @@ class CoreStream:
 
     def _give_up(self, error: RuntimeError) -> None:
         with self._lock:
-            jobs = list(self._jobs)
-            self._jobs.clear()
+            requests = list(self._requests)
+            self._requests.clear()
             self._waiting = 0
             self._at_work -= 1
-        for job in jobs:
-            job.fail(error)
+        for request in requests:
+            request.fail(error)
 
-    def _next_piece(self) -> tuple[Job, range] | None:
+    def _next_piece(self) -> tuple[Request, range] | None:
         with self._lock:
-            if not self._jobs:
+            if not self._requests:
                 self._at_work -= 1
                 return None
-            job = self._jobs[0]
-            rows = job.take(self._images_at_once())
+            request = self._requests[0]
+            rows = request.take(self._images_at_once())
             self._waiting -= len(rows)
-            if not job.unread:
-                self._jobs.popleft()
-            return job, rows
+            if not request.unread:
+                self._requests.popleft()
+            return request, rows
 
     def _images_at_once(self) -> int:
         most = self._model.batch_size
@@ -125,15 +125,15 @@ class CoreStream:
         share = -(-self._waiting // self._threads)
         return min(most, max(share, most // _LEAST_SHARE, 1))
 
-    def _embed(self, job: Job, rows: range) -> None:
+    def _embed(self, request: Request, rows: range) -> None:
         pixels = self._model.new_buffer(len(rows))
         good: list[int] = []
         for row in rows:
-            image = self._decode(job.images[row])
+            image = self._decode(request.images[row])
             if image.pixels is not None:
                 pixels[len(good)].numpy()[...] = image.pixels
                 good.append(row)
-            job.note_decoded(row, image)
+            request.note_decoded(row, image)
         if good:
             pending = self._model.run(pixels[: len(good)])
-            job.note_embedded(good, pending.wait(), pending.batch_reductions)
+            request.note_embedded(good, pending.wait(), pending.batch_reductions)

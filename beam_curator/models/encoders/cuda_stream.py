@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from beam_curator.images import Encoded
 from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
-from beam_curator.models.encoders.stream import EncodedImages, Job, OnEmbedded
+from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, Request
 from beam_curator.models.pixels.decoding import DecodedImage
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ class _MicroBatch:
     """Pixels for one call of the model, and whose they are."""
 
     pixels: "torch.Tensor"
-    places: list[tuple[Job, int]] = field(default_factory=list)
+    places: list[tuple[Request, int]] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
         return len(self.places) == len(self.pixels)
 
-    def add(self, job: Job, row: int, pixels: NDArray[np.uint8]) -> None:
+    def add(self, request: Request, row: int, pixels: NDArray[np.uint8]) -> None:
         self.pixels[len(self.places)].numpy()[...] = pixels
-        self.places.append((job, row))
+        self.places.append((request, row))
 
 
 class DeviceStream:
@@ -58,22 +58,22 @@ class DeviceStream:
         self._model, self._decode, self._pool = model, decode, pool
         self._driver = driver or ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._lock = threading.Lock()
-        self._jobs: deque[Job] = deque()  # those with images that are not decoding yet
+        self._requests: deque[Request] = deque()  # those with images that are not decoding yet
         self._driving = False
         # Only the driver's thread touches these.
-        self._decoding: deque[tuple[Job, int, Future[DecodedImage]]] = deque()
+        self._decoding: deque[tuple[Request, int, Future[DecodedImage]]] = deque()
         self._filling: _MicroBatch | None = None
         self._running: tuple[_MicroBatch, PendingEmbeddings] | None = None
 
     def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
         """As `Stream.submit`."""
-        job = Job.of(images, self._model.architecture.dim, on_embedded)
+        request = Request.of(images, self._model.architecture.dim, on_embedded)
         with self._lock:
-            self._jobs.append(job)
+            self._requests.append(request)
             if not self._driving:
                 self._driving = True
                 self._driver.submit(self._drive)
-        return job.future
+        return request.future
 
     def _drive(self) -> None:
         """Runs until there is nothing left to do."""
@@ -91,7 +91,7 @@ class DeviceStream:
 
     def _has_run_dry(self) -> bool:
         with self._lock:
-            if self._jobs or self._decoding or self._filling or self._running:
+            if self._requests or self._decoding or self._filling or self._running:
                 return False
             self._driving = False
             return True
@@ -100,23 +100,23 @@ class DeviceStream:
         """Keeps images decoding, as many as may."""
         while True:
             with self._lock:
-                if not self._jobs or len(self._decoding) > 2 * self._model.batch_size:
+                if not self._requests or len(self._decoding) > 2 * self._model.batch_size:
                     return
-                job = self._jobs[0]
-                (row,) = job.take(1)
-                if not job.unread:
-                    self._jobs.popleft()
-            self._decoding.append((job, row, self._pool.submit(self._decode, job.images[row])))
+                request = self._requests[0]
+                (row,) = request.take(1)
+                if not request.unread:
+                    self._requests.popleft()
+            self._decoding.append((request, row, self._pool.submit(self._decode, request.images[row])))
 
-    def _take(self, job: Job, row: int, decoded: Future[DecodedImage]) -> None:
+    def _take(self, request: Request, row: int, decoded: Future[DecodedImage]) -> None:
         """Notes what became of one image, and puts its pixels into the micro-batch: good ones are packed close."""
         image = decoded.result()
-        job.note_decoded(row, image)
+        request.note_decoded(row, image)
         if image.pixels is None:
             return
         if self._filling is None:
             self._filling = _MicroBatch(self._model.new_buffer(self._model.batch_size))
-        self._filling.add(job, row, image.pixels)
+        self._filling.add(request, row, image.pixels)
         if self._filling.full:
             self._run_filling()
 
@@ -130,32 +130,32 @@ class DeviceStream:
         self._filling, self._running = None, (batch, pending)
 
     def _finish_running(self) -> None:
-        """Waits for the micro-batch that the device has, and gives every job its rows."""
+        """Waits for the micro-batch that the device has, and gives every request its rows."""
         if self._running is None:
             return
         batch, pending = self._running
         values, reductions = pending.wait(), pending.batch_reductions
         start = 0
         for _, places in groupby(batch.places, key=lambda place: id(place[0])):
-            job, rows = _one_job(list(places))
-            job.note_embedded(rows, values[start : start + len(rows)], reductions)
-            start, reductions = start + len(rows), 0  # the first job met what the micro-batch met
+            request, rows = _one_request(list(places))
+            request.note_embedded(rows, values[start : start + len(rows)], reductions)
+            start, reductions = start + len(rows), 0  # the first request met what the micro-batch met
         self._running = None
 
     def _fail(self, error: BaseException) -> None:
         """Every list that is in the stream fails, and the next one finds it empty."""
         with self._lock:
-            jobs = [*self._jobs, *(job for job, _, _ in self._decoding)]
+            requests = [*self._requests, *(request for request, _, _ in self._decoding)]
             for batch in (self._filling, self._running[0] if self._running else None):
-                jobs += [job for job, _ in batch.places] if batch else []
+                requests += [request for request, _ in batch.places] if batch else []
             for _, _, decoding in self._decoding:
                 decoding.cancel()
-            self._jobs.clear()
+            self._requests.clear()
             self._decoding.clear()
             self._filling, self._running, self._driving = None, None, False
-        for job in jobs:
-            job.fail(error)
+        for request in requests:
+            request.fail(error)
 
 
-def _one_job(places: Sequence[tuple[Job, int]]) -> tuple[Job, list[int]]:
+def _one_request(places: Sequence[tuple[Request, int]]) -> tuple[Request, list[int]]:
     return places[0][0], [row for _, row in places]

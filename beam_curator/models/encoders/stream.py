@@ -48,7 +48,7 @@ class Stream(Protocol):
 
 
 @dataclass
-class Job:
+class Request:
     """A list of images under way: nobody has taken the last `unread` of them yet. Its rows may come from any thread."""
 
     images: Sequence[Encoded | None]
@@ -60,7 +60,7 @@ class Job:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, images: Sequence[Encoded | None], dim: int, on_embedded: OnEmbedded | None) -> "Job":
+    def of(cls, images: Sequence[Encoded | None], dim: int, on_embedded: OnEmbedded | None) -> "Request":
         """A list of which nothing is done yet."""
         count = len(images)
         return cls(images, EncodedImages.empty(count, dim), on_embedded, Future(), count, count)

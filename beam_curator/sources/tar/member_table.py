@@ -35,8 +35,8 @@ def headers_crc32(data: Buffer, offset: int, span_bytes: int, members: Iterable[
     return zlib.crc32(data[at : offset + span_bytes], crc)
 
 
-def layout_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
-    """The columns of a score part that `Layout.of` reads.
+def member_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
+    """The columns of a score part that `MemberTable.of` reads.
 
     `members` has for each sample a list of (extension, offset, size): the extension's bytes as they are in the tar but
     for their case, where the data begins in the uncompressed tar, and its length. `headers_crc32` is the sample's
@@ -62,7 +62,7 @@ def layout_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class MemberTable:
     """Where the members of n samples stand, m in all.
 
     Attributes:
@@ -80,8 +80,8 @@ class Layout:
     headers_crc32: list[int | None]
 
     @classmethod
-    def of(cls, columns: pa.Table | Mapping[str, pa.Array]) -> Layout:
-        """The layout that these columns of a score part hold."""
+    def of(cls, columns: pa.Table | Mapping[str, pa.Array]) -> MemberTable:
+        """The table that these columns of a score part hold."""
         lists, crc = (_whole(columns[name]) for name in (MEMBERS, HEADERS_CRC32))
         extensions, offsets, sizes = lists.flatten().flatten()
         first = lists.offsets.to_numpy().astype(np.int64)

@@ -28,7 +28,7 @@ SMALL_SHARD_RATIO = 1.25
 """A plain shard up to this many times the range size stays whole: opening it twice would cost more than it gives."""
 
 
-class Layout(NamedTuple):
+class ShardPlan(NamedTuple):
     """How a shard is planned.
 
     Attributes:
@@ -45,13 +45,13 @@ class Layout(NamedTuple):
 
 
 class Plans(Protocol):
-    """What remembers layouts from one run to the next; `plans.KeptPlans` does."""
+    """What remembers plans from one run to the next; `plans.KeptPlans` does."""
 
-    def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> Layout | None:
-        """The layout of the shard as it is now, if it is known for ranges of this size and samples of this kind."""
+    def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> ShardPlan | None:
+        """The plan of the shard as it is now, if it is known for ranges of this size and samples of this kind."""
 
-    def keep(self, shard: Shard, range_bytes: int, layout: Layout, by_key: bool = False) -> None:
-        """Remembers a layout."""
+    def keep(self, shard: Shard, range_bytes: int, plan: ShardPlan, by_key: bool = False) -> None:
+        """Remembers a plan."""
 
 
 def plan_ranges(
@@ -69,30 +69,30 @@ def plan_ranges(
     Raises:
       StorageError: when the shard cannot be read, after retries.
     """
-    layout = layout_of(shard, range_bytes, plans, reading.group_by_key)
-    starts, ends = [0, *layout.cuts], [*layout.cuts, layout.end]
+    plan = shard_plan(shard, range_bytes, plans, reading.group_by_key)
+    starts, ends = [0, *plan.cuts], [*plan.cuts, plan.end]
     for ordinal, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        last = ordinal == len(layout.cuts)
-        yield ShardRange(shard, start, end, ordinal, last, layout.compression, reading, layout.keys_return)
+        last = ordinal == len(plan.cuts)
+        yield ShardRange(shard, start, end, ordinal, last, plan.compression, reading, plan.keys_return)
 
 
 @files.retried
-def layout_of(shard: Shard, range_bytes: int, plans: Plans | None = None, by_key: bool = False) -> Layout:
+def shard_plan(shard: Shard, range_bytes: int, plans: Plans | None = None, by_key: bool = False) -> ShardPlan:
     """Where `plan_ranges` cuts a shard."""
     with files.open_for_reading(shard.path, shard.size_bytes) as file:
         compression = detect_compression(file)
         if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
-            return Layout(compression, [], shard.size_bytes)
+            return ShardPlan(compression, [], shard.size_bytes)
         known = plans.recall(shard, range_bytes, by_key) if plans else None
         if known is not None:
             return known
         with decompressed(file, compression) as tar:
             cuts, keys_return = cut_points(tar, range_bytes, by_key)
             end = _uncompressed_size(tar) if compression else shard.size_bytes
-            layout = Layout(compression, cuts, end, keys_return and bool(cuts))
-    if plans and (layout.cuts or compression):
-        plans.keep(shard, range_bytes, layout, by_key)
-    return layout
+            plan = ShardPlan(compression, cuts, end, keys_return and bool(cuts))
+    if plans and (plan.cuts or compression):
+        plans.keep(shard, range_bytes, plan, by_key)
+    return plan
 
 
 def cut_points(tar: BinaryIO, range_bytes: int, by_key: bool = False) -> tuple[list[int], bool]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_curator.samples import Member, Sample
-from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, Layout, headers_crc32, layout_columns
+from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, MemberTable, headers_crc32, member_columns
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import read_range
 from tests.tars import tar_bytes, write_shard
@@ -35,7 +35,7 @@ SAMPLES = st.lists(
 def stored(samples):
     """The columns as a Parquet file gives them back."""
     file = io.BytesIO()
-    pq.write_table(pa.table(layout_columns(samples)), file)
+    pq.write_table(pa.table(member_columns(samples)), file)
     return pq.read_table(pa.BufferReader(file.getvalue()))
 
 
@@ -43,11 +43,11 @@ def stored(samples):
 @given(SAMPLES, st.data())
 def test_any_rows_of_the_columns_give_back_their_members(samples, data):
     chosen = [index for index in range(len(samples)) if data.draw(st.booleans())]
-    layout = Layout.of(stored(samples).take(pa.array(chosen, pa.int64())))
-    assert layout.headers_crc32 == [samples[index].headers_crc32 for index in chosen]
+    table = MemberTable.of(stored(samples).take(pa.array(chosen, pa.int64())))
+    assert table.headers_crc32 == [samples[index].headers_crc32 for index in chosen]
     for row, index in enumerate(chosen):
-        these = slice(layout.first[row], layout.first[row + 1])
-        columns = (layout.extensions.to_pylist(), layout.offsets.tolist(), layout.sizes.tolist())
+        these = slice(table.first[row], table.first[row + 1])
+        columns = (table.extensions.to_pylist(), table.offsets.tolist(), table.sizes.tolist())
         found = list(zip(*(column[these] for column in columns), strict=True))
         due = samples[index].members.values()
         assert found == [(m.extension.encode("utf-8", "surrogateescape"), m.offset, m.size) for m in due]
@@ -55,9 +55,9 @@ def test_any_rows_of_the_columns_give_back_their_members(samples, data):
 
 def test_a_slice_of_the_columns_counts_from_its_own_beginning():
     samples = [Sample("a", 0, 9, {"jpg": Member("jpg", 1, 2), "txt": Member("txt", 3, 4)}), Sample("b", 9, 9, {})]
-    layout = Layout.of(stored(samples * 2).slice(2, 1))
-    assert layout.first.tolist() == [0, 2]
-    assert layout.offsets.tolist() == [1, 3]
+    table = MemberTable.of(stored(samples * 2).slice(2, 1))
+    assert table.first.tolist() == [0, 2]
+    assert table.offsets.tolist() == [1, 3]
 
 
 MEMBERS_OF_TWO = [(f"{key}.{name}", random.Random(key).randbytes(700)) for key in "ab" for name in ("jpg", "txt")]
@@ -92,7 +92,7 @@ def test_it_changes_with_any_byte_of_headers_and_padding_but_not_with_data(sampl
 
 
 def test_the_columns_are_lists_of_named_fields():
-    columns = layout_columns([Sample("a", 0, 512, {})])
+    columns = member_columns([Sample("a", 0, 512, {})])
     assert columns[MEMBERS].type.value_type.names == ["extension", "offset", "size"]
     assert columns[HEADERS_CRC32].type == pa.uint32()
     assert np.array(columns[MEMBERS].value_lengths()).tolist() == [0]
