@@ -14,6 +14,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_curator import rows
 from beam_curator.errors import CurationError
 from beam_curator.samples import Sample, SampleBatch
+from beam_curator.transforms.sample_rows import columns_of, row_type, rows_of_batch
 
 
 def explode(batch: SampleBatch) -> Iterator[Sample]:
@@ -60,9 +61,24 @@ def gather(samples: Sequence[Sample]) -> SampleBatch:
 @beam.typehints.with_output_types(Sample)
 @dataclasses.dataclass(eq=False)
 class ExplodeSamples(beam.PTransform):
-    """From batches to samples: takes `SampleBatch`, gives `Sample` with `row`, `embedding`, `range` and `models`."""
+    """From batches to samples: takes `SampleBatch`, gives `Sample` with `row`, `embedding`, `range` and `models`.
 
-    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Sample]:
+    Attributes:
+      as_rows: whether it gives rows with a schema instead, `beam.Row`, as Beam's SQL, YAML and file writers take them:
+        a sample's facts, its outcome so far, and a score of each `Score` before; no bytes and no embedding.
+    """
+
+    as_rows: bool = False
+
+    def __post_init__(self) -> None:
+        if self.as_rows:
+            self.with_output_types(Any)  # the columns show in `expand`
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Any]:
+        if self.as_rows:
+            columns = columns_of(batches)
+            names = [name for name, _ in columns]
+            return batches | beam.FlatMap(rows_of_batch, names).with_output_types(row_type(columns))
         return batches | beam.FlatMap(explode).with_output_types(Sample)
 
 

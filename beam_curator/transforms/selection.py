@@ -9,6 +9,7 @@ import apache_beam as beam
 
 from beam_curator.errors import CurationError
 from beam_curator.rule_tally import sum_tallies
+from beam_curator.rules.comparison import rule_of
 from beam_curator.rules.rule import Rule, judge, labels
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.display import display_of_rules
@@ -26,10 +27,15 @@ class Select(beam.PTransform):
     """Applies rules: takes `SampleBatch` with scores, gives it with each row kept, dropped or failed.
 
     Nothing leaves the batch: what is dropped goes on as a row, for the ledger.
+
+    Args:
+      *given: what decides, in the order in which they are tried; comparisons may be text, such as "aesthetic >= 5" and
+        "nsfw < 0.5": see `beam_curator.rules.comparison`.
     """
 
-    def __init__(self, *rules: Rule) -> None:
+    def __init__(self, *given: Rule | str) -> None:
         super().__init__()
+        rules: list[Rule] = [rule_of(rule) if isinstance(rule, str) else rule for rule in given]
         wrong = [rule for rule in rules if not callable(rule)]
         if wrong:
             raise CurationError(f"{wrong[0]!r} is not a rule: a rule is called with a row, and true keeps it")

@@ -1,0 +1,36 @@
+"""Samples as rows with a schema, as Beam's SQL, DataFrames, YAML and file writers take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.typehints.row_type import RowTypeConstraint
+
+from beam_curator import rows
+from beam_curator.samples import SampleBatch
+from beam_curator.transforms.embedding import STEP
+from beam_curator.transforms.lineage import facts_of
+
+
+def columns_of(batches: beam.PCollection[SampleBatch]) -> list[tuple[str, Any]]:
+    """Name and Python type of each column: the facts, the outcome so far, and a score of each `Score` before."""
+    facts = [(field.name, _python_type(field.type) | None) for field in rows.SCHEMA]
+    return facts + [(name, float | None) for name in facts_of(batches).models if name != STEP]
+
+
+def _python_type(type: pa.DataType) -> Any:
+    return str if pa.types.is_string(type) else int
+
+
+def rows_of_batch(batch: SampleBatch, names: Sequence[str]) -> Iterator[beam.Row]:
+    """One row a sample with these columns; None where a sample has nothing there."""
+    for row in batch.rows.to_pylist():
+        yield beam.Row(**{name: row.get(name) for name in names})
+
+
+def row_type(columns: Sequence[tuple[str, Any]]) -> Any:
+    """The type hint of such rows."""
+    return RowTypeConstraint.from_fields(list(columns))

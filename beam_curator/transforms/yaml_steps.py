@@ -1,0 +1,75 @@
+"""The transforms as Beam YAML says them: what `beam_curator_provider.yaml` names, made of plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from beam_curator.errors import UsageError
+from beam_curator.samples import SampleBatch
+from beam_curator.transforms.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED, ClipModelHandler, EmbedImages
+from beam_curator.transforms.exploding import ExplodeSamples
+from beam_curator.transforms.selection import Select
+from beam_curator.transforms.writing import WriteShards
+
+
+def embed_images(model: str = DEFAULT_MODEL, pretrained: str = DEFAULT_PRETRAINED, **options: Any) -> EmbedImages:
+    """Embeds images with an image tower of open_clip, by its name.
+
+    Args:
+      model: as of `ClipModelHandler`.
+      pretrained: as of `ClipModelHandler`.
+      **options: the other arguments of `ClipModelHandler`, such as model_dir, batch_size and device.
+
+    Raises:
+      UsageError: when the model or tag is unknown, or the weights cannot be had.
+    """
+    return EmbedImages(ClipModelHandler(model, pretrained, **options))
+
+
+def select(rules: str | Sequence[str]) -> Select:
+    """Applies rules that are given as text.
+
+    Args:
+      rules: such as "aesthetic >= 5" and "nsfw < 0.5": see `beam_curator.rules.comparison`.
+
+    Raises:
+      UsageError: for a text that is no rule.
+    """
+    rules = [rules] if isinstance(rules, str) else list(rules)
+    wrong = [rule for rule in rules if not isinstance(rule, str)]
+    if wrong:
+        raise UsageError(f"Select: rules: {wrong[0]!r} is not text such as aesthetic >= 5")
+    return Select(*rules)
+
+
+def explode_samples() -> ExplodeSamples:
+    """One row a sample: its facts, its outcome and its scores, for the transforms that Beam YAML brings."""
+    return ExplodeSamples(as_rows=True)
+
+
+class WriteShardsAsRow(beam.PTransform):
+    """As `WriteShards`; gives one row, the job's counts: seen, kept, dropped, failed, and output_shards."""
+
+    def __init__(self, output: str, **options: Any) -> None:
+        super().__init__()
+        self._write = WriteShards(output, **options)
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Any]:
+        return batches | "WriteShards" >> self._write | "Counts" >> beam.Select(**_COUNTS)
+
+
+def _count(name: str) -> Any:
+    def count(manifest: Mapping[str, Any]) -> int:
+        return manifest["counts"][name]
+
+    return count
+
+
+def _output_shards(manifest: Mapping[str, Any]) -> int:
+    return manifest["output"]["shards"]
+
+
+_COUNTS = {**{name: _count(name) for name in ("seen", "kept", "dropped", "failed")}, "output_shards": _output_shards}
