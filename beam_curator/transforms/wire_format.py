@@ -140,9 +140,10 @@ def _is_set(value: Any) -> bool:
 
 
 def _sample(values: Sequence[Any]) -> Sample:
-    *plain, members, failure, crc32, extents, same_key, others = values
+    key, offset, span_bytes, members, failure, crc32, extents, same_key, others = values
     named = {extension: Member(*member) for extension, *member in members}
-    sample = Sample(*plain, named, failure, crc32, tuple((a, b) for a, b in extents), same_key)
+    pieces = tuple((start, size) for start, size in extents)
+    sample = Sample(key, offset, span_bytes, named, failure, crc32, pieces, same_key)
     if others is None:
         return sample
     hung_on = pickle.loads(base64.b64decode(others))
