@@ -14,6 +14,17 @@ settings.register_profile("project", deadline=None, suppress_health_check=[Healt
 progress_line.LOG_EVERY_SECONDS = 24 * 3600
 settings.load_profile("project")
 
+SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "engines")
+"""Of whole jobs, servers and measurements: all that is in them is `slow`."""
+
+
+def pytest_collection_modifyitems(items):
+    here = pathlib.Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
+
+
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 

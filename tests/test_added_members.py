@@ -28,6 +28,7 @@ ROWS = st.fixed_dictionaries(
 MODELS = st.dictionaries(st.sampled_from(["clip", "nsfw 100 %d"]), st.sampled_from(["v2 sha256:aa", "é\n%s"]))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=5), MODELS)
 @example([{"key": "a\n\u2028%", "offset": 1, "aesthetic": 4.1}], {})

@@ -32,6 +32,7 @@ thread.join()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone has these settings")
 def test_memory_that_a_thread_freed_is_used_again():
     def bytes_left(way):
@@ -49,6 +50,7 @@ def test_other_libraries_are_left_alone(monkeypatch):
     assert not process_tuning.keep_freed_memory()
 
 
+@pytest.mark.slow
 def test_it_is_done_where_a_model_is_loaded(monkeypatch):
     called = []
     monkeypatch.setattr("beam_curator.models.encoders.clip.keep_freed_memory", lambda: called.append(True))

@@ -39,6 +39,7 @@ def check_soon(check, data):
         check(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", files("tar"))
 def test_a_shard_that_once_failed_gives_samples_and_reasons(path):
     check_soon(fuzz_tar.check_shard, path.read_bytes())

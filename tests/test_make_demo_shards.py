@@ -16,6 +16,9 @@ from PIL import Image, ImageOps
 from examples.demo_shards.planting import COUNTS, DemoSize, Planted
 from examples.make_demo_shards import main
 
+pytestmark = pytest.mark.slow
+
+
 SHARDS, SAMPLES_PER_SHARD, SEED = 3, 24, 3
 ARGUMENTS = [f"--shards={SHARDS}", f"--samples_per_shard={SAMPLES_PER_SHARD}", f"--seed={SEED}"]
 READABLE = DemoSize(SHARDS, SAMPLES_PER_SHARD, SEED).readable

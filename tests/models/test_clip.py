@@ -297,6 +297,7 @@ def save_torchscript(path: Path, *, as_openai: bool) -> None:
     torch.jit.trace(model, inputs, check_trace=False).half().save(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("as_openai", [True, False])
 def test_a_torchscript_archive_loads_and_openais_gets_quickgelu_unasked(tmp_path, as_openai):
@@ -453,6 +454,7 @@ def test_auto_is_bf16_only_on_gpus_that_compute_it(native, precision, monkeypatc
     assert resolve_precision("auto", "cuda") == precision
 
 
+@pytest.mark.slow
 def test_a_compiled_model_gives_the_same_embeddings(monkeypatch):
     monkeypatch.setattr(open_clip_tower, "_tiny_untrained", _flat_tower)  # compiled in seconds
     options = {"model": "tiny-untrained", "batch_size": 4}

@@ -33,6 +33,7 @@ def photographs(count: int) -> list[bytes]:
     return [jpeg if index % 7 else jpeg[:300] for index, jpeg in enumerate(encoded)]
 
 
+@pytest.mark.slow
 def test_every_list_gets_its_rows_in_order_whoever_embeds_them():
     stream = stream_of(RecordingModel(batch_size=4), threads=3)
     counts = (30, 1, 9, 64)
@@ -159,6 +160,7 @@ def test_of_a_list_that_failed_nothing_more_is_decoded():
     assert decoded == [0, 200]
 
 
+@pytest.mark.slow
 def test_want_of_memory_in_several_threads_at_once_halves_once():
     model, both = packed(8), threading.Barrier(2)
     forward = model._forward
@@ -180,6 +182,7 @@ def test_a_batch_size_is_no_more_than_a_limit():
     assert RecordingModel(batch_size=3).batch_size == 3
 
 
+@pytest.mark.slow
 def test_an_interpreter_that_ends_does_not_wait_for_what_is_left():
     # Half an hour of images; whoever waits for them hears of it.
     code = """
@@ -213,6 +216,7 @@ def test_the_number_of_cores_changes_no_bit(layers, monkeypatch):
     np.testing.assert_array_equal(found[2], found[0])
 
 
+@pytest.mark.slow
 def test_a_thread_that_another_one_halves_under_loses_no_image_of_equal_passes():
     model = RecordingModel(batch_size=8, equal_passes=True)
     on_device, taken = model._on_device, []

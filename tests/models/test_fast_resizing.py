@@ -66,6 +66,7 @@ def test_embeddings_hardly_move():
     assert np.abs(exact - fast).max() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted where Linux lists them")
 def test_it_starts_no_threads_of_torchs_beside_those_of_the_model():
     # In a process of its own: what has computed with torch before has its threads already.

@@ -128,6 +128,7 @@ FILES = st.builds(Entry, NAMES, st.binary(max_size=700))
 LINKS = st.builds(link, NAMES, NAMES)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(FILES, LINKS), max_size=14), st.integers(1, 6000), st.sampled_from(["", "gzip"]))
 def test_any_links_give_what_files_in_their_place_would_give(entries, range_bytes, compression):

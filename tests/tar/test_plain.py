@@ -43,6 +43,7 @@ def headers_by(read, data):
     return found, None
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(ENTRIES, FORMATS, st.integers(0, 4000), st.integers(0, 255), st.integers(0, 6000))
 def test_the_headers_of_a_tar_are_those_of_tarfile_plain_or_not_whole_or_not(entries, format, place, byte, cut):

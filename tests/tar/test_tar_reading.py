@@ -93,6 +93,7 @@ ODD = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(ARCHIVES, FORMATS, st.one_of(st.integers(1, 2000), st.integers(1, 60_000)))
 @example(ODD, tarfile.PAX_FORMAT, EVERY_SAMPLE)
@@ -334,6 +335,7 @@ def test_a_range_whose_shard_is_gone_fails_at_once(tmp_path, monkeypatch):
 # read_samples_at
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data(), ARCHIVES, st.integers(1, 60_000), st.sampled_from(["", *COMPRESSORS]), st.integers(0, 4000))
 def test_exactly_the_asked_samples_are_read_again(data, archive, size, compression, gap):
