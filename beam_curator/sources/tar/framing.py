@@ -1,4 +1,14 @@
-"""All of a tar's members but the large data in them: headers, small data and padding, laid out at once."""
+"""All of a tar's members but the large data in them: headers, small data and padding, laid out at once.
+
+Two members, the second of them with large data, of which k whole blocks have no place here:
+
+    in the tar   | header | data, padding | header | block 1 ... block k | end, padding |
+    in `content` | header | data, padding | header |                     | end, padding |
+                          ^               ^        ^                                    ^
+                 data_at[0]          end[0]        data_at[1], left_out[1] = 512 k      end[1]
+
+A header takes one block of 512 bytes, or several where a name is long or odd. All is counted in blocks first.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +67,9 @@ def framed(names: Sequence[bytes], sizes: np.ndarray, large: np.ndarray) -> Fram
     header_blocks = np.ones(len(sizes), np.int64)
     for index, header in odd.items():
         header_blocks[index] = len(header) // _BLOCK
-    left_out = np.where(large, sizes // _BLOCK, 0)
-    taken = header_blocks - (-sizes // _BLOCK) - left_out
+    left_out = np.where(large, sizes // _BLOCK, 0)  # like all below, blocks
+    data_blocks = -(-sizes // _BLOCK)
+    taken = header_blocks + data_blocks - left_out
     end = np.cumsum(taken)
     first = end - taken
     blocks = np.zeros((int(end[-1]) if len(end) else 0, _BLOCK), np.uint8)
