@@ -17,6 +17,7 @@ from beam_curator.errors import UsageError
 from beam_curator.output import ledger
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
+from beam_curator.rules.comparison import rule_of
 from beam_curator.rules.rule import Rule
 from beam_curator.storage import files
 
@@ -60,7 +61,7 @@ def curate(
     input: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    rules: Sequence[Rule] = (),
+    rules: Sequence[Rule | str] = (),
     pipeline_options: PipelineOptions | None = None,
     runner: str | None = None,
     show_progress: bool = False,
@@ -74,7 +75,8 @@ def curate(
     Args:
       input: what `--input` takes, or several of them.
       output: the output directory, local or in a bucket.
-      rules: rules of your own, tried after those of the flags: called with a sample's row, true keeps it.
+      rules: rules of your own, tried after those of the flags: called with a sample's row, true keeps it; or
+        comparisons as text, such as "width < 2000".
       pipeline_options: Beam's options; flags of this job are no part of them.
       runner: the name of Beam's runner; by default that of `pipeline_options`, else the job runs in this process.
       show_progress: whether notes and a line of progress go to the standard error.
@@ -102,10 +104,10 @@ def curate(
         return _result(curation.options.output, curate_images.run_to_end(options, curation, show_progress), notes)
 
 
-def _checked(rules: Any) -> Sequence[Rule]:
+def _checked(rules: Any) -> list[Rule]:
     if callable(rules) or isinstance(rules, str):
         raise UsageError("rules: give a list of rules; text such as my_rules:longer_than(words=4) goes to rule=[...]")
-    return list(rules)
+    return [rule_of(rule) if isinstance(rule, str) else rule for rule in rules]
 
 
 def _checked_name(runner: Any) -> str:

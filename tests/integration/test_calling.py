@@ -63,7 +63,7 @@ def test_what_the_command_wrote_is_selected_anew_with_a_rule_of_ones_own(keyword
     widest = 250
     result = bc.curate(
         output=str(finished),
-        rules=[lambda row: row["width"] <= widest, bc.AtLeast("height", 70)],
+        rules=[lambda row: row["width"] <= widest, "height >= 70"],
         **keywords,
     )
     assert (result.scored, result.reused) == (0, result.seen)
@@ -96,6 +96,7 @@ def test_beams_options_and_runner_are_beams(keywords, finished_once, tmp_path):
         ({"no_wait": True}, "no_wait: curate() gives what the job gave"),
         ({"min_aesthetic": 11}, "--min_aesthetic 11"),
         ({"rules": [5]}, "rules[0]=5 is not a rule"),
+        ({"rules": ["my_rules:short"]}, 'rule "my_rules:short": write COLUMN >= NUMBER'),
         ({"rules": "my_rules:short"}, "rules: give a list of rules"),
         ({"rules": [bc.AtLeast("colour", 1)]}, 'rule "colour < 1" wants a column "colour"'),
         ({"input": "/nowhere/*.tar"}, "/nowhere/*.tar"),
