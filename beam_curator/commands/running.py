@@ -58,7 +58,10 @@ def run_pipeline(
 @contextlib.contextmanager
 def _quiet_beam() -> Iterator[None]:
     """While the block runs, Beam does not log what it raises as well: a traceback for each failed bundle, and each
-    start and end of a server."""
+    start and end of a server; nor what users can do nothing about."""
+    root, about_itself = logging.getLogger(), _is_not_about_beams_own_metrics
+    is_filtered = about_itself in root.filters  # by the command, until it ends
+    root.addFilter(about_itself)
     levels = {"apache_beam.runners": logging.CRITICAL, "apache_beam.utils.subprocess_server": logging.ERROR}
     loggers = [(logging.getLogger(name), level) for name, level in levels.items()]
     before = [logger.level for logger, _ in loggers]
@@ -69,6 +72,8 @@ def _quiet_beam() -> Iterator[None]:
     finally:
         for (logger, _), level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+        if not is_filtered:
+            root.removeFilter(about_itself)
 
 
 def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResult:

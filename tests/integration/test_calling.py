@@ -1,7 +1,6 @@
 """The whole job from Python: `bc.curate` does what the command does."""
 
 import dataclasses
-import functools
 import glob
 import pathlib
 
@@ -9,8 +8,7 @@ import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 import beam_curator as bc
-from beam_curator.commands import running
-from beam_curator.commands.progress_line import ProgressLine
+from beam_curator.commands import progress_line
 from tests.integration.integration_content import ledger
 
 
@@ -29,7 +27,7 @@ def keywords(raw):
 @pytest.fixture
 def often(monkeypatch):
     """Progress is shown so often that there is some of a short job."""
-    monkeypatch.setattr(running, "ProgressLine", functools.partial(ProgressLine, log_every_seconds=0.01))
+    monkeypatch.setattr(progress_line, "LOG_EVERY_SECONDS", 0.01)
 
 
 def content(directory):
@@ -40,10 +38,12 @@ def content(directory):
     }
 
 
-def test_it_writes_the_same_bytes_as_the_command_and_says_nothing(keywords, finished_once, tmp_path, often, capfd):
+def test_it_writes_the_same_bytes_as_the_command_and_says_nothing(
+    keywords, finished_once, tmp_path, often, capfd, caplog
+):
     result = bc.curate(output=tmp_path / "out", **keywords)
     said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    assert (said.out, said.err, caplog.records) == ("", "", [])
     assert content(tmp_path / "out") == content(finished_once)
     rows = ledger(tmp_path / "out")
     assert result.seen == len(rows) == result.kept + result.dropped + result.failed
