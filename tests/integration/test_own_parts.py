@@ -11,6 +11,7 @@ from PIL import Image
 import beam_curator as bc
 from beam_curator import rows
 from beam_curator.commands import verify_output
+from beam_curator.transforms.reading import PlanRanges, ReadRanges
 from tests.integration.integration_content import content, ledger
 
 TINY = "tiny-untrained"
@@ -67,7 +68,7 @@ class MeanColour(ModelHandler):
 
 def job(raw, out, *scores, embed=None, rule=tall):
     with beam.Pipeline() as pipeline:
-        batches = pipeline | bc.MatchShards([str(raw)]) | bc.PlanRanges(0.5, str(out)) | bc.ReadRanges()
+        batches = pipeline | bc.MatchShards([str(raw)]) | PlanRanges(0.5, str(out)) | ReadRanges()
         batches |= embed or bc.EmbedImages(bc.ClipModelHandler(TINY))
         for number, score in enumerate(scores):
             batches |= f"Score{number}" >> score
