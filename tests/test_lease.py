@@ -152,7 +152,7 @@ def test_temporaries_are_removed_around_it(tmp_path):
 
 ASKING = """
 import sys
-from beam_curator import lease, owner
+from beam_curator.output import lease, owner
 from beam_curator.errors import UsageError
 print("ready", flush=True)
 sys.stdin.readline()

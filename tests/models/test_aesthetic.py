@@ -125,7 +125,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_never_run(tmp_path):
         (lambda d: d.pop("layers.4.bias"), "no 'layers.4.bias'"),
         (lambda d: d.update({"layers.0.weight": torch.ones(1024, 512)}), r"'layers.0.weight' has shape \(1024, 512\)"),
         (lambda d: d["layers.7.bias"].fill_(float("nan")), "'layers.7.bias' holds values that are not finite"),
-        (lambda d: (d.clear(), d.update(x=torch.ones(1))), r"neither an aesthetic V1 head.*fetch_models"),
+        (lambda d: (d.clear(), d.update(x=torch.ones(1))), r"neither an aesthetic V1 head.*beam-curator models"),
         (lambda d: d.update(epoch=3), "holds a dict, not a state dict of tensors"),
     ],
 )

@@ -346,7 +346,7 @@ def test_a_checkpoint_of_another_model_names_file_model_and_first_tensors(checkp
         "size mismatch for visual.class_embedding: copying a param with shape torch.Size([128]) from checkpoint, "
         "the shape in current model is torch.Size([192]).; "
         "size mismatch for visual.positional_embedding: copying a param with shape torch.Size([50, 128]) from "
-        "checkpoint, the shape in current model is torch.Size([50, 192])."
+        "checkpoint, the shape in current model is torch.Size([50, 192]). and 42 more"
     )
 
 
