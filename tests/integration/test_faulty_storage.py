@@ -4,6 +4,7 @@ The faults are those of `faulty_filesystem`, under input and output alike. Nothi
 """
 
 import collections
+import dataclasses
 import errno
 import hashlib
 import random
@@ -89,9 +90,11 @@ def test_faults_that_pass_are_tried_again_and_the_output_is_the_same_bytes(curat
     kinds = {*OPERATIONS, "short read", "early end"}
     injected = collections.Counter()
     for seed in range(20):  # which of them are drawn depends on the order of threads
-        more = ["--overwrite"] if seed else []  # which deletes what stands there
+        more = ["--overwrite"] if seed else []  # which deletes what stands there, and says so
         faults = Faults(seed, RATES, short=0.3, ends_early=0.05, calm_operations=100)
-        assert_went_well(curate(faults, *more), scored=SAMPLES)
+        run = curate(faults, *more)
+        assert run.err.count("\n") == len(more)
+        assert_went_well(dataclasses.replace(run, err=""), scored=SAMPLES)
         assert content(bucket) == undisturbed
         assert len(faults.waits) > 10
         injected += faults.injected
@@ -166,13 +169,13 @@ def name_of(value):
         (Outage("write", "job.json"), ["--output faulty://out", "cannot write faulty://out/job.json"]),
         (Outage("close", "job.json", full), ["faulty://out/job.json", "the disk is full"]),
         (Outage("rename", "job.json"), ["cannot write faulty://out/job.json: Input/output error"]),
-        (Outage("delete", "half"), ["cannot delete faulty://out/_tmp/half"]),
+        (Outage("delete", "half"), ["cannot delete faulty://out/_tmp/half."]),
     ],
     ids=name_of,
 )
 def test_what_stays_broken_before_any_work_is_one_line_and_exit_code_2(curate, bucket, outage, wanted):
     (bucket / TEMPORARY).mkdir()
-    (bucket / TEMPORARY / "half").write_bytes(b"left by a job that was killed")
+    (bucket / TEMPORARY / f"half.{'0' * 32}").write_bytes(b"left by a job that was killed")
     curate(Faults(outages=[outage])).assert_is_one_line(2, *wanted)
     assert under_final_names(bucket) == {}
 
