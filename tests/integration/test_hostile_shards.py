@@ -72,7 +72,7 @@ def raw(tmp_path_factory):
 
 MEASURED_RUN = """
 import re, sys
-from pipelines import curate_images
+from beam_curator.commands import curate_images
 code = curate_images.main(sys.argv[1:])
 print("peak_rss_kib", re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 sys.exit(code)

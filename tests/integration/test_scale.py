@@ -84,7 +84,7 @@ def write_big_shard(path, size_bytes, seed):
 # Not getrusage's ru_maxrss: on Linux a new program begins with that of the process that started it.
 MEASURED_RUN = """
 import pathlib, re, sys
-from pipelines import curate_images
+from beam_curator.commands import curate_images
 code = curate_images.main(sys.argv[1:])
 print("peak_rss_kib", re.search("VmHWM:\\s*(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
 sys.exit(code)
