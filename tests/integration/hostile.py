@@ -363,7 +363,7 @@ def members():
                     ("a.jpg", jpeg()),
                 ]
             ),
-            kept("d/", "a"),
+            kept("a"),
         ),
         "reserved-names": Hostile(
             tar_bytes([("a.jpg", jpeg()), ("a.__key__", b"x"), ("b.__url__", b"x"), ("__c__/d.jpg", b"x"), good]),
@@ -554,7 +554,7 @@ def images():
         "svg": ("png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image that can be decoded"),
         "postscript": ("jpg", encoded(rgb, "EPS"), "not an image that can be decoded"),
         "zip": ("png", b"PK\3\4" + bytes(200), "not an image that can be decoded"),
-        "icc-bomb": ("png", icc_bomb, "damaged image"),
+        "icc-bomb": ("png", icc_bomb, KEPT),
         "bomb-header-only": ("png", png(30_000, 30_000, body=zlib.compress(b"")), thirty),
         "bomb": ("png", png(30_000, 30_000, 1, 0, deflated_zeros(108)), thirty),
         "bomb-gif": ("gif", gif_bomb, "image of 65535x65535"),
@@ -582,7 +582,7 @@ CAPTIONS = {
     "json-of-noise": ({"json": bytes(range(256))}, None),
     "deep-json": ({"json": b"[" * 200_000}, None),
     "deep-json-caption": ({"json": b'{"caption": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}"}, None),
-    "json-of-a-list": ({"json": b'["caption"]'}, None),
+    "json-of-a-list": ({"json": b'["caption"]'}, "caption"),
     "json-of-a-number": ({"json": b"9" * 100_000}, None),
     "json-caption-is-a-number": ({"json": b'{"caption": 7}'}, None),
     "json-lone-surrogate": ({"json": b'{"caption": "\\ud800"}'}, "?"),
@@ -590,7 +590,7 @@ CAPTIONS = {
     "json-long": ({"json": json.dumps({"caption": "y" * 100_000}).encode()}, "y" * 65_536),
     "json-bomb": ({"json": b'{"caption": "c", "a": [' + b"{}," * 3_000_000 + b"{}]}"}, None),
     "json-twice": ({"json": b'{"caption": "first", "caption": "second"}'}, "second"),
-    "txt-before-json": ({"json": b'{"caption": "json"}', "txt": b""}, ""),
+    "txt-before-json": ({"json": b'{"caption": "json"}', "txt": b""}, "json"),
 }
 """Members beside an image, and the caption that the ledger is to have."""
 
