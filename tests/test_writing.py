@@ -42,7 +42,6 @@ def test_behind_a_shard_that_failed_those_under_way_end_before_its_error_is_rais
         return WrittenShard(index, 1, 1)
 
     monkeypatch.setattr(writing, "write_shard", write_shard)
-    monkeypatch.setattr(writing, "spare_what_is_loaded", lambda: None)
     writer = writing._WriteShards("out")
     writer.setup()
     writer.start_bundle()
@@ -66,7 +65,6 @@ def test_a_shard_is_begun_while_an_earlier_one_goes_on_behind_which_another_has_
         return WrittenShard(index, 1, 1)
 
     monkeypatch.setattr(writing, "write_shard", write_shard)
-    monkeypatch.setattr(writing, "spare_what_is_loaded", lambda: None)
     writer = writing._WriteShards("out")
     writer.setup()
     writer.start_bundle()
