@@ -52,6 +52,10 @@ REPEATING = ("shard", "status", "reason", "image", "format", "output_shard")
 """The columns in which many rows say the same: a dictionary in Parquet makes these smaller, and all others larger."""
 
 
+SCORE_TYPES: Mapping[str, pa.DataType] = {"number": pa.float32(), "flag": pa.bool_(), "text": pa.string()}
+"""What a score may be, by the names that `Column.type` has for it."""
+
+
 def from_samples(
     range: ShardRange,
     samples: Sequence[Sample],

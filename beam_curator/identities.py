@@ -1,0 +1,67 @@
+"""What gave a number: the model, its weights, and what must be said wherever its numbers show."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+AUTO_PRECISION = "auto"
+"""The precision of a model that was not loaded yet, where its worker is to choose."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class ModelIdentity:
+    """What tells a model from all others: two that are equal give the same numbers.
+
+    Attributes:
+      name: what people call it, such as "ViT-L-14-quickgelu/openai".
+      sha256: of the file of its weights, 64 hex digits; None where there is no file.
+      trained: whether its numbers mean anything.
+      notes: what else decides its numbers, or has to be known of them, such as "approximate"; in a fixed order.
+      precision: what a neural network computes in, as resolved on the worker that computed: "fp32", "bf16" or "fp16";
+        "auto" before that; None of a model that has one way only.
+    """
+
+    name: str
+    sha256: str | None = None
+    trained: bool = True
+    notes: tuple[str, ...] = ()
+    precision: str | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> ModelIdentity:
+        """The inverse of `told`."""
+        return cls(**{**told, "notes": tuple(told.get("notes", ()))})
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As manifests and `KEY.curation.json` have it."""
+        told = {"name": self.name, "sha256": self.sha256, "trained": self.trained, "notes": list(self.notes)}
+        return told if self.precision is None else {**told, "precision": self.precision}
+
+    def with_notes(self, *notes: str) -> ModelIdentity:
+        """The same with more notes."""
+        return dataclasses.replace(self, notes=(*self.notes, *notes))
+
+    def gives(self, other: ModelIdentity) -> bool:
+        """Whether the other is this one, as far as is known: "auto" may have become any precision."""
+        if self.precision == AUTO_PRECISION and other.precision is not None:
+            return dataclasses.replace(self, precision=other.precision) == other
+        return self == other
+
+    def __str__(self) -> str:
+        weights = f" sha256:{self.sha256}" if self.sha256 else ""
+        precision = f"precision {self.precision}" if self.precision else ""
+        untrained = "" if self.trained else "untrained: scores mean nothing"
+        return ", ".join([f"{self.name}{weights}", *(text for text in (precision, *self.notes, untrained) if text)])
+
+
+def told_of(models: Mapping[str, ModelIdentity]) -> dict[str, dict[str, Any]]:
+    """Steps and their models, as JSON has them."""
+    return {step: model.told for step, model in models.items()}
+
+
+def models_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelIdentity]:
+    """The inverse of `told_of`."""
+    return {step: ModelIdentity.of(one) for step, one in told.items()}

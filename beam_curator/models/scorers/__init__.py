@@ -1,0 +1,1 @@
+"""What gives score columns: from embeddings, pixels, captions or facts."""

@@ -1,0 +1,146 @@
+"""A scorer: what gives one column or several of every sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from beam_curator import rows
+from beam_curator.errors import UsageError
+from beam_curator.identities import ModelIdentity
+
+Needs = Literal["embedding", "pixels", "caption", "row"]
+"""What a scorer is called with."""
+
+NEEDS: tuple[Needs, ...] = ("embedding", "pixels", "caption", "row")
+
+ColumnType = Literal["number", "flag", "text"]
+"""What a column holds: float32, true or false, or text; each with null where there is nothing."""
+
+Worse = Literal["lower", "higher"]
+"""Which values speak against an image."""
+
+_NAME = re.compile("[a-z][a-z0-9_]{0,62}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column that a scorer gives.
+
+    Attributes:
+      name: in ledger, rules and `KEY.curation.json`: lower-case letters, digits and "_".
+      type: what it holds.
+      worse: which values speak against an image, "lower" or "higher": the worst decides for a sample all of whose
+        images are scored (`Reading.several_images` "all"). Of text, that of its first image is taken.
+    """
+
+    name: str
+    type: ColumnType = "number"
+    worse: Worse = "lower"
+
+
+class Scorer(Protocol):
+    """What scores samples. Subclass it and set `name`, or write a class with all of these attributes.
+
+    It is pickled on its way to the workers, and loaded there, once a process, by the first batch that comes.
+
+    Attributes:
+      name: of the scorer, and of its column where it has one.
+      needs: what it is called with:
+        "embedding": float16 [n, dim], L2-normalised, of the samples that have one;
+        "pixels": a list of n pictures, uint8 [height, width, 3], upright RGB, decoded once for all;
+        "caption": a list of n texts, of the samples that have one;
+        "row": a list of n mappings, a sample's facts (the ledger's columns before scores).
+      side: with "pixels", what the longer side of a picture is at most: larger ones are resized; None for full size.
+      batch_size: with "pixels", the most pictures in one call.
+      parallel: with "pixels", whether it may be called from several threads at once.
+    """
+
+    name: str
+    needs: Needs = "embedding"
+    side: int | None = None
+    batch_size: int = 16
+    parallel: bool = False
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """What it gives; one column of numbers under its own name, unless it says otherwise."""
+        return (Column(self.name),)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What gives the values: scores of another identity are computed anew. Its name is the class's own, unless it
+        says otherwise: then mend it whenever the scores change."""
+        return ModelIdentity(f"{type(self).__module__}:{type(self).__qualname__}")
+
+    def load(self) -> None:
+        """Gets ready, on the worker: reads weights, takes the device."""
+
+    def __call__(self, batch: Any) -> Any:
+        """Scores a batch of n.
+
+        Returns:
+          n values in the order of the batch, or with several columns a mapping from each one's name to n values. None,
+          or a number that is NaN, where there is no value.
+
+        Raises:
+          Exception: anything. The batch is then scored one by one, and what raises alone fails the sample, with its
+          message.
+        """
+        ...
+
+
+def check_scorer(scorer: Any, what: str = "") -> None:
+    """Raises UsageError for what is no scorer, in one line; `what` says how the user named it."""
+    named = what or f"scorer {scorer!r}"
+    lacking = [name for name in ("name", "needs", "columns", "identity", "load") if not hasattr(scorer, name)]
+    if lacking or not callable(scorer):
+        raise UsageError(f"{named}: is no Scorer: it has no {lacking[0] if lacking else '__call__'}")
+    _check_name(named, "name", scorer.name)
+    if scorer.needs not in NEEDS:
+        raise UsageError(f"{named}: needs={scorer.needs!r}: it is one of {', '.join(NEEDS)}")
+    if not isinstance(scorer.identity, ModelIdentity):
+        raise UsageError(f"{named}: identity={scorer.identity!r} is no ModelIdentity")
+    if not scorer.columns:
+        raise UsageError(f"{named}: columns: a scorer gives one column at least")
+    for column in scorer.columns:
+        _check_name(named, "column", column.name)
+        if column.name in _TAKEN:
+            raise UsageError(f'{named}: the column "{column.name}" is one that every ledger has: take another name')
+        if column.type not in rows.SCORE_TYPES:
+            raise UsageError(f"{named}: column {column.name}: type={column.type!r}: {', '.join(rows.SCORE_TYPES)}")
+
+
+_TAKEN = frozenset({*rows.SCHEMA.names, *rows.OUTCOME.names, "embedding", "more_embeddings"})
+
+
+def _check_name(named: str, what: str, name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(f"{named}: {what}={name!r}: lower-case letters, digits and _, beginning with a letter")
+
+
+def check_scorers(scorers: Sequence[Scorer]) -> None:
+    """Raises UsageError where two of these give the same column, or have the same name."""
+    owners: dict[str, str] = {}
+    names = [scorer.name for scorer in scorers]
+    for scorer in scorers:
+        if names.count(scorer.name) > 1:
+            raise UsageError(f"two scorers are called {scorer.name}: give one of them another name")
+        for column in scorer.columns:
+            if column.name in owners:
+                raise UsageError(f'both {owners[column.name]} and {scorer.name} give the column "{column.name}"')
+            owners[column.name] = scorer.name
+
+
+def pixels_side(scorers: Sequence[Any]) -> int | None:
+    """The longer side that all of these scorers can do with; None for full size."""
+    sides = [scorer.side for scorer in scorers]
+    return None if not sides or None in sides else max(sides)
+
+
+def values_by_column(scorer: Scorer, given: Any) -> Mapping[str, Any]:
+    """What a call gave, by column."""
+    columns = scorer.columns
+    return {columns[0].name: given} if len(columns) == 1 and not isinstance(given, Mapping) else given
