@@ -5,7 +5,7 @@ python -m pipelines.fetch_models --model_dir models
 
 import sys
 
-from beam_curator.commands.fetch_models import main
+from beam_curator.commands.main import run_as_process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_process("beam_curator.commands.models"))

@@ -8,4 +8,4 @@ import sys
 from beam_curator.commands.main import run_as_process
 
 if __name__ == "__main__":
-    sys.exit(run_as_process("beam_curator.commands.verify_output"))
+    sys.exit(run_as_process("beam_curator.commands.verify"))

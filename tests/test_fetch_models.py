@@ -2,14 +2,13 @@ import dataclasses
 import functools
 import hashlib
 import http.server
-import runpy
 import socket
 import sys
 import threading
 
 import pytest
 
-from beam_curator.commands import fetch_models
+from beam_curator.commands import fetch_models, models
 from beam_curator.errors import UsageError
 from beam_curator.models.weights import nsfw_conversion, nsfw_weights, published
 from beam_curator.models.weights.clip_weights import ClipWeights
@@ -149,12 +148,14 @@ def test_a_wrong_argument_is_bad_usage_in_one_line(argv, said, capsys):
     assert capsys.readouterr().err == f"beam-curator: {said}\n"
 
 
-def test_it_runs_as_a_module_and_its_result_is_the_exit_code(tmp_path, site, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["fetch_models", "--model_dir", str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "beam_curator.commands.fetch_models")
+def test_the_command_takes_the_arguments_of_its_process(tmp_path, site, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["beam-curator models", "--model_dir", str(tmp_path)])
 
-    with pytest.raises(SystemExit) as exit:
-        runpy.run_module("beam_curator.commands.fetch_models", run_name="__main__")
+    assert models.main() == 0
 
-    assert exit.value.code == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_a_slip_in_a_flag_is_told_with_what_was_meant(tmp_path, capsys):
+    assert models.main(["--model_dir", str(tmp_path), "--clip_modell", "x"]) == 2
+    assert capsys.readouterr().err == "beam-curator: unknown argument --clip_modell: did you mean --clip_model?\n"

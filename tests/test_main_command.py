@@ -55,8 +55,11 @@ def test_a_slip_is_one_line_that_says_what_to_type(command, words, said):
 
 def test_help_and_slips_import_neither_torch_nor_beam():
     program = (
-        "import sys; from beam_curator.commands.main import main\n"
+        "import contextlib, sys; from beam_curator.commands.main import COMMANDS, main\n"
         "for words in (['--help'], ['--version'], ['curat'], []): main(words)\n"
+        "for name in COMMANDS:\n"
+        "    with contextlib.suppress(SystemExit): main([name, '--help'])\n"
+        "main(['curate', '--inputs', 'a']), main(['verify']), main(['models', '--model_dirs=a', '--model_dir=b'])\n"
         "sys.exit(' '.join({'torch', 'apache_beam', 'pyarrow'} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -1,7 +1,6 @@
-"""Fetches all weights ahead of time: ``beam-curator models --model_dir DIR``.
+"""What `beam-curator models` does once its flags are read: fetches all weights ahead of time, and verifies them.
 
-Run it where there is a network (to build an image, to fill a bucket), and give the same --model_dir to the
-job.
+Run it where there is a network (to build an image, to fill a bucket), and give the same --model_dir to the job.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from beam_curator.commands import parsing
-from beam_curator.commands.flags import PROGRAM, Parser
+from beam_curator.commands.flags import PROGRAM
+from beam_curator.commands.models import parser
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models.weights import nsfw_weights, published, transfer
 from beam_curator.models.weights.clip_weights import ClipWeights
@@ -21,7 +21,7 @@ from beam_curator.storage import files
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetches and verifies every file; returns 0, or 1 if one could not be had, or 2 for a wrong argument."""
     try:
-        arguments, others = _parser().parse_known_args(argv)
+        arguments, others = parser().parse_known_args(argv)
         parsing.use_storage_flags(others)
         model_dir = files.absolute(arguments.model_dir)
         _make_directory(model_dir)
@@ -36,25 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     brought = [_bring(one, model_dir) for one in wanted]
     return 0 if all(brought) else 1
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROGRAM} models",
-        description="Fetch and verify the weights of CLIP and of the score heads. Files already there "
-        "are verified, not fetched again.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--model_dir", required=True, metavar="DIR", help="directory, local or in a bucket (gs://, s3://)"
-    )
-    parser.add_argument(
-        "--clip_model", metavar="NAME", default="ViT-L-14-quickgelu", help="open_clip model (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--clip_pretrained", metavar="TAG", default="openai", help="its open_clip tag (default: %(default)s)"
-    )
-    return parser
 
 
 def _make_directory(model_dir: str) -> None:
@@ -77,7 +58,3 @@ def _bring(wanted: published.FetchableWeights, model_dir: str) -> bool:
         return False
     print(f"{how}, verified  {found.path}  {size_bytes} bytes  sha256 {found.sha256}", flush=True)
     return True
-
-
-if __name__ == "__main__":
-    sys.exit(main())

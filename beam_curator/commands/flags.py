@@ -69,12 +69,17 @@ def check(argv: Sequence[str], description: str) -> None:
     """
     parser = curation_parser(f"{PROGRAM} curate", description)
     flags, others = parser.parse_known_args(list(argv))
+    refuse_slips(parser, others)
+    require(flags, "input", "output")
+
+
+def refuse_slips(parser: Parser, others: Sequence[str]) -> None:
+    """Raises UsageError for a flag that looks like a slip in one of this parser's, unless it is one of Beam's."""
     beams = _text_of_beams_options()
     for flag in (text.split("=")[0] for text in others if text.startswith("--")):
         near = difflib.get_close_matches(flag, parser._option_string_actions, n=1, cutoff=0.8)
         if near and flag not in beams:
             raise UsageError(f"unknown argument {flag}: did you mean {near[0]}?")
-    require(flags, "input", "output")
 
 
 def _text_of_beams_options() -> str:

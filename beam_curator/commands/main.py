@@ -18,8 +18,8 @@ import beam_curator
 PROGRAM = "beam-curator"
 COMMANDS = {
     "curate": ("curate", "read shards, embed, score, select, and write what is kept: the main job"),
-    "verify": ("verify_output", "check a finished output against its input"),
-    "models": ("fetch_models", "fetch and verify the weights"),
+    "verify": ("verify", "check a finished output against its input"),
+    "models": ("models", "fetch and verify the weights"),
     "demo": ("demo", "draw sample images, and run the main job on them"),
 }
 
