@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from beam_curator.commands.calling import CurationResult, curate
-    from beam_curator.errors import CurationError, JobError, UsageError
+    from beam_curator.commands.calling import curate
+    from beam_curator.errors import CurationError
     from beam_curator.reading import Reading
-    from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, Rule, select
-    from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardRange
+    from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, select
+    from beam_curator.samples import Sample, SampleBatch
     from beam_curator.sources.hand_made import batch_of
     from beam_curator.sources.sample_batches import load
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
@@ -26,30 +26,19 @@ if TYPE_CHECKING:
     from beam_curator.transforms.writing import WriteShards
 
 _HOMES = {
-    "commands.calling": (
-        "CurationResult",
-        "curate",
-    ),
-    "errors": (
-        "CurationError",
-        "JobError",
-        "UsageError",
-    ),
+    "commands.calling": ("curate",),
+    "errors": ("CurationError",),
     "reading": ("Reading",),
     "rules.rule": (
         "AspectRatioAtMost",
         "AtLeast",
         "Below",
         "Between",
-        "Rule",
         "select",
     ),
     "samples": (
-        "Member",
         "Sample",
         "SampleBatch",
-        "Shard",
-        "ShardRange",
     ),
     "sources.hand_made": ("batch_of",),
     "sources.sample_batches": ("load",),
@@ -85,24 +74,17 @@ __all__ = [
     "Between",
     "ClipModelHandler",
     "CurationError",
-    "CurationResult",
     "EmbedImages",
     "ExplodeSamples",
-    "JobError",
     "MatchShards",
-    "Member",
     "ReadSamples",
     "Reading",
-    "Rule",
     "Sample",
     "SampleBatch",
     "Score",
     "ScoreAesthetic",
     "ScoreNsfw",
     "Select",
-    "Shard",
-    "ShardRange",
-    "UsageError",
     "WriteShards",
     "batch_of",
     "curate",

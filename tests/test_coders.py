@@ -14,7 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 import beam_curator as bc
 from beam_curator import rows
 from beam_curator.rule_tally import RuleTally
-from beam_curator.samples import Finding, ShardError
+from beam_curator.samples import Finding, Shard, ShardError, ShardRange
 from beam_curator.sources.sample_batches import load, read_batch
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms import wire_format
@@ -25,9 +25,9 @@ from tests.batches import MEMBERS
 from tests.eager import eager
 from tests.tars import members_of, tar_bytes, write_shard
 
-SHARD = bc.Shard("gs://b/a.tar", 1 << 40, "generation é", "/mnt/a.tar")
+SHARD = Shard("gs://b/a.tar", 1 << 40, "generation é", "/mnt/a.tar")
 READING = bc.Reading(True, "all", ("jpg", "left.png"), ("txt", "json:caption"))
-RANGE = bc.ShardRange(SHARD, 512, 1 << 33, 3, True, "zst", READING, True)
+RANGE = ShardRange(SHARD, 512, 1 << 33, 3, True, "zst", READING, True)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_what_lies_unseen_in_a_table_is_no_part_of_it(batch):
     assert encoded(0) == encoded(7)
 
 
-@pytest.mark.parametrize("given", [RANGE, SHARD, bc.Shard("a", 1)])
+@pytest.mark.parametrize("given", [RANGE, SHARD, Shard("a", 1)])
 def test_ranges_and_shards_are_the_same_after_their_way(given):
     coder = registry.get_coder(type(given))
     there = coder.decode(coder.encode(given))

@@ -3,6 +3,7 @@
 import pytest
 
 import beam_curator as bc
+from beam_curator.errors import UsageError
 from beam_curator.rules.comparison import rule_of
 
 
@@ -38,6 +39,6 @@ def test_a_comparison_is_the_rule_of_the_same_meaning(text, rule):
     ],
 )
 def test_what_is_no_comparison_is_refused(text, message):
-    with pytest.raises(bc.UsageError) as caught:
+    with pytest.raises(UsageError) as caught:
         rule_of(text)
     assert message in str(caught.value)

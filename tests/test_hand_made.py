@@ -10,6 +10,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from PIL import Image
 
 import beam_curator as bc
+from beam_curator.errors import UsageError
 from tests.integration.integration_content import ledger
 
 
@@ -77,7 +78,7 @@ def test_the_same_samples_are_the_same_shard_and_others_do_not_overwrite_it(samp
     first = bc.batch_of(samples, place)
     again = bc.batch_of([dict(one) for one in samples], place)
     assert again.range == first.range
-    with pytest.raises(bc.UsageError, match=r"pets\.tar is there already, and holds something else"):
+    with pytest.raises(UsageError, match=r"pets\.tar is there already, and holds something else"):
         bc.batch_of(samples[:2], place)
     assert bc.batch_of(samples, place).range == first.range
 
@@ -96,7 +97,7 @@ def test_the_same_samples_are_the_same_shard_and_others_do_not_overwrite_it(samp
     ],
 )
 def test_samples_that_a_shard_cannot_hold_are_refused(samples, message, tmp_path):
-    with pytest.raises(bc.UsageError) as caught:
+    with pytest.raises(UsageError) as caught:
         bc.batch_of(samples, tmp_path / "x.tar")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

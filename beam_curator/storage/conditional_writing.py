@@ -67,16 +67,7 @@ def create(url: str, content: bytes) -> bool:
     Raises:
       StorageError: when it cannot be written, after retries.
     """
-    with naming("write", url):
-        bucket = bucket_of(url)
-        if bucket is not None:
-            return _put(bucket, url, content, None)
-        if not files.is_remote(url):
-            return _create_local(pathlib.Path(url), content)
-    if files.exists(url):
-        return files.read_bytes(url) == content  # a write whose answer was lost
-    _write(url, content)
-    return True
+    return _write_over(None, url, content)
 
 
 @retried
@@ -86,14 +77,23 @@ def replace(url: str, content: bytes, before: Standing) -> bool:
     Raises:
       StorageError: when it cannot be written, after retries.
     """
+    return _write_over(before, url, content)
+
+
+def _write_over(before: Standing | None, url: str, content: bytes) -> bool:
+    """Writes a file where that stands, or nothing; gives whether it did."""
     with naming("write", url):
         bucket = bucket_of(url)
         if bucket is not None:
             return _put(bucket, url, content, before)
         if not files.is_remote(url):
-            return _replace_local(pathlib.Path(url), content, before)
+            path = pathlib.Path(url)
+            return _create_local(path, content) if before is None else _replace_local(path, content, before)
     found = read(url)
-    if found is None or found.content not in (before.content, content):
+    stands, stood = (None if one is None else one.content for one in (found, before))
+    if stands == content:  # a write whose answer was lost
+        return True
+    if stands != stood:
         return False
     _write(url, content)
     return True

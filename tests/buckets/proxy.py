@@ -9,7 +9,6 @@ import re
 import socket
 import threading
 import urllib.parse
-import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cryptography.hazmat.primitives import serialization
@@ -145,7 +144,7 @@ class _Forwarding(BaseHTTPRequestHandler):
             upstream.request("GET", f"/storage/v1/b/{bucket}/o/{urllib.parse.quote(name, safe='')}")
             answer = upstream.getresponse()
             content = answer.read()
-        return json.loads(_with_generation(content))["generation"] if answer.status == 200 else "0"
+        return json.loads(content)["generation"] if answer.status == 200 else "0"
 
     def _passed_on(self, body):
         upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port, timeout=HANG_SECONDS)
@@ -157,15 +156,7 @@ class _Forwarding(BaseHTTPRequestHandler):
             answer = upstream.getresponse()
             content = answer.read()
             headers = {n: v for n, v in answer.getheaders() if n.lower() not in ("transfer-encoding", "connection")}
-        is_metadata = re.search(r"/storage/v1/b/[^/]+/o/[^?]+$", self._plain_path())
-        if self.command == "GET" and answer.status == 200 and is_metadata:
-            content = _with_generation(content)
-            headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
         return answer, headers, content
-
-    def _plain_path(self):
-        """The path, without a query that asks for all of an object's metadata."""
-        return self.path if "alt=media" in self.path else self.path.partition("?")[0]
 
     def _answer(self, status, headers, content, cut=False):
         given = content[: len(content) // 2] if cut else content
@@ -183,14 +174,6 @@ class _Forwarding(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _forward  # noqa: N815 (as the library names them)
-
-
-def _with_generation(metadata):
-    """An object's metadata with the generation that the emulator from PyPI leaves out."""
-    told = json.loads(metadata)
-    if told.get("generation") is None:
-        told["generation"] = str(zlib.crc32(metadata) + 1)
-    return json.dumps(told).encode()
 
 
 class TokenServer:

@@ -9,6 +9,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 import beam_curator as bc
 from beam_curator.commands import progress_line
+from beam_curator.errors import JobError, UsageError
 from tests.integration.integration_content import ledger
 
 
@@ -110,7 +111,7 @@ def test_beams_options_and_runner_are_beams(keywords, finished_once, tmp_path):
     ],
 )
 def test_what_is_wrong_is_one_line_before_any_work(keywords, tmp_path, given, message):
-    with pytest.raises(bc.UsageError) as caught:
+    with pytest.raises(UsageError) as caught:
         bc.curate(**{**keywords, "output": tmp_path / "out", **given})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -118,7 +119,7 @@ def test_what_is_wrong_is_one_line_before_any_work(keywords, tmp_path, given, me
 
 
 def test_a_job_that_fails_is_an_error_of_ours_and_can_be_resumed(keywords, tmp_path):
-    with pytest.raises(bc.JobError, match="over --max_failed_fraction 0"):
+    with pytest.raises(JobError, match="over --max_failed_fraction 0"):
         bc.curate(output=tmp_path / "out", max_failed_fraction=0, **keywords)
     result = bc.curate(output=tmp_path / "out", max_failed_fraction=None, **keywords)
     assert (result.scored, result.reused) == (0, result.seen)

@@ -15,12 +15,14 @@ import webdataset as wds
 
 from beam_curator.commands import curate_images, verify_output
 from beam_curator.samples import readable
-from tests.integration import hostile
+from tests.integration.hostile.captions import CAPTIONS
+from tests.integration.hostile.parts import KEPT
+from tests.integration.hostile.shards import all_shards
 from tests.integration.integration_content import ledger
 from tests.tars import webdataset_samples
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHARDS = hostile.all_shards()
+SHARDS = all_shards()
 FLAGS = ["--clip_model", "tiny-untrained", "--min_aesthetic", "-99", "--max_nsfw", "2", "--samples_per_shard", "50"]
 
 
@@ -120,7 +122,7 @@ def test_the_job_goes_to_its_end(job, small_ranges):
 
 
 def begins(reason, wanted):
-    if wanted is hostile.KEPT:
+    if wanted is KEPT:
         return reason is None
     return str(reason).startswith(wanted)
 
@@ -217,10 +219,10 @@ def test_what_is_printed_holds_no_control_characters_of_the_input(job):
     assert "escaped" not in job.printed
 
 
-@pytest.mark.parametrize("name", hostile.CAPTIONS)
+@pytest.mark.parametrize("name", CAPTIONS)
 def test_captions_are_read_or_none_and_never_more_than_64_kib(job, name):
     (row,) = [row for row in job.rows("caption_shards-captions.tar") if row["key"] == name]
-    assert row["caption"] == hostile.CAPTIONS[name][1]
+    assert row["caption"] == CAPTIONS[name][1]
 
 
 def test_the_job_takes_no_more_memory_than_a_gigabyte_and_a_half(job):
