@@ -2,12 +2,13 @@
 
 import csv
 import json
+import re
 
 import pyarrow.dataset as ds
 import pytest
 import webdataset as wds
 
-from examples import embed_images, filter_with_rule, join_ledger
+from examples import embed_images, filter_with_rule, join_ledger, train_head
 from tests.integration.integration_content import ledger
 
 
@@ -47,12 +48,65 @@ def test_join_ledger_gives_every_sample_its_record(finished_once, tmp_path):
         assert records[row["key"]] == expected
 
 
+def losses(printed):
+    """Of each epoch, after its samples were counted: as many as the output has."""
+    lines = [re.fullmatch(r"epoch (\d+): (\d+) samples, mean squared error (\d+\.\d+)", line) for line in printed]
+    assert [int(line[1]) for line in lines] == list(range(1, len(lines) + 1))
+    return [int(line[2]) for line in lines], [float(line[3]) for line in lines]
+
+
+def test_train_head_learns_a_score_from_the_embeddings_of_an_output(finished_once, capsys):
+    assert train_head.main(["--curated", str(finished_once), "--score", "aesthetic", "--epochs", "6"]) == 0
+    samples, loss = losses(capsys.readouterr().out.splitlines())
+    assert samples == [sum(row["status"] == "kept" for row in ledger(finished_once))] * 6
+    assert loss[-1] < loss[0] / 4
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_train_head_takes_more_workers_than_there_are_shards(finished_once, capsys):
+    workers = len(list(finished_once.glob("*.tar"))) + 1
+    assert train_head.main(["--curated", str(finished_once), "--workers", str(workers)]) == 0
+    (samples,), _ = losses(capsys.readouterr().out.splitlines())
+    assert samples == sum(row["status"] == "kept" for row in ledger(finished_once))
+
+
+def test_the_nodes_of_train_head_share_the_samples_out(finished_once, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    counts = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert train_head.main(["--curated", str(finished_once)]) == 0
+        (count,), _ = losses(capsys.readouterr().out.splitlines())
+        counts.append(count)
+    assert sum(counts) == sum(row["status"] == "kept" for row in ledger(finished_once))
+    assert min(counts) > 0
+
+
+def test_epochs_of_train_head_have_orders_of_their_own_that_come_again(finished_once):
+    shards = train_head.shards_of(finished_once, "nsfw")
+
+    def order(epoch):
+        return [score.item() for _, score in train_head.examples(shards, "nsfw", epoch)]
+
+    first, second = order(0), order(1)
+    assert order(0) == first != second
+    assert sorted(first) == sorted(second)
+
+
+def test_a_score_that_train_head_does_not_find_is_named_with_those_that_are_there(finished_once, capsys):
+    assert train_head.main(["--curated", str(finished_once), "--score", "beauty"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "train_head: --score beauty: there is no such score; there are aesthetic, nsfw"
+
+
 @pytest.mark.parametrize(
     ("main", "argv", "wanted"),
     [
         (embed_images.main, ["--output", "o"], "--input is missing"),
         (filter_with_rule.main, ["--input", "i"], "--output is missing"),
         (join_ledger.main, ["--ledger", "{tmp}", "--records", "x.csv", "--output", "o"], "no Parquet file"),
+        (train_head.main, ["--curated", "{tmp}"], "no output shard"),
+        (train_head.main, ["--epochs", "1"], "--curated"),
     ],
 )
 def test_their_errors_are_one_line_and_exit_code_2(tmp_path, capsys, main, argv, wanted):
