@@ -1,0 +1,177 @@
+"""The text half of a CLIP model: texts in, L2-normalised vectors out, beside the image half's embeddings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.defaults import TINY_UNTRAINED
+from beam_curator.errors import UsageError
+from beam_curator.models.encoders.checkpoints import (
+    does_not_fit,
+    in_one_line,
+    is_torchscript,
+    read_torchscript,
+    require_checkpoint,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+_TINY_DIM, _TINY_SEED = 768, 20240301
+
+_TINY_LOGIT_SCALE = 100.0
+"""What OpenAI's models were trained to, so that probabilities of the tiny one spread like theirs."""
+
+_NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
+"""What TorchScript archives hold beside weights: buffers that only OpenAI's have, and a constant of the text half."""
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """A text encoder in float64 on the CPU.
+
+    In float64, because the order of float32 sums depends on the processor: rounded to float32 at the end, a text has
+    the same vector on every machine that launches a job.
+
+    Attributes:
+      model: its open_clip architecture, or "tiny-untrained".
+      logit_scale: what the model multiplies cosines with before a softmax; 100 of OpenAI's models.
+      encode_tokens: int64 [n, context_length] -> float64 [n, dim].
+      tokenise: texts, context_length -> int64 [n, context_length]; it has a `context_length` of its own.
+    """
+
+    model: str
+    logit_scale: float
+    encode_tokens: Callable[[torch.Tensor], torch.Tensor]
+    tokenise: Any
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encodes texts.
+
+        Equal to open_clip's `encode_text(get_tokenizer(model)(texts), normalize=True)` within 1e-5.
+
+        Returns:
+          float32 [n, dim], L2-normalised.
+
+        Raises:
+          UsageError: a text is longer than the model reads.
+        """
+        import torch
+
+        tokens = self._tokens(texts)
+        with torch.inference_mode():
+            vectors = torch.nn.functional.normalize(self.encode_tokens(tokens), dim=-1)
+        return vectors.to(torch.float32).numpy()
+
+    def _tokens(self, texts: Sequence[str]) -> torch.Tensor:
+        """int64 [n, context_length]; open_clip's tokenizers would cut a text that is longer, and say nothing."""
+        context = self.tokenise.context_length
+        try:
+            # The last row is the padding: what of a text goes on beyond the context differs from it there.
+            *long, padding = self.tokenise([*texts, ""], context_length=4 * context)
+            tokens = self.tokenise(list(texts), context_length=context)
+        except Exception as error:  # some tokenizers fetch data, or want another package, when they are called
+            raise UsageError(
+                f"model '{self.model}' cannot tokenise its texts on this machine: {in_one_line(error)}"
+            ) from error
+        for text, row in zip(texts, long, strict=True):
+            if not row[context:].equal(padding[context:]):
+                raise UsageError(
+                    f"text '{text}' is longer than the {context} tokens that '{self.model}' reads: shorten it"
+                )
+        return tokens
+
+
+def load_text_tower(model: str, checkpoint: str | None, pretrained_tag: str | None) -> TextTower:
+    """Builds a model's text half with its weights; the image half is freed.
+
+    Args:
+      model: an open_clip architecture, or "tiny-untrained", which takes no weights and means nothing.
+      checkpoint: local path of the weights, the same file as for the image half.
+      pretrained_tag: the open_clip tag that the file was published under: it decides QuickGELU.
+
+    Raises:
+      UsageError: a model without a text half, a checkpoint that is absent, unreadable, or does not fit the model, or a
+        tokenizer that cannot be had.
+    """
+    import open_clip
+
+    if model == TINY_UNTRAINED:
+        return TextTower(model, _TINY_LOGIT_SCALE, _tiny_untrained(), open_clip.SimpleTokenizer())
+    if model not in open_clip.list_models():
+        raise UsageError(f"model '{model}' has no text half that is known: take one of open_clip's for texts")
+    tokenise = _tokenizer(model)
+    whole = _loaded(model, require_checkpoint(model, checkpoint), pretrained_tag).eval()
+    whole.visual = None  # before the copy in float64: it is most of the model
+    whole = whole.double()
+    return TextTower(model, whole.logit_scale.exp().item(), whole.encode_text, tokenise)
+
+
+def _tokenizer(model: str) -> Any:
+    """open_clip's tokenizer of the model. That of most models comes with open_clip; some are fetched from the hub."""
+    import open_clip
+
+    try:
+        return open_clip.get_tokenizer(model)
+    except Exception as error:  # of transformers, of the hub, of the network
+        source = open_clip.get_model_config(model)["text_cfg"].get("hf_tokenizer_name") or "the Hugging Face hub"
+        raise UsageError(
+            f"model '{model}' reads texts with the tokenizer of {source}, which cannot be had here "
+            f"({in_one_line(error)}): it takes `pip install transformers sentencepiece`, and a network or the hub's "
+            "cache; or take a model that comes with its tokenizer, such as ViT-L-14-quickgelu"
+        ) from error
+
+
+def _loaded(model: str, checkpoint: str, pretrained_tag: str | None) -> Any:
+    """Both halves of a model in float32; built whole, because open_clip's own loading then converts every layout."""
+    import open_clip
+    import torch
+
+    entry = open_clip.get_pretrained_cfg(model, pretrained_tag) if pretrained_tag else {}
+    archive = read_torchscript(checkpoint) if is_torchscript(checkpoint) else {}
+    quick_gelu = "input_resolution" in archive or bool(entry.get("quick_gelu"))
+    try:
+        with torch.random.fork_rng(devices=[]), _no_random_weights_warning():
+            whole = open_clip.create_model(model, force_quick_gelu=quick_gelu, pretrained_text=False)
+    except (RuntimeError, OSError, ImportError, ValueError) as error:
+        raise UsageError(f"model '{model}' cannot be built by open_clip: {in_one_line(error)}") from error
+    try:
+        if archive:
+            whole.load_state_dict({name: value for name, value in archive.items() if name not in _NO_WEIGHTS})
+        else:
+            open_clip.load_checkpoint(whole, checkpoint, weights_only=True)
+    except Exception as error:  # what a wrong file raises depends on its format
+        raise does_not_fit(checkpoint, model, error) from error
+    return whole
+
+
+@contextmanager
+def _no_random_weights_warning() -> Iterator[None]:
+    """Keeps open_clip from warning, on the root logger, of the missing weights that we load right after."""
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_wanted)
+
+
+def _tiny_untrained() -> Any:
+    """A text transformer of 2 layers, width 64, with seeded weights: all code paths are those of a real model."""
+    import torch
+    from open_clip.transformer import TextTransformer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_TINY_SEED)
+        return TextTransformer(width=64, heads=2, layers=2, output_dim=_TINY_DIM).double().eval()

@@ -1,0 +1,134 @@
+"""Texts as open_clip itself encodes them, on a small architecture with random weights."""
+
+import dataclasses
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from beam_curator.errors import UsageError
+from beam_curator.models.encoders.text_tower import load_text_tower
+from tests.models.small_text_models import SIGLIP_LIKE, SMALL, add_small_text_models, random_checkpoint
+
+TEXTS = ["a photo with a watermark", "a clean photo", "Ein Fahrrad, 自転車, 🚲", 'it\'s "quoted" = a|b', ""]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _architectures(tmp_path_factory):
+    add_small_text_models(tmp_path_factory.mktemp("configs"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, _architectures):
+    return random_checkpoint(SMALL, tmp_path_factory.mktemp("weights") / "small.pt")
+
+
+def open_clip_vectors(model: str, checkpoint: str, texts: list[str], **options: object) -> np.ndarray:
+    """float32 [n, dim] by open_clip's own tokenizer and encode_text."""
+    whole = open_clip.create_model(model, pretrained=checkpoint, **options).eval()
+    with torch.inference_mode():
+        return whole.encode_text(open_clip.get_tokenizer(model)(texts), normalize=True).numpy()
+
+
+@pytest.mark.parametrize("model", [SMALL, f"{SMALL}-quickgelu", SIGLIP_LIKE])
+def test_texts_are_encoded_as_by_open_clip(model, tmp_path):
+    checkpoint = random_checkpoint(model, tmp_path / "weights.pt")
+    expected = open_clip_vectors(model, checkpoint, TEXTS)
+    got = load_text_tower(model, checkpoint, None).encode(TEXTS)
+    assert got.dtype == np.float32
+    assert np.abs(got - expected).max() < 1e-5
+    assert np.abs(expected[0] - expected[1:]).max() > 1e-2  # or the comparison would prove nothing
+    assert np.linalg.norm(got, axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_text_has_the_same_vector_whatever_comes_with_it(checkpoint):
+    tower = load_text_tower(SMALL, checkpoint, None)
+    together = tower.encode(TEXTS)
+    assert all(np.array_equal(tower.encode([text])[0], vector) for text, vector in zip(TEXTS, together, strict=True))
+
+
+def test_the_scale_is_the_models_own(checkpoint):
+    whole = open_clip.create_model(SMALL, pretrained=checkpoint)
+    assert load_text_tower(SMALL, checkpoint, None).logit_scale == pytest.approx(whole.logit_scale.exp().item())
+
+
+def test_openais_entry_brings_quickgelu_to_texts_too(checkpoint, monkeypatch):
+    entry = {"quick_gelu": True, "url": "", "hf_hub": ""}
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: entry if tag == "ours" else {})
+    plain, quick = (load_text_tower(SMALL, checkpoint, tag).encode(TEXTS) for tag in (None, "ours"))
+    assert np.abs(plain - quick).max() > 1e-5
+    assert np.abs(quick - open_clip_vectors(SMALL, checkpoint, TEXTS, force_quick_gelu=True)).max() < 1e-5
+
+
+def test_a_text_that_the_model_would_not_read_to_its_end_is_refused(checkpoint):
+    tower = load_text_tower(SMALL, checkpoint, None)
+    tower.encode(["word " * 75])  # with the marks of begin and end 77
+    for words in (76, 77, 400):
+        with pytest.raises(UsageError) as caught:
+            tower.encode(["short", "word " * words])
+        assert str(caught.value).endswith(f"is longer than the 77 tokens that '{SMALL}' reads: shorten it")
+
+
+def test_loading_leaves_torchs_random_state_alone(checkpoint):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_text_tower(SMALL, checkpoint, None)
+    load_text_tower("tiny-untrained", None, None)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_tiny_one_gives_other_vectors_for_other_texts_and_the_same_each_time():
+    first, again = (load_text_tower("tiny-untrained", None, None).encode(TEXTS) for _ in range(2))
+    assert first.shape == (5, 768)
+    assert np.array_equal(first, again)
+    cosines = first @ first.T
+    assert cosines[~np.eye(5, dtype=bool)].max() < 0.999
+
+
+def refusal(model: str, checkpoint: str | None = None) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_text_tower(model, checkpoint, None)
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+def test_what_cannot_be_had_is_one_line(checkpoint, tmp_path):
+    assert refusal("timm:vit_small") == (
+        "model 'timm:vit_small' has no text half that is known: take one of open_clip's for texts"
+    )
+    assert (
+        refusal(SMALL, "/nowhere.pt")
+        == f"model '{SMALL}' needs a checkpoint, and there is no file /nowhere.pt: give a local path"
+    )
+    assert f"does not fit model '{SMALL}'" in refusal(SMALL, random_checkpoint(SIGLIP_LIKE, tmp_path / "other.pt"))
+
+
+def test_a_tokenizer_that_is_fetched_from_the_hub_and_cannot_be_is_named(checkpoint, tmp_path, monkeypatch):
+    config = {**open_clip.get_model_config(SMALL)}
+    config["text_cfg"] = {**config["text_cfg"], "hf_tokenizer_name": "timm/SomeSigLIP"}
+    (tmp_path / "curator-test-hub.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "curator-test-hub.json")
+
+    def unreachable(name, **_):
+        raise OSError(f"cannot load {name}\nCheck your connection")
+
+    monkeypatch.setattr(open_clip.factory, "HFTokenizer", unreachable)
+    line = refusal("curator-test-hub", checkpoint)
+    assert (
+        "reads texts with the tokenizer of timm/SomeSigLIP, which cannot be had here (cannot load timm/SomeSigLIP)"
+        in line
+    )
+    assert "pip install transformers" in line
+
+
+def test_a_tokenizer_that_fails_when_it_is_called_is_one_line(checkpoint):
+    def tokenise(texts, context_length):
+        raise LookupError("Resource punkt not found.\nUse the downloader")
+
+    tokenise.context_length = 77
+    tower = load_text_tower(SMALL, checkpoint, None)
+    with pytest.raises(UsageError, match=r"cannot tokenise its texts on this machine: Resource punkt not found\.$"):
+        dataclasses.replace(tower, tokenise=tokenise).encode(["a"])
