@@ -77,6 +77,7 @@ class Scorer(Protocol):
 
     def load(self) -> None:
         """Gets ready, on the worker: reads weights, takes the device."""
+        return  # an empty body would be abstract, and a scorer may have nothing to load
 
     def __call__(self, batch: Any) -> Any:
         """Scores a batch of n.
