@@ -1,5 +1,6 @@
 """Zero-shot scores from text: as open_clip gives them, and what a prompt may be."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -19,6 +20,13 @@ WATERMARK = "watermark=a photo with a watermark|a clean photo"
 @pytest.fixture(scope="module", autouse=True)
 def _architectures(tmp_path_factory):
     add_small_text_models(tmp_path_factory.mktemp("configs"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Where vectors are kept between runs: nothing at first."""
+    monkeypatch.setenv("BEAM_CURATOR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "texts"
 
 
 def weights_of(model, folder) -> WeightsFile:
@@ -160,6 +168,47 @@ def test_a_name_that_comes_twice_is_refused_before_anything_is_loaded():
 
 def test_nothing_is_loaded_for_no_prompts():
     assert prompt_scorers([], SMALL, WeightsFile("x", "/nowhere.pt", "0" * 64), None) == []
+
+
+def test_texts_that_were_encoded_before_take_no_model(weights, cache):
+    first = prompt_scorers([WATERMARK, "nice=a dog|a cat"], SMALL, weights, None)
+    absent = dataclasses.replace(weights, path="/nowhere.pt")
+    again = prompt_scorers(["nice=a dog|a cat", WATERMARK], SMALL, absent, None)
+    images = embeddings(9)
+    assert np.array_equal(again[0](images), first[1](images))
+    assert np.array_equal(again[1](images), first[0](images))
+    for other in ("nice=a cat|a dog", "nice=a dog|a cat|a bird"):
+        with pytest.raises(UsageError, match=r"no file /nowhere\.pt"):
+            prompt_scorers([other], SMALL, absent, None)
+
+
+def test_texts_of_other_weights_are_encoded_by_these(weights, tmp_path):
+    other = WeightsFile("other", random_checkpoint(SMALL, tmp_path / "other.pt", seed=1), "")
+    other = dataclasses.replace(other, sha256=measured_sha256(other.path))
+    images = embeddings(9)
+    (one,), (two,) = (prompt_scorers([WATERMARK], SMALL, those, None) for those in (weights, other))
+    assert np.abs(one(images) - two(images)).max() > 1e-3
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut short"])
+def test_vectors_that_cannot_be_read_are_made_again(weights, cache, content):
+    (first,) = prompt_scorers([WATERMARK], SMALL, weights, None)
+    (kept,) = cache.iterdir()
+    kept.write_bytes(content)
+    (again,) = prompt_scorers([WATERMARK], SMALL, weights, None)
+    assert np.array_equal(again.vectors, first.vectors)
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(weights, tmp_path, monkeypatch):
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("BEAM_CURATOR_CACHE", str(tmp_path / "a file" / "cache"))
+    (scorer,) = prompt_scorers([WATERMARK], SMALL, weights, None)
+    assert scorer.vectors.shape == (2, 96)
+
+
+def test_of_a_model_without_weights_nothing_is_kept(cache):
+    prompt_scorers([WATERMARK], "tiny-untrained", None, None)
+    assert not cache.exists()
 
 
 def test_weights_that_are_not_what_they_were_are_bad_usage(weights):

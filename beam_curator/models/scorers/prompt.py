@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.models.encoders.text_tower import load_text_tower
+from beam_curator.models.encoders.text_vectors import TextEncoder
 from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.models.weights.weights_file import WeightsFile
 
@@ -78,6 +77,7 @@ class PromptScorer(Scorer):
       encoder: the model of texts and images, for people: `ViT-L-14-quickgelu/openai`.
       sha256: of its weights, in hex; None where it has none.
       trained: whether scores mean anything.
+      source: where its weights come from, for people.
     """
 
     name: str
@@ -87,6 +87,7 @@ class PromptScorer(Scorer):
     encoder: str
     sha256: str | None = None
     trained: bool = True
+    source: str | None = None
 
     @property
     def dim(self) -> int:
@@ -127,7 +128,8 @@ class PromptScorer(Scorer):
 def prompt_scorers(
     prompts: Sequence[str | Prompt], model: str, weights: WeightsFile | None, pretrained_tag: str | None
 ) -> list[PromptScorer]:
-    """The scorers of prompts. The text half of the model is loaded once, here, and freed: workers get vectors.
+    """The scorers of prompts. The text half of the model is loaded here, once, for texts that were not encoded before;
+    workers get vectors.
 
     Args:
       prompts: as `parse_prompt` reads them.
@@ -142,16 +144,18 @@ def prompt_scorers(
     parsed = [parse_prompt(one) if isinstance(one, str) else one for one in prompts]
     if twice := [name for name, count in Counter(prompt.name for prompt in parsed).items() if count > 1]:
         raise UsageError(f"--prompt {twice[0]} comes twice: give each its own name")
-    if not parsed:
-        return []
-    try:
-        checkpoint = str(weights.local_path()) if weights else None
-    except CurationError as error:
-        raise UsageError(str(error)) from error
-    tower = load_text_tower(model, checkpoint, pretrained_tag)
-    encoder = weights.name if weights else model
-    sha256 = weights.model_sha256 if weights else None
-    scale, trained = tower.logit_scale, model != TINY_UNTRAINED
+    encoder = TextEncoder(model, weights, pretrained_tag)
+    encoded = [encoder.encode(one.texts) for one in parsed]
     return [
-        PromptScorer(one.name, one.texts, tower.encode(one.texts), scale, encoder, sha256, trained) for one in parsed
+        PromptScorer(
+            name=one.name,
+            texts=one.texts,
+            vectors=of.vectors,
+            logit_scale=of.logit_scale,
+            encoder=weights.name if weights else model,
+            sha256=weights.model_sha256 if weights else None,
+            trained=weights is not None,
+            source=weights.path if weights else None,
+        )
+        for one, of in zip(parsed, encoded, strict=True)
     ]
