@@ -1,0 +1,112 @@
+"""A Python object as the command line names it: `[NAME=]package.module:object[(VALUES)]`."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import importlib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from beam_curator.errors import UsageError
+
+SYNTAX = "[NAME=]package.module:object[(VALUES)]"
+_SPELLED = re.compile(
+    r"\s*(?:(?P<name>[^=:()]+)=)?\s*(?P<module>[^\W\d][\w.]*):(?P<object>[^\W\d][\w.]*)\s*(?P<values>\(.*\))?\s*",
+    re.DOTALL,
+)
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The values in brackets, as a call takes them."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedObject:
+    """An object that a flag names; nothing is imported before `load`.
+
+    Attributes:
+      given: the flag with its value, for errors: "--rule my_rules:short".
+      module: where the object is imported from.
+      path: the object in its module, with dots between attributes.
+      name: what the user calls it; None where no NAME was given.
+      values: those in brackets; None without brackets.
+    """
+
+    given: str
+    module: str
+    path: str
+    name: str | None = None
+    values: Values | None = None
+
+    def load(self, make: Callable[[Any, Values | None], T]) -> T:
+        """Imports the object, also from the working directory, and gives what `make` makes of it and the values.
+
+        Raises:
+          UsageError: for whatever is raised on the way: importing and making run the user's code.
+        """
+        here = str(Path.cwd())
+        if here not in sys.path:  # as `python -m` does, so that the console script finds the same modules
+            sys.path.insert(0, here)
+        try:
+            thing = functools.reduce(getattr, self.path.split("."), importlib.import_module(self.module))
+            return make(thing, self.values)
+        except Exception as error:
+            raise UsageError(f"{self.given}: cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def is_named_object(text: str) -> bool:
+    """Whether a text is written as a named object is."""
+    return _SPELLED.fullmatch(text) is not None
+
+
+def named_object(flag: str, text: str, example: str) -> NamedObject:
+    """Reads the value of a flag. Values are Python's literals: no code is run for them.
+
+    Args:
+      flag: with its dashes, for errors.
+      text: what the user gave.
+      example: of what the flag takes, for errors.
+
+    Raises:
+      UsageError: it is written in another way, or what is in brackets are no plain values.
+    """
+    given = f"{flag} {text}"
+    found = _SPELLED.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{given}: write it as {SYNTAX}, such as {example}")
+    name = found["name"].strip() if found["name"] else None
+    values = _values(given, found["values"]) if found["values"] else None
+    return NamedObject(given, found["module"], found["object"], name, values)
+
+
+def made(thing: Any, values: Values | None) -> Any:
+    """What a name stands for: what a call with the values gives; without values an object of a class, or the thing."""
+    if values is None:
+        return thing() if isinstance(thing, type) else thing
+    return thing(*values.args, **values.kwargs)
+
+
+def _values(given: str, brackets: str) -> Values:
+    try:
+        call = ast.parse(f"object{brackets}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError(brackets)
+        kwargs = {one.arg: ast.literal_eval(one.value) for one in call.keywords if one.arg is not None}
+        if len(kwargs) != len(call.keywords):
+            raise ValueError(brackets)
+        return Values(tuple(map(ast.literal_eval, call.args)), kwargs)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise UsageError(
+            f"{given}: {brackets} does not hold plain values, such as (4, 0.5, 'text', name=True, sizes=[1, 2])"
+        ) from error
