@@ -10,6 +10,9 @@ DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-L-14-quickgelu", "openai"
 TINY_UNTRAINED = "tiny-untrained"
 """A small seeded encoder for tests, demos and machines without weights. Its scores mean nothing."""
 
+TIMM = "timm:"
+"""What the names of timm's models begin with here."""
+
 UNTRAINED = "untrained"
 """A head for the same."""
 

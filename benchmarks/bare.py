@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from beam_curator.defaults import TINY_UNTRAINED
-from beam_curator.models.encoders.open_clip_tower import find_architecture, load_visual_tower
+from beam_curator.models.encoders.choosing import encoder_of
+from beam_curator.models.encoders.tiny_untrained import TinyUntrained
 from benchmarks.tables import usable_cores
 from benchmarks.timing import seconds_of
 
@@ -32,7 +33,7 @@ class BareModel:
     """A model on its device, and micro-batches of the right size and type to run it on.
 
     Attributes:
-      encode: float [n, 3, size, size], normalised -> embeddings.
+      encode: float [n, 3, height, width], normalised -> embeddings.
       batch: a micro-batch, on the device.
       device: "cpu" or "cuda".
     """
@@ -83,9 +84,9 @@ def load_bare(
     run = torch.compile(encode, dynamic=False) if compile else encode
     if kind in _AUTOCAST:
         run = _under_autocast(run, device, _AUTOCAST[kind])
-    side = find_architecture(model).image_size
+    shape = encoder_of(model).preparation.shape
     generator = torch.Generator().manual_seed(0)
-    batch = torch.randn((batch_size, 3, side, side), generator=generator).to(device, _DTYPES.get(kind, torch.float32))
+    batch = torch.randn((batch_size, 3, *shape), generator=generator).to(device, _DTYPES.get(kind, torch.float32))
     bare = BareModel(run, batch, device)
     bare.seconds(2 * batch_size)
     return bare
@@ -94,8 +95,8 @@ def load_bare(
 def _encode_image(model: str, checkpoint: Path | None) -> tuple[torch.nn.Module, Encode]:
     """The model, and what gives embeddings without normalising them."""
     if model == TINY_UNTRAINED:
-        tower = load_visual_tower(model, None, None)
-        return tower.module, tower.module
+        module = TinyUntrained().load()
+        return module, module
     import open_clip
 
     whole = open_clip.create_model(model, pretrained=str(checkpoint)).eval()

@@ -47,8 +47,7 @@ class DecodingEncoder(ClipEncoder):
 
 def ways(spec: ClipSpec, compile: bool) -> dict[str, tuple[ClipSpec, Callable[..., DecodedImage]]]:
     """Each way to encode, the default first."""
-    size = ClipEncoder(spec).image_size
-    exact = Decoder(size, spec.max_image_pixels)
+    exact = Decoder(ClipEncoder(spec).preparation, spec.max_image_pixels)
     found: dict[str, tuple[ClipSpec, Callable[..., DecodedImage]]] = {
         "exact, fp32": (spec, exact),
         "--jpeg_draft": (spec, dataclasses.replace(exact, draft=True)),

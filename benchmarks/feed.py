@@ -28,6 +28,7 @@ from benchmarks.tables import machine, markdown, usable_cores
 from benchmarks.timing import figure, interleaved, median, per_second, seconds_of, spread
 
 IMAGE_SIZE = 224
+INPUT = images.Preparation(IMAGE_SIZE)
 
 
 def decode_and_resize(jpeg: bytes) -> np.ndarray:
@@ -118,8 +119,8 @@ def _print_costs(
     parts: dict[str, Callable[[], object]] = {
         "bare decode and resize": lambda: [decode_and_resize(jpeg) for jpeg in jpegs],
         "Pillow: open and decode": lambda: [Image.open(io.BytesIO(jpeg)).load() for jpeg in jpegs],
-        "images.preprocess: resize, crop, RGB": lambda: [images.preprocess(p, IMAGE_SIZE) for p in pictures],
-        "models.fast_preprocess: the same by torch": lambda: [fast_preprocess(p, IMAGE_SIZE) for p in pictures],
+        "images.preprocess: resize, crop, RGB": lambda: [images.preprocess(p, INPUT) for p in pictures],
+        "models.fast_preprocess: the same by torch": lambda: [fast_preprocess(p, INPUT) for p in pictures],
         "images.perceptual_hash": lambda: [images.perceptual_hash(picture) for picture in pictures],
         "sha256": lambda: [hashlib.sha256(jpeg).digest() for jpeg in jpegs],
         "images.decode: all of it, but resizing": lambda: [images.decode(jpeg) for jpeg in jpegs],

@@ -5,12 +5,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from beam_curator.images import Encoded
+from beam_curator.images import Encoded, Preparation
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.cpu_stream import usable_cores
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
-from beam_curator.models.encoders.open_clip_tower import Architecture
 from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded
 from beam_curator.models.pixels.decoding import Decoder
 
@@ -18,10 +17,10 @@ from beam_curator.models.pixels.decoding import Decoder
 class IdleModel(DeviceModel):
     """Takes micro-batches as a GPU does, and gives constant embeddings at once."""
 
-    def __init__(self, architecture: Architecture, batch_size: int) -> None:
-        self.name, self.device, self.precision, self.architecture = "idle", "cpu", "fp32", architecture
+    def __init__(self, dim: int, preparation: Preparation, batch_size: int) -> None:
+        self.name, self.device, self.precision, self.dim, self.preparation = "idle", "cpu", "fp32", dim, preparation
         self.batch_size, self.batch_reductions = batch_size, 0
-        self._embedding = torch.full((batch_size, architecture.dim), architecture.dim**-0.5)
+        self._embedding = torch.full((batch_size, dim), dim**-0.5)
 
     def run(self, pixels: torch.Tensor) -> PendingEmbeddings:
         """Float32 [n, dim], without a look at the pixels."""
@@ -42,9 +41,9 @@ class IdleEncoder(ClipEncoder):
             fast_resize=fast_resize,
         )
         super().__init__(spec)
-        decode = Decoder(self.image_size, spec.max_image_pixels, jpeg_draft, fast_resize)
+        decode = Decoder(self.preparation, spec.max_image_pixels, jpeg_draft, fast_resize)
         pool = ThreadPoolExecutor(decode_threads or usable_cores(), thread_name_prefix="decode")
-        model = IdleModel(self._architecture, batch_size)
+        model = IdleModel(self.dim, self.preparation, batch_size)
         self._idle_stream = DeviceStream(model, decode, pool)
 
     def load(self) -> None:

@@ -31,7 +31,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from dirty_memory import dirty_memory
 
-from beam_curator.images import ImageError, decode, preprocess
+from beam_curator.images import ImageError, Preparation, decode, preprocess
 
 MAX_PIXELS = 1 << 20
 SIZE = 32
@@ -58,7 +58,7 @@ def outcome(data: bytes) -> tuple[object, ...]:
     """The reason of the failure; or the facts, and a hash of all pixels and those that the model sees."""
     try:
         image, facts = decode(data, MAX_PIXELS)
-        pixels = preprocess(image, SIZE)
+        pixels = preprocess(image, Preparation(SIZE))
     except ImageError as error:
         return (str(error),)
     assert pixels.shape == (SIZE, SIZE, 3)

@@ -14,7 +14,7 @@ from beam_curator.commands.flags import PROGRAM
 from beam_curator.commands.models import parser
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models.weights import nsfw_weights, published, transfer
-from beam_curator.models.weights.clip_weights import ClipWeights
+from beam_curator.models.weights.resolving import published_weights
 from beam_curator.storage import files
 
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model_dir = files.absolute(arguments.model_dir)
         _make_directory(model_dir)
         wanted: list[published.FetchableWeights] = [
-            ClipWeights.named(arguments.clip_model, arguments.clip_pretrained),
+            published_weights(arguments.clip_model, arguments.clip_pretrained),
             published.AESTHETIC_V2,
             published.AESTHETIC_V1,
             nsfw_weights.NSFW_LAION,

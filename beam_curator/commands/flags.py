@@ -279,18 +279,22 @@ def _add_models(group: Any) -> None:
         "--model_dir", type=at_home, metavar="DIR", help="where weights are looked for first; local, gs:// or s3://"
     )
     group.add_argument(
+        "--encoder",
         "--clip_model",
+        dest="clip_model",
         default=DEFAULT_MODEL,
         metavar="NAME",
-        help=f"an open_clip architecture, or {TINY_UNTRAINED} for trying things out without weights: its scores mean "
-        "nothing (default: %(default)s)",
+        help="what embeds the images: an open_clip architecture, timm:NAME for a model of timm such as DINOv2, "
+        f"package.module:Object for an encoder of your own, or {TINY_UNTRAINED} for trying things out without weights: "
+        "its scores mean nothing (default: %(default)s)",
     )
     group.add_argument(
         "--clip_pretrained",
         type=at_home,
         default=DEFAULT_PRETRAINED,
         metavar="TAG",
-        help="an open_clip tag, or the path of a checkpoint, local or in a bucket (default: %(default)s)",
+        help="the encoder's weights: an open_clip tag, or the path of a checkpoint, local or in a bucket; a tag of "
+        "timm is a part of the encoder's name (default: %(default)s)",
     )
     group.add_argument(
         "--aesthetic_model",
@@ -315,33 +319,33 @@ def _add_models(group: Any) -> None:
         type=_batch_size,
         default=DEFAULT_BATCH_SIZE,
         metavar="N",
-        help="images per pass of CLIP, halved where they do not fit; auto is the most that fit the GPU; "
+        help="images per pass of the encoder, halved where they do not fit; auto is the most that fit the GPU; "
         "on the CPU the most that a pass may have (default: %(default)s)",
     )
     group.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),
         default="auto",
-        help="of CLIP; auto is bf16 where the device has it, else fp32 (default: %(default)s)",
+        help="of the encoder; auto is bf16 where the device has it, else fp32 (default: %(default)s)",
     )
     group.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="where CLIP runs; cuda without a GPU is an error (default: %(default)s)",
+        help="where the encoder runs; cuda without a GPU is an error (default: %(default)s)",
     )
     group.add_argument(
         "--decode_threads",
         type=_not_negative_int,
         default=0,
         metavar="N",
-        help="threads that decode images ahead of CLIP, and on the CPU run it as well; 0 for one a core "
+        help="threads that decode images ahead of the encoder, and on the CPU run it as well; 0 for one a core "
         "(default: %(default)s)",
     )
     group.add_argument(
         "--compile",
         **_SWITCH,
-        help="run torch.compile on CLIP: needs a C++ compiler, on a GPU Triton; the last bits of embeddings change",
+        help="run torch.compile on the encoder: needs a C++ compiler, on a GPU Triton; last bits of embeddings change",
     )
     group.add_argument(
         "--jpeg_draft",

@@ -44,7 +44,7 @@ def argv_of(flags: Mapping[str, Any]) -> list[str]:
       UsageError: for a name that is no flag, and for a value that the flag does not take.
     """
     parser = _parser()
-    actions = {action.dest: action for action in parser._actions}
+    actions = {flag.removeprefix("--"): action for action in parser._actions for flag in action.option_strings}
     argv = []
     for name, value in flags.items():
         _check_name(name, list(actions))

@@ -29,7 +29,12 @@ def parser() -> Parser:
         "--model_dir", required=True, metavar="DIR", help="directory, local or in a bucket (gs://, s3://)"
     )
     made.add_argument(
-        "--clip_model", metavar="NAME", default=DEFAULT_MODEL, help="open_clip model (default: %(default)s)"
+        "--encoder",
+        "--clip_model",
+        dest="clip_model",
+        metavar="NAME",
+        default=DEFAULT_MODEL,
+        help="open_clip model, or timm:NAME (default: %(default)s)",
     )
     made.add_argument(
         "--clip_pretrained", metavar="TAG", default=DEFAULT_PRETRAINED, help="its open_clip tag (default: %(default)s)"

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 from beam_curator import rows
+from beam_curator.commands.named_object import is_named_object, made, named_object
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.rule_flag import load_rule, plain
-from beam_curator.defaults import DEFAULT_RANGE_MB, TINY_UNTRAINED, UNTRAINED
+from beam_curator.defaults import DEFAULT_RANGE_MB, TIMM, TINY_UNTRAINED, UNTRAINED
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
+from beam_curator.models.encoders.encoder import Encoder, check_encoder
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
@@ -34,7 +36,7 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
       UsageError: when the model is unknown or its weights cannot be had.
     """
     return ClipModelHandler(
-        options.clip_model,
+        _model(options.clip_model),
         options.clip_pretrained,
         model_dir=options.model_dir,
         batch_size=options.batch_size,
@@ -45,6 +47,18 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
         jpeg_draft=options.jpeg_draft,
         fast_resize=options.fast_resize,
     )
+
+
+def _model(text: str) -> str | Encoder:
+    """The name of an encoder, or the user's own that it names."""
+    if text.startswith(TIMM) or not is_named_object(text):
+        return text
+    given = named_object("--encoder", text, "my_encoders:Own(side=224)")
+    if given.name is not None:
+        raise UsageError(f"{given.given}: an encoder has a name of its own: leave out {given.name}=")
+    encoder = given.load(made)
+    check_encoder(encoder)
+    return encoder
 
 
 def scoring_of(options: CurationOptions) -> ScoreRanges:

@@ -4,7 +4,8 @@ from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import IMAGE_EXTENSIONS
 from beam_curator.images.hashing import hash_of_levels, perceptual_hash
 from beam_curator.images.pictures import MAX_IMAGE_PIXELS, decode
-from beam_curator.images.preprocessing import preprocess, resized_and_cropped
+from beam_curator.images.preparation import Preparation
+from beam_curator.images.preprocessing import Placed, preprocess
 
 __all__ = [
     "IMAGE_EXTENSIONS",
@@ -12,10 +13,11 @@ __all__ = [
     "Encoded",
     "ImageError",
     "ImageFacts",
+    "Placed",
+    "Preparation",
     "decode",
     "hash_of_levels",
     "perceptual_hash",
     "preprocess",
     "reason_of",
-    "resized_and_cropped",
 ]

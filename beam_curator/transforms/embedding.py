@@ -1,10 +1,11 @@
-"""EmbedImages: CLIP embeddings and image facts for the samples of a batch, through Beam's RunInference."""
+"""EmbedImages: embeddings and image facts for the samples of a batch, through Beam's RunInference."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import functools
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,13 +20,14 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator import process_tuning, progress, rows
-from beam_curator.defaults import DEFAULT_BATCH_SIZE, DEFAULT_MODEL, DEFAULT_PRETRAINED, TINY_UNTRAINED
-from beam_curator.errors import CurationError
+from beam_curator.defaults import DEFAULT_BATCH_SIZE, DEFAULT_MODEL, DEFAULT_PRETRAINED
+from beam_curator.errors import CurationError, UsageError
 from beam_curator.images import ImageFacts
+from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.open_clip_tower import find_architecture
+from beam_curator.models.encoders.encoder import Encoder
 from beam_curator.models.heads.made_for import encoder_name
-from beam_curator.models.weights.resolving import choose_clip
+from beam_curator.models.weights.resolving import choose_weights
 from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.sample_batches import load
@@ -188,15 +190,23 @@ class LazyEncoder:
             return weights.local_path()
 
 
+def _described(encoder: Encoder) -> list[str]:
+    """What tells an encoder of the user's own from others of its name."""
+    weights = [f"weights {encoder.name} sha256:{encoder.sha256}"] if encoder.sha256 else []
+    prepared = hashlib.sha256(repr(encoder.preparation).encode()).hexdigest()[:12]
+    return [*weights, f"{encoder.dim} numbers", f"preparation {prepared}", *encoder.notes]
+
+
 class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
-    """Lets RunInference embed batches with an image tower of open_clip.
+    """Lets RunInference embed batches with an image tower of open_clip, a model of timm, or an encoder of your own.
 
     Weights are found (and fetched, if need be) when the handler is made, on the machine that launches the job;
     workers load them on their first batch.
 
     Args:
-      model: an open_clip architecture, or "tiny-untrained" for tests and demos (its scores mean nothing).
-      pretrained: an open_clip tag, or a path or bucket url of a checkpoint.
+      model: an open_clip architecture; "timm:NAME"; "tiny-untrained" for tests and demos (its scores mean nothing);
+        or an `Encoder` of your own, which brings its weights.
+      pretrained: an open_clip tag, or a path or bucket url of a checkpoint; timm's tags stand in its models' names.
       model_dir: where weights are looked for first, local or in a bucket.
       batch_size: images per pass of the model; halved where it does not fit. "auto": the largest that fits the GPU.
         On the CPU passes have as many as is best, and no more than this.
@@ -213,7 +223,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        model: str | Encoder = DEFAULT_MODEL,
         pretrained: str = DEFAULT_PRETRAINED,
         *,
         model_dir: str | None = None,
@@ -229,8 +239,11 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         self._waits = True
         self._tuned = process_tuning.is_on()
         self._here: LazyEncoder | None = None
-        self.flags: Mapping[str, Any] = {"clip_model": model, "clip_pretrained": pretrained, "model_dir": model_dir}
-        chosen = None if model == TINY_UNTRAINED else choose_clip(model, pretrained, model_dir)
+        name = model if isinstance(model, str) else model.name
+        self.flags: Mapping[str, Any] = {"clip_model": name, "clip_pretrained": pretrained, "model_dir": model_dir}
+        if not isinstance(model, str) and pretrained != DEFAULT_PRETRAINED:
+            raise UsageError(f"encoder {name} brings its own weights: leave out --clip_pretrained {pretrained}")
+        chosen = choose_weights(model, pretrained, model_dir) if isinstance(model, str) else None
         self.weights = chosen.weights if chosen else None
         self._doubt = chosen.doubt if chosen else None
         self._spec = ClipSpec(
@@ -250,14 +263,22 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     def identity(self) -> str:
         """What gives the embeddings, as fingerprints, manifests and `KEY.curation.json` name it."""
         kind = "weights" if self._spec.pretrained_tag else "checkpoint"  # of unknown origin
-        weights = f", {kind} {self.weights.name} sha256:{self.weights.sha256}" if self.weights else _UNTRAINED
+        weights = f", {kind} {self.weights.name} sha256:{self.weights.sha256}" if self.weights else ""
         options = [text for name, text in _NAMED_OPTIONS.items() if getattr(self._spec, name)]
-        return ", ".join([f"{self._spec.model}{weights}", f"precision {self._spec.precision}", *options])
+        own = [] if isinstance(self._spec.model, str) else _described(self._spec.model)
+        untrained = "" if self._spec.trained else _UNTRAINED
+        what = f"{self._spec.name}{weights}{untrained}"
+        return ", ".join([what, *own, f"precision {self._spec.precision}", *options])
 
     @property
     def dim(self) -> int:
         """Length of an embedding; loads no weights."""
-        return find_architecture(self._spec.model).dim
+        return encoder_of(self._spec.model).dim
+
+    @property
+    def member(self) -> str:
+        """What comes between `KEY.` and `.npy` for its embeddings: "clip" for open_clip's models."""
+        return embedding_member(encoder_of(self._spec.model))
 
     def tell_doubt(self) -> None:
         """Logs, once, what nobody can tell of the weights: when nothing speaks against the pipeline."""

@@ -113,7 +113,7 @@ def test_the_bare_loop_makes_the_pixels_that_the_encoder_sees():
 
     jpeg = photos.draw_jpeg(0, 1)
     picture, _ = images.decode(jpeg)
-    assert (feed.decode_and_resize(jpeg) == images.preprocess(picture, feed.IMAGE_SIZE)).all()
+    assert (feed.decode_and_resize(jpeg) == images.preprocess(picture, feed.INPUT)).all()
 
 
 def test_memory_measures_a_fresh_process_on_repeated_input(cache, capsys):

@@ -7,7 +7,7 @@ import open_clip
 import pytest
 from PIL import ExifTags, Image
 
-from beam_curator.images import ImageError, decode, preprocess
+from beam_curator.images import ImageError, Preparation, decode, preprocess
 
 SIZE = 224
 
@@ -55,7 +55,7 @@ def open_clip_levels(image: Image.Image, size: int = SIZE) -> np.ndarray:
 
 
 def model_input(data: bytes, size: int = SIZE) -> np.ndarray:
-    return preprocess(decode(data)[0], size)
+    return preprocess(decode(data)[0], Preparation(size))
 
 
 def reason(data: bytes, **options: int) -> str:

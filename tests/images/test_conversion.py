@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_curator.images import decode, preprocess
+from beam_curator.images import Preparation, decode, preprocess
 from tests.images.image_files import (
     SIZE,
     encoded,
@@ -54,7 +54,7 @@ def test_transparency_is_laid_over_white(name):
     assert image.mode == "RGB"
     difference = np.abs(np.asarray(image).astype(int) - np.asarray(over_white(stored)))
     assert difference.max() <= 1  # integer against float rounding
-    np.testing.assert_array_equal(preprocess(image, SIZE), open_clip_levels(image))
+    np.testing.assert_array_equal(preprocess(image, Preparation(SIZE)), open_clip_levels(image))
 
 
 def test_a_fully_transparent_image_is_white():
@@ -88,7 +88,7 @@ def test_16_bit_grey_is_read_by_its_high_byte_where_open_clip_would_turn_it_whit
     data = SIXTEEN_BIT[name]
     image, _ = decode(data)
     np.testing.assert_array_equal(np.asarray(image), np.asarray(HIGH_BYTE))
-    np.testing.assert_array_equal(preprocess(image, SIZE), open_clip_levels(HIGH_BYTE))
+    np.testing.assert_array_equal(preprocess(image, Preparation(SIZE)), open_clip_levels(HIGH_BYTE))
     assert (open_clip_levels(Image.open(io.BytesIO(data))) == 255).mean() > 0.95
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_curator.images import IMAGE_EXTENSIONS, decode, perceptual_hash, preprocess
+from beam_curator.images import IMAGE_EXTENSIONS, Preparation, decode, perceptual_hash, preprocess
 from tests.images.image_files import SAME_AS_OPEN_CLIP, SIZE, encoded, picture, reason, with_orientation
 
 
@@ -29,7 +29,7 @@ def test_a_jpeg_decoded_at_draft_scale_is_smaller_and_its_facts_are_those_of_the
     whole, expected = decode(data)
     assert image.size == drafted
     assert (facts.width, facts.height, facts.sha256) == (*size, expected.sha256)
-    difference = np.abs(preprocess(image, SIZE).astype(int) - preprocess(whole, SIZE))
+    difference = np.abs(preprocess(image, Preparation(SIZE)).astype(int) - preprocess(whole, Preparation(SIZE)))
     assert difference.mean() < 2
 
 

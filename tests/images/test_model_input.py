@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from beam_curator.images import decode, preprocess
+from beam_curator.images import Preparation, decode, preprocess
 from tests.images.image_files import (
     SAME_AS_OPEN_CLIP,
     SIZE,
@@ -41,7 +41,7 @@ def test_exif_orientation_is_applied_as_pillow_would(orientation):
     np.testing.assert_array_equal(np.asarray(image), np.asarray(upright))
     assert (facts.width, facts.height) == upright.size == ((320, 240) if orientation < 5 else (240, 320))
     # By design unlike open_clip, which sees the picture as it is stored: compared on the upright one.
-    np.testing.assert_array_equal(preprocess(image, SIZE), open_clip_levels(upright))
+    np.testing.assert_array_equal(preprocess(image, Preparation(SIZE)), open_clip_levels(upright))
 
 
 @pytest.mark.parametrize("orientation", [6, 3])
@@ -85,7 +85,7 @@ def test_a_broken_colour_profile_is_ignored():
 @pytest.mark.parametrize("shape", [(3, 1000), (1000, 3), (1, 400), (5000, 100)])
 def test_a_strip_is_cropped_before_it_is_resized_and_looks_the_same(shape):
     image = picture(width=shape[0], height=shape[1])
-    difference = np.abs(preprocess(image, SIZE).astype(int) - open_clip_levels(image))
+    difference = np.abs(preprocess(image, Preparation(SIZE)).astype(int) - open_clip_levels(image))
     assert difference.max() <= 1
 
 
@@ -94,7 +94,7 @@ def test_a_strip_is_cropped_before_it_is_resized_and_looks_the_same(shape):
 def test_a_strip_of_noise_in_any_mode_looks_as_open_clip_sees_it(shape, mode):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape[::-1], 3), dtype=np.uint8))
     image = noise.quantize(64) if mode == "P" else noise.convert(mode)
-    difference = np.abs(preprocess(image, SIZE).astype(int) - open_clip_levels(image))
+    difference = np.abs(preprocess(image, Preparation(SIZE)).astype(int) - open_clip_levels(image))
     assert difference.max() <= (0 if mode in ("P", "1") else 1)
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
-from beam_curator.images import ImageError, ImageFacts, decode, preprocess
+from beam_curator.images import ImageError, ImageFacts, Preparation, decode, preprocess
 from tests.images.image_files import (
     SAME_AS_OPEN_CLIP,
     encoded,
@@ -101,7 +101,7 @@ def test_many_threads_decode_as_one_does():
 
 def pixels_or_reason(data: bytes) -> np.ndarray | str:
     try:
-        return preprocess(decode(data, max_pixels=1_000_000)[0], 32)
+        return preprocess(decode(data, max_pixels=1_000_000)[0], Preparation(32))
     except ImageError as error:
         return str(error)
 

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import torch
 
-from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.open_clip_tower import load_visual_tower
+from beam_curator.models.encoders.encoder import load_tower
+from beam_curator.models.encoders.tiny_untrained import TinyUntrained
 from beam_curator.models.pixels.decoding import DecodedImage
 from tests.patience import HANG_SECONDS
 
@@ -18,7 +18,7 @@ class RecordingModel(DeviceModel):
     """The tiny model, which notes how many images each call and each pass had."""
 
     def __init__(self, batch_size: int | None = 4, equal_passes: bool = False) -> None:
-        super().__init__("tiny", load_visual_tower(TINY_UNTRAINED, None, None), "cpu", "fp32", batch_size)
+        super().__init__("tiny", load_tower(TinyUntrained()), "cpu", "fp32", batch_size)
         self._equal_passes = equal_passes
         self.calls: list[int] = []
         self.passes: list[int] = []

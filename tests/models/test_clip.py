@@ -17,12 +17,15 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.transformer import QuickGELU
 from PIL import Image
 
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.models.encoders import onednn_vit, open_clip_tower
+from beam_curator.models.encoders import clip, onednn_vit, open_clip_tower, tiny_untrained
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.models.encoders.encoder import load_tower
+from beam_curator.models.encoders.open_clip_tower import OpenClipEncoder
 from beam_curator.models.encoders.precision import cast_matrices, resolve_precision
 from beam_curator.models.encoders.stream import EncodedImages
 
@@ -111,7 +114,7 @@ def test_bf16_on_this_cpu_stays_within_a_ten_thousandth_of_fp32(checkpoint):
 def test_bf16_copies_no_weights_for_each_image(checkpoint, monkeypatch):
     # Of frozen parameters torch's matmul does so under autocast: seen as products for each image, 15 times as slow.
     monkeypatch.setattr(onednn_vit, "runs_here", lambda module, dtype: False)
-    model = DeviceModel(SMALL, open_clip_tower.load_visual_tower(SMALL, checkpoint, None), "cpu", "bf16", 4)
+    model = DeviceModel(SMALL, load_tower(OpenClipEncoder(SMALL, checkpoint)), "cpu", "bf16", 4)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
         model.run(model.new_buffer(4).zero_())
     operations = profile.key_averages(group_by_input_shape=True)
@@ -121,7 +124,7 @@ def test_bf16_copies_no_weights_for_each_image(checkpoint, monkeypatch):
 
 
 def test_what_is_no_plain_vision_transformer_runs_under_autocast(checkpoint):
-    tower = open_clip_tower.load_visual_tower(SMALL, checkpoint, None)
+    tower = load_tower(OpenClipEncoder(SMALL, checkpoint))
     plain = copy.deepcopy(tower.module)
     assert not cast_matrices(plain, "bf16")
     other = type("Other", (type(tower.module),), {})
@@ -189,7 +192,7 @@ def test_an_embedding_that_is_not_finite_is_a_failure(tmp_path):
 def test_nothing_to_encode_loads_nothing():
     encoder = ClipEncoder(ClipSpec("ViT-L-14", checkpoint="/nowhere.pt"))
     assert encoder.encode([]).embeddings.shape == (0, 768)
-    assert (encoder.dim, encoder.image_size) == (768, 224)
+    assert (encoder.dim, encoder.preparation.shape, encoder.member) == (768, (224, 224), "clip")
     assert (encoder.device, encoder.precision) == (None, None)
 
 
@@ -219,13 +222,13 @@ def test_a_spec_can_be_pickled_and_an_encoder_weakly_referenced():
 
 def test_threads_share_one_model_and_get_their_own_results(monkeypatch):
     loads = []
-    load = open_clip_tower.load_visual_tower
+    load = clip.load_tower
 
     def counted(*args):
         loads.append(args)
         return load(*args)
 
-    monkeypatch.setattr("beam_curator.models.encoders.clip.load_visual_tower", counted)
+    monkeypatch.setattr(clip, "load_tower", counted)
     encoder = ClipEncoder(ClipSpec("tiny-untrained", precision="fp32", device="cpu", batch_size=2))
     parts = [PHOTOGRAPHS[i:] + PHOTOGRAPHS[:i] for i in range(6)]
     with ThreadPoolExecutor(6) as pool:
@@ -297,6 +300,10 @@ def save_torchscript(path: Path, *, as_openai: bool) -> None:
     torch.jit.trace(model, inputs, check_trace=False).half().save(str(path))
 
 
+def has_quick_gelu(model: str, checkpoint: str) -> bool:
+    return type(OpenClipEncoder(model, checkpoint).load().transformer.resblocks[0].mlp.gelu) is QuickGELU
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("as_openai", [True, False])
@@ -310,7 +317,7 @@ def test_a_torchscript_archive_loads_and_openais_gets_quickgelu_unasked(tmp_path
     other = open_clip_embeddings(SMALL, str(plain), PHOTOGRAPHS, force_quick_gelu=not as_openai)
     got = encode(PHOTOGRAPHS, model=SMALL, checkpoint=str(archive)).embeddings
     assert np.abs(got - expected).max() < 1e-3 < np.abs(got - other).max()
-    assert open_clip_tower.load_visual_tower(SMALL, str(archive), None).quick_gelu == as_openai
+    assert has_quick_gelu(SMALL, str(archive)) == as_openai
 
 
 def test_the_published_tag_decides_quickgelu_mean_and_std(checkpoint, monkeypatch):
@@ -322,14 +329,14 @@ def test_the_published_tag_decides_quickgelu_mean_and_std(checkpoint, monkeypatc
     )
     got = encode(PHOTOGRAPHS, model=SMALL, checkpoint=checkpoint, pretrained_tag="ours").embeddings
     assert np.abs(got - expected).max() < 1e-3
-    assert open_clip_tower.load_visual_tower(f"{SMALL}-quickgelu", checkpoint, None).quick_gelu
+    assert has_quick_gelu(f"{SMALL}-quickgelu", checkpoint)
 
 
 def test_openais_published_entry_of_vit_l_14_has_quickgelu():
     for model in ("ViT-L-14", "ViT-L-14-quickgelu"):
-        assert open_clip_tower._published(model, "openai")["quick_gelu"] is True
+        assert open_clip_tower.published(model, "openai")["quick_gelu"] is True
     with pytest.raises(UsageError, match="unknown pretrained tag 'laion2b_s32b_b82k' of model 'ViT-L-14-quickgelu'"):
-        open_clip_tower._published("ViT-L-14-quickgelu", "laion2b_s32b_b82k")
+        open_clip_tower.published("ViT-L-14-quickgelu", "laion2b_s32b_b82k")
 
 
 def load_error(**options: object) -> str:
@@ -398,14 +405,26 @@ def test_an_unknown_model_is_an_error_with_a_suggestion():
     assert message.startswith("unknown model 'ViT-L/14': open_clip has no such architecture; did you mean ViT-L-14")
 
 
-def test_models_whose_input_is_prepared_otherwise_are_refused(checkpoint, monkeypatch):
-    assert load_error(model=f"{SMALL}-oblong") == (
-        f"model '{SMALL}-oblong' takes images of [224, 448] pixels: only square ones are supported"
-    )
-    entry = {"resize_mode": "squash"}
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: entry)
-    assert "resizes its images by 'squash', 'bicubic': only" in load_error(
-        model=SMALL, checkpoint=checkpoint, pretrained_tag="ours"
+def test_an_oblong_input_is_prepared_and_embedded_as_by_open_clip(tmp_path):
+    name, path = f"{SMALL}-oblong", tmp_path / "oblong.pt"
+    torch.save(random_model(name).state_dict(), path)
+    expected = open_clip_embeddings(name, str(path), PHOTOGRAPHS)
+    got = encode(PHOTOGRAPHS, model=name, checkpoint=str(path))
+    assert np.abs(got.embeddings - expected).max() < 1e-3
+    assert ClipEncoder(ClipSpec(name)).preparation.shape == (224, 448)
+
+
+def test_what_a_checkpoint_holds_of_the_text_half_does_not_count(checkpoint, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    visual = {name: value for name, value in state.items() if name.startswith("visual.")}
+    torch.save({**visual, "text.of.another.kind": torch.zeros(3)}, tmp_path / "visual.pt")
+    expected = encode(PHOTOGRAPHS[:2], model=SMALL, checkpoint=checkpoint).embeddings
+    got = encode(PHOTOGRAPHS[:2], model=SMALL, checkpoint=str(tmp_path / "visual.pt")).embeddings
+    np.testing.assert_array_equal(got, expected)
+    del visual["visual.proj"]
+    torch.save(visual, tmp_path / "visual.pt")
+    assert 'Missing key(s) in state_dict: "visual.proj"' in load_error(
+        model=SMALL, checkpoint=str(tmp_path / "visual.pt")
     )
 
 
@@ -456,7 +475,7 @@ def test_auto_is_bf16_only_on_gpus_that_compute_it(native, precision, monkeypatc
 
 @pytest.mark.slow
 def test_a_compiled_model_gives_the_same_embeddings(monkeypatch):
-    monkeypatch.setattr(open_clip_tower, "_tiny_untrained", _flat_tower)  # compiled in seconds
+    monkeypatch.setattr(tiny_untrained.TinyUntrained, "load", _flat_module)  # compiled in seconds
     options = {"model": "tiny-untrained", "batch_size": 4}
     plain = encode(PHOTOGRAPHS, **options).embeddings.astype(float)
     compiled = encode(PHOTOGRAPHS, **options, compile=True).embeddings.astype(float)
@@ -464,11 +483,10 @@ def test_a_compiled_model_gives_the_same_embeddings(monkeypatch):
     assert np.abs(plain - compiled).max() < 1e-3
 
 
-def _flat_tower(architecture: open_clip_tower.Architecture) -> open_clip_tower.VisualTower:
+def _flat_module(encoder: tiny_untrained.TinyUntrained) -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(147, architecture.dim))
-    return open_clip_tower.VisualTower(module.eval(), architecture, (0.5,) * 3, (0.25,) * 3, quick_gelu=False)
+        return torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(147, encoder.dim))
 
 
 def test_a_model_that_cannot_be_compiled_is_an_error_that_says_what_to_do(monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_curator.images import preprocess
+from beam_curator.images import Preparation, preprocess
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.pixels.decoding import Decoder
 from beam_curator.models.pixels.torch_resizing import fast_preprocess
@@ -32,7 +32,7 @@ def encoded(image: Image.Image) -> bytes:
 @pytest.mark.parametrize("shape", [(640, 480), (333, 500), (1601, 1203), (224, 225), (224, 224), (90, 100), (1, 1)])
 def test_levels_differ_by_one_and_few_do(shape, size):
     image = picture(*shape)
-    difference = np.abs(fast_preprocess(image, size).astype(int) - preprocess(image, size))
+    difference = np.abs(fast_preprocess(image, Preparation(size)).astype(int) - preprocess(image, Preparation(size)))
     assert difference.shape == (size, size, 3)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.02
@@ -41,16 +41,16 @@ def test_levels_differ_by_one_and_few_do(shape, size):
 @pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "YCbCr", "LAB"])
 def test_pictures_of_other_modes_are_resized_as_ever(mode):
     image = picture(300, 200).convert(mode) if mode != "LAB" else Image.new("LAB", (300, 200), "red")
-    np.testing.assert_array_equal(fast_preprocess(image, 224), preprocess(image, 224))
+    np.testing.assert_array_equal(fast_preprocess(image, Preparation()), preprocess(image, Preparation()))
 
 
 def test_a_very_long_picture_is_never_made_whole():
     image = picture(3, 2000)
-    np.testing.assert_array_equal(fast_preprocess(image, 224), preprocess(image, 224))
+    np.testing.assert_array_equal(fast_preprocess(image, Preparation()), preprocess(image, Preparation()))
 
 
 def test_facts_and_failures_do_not_depend_on_it():
-    exact, fast = Decoder(224, 1_000_000), Decoder(224, 1_000_000, fast_resize=True)
+    exact, fast = Decoder(Preparation(), 1_000_000), Decoder(Preparation(), 1_000_000, fast_resize=True)
     data = encoded(picture(640, 480))
     assert fast(data).facts == exact(data).facts
     for bad in (None, b"", b"garbage", data[:2000], encoded(picture(1200, 1000))):
@@ -73,13 +73,14 @@ def test_it_starts_no_threads_of_torchs_beside_those_of_the_model():
     code = """
 import os, threading
 from PIL import Image
+from beam_curator.images import Preparation
 from beam_curator.models.pixels.torch_resizing import fast_preprocess
 import torch
 torch.set_num_threads(4)
 counts = []
 def resize():
     before = len(os.listdir("/proc/self/task"))
-    fast_preprocess(Image.new("RGB", (1600, 1200)), 224)
+    fast_preprocess(Image.new("RGB", (1600, 1200)), Preparation())
     counts.append(len(os.listdir("/proc/self/task")) - before)
 thread = threading.Thread(target=resize)
 thread.start()

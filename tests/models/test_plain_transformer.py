@@ -8,9 +8,10 @@ import pytest
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 
+from beam_curator.images import Preparation
 from beam_curator.models.encoders import onednn_vit, vit_rewrites
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.open_clip_tower import Architecture, VisualTower
+from beam_curator.models.encoders.encoder import VisualTower
 from beam_curator.models.encoders.precision import cast_matrices
 
 SIDE = 96
@@ -46,7 +47,7 @@ def difference(got: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def device_model(module: torch.nn.Module, precision: str = "fp32", batch_size: int = 64) -> DeviceModel:
-    tower = VisualTower(copy.deepcopy(module), Architecture(SIDE, 48), (0.5,) * 3, (0.25,) * 3, quick_gelu=False)
+    tower = VisualTower(copy.deepcopy(module), 48, Preparation(SIDE, mean=(0.5,) * 3, std=(0.25,) * 3))
     return DeviceModel("small", tower, "cpu", precision, batch_size)
 
 

@@ -115,7 +115,7 @@ def test_the_traps_do_run_code_where_pickles_are_trusted(tmp_path):
 def loads(monkeypatch):
     """What has been given to anything that loads weights."""
     seen = []
-    for module, name in ((torch, "load"), (torch.jit, "load"), (np, "load"), (open_clip, "load_checkpoint")):
+    for module, name in ((torch, "load"), (torch.jit, "load"), (np, "load"), (open_clip.factory, "load_state_dict")):
         monkeypatch.setattr(module, name, lambda *given, _name=name, **_: seen.append((_name, given)))
     return seen
 

@@ -1,4 +1,4 @@
-"""CLIP image embeddings: encoded images in, L2-normalised vectors out. No Beam in it."""
+"""Image embeddings: encoded images in, L2-normalised vectors out. No Beam in it."""
 
 import functools
 import threading
@@ -7,13 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from beam_curator.defaults import AUTO, DEFAULT_BATCH_SIZE, TINY_UNTRAINED
+from beam_curator.defaults import AUTO, DEFAULT_BATCH_SIZE
 from beam_curator.errors import UsageError
-from beam_curator.images import MAX_IMAGE_PIXELS, Encoded
+from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, Preparation
+from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool, usable_cores
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.open_clip_tower import Architecture, find_architecture, load_visual_tower
+from beam_curator.models.encoders.encoder import Encoder, load_tower
 from beam_curator.models.encoders.precision import (
     DEVICES,
     PRECISIONS,
@@ -31,11 +32,11 @@ class ClipSpec:
     """All that decides an encoder and its numbers; small, hashable, picklable.
 
     Attributes:
-      model: an open_clip architecture ("ViT-L-14"), or "tiny-untrained": a small seeded encoder whose
-        scores mean nothing.
-      checkpoint: local path of the weights. None only for "tiny-untrained".
+      model: an open_clip architecture ("ViT-L-14"), "timm:NAME" for a model of timm, "tiny-untrained" for a small
+        seeded encoder whose scores mean nothing, or an `Encoder` of your own.
+      checkpoint: local path of the weights of open_clip's and timm's models.
       pretrained_tag: the open_clip tag that the weights were published under ("openai", ...). It decides
-        QuickGELU and the input's mean and std. OpenAI's own archive is also known without it.
+        QuickGELU and how the input is prepared. OpenAI's own archive is also known without it.
       precision: "fp32", "bf16", "fp16" (CUDA only), or "auto": bf16 on GPUs and CPUs that compute it
         natively, else fp32.
       device: "cuda", "cpu", or "auto": cuda if there is one. "cuda" never falls back.
@@ -52,7 +53,7 @@ class ClipSpec:
         percent of the levels differ by one.
     """
 
-    model: str = "ViT-L-14"
+    model: str | Encoder = "ViT-L-14"
     checkpoint: str | None = None
     pretrained_tag: str | None = None
     precision: str = "auto"
@@ -85,7 +86,12 @@ class ClipSpec:
     @property
     def trained(self) -> bool:
         """Whether scores mean anything."""
-        return self.model != TINY_UNTRAINED
+        return encoder_of(self.model).trained
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.model if isinstance(self.model, str) else self.model.name
 
 
 class ClipEncoder:
@@ -104,12 +110,17 @@ class ClipEncoder:
     @property
     def dim(self) -> int:
         """Length of an embedding; loads no weights."""
-        return self._architecture.dim
+        return self._encoder.dim
 
     @property
-    def image_size(self) -> int:
-        """Side of the model's square input, in pixels; loads no weights."""
-        return self._architecture.image_size
+    def preparation(self) -> Preparation:
+        """How the model's input is prepared; loads no weights."""
+        return self._encoder.preparation
+
+    @property
+    def member(self) -> str:
+        """What comes between `KEY.` and `.npy` for its embeddings: "clip" for open_clip's models."""
+        return embedding_member(self._encoder)
 
     @property
     def trained(self) -> bool:
@@ -174,8 +185,8 @@ class ClipEncoder:
         return self._loaded().submit(images, on_embedded)
 
     @functools.cached_property
-    def _architecture(self) -> Architecture:
-        return find_architecture(self.spec.model)
+    def _encoder(self) -> Encoder:
+        return encoder_of(self.spec.model, self.spec.checkpoint, self.spec.pretrained_tag)
 
     def _loaded(self) -> Stream:
         with self._load_lock:
@@ -203,13 +214,13 @@ class ClipEncoder:
     def _load_model(self, device: str) -> DeviceModel:
         spec = self.spec
         precision = resolve_precision(spec.precision, device)
-        tower = load_visual_tower(spec.model, spec.checkpoint, spec.pretrained_tag)
+        tower = load_tower(self._encoder)
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
-        return DeviceModel(spec.model, tower, device, precision, batch_size, spec.compile)
+        return DeviceModel(spec.name, tower, device, precision, batch_size, spec.compile)
 
     def _decoder(self) -> Callable[[Encoded | None], DecodedImage]:
         spec = self.spec
-        return Decoder(self.image_size, spec.max_image_pixels, spec.jpeg_draft, spec.fast_resize)
+        return Decoder(self.preparation, spec.max_image_pixels, spec.jpeg_draft, spec.fast_resize)
 
 
 def _done(encoded: EncodedImages) -> "Future[EncodedImages]":

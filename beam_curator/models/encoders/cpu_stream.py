@@ -71,7 +71,7 @@ class CoreStream:
 
     def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
         """As `Stream.submit`."""
-        request = Request.of(images, self._model.architecture.dim, on_embedded)
+        request = Request.of(images, self._model.dim, on_embedded)
         with self._lock:
             self._requests.append(request)
             self._waiting += len(images)

@@ -2,13 +2,14 @@
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.errors import JobError, UsageError
-from beam_curator.models.encoders.open_clip_tower import Architecture, VisualTower
+from beam_curator.images import Preparation
+from beam_curator.models.encoders.encoder import VisualTower
 from beam_curator.models.encoders.precision import cast_matrices, torch_dtype
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class DeviceModel:
 
     Attributes:
       name: of the model, for errors.
-      architecture: its input's side and its embedding's length.
+      dim: length of an embedding.
+      preparation: how its input is prepared.
       device: "cuda" or "cpu".
       precision: "fp32", "bf16" or "fp16".
       batch_size: the most images of one pass, now.
@@ -80,7 +82,8 @@ class DeviceModel:
         from beam_curator.models.encoders.vit_rewrites import fold_quick_gelu
 
         self.name, self.device, self.precision = name, device, precision
-        self.architecture: Architecture = tower.architecture
+        self.dim: int = tower.dim
+        self.preparation: Preparation = tower.preparation
         self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else MOST_IMAGES_A_CPU_PASS)
         self.batch_reductions = 0
         self.neighbours_matter = True
@@ -92,21 +95,21 @@ class DeviceModel:
         try:
             module = tower.module.to(device)
             # On the device from the start: a copy at each pass would wait for the pass before it.
-            self._mean = torch.tensor(tower.mean, device=device).view(1, 3, 1, 1)
-            self._std = torch.tensor(tower.std, device=device).view(1, 3, 1, 1)
+            self._mean = torch.tensor(tower.preparation.mean, device=device).view(1, 3, 1, 1)
+            self._std = torch.tensor(tower.preparation.std, device=device).view(1, 3, 1, 1)
         except torch.OutOfMemoryError as error:
             raise JobError(
                 f"model '{name}' does not fit in the memory of device '{device}': "
                 "free memory there, or take a larger device or a smaller model"
             ) from error
-        module = self._made_faster(module, tower, compile)
+        module = self._made_faster(module, compile)
         self._module = torch.compile(module, dynamic=False) if compile else module
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
             self._warm_up(compile)
         self.batch_reductions = 0  # finding out what fits is not running short
 
-    def _made_faster(self, module: "torch.nn.Module", tower: VisualTower, compile: bool) -> "torch.nn.Module":
+    def _made_faster(self, module: "torch.nn.Module", compile: bool) -> "torch.nn.Module":
         """The same tower as its device computes it fastest; sets what depends on that."""
         from beam_curator.models.encoders import onednn_vit
         from beam_curator.models.encoders.vit_rewrites import skip_unused_tokens
@@ -120,7 +123,7 @@ class DeviceModel:
             return module
         self.neighbours_matter, self._normalises = False, True
         self.batch_size = min(self.batch_size, MOST_IMAGES_A_CPU_PASS, onednn_vit.images_a_pass(module, dtype))
-        return onednn_vit.pack(module, tower.mean, tower.std)
+        return onednn_vit.pack(module, self.preparation.mean, self.preparation.std)
 
     def _warm_up(self, compile: bool) -> None:
         """Runs one full pass on blank images: it compiles, and halves the batch size until it fits."""
@@ -137,21 +140,22 @@ class DeviceModel:
             ) from error
 
     def new_buffer(self, count: int) -> "torch.Tensor":
-        """uint8 [count, size, size, 3] on the host; pinned for CUDA.
+        """uint8 [count, height, width, 3] on the host; pinned for CUDA.
 
         torch keeps pinned memory and hands it out again, though not before copies from it are done.
         """
         import torch
 
-        size = self.architecture.image_size
-        return torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self.device == "cuda")
+        height, width = self.preparation.shape
+        return torch.empty((count, height, width, 3), dtype=torch.uint8, pin_memory=self.device == "cuda")
 
     def run(self, pixels: "torch.Tensor") -> PendingEmbeddings:
-        """Embeds uint8 [n, size, size, 3] in as many passes as memory needs. On CUDA it does not wait for
+        """Embeds uint8 [n, height, width, 3] in as many passes as memory needs. On CUDA it does not wait for
         them.
 
         Raises:
           JobError: not even one image fits.
+          UsageError: the module gives other than a vector of `dim` numbers for each.
         """
         import torch
 
@@ -222,7 +226,7 @@ class DeviceModel:
         return on_device
 
     def _forward(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """uint8 [n, size, size, 3] -> float32 [n, dim], L2-normalised, both on the device."""
+        """uint8 [n, height, width, 3] -> float32 [n, dim], L2-normalised, both on the device."""
         import torch
 
         dtype = torch_dtype(self.precision)
@@ -230,10 +234,21 @@ class DeviceModel:
             embeddings = self._module(pixels if self._normalises else self._normalised(pixels))
             if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
                 embeddings = embeddings[0]
+            self._check(embeddings, len(pixels))
             return torch.nn.functional.normalize(embeddings.float(), dim=-1)
 
+    def _check(self, embeddings: Any, count: int) -> None:
+        shape = getattr(embeddings, "shape", None)
+        if shape is None or tuple(shape) != (count, self.dim):
+            gave = f"a {type(embeddings).__name__}" if shape is None else f"{tuple(shape)}"
+            raise UsageError(
+                f"model '{self.name}' gave {gave} for {count} images, not the vectors of {self.dim} numbers ({count}, "
+                f"{self.dim}) that it promises"
+            )
+
     def _normalised(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """uint8 [n, size, size, 3] -> float32 [n, 3, size, size]: levels of 0 to 1, less the mean, by the deviation."""
+        """uint8 [n, height, width, 3] -> float32 [n, 3, height, width]: levels of 0 to 1, less the mean, by the
+        deviation."""
         # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
         levels = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
         return levels.sub_(self._mean).div_(self._std)

@@ -83,7 +83,7 @@ def pack(module: Any, mean: Sequence[float], std: Sequence[float]) -> torch.nn.M
     Norms and sums are computed in fp32, as they were. Of the last block, only tokens that are used are computed.
 
     Returns:
-      uint8 [n, side, side, 3] -> [n, dim]: it normalises levels itself, by `mean` and `std` of each RGB channel.
+      uint8 [n, height, width, 3] -> [n, dim]: it normalises levels itself, by `mean` and `std` of each RGB channel.
     """
     dtype = module.conv1.weight.dtype
     module.conv1 = PackedPatches(module.conv1, mean, std)
@@ -124,8 +124,8 @@ class PackedLinear(torch.nn.Module):
 
 
 class PackedPatches(torch.nn.Module):
-    """uint8 [n, side, side, 3] -> float32 [n, width, grid, grid]: levels of 0 to 1, less the mean, by the deviation, by
-    a convolution whose patches do not overlap.
+    """uint8 [n, height, width, 3] -> float32 [n, width of a token, rows, columns]: levels of 0 to 1, less the mean,
+    by the deviation, by a convolution whose patches do not overlap.
 
     Pixels that make no whole patch are left out, as the convolution leaves them.
     """
@@ -138,15 +138,16 @@ class PackedPatches(torch.nn.Module):
         self._linear = PackedLinear(weight.flatten(1), convolution.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        grid = images.shape[1] // self._patch
-        patches = torch.stack([self._normalised(image, grid) for image in images])
-        return self._linear(patches).float().transpose(1, 2).unflatten(2, (grid, grid))
+        rows, columns = images.shape[1] // self._patch, images.shape[2] // self._patch
+        patches = torch.stack([self._normalised(image, rows, columns) for image in images])
+        return self._linear(patches).float().transpose(1, 2).unflatten(2, (rows, columns))
 
-    def _normalised(self, image: torch.Tensor, grid: int) -> torch.Tensor:
-        """uint8 [side, side, 3] -> [grid * grid, 3 * patch * patch]. One image at a time, it stays in the cache."""
-        used = image[: grid * self._patch, : grid * self._patch]
-        patches = used.unflatten(1, (grid, self._patch)).unflatten(0, (grid, self._patch)).permute(0, 2, 4, 1, 3)
-        levels = patches.reshape(grid * grid, -1).float().div_(255)  # laid out anew while they are bytes
+    def _normalised(self, image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        """uint8 [height, width, 3] -> [rows * columns, 3 * patch * patch]. One image at a time, it stays in the
+        cache."""
+        used = image[: rows * self._patch, : columns * self._patch]
+        patches = used.unflatten(1, (columns, self._patch)).unflatten(0, (rows, self._patch)).permute(0, 2, 4, 1, 3)
+        levels = patches.reshape(rows * columns, -1).float().div_(255)  # laid out anew while they are bytes
         return levels.sub_(self._mean).div_(self._std).to(self._dtype)
 
 

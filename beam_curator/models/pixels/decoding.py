@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.images import Encoded, ImageError, ImageFacts, decode, preprocess
+from beam_curator.images import Encoded, ImageError, ImageFacts, Preparation, decode, preprocess
 from beam_curator.models.pixels.torch_resizing import fast_preprocess
 
 
@@ -14,7 +14,7 @@ class DecodedImage:
     """One image as the model takes it, or why there is none.
 
     Attributes:
-      pixels: uint8 [size, size, 3], RGB; None if the image failed.
+      pixels: uint8 [height, width, 3], RGB; None if the image failed.
       facts: None if there were no bytes.
       failure: the ledger's reason; None if the image is good.
     """
@@ -29,13 +29,14 @@ class Decoder:
     """Decodes, orients, resizes and crops one image. A bad or absent image is a result, not an exception.
 
     Attributes:
-      size: side of the model's square input, in pixels.
+      preparation: how the model's input is prepared.
       max_pixels: limit on width x height of an image.
-      draft: whether JPEGs are decoded at the smallest scale that is not below `size` (see `images.decode`).
+      draft: whether JPEGs are decoded at the smallest scale (see `images.decode`) at which neither side is shorter than
+        the longer side of what they are resized to; with "longest" that is more than is needed of the shorter side.
       fast_resize: whether `fast_preprocess` resizes it.
     """
 
-    size: int
+    preparation: Preparation
     max_pixels: int
     draft: bool = False
     fast_resize: bool = False
@@ -45,8 +46,12 @@ class Decoder:
             return DecodedImage(None, None, "sample without an image")
         facts = None
         try:
-            image, facts = decode(data, self.max_pixels, self.size if self.draft else None)
-            resized = (fast_preprocess if self.fast_resize else preprocess)(image, self.size)
+            image, facts = decode(data, self.max_pixels, self._draft_side)
+            resized = (fast_preprocess if self.fast_resize else preprocess)(image, self.preparation)
             return DecodedImage(resized, facts, None)
         except ImageError as error:
             return DecodedImage(None, facts or error.facts, str(error))
+
+    @property
+    def _draft_side(self) -> int | None:
+        return max(self.preparation.resized_shape) if self.draft else None

@@ -1,5 +1,5 @@
-"""A CLIP model's input by torch's bicubic filter in place of Pillow's: the same filter, with weights of fewer bits, by
-the processor's vector instructions.
+"""A tower's input by torch's bicubic or bilinear filter in place of Pillow's: the same filter, with weights of fewer
+bits, by the processor's vector instructions.
 
 A third of a percent of the levels of a photograph differ from Pillow's, by one. `python -m benchmarks.drift` measures
 what that does to embeddings and scores.
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.images import ImageError, preprocess, reason_of, resized_and_cropped
-from beam_curator.images.preprocessing import LONGEST_RESIZED_SIDE
+from beam_curator.images import ImageError, Placed, Preparation, preprocess, reason_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_OF_TORCH = ("bicubic", "bilinear")
 
-def fast_preprocess(image: "Image", size: int) -> NDArray[np.uint8]:
-    """As `images.preprocess`, whose docstring says the rest, for RGB pictures; of others it is that.
+
+def fast_preprocess(image: "Image", preparation: Preparation) -> NDArray[np.uint8]:
+    """As `images.preprocess`, whose docstring says the rest, for RGB pictures and the filters that torch has; of others
+    it is that.
 
     torch resizes three colours at a time without threads of its own, so that this may run in many threads beside a
     model; a single one it does not.
@@ -26,17 +28,31 @@ def fast_preprocess(image: "Image", size: int) -> NDArray[np.uint8]:
     Raises:
       ImageError: the picture cannot be resized.
     """
-    width, height = image.size
-    if image.mode != "RGB" or max(width, height) > LONGEST_RESIZED_SIDE * min(width, height):
-        return preprocess(image, size)
+    placed = Placed.of(image.width, image.height, preparation)
+    if image.mode != "RGB" or placed.too_long or preparation.interpolation not in _OF_TORCH:
+        return preprocess(image, preparation)
     import torch
 
-    to_width, to_height, left, top = resized_and_cropped(width, height, size)
     try:
         # A copy, because torch warns of arrays that it must not write to. It takes colours that are not apart.
         picture = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-        resized = torch.nn.functional.interpolate(picture, (to_height, to_width), mode="bicubic", antialias=True)
+        resized = torch.nn.functional.interpolate(
+            picture, (placed.height, placed.width), mode=preparation.interpolation, antialias=True
+        )
     except (MemoryError, RuntimeError) as error:
         raise ImageError(reason_of(error)) from error
     # Cropped by numpy: torch would copy with a team of threads.
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy()[top : top + size, left : left + size])
+    return _cropped_or_filled(resized[0].permute(1, 2, 0).numpy(), placed, preparation)
+
+
+def _cropped_or_filled(picture: NDArray[np.uint8], placed: Placed, preparation: Preparation) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3]: the input, of a resized picture [its height, its width, 3]."""
+    left, top = max(0, placed.left), max(0, placed.top)
+    cropped = picture[top : top + placed.crop_height, left : left + placed.crop_width]
+    if cropped.shape[:2] == preparation.shape:
+        return np.ascontiguousarray(cropped)
+    filled = np.empty((*preparation.shape, 3), np.uint8)
+    filled[:] = preparation.fill_color
+    left, top = max(0, -placed.left), max(0, -placed.top)
+    filled[top : top + cropped.shape[0], left : left + cropped.shape[1]] = cropped
+    return filled

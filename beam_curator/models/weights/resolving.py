@@ -1,6 +1,6 @@
 """How a file of weights is found.
 
-On the machine that launches a job, ``resolve_clip``, ``resolve_aesthetic`` and ``resolve_nsfw`` turn the
+On the machine that launches a job, ``choose_weights``, ``resolve_aesthetic`` and ``resolve_nsfw`` turn the
 user's choice into a ``WeightsFile``: from the model directory (local, or in a bucket), else the cache, else a
 download that is verified before it is used. The ``WeightsFile`` travels to the workers, which fetch nothing
 from the web: they read it where it is, and verify it again.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
+from beam_curator.defaults import DEFAULT_PRETRAINED, TIMM, TINY_UNTRAINED
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models.weights import transfer
 from beam_curator.models.weights.clip_weights import (
@@ -23,6 +24,7 @@ from beam_curator.models.weights.clip_weights import (
 )
 from beam_curator.models.weights.nsfw_weights import NSFW_LAION, own_converted
 from beam_curator.models.weights.published import AESTHETIC_V1, AESTHETIC_V2, FetchableWeights
+from beam_curator.models.weights.timm_weights import TimmWeights, find_in_timm
 from beam_curator.models.weights.weights_file import FETCH_COMMAND, WeightsFile, cache_dir, measured_sha256
 from beam_curator.storage import files
 
@@ -42,6 +44,23 @@ class ClipChoice:
     tag: str | None
     weights: WeightsFile
     doubt: str | None = None
+
+
+def choose_weights(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice | None:
+    """Finds the weights of an encoder by its name; None for one that has none. See choose_clip and choose_timm."""
+    if model == TINY_UNTRAINED:
+        return None
+    choose = choose_timm if model.startswith(TIMM) else choose_clip
+    return choose(model, pretrained, model_dir, download)
+
+
+def published_weights(model: str, pretrained: str) -> FetchableWeights:
+    """The published weights of an encoder, wherever they are.
+
+    Raises:
+      UsageError: there are none.
+    """
+    return TimmWeights.of(model) if model.startswith(TIMM) else ClipWeights.named(model, pretrained)
 
 
 def resolve_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> WeightsFile:
@@ -78,6 +97,31 @@ def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bo
             f"{pretrained} holds the weights of {known.name}, not of {model}: give --clip_model {known.model}"
         )
     return ClipChoice(known.model, known.tag, dataclasses.replace(own, name=known.name))
+
+
+def choose_timm(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice:
+    """Finds the weights of a model of timm, ``"timm:NAME.TAG"``; without a tag those that timm takes by itself.
+
+    Args:
+      model: its name.
+      pretrained: the path of a checkpoint; or open_clip's default tag, which says nothing here.
+      model_dir: as choose_clip.
+      download: as choose_clip.
+
+    Raises:
+      UsageError: timm has no such model or tag, or the weights are missing, unreachable or wrong.
+    """
+    if is_checkpoint_path(pretrained):
+        find_in_timm(model)
+        own = _own_file(pretrained, "checkpoint")
+        return ClipChoice(model, None, dataclasses.replace(own, name=f"{model}/{own.name}"))
+    if pretrained != DEFAULT_PRETRAINED:
+        raise UsageError(
+            f"--clip_pretrained {pretrained}: the tag of timm's weights is a part of the encoder's name, as in "
+            f"{model.partition('.')[0]}.{pretrained}; or give the path of a checkpoint"
+        )
+    published = TimmWeights.of(model)
+    return ClipChoice(published.model, published.tag, _resolve(published, model_dir, download))
 
 
 def _doubt(model: str, path: str) -> str | None:

@@ -1,0 +1,104 @@
+"""What an image encoder gives to this package: ours and a user's own come through the same door."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+from beam_curator.errors import UsageError
+from beam_curator.images import Preparation
+
+if TYPE_CHECKING:
+    import torch
+
+CLIP_MEMBER = "clip"
+"""The embedding member of open_clip's models is `KEY.clip.npy`."""
+
+
+class Encoder(Protocol):
+    """A model that embeds images. A class of your own that derives from this one is an encoder of your own.
+
+    The job decodes and prepares images, normalises their levels by the preparation's mean and std, runs the module in
+    batches that fit the device's memory, and L2-normalises what it gives. An encoder is pickled on its way to workers:
+    it holds where its weights are, and reads them in `load`.
+
+    Attributes:
+      name: what it is called in the output; as lower-case letters, digits and "_" it names the member of its
+        embeddings, `KEY.<name>.npy`.
+      dim: length of an embedding.
+      preparation: how the module's input is made of a picture.
+      sha256: of its weights, in hex; embeddings of other weights are never mixed with these. None if they have none.
+      trained: whether its embeddings mean anything.
+      notes: what else is to be read wherever its embeddings show.
+    """
+
+    name: str
+    dim: int
+    preparation: Preparation
+    sha256: str | None = None
+    trained: bool = True
+    notes: tuple[str, ...] = ()
+
+    def load(self) -> torch.nn.Module:
+        """The model, once a worker: float32, on the CPU, in eval mode.
+
+        float [n, 3, height, width], normalised -> float [n, dim] (or a tuple that begins with it). The job moves it to
+        the device, and casts what multiplies matrices to the precision that was asked for.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class VisualTower:
+    """A loaded encoder, and what is to be known of it.
+
+    Attributes:
+      module: float [n, 3, height, width], normalised -> float [n, dim]; as `Encoder.load` gives it.
+      dim: length of an embedding.
+      preparation: how the module's input is made of a picture.
+    """
+
+    module: torch.nn.Module
+    dim: int
+    preparation: Preparation
+
+
+def load_tower(encoder: Encoder) -> VisualTower:
+    """Loads an encoder's weights.
+
+    Raises:
+      UsageError: it gives no torch module, or its weights are absent or do not fit.
+    """
+    import torch
+
+    module: Any = encoder.load()
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(f"encoder '{encoder.name}': load() gave a {type(module).__name__}, not a torch.nn.Module")
+    return VisualTower(module.eval(), encoder.dim, encoder.preparation)
+
+
+def check_encoder(encoder: Any) -> None:
+    """Raises UsageError, in one line, for what is no `Encoder`."""
+    what = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+    for name, kind in (("name", str), ("dim", int), ("preparation", Preparation)):
+        found = getattr(encoder, name, None)
+        if not isinstance(found, kind):
+            had = "has none" if found is None else f"has {found!r}"
+            raise UsageError(
+                f"{what} is no encoder: its {name} is to be a {kind.__name__}, and it {had} (see beam_curator.Encoder)"
+            )
+    if encoder.dim < 1:
+        raise UsageError(f"{what} is no encoder: its dim is {encoder.dim}, and embeddings have at least one number")
+    if not callable(getattr(encoder, "load", None)):
+        raise UsageError(f"{what} is no encoder: it has no load(), which gives a torch.nn.Module")
+    lacking = [name for name in ("sha256", "trained", "notes") if not hasattr(encoder, name)]
+    if lacking:
+        raise UsageError(f"{what} has no {', '.join(lacking)}: derive it from beam_curator.Encoder, which has defaults")
+    if not member_of(encoder.name):
+        raise UsageError(f"{what}: its name {encoder.name!r} has no letter or digit, and cannot name its embeddings")
+
+
+def member_of(name: str) -> str:
+    """What comes between `KEY.` and `.npy` for the embeddings of an encoder: at most 80 of a-z, 0-9 and "_"."""
+    return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")[:80].strip("_")
