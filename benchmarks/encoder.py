@@ -73,9 +73,7 @@ def measure(
         return bare_thread.submit(work).result()
 
     bare = {
-        kind: on_its_thread(
-            partial(load_bare, spec.model, checkpoint, kind, spec.device, spec.batch_size, spec.compile)
-        )
+        kind: on_its_thread(partial(load_bare, spec.name, checkpoint, kind, spec.device, spec.batch_size, spec.compile))
         for kind in bare_kinds(spec.precision, spec.device)
     }
     jpegs = shards.jpegs()

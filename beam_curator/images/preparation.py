@@ -47,7 +47,7 @@ class Preparation:
             if value not in choices:
                 raise UsageError(f"Preparation: {name} is {value!r}: choose one of {', '.join(choices)}")
         for name, size in (("size", self.size), ("resized", self.resized)):
-            if size is not None and not (_is_side(size) or (_is_row(size, 2) and all(map(_is_side, size)))):
+            if size is not None and not _is_size(size):
                 raise UsageError(f"Preparation: {name} is {size!r}: give a side in pixels, or (height, width)")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not _is_row(values, 3):
@@ -74,6 +74,10 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 def _is_side(value: Any) -> bool:
     return isinstance(value, int) and value > 0
+
+
+def _is_size(value: Any) -> bool:
+    return _is_side(value) or (_is_row(value, 2) and all(map(_is_side, value)))
 
 
 def _is_row(value: Any, length: int) -> bool:

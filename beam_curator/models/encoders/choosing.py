@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from beam_curator.defaults import TIMM, TINY_UNTRAINED
 from beam_curator.models.encoders.encoder import CLIP_MEMBER, Encoder, check_encoder, member_of
 from beam_curator.models.encoders.open_clip_tower import OpenClipEncoder
@@ -25,9 +27,10 @@ def encoder_of(model: str | Encoder, checkpoint: str | None = None, pretrained_t
         return model
     if model == TINY_UNTRAINED:
         return TinyUntrained()
+    # Cast, as what they know before loading is computed when it is asked for: nobody can set it, nor does.
     if model.startswith(TIMM):
-        return TimmEncoder(model, checkpoint)
-    return OpenClipEncoder(model, checkpoint, pretrained_tag)
+        return cast(Encoder, TimmEncoder(model, checkpoint))
+    return cast(Encoder, OpenClipEncoder(model, checkpoint, pretrained_tag))
 
 
 def embedding_member(encoder: Encoder) -> str:

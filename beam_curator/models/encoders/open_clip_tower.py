@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.errors import UsageError
 from beam_curator.images import Preparation
+from beam_curator.images.preparation import CLIP_MEAN, CLIP_STD
 from beam_curator.models.encoders.checkpoints import (
     does_not_fit,
     in_one_line,
@@ -140,13 +141,13 @@ def _prepared(size: int | Sequence[int], entry: Mapping[str, Any]) -> Preparatio
     interpolation = "bilinear" if entry.get("interpolation") == "bilinear" else "bicubic"
     if mode == "shortest" and height != width:
         interpolation = "bicubic"  # whatever the entry says: there open_clip hands it on to nobody
-    given = {name: _by_channel(entry[name]) for name in ("mean", "std") if entry.get(name)}
     return Preparation(
         height if height == width else (height, width),
         mode,
         interpolation,
-        fill_color=entry.get("fill_color") or 0,
-        **given,
+        _by_channel(entry.get("mean") or CLIP_MEAN),
+        _by_channel(entry.get("std") or CLIP_STD),
+        entry.get("fill_color") or 0,
     )
 
 

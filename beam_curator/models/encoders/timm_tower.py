@@ -115,6 +115,7 @@ def _with_weights(name: str, checkpoint: str, classes: int) -> torch.nn.Module:
     import timm
     import torch
 
+    model: Any
     overlay = {"file": checkpoint, "custom_load": False, "num_classes": classes}
     with torch.random.fork_rng(devices=[]):
         model = timm.create_model(name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
