@@ -13,6 +13,8 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from beam_curator.commands.calling import curate
     from beam_curator.errors import CurationError
+    from beam_curator.images.preparation import Preparation
+    from beam_curator.models.encoders.encoder import Encoder
     from beam_curator.reading import Reading
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, select
     from beam_curator.samples import Sample, SampleBatch
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "commands.calling": ("curate",),
     "errors": ("CurationError",),
+    "images.preparation": ("Preparation",),
+    "models.encoders.encoder": ("Encoder",),
     "reading": ("Reading",),
     "rules.rule": (
         "AspectRatioAtMost",
@@ -75,8 +79,10 @@ __all__ = [
     "ClipModelHandler",
     "CurationError",
     "EmbedImages",
+    "Encoder",
     "ExplodeSamples",
     "MatchShards",
+    "Preparation",
     "ReadSamples",
     "Reading",
     "Sample",

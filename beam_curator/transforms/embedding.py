@@ -25,7 +25,7 @@ from beam_curator.errors import CurationError, UsageError
 from beam_curator.images import ImageFacts
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.encoder import Encoder
+from beam_curator.models.encoders.encoder import Encoder, check_encoder
 from beam_curator.models.heads.made_for import encoder_name
 from beam_curator.models.weights.resolving import choose_weights
 from beam_curator.models.weights.weights_file import WeightsFile
@@ -239,6 +239,8 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         self._waits = True
         self._tuned = process_tuning.is_on()
         self._here: LazyEncoder | None = None
+        if not isinstance(model, str):
+            check_encoder(model)
         name = model if isinstance(model, str) else model.name
         self.flags: Mapping[str, Any] = {"clip_model": name, "clip_pretrained": pretrained, "model_dir": model_dir}
         if not isinstance(model, str) and pretrained != DEFAULT_PRETRAINED:

@@ -14,7 +14,7 @@ from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool, usable_cores
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.encoder import Encoder, load_tower
+from beam_curator.models.encoders.encoder import Encoder, check_encoder, load_tower
 from beam_curator.models.encoders.precision import (
     DEVICES,
     PRECISIONS,
@@ -66,6 +66,8 @@ class ClipSpec:
     fast_resize: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, str):
+            check_encoder(self.model)
         for name, value, choices in (
             ("precision", self.precision, PRECISIONS),
             ("device", self.device, DEVICES),
