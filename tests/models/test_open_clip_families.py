@@ -41,12 +41,12 @@ FAMILIES = {
     "SigLIP": ("ViT-B-16-SigLIP-256", "webli", {"timm_model_name": "curator_test_siglip"}, 96),
     "SigLIP 2": ("ViT-B-32-SigLIP2-256", "webli", {"timm_model_name": "curator_test_siglip"}, 96),
     "MobileCLIP": ("MobileCLIP-S1", "datacompdr", {"timm_model_name": "fastvit_mci0"}, 512),
-    "MobileCLIP 2": ("MobileCLIP2-S0", "dfndr2b", {}, 512),
     "PE": ("PE-Core-T-16-384", "meta", {}, 512),
     "ConvNeXt": ("convnext_base", "laion400m_s13b_b51k", {"timm_model_name": "convnext_atto"}, 96),
     "EVA": ("EVA02-B-16", "merged2b_s8b_b131k", {"timm_model_name": "eva02_tiny_patch14_224"}, 96),
 }
 WHOLE = {
+    "MobileCLIP 2, whole": ("MobileCLIP2-S0", "dfndr2b", {}, 512),
     "SigLIP 2, whole": ("ViT-B-32-SigLIP2-256", "webli", {}, 768),
     "MobileCLIP-B, whole": ("MobileCLIP-B", "datacompdr", {}, 512),
     "ViTamin, whole": ("ViTamin-S", "datacomp1b", {}, 384),
@@ -134,7 +134,9 @@ def test_pixels_and_embeddings_are_those_of_open_clip(family):
 
 
 # Convolutions in bf16 take minutes on processors that do not compute it.
-@pytest.mark.parametrize("family", ["CoCa", "CLIPA", "SigLIP", "PE", "EVA"], indirect=True)
+@pytest.mark.parametrize(
+    "family", ["CoCa", "CLIPA", "SigLIP", pytest.param("PE", marks=pytest.mark.slow), "EVA"], indirect=True
+)
 def test_half_precision_stays_close(family):
     name, checkpoint, _ = family
     fp32, bf16 = (
