@@ -87,6 +87,11 @@ def test_its_command_says_its_version_and_what_it_does(run):
     assert all(re.search(rf"^  {command} ", out, re.MULTILINE) for command in ("curate", "verify", "models", "demo"))
 
 
+def test_the_file_that_the_template_runs_needs_the_wheel_alone(run):
+    script = ROOT / "pipelines" / "curate_images.py"
+    assert run("python", script, "--input", "a.tar") == (2, "", "beam-curator: --output is missing (see --help)\n")
+
+
 def test_its_demo_runs_and_its_output_is_verified(run, tmp_path):
     code, out, err = run("beam-curator", "demo", "--output", "demo")
     assert code == 0, err
