@@ -22,9 +22,9 @@ demo: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest -n 2
 
-# The inner loop: lint, types, rooms, and the fast tests.
+# The inner loop: lint, types, rooms, and the fast tests; properties are tried on a fifth of the examples.
 check: lint
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow' --hypothesis-profile quick
 
 # All tests against emulated buckets, the long ones too. With FAKE_GCS_SERVER=PATH, GCS is that program of Go's
 # (go install github.com/fsouza/fake-gcs-server@latest), which lists in pages.

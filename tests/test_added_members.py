@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.output.added_members import curation_files, curation_record, embedding_files, own_extension
+from tests.examples import examples
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ROWS = st.fixed_dictionaries(
@@ -29,7 +30,7 @@ MODELS = st.dictionaries(st.sampled_from(["clip", "nsfw 100 %d"]), st.sampled_fr
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(ROWS, min_size=1, max_size=5), MODELS)
 @example([{"key": "a\n\u2028%", "offset": 1, "aesthetic": 4.1}], {})
 @example([{"key": "a"}], {})

@@ -6,12 +6,13 @@ import os
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.errors import StorageError
 from beam_curator.storage import files, local_writing
 from beam_curator.storage.local_writing import SMALL_BYTES, write_all
+from tests.examples import examples
 
 NOISE = memoryview(random.Random(2).randbytes(3 * SMALL_BYTES))
 SIZES = st.sampled_from([0, 1, 100, SMALL_BYTES - 1, SMALL_BYTES, 3 * SMALL_BYTES])
@@ -36,7 +37,7 @@ def pieces_of(sizes):
     return [NOISE[:size] for size in sizes]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(SIZES, max_size=8), st.sampled_from([7001, SMALL_BYTES, 1 << 40]))
 def test_pieces_arrive_in_order_however_little_the_system_takes_at_once(tmp_path_factory, sizes, takes_bytes):
     path = tmp_path_factory.mktemp("gathering") / "file"

@@ -165,6 +165,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_several_processes_in_one_moment_one_has_it_also_where_a_dead_ones_stands(tmp_path, dead):
     if dead:

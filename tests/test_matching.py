@@ -102,6 +102,7 @@ print(*matching.find(sys.argv[1:]).missing, sep="\\n")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_what_may_not_be_read_is_missing(raw):
     for directory in (raw, *raw.parents):
@@ -161,6 +162,7 @@ def test_a_list_that_is_none_is_one_line(tmp_path, content, said):
         matching.find([f"@{tmp_path}/list.txt"])
 
 
+@pytest.mark.slow
 def test_the_bound_on_names_is_one_for_all_patterns(tmp_path):
     with pytest.raises(UsageError, match=r"1,000,000"):
         matching.expand_patterns(

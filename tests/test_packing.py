@@ -2,10 +2,11 @@
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.output.placing import first_places, output_key, shard_name, slices
+from tests.examples import examples
 
 KEPT = st.dictionaries(
     st.tuples(st.sampled_from(["a.tar", "b.tar", "gs://b/c.tar"]), st.integers(0, 1 << 40)), st.integers(0, 25)
@@ -47,7 +48,7 @@ def test_places_do_not_depend_on_the_order_in_which_ranges_arrive(kept, random):
     assert first_places(shuffled) == first_places(kept.items())
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.sampled_from([1, 7, 9999, 10_000, 10_001, 123_456]), st.data())
 def test_output_keys_are_unique_and_sort_in_the_order_of_places(samples_per_shard, data):
     places = data.draw(

@@ -5,13 +5,14 @@ import json
 import pathlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.output.plans import KeptPlans, encode_plan, plan_name, plan_of
 from beam_curator.samples import Shard
 from beam_curator.sources.tar import planning
 from beam_curator.sources.tar.planning import ShardPlan, plan_ranges, shard_plan
+from tests.examples import examples
 from tests.tars import COMPRESSORS, standing, tar_bytes, write_shard
 
 RANGE_BYTES = 10_000
@@ -115,7 +116,7 @@ def test_read_only_plans_are_used_and_not_added(shard, plans, reads):
     assert len(reads) == 2
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.integers(0, 2000), min_size=1, max_size=30), st.integers(1, 20_000))
 def test_what_is_kept_is_what_was_planned(sizes, range_bytes):
     data = tar_bytes([(f"{index}.jpg", bytes(size)) for index, size in enumerate(sizes)])

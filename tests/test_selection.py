@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator import rows
@@ -16,6 +16,7 @@ from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, judge, select
 from beam_curator.transforms.selection import Select
 from tests.eager import eager
+from tests.examples import examples
 
 SCORES = st.one_of(
     st.floats(0, 10, width=32),
@@ -44,7 +45,7 @@ def outcome(table):
     return list(zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(st.tuples(SCORES, SIDES, SIDES), min_size=1, max_size=20), THRESHOLDS, THRESHOLDS)
 @example([(float(np.float32(4.1)), 3, 1)], 4.1, 3)
 def test_built_in_rules_on_columns_equal_them_on_single_rows(values, low, high):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator import rows
@@ -20,6 +20,7 @@ from beam_curator.output.placing import place_samples
 from beam_curator.output.score_parts import embeddings_of, read_stored
 from beam_curator.storage.local_writing import SMALL_BYTES
 from tests.batches import MEMBERS, MODELS, NOISE, scored_batches
+from tests.examples import examples
 from tests.tars import tar_bytes, webdataset_samples, write_shard
 
 
@@ -140,7 +141,7 @@ def test_a_shard_with_other_content_is_replaced(tmp_path, runs, change):
 OURS = ["clip.npy", "curation.json"]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.sets(st.sampled_from([f"{'input.' * n}{name}" for n in range(4) for name in [*OURS, "json", "npy"]])))
 def test_input_that_has_members_of_our_names_loses_nothing(tmp_path_factory, extensions):
     directory = tmp_path_factory.mktemp("again")
@@ -176,7 +177,7 @@ def test_a_shard_that_changed_after_it_was_scored_ends_the_job_and_leaves_no_out
 SIZES = st.sampled_from([0, 1, 512, 5000, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, 40_960, 41_000])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from(["jpg", "txt", "é", "JPG.png", "x" * 120]), SIZES), min_size=1, max_size=6

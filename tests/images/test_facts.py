@@ -21,7 +21,7 @@ def test_facts_are_those_of_the_file():
 
 
 @pytest.mark.parametrize(
-    ("size", "drafted"), [((1000, 700), (500, 350)), ((3000, 2000), (375, 250)), ((400, 300), (400, 300))]
+    ("size", "drafted"), [((1000, 700), (500, 350)), ((1800, 1800), (225, 225)), ((400, 300), (400, 300))]
 )
 def test_a_jpeg_decoded_at_draft_scale_is_smaller_and_its_facts_are_those_of_the_whole(size, drafted):
     data = encoded(picture(width=size[0], height=size[1]), "JPEG")

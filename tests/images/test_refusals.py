@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
 from beam_curator.images import ImageError, ImageFacts, Preparation, decode, preprocess
+from tests.examples import examples
 from tests.images.image_files import (
     SAME_AS_OPEN_CLIP,
     encoded,
@@ -92,6 +93,7 @@ def test_pillows_global_settings_stay_as_they_are():
     assert settings_now() == before == (89_478_485, False, 1_048_576)
 
 
+@pytest.mark.slow
 def test_many_threads_decode_as_one_does():
     files = list(SAME_AS_OPEN_CLIP.values()) * 2
     with ThreadPoolExecutor(8) as pool:
@@ -127,7 +129,7 @@ def small_files() -> list[bytes]:
     ]
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     index=st.integers(0, 11),
     edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=6),
@@ -144,7 +146,7 @@ def test_damaged_bytes_either_decode_or_give_an_image_error(index, edits, keep):
     assert outcome if isinstance(outcome, str) else outcome.shape == (32, 32, 3)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.binary(max_size=300), st.sampled_from(small_files()))
 @pytest.mark.filterwarnings("ignore")
 def test_garbage_behind_any_magic_number_gives_an_image_or_an_image_error(garbage, file):

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageFilter, ImageStat
@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter, ImageStat
 from beam_curator.models.scorers import image_measures as measures
 from beam_curator.models.scorers.image_measures import ImageMeasures
 from beam_curator.models.scorers.scorer import check_scorer
+from tests.examples import examples
 
 SIDES = st.tuples(st.integers(1, 90), st.integers(1, 90), st.just(3))
 PICTURES = arrays.arrays(np.uint8, SIDES)
@@ -61,7 +62,7 @@ def test_brightness_is_that_of_the_mean_colour():
 
 
 @given(PICTURES)
-@settings(max_examples=50)
+@examples(50)
 def test_percentiles_are_those_of_the_brightness_of_each_pixel(pixels):
     red, green, blue = pixels.astype(float).reshape(-1, 3).T
     each = np.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255
@@ -79,7 +80,7 @@ def test_a_dark_picture_has_no_bright_pixels_and_a_light_one_no_dark_ones():
 
 
 @given(arrays.arrays(np.uint8, SIDES, elements=st.integers(0, 200)), st.integers(1, 55))
-@settings(max_examples=50)
+@examples(50)
 def test_a_brighter_picture_is_brighter(pixels, more):
     brighter = pixels + np.uint8(more)
     assert measures.brightness(brighter) > measures.brightness(pixels)
@@ -148,7 +149,7 @@ def test_entropy_counts_the_levels_of_all_channels():
 
 
 @given(PICTURES)
-@settings(max_examples=50)
+@examples(50)
 def test_entropy_blur_and_contrast_are_those_that_pillow_gives(pixels):
     image = Image.fromarray(pixels)
     assert measures.entropy(pixels) == pytest.approx(image.entropy(), abs=1e-9)
@@ -163,7 +164,7 @@ def test_entropy_blur_and_contrast_are_those_that_pillow_gives(pixels):
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20))))
-@settings(max_examples=30)
+@examples(30)
 def test_a_picture_with_three_equal_channels_is_greyscale_and_one_pixel_that_is_not_tells(levels):
     pixels = np.stack([levels] * 3, axis=-1)
     assert measures.is_greyscale(pixels)

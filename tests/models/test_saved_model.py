@@ -11,6 +11,7 @@ import pytest
 from beam_curator.errors import CurationError
 from beam_curator.models.weights import saved_model
 from beam_curator.models.weights.saved_model import SavedModelError, parse_constants, parse_variables, read_saved_model
+from tests.examples import examples
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 ZIP = SHARED / "models/clip_autokeras_binary_nsfw.zip"
@@ -176,7 +177,7 @@ def mutated(content, changes):
     return bytes(out)
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@examples(300)
 @hypothesis.given(mutations)
 def test_a_mutated_index_loads_or_is_refused_and_never_anything_else(changes):
     entries = [HEADER, *((b"layer-%d/kernel" % i, entry([2, 3], 24 * i, 24)) for i in range(8))]
@@ -188,7 +189,7 @@ def test_a_mutated_index_loads_or_is_refused_and_never_anything_else(changes):
     assert all(array.dtype == np.float32 and array.nbytes <= 192 for array in variables.values())
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@examples(300)
 @hypothesis.given(mutations)
 def test_a_mutated_graph_loads_or_is_refused_and_never_anything_else(changes):
     numbers = struct.pack("<qq", 1, 2)
@@ -198,7 +199,7 @@ def test_a_mutated_graph_loads_or_is_refused_and_never_anything_else(changes):
         parse_constants(mutated(graph(*nodes, *nodes), changes))
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
+@examples(200)
 @hypothesis.given(st.binary(max_size=200))
 def test_arbitrary_bytes_load_or_are_refused(content):
     for parse in (parse_constants, lambda index: parse_variables(index, b"")):
@@ -207,7 +208,7 @@ def test_arbitrary_bytes_load_or_are_refused(content):
 
 
 @needs_shared
-@hypothesis.settings(max_examples=150, deadline=None)
+@examples(150)
 @hypothesis.given(mutations)
 def test_a_mutated_index_of_the_published_model_loads_or_is_refused(changes):
     with zipfile.ZipFile(ZIP) as archive:

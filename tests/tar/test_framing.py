@@ -5,10 +5,11 @@ import random
 import tarfile
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator.sources.tar.framing import framed
+from tests.examples import examples
 
 NOISE = random.Random(1).randbytes(5000)
 NAMES = st.sampled_from(["a.jpg", "000000001.curation.json", "é.txt", "\udcff.png", "x" * 100, "x" * 101, "x" * 700])
@@ -31,7 +32,7 @@ def frame_of(members):
     return framed(names, sizes, np.array([large for _, _, large in members], bool))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.tuples(NAMES, SIZES, st.booleans()), max_size=6))
 @example([("a.jpg", 5000, True)])
 @example([("x" * 700, 1024, True), ("é.txt", 0, True)])

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.reading import Reading
@@ -11,6 +11,7 @@ from beam_curator.samples import REPEATED_KEYS, RETURNING_KEYS
 from beam_curator.sources.tar.extents import extents_of, laid
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import read_laid, read_range
+from tests.examples import examples
 from tests.tars import COMPRESSORS, members_of, standing, tar_bytes, without_end
 
 BY_KEY = Reading(group_by_key=True)
@@ -40,7 +41,7 @@ ENTRIES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(ENTRIES, st.integers(1, 6000), st.sampled_from(["", *COMPRESSORS]))
 def test_for_every_split_each_key_is_one_sample_with_all_its_members(entries, range_bytes, compression):
     expected, repeated = {}, set()
@@ -60,7 +61,7 @@ def test_for_every_split_each_key_is_one_sample_with_all_its_members(entries, ra
     assert findings_of(contents) == []
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.randoms(use_true_random=False), st.integers(600, 20_000), st.sampled_from(["", "gzip"]))
 def test_samples_laid_in_one_piece_have_their_members_where_they_are_said_to_be(shuffled, range_bytes, compression):
     entries = list(APART)

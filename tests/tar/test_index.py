@@ -5,11 +5,12 @@ import struct
 import tarfile
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
+from tests.examples import examples
 from tests.tars import Entry, header, tar_bytes, without_end
 
 END = bytes(1024)
@@ -136,7 +137,7 @@ SEED = tar_bytes(
 SPARSE = header("s.jpg", 0, tarfile.GNUTYPE_SPARSE) + END
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.sampled_from([SEED, tar_bytes([("n" * 120 + ".jpg", b"x")], tarfile.GNU_FORMAT), SPARSE]),
     st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=6),

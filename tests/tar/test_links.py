@@ -3,11 +3,12 @@
 import tarfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import read_range
+from tests.examples import examples
 from tests.tars import COMPRESSORS, Entry, as_reference, members_of, read_bytes, standing, tar_bytes
 
 WHOLE = 1 << 40
@@ -129,7 +130,7 @@ LINKS = st.builds(link, NAMES, NAMES)
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.one_of(FILES, LINKS), max_size=14), st.integers(1, 6000), st.sampled_from(["", "gzip"]))
 def test_any_links_give_what_files_in_their_place_would_give(entries, range_bytes, compression):
     standing_for, real = {}, []

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.samples import Member, Sample
 from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, MemberTable, headers_crc32, member_columns
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import read_range
+from tests.examples import examples
 from tests.tars import tar_bytes, write_shard
 
 EXTENSIONS = ["jpg", "txt", "seg.png", "j\udcffp", "é"]
@@ -39,7 +40,7 @@ def stored(samples):
     return pq.read_table(pa.BufferReader(file.getvalue()))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(SAMPLES, st.data())
 def test_any_rows_of_the_columns_give_back_their_members(samples, data):
     chosen = [index for index in range(len(samples)) if data.draw(st.booleans())]

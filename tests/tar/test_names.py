@@ -5,12 +5,13 @@ import re
 import tarfile
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext, tar_file_iterator
 
 from beam_curator.samples import readable
 from beam_curator.sources.tar.names import APPLE_DOUBLE, DOT_FILE, META_NAME, NO_DOT, split_name, why_passed_over
+from tests.examples import examples
 from tests.tars import tar_bytes
 
 ODD_NAMES = st.text(st.sampled_from(list("ab./_\n\\ éÉ\udcff\u2028J")), max_size=14)
@@ -33,7 +34,7 @@ def test_key_and_extension_are_those_of_webdataset(name):
     assert split_name(name) == (None if key is None else (key, extension.lower()))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.text(st.sampled_from(list("_a./")), min_size=1, max_size=10).filter(lambda name: name.strip("/")))
 @example("__meta__.json")
 @example("__m.eta__")

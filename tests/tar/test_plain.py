@@ -6,12 +6,13 @@ import tarfile
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator.sources.tar import headers
 from beam_curator.sources.tar.headers import TarBroken
 from beam_curator.sources.tar.plain_headers import member_headers
+from tests.examples import examples
 from tests.tars import Entry, tar_bytes
 
 FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -44,7 +45,7 @@ def headers_by(read, data):
 
 
 @pytest.mark.slow
-@settings(max_examples=500)
+@examples(500)
 @given(ENTRIES, FORMATS, st.integers(0, 4000), st.integers(0, 255), st.integers(0, 6000))
 def test_the_headers_of_a_tar_are_those_of_tarfile_plain_or_not_whole_or_not(entries, format, place, byte, cut):
     tar = bytearray(tar_bytes(entries, format))
@@ -55,7 +56,7 @@ def test_the_headers_of_a_tar_are_those_of_tarfile_plain_or_not_whole_or_not(ent
         assert headers_by(headers.iter_headers, data) == expected
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.integers(0, 3 * 512 - 1), st.integers(0, 255), FORMATS, st.booleans())
 @example(156, ord("L"), tarfile.GNU_FORMAT, True)
 def test_a_header_with_any_byte_changed_is_never_read_in_another_way(place, byte, format, mend_checksum):
@@ -122,7 +123,7 @@ SIZED_NAMES = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(SIZED_NAMES, max_size=4))
 @example([("é.jpg", 1), ("a.jpg", 1)])
 @example([("\udcff.jpg", 1)])

@@ -4,7 +4,7 @@ import io
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.errors import StorageError
@@ -13,6 +13,7 @@ from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import iter_headers
 from beam_curator.sources.tar.planning import SMALL_SHARD_RATIO, cut_points, plan_ranges
 from beam_curator.storage import files
+from tests.examples import examples
 from tests.tars import COMPRESSORS, header, read_shard, standing, tar_bytes, write_shard
 
 MB = 1 << 20
@@ -22,7 +23,7 @@ def images(count, size=3000):
     return tar_bytes([(f"{i:04d}.jpg", bytes([i % 256]) * size) for i in range(count)])
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.integers(0, 5000), max_size=20), st.integers(1, 20000))
 def test_cuts_are_the_first_samples_at_or_after_the_range_size_from_the_cut_before(sizes, range_bytes):
     data = tar_bytes([(f"{i}.jpg", bytes(size)) for i, size in enumerate(sizes)])

@@ -7,7 +7,7 @@ import tarfile
 import zlib
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator.errors import StorageError
@@ -17,6 +17,7 @@ from beam_curator.sources.tar.headers import TarBroken
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import coalesced, read_range, read_samples_at
 from beam_curator.storage import files
+from tests.examples import examples
 from tests.tars import (
     COMPRESSORS,
     Entry,
@@ -94,7 +95,7 @@ ODD = [
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(ARCHIVES, FORMATS, st.one_of(st.integers(1, 2000), st.integers(1, 60_000)))
 @example(ODD, tarfile.PAX_FORMAT, EVERY_SAMPLE)
 @example(ODD, tarfile.GNU_FORMAT, WHOLE)
@@ -106,7 +107,7 @@ def test_for_every_split_the_samples_are_those_that_webdataset_reads_each_once_a
     assert as_reference(samples) == expected(webdataset_samples(data))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(ARCHIVES, FORMATS, st.integers(1, 60_000), st.sampled_from(sorted(COMPRESSORS)), st.booleans())
 def test_compressed_shards_give_the_samples_that_webdataset_reads(archive, format, size, compression, lying):
     tar = tar_bytes(archive, format)  # webdataset does not know all of these compressions
@@ -127,7 +128,7 @@ def test_real_shards_are_read_as_webdataset_reads_them(shared):
             assert as_reference(samples) == expected(webdataset_samples(data))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(ARCHIVES, st.integers(1, 12_000))
 def test_offsets_and_sizes_are_those_of_the_shard_and_not_of_the_range(archive, size):
     data = tar_bytes(archive)
@@ -242,7 +243,7 @@ def test_of_a_truncated_compressed_shard_the_readable_samples_go_on(compression,
         assert len(usable) == (readable + 72) // 3584  # the padding of the last one may be lost
 
 
-@pytest.mark.parametrize("size", [EVERY_SAMPLE, 100_000, WHOLE])
+@pytest.mark.parametrize("size", [pytest.param(EVERY_SAMPLE, marks=pytest.mark.slow), 100_000, WHOLE])
 @pytest.mark.parametrize("compression", COMPRESSORS)
 def test_of_a_damaged_compressed_shard_what_comes_before_the_damage_goes_on(compression, size):
     packed = bytearray(COMPRESSORS[compression](MANY_TAR))
@@ -264,7 +265,7 @@ def test_a_wrong_checksum_at_the_end_of_a_gzip_stream_is_told_though_all_samples
     assert "CRC check failed" in error.reason
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 12_000), st.integers(0, 255), st.sampled_from(sorted(COMPRESSORS)))
 def test_one_wrong_byte_in_a_compressed_shard_never_crashes_and_is_never_silent(position, value, compression):
     packed = bytearray(COMPRESSORS[compression](tar_bytes(MANY[:4])))
@@ -292,7 +293,7 @@ def test_a_sample_over_the_limit_is_failed_and_the_others_are_read(monkeypatch, 
     assert samples[1].members["jpg"].data is None
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(ARCHIVES, st.integers(0, 30_000), st.sampled_from(["", "gzip"]))
 def test_reading_sample_by_sample_gives_what_reading_at_once_gives(archive, cut, compression):
     data = tar_bytes(archive)
@@ -336,7 +337,7 @@ def test_a_range_whose_shard_is_gone_fails_at_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.data(), ARCHIVES, st.integers(1, 60_000), st.sampled_from(["", *COMPRESSORS]), st.integers(0, 4000))
 def test_exactly_the_asked_samples_are_read_again(data, archive, size, compression, gap):
     tar = tar_bytes(archive)

@@ -9,10 +9,11 @@ import threading
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator.sources.tar.writing import WRITE_BYTES, writing_tar
+from tests.examples import examples
 
 SIZES = st.sampled_from([0, 1, 511, 512, 513, 9000, WRITE_BYTES - 1, WRITE_BYTES, WRITE_BYTES + 5])
 NAMES = st.sampled_from(["000000001.jpg", "é.txt", "x" * 130, "000000001.curation.json"])
@@ -42,7 +43,7 @@ def member(name, data):
     return [info.tobuf(tarfile.PAX_FORMAT, tarfile.ENCODING, "surrogateescape"), data, bytes(-len(data) % 512)]
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(st.lists(st.tuples(NAMES, SIZES), max_size=4), max_size=4), st.booleans())
 @example([[("a.jpg", 9000)] * 300] * 4, True)
 def test_a_tar_is_the_one_that_tarfile_writes(groups, behind):
