@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from beam_curator.errors import UsageError
 from beam_curator.images import Preparation
 from beam_curator.models.encoders.checkpoints import does_not_fit, in_one_line, require_checkpoint
-from beam_curator.models.weights.timm_weights import find_in_timm
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +67,8 @@ class TimmEncoder:
         """
         from timm.models import load_state_dict
 
+        from beam_curator.models.weights.timm_weights import find_in_timm  # which imports Beam
+
         checkpoint = require_checkpoint(self.name, self._checkpoint)
         name, config = find_in_timm(self.name)
         try:
@@ -89,6 +90,8 @@ class TimmEncoder:
         """The model with shapes alone."""
         import timm
         import torch
+
+        from beam_curator.models.weights.timm_weights import find_in_timm
 
         name, _ = find_in_timm(self.name)
         try:
