@@ -190,9 +190,11 @@ class LazyEncoder:
             return weights.local_path()
 
 
-def _described(encoder: Encoder) -> list[str]:
+def _told_of_own(encoder: str | Encoder) -> list[str]:
     """What tells an encoder of the user's own from others of its name."""
-    weights = [f"weights {encoder.name} sha256:{encoder.sha256}"] if encoder.sha256 else []
+    if isinstance(encoder, str):
+        return []
+    weights = [f"weights sha256:{encoder.sha256}"] if encoder.sha256 else []
     prepared = hashlib.sha256(repr(encoder.preparation).encode()).hexdigest()[:12]
     return [*weights, f"{encoder.dim} numbers", f"preparation {prepared}", *encoder.notes]
 
@@ -267,10 +269,9 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         kind = "weights" if self._spec.pretrained_tag else "checkpoint"  # of unknown origin
         weights = f", {kind} {self.weights.name} sha256:{self.weights.sha256}" if self.weights else ""
         options = [text for name, text in _NAMED_OPTIONS.items() if getattr(self._spec, name)]
-        own = [] if isinstance(self._spec.model, str) else _described(self._spec.model)
         untrained = "" if self._spec.trained else _UNTRAINED
         what = f"{self._spec.name}{weights}{untrained}"
-        return ", ".join([what, *own, f"precision {self._spec.precision}", *options])
+        return ", ".join([what, f"precision {self._spec.precision}", *options, *_told_of_own(self._spec.model)])
 
     @property
     def dim(self) -> int:
