@@ -83,20 +83,27 @@ def test_the_nodes_of_train_head_share_the_samples_out(finished_once, capsys, mo
 
 
 def test_epochs_of_train_head_have_orders_of_their_own_that_come_again(finished_once):
-    shards = train_head.shards_of(finished_once, "nsfw")
+    task = train_head.task_of(finished_once, "clip", "nsfw")
 
     def order(epoch):
-        return [score.item() for _, score in train_head.examples(shards, "nsfw", epoch)]
+        return [score.item() for _, score in train_head.examples(task, epoch)]
 
     first, second = order(0), order(1)
     assert order(0) == first != second
     assert sorted(first) == sorted(second)
 
 
-def test_a_score_that_train_head_does_not_find_is_named_with_those_that_are_there(finished_once, capsys):
-    assert train_head.main(["--curated", str(finished_once), "--score", "beauty"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "train_head: --score beauty: there is no such score; there are aesthetic, nsfw"
+@pytest.mark.parametrize(
+    ("flag", "value", "line"),
+    [
+        ("--score", "beauty", "--score beauty: there is no such score; there are aesthetic, nsfw"),
+        ("--embedding", "dino", "--embedding dino: there is no such embedding; there are clip"),
+    ],
+)
+def test_what_train_head_does_not_find_is_named_with_what_is_there(finished_once, capsys, flag, value, line):
+    assert train_head.main(["--curated", str(finished_once), flag, value]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == f"train_head: {line}"
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,23 @@ def test_openais_entry_brings_quickgelu_to_texts_too(checkpoint, monkeypatch):
     assert np.abs(quick - open_clip_vectors(SMALL, checkpoint, TEXTS, force_quick_gelu=True)).max() < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("as_openai", [True, False])
+def test_texts_of_a_torchscript_archive_are_encoded_and_openais_gets_quickgelu_unasked(checkpoint, tmp_path, as_openai):
+    model = open_clip.create_model(SMALL, pretrained=checkpoint).eval()
+    if as_openai:
+        for name, value in (("input_resolution", 32), ("context_length", 77), ("vocab_size", 49408)):
+            vars(model).pop(name, None)
+            model.register_buffer(name, torch.tensor(value))
+    inputs = torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long)
+    torch.jit.trace(model, inputs, check_trace=False).save(str(tmp_path / "archive.pt"))
+    got = load_text_tower(SMALL, str(tmp_path / "archive.pt"), None).encode(TEXTS)
+    quick, plain = (open_clip_vectors(SMALL, checkpoint, TEXTS, force_quick_gelu=quick) for quick in (True, False))
+    expected, other = (quick, plain) if as_openai else (plain, quick)
+    assert np.abs(got - expected).max() < 1e-5 < np.abs(got - other).max()
+
+
 def test_a_text_that_the_model_would_not_read_to_its_end_is_refused(checkpoint):
     tower = load_text_tower(SMALL, checkpoint, None)
     tower.encode(["word " * 75])  # with the marks of begin and end 77
@@ -94,6 +111,11 @@ def refusal(model: str, checkpoint: str | None = None) -> str:
         load_text_tower(model, checkpoint, None)
     (line,) = str(caught.value).splitlines()
     return line
+
+
+def test_a_tag_that_open_clip_does_not_know_is_named(checkpoint):
+    with pytest.raises(UsageError, match=f"^unknown pretrained tag 'nobodys' of model '{SMALL}'"):
+        load_text_tower(SMALL, checkpoint, "nobodys")
 
 
 def test_what_cannot_be_had_is_one_line(checkpoint, tmp_path):

@@ -12,6 +12,7 @@ from beam_curator.errors import UsageError
 from beam_curator.images import Preparation
 from beam_curator.images.preparation import CLIP_MEAN, CLIP_STD
 from beam_curator.models.encoders.checkpoints import (
+    OPENAI_BUFFERS,
     does_not_fit,
     in_one_line,
     is_torchscript,
@@ -21,9 +22,6 @@ from beam_curator.models.encoders.checkpoints import (
 
 if TYPE_CHECKING:
     import torch
-
-# Buffers that OpenAI's TorchScript archives hold beside the weights, and nobody else's.
-_OPENAI_BUFFERS = {"input_resolution", "context_length", "vocab_size"}
 
 _VISUAL = "visual."
 """What the names of the image half's tensors begin with."""
@@ -80,7 +78,7 @@ class OpenClipEncoder:
         checkpoint = require_checkpoint(self.name, self._checkpoint)
         entry = published(self.name, self._tag) if self._tag is not None else {}
         archive = read_torchscript(checkpoint) if is_torchscript(checkpoint) else None
-        is_openais = archive is not None and not _OPENAI_BUFFERS.isdisjoint(archive)
+        is_openais = archive is not None and not OPENAI_BUFFERS.isdisjoint(archive)
         quick_gelu = is_openais or bool(entry.get("quick_gelu")) or bool(config.get("quick_gelu"))
         whole = _build(self.name, config, quick_gelu)
         try:

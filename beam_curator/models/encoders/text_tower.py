@@ -14,23 +14,26 @@ from numpy.typing import NDArray
 from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.errors import UsageError
 from beam_curator.models.encoders.checkpoints import (
+    OPENAI_BUFFERS,
     does_not_fit,
     in_one_line,
     is_torchscript,
     read_torchscript,
     require_checkpoint,
 )
+from beam_curator.models.encoders.open_clip_tower import published
+from beam_curator.models.encoders.tiny_untrained import TinyUntrained
 
 if TYPE_CHECKING:
     import torch
 
-_TINY_DIM, _TINY_SEED = 768, 20240301
+_TINY_SEED = 20240301
 
 _TINY_LOGIT_SCALE = 100.0
 """What OpenAI's models were trained to, so that probabilities of the tiny one spread like theirs."""
 
-_NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
-"""What TorchScript archives hold beside weights: buffers that only OpenAI's have, and a constant of the text half."""
+_TEXT_MASK = "attn_mask"
+"""A constant of the text half, which archives of open_clip's own models hold beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ def load_text_tower(model: str, checkpoint: str | None, pretrained_tag: str | No
       pretrained_tag: the open_clip tag that the file was published under: it decides QuickGELU.
 
     Raises:
-      UsageError: a model without a text half, a checkpoint that is absent, unreadable, or does not fit the model, or a
-        tokenizer that cannot be had.
+      UsageError: unknown tag, a model without a text half, a checkpoint that is absent, unreadable, or does not fit the
+        model, or a tokenizer that cannot be had.
     """
     import open_clip
 
@@ -134,9 +137,9 @@ def _loaded(model: str, checkpoint: str, pretrained_tag: str | None) -> Any:
     import open_clip
     import torch
 
-    entry = open_clip.get_pretrained_cfg(model, pretrained_tag) if pretrained_tag else {}
+    entry = published(model, pretrained_tag) if pretrained_tag is not None else {}
     archive = read_torchscript(checkpoint) if is_torchscript(checkpoint) else {}
-    quick_gelu = "input_resolution" in archive or bool(entry.get("quick_gelu"))
+    quick_gelu = not OPENAI_BUFFERS.isdisjoint(archive) or bool(entry.get("quick_gelu"))
     try:
         with torch.random.fork_rng(devices=[]), _no_random_weights_warning():
             whole = open_clip.create_model(model, force_quick_gelu=quick_gelu, pretrained_text=False)
@@ -144,7 +147,8 @@ def _loaded(model: str, checkpoint: str, pretrained_tag: str | None) -> Any:
         raise UsageError(f"model '{model}' cannot be built by open_clip: {in_one_line(error)}") from error
     try:
         if archive:
-            whole.load_state_dict({name: value for name, value in archive.items() if name not in _NO_WEIGHTS})
+            no_weights = {*OPENAI_BUFFERS, _TEXT_MASK}
+            whole.load_state_dict({name: value for name, value in archive.items() if name not in no_weights})
         else:
             open_clip.load_checkpoint(whole, checkpoint, weights_only=True)
     except Exception as error:  # what a wrong file raises depends on its format
@@ -174,4 +178,4 @@ def _tiny_untrained() -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_TINY_SEED)
-        return TextTransformer(width=64, heads=2, layers=2, output_dim=_TINY_DIM).double().eval()
+        return TextTransformer(width=64, heads=2, layers=2, output_dim=TinyUntrained.dim).double().eval()
