@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import numbers
 import os
 import re
 from collections.abc import Mapping
@@ -45,11 +46,14 @@ def argv_of(flags: Mapping[str, Any]) -> list[str]:
     """
     parser = _parser()
     actions = {flag.removeprefix("--"): action for action in parser._actions for flag in action.option_strings}
-    argv = []
+    argv, given = [], dict[str, str]()
     for name, value in flags.items():
         _check_name(name, list(actions))
         if value is None:
             continue
+        first = given.setdefault(actions[name].dest, name)
+        if first != name:
+            raise UsageError(f"{name}={value!r}: {first} is the same argument: give one of them")
         texts = [f"--{name}={text}" for text in _texts(name, value, actions[name])]
         try:
             parser.parse_args(texts)
@@ -74,8 +78,8 @@ _WITH_COMMAS = ("image_from", "caption_from")
 def _texts(name: str, value: Any, action: argparse.Action) -> list[str]:
     """The value as text: several texts for a flag that may be given again."""
     if not isinstance(value, (list, tuple)):
-        return [_text(value)]
-    values = [_text(one) for one in value]
+        return [_text(name, value)]
+    values = [_text(name, one) for one in value]
     if name in _WITH_COMMAS:
         return [",".join(values)]
     if not isinstance(action, argparse._AppendAction):
@@ -83,8 +87,15 @@ def _texts(name: str, value: Any, action: argparse.Action) -> list[str]:
     return values
 
 
-def _text(value: Any) -> str:
-    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if not isinstance(value, (str, numbers.Real)):
+        raise UsageError(
+            f"{name}={value!r}: takes a text, a number or a path; an object of yours is named as on the command line, "
+            "'package.module:Object(values)'"
+        )
+    return str(value)
 
 
 def beams_values(options: PipelineOptions | None) -> dict[str, Any]:

@@ -90,6 +90,11 @@ def test_beams_options_and_runner_are_beams(keywords, finished_once, tmp_path):
         ({"min_aesthetic": "much"}, "min_aesthetic='much': not a finite float"),
         ({"min_aesthetic": float("nan")}, "min_aesthetic=nan: nan is not a finite number"),
         ({"max_nsfw": [0.5]}, "max_nsfw=[0.5]: takes one value"),
+        (
+            {"model_dir": object},
+            "model_dir=<class 'object'>: takes a text, a number or a path; an object of yours is named",
+        ),
+        ({"encoder": "ViT-L-14"}, "encoder='ViT-L-14': clip_model is the same argument: give one of them"),
         ({"samples_per_shard": 2.5}, "samples_per_shard=2.5: not a positive int"),
         ({"overwrite": 1}, "overwrite=1: 1 is neither true nor false"),
         ({"several_images": "both"}, "several_images='both': invalid choice: 'both'"),
