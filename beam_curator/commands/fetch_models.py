@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from beam_curator.commands import parsing
 from beam_curator.commands.flags import PROGRAM
-from beam_curator.commands.models import parser
+from beam_curator.commands.plain_flags import models_parser
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models.weights import nsfw_weights, published, transfer
 from beam_curator.models.weights.resolving import published_weights
@@ -21,7 +21,7 @@ from beam_curator.storage import files
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetches and verifies every file; returns 0, or 1 if one could not be had, or 2 for a wrong argument."""
     try:
-        arguments, others = parser().parse_known_args(argv)
+        arguments, others = models_parser().parse_known_args(argv)
         parsing.use_storage_flags(others)
         model_dir = files.absolute(arguments.model_dir)
         _make_directory(model_dir)

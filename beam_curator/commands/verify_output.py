@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from beam_curator.commands import interruption, parsing, running
 from beam_curator.commands.flags import PROGRAM
-from beam_curator.commands.verify import parser
+from beam_curator.commands.plain_flags import verify_parser
 from beam_curator.first_few import SHOWN
 from beam_curator.verification import Difference, Tally, read_finished, verify
 
 
 def run(argv: Sequence[str]) -> int:
     """Parses, checks and prints; gives the exit code."""
-    flags, others = parser().parse_known_args(list(argv))
+    flags, others = verify_parser().parse_known_args(list(argv))
     parsing.use_storage_flags(others)
     tally = Tally()
     found = _print_first(verify(read_finished(flags.output, flags.input_root), tally))

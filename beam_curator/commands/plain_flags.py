@@ -1,0 +1,70 @@
+"""Flags of the commands that run no pipeline. Nothing heavy is imported here, as in `flags`.
+
+Beam's flags of buckets work beside them, and stay unknown to these parsers.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from beam_curator.commands.flags import PROGRAM, Parser
+from beam_curator.defaults import DEFAULT_MODEL, DEFAULT_PRETRAINED
+
+_EPILOG = "Beam's flags of buckets work as well, such as --s3_endpoint_url."
+
+_VERIFY = """Checks all that a finished job promised: reads its input and its output again, and compares them.
+
+    beam-curator verify curated
+
+It prints one line when all holds (exit code 0), or what differs (exit code 1): that the ledger balances and has each
+sample of the input exactly once; that each kept sample is in its output shard, at its place, with its members bit for
+bit, its embedding and its record; that the Parquet rows and statistics beside each shard are its own; that nothing else
+is in the directory.
+"""
+
+_MODELS = (
+    "Fetch and verify the weights of CLIP and of the score heads. Files already there are verified, not fetched again."
+)
+
+
+def verify_parser() -> Parser:
+    """A parser of the flags of `beam-curator verify`."""
+    made = Parser(
+        prog=f"{PROGRAM} verify",
+        description=_VERIFY,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("output", metavar="OUT", help="output directory of a finished job; local, gs:// or s3://")
+    made.add_argument(
+        "--input_root",
+        metavar="DIR",
+        help="where the input is now, if it was moved: what stands for the deepest directory that held all of it",
+    )
+    return made
+
+
+def models_parser() -> Parser:
+    """A parser of the flags of `beam-curator models`."""
+    made = Parser(
+        prog=f"{PROGRAM} models",
+        description=_MODELS,
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "--model_dir", required=True, metavar="DIR", help="directory, local or in a bucket (gs://, s3://)"
+    )
+    made.add_argument(
+        "--encoder",
+        "--clip_model",
+        dest="clip_model",
+        metavar="NAME",
+        default=DEFAULT_MODEL,
+        help="open_clip model, or timm:NAME (default: %(default)s)",
+    )
+    made.add_argument(
+        "--clip_pretrained", metavar="TAG", default=DEFAULT_PRETRAINED, help="its open_clip tag (default: %(default)s)"
+    )
+    return made
