@@ -1,10 +1,15 @@
-"""Long lists as people read them: the first few, and how many more there are."""
+"""Counts and long lists as people read them: the first few, and how many more there are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 SHOWN = 20
+
+
+def counted(number: int, noun: str, several: str = "") -> str:
+    """`1 file`, `2 files`; with `several` where more of them are not called so with an s."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def listed(names: Sequence[str], shown: int = SHOWN, separator: str = ", ") -> str:

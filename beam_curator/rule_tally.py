@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from beam_curator.errors import JobError
+from beam_curator.first_few import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +59,12 @@ def check_rules(tallies: Tallies) -> None:
 
 
 def _fault(tally: RuleTally) -> str:
-    each = f"each of the {tally.samples:,} samples that came to it"
+    all = f"each of the {tally.samples:,} samples" if tally.samples > 1 else "the only sample"
+    each = f"{all} that came to it"
     if not tally.failed:
         return (
             f"gave None for {each}: is its return missing? A rule returns True for what is kept, and False for what "
             "is not"
         )
-    also_none = f" (or gave None: {tally.none:,} times)" if tally.none else ""
+    also_none = f" (or gave None: {counted(tally.none, 'time')})" if tally.none else ""
     return f"failed on {each}{also_none}: {tally.example}"

@@ -15,6 +15,8 @@ import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.options import reading_of
 from beam_curator.commands.steps_of_flags import clip_handler
+from beam_curator.errors import JobError
+from beam_curator.first_few import counted
 from beam_curator.output.job_input import match_shards
 from beam_curator.sources.no_samples import no_sample, refuse_what_is_no_tar
 from beam_curator.transforms.checkpointing import WriteScores
@@ -40,7 +42,9 @@ def run(argv: Sequence[str]) -> int:
     embedded = running.counter(result, "samples_scored")
     if not embedded and parsing.is_local(options):  # other runners may give no counters
         raise no_sample(shards)
-    print(f"embedded {embedded:,} samples into {flags.output}/scores")
+    if embedded and running.counter(result, "samples_failed") == embedded:
+        raise JobError(f"not one sample could be used: all {embedded:,} failed, {flags.output}/scores says why of each")
+    print(f"embedded {counted(embedded, 'sample')} into {flags.output}/scores")
     return 0
 
 

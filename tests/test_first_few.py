@@ -1,8 +1,8 @@
-"""Long lists as people read them."""
+"""Counts and long lists as people read them."""
 
 import pytest
 
-from beam_curator.first_few import lines_of, listed
+from beam_curator.first_few import counted, lines_of, listed
 
 
 @pytest.mark.parametrize(
@@ -10,6 +10,15 @@ from beam_curator.first_few import lines_of, listed
 )
 def test_a_long_list_says_how_many_more_there_are(count, text):
     assert listed([str(number) for number in range(count)], shown=3) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12345, "12,345 files")])
+def test_one_is_one_and_others_are_several(count, text):
+    assert counted(count, "file") == text
+
+
+def test_several_are_called_as_they_are_called():
+    assert [counted(count, "shard is", "shards are") for count in (1, 2)] == ["1 shard is", "2 shards are"]
 
 
 def test_lines_that_are_left_out_are_counted_in_one_of_their_own():

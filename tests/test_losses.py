@@ -48,3 +48,16 @@ def test_broken_shards_count_among_the_failed():
     )
     with pytest.raises(JobError, match="0 of 90 samples failed and 1 broken shard"):
         dataclasses.replace(summary, failed_by=collections.Counter()).check_failed_fraction(0.0)
+    assert [losses.lost_in(url, 90) for url in ("a", "b")] == [1, 10]
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.5])
+def test_under_any_limit_it_is_a_failure_that_not_one_sample_could_be_used(limit):
+    failed = collections.Counter({"truncated image": 3, "empty image": 1})
+    with pytest.raises(JobError) as raised:
+        Summary(4, failed_by=failed).check_failed_fraction(limit)
+    assert str(raised.value) == (
+        "not one sample could be used: 4 of 4 samples failed: 3 x truncated image, 1 x empty image. Scores are kept: "
+        "mend the input, and run the same command again"
+    )
+    Summary(5, 0, collections.Counter({"aesthetic < 5": 1}), failed_by=failed).check_failed_fraction(1.0)

@@ -26,7 +26,7 @@ def manifest_of(**changes):
             "failed_by_reason": {"no image": 45},
         },
         "output": {"shards": 12, "bytes": 3_400_000},
-        "broken_shards": [{"shard": "raw/b.tar", "offset": 5120, "reason": "truncated"}],
+        "broken_shards": [{"shard": "raw/b.tar", "offset": 5120, "reason": "truncated", "lost_samples": 8}],
         "models": MODELS,
         "timings": {"batch_reductions": 0},
         **changes,
@@ -40,7 +40,7 @@ def test_the_summary_tells_counts_that_balance_and_reasons_with_the_most_frequen
     assert "  balance: 12,000 kept + 300 dropped + 45 failed = 12,345 seen" in lines
     assert lines.index("                 200  nsfw >= 0.5") + 1 == lines.index("                 100  aesthetic < 5")
     assert "                  45  no image" in lines
-    assert "  broken shard: raw/b.tar at byte 5,120: truncated" in lines
+    assert "  broken shard: raw/b.tar at byte 5,120: truncated; lost about 8 samples, or more (an estimate)" in lines
     assert "  scored 12,345 images in 1m 40s (123 images/s over the whole run)" in lines
 
 
@@ -78,10 +78,11 @@ def test_counts_and_sizes_are_told_in_words(shards, bytes, text):
 
 
 def test_only_the_first_of_many_broken_shards_are_named():
-    broken = [{"shard": f"raw/{i}.tar", "offset": 0, "reason": "empty file"} for i in range(50)]
+    broken = [{"shard": f"raw/{i}.tar", "offset": 0, "reason": "empty file", "lost_samples": 2} for i in range(50)]
     text = describe_run("out", manifest_of(broken_shards=broken), 1, 0, 1)
     assert text.count("broken shard:") == 20
     assert "  ... and 30 more broken shards: manifest.json has them all" in text.splitlines()
+    assert "  the 50 broken shards lost about 100 samples, or more (an estimate) together" in text.splitlines()
 
 
 def test_only_the_most_frequent_of_many_reasons_are_named_and_the_others_counted():

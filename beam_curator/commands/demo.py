@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from beam_curator.commands.flags import PROGRAM, Parser
 from beam_curator.errors import UsageError
+from beam_curator.first_few import counted
 
 SAMPLES, SAMPLES_PER_SHARD = 120, 40
 _SIDES = (48, 224, 256, 320, 384)  # of the first, the job drops all below --min_width 64
@@ -90,7 +91,7 @@ def _drawn(index: int) -> tuple[bytes, str]:
         (pen.ellipse if shape == "disc" else pen.rectangle)(box, fill=fill)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88)
-    return file.getvalue(), f"{count} {shape}{'' if count == 1 else 's'} before a sky of two colours"
+    return file.getvalue(), f"{counted(count, shape)} before a sky of two colours"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
-    print(f"Drew {SAMPLES} samples into {len(shards)} shards in {output / 'raw'}", flush=True)
+    print(f"Drew {SAMPLES} samples into {counted(len(shards), 'shard')} in {output / 'raw'}", flush=True)
     return 0 if flags.only_draw else _curate(shards, output / "curated", ends_process=argv is None)
 
 

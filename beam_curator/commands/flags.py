@@ -407,7 +407,8 @@ def _add_selection(group: Any) -> None:
         default=1.0,
         metavar="FRACTION",
         help="fail the job when more than this fraction of the samples cannot be used; a broken shard counts as about "
-        "as many as its unread bytes would hold, at least one (default: %(default)s)",
+        "as many as its unread bytes would hold, at least one; a job in which every sample failed always fails "
+        "(default: %(default)s)",
     )
 
 

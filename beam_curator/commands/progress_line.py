@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TextIO
 
+from beam_curator.first_few import counted
 from beam_curator.progress import BOARD, Done
 
 
@@ -17,11 +18,12 @@ def describe(done: Done, seconds: float, total_bytes: int) -> str:
         return ", ".join(loading)
     rate = (done.scored + done.embedded) / seconds if seconds > 0 else 0.0
     failed = done.failed + done.embedded_failed
-    parts = [*loading, f"{done.samples + done.embedded:,} images", f"{rate_text(rate)} images/s", f"{failed:,} failed"]
+    images = counted(done.samples + done.embedded, "image")
+    parts = [*loading, images, f"{rate_text(rate)} images/s", f"{failed:,} failed"]
     left_bytes = max(0, total_bytes - done.bytes - done.embedded_bytes)
     scored_bytes = done.scored_bytes + done.embedded_bytes
     if done.output_shards:
-        parts.append(f"{done.output_shards:,} output shards written")
+        parts.append(f"{counted(done.output_shards, 'output shard')} written")
     elif scored_bytes and left_bytes:
         parts.append(f"{1 - left_bytes / total_bytes:.0%}, {duration(seconds * left_bytes / scored_bytes)} left")
     return ", ".join(parts)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beam_curator.commands.progress_line import duration, rate_text
-from beam_curator.first_few import SHOWN, lines_of
+from beam_curator.first_few import SHOWN, counted, lines_of
 from beam_curator.models.heads.made_for import MADE_FOR
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
@@ -31,7 +31,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
     lines = [
         f"Beam Curator: {output}",
         f"  seen     {counts['seen']:>9,}",
-        f"  kept     {counts['kept']:>9,}  in {_count(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}",
+        f"  kept     {counts['kept']:>9,}  in {counted(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}",
         f"  dropped  {counts['dropped']:>9,}",
         *_reasons(counts["dropped_by_rule"]),
         f"  failed   {counts['failed']:>9,}",
@@ -40,16 +40,18 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
         f"= {counts['seen']:,} seen",
     ]
     broken = [
-        f"  broken shard: {one['shard']} at byte {one['offset']:,}: {one['reason']}"
+        f"  broken shard: {one['shard']} at byte {one['offset']:,}: {one['reason']}; {_lost([one])}"
         for one in manifest["broken_shards"]
     ]
     lines += lines_of(broken, "  ", f" broken shards: {MANIFEST} has them all")
+    if len(broken) > 1:
+        lines.append(f"  the {len(broken):,} broken shards {_lost(manifest['broken_shards'])} together")
     lines += [f"  {line}" for line in _told(manifest)]
     lines.append(f"  {_work(counts['seen'], scored, reused, seconds)}")
     halved = manifest["timings"]["batch_reductions"]
     if scored and halved:
         lines.append(
-            f"  --batch_size did not fit in memory, and was halved {_count(halved, 'time')}: "
+            f"  --batch_size did not fit in memory, and was halved {counted(halved, 'time')}: "
             "a smaller one, or auto, saves the trying"
         )
     lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(manifest["models"]))]
@@ -62,7 +64,11 @@ def _work(seen: int, scored: int, reused: int, seconds: float) -> str:
         return f"done in {duration(seconds)}; how much of it was scored in this run, the runner does not tell"
     rate = f" ({rate_text(scored / seconds)} images/s over the whole run)" if scored and seconds > 0 else ""
     before = f" ({reused:,} had been scored before)" if reused else ""
-    return f"scored {scored:,} images{before} in {duration(seconds)}{rate}"
+    return f"scored {counted(scored, 'image')}{before} in {duration(seconds)}{rate}"
+
+
+def _lost(broken: Sequence[Mapping[str, Any]]) -> str:
+    return f"lost about {counted(sum(one['lost_samples'] for one in broken), 'sample')}, or more (an estimate)"
 
 
 def _told(manifest: Mapping[str, Any]) -> list[str]:
@@ -77,7 +83,7 @@ def _told(manifest: Mapping[str, Any]) -> list[str]:
     several = manifest.get("several_images")
     if several and policy in ("first", "all"):
         what = "all were scored, and the worst score decided" if policy == "all" else "only the first was scored"
-        lines.append(f"{_count(several, 'sample')} with several images: {what} (--several_images {policy})")
+        lines.append(f"{counted(several, 'sample')} with several images: {what} (--several_images {policy})")
     return lines + [describe(kind, manifest[kind]) for kind in KINDS if manifest.get(kind)]
 
 
@@ -93,7 +99,7 @@ def _reasons(counts: Mapping[str, int]) -> list[str]:
     lines = [f"           {n:>9,}  {why}" for why, n in ordered[:SHOWN]]
     rest = ordered[SHOWN:]
     if rest:
-        others = f"{_count(len(rest), 'other reason')}: {MANIFEST} has them all"
+        others = f"{counted(len(rest), 'other reason')}: {MANIFEST} has them all"
         lines.append(f"           {sum(n for _, n in rest):>9,}  for {others}")
     return lines
 
@@ -116,10 +122,6 @@ def _doubts(models: Mapping[str, str]) -> list[str]:
         one = models[other[0]].partition(f", {MADE_FOR} ")[2]
         lines.append(f"NOTE: {' and '.join(other)}: {MADE_FOR} {one}: these scores may mean nothing")
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _bytes(size: float) -> str:
@@ -148,16 +150,16 @@ def describe_plan(
         )
         ranges = [range for one in planned for range in one]
         scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
-    lines = ["Dry run: no image is read, nothing is written.", f"  {_count(len(shards), 'shard')}:"]
+    lines = ["Dry run: no image is read, nothing is written.", f"  {counted(len(shards), 'shard')}:"]
     described = [
-        f"    {shard.url}  {_bytes(shard.size_bytes)}  {_count(len(one), 'range')}"
+        f"    {shard.url}  {_bytes(shard.size_bytes)}  {counted(len(one), 'range')}"
         for shard, one in zip(shards, planned, strict=True)
     ]
     lines += lines_of(described, "    ")
     lines += _missing(missing)
     total = sum(shard.size_bytes for shard in shards)
     lines.append(
-        f"  together {_bytes(total)} in {_count(len(ranges), 'range')} of about {range_mb:g} MiB, "
+        f"  together {_bytes(total)} in {counted(len(ranges), 'range')} of about {range_mb:g} MiB, "
         f"{sum(scored):,} of them scored already in {output}"
     )
     lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]

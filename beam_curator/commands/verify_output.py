@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from beam_curator.commands import interruption, parsing, running
 from beam_curator.commands.flags import PROGRAM
 from beam_curator.commands.plain_flags import verify_parser
-from beam_curator.first_few import SHOWN
+from beam_curator.first_few import SHOWN, counted
 from beam_curator.verification import Difference, Tally, read_finished, verify
 
 
@@ -19,11 +19,12 @@ def run(argv: Sequence[str]) -> int:
     found = _print_first(verify(read_finished(flags.output, flags.input_root), tally))
     if found:
         more = f", the first {SHOWN} of which are shown: {found - SHOWN:,} more" if found > SHOWN else ""
-        print(f"{flags.output}: {found:,} difference{'s' if found > 1 else ''}{more}")
+        print(f"{flags.output}: {counted(found, 'difference')}{more}")
         return 1
     print(
-        f"{flags.output}: all as promised: {tally.samples:,} samples in {tally.shards:,} shards of the input, "
-        f"{tally.output_shards:,} output shards, {tally.members:,} members compared"
+        f"{flags.output}: all as promised: {counted(tally.samples, 'sample')} in "
+        f"{counted(tally.shards, 'shard')} of the input, {counted(tally.output_shards, 'output shard')}, "
+        f"{counted(tally.members, 'member')} compared"
     )
     return 0
 

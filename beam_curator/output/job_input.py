@@ -13,7 +13,7 @@ from typing import Any
 from apache_beam.io.filesystem import FileMetadata
 
 from beam_curator.errors import UsageError
-from beam_curator.first_few import listed
+from beam_curator.first_few import counted, listed
 from beam_curator.output.output_apart import without_output
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
@@ -45,7 +45,7 @@ class Matched:
     def check_missing(self) -> None:
         """Raises UsageError where anything is missing."""
         if self.missing:
-            count = f"{len(self.missing):,} {'names are' if len(self.missing) > 1 else 'name is'}"
+            count = counted(len(self.missing), "name is", "names are")
             raise UsageError(
                 f"--input: {count} missing beside {len(self.found):,} that can be read: "
                 f"{listed([str(one) for one in self.missing], matching.SHOWN)}: mend --input, or give --allow_missing "

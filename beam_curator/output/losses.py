@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from beam_curator.first_few import counted
 from beam_curator.samples import Shard, ShardError, ShardRange
 
 MAX_EMPTY = 4
@@ -41,13 +42,19 @@ class Losses:
     def lost_samples(self, seen: int) -> int:
         """About how many samples broken shards have lost: at least one each, and as many as the bytes that could not be
         read would hold at the size of the `seen` samples that were. An estimate."""
+        return sum(self.lost_in(url, seen) for url in self.unread_bytes)
+
+    def lost_in(self, url: str, seen: int) -> int:
+        """The same of one broken shard."""
         average = self.read_bytes / seen if seen else 0
-        return sum(max(1, round(size / average) if average else 1) for size in self.unread_bytes.values())
+        return max(1, round(self.unread_bytes.get(url, 0) / average) if average else 1)
 
     def describe(self, seen: int) -> str:
         """What to tell of broken shards behind the number of failed samples; nothing where there are none."""
         broken = len(self.unread_bytes)
         if not broken:
             return ""
-        shards = f"{broken} broken shard{'' if broken == 1 else 's'}"
-        return f" and {shards} lost about {self.lost_samples(seen)} more (an estimate; at least one each)"
+        return (
+            f" and {counted(broken, 'broken shard')} lost about {self.lost_samples(seen)} more "
+            "(an estimate; at least one each)"
+        )

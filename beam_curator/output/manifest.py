@@ -131,6 +131,7 @@ def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
             "offset": error.offset,
             "reason": error.reason,
             "unread_bytes": summary.losses.unread_bytes.get(error.url, 0),
+            "lost_samples": summary.losses.lost_in(error.url, summary.seen),
         }
         for error in sorted(summary.errors, key=lambda error: (error.url, error.offset))
     ]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from beam_curator import rows
 from beam_curator.errors import JobError
-from beam_curator.first_few import listed
+from beam_curator.first_few import counted, listed
 from beam_curator.output.losses import Losses
 from beam_curator.rule_tally import Tallies, sum_tallies
 from beam_curator.samples import Finding, SampleBatch, ShardError
@@ -71,19 +71,29 @@ class Summary:
         )
 
     def check_failed_fraction(self, limit: float) -> None:
-        """Raises JobError if more than this fraction of the samples failed, or was lost in broken shards."""
+        """Raises JobError if more than this fraction of the samples failed, or was lost in broken shards; under any
+        limit, if all did."""
         lost = self.losses.lost_samples(self.seen)
         failed, seen = self.failed + lost, self.seen + lost
-        if self.seen and failed > limit * seen:
-            ordered = sorted(self.failed_by.items(), key=lambda item: (-item[1], item[0]))
-            broken = [f"{error.url}: {error.reason}" for error in sorted(self.errors, key=lambda error: error.url)]
-            reasons = [f"{count} x {reason}" for reason, count in ordered]
-            worst = ", ".join(listed(told, shown=shown) for told, shown in ((reasons, 3), (broken, 1)) if told)
+        if self.seen and self.failed == self.seen:
             raise JobError(
-                f"{self.failed} of {self.seen} samples failed{self.losses.describe(self.seen)} ({failed / seen:.1%}), "
-                f"over --max_failed_fraction {limit:g}: {worst}. Scores are kept: mend the input or raise "
-                "the limit, and run the same command again"
+                f"not one sample could be used: {self.failed:,} of {counted(self.seen, 'sample')} failed"
+                f"{self.losses.describe(self.seen)}: {self._worst()}. Scores are kept: mend the input, and run the "
+                "same command again"
             )
+        if self.seen and failed > limit * seen:
+            raise JobError(
+                f"{self.failed:,} of {counted(self.seen, 'sample')} failed{self.losses.describe(self.seen)} "
+                f"({failed / seen:.1%}), over --max_failed_fraction {limit:g}: {self._worst()}. Scores are kept: mend "
+                "the input or raise the limit, and run the same command again"
+            )
+
+    def _worst(self) -> str:
+        """The commonest reasons of failures, and the first broken shard."""
+        ordered = sorted(self.failed_by.items(), key=lambda item: (-item[1], item[0]))
+        broken = [f"{error.url}: {error.reason}" for error in sorted(self.errors, key=lambda error: error.url)]
+        reasons = [f"{count:,} x {reason}" for reason, count in ordered]
+        return ", ".join(listed(told, shown=shown) for told, shown in ((reasons, 3), (broken, 1)) if told)
 
 
 def summarize(batch: SampleBatch) -> Summary:

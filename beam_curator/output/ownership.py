@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_curator.errors import StorageError, UsageError
+from beam_curator.first_few import counted
 from beam_curator.output.manifest import read_manifest, remove_output
 from beam_curator.output.resuming import check_models, check_shards, loss, merged, notes
 from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION, count_samples
@@ -191,7 +192,7 @@ def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool)
     parts = _parts(output)
     if overwrite:
         samples = count_samples(parts)
-        lost = f"--overwrite throws away the scores of {samples:,} samples in {output}/{SCORES_DIRECTORY}"
+        lost = f"--overwrite throws away the scores of {counted(samples, 'sample')} in {output}/{SCORES_DIRECTORY}"
         return [lost] if parts else []
     standing = read_job(output)
     if standing is None:
@@ -201,7 +202,7 @@ def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool)
         lines.append(f"--range_mb is {standing.range_mb:g}, with which {output} was begun, not {range_mb:g}")
     if standing.scoring_version != SCORING_VERSION and parts:
         lines.append(
-            f"the scores in {output}/{SCORES_DIRECTORY} ({len(parts):,} files) are of another version of this "
+            f"the scores in {output}/{SCORES_DIRECTORY} ({counted(len(parts), 'file')}) are of another version of this "
             "software, which kept less with them: all is scored again"
         )
     return lines

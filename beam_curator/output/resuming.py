@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from beam_curator.errors import UsageError
+from beam_curator.first_few import counted
 from beam_curator.sources.shard_identity import KnownShard
 
 _LOOKED_FOR = 100
@@ -20,7 +21,7 @@ def loss(output: str, parts: int) -> str:
     """What is said wherever --overwrite is named: what it costs."""
     if not parts:
         return "--overwrite begins anew (nothing is scored there yet)"
-    files = f"{parts:,} file{'s' if parts > 1 else ''}"
+    files = counted(parts, "file")
     return f"--overwrite begins anew, and throws away the scores in {output}/scores ({files}), which a model computed"
 
 
@@ -112,12 +113,12 @@ def merged(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[Kno
 
 def _shards(some: Collection[KnownShard]) -> str:
     first = min(one.url for one in some)
-    return f"{len(some):,} shard{'s' if len(some) > 1 else ''} (first {first})"
+    return f"{counted(len(some), 'shard')} (first {first})"
 
 
 def _of(some: Collection[KnownShard], all: Collection[KnownShard]) -> str:
-    return f"{len(some):,} of {len(all):,} shard{'s' if len(all) > 1 else ''} {'have' if len(some) > 1 else 'has'}"
+    return f"{len(some):,} of {counted(len(all), 'shard')} {'have' if len(some) > 1 else 'has'}"
 
 
 def _are(some: Collection[KnownShard]) -> str:
-    return f"{len(some):,} shards are" if len(some) > 1 else "1 shard is"
+    return counted(len(some), "shard is", "shards are")

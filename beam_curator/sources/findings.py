@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from beam_curator.first_few import counted
 from beam_curator.samples import DOTTED_NAMES, REPEATED_KEYS, RETURNING_KEYS
 
 REPACK = "mkdir X && tar -xf SHARD -C X && tar --sort=name -cf NEW.tar -C X ."
@@ -15,7 +16,7 @@ def describe(kind: str, found: Sequence[Mapping[str, Any]]) -> str:
     samples = sum(one["samples"] for one in found)
     shards = f" of {len(found):,} shards" if len(found) > 1 else ""
     first = f"the first is {found[0]['first']} at byte {found[0]['offset']:,} of {found[0]['shard']}"
-    return _WORDS[kind](f"{samples:,} sample{'' if samples == 1 else 's'}{shards}", first, found[0]["first"])
+    return _WORDS[kind](f"{counted(samples, 'sample')}{shards}", first, found[0]["first"])
 
 
 def _returning(samples: str, first: str, _: str) -> str:

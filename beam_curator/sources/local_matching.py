@@ -11,6 +11,7 @@ from os.path import isdir, islink, lexists  # unlike pathlib's, they raise nothi
 
 from apache_beam.io.filesystem import FileMetadata
 
+from beam_curator.first_few import counted
 from beam_curator.sources.patterns import BELOW, is_glob, is_shard_name, literal_directory, segment_matches, segments_of
 
 _FileId = tuple[int, int]
@@ -145,6 +146,6 @@ def _why_nothing(name: str) -> str:
         return f"there is no directory {directory}"
     if isdir(name):
         names = [entry.name for entry in _entries(name, []) if not isdir(entry.path)]
-        files = "no files" if not names else f"{len(names):,} files, such as {names[0]}, but none"
+        files = "no files" if not names else f"{counted(len(names), 'file')}, such as {names[0]}, but none"
         return f"the directory holds {files}{' that is' if names else ''} named like a tar shard"
     return "matches no file"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from beam_curator.errors import JobError, StorageError, UsageError
+from beam_curator.first_few import counted
 from beam_curator.samples import Shard, readable
 from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, detect_compression
 from beam_curator.sources.tar.headers import FILE, Header, TarBroken, iter_headers
@@ -32,7 +33,7 @@ def refuse_what_is_no_tar(shards: Sequence[Shard]) -> None:
         if what is None:
             return
         met.append(f"{shard.url} {what}")
-    raise UsageError(_told(f"--input matches {_files(len(met))}, and none is a tar with samples", met))
+    raise UsageError(_told(f"--input matches {counted(len(met), 'file')}, and none is a tar with samples", met))
 
 
 def _looked_at(shards: Sequence[Shard]) -> Iterator[tuple[Shard, str | None]]:
@@ -126,10 +127,6 @@ def _kind_of_member(header: Header) -> str:
     if header.kind != FILE:
         return header.kind
     return "file of a sample" if split_name(header.name) else why_passed_over(header.name)
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
 
 
 def _told(what: str, met: Sequence[str]) -> str:

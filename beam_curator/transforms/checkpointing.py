@@ -35,6 +35,7 @@ class _WriteScores(beam.DoFn):
         written = write_part(self._directory, batch)
         failed = int(rows.status_is(written.rows, rows.FAILED).sum())
         Metrics.counter("beam_curator", "samples_scored").inc(len(written))
+        Metrics.counter("beam_curator", "samples_failed").inc(failed)
         progress.BOARD.add(written.range, samples=len(written), failed=failed, scored=True)
         yield written
 

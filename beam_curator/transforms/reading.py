@@ -15,6 +15,7 @@ from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import JobError, UsageError
+from beam_curator.first_few import counted
 from beam_curator.output.job_input import match_input, shards_of, urls_and_sizes
 from beam_curator.output.plans import KeptPlans
 from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, sources
@@ -91,8 +92,9 @@ def _match_again(
     shards = matched.shards
     if seen is not None and urls_and_sizes(shards) != seen:
         raise JobError(
-            f"the input has changed since this command looked at it: there are {len(shards):,} shards now, some "
-            "of them new, gone or of another size. Run the same command again when the input is whole"
+            "the input has changed since this command looked at it: "
+            f"{counted(len(shards), 'shard is', 'shards are')} there now, some of them new, gone or of another size. "
+            "Run the same command again when the input is whole"
         )
     return shards
 

@@ -147,7 +147,7 @@ class WriteShards(beam.PTransform):
       output: the output directory, local or in a bucket.
       samples_per_shard: how many samples every output shard but the last holds.
       max_failed_fraction: the job fails when more than this fraction of the samples failed, or was lost in broken
-        shards (an estimate, at least one each); 1.0 never. Without one sample it fails in any case.
+        shards (an estimate, at least one each). It fails in any case when all did, or when there is not one.
       job: what else the manifest says, in place of what the pipeline shows: `flags`, `input`, and when it was
         `started`, in seconds since 1970.
 

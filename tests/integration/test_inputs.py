@@ -260,9 +260,48 @@ def test_small_jobs_without_a_sample_fail_as_well(job, tmp_path, capsys):
 
 def test_broken_shards_count_for_max_failed_fraction(run, shards, tmp_path):
     (shards / "broken.tar").write_bytes(jpeg() + bytes(2_000_000))
-    assert run(shards, more=["--max_failed_fraction", "0.5"])[0] == 0
+    code, out, _ = run(shards, more=["--max_failed_fraction", "0.5"])
+    assert code == 0
+    assert re.search(r"broken\.tar at byte 0: .*; lost about \d\d samples, or more \(an estimate\)\n", out)
     code, _, err = run(shards, more=["--max_failed_fraction", "0.1"])
     assert code == 1
     assert len(err.strip().splitlines()) == 1, err
     assert re.search(r" samples failed and 1 broken shard lost about \d\d more \(an estimate; at least one each\)", err)
     assert "broken.tar: not a tar header" in err
+
+
+def bad_shard(directory):
+    """A tar of three samples, none of which has an image that can be read."""
+    members = [("a.jpg", jpeg()[:400]), ("b.jpg", jpeg()[:400]), ("c.jpg", b"")]
+    return write_shard(directory / "bad.tar", tar_bytes(members))
+
+
+def test_a_job_in_which_every_sample_failed_is_no_success(run, tmp_path):
+    bad_shard(tmp_path)
+    for more in ([], ["--max_failed_fraction", "1"]):
+        code, _, err = run(tmp_path / "bad.tar", more=more)
+        assert code == 1
+        assert len(err.strip().splitlines()) == 1, err
+        assert "not one sample could be used: 3 of 3 samples failed: 2 x truncated image, 1 x empty image" in err
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert list((tmp_path / "out" / "scores").iterdir())
+
+
+def test_a_library_job_in_which_every_sample_failed_is_no_success(tmp_path):
+    bad_shard(tmp_path)
+    with pytest.raises(Exception, match="not one sample could be used: 3 of 3"), beam.Pipeline() as pipeline:
+        _ = (
+            pipeline
+            | bc.ReadSamples(str(tmp_path / "bad.tar"))
+            | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+            | bc.WriteShards(str(tmp_path / "out"))
+        )
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("job", [embed_images, filter_with_rule])
+def test_small_jobs_in_which_every_sample_failed_are_no_success(job, tmp_path, capsys):
+    bad_shard(tmp_path)
+    assert job.main(["--input", str(tmp_path / "bad.tar"), "--output", str(tmp_path / "out"), *TINY]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "not one sample could be used" in line
