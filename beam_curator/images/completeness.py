@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from beam_curator.images.facts import ImageError
 from beam_curator.images.jpeg_markers import end_of
+from beam_curator.images.jpeg_passes import lacks_passes
 
 _Mark: TypeAlias = int | float | tuple[int, ...]
 
@@ -40,7 +41,8 @@ def load_whole(image: Image.Image, data: bytes, open_again: Callable[[bytes], Im
 
     Decoders write row after row, so the ends of rows tell. They are marked before; where a mark is left, the picture
     is decoded once more over the other mark, as it may hold the first itself. JPEG 2000 comes in tiles: all of it is
-    marked. libjpeg writes grey where its data ends: such a picture is decoded once more with other data behind its own.
+    marked. libjpeg writes grey where its data ends: such a picture is decoded once more with other data behind its own;
+    and a progressive one that ends between its passes is blurred, as the passes themselves tell.
 
     Args:
       image: as `open_again` gave it.
@@ -51,6 +53,8 @@ def load_whole(image: Image.Image, data: bytes, open_again: Callable[[bytes], Im
       ImageError: "truncated image". All else is Pillow's.
     """
     if image.format in ("JPEG", "MPO"):
+        if image.info.get("progressive") and lacks_passes(data):
+            raise ImageError("truncated image")
         image.load()
         if _ends_grey(image) and _changes_with_what_follows(image, data, open_again):
             raise ImageError("truncated image")
