@@ -185,6 +185,8 @@ class Sample:
       more_embeddings: float16 [m, dim], of its other images, where `ExplodeSamples` made it from a batch that has them.
       range: the range it came from, where `ExplodeSamples` made it.
       models: what gave its scores, where `ExplodeSamples` made it.
+      of_batch: what is told of the batch as a whole, by the names of its attributes, on the first sample that
+        `ExplodeSamples` made of it.
     """
 
     key: str
@@ -200,6 +202,7 @@ class Sample:
     range: ShardRange | None = dataclasses.field(default=None, repr=False)
     models: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     more_embeddings: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+    of_batch: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
     def end(self) -> int:

@@ -6,7 +6,8 @@ import pytest
 
 import beam_curator as bc
 from beam_curator import rows
-from beam_curator.samples import Sample, Shard
+from beam_curator.rule_tally import RuleTally
+from beam_curator.samples import RETURNING_KEYS, Finding, Sample, Shard, ShardError
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms.exploding import explode, gather
@@ -65,6 +66,33 @@ def test_filtered_by_a_beam_job_of_ones_own_samples_make_batches_again(batches, 
     assert all(1 <= len(batch) <= 2 for batch in gathered)
     assert sorted((batch.range.url, key) for batch in gathered for key in batch.rows["key"].to_pylist()) == expected
     assert len(expected) > 3
+
+
+def test_what_is_told_of_a_batch_is_told_once_of_the_batches_that_are_made_of_it(batches):
+    batch = batches[0].replace(
+        errors=(ShardError(batches[0].range.url, 5000, "truncated"),),
+        batch_reductions=2,
+        judged={"wide": RuleTally(3, 1, 0, "no width")},
+        passed_over={"symbolic link": 2},
+        findings=(Finding(RETURNING_KEYS, batches[0].range.url, 512, "a", 1),),
+    )
+    told = ("errors", "batch_reductions", "judged", "passed_over", "findings")
+    samples = list(explode(batch))
+    again = gather(samples)
+    assert [getattr(again, name) for name in told] == [getattr(batch, name) for name in told]
+    assert not any(sample.of_batch for sample in again.samples)
+    rest = gather(samples[1:])
+    assert [getattr(rest, name) for name in told] == [(), 0, {}, {}, ()]
+    both = gather([samples[0], *explode(batch)])
+    assert (both.batch_reductions, both.passed_over) == (4, {"symbolic link": 4})
+
+
+def test_a_broken_shard_is_told_after_its_samples_went_through_a_beam_job(shared, tmp_path):
+    tar = min((shared / "data").glob("*.tar"))
+    (tmp_path / "cut.tar").write_bytes(tar.read_bytes()[:-20_000])
+    gathered = eager(bc.ReadSamples(str(tmp_path / "cut.tar")) | bc.ExplodeSamples() | bc.BatchSamples(max_samples=3))
+    assert len(gathered) > 1
+    assert [error.url for batch in gathered for error in batch.errors] == [str(tmp_path / "cut.tar")]
 
 
 def test_samples_that_were_not_exploded_are_refused_by_name():

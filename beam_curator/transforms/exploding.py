@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,19 +14,30 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.rule_tally import sum_tallies
 from beam_curator.samples import Sample, SampleBatch
 from beam_curator.transforms.sample_rows import columns_of, row_type, rows_of_batch
 
+_TOLD_ONCE = ("errors", "batch_reductions", "judged", "passed_over", "findings")
+"""The attributes of a batch that are of the whole of it: its first sample carries them."""
+
 
 def explode(batch: SampleBatch) -> Iterator[Sample]:
-    """The samples of a batch, each with its row, embedding, range and models."""
+    """The samples of a batch, each with its row, embedding, range and models; the first one with what is told of the
+    batch. Of a batch without samples, nothing is told."""
     table = batch.rows.to_pylist()
     samples = batch.samples or [Sample(row["key"], row["offset"], row["span_bytes"], {}) for row in table]
     for index, (sample, row) in enumerate(zip(samples, table, strict=True)):
         embedding = None if batch.embeddings is None else batch.embeddings[index]
         more = None if batch.more_embeddings is None else batch.more_embeddings[np.asarray(batch.more_of) == index]
         yield dataclasses.replace(
-            sample, row=row, embedding=embedding, range=batch.range, models=batch.models, more_embeddings=more
+            sample,
+            row=row,
+            embedding=embedding,
+            range=batch.range,
+            models=batch.models,
+            more_embeddings=more,
+            of_batch={} if index else {name: getattr(batch, name) for name in _TOLD_ONCE},
         )
 
 
@@ -47,14 +59,28 @@ def gather(samples: Sequence[Sample]) -> SampleBatch:
         covered,
         rows.from_dicts([sample.row for sample in ordered if sample.row is not None]),
         [
-            dataclasses.replace(sample, row=None, embedding=None, range=None, models={}, more_embeddings=None)
+            dataclasses.replace(
+                sample, row=None, embedding=None, range=None, models={}, more_embeddings=None, of_batch={}
+            )
             for sample in ordered
         ],
         np.stack(embeddings) if len(embeddings) == len(ordered) else None,
         first.models,
         more_embeddings=np.concatenate(more) if has_more else None,
         more_of=np.repeat(np.arange(len(more)), [*map(len, more)]) if has_more else None,
+        **_told_once([sample.of_batch for sample in ordered if sample.of_batch]),
     )
+
+
+def _told_once(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is told of several batches, as of one."""
+    return {
+        "errors": tuple(error for one in told for error in one["errors"]),
+        "batch_reductions": sum(one["batch_reductions"] for one in told),
+        "judged": sum_tallies(one["judged"] for one in told),
+        "passed_over": dict(sum((collections.Counter(one["passed_over"]) for one in told), collections.Counter())),
+        "findings": tuple(finding for one in told for finding in one["findings"]),
+    }
 
 
 @beam.typehints.with_input_types(SampleBatch)
@@ -109,6 +135,8 @@ class _Batch(beam.DoFn):
 @dataclasses.dataclass(eq=False)
 class BatchSamples(beam.PTransform):
     """From samples to batches: takes `Sample` as `ExplodeSamples` gave it, gives `SampleBatch`.
+
+    Broken shards and what else is told of a batch go with its first sample: where that is filtered out, so are they.
 
     Neighbours of one range that come in one bundle go together; nothing is shuffled, so bytes that a sample still has
     stay with it. For bounded input in the global window.

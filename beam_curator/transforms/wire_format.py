@@ -22,7 +22,7 @@ from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Finding, Member, Sample, SampleBatch, Shard, ShardError, ShardRange
 
 _ARRAYS = ("embeddings", "more_embeddings", "more_of")
-_HUNG_ON = ("row", "embedding", "range", "models", "more_embeddings")
+_HUNG_ON = ("row", "embedding", "range", "models", "more_embeddings", "of_batch")
 """The attributes of a sample that it has only outside of a batch."""
 
 
