@@ -260,7 +260,7 @@ def _manifest(output: str) -> Mapping[str, Any]:
 
 def _notes(curation: Curation) -> list[str]:
     options = curation.options
-    return notes_before(options.output, curation.job, curation.range_mb, options.overwrite)
+    return notes_before(options.output, curation.job, curation.range_mb, options.overwrite, reading_of(options))
 
 
 def _plan(curation: Curation) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.first_few import counted
 from beam_curator.output.manifest import read_manifest, remove_output
-from beam_curator.output.resuming import check_models, check_shards, loss, merged, notes
+from beam_curator.output.resuming import check_models, check_shards, loss, merged, notes, notes_of_reading
 from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION, count_samples
+from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.sources.matching import match_files
 from beam_curator.sources.shard_identity import KnownShard, place_of
 from beam_curator.storage import files
@@ -180,7 +181,9 @@ def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | Non
     return standing
 
 
-def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool) -> list[str]:
+def notes_before(
+    output: str, job: Job, range_mb: float | None, overwrite: bool, reading: Reading = DEFAULT_READING
+) -> list[str]:
     """What the user should know before this job begins in a directory that holds a job, a line each.
 
     Args:
@@ -188,6 +191,7 @@ def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool)
       job: that of the command.
       range_mb: the one that was asked for, if any was.
       overwrite: whether to begin anew.
+      reading: how the command reads its input.
     """
     parts = _parts(output)
     if overwrite:
@@ -198,6 +202,9 @@ def notes_before(output: str, job: Job, range_mb: float | None, overwrite: bool)
     if standing is None:
         return []
     lines = notes(standing.shards, job.shards)
+    manifest = read_manifest(output)
+    if manifest is not None and parts:
+        lines += notes_of_reading(manifest, reading)
     if range_mb and standing.range_mb and range_mb != standing.range_mb:
         lines.append(f"--range_mb is {standing.range_mb:g}, with which {output} was begun, not {range_mb:g}")
     if standing.scoring_version != SCORING_VERSION and parts:

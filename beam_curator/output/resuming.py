@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
+from beam_curator.reading import Reading
 from beam_curator.sources.shard_identity import KnownShard
 
 _LOOKED_FOR = 100
@@ -102,6 +104,36 @@ def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]
             f"{_are(left_out)} no longer in the input, first {left_out[0].url}: out of the selection, scores are kept"
         )
     return lines
+
+
+def notes_of_reading(standing: Mapping[str, Any], now: Reading) -> list[str]:
+    """What a user should know of flags by which samples are read in another way than in the standing job, in one line.
+
+    Args:
+      standing: the manifest of the standing job.
+      now: how the command reads its input.
+    """
+    before = standing.get("reading")
+    if not isinstance(before, Mapping):
+        return []  # a pipeline of the library that reads its inputs in several ways, or an early release
+    changed = [name for name, value in now.identity.items() if before.get(name, value) != value]
+    several = int(standing.get("several_images") or 0)
+    if not changed or (changed == [_SEVERAL_IMAGES] and not several):
+        return []
+    here, there = (" ".join(_flag(name, values[name]) for name in changed) for values in (now.identity, before))
+    again = "all samples are read in another way, and scored again"
+    if changed == [_SEVERAL_IMAGES]:
+        again = f"ranges of shards with any of the {counted(several, 'sample')} with several images are scored again"
+    return [f"this command says {here}, the last run {there}: {again}"]
+
+
+_SEVERAL_IMAGES = "several_images"
+
+
+def _flag(name: str, value: Any) -> str:
+    if value is True:
+        return f"--{name}"
+    return f"--{name} {value if isinstance(value, str) else ','.join(value)}" if value else f"no --{name}"
 
 
 def merged(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[KnownShard]:

@@ -10,6 +10,7 @@ import pytest
 
 from beam_curator.commands import verify_output
 from tests.integration.integration_content import content, ledger
+from tests.tars import tar_bytes
 
 TINY = ["--clip_model", "tiny-untrained", "--range_mb", "0.3"]
 
@@ -111,6 +112,42 @@ def test_moved_input_keeps_its_names_and_its_scores_and_says_so(place, run):
     assert {row["shard"] for row in ledger(place / "out")} == names
     assert run("moved") == (0, "", 0)
     assert verify_output.main([str(place / "out")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ([], ["--group_by_key"], "this command says --group_by_key, the last run no --group_by_key"),
+        (["--image_from", "jpg"], [], "this command says no --image_from, the last run --image_from jpg"),
+        (
+            ["--caption_from", "txt"],
+            ["--caption_from", "json:a,txt", "--image_from", "jpg"],
+            "this command says --image_from jpg --caption_from json:a,txt, "
+            "the last run no --image_from --caption_from txt",
+        ),
+    ],
+)
+def test_a_flag_by_which_all_is_read_in_another_way_is_said_before_it_is_scored_again(place, run, first, second, said):
+    samples = run("raw", more=first)[2]
+    assert run("raw", more=first) == (0, "", 0)
+    code, err, scored = run("raw", more=second)
+    assert (code, scored) == (0, samples)
+    assert err == f"note: {said}: all samples are read in another way, and scored again\n"
+    assert run("raw", more=second) == (0, "", 0)
+
+
+def test_another_policy_for_several_images_is_said_where_there_are_some(place, run, small_jpeg):
+    assert run("raw")[0] == 0
+    assert run("raw", more=["--several_images", "first"]) == (0, "", 0)
+    members = [("a.jpg", b"no image"), ("a.png", b"no image"), ("b.jpg", small_jpeg)]
+    (place / "raw" / "00005.tar").write_bytes(tar_bytes(members))
+    assert run("raw", more=["--several_images", "first"])[0] == 0
+    code, err, scored = run("raw", more=["--several_images", "all"])
+    assert (code, scored) == (0, 2)
+    assert err == (
+        "note: this command says --several_images all, the last run --several_images first: ranges of shards with any "
+        "of the 1 sample with several images are scored again\n"
+    )
 
 
 def test_more_input_extends_the_job_and_leaves_what_a_fresh_run_would(place, run):
