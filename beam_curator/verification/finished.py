@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import UsageError
+from beam_curator.output import plans
 from beam_curator.output.job_input import match_input
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.ownership import Job, read_job
@@ -79,6 +81,12 @@ class FinishedJob:
         if lease in found:  # somebody runs the job again, or it was killed in doing so
             return found - {lease}
         return found | ({files.TEMPORARY} if files.exists(self.path(files.TEMPORARY)) else set())
+
+    @functools.cached_property
+    def keeps_plans(self) -> bool:
+        """Whether the job keeps plans: a pipeline of the library whose reading knows no output directory does not."""
+        directory = self.path(plans.PLANS_DIRECTORY)
+        return bool(self.job.model_flags) or bool(files.list_files(directory, "*.json"))
 
     @property
     def unselected(self) -> set[str]:

@@ -20,7 +20,7 @@ def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[
     Of the shard, its url and size, not its generation: a copy in a bucket may have another one.
     """
     name = plan_of(ranges[0])
-    if name is None:
+    if name is None or not finished.keeps_plans:
         return
     try:
         kept = json.loads(files.read_bytes(finished.path(name)))

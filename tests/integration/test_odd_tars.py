@@ -210,7 +210,7 @@ def test_image_and_caption_come_from_where_the_flags_say(run):
     assert manifest["flags"]["image_from"] == "s.png"
     assert "all as promised" in told
     output, printed, _, _ = run(data, "--image_from", "jpg")
-    assert "scored 1 images" in printed
+    assert "scored 1 image in" in printed
     assert ledger(output).iloc[0][["image", "caption"]].tolist() == ["jpg", "text"]
 
 
