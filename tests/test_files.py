@@ -199,6 +199,17 @@ def test_a_file_that_ends_before_its_size_is_a_fault_unless_it_has_become_shorte
             file.read(1)
 
 
+def test_where_the_client_does_not_see_to_it_the_size_is_asked_for_at_what_may_be_the_end(waits, monkeypatch):
+    given = iter([b"", b"0123", b"012345678", b"0123456789"])
+    monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: io.BytesIO(next(given)))
+    monkeypatch.setattr(files, "_size_of", lambda url: 10)
+    assert files.read_bytes("hdfs://host/a") == b"0123456789"
+    assert len(waits) == 3
+    given = iter([b"0123"] * 5)
+    with pytest.raises(StorageError, match="hdfs://host/a: the connection ended at byte 4 of 10"):
+        files.read_bytes("hdfs://host/a")
+
+
 @pytest.mark.parametrize(("url", "remote"), [("gs://b/a", True), ("s3://b", True), ("/a/b", False), ("a:b", False)])
 def test_urls_with_a_scheme_are_remote(url, remote):
     assert files.is_remote(url) == remote

@@ -97,7 +97,8 @@ def test_a_job_that_is_not_seen_here_has_it_until_it_was_silent_for_long(tmp_pat
     there = dataclasses.replace(ended_process(), machine="another", host="worker-7")
     standing(tmp_path, owner=there, renewed=time.time() - silent / 2, **changes)
     with pytest.raises(
-        UsageError, match=r"on worker-7 .*last sign of life \d+ (s|min) ago: .* free in .*, or at once when you remove"
+        UsageError,
+        match=r"on worker-7 .*last sign of life \d+ (s|min) ago: .* free in .*, or at once with WriteShards",
     ):
         lease.acquire(mine(tmp_path))
     standing(tmp_path, owner=there, renewed=time.time() - silent - 1, **changes)

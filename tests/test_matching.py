@@ -86,6 +86,17 @@ def test_a_link_to_nothing_is_missing_and_not_passed_over(raw, pattern):
     assert missing_of(matching.find([f"{raw}{pattern}"])) == [("00001.tar", "a link to nothing")]
 
 
+@pytest.mark.parametrize("pattern", ["", "/*.tar", "/**/*.tar", "/0*", "/{00000,00007}.t*"])
+def test_a_directory_that_is_called_like_a_shard_is_missing_and_not_passed_over(raw, pattern):
+    (raw / "00007.tar").mkdir()
+    (raw / "00007.tar" / "a.tar").write_bytes(b"12")
+    found = matching.find([f"{raw}{pattern}"])
+    assert missing_of(found) == [("00007.tar", "a directory, not a file")]
+    assert names_of(matching.find([f"{raw}/00007.tar"]), raw) == ["00007.tar/a.tar"]
+    assert matching.find([f"{raw}/0*.tar/"]).missing == []
+    assert matching.find([f"{raw}/*.tar/*.tar"]).missing == []
+
+
 def test_a_directory_without_shards_says_what_it_holds(tmp_path):
     assert missing_of(matching.find([str(tmp_path)]))[0][1] == "the directory holds no files named like a tar shard"
     for index in range(3):

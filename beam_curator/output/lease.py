@@ -148,7 +148,8 @@ def acquire(claim: Claim, take_over: bool | None = None) -> Lease:
             if found is not None and found.token == claim.token:
                 return found
             if not take_over:
-                sooner = f"when you remove {url}" if take_over is None else "with --take_over"
+                remove = f"with WriteShards(..., take_over=True), or when you remove {url}"
+                sooner = remove if take_over is None else "with --take_over"
                 _check_over(claim.output, standing, found, now, sooner)
             won = conditional_writing.replace(url, new.encode(), standing)
         if won:

@@ -173,12 +173,6 @@ def _without_timings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name != "timings"}
 
 
-def recorded_shards(output: str) -> int:
-    """How many output shards the manifest of the standing selection says that its job wrote; 0 without one."""
-    shards = ((read_manifest(output) or {}).get("output") or {}).get("shards")
-    return shards if isinstance(shards, int) else 0
-
-
 def read_manifest(output: str) -> dict[str, Any] | None:
     """The manifest of a finished job, or None if there is none."""
     url = files.join(output, MANIFEST)

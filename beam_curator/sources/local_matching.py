@@ -70,8 +70,9 @@ def _shards_in(name: str, missing: list[Missing]) -> Iterator[str]:
     directories = [name] if isdir(name) else _globbed(name.rstrip("/"), missing, directories=True)
     for directory in directories:
         for entry in _entries(directory, missing):
-            if is_shard_name(entry.name) and not isdir(entry.path):
-                yield _joined(directory, entry.name)
+            if is_shard_name(entry.name):
+                path = _joined(directory, entry.name)
+                yield from _no_directory(path, isdir(path), missing)
 
 
 def _globbed(glob: str, missing: list[Missing], directories: bool = False) -> Iterator[str]:
@@ -94,10 +95,20 @@ def _walk(
         names = [entry.name for entry in _entries(base, missing) if segment_matches(entry.name, segment)]
     for path in (_joined(base, name) for name in names):
         is_directory = isdir(path)
-        if not rest:
-            yield from [path] if is_directory == directories else []
+        if not rest and directories:
+            yield from [path] if is_directory else []
+        elif not rest:
+            yield from _no_directory(path, is_directory, missing)
         elif is_directory:
             yield from _walk(path, rest, missing, directories, set())
+
+
+def _no_directory(path: str, is_directory: bool, missing: list[Missing]) -> list[str]:
+    """The path of what a pattern matches. A directory is none, and called like a shard it is missing."""
+    if is_directory and is_shard_name(path.rpartition("/")[2]):
+        told = Missing(path, "a directory, not a file")
+        missing.extend([] if told in missing else [told])
+    return [] if is_directory else [path]
 
 
 def _walk_below(

@@ -70,7 +70,8 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
 
     Args:
       url: which file.
-      size_bytes: how large it is, if that is known: a connection that ends before is not taken for the file's end.
+      size_bytes: how large it is, if that is known: a connection that ends before is not taken for the file's end. Nor
+        is it where the size is asked for: on file systems whose clients do not see to that themselves.
       read_ahead: False where each read asks for all that is wanted around it: then a local read is one call of the
         system.
 
@@ -85,7 +86,7 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
             file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
             if not read_ahead and isinstance(file, io.BufferedReader):
                 file = cast(BinaryIO, file.detach())
-    return cast(BinaryIO, _Reading(file, url, size_bytes))
+    return cast(BinaryIO, _Reading(file, url, size_bytes, bucket is None and is_remote(url)))
 
 
 def read_fully(file: BinaryIO, size: int = -1) -> bytes:
@@ -102,9 +103,9 @@ def read_fully(file: BinaryIO, size: int = -1) -> bytes:
 class _Reading(io.RawIOBase):
     """A file whose reads are full and whose faults name it."""
 
-    def __init__(self, file: BinaryIO, url: str, size_bytes: int | None) -> None:
+    def __init__(self, file: BinaryIO, url: str, size_bytes: int | None, asks_size: bool) -> None:
         super().__init__()
-        self._file, self._url, self._size_bytes = file, url, size_bytes
+        self._file, self._url, self._size_bytes, self._asks_size = file, url, size_bytes, asks_size
         self._position: int | None = 0
 
     def readable(self) -> bool:
@@ -118,16 +119,18 @@ class _Reading(io.RawIOBase):
         position, self._position = self._position, None  # not known if this fails
         with naming("read", self._url):
             data = read_fully(self._file, wanted)
-            if self._size_bytes is not None and (wanted < 0 or len(data) < wanted):
-                self._check_end(self._size_bytes)
+            if wanted < 0 or len(data) < wanted:
+                self._check_end()
         self._position = None if position is None else position + len(data)
         return data
 
-    def _check_end(self, size_bytes: int) -> None:
+    def _check_end(self) -> None:
         """Raises OSError if storage has more than it gave. Where it has not, the file has become shorter."""
+        if self._size_bytes is None and self._asks_size:
+            self._size_bytes = _size_of(self._url)
         end = self._file.tell()
-        if end < size_bytes and end < _size_of(self._url):
-            raise OSError(f"the connection ended at byte {end} of {size_bytes}")
+        if self._size_bytes is not None and end < self._size_bytes and end < _size_of(self._url):
+            raise OSError(f"the connection ended at byte {end} of {self._size_bytes}")
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))

@@ -131,11 +131,18 @@ def held_by_command(claim: Claim, take_over: bool, hands_on: bool) -> Iterator[N
         yield
 
 
-def title_of(collection: beam.PCollection, output: str) -> Title:
+def title_of(collection: beam.PCollection, output: str, take_over: bool = False) -> Title:
     """The title under which a step that takes this PCollection writes to a directory.
+
+    Args:
+      collection: what the step takes.
+      output: the directory.
+      take_over: whether the pipeline has the directory from whoever holds it: from now on, so that it never takes it
+        back from a job that takes it over while the pipeline runs.
 
     Raises:
       UsageError: when the directory holds another job's output, or files that are nobody's, or the input lies in it.
+      StorageError: when it is to be taken over, and cannot be read or written from here.
     """
     place = real(output)
     if place in _commands:
@@ -148,7 +155,10 @@ def title_of(collection: beam.PCollection, output: str) -> Title:
         check_claimable(output, facts)
     token = _tokens.setdefault(pipeline, {}).setdefault(place, uuid.uuid4().hex)
     process = this_process() if _ends_with_this_process(pipeline) else None
-    return Title(Claim(output, token, process), facts, True)
+    claim = Claim(output, token, process)
+    if take_over and lease.read(output) is not None:
+        lease.acquire(claim, take_over=True)
+    return Title(claim, facts, True)
 
 
 def _ends_with_this_process(pipeline: beam.Pipeline) -> bool:

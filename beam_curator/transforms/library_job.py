@@ -49,7 +49,9 @@ def _matched(patterns: Iterable[str]) -> list[str]:
 
 
 def check_apart(output: str, facts: Facts) -> None:
-    """Raises UsageError when the input lies in the output directory."""
+    """Raises UsageError when the input lies in the output directory, unless what jobs wrote there is left out."""
+    if real(output) in map(real, facts.left_out):
+        return  # where it is matched, files that no job wrote are refused
     try:
         urls = _matched(facts.patterns) if facts.patterns else []
     except (UsageError, StorageError):
@@ -58,7 +60,8 @@ def check_apart(output: str, facts: Facts) -> None:
         if below(url, output) is not None:
             raise UsageError(
                 f"{url} is input, and lies in the output directory {output}: a job never writes where it reads: "
-                "give another directory, or a pattern that leaves this one out"
+                "give another directory, a pattern that leaves this one out, or, to leave out what a job wrote there, "
+                f'ReadSamples(..., output="{output}") or MatchShards(..., output="{output}")'
             )
 
 

@@ -20,6 +20,7 @@ class Facts:
       rules: the names of all rules, in the order in which they are tried.
       models: step to the identity of its model.
       flags: what else was chosen, by the names of the command's flags.
+      left_out: output directories that are no input, though patterns may match what is in them.
     """
 
     patterns: Sequence[str] = ()
@@ -27,6 +28,7 @@ class Facts:
     rules: Sequence[str] = ()
     models: Mapping[str, str] = dataclasses.field(default_factory=dict)
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    left_out: Sequence[str] = ()
 
 
 def facts_of(collection: beam.pvalue.PValue) -> Facts:
@@ -36,6 +38,7 @@ def facts_of(collection: beam.pvalue.PValue) -> Facts:
     models: dict[str, str] = {}
     flags: dict[str, Any] = {}
     range_mb: float | None = None
+    left_out: list[str] = []
     for transform in transforms_before(collection):
         facts = getattr(transform, "facts", {})
         patterns += facts.get("patterns", ())
@@ -43,7 +46,8 @@ def facts_of(collection: beam.pvalue.PValue) -> Facts:
         models |= facts.get("models", {})
         flags |= facts.get("flags", {})
         range_mb = facts.get("range_mb", range_mb)
-    return Facts(sorted(set(patterns)), range_mb, rules, models, flags)
+        left_out += facts.get("left_out", ())
+    return Facts(sorted(set(patterns)), range_mb, rules, models, flags, sorted(set(left_out)))
 
 
 def transforms_before(collection: beam.pvalue.PValue) -> Iterator[Any]:

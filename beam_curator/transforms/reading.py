@@ -59,8 +59,8 @@ class MatchShards(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
-        return {"patterns": self._patterns}
+        """What a manifest says of it, and the directory that it leaves out."""
+        return {"patterns": self._patterns, "left_out": [self.output] if self.output else []}
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         patterns = matching.named_patterns(self._patterns)
@@ -211,7 +211,7 @@ class ReadSamples(beam.PTransform):
       group_by_key, several_images, image_from, caption_from: as those of `Reading`; extensions may be given as text
         with commas between them.
       output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
-        such shards in every run.
+        such shards in every run. It may lie under the patterns: what a job wrote there is left out.
     """
 
     patterns: Patterns | None = None
@@ -241,7 +241,7 @@ class ReadSamples(beam.PTransform):
         if isinstance(begin, beam.pvalue.PBegin):
             if self.patterns is None:
                 raise UsageError('ReadSamples() without patterns reads a PCollection of shards: give it "DIR/*.tar"')
-            return begin | MatchShards(self.patterns, self.allow_missing)
+            return begin | MatchShards(self.patterns, self.allow_missing, output=self.output)
         if self.patterns is not None:
             raise UsageError("ReadSamples with patterns begins a pipeline: leave them out to read a PCollection")
         return begin if begin.element_type is Shard else begin | ShardsOfFiles()

@@ -17,7 +17,7 @@ from beam_curator.errors import UsageError
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
 from beam_curator.output.job_input import describe_input
-from beam_curator.output.manifest import finish, recorded_shards, withdraw_manifest
+from beam_curator.output.manifest import finish, withdraw_manifest
 from beam_curator.output.output_shard import WrittenShard, write_shard
 from beam_curator.output.placing import PlacedSamples, RangeKey, first_places, place_samples
 from beam_curator.output.plans import plan_of
@@ -150,6 +150,7 @@ class WriteShards(beam.PTransform):
         shards (an estimate, at least one each). It fails in any case when all did, or when there is not one.
       job: what else the manifest says, in place of what the pipeline shows: `flags`, `input`, and when it was
         `started`, in seconds since 1970.
+      take_over: whether to have the directory, where the pipeline is built, from another job that holds it.
 
     Raises:
       UsageError: where the pipeline is built, when the directory holds another job's output, or files that are
@@ -160,6 +161,7 @@ class WriteShards(beam.PTransform):
     samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD
     max_failed_fraction: float = 1.0
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    take_over: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.samples_per_shard, int) or self.samples_per_shard < 1:
@@ -170,7 +172,7 @@ class WriteShards(beam.PTransform):
             raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
-        title = title_of(batches, self.output)
+        title = title_of(batches, self.output, self.take_over)
         job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
         scored = batches | "WriteScores" >> WriteScores(self.output)
         shards = beam.pvalue.AsList(scored | "ShardsRead" >> beam.Map(_shard).with_output_types(Shard))
@@ -233,7 +235,7 @@ def _make_way(
     output = title.claim.output
     title.confirm()
     output_shards = -(-seen.kept // job["samples_per_shard"])
-    check_free(output, output_shards, recorded_shards(output))
+    check_free(output, output_shards)
     return withdraw_manifest(seen, output, _with_input(job, shards))
 
 

@@ -77,6 +77,13 @@ def test_a_link_to_nothing_is_refused(run, shards, tmp_path):
     assert "00002.tar (a link to nothing)" in refused(run, tmp_path, shards)
 
 
+def test_a_directory_that_is_called_like_a_shard_is_refused(run, shards, tmp_path):
+    (shards / "00002.tar").mkdir()
+    wanted = f"1 name is missing beside 2 that can be read: {shards}/00002.tar (a directory, not a file)"
+    assert wanted in refused(run, tmp_path, f"{shards}/*.tar")
+    assert run(f"{shards}/*.tar", more=["--allow_missing"])[0] == 0
+
+
 def test_a_dry_run_lists_what_is_missing_and_fails_unless_it_is_allowed(run, shards, tmp_path):
     pattern = f"{shards}/{{00000..00030}}.tar"
     for more, wanted in [(["--dry_run"], 2), (["--dry_run", "--allow_missing"], 0)]:
@@ -210,7 +217,7 @@ def test_many_files_of_which_none_is_a_tar_are_refused_and_one_tar_among_them_is
 def test_a_directory_without_shards_is_refused(run, tmp_path):
     (tmp_path / "loose").mkdir()
     (tmp_path / "loose" / "0.jpg").write_bytes(jpeg())
-    assert "the directory holds 1 files, such as 0.jpg" in refused(run, tmp_path, tmp_path / "loose")
+    assert "the directory holds 1 file, such as 0.jpg" in refused(run, tmp_path, tmp_path / "loose")
 
 
 NO_SAMPLES = {

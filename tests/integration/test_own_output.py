@@ -1,6 +1,7 @@
 """A job writes to a directory of its own, one job at a time, and never where it reads: command and library."""
 
 import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -33,13 +34,13 @@ def data(raw, tmp_path):
     return tmp_path / "data"
 
 
-def write_shards(patterns, output, *rules, **settings):
-    """A pipeline of the library, from its input to its output."""
+def write_shards(patterns, output, *rules, read_output=None, **settings):
+    """A pipeline of the library, from its input to its output; `read_output` is what reading is told of it."""
     handler = bc.ClipModelHandler("tiny-untrained")
     with beam.Pipeline() as pipeline:
         (
             pipeline
-            | bc.ReadSamples(patterns if isinstance(patterns, list) else str(patterns))
+            | bc.ReadSamples(patterns if isinstance(patterns, list) else str(patterns), output=read_output)
             | bc.EmbedImages(handler)
             | bc.ScoreAesthetic("untrained")
             | bc.Select(*(rules or [bc.AtLeast("aesthetic", 0.0)]))
@@ -164,6 +165,20 @@ def test_a_file_that_no_job_wrote_is_not_overwritten_by_an_output_shard(finished
     assert curate(finished, "--samples_per_shard", "5")[0] == 0
 
 
+@pytest.mark.parametrize("name", ["00000.tar", "00001.tar", "00000.parquet", "00001_stats.json"])
+def test_a_file_that_somebody_put_in_the_place_of_an_output_shard_stays(finished, raw, curate, name):
+    theirs = {".tar": min(raw.glob("*.tar")).read_bytes(), ".json": b'{"count": 3}'}
+    (finished / name).write_bytes(theirs.get((finished / name).suffix, b"mine"))
+    before = content(finished)
+    code, _, err = curate(finished, "--min_aesthetic", "1")
+    assert code == 1
+    one_line(err, f"{name} stands where an output shard goes", "no job of Beam Curator wrote it", "move it away")
+    assert content(finished) == before
+    (finished / name).unlink()
+    assert curate(finished, "--min_aesthetic", "1")[0] == 0
+    assert verify_output.main([str(finished)]) == 0
+
+
 def test_what_an_earlier_selection_left_is_removed(finished, curate):
     names = {path.name for path in finished.glob("0*")}
     assert curate(finished, "--samples_per_shard", "1000")[0] == 0
@@ -195,6 +210,26 @@ def test_the_output_is_no_input_however_it_is_spelled(data, monkeypatch, pattern
         seen.append(json.loads((data / "curated" / "manifest.json").read_text())["counts"]["seen"])
     assert seen == [seen[0]] * 3
     assert verify_output.main([output.format(data=data)]) == 0
+
+
+@pytest.mark.parametrize("pattern", ["{data}/*/*.tar", "**/*.tar"])
+def test_a_pipeline_that_is_told_of_its_output_does_not_read_it(data, monkeypatch, pattern):
+    monkeypatch.chdir(data)
+    seen = []
+    for _ in range(3):
+        spelled = "curated" if pattern.startswith("*") else data / "curated"
+        write_shards(pattern.format(data=data), spelled, read_output=str(data / "curated"))
+        seen.append(manifest(data / "curated")["counts"]["seen"])
+    assert seen == [seen[0]] * 3
+    assert verify_output.main([str(data / "curated")]) == 0
+    before = content(data)
+    with pytest.raises(CurationError, match=r"ReadSamples\(\.\.\., output=\".*curated\"\) or MatchShards"):
+        write_shards(data / "*" / "*.tar", data / "curated")
+    shutil.copy(data / "raw" / "00000.tar", data / "curated" / "more.tar")
+    with pytest.raises(CurationError, match=r"more\.tar, which lies in"):
+        write_shards(data / "*" / "*.tar", data / "curated", read_output=str(data / "curated"))
+    (data / "curated" / "more.tar").unlink()
+    assert content(data) == before
 
 
 def test_the_output_of_another_job_is_input_only_where_it_is_named(data, capsys):
@@ -257,6 +292,28 @@ def test_a_pipeline_waits_its_turn_too(data, elsewhere):
     with pytest.raises(CurationError, match="is in use: alice on another-host"):
         write_shards(data / "raw", data / "out")
     assert not (data / "out" / "scores").exists()
+
+
+def test_a_pipeline_takes_the_directory_over_where_it_is_told_to(data, elsewhere):
+    elsewhere(data / "out")
+    with pytest.raises(CurationError, match=r"at once with WriteShards\(\.\.\., take_over=True\)"):
+        write_shards(data / "raw", data / "out")
+    for _ in range(2):  # the second time there is nobody to take it from
+        write_shards(data / "raw", data / "out", take_over=True)
+        assert not (data / "out" / "_tmp").exists()
+    assert verify_output.main([str(data / "out")]) == 0
+
+
+def test_a_pipeline_does_not_take_back_what_another_job_took_over_after_it_was_built(data, elsewhere):
+    elsewhere(data / "out")
+    pipeline = beam.Pipeline()
+    embedded = pipeline | bc.ReadSamples(str(data / "raw")) | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+    embedded | bc.WriteShards(str(data / "out"), take_over=True)
+    assert lease.read(str(data / "out")).owner == owner.this_process()
+    (data / "out" / "_tmp" / "lease.json").unlink()
+    elsewhere(data / "out")
+    with pytest.raises(CurationError, match="is in use"):
+        pipeline.run()
 
 
 def test_a_job_that_was_taken_over_writes_no_manifest(data, monkeypatch):
@@ -325,6 +382,20 @@ def test_a_pipelines_manifest_tells_what_a_commands_does_and_its_output_is_verif
     before = content(data / "out")
     write_shards(data / "raw", data / "out", bc.AtLeast("aesthetic", 2.0), is_wide, samples_per_shard=7)
     assert content(data / "out") == before
+
+
+def test_a_pipeline_that_keeps_no_plans_is_verified(data):
+    tar = data / "raw" / "00001.tar"
+    (data / "raw" / "00001.tar.gz").write_bytes(gzip.compress(tar.read_bytes()))
+    tar.unlink()
+    write_shards(data / "raw", data / "out")
+    assert not (data / "out" / "plans").exists()
+    assert verify_output.main([str(data / "out")]) == 0
+    write_shards(data / "raw", data / "kept", read_output=str(data / "kept"))
+    (plan,) = (data / "kept" / "plans").iterdir()
+    assert verify_output.main([str(data / "kept")]) == 0
+    plan.write_bytes(b"{}")
+    assert verify_output.main([str(data / "kept")]) == 1
 
 
 def test_a_pipeline_with_plans_and_a_checkpoint_claims_its_directory_too(data):
