@@ -17,7 +17,6 @@ from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
 from beam_curator.output.output_shard import WrittenShard
 from beam_curator.reading import DEFAULT_READING
-from beam_curator.sources.findings import KINDS
 from beam_curator.storage import files
 
 MANIFEST = "manifest.json"
@@ -140,11 +139,8 @@ def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
 def told_of(summary: Summary) -> dict[str, Any]:
     """What the manifest says of entries that belong to no sample, of samples with several images, of keys that come
     back within a shard, and of names with dots that may have made one sample of several."""
-    told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for one in sorted(summary.findings):
-        told[one.kind].append({"shard": one.url, "offset": one.offset, "first": one.key, "samples": one.samples})
     passed_over = dict(sorted(summary.passed_over.items()))
-    return {"passed_over": passed_over, "several_images": summary.several_images, **told}
+    return {"passed_over": passed_over, "several_images": summary.several_images, **summary.findings_by_kind()}
 
 
 def reading_of(parts: Sequence[LedgerPart]) -> Any:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from beam_curator import rows
 from beam_curator.errors import JobError
@@ -15,6 +16,7 @@ from beam_curator.first_few import counted, listed
 from beam_curator.output.losses import Losses
 from beam_curator.rule_tally import Tallies, sum_tallies
 from beam_curator.samples import Finding, SampleBatch, ShardError
+from beam_curator.sources.findings import KINDS, describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Summary:
         if self.seen and self.failed == self.seen:
             raise JobError(
                 f"not one sample could be used: {self.failed:,} of {counted(self.seen, 'sample')} failed"
-                f"{self.losses.describe(self.seen)}: {self._worst()}. Scores are kept: mend the input, and run the "
-                "same command again"
+                f"{self.losses.describe(self.seen)}: {self._worst()}. {self._hints()}Scores are kept: mend the input, "
+                "and run the same command again"
             )
         if self.seen and failed > limit * seen:
             raise JobError(
@@ -87,6 +89,17 @@ class Summary:
                 f"({failed / seen:.1%}), over --max_failed_fraction {limit:g}: {self._worst()}. Scores are kept: mend "
                 "the input or raise the limit, and run the same command again"
             )
+
+    def _hints(self) -> str:
+        """What else is to be told of shards, which may be why."""
+        return "".join(f"{describe(kind, found)}. " for kind, found in self.findings_by_kind().items() if found)
+
+    def findings_by_kind(self) -> dict[str, list[dict[str, Any]]]:
+        """The findings of each kind, as the manifest has them."""
+        found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+        for one in sorted(self.findings):
+            found[one.kind].append({"shard": one.url, "offset": one.offset, "first": one.key, "samples": one.samples})
+        return found
 
     def _worst(self) -> str:
         """The commonest reasons of failures, and the first broken shard."""
