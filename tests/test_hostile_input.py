@@ -144,11 +144,14 @@ def test_a_pipe_that_is_named_like_a_shard_is_refused_and_not_waited_for(tmp_pat
         match_shards([str(tmp_path)])
 
 
-def test_directories_that_are_named_like_shards_are_passed_over_and_links_to_nowhere_are_named(tmp_path):
+def test_directories_that_are_named_like_shards_and_links_to_nowhere_are_named(tmp_path):
     (tmp_path / "a.tar").mkdir()
     (tmp_path / "b\n.tar").symlink_to("nowhere")
     (tmp_path / "c.tar").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"1 name is missing .*b\\n\.tar' \(a link to nothing\)") as refused:
+    with pytest.raises(
+        UsageError,
+        match=r"2 names are missing .*a\.tar \(a directory, not a file\), .*b\\n\.tar' \(a link to nothing\)",
+    ) as refused:
         match_shards([str(tmp_path)])
     assert str(refused.value).isprintable()
     assert [shard.url for shard in match_shards([str(tmp_path)], allow_missing=True)] == [str(tmp_path / "c.tar")]
