@@ -1,5 +1,6 @@
 """What flags mean: defaults that depend on others, rules, and what the manifest records of them."""
 
+import inspect
 import sys
 
 import pyarrow as pa
@@ -10,8 +11,10 @@ from beam_curator.commands.options import CurationOptions, flags_of
 from beam_curator.commands.rule_flag import load_rule
 from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of
 from beam_curator.errors import UsageError
+from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, select
+from beam_curator.transforms.embedding import ClipModelHandler
 
 
 def options_of(*argv):
@@ -180,3 +183,11 @@ def test_the_manifest_records_our_flags_but_not_where_the_output_goes():
     assert flags["input"] == ["a.tar"]
     assert flags["rule"] is None
     assert not {"output", "overwrite", "help", "runner"} & set(flags)
+
+
+def test_each_setting_of_an_encoder_is_a_flag_and_an_argument_of_the_handler_with_the_same_default():
+    arguments = inspect.signature(ClipModelHandler.__init__).parameters
+    options = options_of()
+    for setting in SETTINGS:
+        assert getattr(options, setting.name) == setting.default == arguments[setting.name].default
+    assert {one.name for one in SETTINGS} == set(arguments) - {"self", "model", "pretrained", "model_dir"}

@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `--help` and slips are answered at once.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import importlib.util
 import math
@@ -15,7 +16,6 @@ from typing import Any, NoReturn
 
 from beam_curator.defaults import (
     AUTO,
-    DEFAULT_BATCH_SIZE,
     DEFAULT_MODEL,
     DEFAULT_PRETRAINED,
     DEFAULT_RANGE_MB,
@@ -25,6 +25,7 @@ from beam_curator.defaults import (
     UNTRAINED,
 )
 from beam_curator.errors import UsageError
+from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.reading import DEFAULT_READING, SEVERAL_IMAGES, sources
 from beam_curator.sources.patterns import at_home
 
@@ -314,49 +315,22 @@ def _add_models(group: Any) -> None:
         help="let the published heads score the embeddings of another encoder than OpenAI's CLIP ViT-L/14, which they "
         "were made for: such scores may mean nothing, and are marked so wherever they show",
     )
-    group.add_argument(
-        "--batch_size",
-        type=_batch_size,
-        default=DEFAULT_BATCH_SIZE,
-        metavar="N",
-        help="images per pass of the encoder, halved where they do not fit; auto is the most that fit the GPU; "
-        "on the CPU the most that a pass may have (default: %(default)s)",
-    )
-    group.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16", "fp16"),
-        default="auto",
-        help="of the encoder; auto is bf16 where the device has it, else fp32 (default: %(default)s)",
-    )
-    group.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where the encoder runs; cuda without a GPU is an error (default: %(default)s)",
-    )
-    group.add_argument(
-        "--decode_threads",
-        type=_not_negative_int,
-        default=0,
-        metavar="N",
-        help="threads that decode images ahead of the encoder, and on the CPU run it as well; 0 for one a core "
-        "(default: %(default)s)",
-    )
-    group.add_argument(
-        "--compile",
-        **_SWITCH,
-        help="run torch.compile on the encoder: needs a C++ compiler, on a GPU Triton; last bits of embeddings change",
-    )
-    group.add_argument(
-        "--jpeg_draft",
-        **_SWITCH,
-        help="decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster; scores and hashes change a little",
-    )
-    group.add_argument(
-        "--fast_resize",
-        **_SWITCH,
-        help="resize RGB images with torch, in a quarter of Pillow's time; scores change in their last digits",
-    )
+    for setting in SETTINGS:
+        _add_setting(group, setting)
+
+
+def _add_setting(group: Any, setting: dataclasses.Field[Any]) -> None:
+    """The flag of one of the encoder's settings."""
+    flag, told, choices, least = f"--{setting.name}", *map(setting.metadata.get, ("help", "choices", "least"))
+    if isinstance(setting.default, bool):
+        group.add_argument(flag, **_SWITCH, help=told)
+        return
+    told = f"{told} (default: %(default)s)"
+    if least is None:
+        group.add_argument(flag, choices=choices, default=setting.default, help=told)
+        return
+    number = _batch_size if choices else _positive_int if least else _not_negative_int
+    group.add_argument(flag, type=number, default=setting.default, metavar="N", help=told)
 
 
 def _add_selection(group: Any) -> None:

@@ -14,6 +14,7 @@ from beam_curator.defaults import DEFAULT_RANGE_MB, TIMM, TINY_UNTRAINED, UNTRAI
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
+from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
@@ -39,13 +40,7 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
         _model(options.clip_model),
         options.clip_pretrained,
         model_dir=options.model_dir,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        device=options.device,
-        decode_threads=options.decode_threads,
-        compile=options.compile,
-        jpeg_draft=options.jpeg_draft,
-        fast_resize=options.fast_resize,
+        **{one.name: getattr(options, one.name) for one in SETTINGS},
     )
 
 

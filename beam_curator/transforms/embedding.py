@@ -26,6 +26,7 @@ from beam_curator.images import ImageFacts
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
+from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.models.heads.made_for import encoder_name
 from beam_curator.models.weights.resolving import choose_weights
 from beam_curator.models.weights.weights_file import WeightsFile
@@ -41,8 +42,6 @@ _logger = logging.getLogger(__name__)
 STEP = "clip"
 
 _UNTRAINED = " (untrained: scores mean nothing)"
-
-_FLAGS = ("precision", "device", "batch_size", "decode_threads", "compile", "jpeg_draft", "fast_resize")
 
 _NAMED_OPTIONS = {
     "compile": "torch.compile",
@@ -261,7 +260,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             jpeg_draft=jpeg_draft,
             fast_resize=fast_resize,
         )
-        self.flags |= {name: getattr(self._spec, name) for name in _FLAGS}
+        self.flags |= {name: getattr(self._spec, name) for name in (one.name for one in SETTINGS)}
 
     @property
     def identity(self) -> str:

@@ -5,9 +5,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
-from beam_curator.defaults import AUTO, DEFAULT_BATCH_SIZE
+from beam_curator.defaults import AUTO
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, Preparation
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
@@ -15,21 +14,16 @@ from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool, usabl
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import Encoder, check_encoder, load_tower
-from beam_curator.models.encoders.precision import (
-    DEVICES,
-    PRECISIONS,
-    check_precision,
-    resolve_device,
-    resolve_precision,
-)
+from beam_curator.models.encoders.precision import resolve_device, resolve_precision
+from beam_curator.models.encoders.settings import EncoderSettings
 from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, Stream
 from beam_curator.models.pixels.decoding import DecodedImage, Decoder
 from beam_curator.process_tuning import keep_freed_memory
 
 
 @dataclass(frozen=True)
-class ClipSpec:
-    """All that decides an encoder and its numbers; small, hashable, picklable.
+class ClipSpec(EncoderSettings):
+    """All that decides an encoder and its numbers; small, hashable, picklable. How it runs: see `EncoderSettings`.
 
     Attributes:
       model: an open_clip architecture ("ViT-L-14"), "timm:NAME" for a model of timm, "tiny-untrained" for a small
@@ -37,53 +31,20 @@ class ClipSpec:
       checkpoint: local path of the weights of open_clip's and timm's models.
       pretrained_tag: the open_clip tag that the weights were published under ("openai", ...). It decides
         QuickGELU and how the input is prepared. OpenAI's own archive is also known without it.
-      precision: "fp32", "bf16", "fp16" (CUDA only), or "auto": bf16 on GPUs and CPUs that compute it
-        natively, else fp32.
-      device: "cuda", "cpu", or "auto": cuda if there is one. "cuda" never falls back.
-      batch_size: images in one pass through the model, at first: `ClipEncoder` halves it where it does not
-        fit. "auto": the largest that fits the GPU, found when the model is loaded. On the CPU it is a limit: there
-        passes are of the size that is best, 64 images at most.
-      decode_threads: threads that decode; on the CPU each runs the model too. 0 means one for each core that this
-        process may use.
       max_image_pixels: limit on width x height of an image.
-      compile: whether torch.compile is run on the model. Embeddings then differ in their last bits.
-      jpeg_draft: whether JPEGs are decoded at the smallest scale of 1/8, 1/4, 1/2 or 1 that is not below
-        the model's input. Faster for large ones; embeddings and perceptual hashes differ a little.
-      fast_resize: whether torch resizes RGB pictures, not Pillow: in a half to a third of the time; a third of a
-        percent of the levels differ by one.
     """
 
     model: str | Encoder = "ViT-L-14"
     checkpoint: str | None = None
     pretrained_tag: str | None = None
-    precision: str = "auto"
-    device: str = "auto"
-    batch_size: int | Literal["auto"] = DEFAULT_BATCH_SIZE
-    decode_threads: int = 0
     max_image_pixels: int = MAX_IMAGE_PIXELS
-    compile: bool = False
-    jpeg_draft: bool = False
-    fast_resize: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str):
             check_encoder(self.model)
-        for name, value, choices in (
-            ("precision", self.precision, PRECISIONS),
-            ("device", self.device, DEVICES),
-        ):
-            if value not in choices:
-                raise UsageError(f"{name} is '{value}': choose one of {', '.join(choices)}")
-        for name, number, least in (
-            ("batch_size", self.batch_size, 1),
-            ("decode_threads", self.decode_threads, 0),
-            ("max_image_pixels", self.max_image_pixels, 1),
-        ):
-            if number == AUTO and name == "batch_size":
-                continue
-            if not isinstance(number, int) or number < least:
-                raise UsageError(f"{name} is {number}: it must be at least {least}")
-        check_precision(self.precision, self.device)
+        if not isinstance(self.max_image_pixels, int) or self.max_image_pixels < 1:
+            raise UsageError(f"max_image_pixels is {self.max_image_pixels}: it must be at least 1")
+        super().__post_init__()
 
     @property
     def trained(self) -> bool:

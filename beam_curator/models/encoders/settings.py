@@ -1,0 +1,71 @@
+"""How an encoder runs: each setting once, with its default, what it may be, and what users read of it.
+
+The command's flags are made of these fields. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from beam_curator.defaults import AUTO, DEFAULT_BATCH_SIZE
+from beam_curator.errors import UsageError
+from beam_curator.models.encoders.precision import DEVICES, PRECISIONS, check_precision
+
+
+def _setting(default: Any, help: str, choices: Sequence[str] = (), least: int | None = None) -> Any:
+    """A field, with what it may be: one of some choices, or a whole number that is not below `least`."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """How an encoder runs; `help` in the metadata of each field says what it does.
+
+    A device that is asked for by name is never replaced. The batch size is where `ClipEncoder` begins: it halves it
+    where a batch does not fit; on the CPU passes are of the size that is best, 64 images at most. `jpeg_draft` and
+    `fast_resize` change embeddings a little; `benchmarks/drift.py` measures how much.
+    """
+
+    batch_size: int | Literal["auto"] = _setting(
+        DEFAULT_BATCH_SIZE,
+        "images per pass of the encoder, halved where they do not fit; auto is the most that fit the GPU; on the CPU "
+        "the most that a pass may have",
+        choices=(AUTO,),
+        least=1,
+    )
+    precision: str = _setting(
+        "auto", "of the encoder; auto is bf16 where the device has it, else fp32", choices=PRECISIONS
+    )
+    device: str = _setting("auto", "where the encoder runs; cuda without a GPU is an error", choices=DEVICES)
+    decode_threads: int = _setting(
+        0,
+        "threads that decode images ahead of the encoder, and on the CPU run it as well; 0 for one a core",
+        least=0,
+    )
+    compile: bool = _setting(
+        False,
+        "run torch.compile on the encoder: needs a C++ compiler, on a GPU Triton; last bits of embeddings change",
+    )
+    jpeg_draft: bool = _setting(
+        False, "decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster; scores and hashes change a little"
+    )
+    fast_resize: bool = _setting(
+        False, "resize RGB images with torch, in a quarter of Pillow's time; scores change in their last digits"
+    )
+
+    def __post_init__(self) -> None:
+        for one in SETTINGS:
+            value, choices, least = getattr(self, one.name), one.metadata["choices"], one.metadata["least"]
+            if value in choices:
+                continue
+            if least is None and choices:
+                raise UsageError(f"{one.name} is '{value}': choose one of {', '.join(choices)}")
+            if least is not None and (not isinstance(value, int) or value < least):
+                raise UsageError(f"{one.name} is {value}: it must be at least {least}")
+        check_precision(self.precision, self.device)
+
+
+SETTINGS: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(EncoderSettings)
+"""What can be set of an encoder, in the order in which the help of the command has it."""
