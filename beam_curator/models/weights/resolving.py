@@ -86,7 +86,7 @@ def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bo
     """
     if not is_checkpoint_path(pretrained):
         named = ClipWeights.named(model, pretrained)
-        return ClipChoice(named.model, named.tag, _resolve(named, model_dir, download))
+        return ClipChoice(named.model, named.tag, _resolve(named, model_dir, download, _OR_A_PATH))
     check_clip_model(model)
     own = _own_file(pretrained, "CLIP checkpoint")
     known = published_as(own.path, own.sha256)
@@ -121,7 +121,7 @@ def choose_timm(model: str, pretrained: str, model_dir: str | None, download: bo
             f"{model.partition('.')[0]}.{pretrained}; or give the path of a checkpoint"
         )
     published = TimmWeights.of(model)
-    return ClipChoice(published.model, published.tag, _resolve(published, model_dir, download))
+    return ClipChoice(published.model, published.tag, _resolve(published, model_dir, download, _OR_A_PATH))
 
 
 def _doubt(model: str, path: str) -> str | None:
@@ -164,7 +164,7 @@ def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
         raise UsageError(f"{what} cannot be read: {error}") from error
 
 
-def _resolve(wanted: FetchableWeights, model_dir: str | None, download: bool) -> WeightsFile:
+def _resolve(wanted: FetchableWeights, model_dir: str | None, download: bool, instead: str = "") -> WeightsFile:
     cache = str(cache_dir())
     directories = [files.absolute(model_dir), cache] if model_dir else [cache]
     try:
@@ -182,5 +182,8 @@ def _resolve(wanted: FetchableWeights, model_dir: str | None, download: bool) ->
     raise UsageError(
         f"weights {wanted.filename} are missing: looked in {' and '.join(directories)}, and {failure}; run "
         f"`{FETCH_COMMAND} {model_dir or 'DIR'}{wanted.fetch_arguments}` where there is a network, and give "
-        "that --model_dir"
+        f"that --model_dir{instead}"
     )
+
+
+_OR_A_PATH = ", or give --clip_pretrained the path of a checkpoint"
