@@ -129,6 +129,13 @@ def test_an_unknown_model_is_bad_usage_and_nothing_is_fetched(tmp_path, site, ca
     assert not list((tmp_path / "m").iterdir())
 
 
+def test_an_encoder_of_timm_is_looked_up_there(tmp_path, site, capsys):
+    assert fetch_models.main(["--model_dir", str(tmp_path / "m"), "--encoder", "timm:vit_smal_patch14_dinov2"]) == 2
+
+    assert "timm has no such architecture; did you mean timm:vit_small_patch14_dinov2" in capsys.readouterr().err
+    assert not list((tmp_path / "m").iterdir())
+
+
 def test_a_model_dir_that_cannot_be_made_is_bad_usage(tmp_path, site, capsys):
     (tmp_path / "file").write_bytes(b"")
 
