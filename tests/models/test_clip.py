@@ -224,9 +224,9 @@ def test_threads_share_one_model_and_get_their_own_results(monkeypatch):
     loads = []
     load = clip.load_tower
 
-    def counted(*args):
+    def counted(*args, **options):
         loads.append(args)
-        return load(*args)
+        return load(*args, **options)
 
     monkeypatch.setattr(clip, "load_tower", counted)
     encoder = ClipEncoder(ClipSpec("tiny-untrained", precision="fp32", device="cpu", batch_size=2))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import beam_curator as bc
-from beam_curator.errors import CurationError, UsageError
+from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.images import decode, preprocess
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
@@ -100,6 +100,28 @@ def test_what_gives_no_vectors_of_its_length_is_an_error_that_says_so(module, me
     with pytest.raises(CurationError, match=message) as refused:
         encoder(Gives(module)).encode(IMAGES[:1])
     assert "\n" not in str(refused.value)
+
+
+class Raises(torch.nn.Module):
+    def forward(self, pixels):
+        raise ValueError("cannot\nembed")
+
+
+class Unreadable(ColourGrid):
+    def load(self):
+        raise KeyError("no such weights")
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (Gives(Raises()), "encoder 'Colour grid!' raised on 1 images: ValueError: cannot"),
+        (Unreadable(), r"encoder 'Colour grid!': load\(\) raised KeyError: 'no such weights'"),
+    ],
+)
+def test_what_it_raises_is_told_in_a_line_that_names_it(own, message):
+    with pytest.raises(JobError, match=f"^{message}$"):
+        encoder(own).encode(IMAGES[:1])
 
 
 @dataclasses.dataclass

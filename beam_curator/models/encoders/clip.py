@@ -177,7 +177,7 @@ class ClipEncoder:
     def _load_model(self, device: str) -> DeviceModel:
         spec = self.spec
         precision = resolve_precision(spec.precision, device)
-        tower = load_tower(self._encoder)
+        tower = load_tower(self._encoder, users=not isinstance(spec.model, str))
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
         return DeviceModel(spec.name, tower, device, precision, batch_size, spec.compile)
 

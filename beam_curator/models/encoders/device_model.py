@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from beam_curator.errors import JobError, UsageError
 from beam_curator.images import Preparation
-from beam_curator.models.encoders.encoder import VisualTower
+from beam_curator.models.encoders.encoder import VisualTower, raised
 from beam_curator.models.encoders.precision import cast_matrices, torch_dtype
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class DeviceModel:
         self.batch_size = batch_size or (MOST_IMAGES_A_PASS if device == "cuda" else MOST_IMAGES_A_CPU_PASS)
         self.batch_reductions = 0
         self.neighbours_matter = True
+        self._is_users = tower.users
         self._normalises = False
         self._halving = threading.Lock()
         self._equal_passes = device == "cuda" or compile
@@ -154,7 +155,7 @@ class DeviceModel:
         them.
 
         Raises:
-          JobError: not even one image fits.
+          JobError: not even one image fits, or a user's own module raised something.
           UsageError: the module gives other than a vector of `dim` numbers for each.
         """
         import torch
@@ -231,11 +232,23 @@ class DeviceModel:
 
         dtype = torch_dtype(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=self._autocasts):
-            embeddings = self._module(pixels if self._normalises else self._normalised(pixels))
+            embeddings = self._embedded(pixels if self._normalises else self._normalised(pixels))
             if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
                 embeddings = embeddings[0]
             self._check(embeddings, len(pixels))
             return torch.nn.functional.normalize(embeddings.float(), dim=-1)
+
+    def _embedded(self, inputs: "torch.Tensor") -> Any:
+        import torch
+
+        try:
+            return self._module(inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if not self._is_users:
+                raise
+            raise JobError(f"encoder '{self.name}' raised on {len(inputs)} images: {raised(error)}") from error
 
     def _check(self, embeddings: Any, count: int) -> None:
         shape = getattr(embeddings, "shape", None)

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from beam_curator.errors import UsageError
+from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.images import Preparation
 
 if TYPE_CHECKING:
@@ -57,25 +57,41 @@ class VisualTower:
       module: float [n, 3, height, width], normalised -> float [n, dim]; as `Encoder.load` gives it.
       dim: length of an embedding.
       preparation: how the module's input is made of a picture.
+      users: whether it is a user's own, so that what it raises is the user's to mend.
     """
 
     module: torch.nn.Module
     dim: int
     preparation: Preparation
+    users: bool = False
 
 
-def load_tower(encoder: Encoder) -> VisualTower:
-    """Loads an encoder's weights.
+def load_tower(encoder: Encoder, users: bool = False) -> VisualTower:
+    """Loads an encoder's weights; `users` says that the encoder is a user's own.
 
     Raises:
       UsageError: it gives no torch module, or its weights are absent or do not fit.
+      JobError: a user's own raised something.
     """
     import torch
 
-    module: Any = encoder.load()
+    module: Any
+    try:
+        module = encoder.load()
+    except CurationError:
+        raise
+    except Exception as error:
+        if not users:
+            raise
+        raise JobError(f"encoder '{encoder.name}': load() raised {raised(error)}") from error
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"encoder '{encoder.name}': load() gave a {type(module).__name__}, not a torch.nn.Module")
-    return VisualTower(module.eval(), encoder.dim, encoder.preparation)
+    return VisualTower(module.eval(), encoder.dim, encoder.preparation, users)
+
+
+def raised(error: Exception) -> str:
+    """An error of a user's code, in one line."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def check_encoder(encoder: Any) -> None:
