@@ -143,6 +143,8 @@ def test_a_prompt_is_read_as_it_is_written(text, name, texts):
         ("=a|b", "'' is no name for a score"),
         ("Water mark=a|b", "'Water mark' is no name for a score"),
         ("2nd=a|b", "'2nd' is no name for a score"),
+        ("width=a|b", '"width" is a column that every ledger has: take another name'),
+        ("status=a|b", '"status" is a column that every ledger has: take another name'),
         ("x=", "one text alone has nothing that it is compared with"),
         ("x=a photo", "one text alone has nothing that it is compared with"),
         (r"x=a \| b", "one text alone has nothing that it is compared with"),

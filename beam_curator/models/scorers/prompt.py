@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.encoders.text_vectors import TextEncoder
-from beam_curator.models.scorers.scorer import Scorer
+from beam_curator.models.scorers.scorer import TAKEN_COLUMNS, Scorer
 from beam_curator.models.weights.weights_file import WeightsFile
 
 SYNTAX = "NAME=TEXT|OTHER TEXT"
@@ -40,7 +40,8 @@ def parse_prompt(text: str) -> Prompt:
     is a bar within a text.
 
     Raises:
-      UsageError: there is no name that a column can have, there are fewer than two texts, one is empty or comes twice.
+      UsageError: there is no name that the column can have, there are fewer than two texts, one is empty or is twice
+        there.
     """
 
     def wrong(why: str) -> UsageError:
@@ -52,6 +53,8 @@ def parse_prompt(text: str) -> Prompt:
         raise wrong("no = after the name of the score")
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise wrong(f"{name!r} is no name for a score: take lower-case letters, digits and _, a letter first")
+    if name in TAKEN_COLUMNS:
+        raise wrong(f'"{name}" is a column that every ledger has: take another name')
     texts = tuple(" ".join(part.replace(r"\|", "|").split()) for part in re.split(r"(?<!\\)\|", rest))
     if len(texts) < 2:
         raise wrong("one text alone has nothing that it is compared with")
@@ -82,7 +85,7 @@ class PromptScorer(Scorer):
 
     name: str
     texts: tuple[str, ...]
-    vectors: NDArray[np.float32]
+    vectors: NDArray[np.float32] = dataclasses.field(repr=False)
     logit_scale: float
     encoder: str
     sha256: str | None = None

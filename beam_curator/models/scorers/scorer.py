@@ -108,13 +108,14 @@ def check_scorer(scorer: Any, what: str = "") -> None:
         raise UsageError(f"{named}: columns: a scorer gives one column at least")
     for column in scorer.columns:
         _check_name(named, "column", column.name)
-        if column.name in _TAKEN:
+        if column.name in TAKEN_COLUMNS:
             raise UsageError(f'{named}: the column "{column.name}" is one that every ledger has: take another name')
         if column.type not in rows.SCORE_TYPES:
             raise UsageError(f"{named}: column {column.name}: type={column.type!r}: {', '.join(rows.SCORE_TYPES)}")
 
 
-_TAKEN = frozenset({*rows.SCHEMA.names, *rows.OUTCOME.names, "embedding", "more_embeddings"})
+TAKEN_COLUMNS = frozenset({*rows.SCHEMA.names, *rows.OUTCOME.names, "embedding", "more_embeddings"})
+"""What no scorer may call a column of its own."""
 
 
 def _check_name(named: str, what: str, name: Any) -> None:
