@@ -75,12 +75,13 @@ def test_another_selection_removes_what_it_has_too_much_and_overwriting_begins_a
     assert "scored 0 images" in out
     fewer = [name for name in service.names(f"{bucket}/out") if name.endswith(".tar")]
     assert 0 < len(fewer) < len(shards)
-    other = [*TINY[:-1], "0.7"]
+    other = [*TINY, "--fast_resize"]
     code, _, err = job(flags=other)
     assert (code, len(err.splitlines())) == (2, 1)
     assert "--overwrite" in err
     code, _, err = job("--overwrite", flags=other)
-    assert (code, err) == (0, "")
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "--overwrite throws away the scores of" in err
     service.proxy.reset()
     assert "mine.txt" in service.names(f"{bucket}/out")
 

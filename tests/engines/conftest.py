@@ -72,7 +72,7 @@ def start(raw, tmp_path_factory):
 
     def start(out, *more):
         logs = tmp_path_factory.mktemp("job")
-        argv = [command, *base, "--output", out, *more]
+        argv = [command, "curate", *base, "--output", out, *more]
         with (logs / "stdout").open("wb") as stdout, (logs / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
                 [str(argument) for argument in argv], cwd=logs, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL
