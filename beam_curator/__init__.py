@@ -13,8 +13,11 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from beam_curator.commands.calling import curate
     from beam_curator.errors import CurationError
+    from beam_curator.identities import ModelIdentity
     from beam_curator.images.preparation import Preparation
     from beam_curator.models.encoders.encoder import Encoder
+    from beam_curator.models.scorers.heads import HeadScorer
+    from beam_curator.models.scorers.scorer import Column, Scorer
     from beam_curator.reading import Reading
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, select
     from beam_curator.samples import Sample, SampleBatch
@@ -30,8 +33,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "commands.calling": ("curate",),
     "errors": ("CurationError",),
+    "identities": ("ModelIdentity",),
     "images.preparation": ("Preparation",),
     "models.encoders.encoder": ("Encoder",),
+    "models.scorers.heads": ("HeadScorer",),
+    "models.scorers.scorer": (
+        "Column",
+        "Scorer",
+    ),
     "reading": ("Reading",),
     "rules.rule": (
         "AspectRatioAtMost",
@@ -77,11 +86,14 @@ __all__ = [
     "Below",
     "Between",
     "ClipModelHandler",
+    "Column",
     "CurationError",
     "EmbedImages",
     "Encoder",
     "ExplodeSamples",
+    "HeadScorer",
     "MatchShards",
+    "ModelIdentity",
     "Preparation",
     "ReadSamples",
     "Reading",
@@ -90,6 +102,7 @@ __all__ = [
     "Score",
     "ScoreAesthetic",
     "ScoreNsfw",
+    "Scorer",
     "Select",
     "WriteShards",
     "batch_of",

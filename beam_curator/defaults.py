@@ -16,6 +16,12 @@ TIMM = "timm:"
 UNTRAINED = "untrained"
 """A head for the same."""
 
+NO_MODEL = "none"
+"""What leaves a head out."""
+
+DEFAULT_MIN_AESTHETIC, DEFAULT_MAX_NSFW = 5.0, 0.5
+"""The thresholds, where there are such scores."""
+
 AUTO: Literal["auto"] = "auto"
 DEFAULT_BATCH_SIZE = 64
 """Images in a pass of the encoder."""

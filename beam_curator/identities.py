@@ -21,6 +21,7 @@ class ModelIdentity:
       notes: what else decides its numbers, or has to be known of them, such as "approximate"; in a fixed order.
       precision: what a neural network computes in, as resolved on the worker that computed: "fp32", "bf16" or "fp16";
         "auto" before that; None of a model that has one way only.
+      member: of an encoder, what comes between `KEY.` and `.npy` for its embeddings: "clip", or its own name.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelIdentity:
     trained: bool = True
     notes: tuple[str, ...] = ()
     precision: str | None = None
+    member: str | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> ModelIdentity:
@@ -38,7 +40,8 @@ class ModelIdentity:
     def told(self) -> dict[str, Any]:
         """As manifests and `KEY.curation.json` have it."""
         told = {"name": self.name, "sha256": self.sha256, "trained": self.trained, "notes": list(self.notes)}
-        return told if self.precision is None else {**told, "precision": self.precision}
+        more = {"precision": self.precision, "member": self.member}
+        return told | {name: value for name, value in more.items() if value is not None}
 
     def with_notes(self, *notes: str) -> ModelIdentity:
         """The same with more notes."""
@@ -57,11 +60,11 @@ class ModelIdentity:
         return ", ".join([f"{self.name}{weights}", *(text for text in (precision, *self.notes, untrained) if text)])
 
 
-def told_of(models: Mapping[str, ModelIdentity]) -> dict[str, dict[str, Any]]:
+def told_models(models: Mapping[str, ModelIdentity]) -> dict[str, dict[str, Any]]:
     """Steps and their models, as JSON has them."""
     return {step: model.told for step, model in models.items()}
 
 
 def models_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelIdentity]:
-    """The inverse of `told_of`."""
+    """The inverse of `told_models`."""
     return {step: ModelIdentity.of(one) for step, one in told.items()}

@@ -1,4 +1,4 @@
-"""The rows of a batch: one per sample, the columns of the ledger, as an Arrow table.
+"""The rows of a batch: one per sample, as an Arrow table whose columns each say their role.
 
 A row begins as "kept"; a step that cannot go on makes it "failed", a rule makes it "dropped", each with its reason.
 """
@@ -15,35 +15,52 @@ from beam_curator.samples import Sample, ShardRange, readable, sample_uid
 
 KEPT, DROPPED, FAILED = "kept", "dropped", "failed"
 
+FACT, SCORE, OUTCOME_ROLE, CARRIED, INTERNAL = "fact", "score", "outcome", "carried", "internal"
+"""What a column is: of the sample itself; from a scorer; what became of the sample; of its own metadata; for our own
+use, in no ledger."""
+
+_ROLE = b"role"
+
+SCORE_TYPES: Mapping[str, pa.DataType] = {"number": pa.float32(), "flag": pa.bool_(), "text": pa.string()}
+"""What a score may be, by the names that `Column.type` has for it."""
+
+
+def field_of(name: str, type: pa.DataType, role: str) -> pa.Field:
+    """A column that says its role."""
+    return pa.field(name, type, metadata={_ROLE: role.encode()})
+
+
 SCHEMA = pa.schema(
     [
-        pa.field("uid", pa.string()),
-        pa.field("shard", pa.string()),
-        pa.field("key", pa.string()),
-        pa.field("offset", pa.int64()),
-        pa.field("span_bytes", pa.int64()),
-        pa.field("status", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("same_key", pa.int32()),
-        pa.field("image", pa.string()),
-        pa.field("images", pa.int32()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("format", pa.string()),
-        pa.field("bytes", pa.int64()),
-        pa.field("sha256", pa.string()),
-        pa.field("phash", pa.string()),
-        pa.field("caption", pa.string()),
+        field_of("uid", pa.string(), FACT),
+        field_of("shard", pa.string(), FACT),
+        field_of("key", pa.string(), FACT),
+        field_of("offset", pa.int64(), FACT),
+        field_of("span_bytes", pa.int64(), INTERNAL),
+        field_of("status", pa.string(), OUTCOME_ROLE),
+        field_of("reason", pa.string(), OUTCOME_ROLE),
+        field_of("failure", pa.string(), INTERNAL),
+        field_of("same_key", pa.int32(), FACT),
+        field_of("image", pa.string(), FACT),
+        field_of("images", pa.int32(), FACT),
+        field_of("width", pa.int32(), FACT),
+        field_of("height", pa.int32(), FACT),
+        field_of("format", pa.string(), FACT),
+        field_of("bytes", pa.int64(), FACT),
+        field_of("sha256", pa.string(), FACT),
+        field_of("phash", pa.string(), FACT),
+        field_of("caption", pa.string(), FACT),
     ]
 )
-"""The columns of every row, before scores; `span_bytes` is how much of the shard the sample takes, `same_key` how many
-samples of its shard have its key, `image` the member that is scored, `images` how many of its members are images."""
+"""The columns of every row, before scores; `span_bytes` is how much of the shard the sample takes, `failure` why the
+sample itself cannot be used, whatever scores it, `same_key` how many samples of its shard have its key, `image` the
+member that is scored, `images` how many of its members are images."""
 
 OUTCOME = pa.schema(
     [
-        pa.field("duplicate_of", pa.string()),
-        pa.field("output_shard", pa.string()),
-        pa.field("output_key", pa.string()),
+        field_of("duplicate_of", pa.string(), OUTCOME_ROLE),
+        field_of("output_shard", pa.string(), OUTCOME_ROLE),
+        field_of("output_key", pa.string(), OUTCOME_ROLE),
     ]
 )
 """The columns that the ledger adds: where the sample went."""
@@ -51,9 +68,41 @@ OUTCOME = pa.schema(
 REPEATING = ("shard", "status", "reason", "image", "format", "output_shard")
 """The columns in which many rows say the same: a dictionary in Parquet makes these smaller, and all others larger."""
 
+_KNOWN = {field.name: field for field in (*SCHEMA, *OUTCOME)}
 
-SCORE_TYPES: Mapping[str, pa.DataType] = {"number": pa.float32(), "flag": pa.bool_(), "text": pa.string()}
-"""What a score may be, by the names that `Column.type` has for it."""
+
+def role_of(field: pa.Field) -> str:
+    """The role of a column; one that does not say it, of a step of the user's own, is a score."""
+    role = (field.metadata or {}).get(_ROLE)
+    if role is not None:
+        return role.decode()
+    return _KNOWN[field.name].metadata[_ROLE].decode() if field.name in _KNOWN else SCORE
+
+
+def types_of(schema: pa.Schema) -> dict[str, str]:
+    """What each column holds, by the names of `SCORE_TYPES`."""
+    found = {}
+    for field in schema:
+        if pa.types.is_boolean(field.type):
+            found[field.name] = "flag"
+        else:
+            found[field.name] = "number" if is_number(field.type) else "text"
+    return found
+
+
+def names_with(table: pa.Table, *roles: str) -> list[str]:
+    """The names of the columns with these roles, in their order."""
+    return [field.name for field in table.schema if role_of(field) in roles]
+
+
+def score_names(table: pa.Table) -> list[str]:
+    """The names of the score columns."""
+    return names_with(table, SCORE)
+
+
+def is_number(type: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers."""
+    return pa.types.is_floating(type) or pa.types.is_integer(type)
 
 
 def from_samples(
@@ -79,6 +128,7 @@ def from_samples(
         "span_bytes": [sample.span_bytes for sample in samples],
         "status": [FAILED if sample.failure else KEPT for sample in samples],
         "reason": [sample.failure for sample in samples],
+        "failure": [sample.failure for sample in samples],
         "same_key": [sample.same_key for sample in samples],
         "image": [image and readable(image) for image, _ in images] or None,
         "images": [count for _, count in images] or None,
@@ -91,44 +141,91 @@ def from_samples(
     )
 
 
-def from_dicts(dicts: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows from one mapping a row; columns that are not facts or outcome are float32 scores."""
-    known = {field.name: field for field in (*SCHEMA, *OUTCOME)}
-    fields = [known.get(name, pa.field(name, pa.float32())) for name in dicts[0]]
-    return pa.Table.from_pylist([dict(row) for row in dicts], pa.schema(fields))
+def from_dicts(dicts: Sequence[Mapping[str, Any]], fields: Sequence[pa.Field] = ()) -> pa.Table:
+    """Rows from one mapping a row.
+
+    Args:
+      dicts: the rows, with the same names.
+      fields: the columns that are known; others are scores, of a type that holds their values.
+    """
+    known = {**_KNOWN, **{field.name: field for field in fields}}
+    columns = {name: [row[name] for row in dicts] for name in dicts[0]}
+    schema = [known.get(name) or _score_field(name, values) for name, values in columns.items()]
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=pa.schema(schema))
 
 
-def with_column(rows: pa.Table, name: str, values: Any, type: pa.DataType | None = None) -> pa.Table:
+def _score_field(name: str, values: Sequence[Any]) -> pa.Field:
+    there = [value for value in values if value is not None]
+    if there and all(isinstance(value, (bool, np.bool_)) for value in there):
+        return field_of(name, pa.bool_(), SCORE)
+    return field_of(name, pa.string() if any(isinstance(value, str) for value in there) else pa.float32(), SCORE)
+
+
+def with_column(rows: pa.Table, name: str, values: Any, type: pa.DataType | None = None, role: str = SCORE) -> pa.Table:
     """The rows with this column set or added."""
     index = rows.schema.get_field_index(name)
     if index < 0:
-        return rows.append_column(pa.field(name, type or pa.float32()), pa.array(values, type or pa.float32()))
+        field = _KNOWN.get(name) or field_of(name, type or pa.float32(), role)
+        return rows.append_column(field, pa.array(values, field.type))
     field = rows.schema.field(index)
     return rows.set_column(index, field, pa.array(values, field.type))
 
 
-def with_failures(rows: pa.Table, failures: Mapping[int, str]) -> pa.Table:
-    """The rows with those at these indices failed, each for its reason; a row that failed before keeps its own."""
+def with_failures(rows: pa.Table, failures: Mapping[int, str], of: str = "") -> pa.Table:
+    """The rows with those at these indices failed, each for its reason; a row that failed before keeps its own.
+
+    Args:
+      rows: n rows.
+      failures: why, by index.
+      of: the scorer that failed on them; "" where the samples themselves cannot be used.
+    """
+    if of and not failures:
+        return rows
     status, reason = rows["status"].to_pylist(), rows["reason"].to_pylist()
+    name = failure_column(of)
+    noted = rows[name].to_pylist() if name in rows.schema.names else [None] * len(rows)
     for index, why in failures.items():
+        noted[index] = noted[index] or why
         if status[index] != FAILED:
             status[index], reason[index] = FAILED, why
+    rows = with_column(with_column(rows, "status", status), "reason", reason)
+    return with_column(rows, name, noted, pa.string(), INTERNAL)
+
+
+def failure_column(scorer: str = "") -> str:
+    """The column that says why samples fail: of themselves, or for this scorer."""
+    return f"{scorer}.failure" if scorer else "failure"
+
+
+def unselected(rows: pa.Table, scorers: Sequence[str] = ()) -> pa.Table:
+    """The rows as they are before any rule: kept, but for those that cannot be used or that one of these scorers failed
+    on."""
+    reason: list[str | None] = [None] * len(rows)
+    for name in map(failure_column, ("", *scorers)):
+        if name in rows.schema.names:
+            reason = [known or why for known, why in zip(reason, rows[name].to_pylist(), strict=True)]
+    status = [FAILED if why else KEPT for why in reason]
     return with_column(with_column(rows, "status", status), "reason", reason)
 
 
-def with_score(rows: pa.Table, name: str, scores: np.ndarray) -> pa.Table:
-    """The rows with a float32 score column; rows that failed have none (null)."""
-    failed = status_is(rows, FAILED)
-    values = pa.array(scores.astype(np.float32), pa.float32(), mask=failed)
-    return with_column(rows, name, values)
+def unusable(rows: pa.Table) -> np.ndarray:
+    """Which samples cannot be used, whatever scores them: bool [n]."""
+    return ~np.asarray(rows["failure"].is_null())
+
+
+def with_score(rows: pa.Table, name: str, scores: Any, type: pa.DataType | None = None) -> pa.Table:
+    """The rows with a score column, float32 by default; samples that cannot be used have none (null), nor have those
+    whose number is NaN."""
+    type = type or pa.float32()
+    failed = unusable(rows)
+    if pa.types.is_floating(type):
+        numbers = np.array([np.nan if one is None else one for one in scores], np.float32)
+        values = pa.array(numbers, type, mask=failed | np.isnan(numbers))
+    else:
+        values = pa.array([None if out else one for one, out in zip(scores, failed, strict=True)], type)
+    return with_column(rows, name, values, type)
 
 
 def status_is(rows: pa.Table, status: str) -> np.ndarray:
     """Which rows have this status: bool [n]."""
     return np.asarray(rows["status"].to_pylist(), dtype=object) == status
-
-
-def score_names(rows: pa.Table) -> list[str]:
-    """The names of the score columns: all that are neither facts nor outcome."""
-    known = {*SCHEMA.names, *OUTCOME.names}
-    return [name for name in rows.schema.names if name not in known]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.identities import ModelIdentity
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.rule_tally import Tallies
 
@@ -200,7 +201,7 @@ class Sample:
     row: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
     embedding: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
     range: ShardRange | None = dataclasses.field(default=None, repr=False)
-    models: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    models: Mapping[str, ModelIdentity] = dataclasses.field(default_factory=dict, repr=False)
     more_embeddings: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
     of_batch: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
@@ -225,7 +226,7 @@ class SampleBatch:
       samples: n samples, with bytes on the worker that read them; None once the scores are written.
       embeddings: float16 [n, dim], L2-normalised, zeros for samples that failed; None before they are embedded and
         once they are written. Of a sample's first image, where all its images are embedded.
-      models: what gave the scores: step ("clip", "aesthetic", ...) to the model's identity.
+      models: what gave embeddings and scores: step ("embedding", "aesthetic", ...) to the model's identity.
       errors: why the shard could not be read to its end, if so.
       part: url of the Parquet file that holds these rows with their embeddings, once it is written.
       batch_reductions: how often the model's micro-batch was halved while these were embedded, for want of memory.
@@ -242,7 +243,7 @@ class SampleBatch:
     rows: pa.Table
     samples: Sequence[Sample] | None = None
     embeddings: np.ndarray | None = None
-    models: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    models: Mapping[str, ModelIdentity] = dataclasses.field(default_factory=dict)
     errors: tuple[ShardError, ...] = ()
     part: str | None = None
     batch_reductions: int = 0

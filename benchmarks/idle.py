@@ -10,7 +10,7 @@ from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.cpu_stream import usable_cores
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
-from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded
+from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, OnPicture
 from beam_curator.models.pixels.decoding import Decoder
 
 
@@ -49,6 +49,11 @@ class IdleEncoder(ClipEncoder):
     def load(self) -> None:
         """There is nothing to load."""
 
-    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+    def submit(
+        self,
+        images: Sequence[Encoded | None],
+        on_embedded: OnEmbedded | None = None,
+        on_picture: OnPicture | None = None,
+    ) -> Future[EncodedImages]:
         """As `ClipEncoder.submit`."""
         return self._idle_stream.submit(images, on_embedded)

@@ -30,7 +30,7 @@ PLACES = {
     "decode: the rest (sha256, orientation, ...)": r"decode \(beam_curator/images",
     "model": r"\((?:beam_curator/models/encoders/device_model|torch/)",
     "between decode threads and model": r"\((?:beam_curator/models/(?:encoders|pixels)|concurrent/futures)",
-    "heads": r"(?:score_batch|with_scores_of|_Score|heads) ?.*\(beam_curator/",
+    "heads": r"(?:score_batch|with_scores|_Score|heads) ?.*\(beam_curator/",
     "score parts (Parquet)": r"write_part \(",
     "output shards": r"\(beam_curator/(?:transforms/writing|output/(?:output_shard|copying|placing|added_members))",
     "reading shards": r"\(beam_curator/(?:transforms/reading|sources/)",

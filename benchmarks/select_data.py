@@ -13,7 +13,7 @@ import io
 import multiprocessing
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -24,9 +24,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_curator import rows
 from beam_curator.commands.curate_images import prepare
 from beam_curator.commands.options import CurationOptions
+from beam_curator.identities import ModelIdentity
 from beam_curator.output.job_input import match_shards
 from beam_curator.output.ownership import claim_output
 from beam_curator.output.score_parts import write_part
+from beam_curator.output.score_steps import ScoreStep
 from beam_curator.samples import SampleBatch, Shard
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
@@ -79,7 +81,7 @@ def make_scored_job(directory: Path, size: JobSize) -> None:
         options = PipelineOptions(flags_of_job(directory, size)).view_as(CurationOptions)
         job = prepare(options, time.time()).job
         claim_output(str(directory / "curated"), job, overwrite=False)
-        score = functools.partial(_score_shard, str(directory / "curated"), size.range_mb, dict(job.models))
+        score = functools.partial(_score_shard, str(directory / "curated"), size.range_mb, job.models, job.scorers)
         list(pool.map(score, match_shards(options.input)))
 
 
@@ -113,12 +115,14 @@ def _jpegs(photographs: PhotoShards) -> list[bytes]:
     return photographs.jpegs()
 
 
-def _score_shard(output: str, range_mb: float, models: dict[str, str], shard: Shard) -> None:
+def _score_shard(
+    output: str, range_mb: float, models: Mapping[str, ModelIdentity], steps: Sequence[ScoreStep], shard: Shard
+) -> None:
     for one in plan_ranges(shard, range_bytes_of(range_mb)):
-        write_part(output, _with_made_up_scores(read_batch(one), models))
+        write_part(output, _with_made_up_scores(read_batch(one), models), steps)
 
 
-def _with_made_up_scores(batch: SampleBatch, models: dict[str, str]) -> SampleBatch:
+def _with_made_up_scores(batch: SampleBatch, models: Mapping[str, ModelIdentity]) -> SampleBatch:
     """The batch as if a model had scored it: facts of the bytes, and numbers that look like a real job's."""
     count = len(batch)
     random = np.random.default_rng([batch.range.start, *batch.range.url.encode()])

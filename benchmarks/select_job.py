@@ -25,7 +25,7 @@ PHASES = {
         ("beam_curator.sources.tar.planning", "plan_ranges"),
         ("beam_curator.transforms.reading", "plan_ranges"),
     ],
-    "reading of parts": [("beam_curator.transforms.checkpointing", "read_part")],
+    "reading of parts": [("beam_curator.transforms.checkpointing", "read_range")],
     "selection": [("beam_curator.transforms.selection", "select_batch")],
     "counts": [("beam_curator.output.outcomes", "summarize")],
     "placing": [("beam_curator.transforms.writing", "place_samples")],

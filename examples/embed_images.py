@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.options import reading_of
-from beam_curator.commands.steps_of_flags import clip_handler
+from beam_curator.commands.scorers_of_flags import clip_handler
 from beam_curator.errors import JobError
 from beam_curator.first_few import counted
 from beam_curator.output.job_input import match_shards

@@ -15,7 +15,8 @@ from typing import Any
 import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.options import reading_of
-from beam_curator.commands.steps_of_flags import clip_handler, resolve_defaults
+from beam_curator.commands.scorers_of_flags import clip_handler
+from beam_curator.commands.steps_of_flags import resolve_defaults
 from beam_curator.output.job_input import match_shards
 from beam_curator.sources.no_samples import refuse_what_is_no_tar
 

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity
 from beam_curator.output.added_members import curation_files, curation_record, embedding_files, own_extension
 from tests.examples import examples
 
@@ -26,7 +27,8 @@ ROWS = st.fixed_dictionaries(
         "output_key": TEXT,
     }
 )
-MODELS = st.dictionaries(st.sampled_from(["clip", "nsfw 100 %d"]), st.sampled_from(["v2 sha256:aa", "é\n%s"]))
+IDENTITIES = [ModelIdentity("v2", "aa", precision="fp32"), ModelIdentity("é\n%s", trained=False, notes=("%d", "b"))]
+MODELS = st.dictionaries(st.sampled_from(["embedding", "nsfw 100 %d"]), st.sampled_from(IDENTITIES))
 
 
 @pytest.mark.slow
@@ -36,15 +38,18 @@ MODELS = st.dictionaries(st.sampled_from(["clip", "nsfw 100 %d"]), st.sampled_fr
 @example([{"key": "a"}], {})
 def test_records_are_what_json_writes_of_each_row_with_sorted_names(dicts, models):
     table = rows.from_dicts(dicts)
-    due = [
-        json.dumps(curation_record(row, models), sort_keys=True, ensure_ascii=False).encode()
-        for row in table.to_pylist()
-    ]
+    records = [curation_record(table.slice(index, 1), models) for index in range(len(table))]
+    due = [json.dumps(record, sort_keys=True, ensure_ascii=False).encode() for record in records]
     assert [record.encode() for record in curation_files(table, models).to_pylist()] == due
 
 
 def test_no_rows_have_no_records():
-    assert curation_files(rows.from_dicts([{"key": "a", "aesthetic": 1.0}]).slice(1), {"clip": "x"}).to_pylist() == []
+    assert (
+        curation_files(
+            rows.from_dicts([{"key": "a", "aesthetic": 1.0}]).slice(1), {"embedding": ModelIdentity("x")}
+        ).to_pylist()
+        == []
+    )
     assert curation_files(rows.from_dicts([{"key": "a"}]).slice(1), {}).to_pylist() == []
 
 

@@ -1,4 +1,4 @@
-"""Score parts: what is written is read back, by its fingerprint alone, and never in part."""
+"""Score parts: what is written is read back by its range and encoder, step by step, and never in part."""
 
 import dataclasses
 import pathlib
@@ -10,13 +10,27 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import Column
 from beam_curator.output import score_parts
-from beam_curator.output.score_parts import embeddings_of, fingerprint, part_name, read_part, read_stored, write_part
+from beam_curator.output.score_parts import (
+    embeddings_of,
+    part_name,
+    range_fingerprint,
+    read_part,
+    read_stored,
+    write_part,
+)
+from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
+from beam_curator.reading import Reading
 from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange
 
 SHARD = Shard("gs://bucket/raw/a.tar", 5000, "17.5")
 RANGE = ShardRange(SHARD, 0, 4000, 0, last=False)
-MODELS = {"clip": "tiny sha256:aa", "aesthetic": "v2 sha256:bb"}
+ENCODER = ModelIdentity("tiny", "aa", precision="fp32")
+AESTHETIC = ScoreStep("aesthetic", ModelIdentity("v2", "bb"), "embedding", (Column("aesthetic"),))
+WARM = ScoreStep("warm", ModelIdentity("warm"), "pixels", (Column("warm", "flag"), Column("hue", "text")))
+MODELS = {EMBEDDING_STEP: ENCODER, "aesthetic": AESTHETIC.identity}
 
 
 @pytest.fixture
@@ -40,50 +54,52 @@ def all_files(directory):
 
 
 def test_a_part_gives_back_rows_scores_errors_and_models_and_leaves_bytes_and_embeddings_behind(tmp_path, batch):
-    written = write_part(str(tmp_path), batch)
-    read = read_part(str(tmp_path), RANGE, MODELS)
+    written = write_part(str(tmp_path), batch, [AESTHETIC])
+    stored = read_part(str(tmp_path), RANGE, ENCODER)
+    read = stored.batch
     assert written.samples is None
     assert written.embeddings is None
     assert read.rows.equals(batch.rows)
     assert (read.range, read.models, read.errors) == (RANGE, MODELS, batch.errors)
+    assert (stored.encoder, stored.steps, stored.lacking([AESTHETIC])) == (ENCODER, (AESTHETIC,), [])
     assert read.part == written.part == str(part_path(tmp_path))
     np.testing.assert_array_equal(embeddings_of(read_stored(read.part)), batch.embeddings)
 
 
 def test_the_embedding_column_is_a_fixed_size_list_of_float16(tmp_path, batch):
-    write_part(str(tmp_path), batch)
+    write_part(str(tmp_path), batch, [AESTHETIC])
     field = pq.read_schema(part_path(tmp_path)).field("embedding")
     assert field.type == pa.list_(pa.field("element", pa.float16()), 8)
 
 
 def test_all_columns_are_compressed_but_embeddings(tmp_path, batch):
-    write_part(str(tmp_path), batch)
+    write_part(str(tmp_path), batch, [AESTHETIC])
     group = pq.ParquetFile(part_path(tmp_path)).metadata.row_group(0)
     columns = [group.column(index) for index in range(group.num_columns)]
-    assert len(columns) == len(batch.rows.schema) + 2 + 3 + 1 + 2  # two of embeddings, members, their sum, extents
+    assert len(columns) == len(batch.rows.schema) - 2 + 2 + 3 + 1 + 2  # no outcome; embeddings, members, sum, extents
     uncompressed = {c.path_in_schema for c in columns if c.compression != "ZSTD"}
     assert uncompressed == {"embedding.list.element", "more_embeddings.list.element"}
 
 
 def test_a_batch_of_no_samples_is_a_part_as_well(tmp_path):
     empty = SampleBatch(RANGE, rows.from_samples(RANGE, [], []), [], np.zeros((0, 8), np.float16), MODELS)
-    written = write_part(str(tmp_path), empty)
-    assert len(read_part(str(tmp_path), RANGE, MODELS)) == 0
+    written = write_part(str(tmp_path), empty, [])
+    assert len(read_part(str(tmp_path), RANGE, ENCODER).batch) == 0
     assert embeddings_of(read_stored(written.part)).shape == (0, 8)
 
 
 def test_the_same_batch_gives_the_same_bytes_and_no_temporary_file_is_left(tmp_path, batch):
     for name in ("one", "two"):
-        write_part(str(tmp_path / name), batch)
+        write_part(str(tmp_path / name), batch, [AESTHETIC])
     assert part_path(tmp_path / "one").read_bytes() == part_path(tmp_path / "two").read_bytes()
     assert all_files(tmp_path / "one") == [part_name(RANGE)]
 
 
 def test_a_batch_that_was_never_embedded_or_lost_its_samples_is_refused(tmp_path, batch):
     with pytest.raises(CurationError, match="put EmbedImages before"):
-        write_part(str(tmp_path), batch.replace(embeddings=None))
+        write_part(str(tmp_path), batch.replace(embeddings=None), [AESTHETIC])
     with pytest.raises(CurationError, match="keep `samples`, which need no bytes"):
-        write_part(str(tmp_path), batch.replace(samples=None))
+        write_part(str(tmp_path), batch.replace(samples=None), [AESTHETIC])
 
 
 CHANGES = {
@@ -98,37 +114,103 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("several_images", [False, True])
 @pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES)
-def test_the_fingerprint_changes_with_the_shard_and_the_range(changed):
-    assert fingerprint(changed, MODELS) != fingerprint(RANGE, MODELS)
+def test_the_fingerprint_changes_with_the_shard_and_the_range(changed, several_images):
+    assert range_fingerprint(changed, several_images) != range_fingerprint(RANGE, several_images)
 
 
-@pytest.mark.parametrize(
-    "models", [{}, {"clip": "tiny sha256:aa"}, {**MODELS, "aesthetic": "v1 sha256:cc"}, {**MODELS, "nsfw": "laion"}]
-)
-def test_the_fingerprint_changes_with_each_model_but_not_with_their_order(models):
-    assert fingerprint(RANGE, models) != fingerprint(RANGE, MODELS)
-    assert fingerprint(RANGE, dict(reversed(MODELS.items()))) == fingerprint(RANGE, MODELS)
+def test_the_fingerprint_changes_with_what_becomes_of_several_images_where_there_are_some():
+    changed = dataclasses.replace(RANGE, reading=Reading(several_images="all"))
+    assert range_fingerprint(changed, True) != range_fingerprint(RANGE, True)
+    assert range_fingerprint(changed, False) == range_fingerprint(RANGE, False)
 
 
 def test_the_fingerprint_changes_with_the_version_of_scoring(monkeypatch):
-    before = fingerprint(RANGE, MODELS)
+    before = range_fingerprint(RANGE, False)
     monkeypatch.setattr(score_parts, "SCORING_VERSION", score_parts.SCORING_VERSION + 1)
-    assert fingerprint(RANGE, MODELS) != before
+    assert range_fingerprint(RANGE, False) != before
 
 
-def test_a_part_of_another_fingerprint_is_not_read(tmp_path, batch):
-    write_part(str(tmp_path), batch)
-    assert read_part(str(tmp_path), RANGE, {**MODELS, "aesthetic": "v1"}) is None
-    assert read_part(str(tmp_path), CHANGES["generation"], MODELS) is None
-    assert read_part(str(tmp_path / "elsewhere"), RANGE, MODELS) is None
+def test_a_part_of_another_range_or_encoder_is_not_read(tmp_path, batch):
+    write_part(str(tmp_path), batch, [AESTHETIC])
+    for encoder in (
+        ModelIdentity("tiny", "cc", precision="fp32"),
+        ModelIdentity("tiny", "aa", precision="bf16"),
+        ENCODER.with_notes("JPEG draft"),
+        dataclasses.replace(ENCODER, trained=False),
+    ):
+        assert read_part(str(tmp_path), RANGE, encoder) is None
+    assert read_part(str(tmp_path), CHANGES["generation"], ENCODER) is None
+    assert read_part(str(tmp_path / "elsewhere"), RANGE, ENCODER) is None
 
 
-def test_a_part_that_was_scored_with_other_models_is_replaced(tmp_path, batch):
-    write_part(str(tmp_path), batch)
-    write_part(str(tmp_path), batch.replace(models={"clip": "other"}))
-    assert read_part(str(tmp_path), RANGE, MODELS) is None
-    assert read_part(str(tmp_path), RANGE, {"clip": "other"}).models == {"clip": "other"}
+def test_any_precision_will_do_where_the_worker_is_to_choose_it(tmp_path, batch):
+    write_part(str(tmp_path), batch, [AESTHETIC])
+    stored = read_part(str(tmp_path), RANGE, dataclasses.replace(ENCODER, precision="auto"))
+    assert stored.encoder == ENCODER
+
+
+def test_without_an_encoder_what_stands_is_read_whatever_embedded_it_and_when(tmp_path, batch):
+    write_part(str(tmp_path), batch, [AESTHETIC])
+    assert read_part(str(tmp_path), CHANGES["generation"], None).encoder == ENCODER
+
+
+def test_a_part_of_another_encoder_is_replaced(tmp_path, batch):
+    other = ModelIdentity("other")
+    write_part(str(tmp_path), batch, [AESTHETIC])
+    write_part(str(tmp_path), batch.replace(models={EMBEDDING_STEP: other}), [])
+    assert read_part(str(tmp_path), RANGE, ENCODER) is None
+    assert read_part(str(tmp_path), RANGE, other).batch.models == {EMBEDDING_STEP: other}
+
+
+@pytest.fixture
+def two_steps(batch):
+    table = rows.with_score(batch.rows, "warm", [True, True], pa.bool_())
+    table = rows.with_score(table, "hue", ["red", "blue"], pa.string())
+    table = rows.with_failures(table, {0: "warm: too dark"}, of="warm")
+    return batch.replace(rows=table, models={**MODELS, "warm": WARM.identity})
+
+
+def test_a_part_is_read_without_the_columns_and_failures_of_a_scorer_that_is_not_wanted(tmp_path, batch, two_steps):
+    write_part(str(tmp_path), two_steps, [AESTHETIC, WARM])
+    stored = read_part(str(tmp_path), RANGE, ENCODER)
+    assert stored.batch.rows.equals(two_steps.rows)
+    assert stored.batch.rows["reason"].to_pylist() == ["warm: too dark", "repeated member"]
+    only = stored.only([AESTHETIC])
+    assert only.batch.rows.equals(batch.rows)
+    assert only.batch.rows["status"].to_pylist() == ["kept", "failed"]
+    assert (only.batch.models, only.steps) == (MODELS, (AESTHETIC,))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        dataclasses.replace(AESTHETIC, identity=ModelIdentity("v1", "cc")),
+        dataclasses.replace(AESTHETIC, needs="caption"),
+        dataclasses.replace(AESTHETIC, columns=(Column("aesthetic", worse="higher"),)),
+    ],
+    ids=["identity", "needs", "worse"],
+)
+def test_scores_of_a_scorer_that_has_changed_are_lacking_and_the_others_stay(tmp_path, two_steps, changed):
+    write_part(str(tmp_path), two_steps, [AESTHETIC, WARM])
+    stored = read_part(str(tmp_path), RANGE, ENCODER)
+    assert stored.lacking([changed, WARM]) == [changed]
+    only = stored.only([changed, WARM])
+    assert only.steps == (WARM,)
+    assert rows.score_names(only.batch.rows) == ["warm", "hue"]
+    assert only.batch.models == {EMBEDDING_STEP: ENCODER, "warm": WARM.identity}
+
+
+def test_what_rules_made_of_samples_is_no_part_of_a_part(tmp_path, batch):
+    write_part(str(tmp_path / "fresh"), batch, [AESTHETIC])
+    dropped = rows.with_column(batch.rows, "status", ["dropped", "failed"])
+    dropped = rows.with_column(dropped, "reason", ["aesthetic < 6", "repeated member"])
+    write_part(str(tmp_path / "selected"), batch.replace(rows=dropped), [AESTHETIC])
+    assert part_path(tmp_path / "fresh").read_bytes() == part_path(tmp_path / "selected").read_bytes()
+    read = read_part(str(tmp_path / "selected"), RANGE, ENCODER).batch.rows
+    assert read["status"].to_pylist() == ["kept", "failed"]
+    assert read["reason"].to_pylist() == [None, "repeated member"]
 
 
 def spoil(content, kind):
@@ -149,22 +231,22 @@ def spoil(content, kind):
 )
 def test_a_corrupt_part_is_not_read_and_not_waited_for(tmp_path, batch, monkeypatch, kind):
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("corruption is no transient fault"))
-    write_part(str(tmp_path), batch)
+    write_part(str(tmp_path), batch, [AESTHETIC])
     path = part_path(tmp_path)
     path.write_bytes(spoil(path.read_bytes(), kind))
-    assert read_part(str(tmp_path), RANGE, MODELS) is None
+    assert read_part(str(tmp_path), RANGE, ENCODER) is None
 
 
 def test_a_parquet_file_of_somebody_else_is_not_read(tmp_path):
     path = part_path(tmp_path)
     path.parent.mkdir()
     pq.write_table(pa.table({"x": [1]}), path)
-    assert read_part(str(tmp_path), RANGE, MODELS) is None
+    assert read_part(str(tmp_path), RANGE, ENCODER) is None
 
 
 def test_storage_that_fails_for_a_moment_does_not_make_a_part_count_as_corrupt(tmp_path, batch, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    write_part(str(tmp_path), batch)
+    write_part(str(tmp_path), batch, [AESTHETIC])
     real, attempts = score_parts.files.open_for_reading, []
 
     class Failing:
@@ -188,12 +270,12 @@ def test_storage_that_fails_for_a_moment_does_not_make_a_part_count_as_corrupt(t
         return Failing(real(url)) if len(attempts) < 3 else real(url)
 
     monkeypatch.setattr(score_parts.files, "open_for_reading", flaky)
-    assert len(read_part(str(tmp_path), RANGE, MODELS)) == 2
+    assert len(read_part(str(tmp_path), RANGE, ENCODER).batch) == 2
     assert len(attempts) == 3
 
 
 def test_a_failed_write_leaves_the_standing_part_and_nothing_half_written(tmp_path, batch, monkeypatch):
-    write_part(str(tmp_path), batch)
+    write_part(str(tmp_path), batch, [AESTHETIC])
     before = part_path(tmp_path).read_bytes()
 
     def failing(table, file, **_):
@@ -202,6 +284,6 @@ def test_a_failed_write_leaves_the_standing_part_and_nothing_half_written(tmp_pa
 
     monkeypatch.setattr(score_parts.pq, "write_table", failing)
     with pytest.raises(PermissionError):
-        write_part(str(tmp_path), batch)
+        write_part(str(tmp_path), batch, [AESTHETIC])
     assert part_path(tmp_path).read_bytes() == before
     assert all_files(tmp_path) == [part_name(RANGE)]

@@ -13,6 +13,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 import beam_curator as bc
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity
 from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Finding, Shard, ShardError, ShardRange
 from beam_curator.sources.sample_batches import load, read_batch
@@ -45,7 +46,7 @@ def full(batch):
         samples=[batch.samples[0], failed, *batch.samples[2:]],
         rows=rows.with_score(rows.with_failures(batch.rows, {1: "cut"}), "warmth", np.arange(count) / 7),
         embeddings=np.random.default_rng(1).normal(size=(count, 6)).astype(np.float16),
-        models={"clip": "b", "aesthetic": "a"},
+        models={"embedding": ModelIdentity("b", "c" * 64, False, ("d",), "fp32"), "aesthetic": ModelIdentity("a")},
         errors=(ShardError("a.tar", 9, "ends early"),),
         part="out/scores/a.parquet",
         batch_reductions=np.int64(2),

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 IMAGE = "us-central1-docker.pkg.dev/project/images/beam-curator:1"
 GPU = "type:nvidia-l4;count:1;install-nvidia-driver"
-SCORING = ("FindScored", "ReadRanges", "EmbedImages", "ScoreAesthetic", "ScoreNsfw", "Checkpoint/WriteScores")
+SCORING = ("ReadRanges", "EmbedImages", "Score aesthetic", "Score nsfw", "WriteScores")
 ACCELERATOR = resource_hints.ACCELERATOR.urn
 MIN_RAM = resource_hints.MIN_RAM_BYTES.urn
 
@@ -154,10 +154,21 @@ def test_the_accelerator_is_asked_for_by_scoring_and_by_nothing_else(sent, flags
     assert curate_images.main([*flags, "--scoring_accelerator", GPU, "--scoring_min_ram", "30GB"]) == 0
     environments = environments_of(sent.pipeline)
     hinted = {name for name, environment in environments.items() if environment.resource_hints}
-    assert hinted == {name for name in environments if name.startswith("Checkpoint/")}
+    on_the_device = ("Checkpoint/Score/", "Checkpoint/ScorePixels")
+    assert hinted == {name for name in environments if name.startswith(on_the_device)}
+    assert any(name.startswith("Checkpoint/ScorePixels") for name in hinted)
     for step in SCORING:
         assert any(step in name for name in hinted), step
-    for step in ("MatchShards", "PlanRanges", "Select", "PlaceSamples", "WriteShard", "WriteManifest"):
+    for step in (
+        "MatchShards",
+        "PlanRanges",
+        "FindScored",
+        "ScoreStored",
+        "Select",
+        "PlaceSamples",
+        "WriteShard",
+        "WriteManifest",
+    ):
         assert any(step in name for name in set(environments) - hinted), step
     hints = {name: dict(environments[name].resource_hints) for name in hinted}
     assert all(found == {ACCELERATOR: GPU.encode(), MIN_RAM: b"30000000000"} for found in hints.values()), hints

@@ -1,5 +1,6 @@
 """EmbedImages and its handler: what they give, what goes on meanwhile, and what the metrics count."""
 
+import dataclasses
 import pickle
 import threading
 
@@ -13,6 +14,7 @@ from apache_beam.testing.util import assert_that
 import beam_curator as bc
 from beam_curator import progress
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.identities import ModelIdentity
 from beam_curator.models.encoders.clip import ClipEncoder
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.output import job_input
@@ -58,11 +60,11 @@ SUBMITTED: list[str] = []
 CHANGED = threading.Condition()
 
 
-def submit_noted(batch, encoder, identity, submit=embedding.submit_batch):
+def submit_noted(batch, encoder, identity, scorers, submit=embedding.submit_batch):
     with CHANGED:
         SUBMITTED.append(batch.range.url)
         CHANGED.notify_all()
-    return submit(batch, encoder, identity)
+    return submit(batch, encoder, identity, scorers)
 
 
 def wait_for_the_next(batch):
@@ -125,12 +127,23 @@ def test_a_model_is_shown_while_it_loads_and_failures_as_they_happen(tmp_path, s
 
 
 def test_options_that_change_the_numbers_change_the_identity():
-    assert handler().identity == "tiny-untrained (untrained: scores mean nothing), precision fp32"
-    assert handler(compile=True, jpeg_draft=True).identity == (
-        "tiny-untrained (untrained: scores mean nothing), precision fp32, torch.compile, JPEG draft"
-    )
-    assert handler(fast_resize=True).identity == f"{handler().identity}, fast resize"
+    plain = ModelIdentity("tiny-untrained", trained=False, precision="fp32", member="clip")
+    assert handler().identity == plain
+    assert handler(compile=True, jpeg_draft=True).identity == plain.with_notes("torch.compile", "JPEG draft")
+    assert handler(fast_resize=True).identity == plain.with_notes("fast resize")
+    assert handler(precision="bf16").identity == dataclasses.replace(plain, precision="bf16")
     assert handler(batch_size=3, decode_threads=1).identity == handler().identity
+
+
+def test_a_precision_that_the_worker_chose_is_that_of_its_batches(shards):
+    chosen = handler(precision="auto")
+    batches = eager(bc.ReadSamples(shards) | bc.EmbedImages(chosen))
+    assert chosen.identity.precision == "auto"
+    encoder = chosen.encoder()
+    encoder.load()
+    assert encoder.precision in ("fp32", "bf16")
+    resolved = dataclasses.replace(chosen.identity, precision=encoder.precision)
+    assert [batch.models for batch in batches] == 3 * [{"embedding": resolved}]
 
 
 @pytest.mark.parametrize("batch_size", [0, "all", 2.5])

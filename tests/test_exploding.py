@@ -6,12 +6,15 @@ import pytest
 
 import beam_curator as bc
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import Column, Scorer
 from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import RETURNING_KEYS, Finding, Sample, Shard, ShardError
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms.exploding import explode, gather
 from tests.eager import eager
+from tests.tars import tar_bytes, write_shard
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def batches(shared):
         scores = np.arange(len(batch), dtype=np.float32)
         embeddings = np.repeat(scores[:, None], 4, axis=1).astype(np.float16)
         table = rows.with_score(batch.rows, "aesthetic", scores)
-        made.append(batch.replace(rows=table, embeddings=embeddings, models={"clip": "test"}))
+        made.append(batch.replace(rows=table, embeddings=embeddings, models={"embedding": ModelIdentity("test")}))
     return made
 
 
@@ -51,6 +54,34 @@ def test_gather_is_the_inverse_of_explode(batches):
         )
         assert np.array_equal(again.embeddings, batch.embeddings)
         assert again.models == batch.models
+
+
+class Judging(Scorer):
+    """A scorer of three columns that says nothing of any sample, and cannot do with one."""
+
+    name, needs = "judging", "row"
+
+    @property
+    def columns(self):
+        return Column("loud", "flag"), Column("hue", "text"), Column("warm")
+
+    def __call__(self, batch):
+        if any(row["key"] == "b" for row in batch):
+            raise ValueError("not b")
+        return {column.name: [None] * len(batch) for column in self.columns}
+
+
+def test_columns_of_scorers_keep_their_types_and_roles_though_no_sample_has_a_value(tmp_path):
+    shard = write_shard(tmp_path / "a.tar", tar_bytes([("a.jpg", b"x"), ("b.jpg", b"x"), ("c.jpg", b"x")])).url
+    scored = bc.ReadSamples(shard) | bc.Score(Judging())
+    (before,) = eager(scored)
+    again = eager(bc.ReadSamples(shard) | bc.Score(Judging()) | bc.ExplodeSamples() | bc.BatchSamples(max_samples=2))
+    assert [len(batch) for batch in again] == [2, 1]
+    assert rows.types_of(again[0].rows.schema).items() >= {"loud": "flag", "hue": "text", "warm": "number"}.items()
+    assert again[0].rows["judging.failure"].to_pylist() == [None, "judging: ValueError: not b"]
+    for batch in again:
+        assert batch.rows.schema.equals(before.rows.schema, check_metadata=True)
+        assert rows.score_names(batch.rows) == ["loud", "hue", "warm"]
 
 
 def test_filtered_by_a_beam_job_of_ones_own_samples_make_batches_again(batches, shared):

@@ -105,7 +105,21 @@ def test_no_samples_are_no_failures():
 def test_the_ledger_has_facts_then_scores_then_where_the_sample_went(tmp_path):
     table = rows.with_column(batch_of([("kept", None)]).rows, "aesthetic", [5.5])
     nulls = pa.nulls(1, pa.string())
-    ledger.write_table(str(tmp_path), ledger.ledger_name(RANGE), ledger.ledger_table(table, nulls, nulls, nulls))
+    ledger.write_table(str(tmp_path), ledger.ledger_name(RANGE), ledger.ledger_table(table, nulls, nulls))
     names = pq.read_table(tmp_path / ledger.ledger_name(RANGE)).schema.names
-    facts = [name for name in rows.SCHEMA.names if name != "span_bytes"]
+    facts = [name for name in rows.SCHEMA.names if name not in ("span_bytes", "failure")]
     assert names == [*facts, "aesthetic", "duplicate_of", "output_shard", "output_key"]
+
+
+def test_what_a_scorer_failed_on_is_told_by_the_reason_alone():
+    table = rows.with_failures(batch_of([("kept", None)]).rows, {0: "warm: dark"}, of="warm")
+    nulls = pa.nulls(1, pa.string())
+    written = ledger.ledger_table(table, nulls, nulls)
+    assert written["reason"].to_pylist() == ["warm: dark"]
+    assert not [name for name in written.schema.names if "failure" in name]
+
+
+def test_what_a_step_of_the_users_own_set_as_duplicate_of_stays():
+    table = rows.with_column(batch_of([("dropped", "duplicate")]).rows, "duplicate_of", ["another"])
+    nulls = pa.nulls(1, pa.string())
+    assert ledger.ledger_table(table, nulls, nulls)["duplicate_of"].to_pylist() == ["another"]

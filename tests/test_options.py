@@ -9,6 +9,7 @@ from apache_beam.internal import pickler
 
 from beam_curator.commands.options import CurationOptions, flags_of
 from beam_curator.commands.rule_flag import load_rule
+from beam_curator.commands.scorers_of_flags import scorers_of
 from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of
 from beam_curator.errors import UsageError
 from beam_curator.models.encoders.settings import SETTINGS
@@ -19,6 +20,10 @@ from beam_curator.transforms.embedding import ClipModelHandler
 
 def options_of(*argv):
     return CurationOptions(["--input=a.tar", "--output=out", *argv])
+
+
+def rules_in(options):
+    return rules_of(options, scorers_of(options).columns)
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def test_without_flags_the_job_is_that_of_the_readme():
     assert (options.clip_model, options.clip_pretrained) == ("ViT-L-14-quickgelu", "openai")
     assert (options.aesthetic_model, options.nsfw_model) == ("v2", "laion")
     assert (options.samples_per_shard, options.range_mb, options.max_failed_fraction) == (1000, 64, 1.0)
-    assert rules_of(options) == [AtLeast("aesthetic", 5.0), Below("nsfw", 0.5)]
+    assert rules_in(options) == [AtLeast("aesthetic", 5.0), Below("nsfw", 0.5)]
 
 
 def test_the_untrained_model_goes_with_untrained_heads_unless_others_are_asked_for():
@@ -51,12 +56,22 @@ def test_the_untrained_model_goes_with_untrained_heads_unless_others_are_asked_f
     assert (options.aesthetic_model, options.nsfw_model) == ("untrained", "laion")
 
 
+def test_without_a_score_there_is_no_rule_of_it_and_a_limit_for_it_is_refused():
+    assert rules_in(options_of("--aesthetic_model=none")) == [Below("nsfw", 0.5)]
+    assert rules_in(options_of("--nsfw_model=none", "--min_aesthetic=4")) == [AtLeast("aesthetic", 4.0)]
+    assert rules_in(options_of("--aesthetic_model=none", "--nsfw_model=none")) == []
+    with pytest.raises(UsageError, match="--min_aesthetic 4: there is no such score with --aesthetic_model none"):
+        rules_in(options_of("--aesthetic_model=none", "--min_aesthetic=4"))
+    with pytest.raises(UsageError, match=r"--max_nsfw 0\.2: there is no such score with --nsfw_model none"):
+        rules_in(options_of("--nsfw_model=none", "--max_nsfw=0.2"))
+
+
 def test_cheap_rules_come_first_then_scores_then_those_of_the_user(module):
     module("def mine(row): return True")
     options = options_of(
         "--min_width=10", "--min_height=20", "--max_aspect_ratio=3", "--min_aesthetic=4", "--rule=users_rules:mine"
     )
-    *ours, users = rules_of(options)
+    *ours, users = rules_in(options)
     assert ours == [
         AtLeast("width", 10),
         AtLeast("height", 20),
@@ -174,7 +189,7 @@ def test_values_that_a_rule_does_not_take_are_refused_before_any_work(module, te
 
 def test_limits_of_a_named_rule_of_ours_are_checked_as_those_of_others():
     with pytest.raises(UsageError, match=r"--rule x=beam_curator:AtLeast\('nsfw', 7\) would drop every sample"):
-        rules_of(options_of("--rule", "x=beam_curator:AtLeast('nsfw', 7)"))
+        rules_in(options_of("--rule", "x=beam_curator:AtLeast('nsfw', 7)"))
 
 
 def test_the_manifest_records_our_flags_but_not_where_the_output_goes():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import beam_curator as bc
+from beam_curator.models.scorers.heads import HeadScorer
 from beam_curator.output.job_input import match_shards
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
@@ -36,7 +37,7 @@ def see(batch):
 
 def test_they_give_what_the_transforms_give(shard):
     handler = bc.ClipModelHandler("tiny-untrained", precision="fp32", device="cpu")
-    first = bc.Score("first", load_head, "the first number")
+    first = bc.Score(HeadScorer("first", load_head))
     rules = [bc.AtLeast("first", -1), bc.AtLeast("width", 48)]
     SEEN.clear()
     with beam.Pipeline("FnApiRunner") as pipeline:
@@ -51,7 +52,7 @@ def test_they_give_what_the_transforms_give(shard):
 
 def test_model_and_head_are_loaded_once_and_do_not_travel(shard):
     handler = bc.ClipModelHandler("tiny-untrained", precision="fp32", device="cpu")
-    first = bc.Score("first", load_head, "the first number")
+    first = bc.Score(HeadScorer("first", load_head))
     (whole,) = plan_ranges(match_shards(shard)[0], 1 << 30)
     LOADS.clear()
     for _ in range(2):

@@ -57,11 +57,48 @@ def test_a_row_that_failed_before_keeps_its_first_reason():
     assert failed["reason"].to_pylist() == ["second", "first"]
 
 
-def test_a_row_that_failed_has_no_score():
-    table = table_of(Sample("a", 0, 512, {}), Sample("b", 512, 512, {}, failure="broken"))
-    scored = rows.with_score(table, "aesthetic", np.array([5.5, 4.0]))
-    assert scored["aesthetic"].to_pylist() == [5.5, None]
+def test_a_row_that_cannot_be_used_has_no_score_nor_has_one_whose_number_is_nan():
+    samples = Sample("a", 0, 512, {}), Sample("b", 512, 512, {}, failure="broken"), Sample("c", 1024, 512, {})
+    table = table_of(*samples)
+    scored = rows.with_score(table, "aesthetic", np.array([5.5, 4.0, np.nan]))
+    assert scored["aesthetic"].to_pylist() == [5.5, None, None]
     assert scored.schema.field("aesthetic").type == pa.float32()
+    scored = rows.with_score(scored, "warm", [True, True, None], pa.bool_())
+    scored = rows.with_score(scored, "hue", ["red", "red", "blue"], pa.string())
+    assert scored["warm"].to_pylist() == [True, None, None]
+    assert scored["hue"].to_pylist() == ["red", None, "blue"]
+    assert rows.types_of(scored.schema).items() >= {"aesthetic": "number", "warm": "flag", "hue": "text"}.items()
+
+
+def test_a_row_that_one_scorer_failed_on_has_scores_of_another():
+    table = rows.with_failures(table_of(Sample("a", 0, 512, {})), {0: "warmth: dark"}, of="warmth")
+    assert (table["status"].to_pylist(), table["reason"].to_pylist()) == (["failed"], ["warmth: dark"])
+    assert table["failure"].to_pylist() == [None]
+    assert rows.with_score(table, "aesthetic", np.array([5.5]))["aesthetic"].to_pylist() == [5.5]
+    assert rows.score_names(table) == []
+
+
+def test_rows_before_any_rule_are_kept_but_for_failures_of_their_own_and_of_the_scorers_that_count():
+    table = table_of(Sample("a", 0, 512, {}), Sample("b", 512, 512, {}, failure="broken"), Sample("c", 1024, 512, {}))
+    table = rows.with_failures(table, {0: "warmth: dark", 1: "warmth: dark"}, of="warmth")
+    table = rows.with_column(table, "status", ["failed", "failed", "dropped"])
+    table = rows.with_column(table, "reason", ["warmth: dark", "broken", "aesthetic < 5"])
+    counting = rows.unselected(table, ["warmth"])
+    assert counting["status"].to_pylist() == ["failed", "failed", "kept"]
+    assert counting["reason"].to_pylist() == ["warmth: dark", "broken", None]
+    others = rows.unselected(table, ["aesthetic"])
+    assert others["status"].to_pylist() == ["kept", "failed", "kept"]
+    assert others["reason"].to_pylist() == [None, "broken", None]
+
+
+def test_every_column_says_its_role():
+    table = rows.with_score(table_of(Sample("a", 0, 512, {})), "nsfw", np.array([0.1]))
+    roles = {field.name: rows.role_of(field) for field in table.schema}
+    assert roles["nsfw"] == rows.SCORE
+    assert {name for name, role in roles.items() if role == rows.INTERNAL} == {"span_bytes", "failure"}
+    assert {name for name, role in roles.items() if role == rows.OUTCOME_ROLE} == {"status", "reason"}
+    bare = table.replace_schema_metadata(None).cast(pa.schema([pa.field(f.name, f.type) for f in table.schema]))
+    assert {field.name: rows.role_of(field) for field in bare.schema} == roles
 
 
 def test_scores_are_the_columns_that_are_neither_facts_nor_outcome():

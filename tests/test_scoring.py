@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.batches import with_scores
+from beam_curator.models.scorers.calls import LoadedScorer
+from beam_curator.models.scorers.heads import HeadScorer
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
-from beam_curator.transforms.scoring import with_scores_of
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
 
@@ -16,5 +19,7 @@ def test_the_score_that_speaks_most_against_a_sample_is_its_score(worse, expecte
     embeddings = np.array([[1], [2]], np.float16)
     more = np.array([[0.25], [3]], np.float16)
     batch = SampleBatch(RANGE, table, embeddings=embeddings, more_embeddings=more, more_of=np.array([0, 0]))
-    scored = with_scores_of(batch, "warmth", lambda found: found[:, 0].astype(np.float32), "test", worse)
+    scorer = HeadScorer("warmth", lambda: lambda found: found[:, 0].astype(np.float32), worse=worse)
+    scored = with_scores(batch, LoadedScorer(scorer), ModelIdentity("test"))
     assert scored.rows["warmth"].to_pylist() == expected
+    assert scored.models == {"warmth": ModelIdentity("test")}

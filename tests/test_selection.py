@@ -224,7 +224,7 @@ def test_numbers_of_numpy_are_limits_too():
 
 
 def test_a_rule_of_ours_on_a_column_of_text_says_so():
-    with pytest.raises(CurationError, match=r'"key >= 5" compares numbers, and the column "key" holds string'):
+    with pytest.raises(CurationError, match=r'"key >= 5" compares numbers, and the column "key" holds texts'):
         select(rows_of([1]), [Below("key", 5)])
 
 

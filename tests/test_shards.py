@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.errors import JobError
+from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import copying, output_shard
 from beam_curator.output.placing import place_samples
 from beam_curator.output.score_parts import embeddings_of, read_stored
@@ -59,7 +60,7 @@ def test_webdataset_reads_the_members_bit_for_bit_with_embeddings_and_curation_b
         assert stored.dtype == np.float16
         np.testing.assert_array_equal(stored, embedding)
         assert about["key"] == original.key
-        assert about["models"] == MODELS
+        assert about["models"] == told_models(MODELS)
 
 
 def test_the_curation_record_says_where_a_sample_came_from_and_its_scores_in_their_shortest_form(tmp_path, runs):
@@ -128,7 +129,7 @@ def test_a_shard_with_other_content_is_replaced(tmp_path, runs, change):
     elif change == "other scores":
         runs = [dataclasses.replace(r, rows=rows.with_column(r.rows, "aesthetic", [9.0] * len(r.rows))) for r in runs]
     elif change == "other models":
-        runs = [dataclasses.replace(r, models={"clip": "other"}) for r in runs]
+        runs = [dataclasses.replace(r, models={"embedding": ModelIdentity("other")}) for r in runs]
     else:
         (output / "00000_stats.json").write_text("{broken")
     output_shard.write_shard(str(output), 0, runs)

@@ -6,13 +6,23 @@ import numpy as np
 import pytest
 
 from beam_curator import rows
-from beam_curator.commands.summary import describe_plan, describe_run
+from beam_curator.commands.summary import Work, describe_plan, describe_run
+from beam_curator.identities import ModelIdentity, told_models
+from beam_curator.models.scorers.scorer import Column
 from beam_curator.output.score_parts import write_part
+from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.samples import SampleBatch
 from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import tar_bytes, write_shard
 
-MODELS = {"clip": "ViT-L-14-quickgelu sha256:aa", "aesthetic": "v2 sha256:bb"}
+ENCODER = ModelIdentity("ViT-L-14-quickgelu/openai", "aa", precision="fp32")
+AESTHETIC = ScoreStep("aesthetic", ModelIdentity("v2", "bb"), "embedding", (Column("aesthetic"),))
+NSFW = ScoreStep("nsfw", ModelIdentity("laion", "cc"), "embedding", (Column("nsfw", worse="higher"),))
+WANTED = Wanted(ENCODER, (AESTHETIC,))
+
+
+def rows_with_aesthetic(batch):
+    return batch.replace(rows=rows.with_score(batch.rows, "aesthetic", np.zeros(len(batch))))
 
 
 def manifest_of(**changes):
@@ -27,14 +37,14 @@ def manifest_of(**changes):
         },
         "output": {"shards": 12, "bytes": 3_400_000},
         "broken_shards": [{"shard": "raw/b.tar", "offset": 5120, "reason": "truncated", "lost_samples": 8}],
-        "models": MODELS,
+        "models": told_models(WANTED.models),
         "timings": {"batch_reductions": 0},
         **changes,
     }
 
 
 def test_the_summary_tells_counts_that_balance_and_reasons_with_the_most_frequent_first():
-    lines = describe_run("out", manifest_of(), scored=12345, reused=0, seconds=100).splitlines()
+    lines = describe_run("out", manifest_of(), Work(scored=12345, reused=0), seconds=100).splitlines()
     assert lines[0] == "Beam Curator: out"
     assert "  kept        12,000  in 12 shards, 3.4 MB" in lines
     assert "  balance: 12,000 kept + 300 dropped + 45 failed = 12,345 seen" in lines
@@ -45,21 +55,29 @@ def test_the_summary_tells_counts_that_balance_and_reasons_with_the_most_frequen
 
 
 def test_the_summary_says_where_to_look():
-    text = describe_run("out", manifest_of(), 12345, 0, 1)
+    text = describe_run("out", manifest_of(), Work(12345, 0), 1)
     for path in ("out/samples/*.parquet", "out/00000.tar", "out/manifest.json"):
         assert path in text
 
 
 def test_a_run_that_scored_nothing_tells_no_rate_and_names_no_tar_that_is_not_there():
-    text = describe_run("out", manifest_of(output={"shards": 0, "bytes": 0}), scored=0, reused=12345, seconds=2)
+    text = describe_run("out", manifest_of(output={"shards": 0, "bytes": 0}), Work(scored=0, reused=12345), seconds=2)
     assert "scored 0 images (12,345 had been scored before) in 2s" in text
     assert "images/s" not in text
     assert "00000.tar" not in text
 
 
+def test_columns_that_were_computed_later_are_told_with_what_they_took():
+    lines = describe_run("out", manifest_of(), Work(0, 12345, from_stored=12000, reread=345), 2).splitlines()
+    assert "  computed new columns of 12,000 samples from what is stored: no image read" in lines
+    assert "  read 345 images again for new columns of their pixels: none was embedded" in lines
+    none = describe_run("out", manifest_of(), Work(0, 12345), 2)
+    assert "new columns" not in none
+
+
 @pytest.mark.parametrize(("scored", "reused"), [(0, 0), (12000, 0), (12000, 300)])
 def test_counters_that_a_runner_lost_are_not_told_as_work_done(scored, reused):
-    text = describe_run("out", manifest_of(), scored, reused, seconds=2)
+    text = describe_run("out", manifest_of(), Work(scored, reused), seconds=2)
     assert "  done in 2s; how much of it was scored in this run, the runner does not tell" in text.splitlines()
     assert "images/s" not in text
 
@@ -67,19 +85,19 @@ def test_counters_that_a_runner_lost_are_not_told_as_work_done(scored, reused):
 def test_want_of_memory_is_told_by_the_run_that_met_it():
     manifest = manifest_of(timings={"batch_reductions": 2})
     told = "  --batch_size did not fit in memory, and was halved 2 times: a smaller one, or auto, saves the trying"
-    assert told in describe_run("out", manifest, scored=1, reused=0, seconds=1).splitlines()
-    assert "halved" not in describe_run("out", manifest, scored=0, reused=1, seconds=1)
-    assert "halved" not in describe_run("out", manifest_of(), scored=1, reused=0, seconds=1)
+    assert told in describe_run("out", manifest, Work(scored=1, reused=0), seconds=1).splitlines()
+    assert "halved" not in describe_run("out", manifest, Work(scored=0, reused=1), seconds=1)
+    assert "halved" not in describe_run("out", manifest_of(), Work(scored=1, reused=0), seconds=1)
 
 
 @pytest.mark.parametrize(("shards", "bytes", "text"), [(1, 999, "1 shard, 999 B"), (2, 5e12, "2 shards, 5.0 TB")])
 def test_counts_and_sizes_are_told_in_words(shards, bytes, text):
-    assert text in describe_run("out", manifest_of(output={"shards": shards, "bytes": bytes}), 1, 0, 1)
+    assert text in describe_run("out", manifest_of(output={"shards": shards, "bytes": bytes}), Work(1, 0), 1)
 
 
 def test_only_the_first_of_many_broken_shards_are_named():
     broken = [{"shard": f"raw/{i}.tar", "offset": 0, "reason": "empty file", "lost_samples": 2} for i in range(50)]
-    text = describe_run("out", manifest_of(broken_shards=broken), 1, 0, 1)
+    text = describe_run("out", manifest_of(broken_shards=broken), Work(1, 0), 1)
     assert text.count("broken shard:") == 20
     assert "  ... and 30 more broken shards: manifest.json has them all" in text.splitlines()
     assert "  the 50 broken shards lost about 100 samples, or more (an estimate) together" in text.splitlines()
@@ -87,39 +105,49 @@ def test_only_the_first_of_many_broken_shards_are_named():
 
 def test_only_the_most_frequent_of_many_reasons_are_named_and_the_others_counted():
     counts = {**manifest_of()["counts"], "failed_by_reason": {f"reason {i:02d}": 100 - i for i in range(25)}}
-    lines = describe_run("out", manifest_of(counts=counts), 1, 0, 1).splitlines()
+    lines = describe_run("out", manifest_of(counts=counts), Work(1, 0), 1).splitlines()
     assert "                  81  reason 19" in lines
     assert f"{sum(100 - i for i in range(20, 25)):>20,}  for 5 other reasons: manifest.json has them all" in lines
     assert not [line for line in lines if "reason 20" in line]
 
 
 def test_untrained_models_are_told_with_every_summary():
-    models = {"clip": "tiny-untrained (untrained: scores mean nothing)", "aesthetic": "v2"}
-    assert "NOTE: untrained models (clip): these scores mean nothing" in describe_run(
-        "out", manifest_of(models=models), 1, 0, 1
-    )
-    assert "NOTE" not in describe_run("out", manifest_of(), 12345, 0, 1)
+    models = {"embedding": ModelIdentity("tiny-untrained", trained=False), "aesthetic": ModelIdentity("v2")}
+    text = describe_run("out", manifest_of(models=told_models(models)), Work(1, 0), 1)
+    assert "NOTE: untrained models (embedding): these scores mean nothing" in text
+    assert "NOTE" not in describe_run("out", manifest_of(), Work(12345, 0), 1)
 
 
 def test_a_plan_tells_shards_ranges_what_is_scored_and_weights_and_writes_nothing(tmp_path):
     data = tar_bytes([(f"{i}.jpg", b"x" * 3000) for i in range(10)])
     shards = [write_shard(tmp_path / f"{name}.tar", data) for name in "ab"]
     one = next(plan_ranges(shards[0], 10_240))
-    empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), MODELS)
-    write_part(str(tmp_path / "out"), empty)
+    empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), WANTED.models)
+    write_part(str(tmp_path / "out"), rows_with_aesthetic(empty), [AESTHETIC])
     before = sorted(pathlib.Path(tmp_path).rglob("*"))
-    text = describe_plan(str(tmp_path / "out"), shards, 10_240 / (1 << 20), MODELS, {"clip": "/models/clip.pt"})
+    text = describe_plan(str(tmp_path / "out"), shards, 10_240 / (1 << 20), WANTED, {"embedding": "/models/clip.pt"})
     assert text.startswith("Dry run: no image is read, nothing is written.\n  2 shards:")
     ranges = len(list(plan_ranges(shards[0], 10_240)))
     assert f"    {shards[0].url}  41.0 KB  {ranges} ranges" in text
     assert f"in {2 * ranges} ranges of about 0.00976562 MiB, 1 of them scored already" in text
-    assert "clip: ViT-L-14-quickgelu sha256:aa\n      from /models/clip.pt" in text
+    assert f"embedding: {ENCODER}\n      from /models/clip.pt" in text
+    assert "with columns to be computed" not in text
     assert sorted(pathlib.Path(tmp_path).rglob("*")) == before
+
+
+def test_a_plan_tells_ranges_that_are_embedded_and_lack_columns(tmp_path):
+    shard = write_shard(tmp_path / "a.tar", tar_bytes([("a.jpg", b"x")]))
+    (one,) = plan_ranges(shard, 1 << 20)
+    empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), WANTED.models)
+    write_part(str(tmp_path / "out"), rows_with_aesthetic(empty), [AESTHETIC])
+    lines = describe_plan(str(tmp_path / "out"), [shard], 1, Wanted(ENCODER, (AESTHETIC, NSFW)), {}).splitlines()
+    assert f"  together 10.2 KB in 1 range of about 1 MiB, 0 of them scored already in {tmp_path / 'out'}" in lines
+    assert "  1 range embedded already, with columns to be computed from that" in lines
 
 
 def test_a_plan_of_many_shards_names_the_first_and_counts_the_rest(tmp_path):
     shards = [write_shard(tmp_path / f"{i:02d}.tar", tar_bytes([])) for i in range(25)]
-    text = describe_plan(str(tmp_path / "out"), shards, 64, MODELS, {})
+    text = describe_plan(str(tmp_path / "out"), shards, 64, WANTED, {})
     assert "19.tar" in text
     assert "20.tar" not in text
     assert "... and 5 more" in text

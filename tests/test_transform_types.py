@@ -8,10 +8,12 @@ from apache_beam.transforms.display import DisplayData
 from apache_beam.typehints.decorators import TypeCheckError
 
 import beam_curator as bc
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.heads import UNTRAINED_HEAD, HeadScorer
 from beam_curator.reading import Reading
 from beam_curator.transforms.checkpointing import Checkpoint, WriteScores
 from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadRanges, ReadSamples, ShardsOfFiles
-from beam_curator.transforms.scoring import ScoreRanges, ScoringUnavailable
+from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges
 
 ALL_REQUIRED = ["--type_check_strictness", "ALL_REQUIRED"]
 
@@ -25,7 +27,7 @@ def scoring():
 
 
 def brightness():
-    return bc.Score("brightness", load=list, identity="brightness 1", source="heads/brightness.npz")
+    return bc.Score(HeadScorer("brightness", list, ModelIdentity("brightness 1"), source="heads/brightness.npz"))
 
 
 STEPS = {
@@ -34,11 +36,11 @@ STEPS = {
     "ReadSamples": ReadSamples,
     "ShardsOfFiles": ShardsOfFiles,
     "EmbedImages": lambda: bc.EmbedImages(handler()),
-    "Score": brightness,
-    "ScoreAesthetic": lambda: bc.ScoreAesthetic("untrained"),
-    "ScoreNsfw": lambda: bc.ScoreNsfw("untrained"),
+    "Score brightness": brightness,
+    "Score aesthetic": lambda: bc.ScoreAesthetic("untrained"),
+    "Score nsfw": lambda: bc.ScoreNsfw("untrained"),
     "ScoreRanges": scoring,
-    "ScoringUnavailable": lambda: ScoringUnavailable({"clip": "tiny"}, "gone"),
+    "EncoderUnavailable": lambda: EncoderUnavailable(ModelIdentity("tiny"), "gone"),
     "Checkpoint": lambda: Checkpoint("out", scoring()),
     "WriteScores": lambda: WriteScores("out"),
     "Select": lambda: bc.Select(bc.AtLeast("aesthetic", 5)),
@@ -112,8 +114,8 @@ def shown(transform):
     return {item.key: item.value for item in DisplayData.create_from(transform).items}
 
 
-UNTRAINED = "untrained (scores mean nothing)"
-CLIP = handler().identity
+UNTRAINED = str(UNTRAINED_HEAD)
+ENCODER = str(handler().identity)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +125,14 @@ CLIP = handler().identity
         (PlanRanges(2, "out"), {"range_mb": 2, "plans": "out", "group_by_key": False, "several_images": "fail"}),
         (PlanRanges(reading=Reading(image_from=("jpg", "png"))), {"image_from": "jpg, png"}),
         (ReadSamples("a.tar", 2, caption_from="txt"), {"patterns": "a.tar", "range_mb": 2, "caption_from": "txt"}),
-        (bc.EmbedImages(handler()), {"clip model": CLIP, "batch_size": 64, "device": "cpu", "precision": "auto"}),
+        (
+            bc.EmbedImages(handler()),
+            {"embedding model": ENCODER, "batch_size": 64, "device": "cpu", "precision": "auto"},
+        ),
         (brightness(), {"brightness model": "brightness 1", "source": "heads/brightness.npz"}),
-        (bc.ScoreAesthetic("untrained"), {"column": "aesthetic", "aesthetic model": UNTRAINED}),
-        (scoring(), {"clip model": CLIP, "aesthetic model": UNTRAINED}),
-        (Checkpoint("out", scoring()), {"output": "out", "clip model": CLIP, "aesthetic model": UNTRAINED}),
+        (bc.ScoreAesthetic("untrained"), {"columns": "aesthetic", "aesthetic model": UNTRAINED}),
+        (scoring(), {"embedding model": ENCODER, "aesthetic model": UNTRAINED}),
+        (Checkpoint("out", scoring()), {"output": "out", "embedding model": ENCODER, "aesthetic model": UNTRAINED}),
         (WriteScores("out"), {"output": "out"}),
         (bc.Select(bc.AtLeast("aesthetic", 5), len), {"drops 1": "aesthetic < 5", "drops 2": "len"}),
         (bc.WriteShards("out", 7), {"output": "out", "samples_per_shard": 7, "max_failed_fraction": 1.0}),

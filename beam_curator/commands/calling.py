@@ -118,14 +118,15 @@ def _checked_name(runner: Any) -> str:
 
 def _result(output: str, done: curate_images.Finished, notes: Sequence[str]) -> CurationResult:
     counts, shards = done.manifest["counts"], done.manifest["output"]["shards"]
-    is_told = done.scored + done.reused == counts["seen"]
+    work = done.work
+    is_told = work.scored + work.reused == counts["seen"]
     return CurationResult(
         counts["seen"],
         counts["kept"],
         counts["dropped"],
         counts["failed"],
-        done.scored if is_told else None,
-        done.reused if is_told else None,
+        work.scored if is_told else None,
+        work.reused if is_told else None,
         counts["dropped_by_rule"],
         counts["failed_by_reason"],
         output,

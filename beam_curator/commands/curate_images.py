@@ -19,9 +19,10 @@ import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
 from beam_curator.commands.runner_checks import check_runner
-from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints, scoring_of
-from beam_curator.commands.summary import describe_plan, describe_run
-from beam_curator.errors import JobError, StorageError, UsageError
+from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
+from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints
+from beam_curator.commands.summary import Work, describe_plan, describe_run
+from beam_curator.errors import JobError, StorageError
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
@@ -44,9 +45,7 @@ from beam_curator.sources.no_samples import refuse_what_is_no_tar
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.reading import PlanRanges
-from beam_curator.transforms.scoring import ScoreRanges, ScoringUnavailable
-
-MODEL_FLAGS = ("clip_model", "clip_pretrained", "aesthetic_model", "nsfw_model", "accept_other_encoder", "precision")
+from beam_curator.transforms.scoring import ScoreRanges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +88,8 @@ class Curation:
         """What the output directory is to belong to."""
         options = self.options
         inputs, given = sorted(set(matching.expand_patterns(options.input))), sorted(set(options.input))
-        models = self.scoring.models
-        return Job(inputs, options.range_mb, models, _model_flags(options), given, self.input.found)
+        wanted, flags = self.scoring.wanted, model_flags(options)
+        return Job(inputs, options.range_mb, wanted.encoder, wanted.steps, flags, given, self.input.found)
 
     def selection(self, job: Job) -> dict[str, Any]:
         """What the manifest says of flags and input; patterns that spell the same shards otherwise make no other one.
@@ -114,7 +113,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
             options.input, options.allow_missing, curation.seen, options.output, Remembered(options.output)
         )
         | PlanRanges(options.range_mb, options.output, reading_of(options))
-        | Checkpoint(options.output, curation.scoring).with_resource_hints(**curation.hints)
+        | Checkpoint(options.output, curation.scoring, curation.hints)
         | bc.Select(*curation.rules)
         | bc.WriteShards(
             options.output,
@@ -123,21 +122,6 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
             job={**selection, "started": curation.started},
         )
     )
-
-
-def _scoring_or_recorded(options: CurationOptions) -> Scoring:
-    """The scoring chain; or, where weights cannot be had, what the same flags gave the output directory before."""
-    try:
-        return scoring_of(options)
-    except UsageError as error:
-        standing = read_job(options.output)
-        if standing is None or standing.model_flags != _model_flags(options) or options.overwrite:
-            raise
-        return ScoringUnavailable(standing.models, str(error))
-
-
-def _model_flags(options: CurationOptions) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in MODEL_FLAGS}
 
 
 def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()) -> Curation:
@@ -157,7 +141,8 @@ def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()
     check_runner(options, [*named_patterns(options.input), options.output])
     asked = options.range_mb
     resolve_defaults(options)
-    all_rules, hints = rules_of(options, rules), scoring_hints(options)
+    scorers = scorers_of(options)
+    all_rules, hints = rules_of(options, scorers.columns, rules), scoring_hints(options)
     check_readable(options.output)
     standing = None if options.overwrite else read_job(options.output)
     options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
@@ -165,7 +150,7 @@ def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()
     refuse_what_is_no_tar(matched.shards)
     if parsing.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
-    scoring = _scoring_or_recorded(options)
+    scoring = scoring_of(options, scorers, standing)
     if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
     return Curation(options, matched, asked, all_rules, scoring, hints, started, [*map(rule_name, rules)])
@@ -197,13 +182,11 @@ class Finished:
 
     Attributes:
       manifest: what it wrote there.
-      scored: how many samples were scored in this run, as far as the runner tells.
-      reused: how many had been scored before, as far as the runner tells.
+      work: what it did.
     """
 
     manifest: Mapping[str, Any]
-    scored: int
-    reused: int
+    work: Work
 
 
 def run_to_end(pipeline_options: PipelineOptions, curation: Curation, show_progress: bool = True) -> Finished:
@@ -217,8 +200,8 @@ def run_to_end(pipeline_options: PipelineOptions, curation: Curation, show_progr
     result = running.run_pipeline(
         pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output, show_progress
     )
-    scored, reused = (running.counter(result, name) for name in ("samples_scored", "samples_reused"))
-    return Finished(_manifest(output), scored, reused)
+    counters = ("samples_scored", "samples_reused", "samples_from_stored", "samples_reread")
+    return Finished(_manifest(output), Work(*(running.counter(result, name) for name in counters)))
 
 
 def run(argv: Sequence[str]) -> int:
@@ -247,7 +230,7 @@ def _submit(pipeline_options: PipelineOptions, curation: Curation) -> int:
 def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
     done = run_to_end(pipeline_options, curation)
     seconds = time.time() - curation.started
-    print(describe_run(curation.options.output, done.manifest, done.scored, done.reused, seconds))
+    print(describe_run(curation.options.output, done.manifest, done.work, seconds))
     return 0
 
 
@@ -273,7 +256,7 @@ def _plan(curation: Curation) -> str:
         options.output,
         curation.shards,
         options.range_mb,
-        scoring.models,
+        scoring.wanted,
         scoring.sources,
         reading_of(options),
         curation.input.missing,

@@ -16,10 +16,13 @@ from typing import Any, NoReturn
 
 from beam_curator.defaults import (
     AUTO,
+    DEFAULT_MAX_NSFW,
+    DEFAULT_MIN_AESTHETIC,
     DEFAULT_MODEL,
     DEFAULT_PRETRAINED,
     DEFAULT_RANGE_MB,
     DEFAULT_SAMPLES_PER_SHARD,
+    NO_MODEL,
     TEXT_MEMBERS,
     TINY_UNTRAINED,
     UNTRAINED,
@@ -301,13 +304,34 @@ def _add_models(group: Any) -> None:
         "--aesthetic_model",
         type=at_home,
         metavar="NAME",
-        help=f"v2, v1, {UNTRAINED}, or a path (default: v2; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
+        help=f"v2, v1, {UNTRAINED}, {NO_MODEL}, or a path (default: v2; {UNTRAINED} with --clip_model "
+        f"{TINY_UNTRAINED})",
     )
     group.add_argument(
         "--nsfw_model",
         type=at_home,
         metavar="NAME",
-        help=f"laion, {UNTRAINED}, or a path (default: laion; {UNTRAINED} with --clip_model {TINY_UNTRAINED})",
+        help=f"laion, {UNTRAINED}, {NO_MODEL}, or a path (default: laion; {UNTRAINED} with --clip_model "
+        f"{TINY_UNTRAINED})",
+    )
+    group.add_argument(
+        "--prompt",
+        action="append",
+        metavar="PROMPT",
+        help="a score from text, such as 'watermark=a photo with a watermark|a clean photo': the column watermark is "
+        "the probability of the first text among them, by the encoder's own text half; may be given again",
+    )
+    group.add_argument(
+        "--image_measures",
+        **_SWITCH,
+        help="measure brightness, contrast, blur, entropy and greyscale of each picture, as columns for rules",
+    )
+    group.add_argument(
+        "--scorer",
+        action="append",
+        metavar="SCORER",
+        help="a scorer of your own, or of an installed package: NAME or package.module:Object, with arguments as "
+        "(side=64), key=value or JSON; its columns may be used by rules; may be given again",
     )
     group.add_argument(
         "--accept_other_encoder",
@@ -337,16 +361,16 @@ def _add_selection(group: Any) -> None:
     group.add_argument(
         "--min_aesthetic",
         type=_finite_float,
-        default=5.0,
         metavar="SCORE",
-        help="keep images that score at least this, about 0 to 10; below 0 keeps all (default: %(default)s)",
+        help="keep images that score at least this, about 0 to 10; below 0 keeps all (default: "
+        f"{DEFAULT_MIN_AESTHETIC}, where there is such a score)",
     )
     group.add_argument(
         "--max_nsfw",
         type=_finite_float,
-        default=0.5,
         metavar="SCORE",
-        help="keep images that score below this, 0 to 1; 2 keeps all (default: %(default)s)",
+        help="keep images that score below this, 0 to 1; 2 keeps all (default: "
+        f"{DEFAULT_MAX_NSFW}, where there is such a score)",
     )
     group.add_argument(
         "--min_width",

@@ -7,19 +7,23 @@ from collections.abc import Mapping, Sequence
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 from beam_curator import rows
-from beam_curator.commands.named_object import is_named_object, made, named_object
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.rule_flag import load_rule, plain
-from beam_curator.defaults import DEFAULT_RANGE_MB, TIMM, TINY_UNTRAINED, UNTRAINED
+from beam_curator.defaults import (
+    DEFAULT_MAX_NSFW,
+    DEFAULT_MIN_AESTHETIC,
+    DEFAULT_RANGE_MB,
+    NO_MODEL,
+    TINY_UNTRAINED,
+    UNTRAINED,
+)
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
-from beam_curator.models.encoders.encoder import Encoder, check_encoder
-from beam_curator.models.encoders.settings import SETTINGS
+from beam_curator.models.scorers.heads import AESTHETIC, NSFW
+from beam_curator.models.scorers.scorer import Column
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
-from beam_curator.transforms.embedding import ClipModelHandler
-from beam_curator.transforms.scoring import AESTHETIC, NSFW, ScoreAesthetic, ScoreNsfw, ScoreRanges
 
 
 def resolve_defaults(options: CurationOptions) -> None:
@@ -28,46 +32,18 @@ def resolve_defaults(options: CurationOptions) -> None:
     options.aesthetic_model = options.aesthetic_model or (UNTRAINED if untrained else "v2")
     options.nsfw_model = options.nsfw_model or (UNTRAINED if untrained else "laion")
     options.range_mb = options.range_mb or DEFAULT_RANGE_MB
+    options.min_aesthetic = _threshold(options, "min_aesthetic", "aesthetic_model", DEFAULT_MIN_AESTHETIC)
+    options.max_nsfw = _threshold(options, "max_nsfw", "nsfw_model", DEFAULT_MAX_NSFW)
 
 
-def clip_handler(options: CurationOptions) -> ClipModelHandler:
-    """The embedding model that the flags ask for, its weights found.
-
-    Raises:
-      UsageError: when the model is unknown or its weights cannot be had.
-    """
-    return ClipModelHandler(
-        _model(options.clip_model),
-        options.clip_pretrained,
-        model_dir=options.model_dir,
-        **{one.name: getattr(options, one.name) for one in SETTINGS},
-    )
-
-
-def _model(text: str) -> str | Encoder:
-    """The name of an encoder, or the user's own that it names."""
-    if text.startswith(TIMM) or not is_named_object(text):
-        return text
-    given = named_object("--encoder", text, "my_encoders:Own(side=224)")
-    if given.name is not None:
-        raise UsageError(f"{given.given}: an encoder has a name of its own: leave out {given.name}=")
-    encoder = given.load(made)
-    check_encoder(encoder)
-    return encoder
-
-
-def scoring_of(options: CurationOptions) -> ScoreRanges:
-    """The scoring chain that the flags ask for, its weights found.
-
-    Raises:
-      UsageError: when a model is unknown or its weights cannot be had.
-    """
-    resolve_defaults(options)
-    return ScoreRanges(
-        clip_handler(options),
-        ScoreAesthetic(options.aesthetic_model, options.model_dir, accept_other_encoder=options.accept_other_encoder),
-        ScoreNsfw(options.nsfw_model, options.model_dir, accept_other_encoder=options.accept_other_encoder),
-    )
+def _threshold(options: CurationOptions, flag: str, model_flag: str, default: float) -> float | None:
+    """The value of a flag whose rule needs a score; None where that is not computed."""
+    given = getattr(options, flag)
+    if getattr(options, model_flag) != NO_MODEL:
+        return default if given is None else given
+    if given is not None:
+        raise UsageError(f"--{flag} {given:g}: there is no such score with --{model_flag} {NO_MODEL}: leave one out")
+    return None
 
 
 def scoring_hints(options: CurationOptions) -> dict[str, str]:
@@ -86,7 +62,7 @@ def scoring_hints(options: CurationOptions) -> dict[str, str]:
     return hints
 
 
-def rules_of(options: CurationOptions, more: Sequence[Rule] = ()) -> list[Rule]:
+def rules_of(options: CurationOptions, columns: Sequence[Column], more: Sequence[Rule] = ()) -> list[Rule]:
     """The rules that the flags ask for, in the order in which they are tried.
 
     Args:
@@ -104,24 +80,29 @@ def rules_of(options: CurationOptions, more: Sequence[Rule] = ()) -> list[Rule]:
         rules.append(AtLeast("height", options.min_height))
     if options.max_aspect_ratio is not None:
         rules.append(AspectRatioAtMost(options.max_aspect_ratio))
-    rules += [AtLeast(AESTHETIC, options.min_aesthetic), Below(NSFW, options.max_nsfw)]
+    if options.min_aesthetic is not None:
+        rules.append(AtLeast(AESTHETIC, options.min_aesthetic))
+    if options.max_nsfw is not None:
+        rules.append(Below(NSFW, options.max_nsfw))
     users = {f"--rule {name}": load_rule(name) for name in options.rule or ()}
     for index, rule in enumerate(more):
         if not callable(rule):
             raise UsageError(f"rules[{index}]={rule!r} is not a rule: a rule is called with a row, and true keeps it")
         users[f"rules[{index}] {rule_name(rule)}"] = rule
-    _check_rules(options, rules, users)
+    _check_rules(options, columns, rules, users)
     return [*rules, *users.values()]
 
 
-def _check_rules(options: CurationOptions, rules: Sequence[Rule], users: Mapping[str, Rule]) -> None:
+def _check_rules(
+    options: CurationOptions, columns: Sequence[Column], rules: Sequence[Rule], users: Mapping[str, Rule]
+) -> None:
     """Raises UsageError for a rule that can only be a mistake: on no column, or with a limit on another scale."""
     scales = {"width": SIDE_SCALE, "height": SIDE_SCALE, NSFW: NSFW_SCALE}
     if options.aesthetic_model in _ABOUT_0_TO_10:  # a file of the user's own may have another scale
         scales[AESTHETIC] = AESTHETIC_SCALE
     for rule in users.values():
         if isinstance(rule, ColumnRule):
-            check_columns(rule, [*rows.SCHEMA.names, AESTHETIC, NSFW])
+            check_columns(rule, {**rows.types_of(rows.SCHEMA), **{one.name: one.type for one in columns}})
     given = [(what, plain(rule)) for what, rule in users.items()]
     for what, rule in [*((_flag_of(rule), rule) for rule in rules), *given]:
         column = getattr(rule, "column", None)

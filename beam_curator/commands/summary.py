@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beam_curator.commands.progress_line import duration, rate_text
 from beam_curator.first_few import SHOWN, counted, lines_of
+from beam_curator.identities import ModelIdentity, models_of
 from beam_curator.models.heads.made_for import MADE_FOR
-from beam_curator.output.manifest import MANIFEST
+from beam_curator.models.scorers.heads import APPROXIMATE
+from beam_curator.output.added_columns import read_range
+from beam_curator.output.manifest import MANIFEST, MIXED_NOTE
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import KeptPlans
-from beam_curator.output.score_parts import read_part
+from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import DEFAULT_READING, Reading
-from beam_curator.samples import Shard, ShardRange
+from beam_curator.samples import Shard
 from beam_curator.sources.findings import KINDS, describe
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
@@ -22,10 +26,26 @@ from beam_curator.storage import files
 
 PLANNING_THREADS = 16
 SHOWN_MISSING = 1000
-UNTRAINED_NOTE = "scores mean nothing"
 
 
-def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: int, seconds: float) -> str:
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a run did, in samples, as far as the runner tells.
+
+    Attributes:
+      scored: embedded and scored.
+      reused: embedded before; among them:
+      from_stored: those of which columns were computed from what is stored.
+      reread: those whose images were decoded again for scorers that need pixels.
+    """
+
+    scored: int
+    reused: int
+    from_stored: int = 0
+    reread: int = 0
+
+
+def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: float) -> str:
     """The summary of a finished job: counts that balance, reasons, speed, and where to look."""
     counts, shards = manifest["counts"], manifest["output"]
     lines = [
@@ -47,24 +67,32 @@ def describe_run(output: str, manifest: Mapping[str, Any], scored: int, reused: 
     if len(broken) > 1:
         lines.append(f"  the {len(broken):,} broken shards {_lost(manifest['broken_shards'])} together")
     lines += [f"  {line}" for line in _told(manifest)]
-    lines.append(f"  {_work(counts['seen'], scored, reused, seconds)}")
+    lines += [f"  {line}" for line in _work(counts["seen"], work, seconds)]
     halved = manifest["timings"]["batch_reductions"]
-    if scored and halved:
+    if work.scored and halved:
         lines.append(
             f"  --batch_size did not fit in memory, and was halved {counted(halved, 'time')}: "
             "a smaller one, or auto, saves the trying"
         )
-    lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(manifest["models"]))]
+    lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(models_of(manifest["models"])))]
     lines.append(f"  look at {_where(output, shards['shards'])}")
     return "\n".join(lines)
 
 
-def _work(seen: int, scored: int, reused: int, seconds: float) -> str:
-    if scored + reused != seen:  # Spark's job server gives no counters, Prism not all
-        return f"done in {duration(seconds)}; how much of it was scored in this run, the runner does not tell"
+def _work(seen: int, work: Work, seconds: float) -> list[str]:
+    scored = work.scored
+    if scored + work.reused != seen:  # Spark's job server gives no counters, Prism not all
+        return [f"done in {duration(seconds)}; how much of it was scored in this run, the runner does not tell"]
     rate = f" ({rate_text(scored / seconds)} images/s over the whole run)" if scored and seconds > 0 else ""
-    before = f" ({reused:,} had been scored before)" if reused else ""
-    return f"scored {counted(scored, 'image')}{before} in {duration(seconds)}{rate}"
+    before = f" ({work.reused:,} had been scored before)" if work.reused else ""
+    lines = [f"scored {counted(scored, 'image')}{before} in {duration(seconds)}{rate}"]
+    if work.from_stored:
+        lines.append(
+            f"computed new columns of {counted(work.from_stored, 'sample')} from what is stored: no image read"
+        )
+    if work.reread:
+        lines.append(f"read {counted(work.reread, 'image')} again for new columns of their pixels: none was embedded")
+    return lines
 
 
 def _lost(broken: Sequence[Mapping[str, Any]]) -> str:
@@ -113,14 +141,18 @@ def _none_kept(counts: Mapping[str, Any]) -> list[str]:
     return [f"NOTE: no sample is kept; most, {reasons[most]:,} of {counts['seen']:,}, for: {most}"]
 
 
-def _doubts(models: Mapping[str, str]) -> list[str]:
-    """What is to be known of scores that may mean nothing."""
-    untrained = [step for step, identity in models.items() if UNTRAINED_NOTE in identity]
-    other = [step for step, identity in models.items() if f", {MADE_FOR} " in identity]
+def _doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
+    """What is to be known of scores that may mean nothing, or are not what their name says."""
+    untrained = [step for step, model in models.items() if not model.trained]
     lines = [f"NOTE: untrained models ({', '.join(untrained)}): these scores mean nothing"] if untrained else []
-    if other:
-        one = models[other[0]].partition(f", {MADE_FOR} ")[2]
-        lines.append(f"NOTE: {' and '.join(other)}: {MADE_FOR} {one}: these scores may mean nothing")
+    noted: dict[str, list[str]] = {}
+    for step, model in models.items():
+        for note in model.notes:
+            if note.startswith((MADE_FOR, APPROXIMATE, MIXED_NOTE)):
+                noted.setdefault(note, []).append(step)
+    for note, steps in noted.items():
+        may_mean_nothing = ": these scores may mean nothing" if note.startswith(MADE_FOR) else ""
+        lines.append(f"NOTE: {' and '.join(steps)}: {note}{may_mean_nothing}")
     return lines
 
 
@@ -136,7 +168,7 @@ def describe_plan(
     output: str,
     shards: Sequence[Shard],
     range_mb: float,
-    models: Mapping[str, str],
+    wanted: Wanted,
     weights: Mapping[str, str],
     reading: Reading = DEFAULT_READING,
     missing: Sequence[Missing] = (),
@@ -149,7 +181,7 @@ def describe_plan(
             pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
         )
         ranges = [range for one in planned for range in one]
-        scored = list(pool.map(lambda range: _is_scored(output, range, models), ranges))
+        stored = list(pool.map(lambda range: read_range(output, range, wanted), ranges))
     lines = ["Dry run: no image is read, nothing is written.", f"  {counted(len(shards), 'shard')}:"]
     described = [
         f"    {shard.url}  {_bytes(shard.size_bytes)}  {counted(len(one), 'range')}"
@@ -158,10 +190,15 @@ def describe_plan(
     lines += lines_of(described, "    ")
     lines += _missing(missing)
     total = sum(shard.size_bytes for shard in shards)
+    there = [one for one in stored if one is not None]
+    lacking = sum(bool(one.lacking(wanted.steps)) for one in there)
     lines.append(
         f"  together {_bytes(total)} in {counted(len(ranges), 'range')} of about {range_mb:g} MiB, "
-        f"{sum(scored):,} of them scored already in {output}"
+        f"{len(there) - lacking:,} of them scored already in {output}"
     )
+    if lacking:
+        lines.append(f"  {counted(lacking, 'range')} embedded already, with columns to be computed from that")
+    models = wanted.models
     lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
     return "\n".join([*lines, *(f"  {line}" for line in _doubts(models))])
 
@@ -175,7 +212,3 @@ def _missing(missing: Sequence[Missing]) -> list[str]:
 
 def _from(path: str | None) -> str:
     return f"\n      from {path}" if path else ""
-
-
-def _is_scored(output: str, range: ShardRange, models: Mapping[str, str]) -> bool:
-    return read_part(output, range, models) is not None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,19 +13,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity, told_models
+from beam_curator.output.score_steps import EMBEDDING_STEP
 
-EMBEDDING_EXTENSION = "clip.npy"
 CURATION_EXTENSION = "curation.json"
-_OURS = re.compile(rf"(input\.)*({re.escape(EMBEDDING_EXTENSION)}|{re.escape(CURATION_EXTENSION)})")
-_LEFT_OUT = frozenset({"status", "reason", "same_key", "caption", "duplicate_of", "output_shard", "output_key"})
-_NO_SCORES = _LEFT_OUT.union(rows.SCHEMA.names)
+_CLIP = "clip.npy"
+
+
+def embedding_extension(models: Mapping[str, ModelIdentity]) -> str:
+    """What an embedding's member is called: `clip.npy`, or another name of another encoder."""
+    encoder = models.get(EMBEDDING_STEP)
+    return f"{encoder.member}.npy" if encoder is not None and encoder.member else _CLIP
+
+
+_LEFT_OUT = frozenset({"same_key", "caption"})
+"""Facts that a record does not repeat."""
 
 
 @functools.lru_cache(maxsize=1000)
-def own_extension(extension: str) -> str:
+def own_extension(extension: str, embedding: str = _CLIP) -> str:
     """The extension that an input member keeps; one that has a name of ours (the output of an earlier curation) moves
-    aside, and what an earlier one moved aside moves on, so that no two meet and nothing is lost."""
-    return f"input.{extension}" if _OURS.fullmatch(extension) else extension
+    aside, and what an earlier one moved aside moves on, so that no two meet and nothing is lost.
+
+    Args:
+      extension: the member's.
+      embedding: `embedding_extension` of the output.
+    """
+    first = extension
+    while first.startswith("input."):
+        first = first.removeprefix("input.")
+    return f"input.{extension}" if first in (_CLIP, embedding, CURATION_EXTENSION) else extension
 
 
 def embedding_files(embeddings: np.ndarray) -> np.ndarray:
@@ -45,38 +61,35 @@ def _array_header(shape: tuple[int, ...], dtype: str) -> bytes:
     return file.getvalue()[: -array.nbytes]
 
 
-def curation_record(row: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
-    """What `KEY.curation.json` says of a sample: where it came from, its facts and scores, and the models."""
-    record: dict[str, Any] = {name: row[name] for name in _facts(list(row))}
-    record["scores"] = {name: _shortest(row[name]) for name in _scores(list(row))}
-    record["models"] = dict(models)
+def curation_record(table: pa.Table, models: Mapping[str, ModelIdentity]) -> dict[str, Any]:
+    """What `KEY.curation.json` says of a sample, from its one row: where it came from, its facts and scores, and the
+    models."""
+    (row,) = table.to_pylist()
+    record: dict[str, Any] = {name: row[name] for name in _facts(table)}
+    record["scores"] = {name: _shortest(row[name], table.schema.field(name).type) for name in rows.score_names(table)}
+    record["models"] = told_models(models)
     return record
 
 
-def curation_files(table: pa.Table, models: Mapping[str, str]) -> pa.StringArray:
+def curation_files(table: pa.Table, models: Mapping[str, ModelIdentity]) -> pa.StringArray:
     """The `curation_record` of each row of the ledger as JSON in one line, its names sorted.
 
     They are made a column at a time, in a tenth of the time that one record after the other takes.
     """
-    names = table.schema.names
-    scores = {name: _json_of_scores(table[name]) for name in _scores(names)}
-    values = _json_of_facts({name: table[name].combine_chunks() for name in _facts(names)})
+    scores = {name: _json_of_scores(table[name]) for name in rows.score_names(table)}
+    values = _json_of_facts({name: table[name].combine_chunks() for name in _facts(table)})
     values["scores"] = _objects(scores, table.num_rows)
-    values["models"] = pa.array([_ONE_LINE.encode(dict(models))] * table.num_rows, pa.string())
+    values["models"] = pa.array([_ONE_LINE.encode(told_models(models))] * table.num_rows, pa.string())
     return _objects(values, table.num_rows)
 
 
-def _facts(names: Sequence[str]) -> list[str]:
-    return [name for name in rows.SCHEMA.names if name in names and name not in _LEFT_OUT]
+def _facts(table: pa.Table) -> list[str]:
+    return [name for name in rows.names_with(table, rows.FACT) if name not in _LEFT_OUT]
 
 
-def _scores(names: Sequence[str]) -> list[str]:
-    return [name for name in names if name not in _NO_SCORES]
-
-
-def _shortest(score: float | None) -> float | None:
-    """A float32 score with the fewest digits that give it back."""
-    return None if score is None else float(str(np.float32(score)))
+def _shortest(score: Any, type: pa.DataType) -> Any:
+    """A score as JSON has it: a float32 with the fewest digits that give it back."""
+    return float(str(np.float32(score))) if score is not None and pa.types.is_float32(type) else score
 
 
 _ONE_LINE = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
@@ -112,8 +125,10 @@ def _escapes_any(texts: pa.StringArray) -> bool:
 
 
 def _json_of_scores(column: pa.ChunkedArray) -> pa.StringArray:
-    """Each float32 as JSON, with the digits of `_shortest`: Arrow writes most numbers as Python does."""
+    """Each score as JSON, a float32 with the digits of `_shortest`: Arrow writes most numbers as Python does."""
     scores = column.combine_chunks()
+    if not pa.types.is_float32(scores.type):
+        return _by_json(scores.to_pylist())
     texts, numbers = scores.cast(pa.string()), scores.to_numpy(zero_copy_only=False)
     size = np.abs(numbers)
     odd = ~((size >= 1e-4) & (size < 1e6) & (numbers != np.trunc(numbers)))  # 1e-05, 2.0, null

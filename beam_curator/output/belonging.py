@@ -16,17 +16,18 @@ import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.errors import JobError, StorageError
-from beam_curator.output import ledger, plans, score_parts
+from beam_curator.output import added_columns, ledger, plans, score_parts
 from beam_curator.output.added_members import CURATION_EXTENSION
 from beam_curator.output.placing import shard_name
 from beam_curator.storage import files
 
 OF_RANGES = {
-    plans.PLANS_DIRECTORY: ".json",
-    score_parts.SCORES_DIRECTORY: ".parquet",
-    ledger.LEDGER_DIRECTORY: ".parquet",
+    plans.PLANS_DIRECTORY: "*.json",
+    score_parts.SCORES_DIRECTORY: "*.parquet",
+    ledger.LEDGER_DIRECTORY: "*.parquet",
+    added_columns.COLUMNS_DIRECTORY: "*/*.parquet",
 }
-"""Where what belongs to shards and ranges is, and how its names end."""
+"""Where what belongs to shards and ranges is, and how it is called there."""
 
 _RANGE_FILE = re.compile(r".+-[0-9a-f]{10}(-\d{5,})?\.(json|parquet)")
 _OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)")
@@ -34,11 +35,11 @@ _THREADS = 16
 
 
 def range_files(output: str) -> list[str]:
-    """The files in `plans/`, `scores/` and `samples/` that are called as those of shards and ranges are."""
+    """The files in `plans/`, `scores/`, `samples/` and `columns/` that are called as those of shards and ranges are."""
     return [
         metadata.path
-        for directory, suffix in OF_RANGES.items()
-        for metadata in files.list_files(files.join(output, directory), f"*{suffix}")
+        for directory, names in OF_RANGES.items()
+        for metadata in files.list_files(files.join(output, directory), names)
         if _RANGE_FILE.fullmatch(_name(metadata.path))
     ]
 
@@ -109,6 +110,8 @@ def _reads_as_own(path: str) -> bool:
     if name.endswith(".tar"):
         return _is_own_tar(path)
     if name.endswith(".parquet"):
+        if directory.rpartition("/")[0].rpartition("/")[2] == added_columns.COLUMNS_DIRECTORY:
+            return _parquet_says(path, added_columns.is_added_columns)
         return _is_part(path) if place == score_parts.SCORES_DIRECTORY else _has_columns(path)
     wanted = _PLAN if place == plans.PLANS_DIRECTORY else _STATISTICS
     return _is_json_with(path, wanted)
@@ -116,7 +119,7 @@ def _reads_as_own(path: str) -> bool:
 
 _PLAN = ("version", "shard", "range_bytes", "layout")
 _STATISTICS = ("content", "samples", "tar_bytes")
-_COLUMNS = ("uid", "shard", "key", "offset", "status", "reason", *(field.name for field in rows.OUTCOME))
+_LEDGER_COLUMNS = ("uid", "shard", "key", "offset", "status", "reason", *(field.name for field in rows.OUTCOME))
 
 
 def _is_own_tar(path: str) -> bool:
@@ -142,7 +145,7 @@ def _is_part(path: str) -> bool:
 
 
 def _has_columns(path: str) -> bool:
-    return _parquet_says(path, lambda schema: set(_COLUMNS) <= set(schema.names))
+    return _parquet_says(path, lambda schema: set(_LEDGER_COLUMNS) <= set(schema.names))
 
 
 def _parquet_says(path: str, says: Callable[[pa.Schema], bool]) -> bool:

@@ -31,10 +31,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_curator.errors import JobError
+from beam_curator.identities import ModelIdentity
 from beam_curator.output.added_members import (
     CURATION_EXTENSION,
-    EMBEDDING_EXTENSION,
     curation_files,
+    embedding_extension,
     embedding_files,
     own_extension,
 )
@@ -205,14 +206,14 @@ class _Columns:
     sizes: np.ndarray
 
     @classmethod
-    def of(cls, rows: pa.Table, stored: pa.Table, models: Mapping[str, str]) -> _Columns:
+    def of(cls, rows: pa.Table, stored: pa.Table, models: Mapping[str, ModelIdentity]) -> _Columns:
         table = MemberTable.of(stored)
         embeddings = embedding_files(embeddings_of(stored))
         records = curation_files(rows, models).cast(pa.binary()).to_pylist()
         own, added = _order(np.diff(table.first))
         sizes = np.empty(len(own) + 2 * len(added), np.int64)
         sizes[own], sizes[added], sizes[added + 1] = table.sizes, embeddings.shape[1], [*map(len, records)]
-        names = _names(rows["output_key"], table, own, added).to_pylist()
+        names = _names(rows["output_key"], table, own, added, embedding_extension(models)).to_pylist()
         return cls(rows["key"].to_pylist(), table, embeddings, records, own, added, names, sizes)
 
 
@@ -255,11 +256,13 @@ def _order(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(is_own), added
 
 
-def _names(keys: pa.ChunkedArray, table: MemberTable, own: np.ndarray, ours: np.ndarray) -> pa.BinaryArray:
+def _names(
+    keys: pa.ChunkedArray, table: MemberTable, own: np.ndarray, ours: np.ndarray, embedding: str
+) -> pa.BinaryArray:
     """The names of all members, in their order; `own` and `ours` are what `_order` gives."""
     found = table.extensions.dictionary_encode()
-    kept = pa.array([_own_extension(extension) for extension in found.dictionary.to_pylist()], pa.binary())
-    added = pa.array([EMBEDDING_EXTENSION.encode(), CURATION_EXTENSION.encode()], pa.binary())
+    kept = pa.array([_own_extension(extension, embedding) for extension in found.dictionary.to_pylist()], pa.binary())
+    added = pa.array([embedding.encode(), CURATION_EXTENSION.encode()], pa.binary())
     which = np.empty(len(own) + 2 * len(ours), np.int64)
     which[own] = found.indices.to_numpy()
     which[ours], which[ours + 1] = len(kept), len(kept) + 1
@@ -270,5 +273,5 @@ def _names(keys: pa.ChunkedArray, table: MemberTable, own: np.ndarray, ours: np.
     )
 
 
-def _own_extension(extension: bytes) -> bytes:
-    return own_extension(extension.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+def _own_extension(extension: bytes, embedding: str) -> bytes:
+    return own_extension(extension.decode("utf-8", "surrogateescape"), embedding).encode("utf-8", "surrogateescape")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity
 from beam_curator.output.outcomes import Summary
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import ShardRange
@@ -22,13 +23,19 @@ def ledger_name(range: ShardRange) -> str:
     return f"{LEDGER_DIRECTORY}/{range.name}.parquet"
 
 
-def ledger_table(table: pa.Table, duplicate_of: pa.Array, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:
-    """A batch's rows in the ledger's columns: facts, then scores, then where the sample went."""
-    scores = rows.score_names(table)
-    facts = table.select([name for name in rows.SCHEMA.names if name != "span_bytes"] + scores)
-    for field, values in zip(rows.OUTCOME, (duplicate_of, output_shard, output_key), strict=True):
-        facts = facts.append_column(field, values)
-    return facts
+def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:
+    """A batch's rows in the ledger's columns: facts and outcome, scores, then where the sample went; what a step of the
+    user's own set as `duplicate_of` stays."""
+    scores = rows.names_with(table, rows.SCORE, rows.CARRIED)
+    facts = [field.name for field in rows.SCHEMA if rows.role_of(field) != rows.INTERNAL]
+    placed = {"output_shard": output_shard, "output_key": output_key}
+    found = table.select([*facts, *scores])
+    for field in rows.OUTCOME:
+        there = placed.get(field.name)
+        if there is None and field.name in table.schema.names:
+            there = table[field.name].cast(field.type)
+        found = found.append_column(field, pa.nulls(len(table), field.type) if there is None else there)
+    return found
 
 
 def write_table(directory: str, name: str, table: pa.Table) -> None:
@@ -61,5 +68,5 @@ class LedgerPart:
     part: str
     plan: str | None
     summary: Summary
-    models: Mapping[str, str]
+    models: Mapping[str, ModelIdentity]
     reading: Reading = DEFAULT_READING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import importlib.metadata
 import json
@@ -11,11 +12,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from beam_curator.first_few import counted
+from beam_curator.identities import AUTO_PRECISION, ModelIdentity, told_models
 from beam_curator.output import ledger
 from beam_curator.output.belonging import output_shard_files, range_files, written_by_jobs
 from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
 from beam_curator.output.output_shard import WrittenShard
+from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import DEFAULT_READING
 from beam_curator.storage import files
 
@@ -58,7 +62,7 @@ def _manifest(
     finished = time.time()
     return {
         "software": software_versions(),
-        "models": {step: model for part in parts for step, model in part.models.items()},
+        "models": told_models(models_in(part.models for part in parts)),
         **_selection(summary, job),
         "counts": counts_of(summary),
         "broken_shards": broken_shards_of(summary),
@@ -72,6 +76,31 @@ def _manifest(
             "batch_reductions": summary.batch_reductions,
         },
     }
+
+
+def models_in(found: Iterable[Mapping[str, ModelIdentity]]) -> dict[str, ModelIdentity]:
+    """The models of a job from those of its ranges. Where ranges were embedded with different precision, the encoder's
+    is "mixed", with a note of how many ranges each has."""
+    models: dict[str, ModelIdentity] = {}
+    precisions: collections.Counter[str] = collections.Counter()
+    for one in found:
+        models |= one
+        encoder = one.get(EMBEDDING_STEP)
+        if encoder is not None and encoder.precision not in (None, AUTO_PRECISION):
+            precisions[encoder.precision] += 1
+            known = encoder
+    if precisions:  # a range without an image has none
+        models[EMBEDDING_STEP] = known
+    if len(precisions) > 1:
+        counts = ", ".join(f"{counted(count, 'range')} {precision}" for precision, count in sorted(precisions.items()))
+        encoder = dataclasses.replace(known, precision=MIXED_PRECISION)
+        models[EMBEDDING_STEP] = encoder.with_notes(f"{MIXED_NOTE}: {counts}")
+    return models
+
+
+MIXED_PRECISION = "mixed"
+MIXED_NOTE = "embeddings of different precision"
+"""What an encoder notes in the manifest of a job whose ranges do not all have the same precision."""
 
 
 def _selection(summary: Summary, job: Mapping[str, Any]) -> dict[str, Any]:

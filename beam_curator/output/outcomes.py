@@ -13,6 +13,7 @@ from typing import Any
 from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.first_few import counted, listed
+from beam_curator.identities import told_models
 from beam_curator.output.losses import Losses
 from beam_curator.rule_tally import Tallies, sum_tallies
 from beam_curator.samples import Finding, SampleBatch, ShardError
@@ -133,7 +134,7 @@ def summarize(batch: SampleBatch) -> Summary:
 
 def _outcomes(batch: SampleBatch) -> int:
     """`Summary.outcomes` of one batch: the order in which batches are summed does not matter."""
-    told = [batch.range.name, dict(batch.models), batch.rows.select(["uid", "status", "reason"]).to_pydict()]
+    told = [batch.range.name, told_models(batch.models), batch.rows.select(["uid", "status", "reason"]).to_pydict()]
     return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
 
 

@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_curator import rows
+from beam_curator.identities import told_models
 from beam_curator.output.copying import copied_samples
 from beam_curator.output.ledger import write_table
 from beam_curator.output.placing import PlacedSamples, shard_name
-from beam_curator.output.score_parts import fingerprint, stored_in
+from beam_curator.output.score_parts import stored_in
+from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.sources.tar.writing import writing_tar
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """Goes up when the same samples would give other bytes in an output shard than before."""
 
 
@@ -59,7 +62,7 @@ def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
     """All that shapes an output shard, as 64 hex digits."""
     digest = hashlib.sha256(f"layout {LAYOUT_VERSION}\n".encode())
     for run in runs:
-        shaped_by = {"range": run.range.identity, "models": dict(run.models)}
+        shaped_by = {"range": run.range.identity, "models": told_models(run.models)}
         digest.update(json.dumps(shaped_by, sort_keys=True).encode())
         digest.update(np.ascontiguousarray(run.spans, "<i8").tobytes())
     sink = pa.BufferOutputStream()
@@ -94,19 +97,33 @@ def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
 
 def _stored(run: PlacedSamples) -> pa.Table:
     """What only the score part has of a run's samples, in their order."""
-    return stored_in(run.part, fingerprint(run.range, run.models)).take(pa.array(run.part_rows)).combine_chunks()
+    return stored_in(run.part, _content_of(run)).take(pa.array(run.part_rows)).combine_chunks()
+
+
+def _content_of(run: PlacedSamples) -> str:
+    """What tells the stored columns of a run's part from those of another one that stood there before."""
+    encoder = run.models.get(EMBEDDING_STEP)
+    return json.dumps([run.range.identity, encoder.told if encoder else None], sort_keys=True)
 
 
 def statistics(table: pa.Table) -> dict[str, Any]:
-    """Bytes of images, and the mean and range of each score."""
-    scores = {name: table[name].to_numpy() for name in rows.score_names(table)}
-    return {
-        "image_bytes": int(table["bytes"].to_numpy().sum()),
-        "scores": {
-            name: {"min": float(v.min()), "mean": float(v.mean(dtype=np.float64)), "max": float(v.max())}
-            for name, v in scores.items()
-        },
-    }
+    """Bytes of images; of each score the range and mean of its numbers, how often a flag is true, how many texts there
+    are; and how many samples have none, where any has."""
+    scores = {name: _statistics_of(table[name]) for name in rows.score_names(table)}
+    return {"image_bytes": pc.sum(table["bytes"]).as_py() or 0, "scores": scores}
+
+
+def _statistics_of(column: pa.ChunkedArray) -> dict[str, Any]:
+    there = column.drop_null()
+    missing = {"none": column.null_count} if column.null_count else {}
+    if pa.types.is_boolean(column.type):
+        return {"true": pc.sum(there).as_py() or 0, **missing}
+    if not rows.is_number(column.type):
+        return {"texts": pc.count_distinct(there).as_py(), **missing}
+    if not len(there):
+        return missing
+    v = there.to_numpy()
+    return {"min": float(v.min()), "mean": float(v.mean(dtype=np.float64)), "max": float(v.max()), **missing}
 
 
 _INDENTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""What a job is, so that an output directory belongs to one: its inputs, its models and its range size."""
+"""What a job is, so that an output directory belongs to one: its inputs, its encoder and its range size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from typing import Any
 
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.first_few import counted
+from beam_curator.identities import ModelIdentity
+from beam_curator.output import parts_before_steps
 from beam_curator.output.manifest import read_manifest, remove_output
-from beam_curator.output.resuming import check_models, check_shards, loss, merged, notes, notes_of_reading
+from beam_curator.output.resuming import (
+    check_encoder,
+    check_shards,
+    loss,
+    merged,
+    notes,
+    notes_of_reading,
+    scorer_notes,
+)
 from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION, count_samples
+from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.sources.matching import match_files
 from beam_curator.sources.shard_identity import KnownShard, place_of
@@ -27,7 +38,8 @@ class Job:
     Attributes:
       inputs: the input patterns, brace ranges written out, in order.
       range_mb: about how much of a shard is one unit of work, in MiB; None where `PlanRanges` did not cut it.
-      models: step to the identity of its model.
+      encoder: what embeds, its precision as it was asked for; None where that is not known yet.
+      scorers: what scored last, in the order of their columns.
       model_flags: the flags that chose the models.
       given: the input patterns as the command had them.
       shards: the shards that they match, and those that earlier runs had and this one has not.
@@ -36,11 +48,18 @@ class Job:
 
     inputs: Sequence[str]
     range_mb: float | None
-    models: Mapping[str, str]
-    model_flags: Mapping[str, Any]
+    encoder: ModelIdentity | None = None
+    scorers: Sequence[ScoreStep] = ()
+    model_flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     given: Sequence[str] = ()
     shards: Sequence[KnownShard] = ()
     scoring_version: int = SCORING_VERSION
+
+    @property
+    def models(self) -> dict[str, ModelIdentity]:
+        """Step to the identity of its model."""
+        embedding = {EMBEDDING_STEP: self.encoder} if self.encoder else {}
+        return {**embedding, **{step.name: step.identity for step in self.scorers}}
 
 
 def read_job(output: str) -> Job | None:
@@ -77,6 +96,12 @@ def _decoded(content: dict[str, Any]) -> Job:
     known."""
     version = content.pop("scoring_version", 0)
     shards = content.pop("shards", None)
+    if "models" in content:
+        content = parts_before_steps.job_of(content)
+    else:
+        encoder, scorers = content["encoder"], content["scorers"]
+        content["encoder"] = ModelIdentity.of(encoder) if encoder else None
+        content["scorers"] = tuple(ScoreStep.read(step) for step in scorers)
     if shards is not None:
         return Job(**content, shards=[KnownShard(**shard) for shard in shards], scoring_version=version)
     found = match_files(content["inputs"]) if content["inputs"] else []
@@ -86,6 +111,8 @@ def _decoded(content: dict[str, Any]) -> Job:
 
 def _encoded(job: Job) -> bytes:
     content = dataclasses.asdict(job)
+    content["encoder"] = job.encoder.told if job.encoder else None
+    content["scorers"] = [step.told for step in job.scorers]
     for shard in content["shards"]:
         del shard["path"]  # where it is found is for each run to say
     return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
@@ -176,7 +203,7 @@ def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | Non
         check_foreign(output)
         return None
     parts = len(_parts(output))
-    check_models(output, parts, standing.models, job.models)
+    check_encoder(output, parts, standing.encoder, job.encoder)
     check_shards(output, parts, standing.shards, job.shards, fewer_shards, files.exists)
     return standing
 
@@ -205,9 +232,10 @@ def notes_before(
     manifest = read_manifest(output)
     if manifest is not None and parts:
         lines += notes_of_reading(manifest, reading)
+    lines += scorer_notes(standing.scorers, job.scorers) if parts else []
     if range_mb and standing.range_mb and range_mb != standing.range_mb:
         lines.append(f"--range_mb is {standing.range_mb:g}, with which {output} was begun, not {range_mb:g}")
-    if standing.scoring_version != SCORING_VERSION and parts:
+    if standing.scoring_version not in (SCORING_VERSION, parts_before_steps.SCORING_VERSION) and parts:
         lines.append(
             f"the scores in {output}/{SCORES_DIRECTORY} ({counted(len(parts), 'file')}) are of another version of this "
             "software, which kept less with them: all is scored again"

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.identities import ModelIdentity
 from beam_curator.output import ledger
 from beam_curator.samples import SampleBatch, ShardRange
 
@@ -39,7 +40,7 @@ class PlacedSamples:
     part_rows: np.ndarray
     spans: np.ndarray
     rows: pa.Table
-    models: Mapping[str, str]
+    models: Mapping[str, ModelIdentity]
 
 
 def place_samples(
@@ -56,8 +57,7 @@ def place_samples(
         for index, row in enumerate(kept[run.first : run.first + run.samples]):
             tars[row] = f"{shard_name(run.output_index)}.tar"
             keys[row] = output_key(run.output_index, run.position + index, samples_per_shard)
-    nulls = pa.nulls(len(batch), pa.string())
-    table = ledger.ledger_table(batch.rows, nulls, pa.array(tars, pa.string()), pa.array(keys, pa.string()))
+    table = ledger.ledger_table(batch.rows, pa.array(tars, pa.string()), pa.array(keys, pa.string()))
     offsets, sizes = batch.rows["offset"].to_numpy(), batch.rows["span_bytes"].to_numpy()
     placed = []
     for run in runs:

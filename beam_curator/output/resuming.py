@@ -1,7 +1,7 @@
 """What a new command and the job that stands in its output directory have in common, and what is told of the rest.
 
-A directory is another job's where other models scored, or where none of its shards is in the input. All else goes on
-with the scores that are there: more shards, fewer, moved or changed ones, and other patterns for the same ones.
+A directory is another job's where another encoder embedded, or where none of its shards is in the input. All else goes
+on with the scores that are there: more shards, fewer, moved or changed ones, and other patterns for the same ones.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
+from beam_curator.identities import ModelIdentity
+from beam_curator.output.score_steps import ScoreStep
 from beam_curator.reading import Reading
 from beam_curator.sources.shard_identity import KnownShard
 
@@ -27,15 +29,28 @@ def loss(output: str, parts: int) -> str:
     return f"--overwrite begins anew, and throws away the scores in {output}/scores ({files}), which a model computed"
 
 
-def check_models(output: str, parts: int, was: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raises UsageError where other models scored what is in the directory."""
-    differing = [step for step in {**was, **now} if was.get(step) != now.get(step)]
-    if differing:
-        step = differing[0]
+def check_encoder(output: str, parts: int, was: ModelIdentity | None, now: ModelIdentity | None) -> None:
+    """Raises UsageError where another encoder embedded what is in the directory. Other scorers are no other job."""
+    if was is not None and now is not None and was != now:
         raise UsageError(
-            f"--output {output} holds another job's output: its {step} model is {was.get(step)}, not "
-            f"{now.get(step)}. Give another directory; {loss(output, parts)}"
+            f"--output {output} holds another job's output: its embeddings are of {was}, not of {now}. "
+            f"Give another directory; {loss(output, parts)}"
         )
+
+
+def scorer_notes(was: Sequence[ScoreStep], now: Sequence[ScoreStep]) -> list[str]:
+    """What a user should know of scorers that the standing job has not run, a line each."""
+    before = {step.name: step for step in was}
+    lines = []
+    for step in now:
+        known = before.get(step.name)
+        if known == step:
+            continue
+        how = "from the shards again, embedding nothing" if step.needs == "pixels" else "from what is stored"
+        how = "from the stored embeddings; no image is read" if step.needs == "embedding" else how
+        is_what = f"was {known.identity}, is {step.identity}" if known else f"is new, {step.identity}"
+        lines.append(f"{step.name} {is_what}; what is not stored of it is computed {how}")
+    return lines
 
 
 def check_shards(

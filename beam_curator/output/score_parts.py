@@ -1,7 +1,8 @@
 """Score once, select for ever: one Parquet part per range, with rows, scores and embeddings.
 
-A part carries the fingerprint of all that shaped it. A later run with the same fingerprint reads the part and leaves
-the range alone; any other part of that name is scored again and replaced.
+A part says what shaped it, step by step: the range, the encoder, and each scorer. A later run reads it for what it
+still wants of it, and leaves the range alone; columns that it lacks are computed from what it has, and kept beside it
+(`added_columns`). A part of another range or encoder is scored again and replaced.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.identities import ModelIdentity
+from beam_curator.output import parts_before_steps
+from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
 from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
 from beam_curator.sources.tar.extents import EXTENT_TYPE, EXTENTS
 from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBER_TYPE, MEMBERS, member_columns
 from beam_curator.storage import files
 
-SCORING_VERSION = 7
+SCORING_VERSION = 8
 """Goes up when the same model and range would give other rows, scores, embeddings or layout than before."""
 
 SCORES_DIRECTORY = "scores"
@@ -40,14 +44,17 @@ _STORED = (EMBEDDING, MEMBERS, HEADERS_CRC32, EXTENTS)
 _METADATA = b"beam_curator"
 
 
-def fingerprint(range: ShardRange, models: Mapping[str, str]) -> str:
-    """All that shapes a part, as 64 hex digits: the shard as it was, the range and how it is read, the models, and this
-    software."""
-    shaped_by = {
-        "scoring_version": SCORING_VERSION,
-        "range": range.identity,
-        "models": dict(models),
-    }
+def range_fingerprint(range: ShardRange, several_images: bool) -> str:
+    """All that shapes a range's samples, as 64 hex digits: the shard as it was, the range, how it is read, and this
+    software.
+
+    Args:
+      range: which one.
+      several_images: whether any of its samples holds several images; where none does, it makes no difference what is
+        to become of those.
+    """
+    alike = range if several_images else _of_any_policy(range)
+    shaped_by = {"scoring_version": SCORING_VERSION, "range": alike.identity}
     return hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()
 
 
@@ -56,8 +63,15 @@ def part_name(range: ShardRange) -> str:
     return f"{SCORES_DIRECTORY}/{range.name}.parquet"
 
 
-def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
+def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
     """Writes a scored batch; gives it back without bytes and embeddings, and with its `part`.
+
+    What rules made of the samples is no part of it: it is the same whatever is selected.
+
+    Args:
+      directory: the output directory.
+      batch: what to write.
+      steps: the scorers that gave its scores; columns of a user's own step, which no scorer gave, go with them.
 
     Raises:
       CurationError: for a batch that was never embedded, or without its samples.
@@ -67,15 +81,17 @@ def write_part(directory: str, batch: SampleBatch) -> SampleBatch:
         raise CurationError("a batch without embeddings cannot be written: put EmbedImages before WriteShards")
     if batch.samples is None:
         raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
-    table = batch.rows
+    table = batch.rows.drop_columns(["status", "reason"])
     columns = {EMBEDDING: embedding_array(batch.embeddings), MORE_EMBEDDINGS: more_embeddings_array(batch)}
     for name, column in {**columns, **member_columns(batch.samples)}.items():
-        table = table.append_column(name, column)
+        table = table.append_column(rows.field_of(name, column.type, rows.INTERNAL), column)
     several = _has_several_images(table)
+    encoder = batch.models.get(EMBEDDING_STEP)
     described = {
-        "fingerprint": fingerprint(batch.range if several else _of_any_policy(batch.range), batch.models),
+        "range": range_fingerprint(batch.range, several),
         "several_images": several,
-        "models": dict(batch.models),
+        "encoder": encoder.told if encoder else None,
+        "scorers": [step.told for step in steps],
         "errors": [dataclasses.asdict(error) for error in batch.errors],
         "passed_over": dict(batch.passed_over),
         "findings": [dataclasses.asdict(finding) for finding in batch.findings],
@@ -127,10 +143,43 @@ def more_embeddings_array(batch: SampleBatch) -> pa.Array:
     return pa.array(flat, pa.list_(pa.float16()))
 
 
-def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | None) -> SampleBatch | None:
-    """The scored batch of a range, without embeddings and samples, or None if these models have not scored this range.
+@dataclasses.dataclass(frozen=True)
+class StoredRange:
+    """What stands of a range: rows with the scores that are there, without embeddings and samples.
 
-    With `models` None, it is what stands there as this range's part, whatever gave the scores and when.
+    Attributes:
+      batch: its rows as they are before any rule, and its part; its `models` are those of the steps that are there.
+      range: `range_fingerprint` of the part.
+      steps: the scorers whose columns it has.
+    """
+
+    batch: SampleBatch
+    range: str
+    steps: tuple[ScoreStep, ...]
+
+    @property
+    def encoder(self) -> ModelIdentity | None:
+        """What embedded it."""
+        return self.batch.models.get(EMBEDDING_STEP)
+
+    def lacking(self, steps: Sequence[ScoreStep]) -> list[ScoreStep]:
+        """Those of these steps that it does not have."""
+        return [step for step in steps if step not in self.steps]
+
+    def only(self, steps: Sequence[ScoreStep]) -> StoredRange:
+        """The same with the columns of these steps alone, as far as it has them, in their order."""
+        there = tuple(step for step in steps if step in self.steps)
+        rest = without_steps(self.batch.rows, [step for step in self.steps if step not in there])
+        table = rows.unselected(arranged(rest, there), [step.name for step in there])
+        models = {name: model for name, model in self.batch.models.items() if name == EMBEDDING_STEP}
+        models |= {step.name: step.identity for step in there}
+        return StoredRange(self.batch.replace(rows=table, models=models), self.range, there)
+
+
+def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) -> StoredRange | None:
+    """What a range's part holds, or None if this encoder has not embedded this range as it is.
+
+    With `encoder` None, it is what stands there as this range's part, whatever embedded it and when.
 
     Raises:
       StorageError: when it cannot be read, after retries.
@@ -141,28 +190,68 @@ def read_part(directory: str, range: ShardRange, models: Mapping[str, str] | Non
     content = files.read_bytes(url)
     try:
         part = pq.ParquetFile(pa.BufferReader(content))
-        described = _described(part)
-        if not described or not (models is None or _is_of(described, range, models)):
+        described = _described(part, range, anyhow=encoder is None)
+        if described is None or not (encoder is None or (described.encoder and encoder.gives(described.encoder))):
             return None
         columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS)]
         table = part.read(columns=columns).replace_schema_metadata(None)
     except (pa.ArrowException, OSError):
         return None  # not a whole part of ours: it is scored again and replaced
-    return SampleBatch(
+    table = parts_before_steps.rows_of(table) if described.before_steps else _with_outcome(table)
+    models = {EMBEDDING_STEP: described.encoder} if described.encoder else {}
+    batch = SampleBatch(
         range,
-        table,
-        models=described["models"],
-        errors=tuple(ShardError(**error) for error in described["errors"]),
+        rows.unselected(table, [step.name for step in described.steps]),
+        models={**models, **{step.name: step.identity for step in described.steps}},
+        errors=tuple(ShardError(**error) for error in described.errors),
         part=url,
-        passed_over=described.get("passed_over", {}),
-        findings=tuple(Finding(**finding) for finding in described.get("findings", ())),
+        passed_over=described.passed_over,
+        findings=tuple(Finding(**finding) for finding in described.findings),
     )
+    return StoredRange(batch, described.range, described.steps)
 
 
-def _is_of(described: Mapping[str, Any], range: ShardRange, models: Mapping[str, str]) -> bool:
-    """Whether a part is what these models would give of the range now."""
-    alike = range if described.get("several_images") else _of_any_policy(range)
-    return described["fingerprint"] == fingerprint(alike, models)
+def _with_outcome(table: pa.Table) -> pa.Table:
+    """A part's rows with the columns for what becomes of the samples, in the order of `rows.SCHEMA`."""
+    nothing = pa.nulls(len(table), pa.string())
+    columns = {name: table[name] for name in table.schema.names} | {"status": nothing, "reason": nothing}
+    others = [field for field in table.schema if field.name not in rows.SCHEMA.names]
+    schema = pa.schema([*rows.SCHEMA, *others])
+    return pa.table([columns[field.name] for field in schema], schema=schema)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Described:
+    """What a part says of itself."""
+
+    range: str
+    encoder: ModelIdentity | None
+    steps: tuple[ScoreStep, ...]
+    errors: Sequence[Mapping[str, Any]]
+    passed_over: Mapping[str, int]
+    findings: Sequence[Mapping[str, Any]]
+    before_steps: bool = False
+
+
+def _described(part: pq.ParquetFile, range: ShardRange, anyhow: bool) -> _Described | None:
+    """What a part says of itself, or None where it is nobody's, or, unless `anyhow`, of this range in another state."""
+    told = json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+    if not told:
+        return None
+    several = bool(told.get("several_images"))
+    due = range_fingerprint(range, several)
+    errors, passed_over, findings = told["errors"], told.get("passed_over", {}), told.get("findings", ())
+    if "models" in told:
+        wanted = parts_before_steps.wanted_of(told["models"])
+        whole = parts_before_steps.is_whole(told, range if several else _of_any_policy(range))
+        if wanted is None or not (anyhow or whole):
+            return None
+        return _Described(due, wanted.encoder, wanted.steps, errors, passed_over, findings, before_steps=True)
+    if not anyhow and told["range"] != due:
+        return None
+    encoder = ModelIdentity.of(told["encoder"]) if told["encoder"] else None
+    steps = tuple(ScoreStep.read(step) for step in told["scorers"])
+    return _Described(told["range"], encoder, steps, errors, passed_over, findings)
 
 
 def is_described(schema: pa.Schema) -> bool:
@@ -187,10 +276,6 @@ def _samples_in(part: str) -> int:
             return pq.read_metadata(file).num_rows
     except pa.ArrowException:
         return 0
-
-
-def _described(part: pq.ParquetFile) -> dict[str, Any]:
-    return json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
 
 
 def read_stored(part: str) -> pa.Table:
@@ -221,15 +306,45 @@ def forget_part(part: str) -> None:
     stored_in.cache_clear()
 
 
+@dataclasses.dataclass(frozen=True)
+class StoredEmbeddings:
+    """All embeddings of a part.
+
+    Attributes:
+      embeddings: float16 [n, dim], of the samples' first images.
+      more: float16 [m, dim], of other images of theirs.
+      more_of: int64 [m], the sample of each of those, ascending.
+    """
+
+    embeddings: np.ndarray
+    more: np.ndarray
+    more_of: np.ndarray
+
+
+def read_embeddings(part: str) -> StoredEmbeddings:
+    """The embeddings of a part.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    columns = pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=[EMBEDDING, MORE_EMBEDDINGS])
+    embeddings = embeddings_of(columns)
+    lists = columns[MORE_EMBEDDINGS].combine_chunks()
+    counts = np.diff(lists.offsets.to_numpy()) // max(embeddings.shape[1], 1)
+    flat = lists.values.to_numpy(zero_copy_only=False)
+    return StoredEmbeddings(
+        embeddings, flat.reshape(-1, embeddings.shape[1]), np.repeat(np.arange(len(counts)), counts)
+    )
+
+
 def count_more_embeddings(part: str) -> list[int]:
     """How many embeddings a part has of each sample's other images.
 
     Raises:
       StorageError: when it cannot be read, after retries.
     """
-    columns = pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=[EMBEDDING, MORE_EMBEDDINGS])
-    dim = columns.schema.field(EMBEDDING).type.list_size
-    return [len(more or ()) // dim for more in columns[MORE_EMBEDDINGS].to_pylist()]
+    found = read_embeddings(part)
+    return np.bincount(found.more_of, minlength=len(found.embeddings)).tolist()
 
 
 def embeddings_of(stored: pa.Table) -> np.ndarray:

@@ -152,7 +152,8 @@ def select(table: pa.Table, rules: Sequence[Rule]) -> pa.Table:
 def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
     """The rows with those dropped that a rule rejects, and the tally of each rule of the user.
 
-    The first rule that rejects a row gives its reason; rows that are dropped or failed already stay as they are. A rule
+    The first rule that rejects a row gives its reason; rows that are dropped or failed already stay as they are. A row
+    without a value in a column that a rule of ours compares is dropped for that: "no similarity". A rule of the user
     that raises, or gives what is neither true nor false, fails the row, with its message.
 
     Raises:
@@ -168,6 +169,9 @@ def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
         if isinstance(rule, ColumnRule):
             rejected = undecided[~_keeps(table, rule)[undecided]]
             status[rejected], reason[rejected] = rows.DROPPED, rule.name
+            for column in reversed(rule.columns):
+                without = rejected[np.asarray(table[column].is_null())[rejected]]
+                reason[without] = f"no {column}"
             continue
         outcomes = [_outcome(rule, row) for row in table.take(undecided).to_pylist()]
         for index, outcome in zip(undecided, outcomes, strict=True):
@@ -183,11 +187,13 @@ def labels(rules: Sequence[Rule]) -> list[str]:
     return [name if count[name] == 1 else f"{name} (rule {number})" for number, name in enumerate(names, 1)]
 
 
-def check_columns(rule: ColumnRule, names: Sequence[str]) -> None:
-    """Raises UsageError for a rule on a column that is not among these."""
+def check_columns(rule: ColumnRule, types: Mapping[str, str]) -> None:
+    """Raises UsageError for a rule on a column that is not among these, or that holds no numbers."""
     for column in rule.columns:
-        if column not in names:
-            raise UsageError(f'rule "{rule.name}" wants a column "{column}" {_there_are(names)}')
+        if column not in types:
+            raise UsageError(f'rule "{rule.name}" wants a column "{column}" {_there_are(list(types))}')
+        if types[column] != "number":
+            raise UsageError(f'rule "{rule.name}" compares numbers, and the column "{column}" holds {types[column]}s')
 
 
 def _there_are(names: Sequence[str]) -> str:
@@ -195,10 +201,7 @@ def _there_are(names: Sequence[str]) -> str:
 
 
 def _keeps(table: pa.Table, rule: ColumnRule) -> np.ndarray:
-    check_columns(rule, table.schema.names)
-    for name in rule.columns:
-        if not (pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type)):
-            raise UsageError(f'rule "{rule.name}" compares numbers, and the column "{name}" holds {table[name].type}')
+    check_columns(rule, rows.types_of(table.schema))
     return rule({name: _exact(table[name]) for name in rule.columns})
 
 

@@ -51,6 +51,29 @@ def images_of(sample: Sample, reading: Reading) -> SampleImages:
     return SampleImages(ordered if reading.several_images == "all" else ordered[:1], len(found))
 
 
+def images_of_samples(
+    samples: Sequence[Sample], reading: Reading
+) -> tuple[list[Member | None], list[int], dict[int, str]]:
+    """The images of n samples that are scored.
+
+    Returns:
+      n first images, None where a sample has none, then the others; the sample of each of these others; and why some
+      samples have none, by their indices.
+    """
+    firsts: list[Member | None] = []
+    others: list[Member] = []
+    more_of: list[int] = []
+    failures: dict[int, str] = {}
+    for index, sample in enumerate(samples):
+        images = images_of(sample, reading)
+        if images.failure is not None:
+            failures[index] = images.failure
+        firsts.append(images.chosen[0] if images.chosen else None)
+        others += images.chosen[1:]
+        more_of += [index] * len(images.chosen[1:])
+    return [*firsts, *others], more_of, failures
+
+
 def _failure(sample: Sample, found: Sequence[Member], named: Sequence[Member], reading: Reading) -> str | None:
     apart = ": its key stands elsewhere in the shard too, --group_by_key joins them" if sample.same_key > 1 else ""
     if reading.image_from and not named:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_curator import progress, rows
-from beam_curator.output.score_parts import read_part, write_part
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import Scorer
+from beam_curator.output.added_columns import read_range
+from beam_curator.output.score_parts import write_part
+from beam_curator.output.score_steps import ScoreStep, Wanted, arranged
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.beams_own import MAIN, tagged
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.display import display_of_models
+from beam_curator.transforms.lineage import facts_of
+from beam_curator.transforms.stored_scoring import ScoreStored
 
 
 class _WriteScores(beam.DoFn):
-    def __init__(self, directory: str, title: Title) -> None:
-        self._directory, self._title = directory, title
+    def __init__(self, directory: str, title: Title, steps: Sequence[ScoreStep]) -> None:
+        self._directory, self._title, self._steps = directory, title, steps
 
     def setup(self) -> None:
         self._title.enter()
@@ -32,7 +38,7 @@ class _WriteScores(beam.DoFn):
         if batch.part is not None:
             yield batch
             return
-        written = write_part(self._directory, batch)
+        written = write_part(self._directory, batch, [step for step in self._steps if step.name in batch.models])
         failed = int(rows.status_is(written.rows, rows.FAILED).sum())
         Metrics.counter("beam_curator", "samples_scored").inc(len(written))
         Metrics.counter("beam_curator", "samples_failed").inc(failed)
@@ -56,24 +62,31 @@ class WriteScores(beam.PTransform):
     output: str
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        writing = beam.ParDo(_WriteScores(self.output, title_of(batches, self.output)))
-        return batches | writing.with_output_types(SampleBatch)
+        title, steps = title_of(batches, self.output), facts_of(batches).steps
+        return batches | beam.ParDo(_WriteScores(self.output, title, steps)).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
         return {"output": self.output}
 
 
 class _FindScored(beam.DoFn):
-    MISSING = "missing"
+    MISSING, LACKING, UNSEEN = "missing", "lacking", "unseen"
+    """Ranges that nothing stands of; that lack columns; that lack columns from pixels."""
 
-    def __init__(self, directory: str, models: Mapping[str, str]) -> None:
-        self._directory, self._models = directory, dict(models)
+    def __init__(self, directory: str, wanted: Wanted) -> None:
+        self._directory, self._wanted = directory, wanted
 
     def process(self, range: ShardRange) -> Iterator[Any]:
-        batch = read_part(self._directory, range, self._models)
-        if batch is None:
+        stored = read_range(self._directory, range, self._wanted)
+        if stored is None:
             yield beam.pvalue.TaggedOutput(self.MISSING, range)
             return
+        lacking = stored.lacking(self._wanted.steps)
+        if lacking:
+            from_pixels = any(step.needs == "pixels" for step in lacking)
+            yield beam.pvalue.TaggedOutput(self.UNSEEN if from_pixels else self.LACKING, range)
+            return
+        batch = stored.batch
         Metrics.counter("beam_curator", "samples_reused").inc(len(batch))
         failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
         progress.BOARD.add(range, samples=len(batch), failed=failed, scored=False)
@@ -86,44 +99,84 @@ class Scoring(beam.PTransform):
     """What `Checkpoint` scores with: from `ShardRange` to `SampleBatch` with embeddings and scores.
 
     Attributes:
-      models: what it puts into `SampleBatch.models`: step to the identity of its model.
-      sources: where the weights of each come from, for people.
+      encoder: what embeds.
+      scorers: what scores, in the order of their columns.
+      sources: where the weights of each step come from, for people.
+      draft_side: as of `images.decode`, for scorers that need pixels.
     """
 
-    models: Mapping[str, str]
+    encoder: ModelIdentity
+    scorers: Sequence[Scorer] = ()
     sources: Mapping[str, str]
+    draft_side: int | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """What it gives of each range."""
+        return Wanted(self.encoder, tuple(ScoreStep.of(one, self.identity_of(one)) for one in self.scorers))
+
+    def identity_of(self, scorer: Scorer) -> ModelIdentity:
+        """A scorer's identity beside the encoder."""
+        return scorer.identity
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What a manifest says of it."""
-        return {"models": dict(self.models)}
+        return {"encoder": self.encoder, "steps": self.wanted.steps}
 
     def display_data(self) -> dict[str, Any]:
-        return display_of_models(self.models)
+        return display_of_models(self.wanted.models)
+
+
+class _ScoreAndWrite(beam.PTransform):
+    def __init__(self, scoring: Scoring, output: str) -> None:
+        super().__init__()
+        self._scoring, self._output = scoring, output
+
+    def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
+        arranging = beam.Map(_arranged, self._scoring.wanted.steps).with_output_types(SampleBatch)
+        return ranges | "Chain" >> self._scoring | "Arrange" >> arranging | "WriteScores" >> WriteScores(self._output)
+
+
+def _arranged(batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
+    """The batch with its columns in the order in which they are read again."""
+    return batch.replace(rows=arranged(batch.rows, steps))
 
 
 @beam.typehints.with_input_types(ShardRange)
 @beam.typehints.with_output_types(SampleBatch)
 @dataclasses.dataclass(eq=False)
 class Checkpoint(beam.PTransform):
-    """Scores the ranges that have not been scored yet: takes `ShardRange`, gives `SampleBatch` without bytes.
+    """Scores what has not been scored yet: takes `ShardRange`, gives `SampleBatch` without bytes.
 
-    It holds the whole scoring chain, so that reading, embedding, scoring and writing are fused on one worker, and a
-    resource hint on it covers them all.
+    It works by step. A range that nothing stands of goes through the whole scoring chain; reading, embedding, scoring
+    and writing are fused on one worker. Of a range that is embedded, columns that are wanted and not there are computed
+    from what is stored, or where they need pixels, from the range read again; nothing is embedded.
 
     Attributes:
-      output: the output directory; parts go to its `scores/`.
+      output: the output directory; parts go to its `scores/`, later columns to `columns/`.
       scoring: from `ShardRange` to `SampleBatch` with embeddings and scores, as `ScoreRanges` does it.
+      hints: Beam's resource hints for what needs the device: the chain, and scorers that need pixels.
     """
 
     output: str
     scoring: Scoring
+    hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
-        finding = beam.ParDo(_FindScored(self.output, self.scoring.models))
-        found = ranges | "FindScored" >> tagged(finding, main=SampleBatch, **{_FindScored.MISSING: ShardRange})
-        fresh = found[_FindScored.MISSING] | "Score" >> self.scoring | "WriteScores" >> WriteScores(self.output)
-        return (found[MAIN], fresh) | beam.Flatten().with_output_types(SampleBatch)
+        wanted, scoring = self.scoring.wanted, self.scoring
+        finding = beam.ParDo(_FindScored(self.output, wanted))
+        tags = {_FindScored.MISSING: ShardRange, _FindScored.LACKING: ShardRange, _FindScored.UNSEEN: ShardRange}
+        found = ranges | "FindScored" >> tagged(finding, main=SampleBatch, **tags)
+        chain = _ScoreAndWrite(scoring, self.output).with_resource_hints(**self.hints)
+        fresh = found[_FindScored.MISSING] | "Score" >> chain
+        title = title_of(ranges, self.output)
+        stored = ScoreStored(self.output, wanted, scoring.scorers, scoring.draft_side, title)
+        adding = beam.ParDo(stored).with_output_types(SampleBatch)
+        from_stored = found[_FindScored.LACKING] | "ScoreStored" >> adding
+        seeing = beam.ParDo(stored).with_output_types(SampleBatch).with_resource_hints(**self.hints)
+        from_pixels = found[_FindScored.UNSEEN] | "ScorePixels" >> seeing
+        return (found[MAIN], fresh, from_stored, from_pixels) | beam.Flatten().with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
         return {"output": self.output, "scoring": self.scoring}

@@ -8,13 +8,14 @@ from typing import Any
 from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator.first_few import listed
+from beam_curator.identities import ModelIdentity
 from beam_curator.reading import Reading
 from beam_curator.rules.rule import Rule, labels
 
 
-def display_of_models(models: Mapping[str, str]) -> dict[str, Any]:
+def display_of_models(models: Mapping[str, ModelIdentity]) -> dict[str, Any]:
     """The identity of each step's model."""
-    return {f"{step} model": identity for step, identity in models.items()}
+    return {f"{step} model": str(identity) for step, identity in models.items()}
 
 
 def display_of_rules(rules: Sequence[Rule]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import hashlib
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,30 +23,33 @@ from apache_beam.transforms.display import DisplayDataItem
 from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import DEFAULT_BATCH_SIZE, DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.identities import ModelIdentity
 from beam_curator.images import ImageFacts
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
 from beam_curator.models.encoders.settings import SETTINGS
-from beam_curator.models.heads.made_for import encoder_name
+from beam_curator.models.heads.made_for import UNKNOWN_ORIGIN, encoder_name
+from beam_curator.models.scorers.batches import with_answers
+from beam_curator.models.scorers.calls import LoadedScorer
+from beam_curator.models.scorers.pictures import PictureScoring
+from beam_curator.models.scorers.scorer import Scorer, check_scorer, check_scorers
 from beam_curator.models.weights.resolving import choose_weights
 from beam_curator.models.weights.weights_file import WeightsFile
+from beam_curator.output.score_steps import EMBEDDING_STEP, JPEG_DRAFT, ScoreStep
 from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.sample_batches import load
-from beam_curator.sources.sample_images import images_of
+from beam_curator.sources.sample_images import images_of_samples
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.work_ahead import WorkAhead
 
 _logger = logging.getLogger(__name__)
 
-STEP = "clip"
-
-_UNTRAINED = " (untrained: scores mean nothing)"
 
 _NAMED_OPTIONS = {
     "compile": "torch.compile",
-    "jpeg_draft": "JPEG draft",
+    "jpeg_draft": JPEG_DRAFT,
     "fast_resize": "fast resize",
 }
 
@@ -69,37 +73,45 @@ def _lost() -> SampleBatch:
     raise CurationError("a batch went to another worker while it was being embedded: EmbedImages must stay fused")
 
 
-def submit_batch(batch: SampleBatch, encoder: ClipEncoder, identity: str) -> PendingBatch:
+def submit_batch(
+    batch: SampleBatch, encoder: ClipEncoder, identity: ModelIdentity, scorers: Sequence[LoadedScorer] = ()
+) -> PendingBatch:
     """Begins to embed a batch; its result has embeddings (float16 [n, dim], L2-normalised) and image facts.
 
     A sample without an image, or with one that cannot be decoded, is failed for that reason; so is one with several,
-    unless the range's `reading` says what to do with them.
+    unless the range's `reading` says what to do with them. Scorers that need pixels see each picture as it is decoded.
 
     Raises:
       CurationError: for a batch that has lost its bytes on the way (see `load`).
     """
     if batch.samples is None or _lost_bytes(batch.samples):
         raise CurationError(f"{batch.range.url}: samples without bytes cannot be embedded: call load() on the batch")
-    members, more_of, failures = _images(batch)
+    members, more_of, failures = images_of_samples(batch.samples, batch.range.reading)
     count = len(batch.samples)
     if members and encoder.device is None:
         with progress.BOARD.loading(encoder_name(identity)):
             encoder.load()
+    pictures = PictureScoring(scorers, len(members)) if scorers else None
     encoding = encoder.submit(
-        [None if m is None else m.data for m in members], functools.partial(_show_progress, batch)
+        [None if m is None else m.data for m in members], functools.partial(_show_progress, batch), pictures
     )
+    if members:
+        identity = dataclasses.replace(identity, precision=encoder.precision)
 
     def result() -> SampleBatch:
         encoded = encoding.result()
         reasons = _reasons(encoded.failures, members, more_of, count) | failures
-        return batch.replace(
+        embedded = batch.replace(
             rows=rows.with_failures(_with_facts(batch.rows, encoded.facts[:count]), reasons),
             embeddings=_zeroed(encoded.embeddings[:count], reasons),
             more_embeddings=encoded.embeddings[count:],
             more_of=np.array(more_of, np.int64),
-            models={**batch.models, STEP: identity},
+            models={**batch.models, EMBEDDING_STEP: identity},
             batch_reductions=encoded.batch_reductions,
         )
+        for one, answers in zip(scorers, pictures.answers(count, more_of) if pictures else (), strict=True):
+            embedded = with_answers(embedded, one, one.scorer.identity, answers)
+        return embedded
 
     return PendingBatch(result)
 
@@ -144,23 +156,6 @@ def _lost_bytes(samples: Sequence[Sample]) -> bool:
     return any(m.data is None for sample in samples if not sample.failure for m in sample.members.values())
 
 
-def _images(batch: SampleBatch) -> tuple[list[Member | None], list[int], dict[int, str]]:
-    """The members to embed: n first images, None where a sample has none, then the others; the sample of each of these
-    others; and why some samples have none."""
-    firsts: list[Member | None] = []
-    others: list[Member] = []
-    more_of: list[int] = []
-    failures: dict[int, str] = {}
-    for index, sample in enumerate(batch.samples or ()):
-        images = images_of(sample, batch.range.reading)
-        if images.failure is not None:
-            failures[index] = images.failure
-        firsts.append(images.chosen[0] if images.chosen else None)
-        others += images.chosen[1:]
-        more_of += [index] * len(images.chosen[1:])
-    return [*firsts, *others], more_of, failures
-
-
 def _with_facts(table: pa.Table, facts: Sequence[ImageFacts | None]) -> pa.Table:
     for name in _FACTS:
         table = rows.with_column(table, name, [None if fact is None else getattr(fact, name) for fact in facts])
@@ -168,10 +163,14 @@ def _with_facts(table: pa.Table, facts: Sequence[ImageFacts | None]) -> pa.Table
 
 
 class LazyEncoder:
-    """An encoder that is made when the first batch comes: a worker with nothing to embed loads no model."""
+    """An encoder that is made when the first batch comes: a worker with nothing to embed loads no model.
 
-    def __init__(self, spec: ClipSpec, weights: WeightsFile | None) -> None:
+    Beside it are the scorers that see the pictures it decodes.
+    """
+
+    def __init__(self, spec: ClipSpec, weights: WeightsFile | None, scorers: Sequence[Scorer] = ()) -> None:
         self._spec, self._weights = spec, weights
+        self.scorers = [LoadedScorer(scorer) for scorer in scorers]
         self._lock = threading.Lock()
         self._encoder: ClipEncoder | None = None
 
@@ -189,13 +188,11 @@ class LazyEncoder:
             return weights.local_path()
 
 
-def _told_of_own(encoder: str | Encoder) -> list[str]:
+def _told_of_own(encoder: Encoder) -> list[str]:
     """What tells an encoder of the user's own from others of its name."""
-    if isinstance(encoder, str):
-        return []
-    weights = [f"weights sha256:{encoder.sha256}"] if encoder.sha256 else []
-    prepared = hashlib.sha256(repr(encoder.preparation).encode()).hexdigest()[:12]
-    return [*weights, f"{encoder.dim} numbers", f"preparation {prepared}", *encoder.notes]
+    prepared = json.dumps(dataclasses.asdict(encoder.preparation), sort_keys=True)
+    digest = hashlib.sha256(prepared.encode()).hexdigest()[:12]
+    return [f"{encoder.dim} numbers", f"preparation {digest}"]
 
 
 class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
@@ -238,6 +235,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     ) -> None:
         super().__init__()
         self._waits = True
+        self._scorers: tuple[Scorer, ...] = ()
         self._tuned = process_tuning.is_on()
         self._here: LazyEncoder | None = None
         if not isinstance(model, str):
@@ -263,14 +261,19 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         self.flags |= {name: getattr(self._spec, name) for name in (one.name for one in SETTINGS)}
 
     @property
-    def identity(self) -> str:
-        """What gives the embeddings, as fingerprints, manifests and `KEY.curation.json` name it."""
-        kind = "weights" if self._spec.pretrained_tag else "checkpoint"  # of unknown origin
-        weights = f", {kind} {self.weights.name} sha256:{self.weights.sha256}" if self.weights else ""
-        options = [text for name, text in _NAMED_OPTIONS.items() if getattr(self._spec, name)]
-        untrained = "" if self._spec.trained else _UNTRAINED
-        what = f"{self._spec.name}{weights}{untrained}"
-        return ", ".join([what, f"precision {self._spec.precision}", *options, *_told_of_own(self._spec.model)])
+    def identity(self) -> ModelIdentity:
+        """What gives the embeddings, as manifests and `KEY.curation.json` name it; what was embedded has its precision
+        as the worker resolved it."""
+        spec, weights = self._spec, self.weights
+        options = tuple(text for name, text in _NAMED_OPTIONS.items() if getattr(spec, name))
+        if not isinstance(spec.model, str):
+            own = spec.model
+            notes = (*own.notes, *_told_of_own(own), *options)
+            return ModelIdentity(own.name, own.sha256, own.trained, notes, spec.precision, self.member)
+        if weights is None:
+            return ModelIdentity(spec.name, None, spec.trained, options, spec.precision, self.member)
+        notes = options if spec.pretrained_tag else (UNKNOWN_ORIGIN, *options)
+        return ModelIdentity(weights.name, weights.sha256, spec.trained, notes, spec.precision, self.member)
 
     @property
     def dim(self) -> int:
@@ -282,15 +285,30 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         """What comes between `KEY.` and `.npy` for its embeddings: "clip" for open_clip's models."""
         return embedding_member(encoder_of(self._spec.model))
 
+    @property
+    def text_half(self) -> tuple[str, WeightsFile | None, str | None]:
+        """What has the text half of the same model: architecture, weights and open_clip tag."""
+        spec = self._spec
+        if not isinstance(spec.model, str):
+            raise UsageError(f"encoder {spec.name} has no text half: leave out --prompt")
+        return spec.model, self.weights, spec.pretrained_tag
+
+    @property
+    def draft_side(self) -> int | None:
+        """No JPEG is decoded at a scale where its sides are shorter than this; None where all are at full size."""
+        return max(encoder_of(self._spec.model).preparation.resized_shape) if self._spec.jpeg_draft else None
+
     def tell_doubt(self) -> None:
         """Logs, once, what nobody can tell of the weights: when nothing speaks against the pipeline."""
         if self._doubt:
             _logger.warning("%s", self._doubt)
         self._doubt = None
 
-    def working_ahead(self) -> ClipModelHandler:
-        """The same handler, but for `run_inference`, which does not wait: it gives each batch as a `PendingBatch`."""
+    def working_ahead(self, scorers: Sequence[Scorer] = ()) -> ClipModelHandler:
+        """The same handler, but for `run_inference`, which does not wait: it gives each batch as a `PendingBatch`; and
+        scorers that need pixels see the pictures."""
         ahead = copy.copy(self)
+        ahead._scorers = tuple(scorers)
         ahead._waits = False
         return ahead
 
@@ -305,7 +323,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     def load_model(self) -> LazyEncoder:
         """An encoder that loads its weights when the first batch comes."""
         process_tuning.turn_on(self._tuned)
-        return LazyEncoder(self._spec, self.weights)
+        return LazyEncoder(self._spec, self.weights, self._scorers)
 
     def run_inference(
         self,
@@ -314,7 +332,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         inference_args: Mapping[str, Any] | None = None,
     ) -> list[Any]:
         """Embeds batches."""
-        pending = [submit_batch(one, model.get(), self.identity) for one in batch]
+        pending = [submit_batch(one, model.get(), self.identity, model.scorers) for one in batch]
         return [one.result() for one in pending] if self._waits else pending
 
     def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
@@ -355,33 +373,45 @@ def _count_reductions(pending: PendingBatch) -> SampleBatch:
 
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
-@dataclasses.dataclass(eq=False)
 class EmbedImages(beam.PTransform):
     """Embeds images: takes `SampleBatch` with bytes, gives it with embeddings and image facts.
 
     A batch is decoded and embedded while the steps that follow work on the one before. Bytes that a batch has lost on
     the way, where it was shuffled or made by `Create`, are read again from its shard.
 
-    Attributes:
+    Args:
       handler: the model; `ClipModelHandler()` is CLIP ViT-L/14 with OpenAI's weights.
+      *scorers: scorers that need pixels: they see each picture as it is decoded, once for all.
+
+    Raises:
+      UsageError: for what is no scorer that needs pixels.
     """
 
-    handler: ClipModelHandler
+    def __init__(self, handler: ClipModelHandler, *scorers: Scorer) -> None:
+        super().__init__()
+        self.handler, self.scorers = handler, scorers
+        for scorer in scorers:
+            check_scorer(scorer)
+            if scorer.needs != "pixels":
+                raise UsageError(f"EmbedImages: scorer {scorer.name} needs {scorer.needs}: put Score after EmbedImages")
+        check_scorers(scorers)
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What a manifest says of it."""
-        return {"models": {STEP: self.handler.identity}, "flags": self.handler.flags}
+        steps = [ScoreStep.of(scorer) for scorer in self.scorers]
+        return {"encoder": self.handler.identity, "steps": steps, "flags": self.handler.flags}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         self.handler.tell_doubt()
         loaded = batches | "Load" >> beam.Map(load).with_output_types(SampleBatch)
-        embedding = loaded | _RunInference(self.handler.working_ahead())
+        embedding = loaded | _RunInference(self.handler.working_ahead(self.scorers))
         return embedding | "Await" >> beam.ParDo(_AwaitEmbeddings()).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
         flags = {name: DisplayDataItem(value).drop_if_none() for name, value in self.handler.flags.items()}
-        return {**display_of_models({STEP: self.handler.identity}), **flags}
+        models = {EMBEDDING_STEP: self.handler.identity, **{scorer.name: scorer.identity for scorer in self.scorers}}
+        return {**display_of_models(models), **flags}
 
 
 def handler_before(batches: beam.PCollection[Any]) -> ClipModelHandler | None:
@@ -402,14 +432,3 @@ def handler_before(batches: beam.PCollection[Any]) -> ClipModelHandler | None:
         elif embedding.transform.handler not in found:
             found.append(embedding.transform.handler)
     return found[0] if len(found) == 1 else None
-
-
-def embeddings_of(batch: SampleBatch) -> np.ndarray:
-    """The batch's embeddings: float16 [n, dim].
-
-    Raises:
-      CurationError: for a batch that was not embedded.
-    """
-    if batch.embeddings is None:
-        raise CurationError(f"{batch.range.url}: a batch without embeddings cannot be scored: put EmbedImages before")
-    return batch.embeddings

@@ -9,13 +9,16 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.output.score_steps import fields_of
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.samples import Sample, SampleBatch
+from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.sample_rows import columns_of, row_type, rows_of_batch
 
 _TOLD_ONCE = ("errors", "batch_reductions", "judged", "passed_over", "findings")
@@ -41,8 +44,12 @@ def explode(batch: SampleBatch) -> Iterator[Sample]:
         )
 
 
-def gather(samples: Sequence[Sample]) -> SampleBatch:
+def gather(samples: Sequence[Sample], fields: Sequence[pa.Field] = ()) -> SampleBatch:
     """The batch of samples of one shard that `explode` made, in the order of the shard; the inverse of `explode`.
+
+    Args:
+      samples: at least one.
+      fields: the columns that scorers gave, of which a row alone does not tell type and role.
 
     Raises:
       CurationError: for samples that did not come from `ExplodeSamples`.
@@ -57,7 +64,7 @@ def gather(samples: Sequence[Sample]) -> SampleBatch:
     has_more = len(more) == len(ordered)
     return SampleBatch(
         covered,
-        rows.from_dicts([sample.row for sample in ordered if sample.row is not None]),
+        rows.from_dicts([sample.row for sample in ordered if sample.row is not None], fields),
         [
             dataclasses.replace(
                 sample, row=None, embedding=None, range=None, models={}, more_embeddings=None, of_batch={}
@@ -109,8 +116,8 @@ class ExplodeSamples(beam.PTransform):
 
 
 class _Batch(beam.DoFn):
-    def __init__(self, max_samples: int) -> None:
-        self._max_samples = max_samples
+    def __init__(self, max_samples: int, fields: Sequence[pa.Field]) -> None:
+        self._max_samples, self._fields = max_samples, fields
         self._waiting: list[Sample] = []
 
     def start_bundle(self) -> None:
@@ -119,14 +126,14 @@ class _Batch(beam.DoFn):
     def process(self, sample: Sample) -> Iterable[SampleBatch]:
         full = len(self._waiting) == self._max_samples
         if self._waiting and (full or self._waiting[-1].range != sample.range):
-            yield gather(self._waiting)
+            yield gather(self._waiting, self._fields)
             self._waiting = []
         self._waiting.append(sample)
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
         if self._waiting:
             window = GlobalWindow()
-            yield WindowedValue(gather(self._waiting), window.max_timestamp(), (window,))
+            yield WindowedValue(gather(self._waiting, self._fields), window.max_timestamp(), (window,))
         self._waiting = []
 
 
@@ -148,7 +155,8 @@ class BatchSamples(beam.PTransform):
     max_samples: int = 1024
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[SampleBatch]:
-        return samples | beam.ParDo(_Batch(self.max_samples)).with_output_types(SampleBatch)
+        batching = _Batch(self.max_samples, fields_of(facts_of(samples).steps))
+        return samples | beam.ParDo(batching).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
         return {"max_samples": self.max_samples}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 
 from beam_curator.errors import StorageError, UsageError
@@ -21,10 +20,10 @@ def check_claimable(output: str, facts: Facts) -> None:
         return
     for what, was, now in (
         ("range_mb", standing.range_mb, facts.range_mb),
-        ("models", dict(standing.models), dict(facts.models)),
+        ("its encoder", standing.encoder, facts.encoder),
     ):
         if was and now and was != now:
-            raise _another(output, what, json.dumps(was), json.dumps(now))
+            raise _another(output, what, str(was), str(now))
     left_out = _left_out(standing.inputs, facts.patterns)
     if left_out is not None:
         raise _another(output, "its input", f"with {left_out}", "without")
@@ -73,12 +72,13 @@ def claim_for_pipeline(output: str, facts: Facts) -> None:
     """
     standing = read_job(output)
     inputs = sorted(set(matching.expand_patterns(facts.patterns))) if facts.patterns else []
-    known = standing or Job([], None, {}, {})
+    known = standing or Job([], None)
     job = dataclasses.replace(
         known,
         inputs=inputs or known.inputs,
         range_mb=known.range_mb or facts.range_mb,
-        models=known.models or dict(facts.models),
+        encoder=known.encoder or facts.encoder,
+        scorers=tuple(facts.steps) or known.scorers,
     )
     if job != standing:
         write_job(output, job)

@@ -9,6 +9,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform
 
+from beam_curator.identities import ModelIdentity
+from beam_curator.output.score_steps import ScoreStep
+
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
@@ -18,7 +21,8 @@ class Facts:
       patterns: of the input, in order; none where it is not matched by `MatchShards`.
       range_mb: about how much of a shard is a range, or None where `PlanRanges` did not cut it.
       rules: the names of all rules, in the order in which they are tried.
-      models: step to the identity of its model.
+      encoder: what embeds; None where nothing does.
+      steps: what scores, in the order of the pipeline.
       flags: what else was chosen, by the names of the command's flags.
       left_out: output directories that are no input, though patterns may match what is in them.
     """
@@ -26,7 +30,8 @@ class Facts:
     patterns: Sequence[str] = ()
     range_mb: float | None = None
     rules: Sequence[str] = ()
-    models: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    encoder: ModelIdentity | None = None
+    steps: Sequence[ScoreStep] = ()
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     left_out: Sequence[str] = ()
 
@@ -35,7 +40,8 @@ def facts_of(collection: beam.pvalue.PValue) -> Facts:
     """What the transforms upstream of a PCollection have in their attribute `facts`."""
     patterns: list[str] = []
     rules: list[str] = []
-    models: dict[str, str] = {}
+    encoder: ModelIdentity | None = None
+    steps: list[ScoreStep] = []
     flags: dict[str, Any] = {}
     range_mb: float | None = None
     left_out: list[str] = []
@@ -43,11 +49,12 @@ def facts_of(collection: beam.pvalue.PValue) -> Facts:
         facts = getattr(transform, "facts", {})
         patterns += facts.get("patterns", ())
         rules += facts.get("rules", ())
-        models |= facts.get("models", {})
+        encoder = facts.get("encoder", encoder)
+        steps += [step for step in facts.get("steps", ()) if step not in steps]
         flags |= facts.get("flags", {})
         range_mb = facts.get("range_mb", range_mb)
         left_out += facts.get("left_out", ())
-    return Facts(sorted(set(patterns)), range_mb, rules, models, flags, sorted(set(left_out)))
+    return Facts(sorted(set(patterns)), range_mb, rules, encoder, steps, flags, sorted(set(left_out)))
 
 
 def transforms_before(collection: beam.pvalue.PValue) -> Iterator[Any]:

@@ -11,17 +11,19 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_curator import rows
 from beam_curator.samples import SampleBatch
-from beam_curator.transforms.embedding import STEP
 from beam_curator.transforms.lineage import facts_of
 
 
 def columns_of(batches: beam.PCollection[SampleBatch]) -> list[tuple[str, Any]]:
     """Name and Python type of each column: the facts, the outcome so far, and a score of each `Score` before."""
-    facts = [(field.name, _python_type(field.type) | None) for field in rows.SCHEMA]
-    return facts + [(name, float | None) for name in facts_of(batches).models if name != STEP]
+    facts = [(field.name, _python_type(field.type) | None) for field in rows.SCHEMA if field.name != "failure"]
+    columns = [column for step in facts_of(batches).steps for column in step.columns]
+    return facts + [(column.name, _python_type(rows.SCORE_TYPES[column.type]) | None) for column in columns]
 
 
 def _python_type(type: pa.DataType) -> Any:
+    if pa.types.is_floating(type) or pa.types.is_boolean(type):
+        return float if pa.types.is_floating(type) else bool
     return str if pa.types.is_string(type) else int
 
 

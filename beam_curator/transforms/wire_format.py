@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.identities import models_of, told_models
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Finding, Member, Sample, SampleBatch, Shard, ShardError, ShardRange
@@ -58,7 +59,7 @@ def encode_batch(batch: SampleBatch) -> bytes:
     small = {
         "range": _range_values(batch.range),
         "samples": None if batch.samples is None else [_sample_values(sample) for sample in batch.samples],
-        "models": dict(batch.models),
+        "models": told_models(batch.models),
         "errors": [_values(error) for error in batch.errors],
         "part": batch.part,
         "batch_reductions": batch.batch_reductions,
@@ -91,6 +92,7 @@ def decode_batch(encoded: bytes) -> SampleBatch:
         errors=tuple(ShardError(*values) for values in small.pop("errors")),
         judged={name: RuleTally(*values) for name, values in small.pop("judged").items()},
         findings=tuple(Finding(*values) for values in small.pop("findings")),
+        models=models_of(small.pop("models")),
         **arrays,
         **small,
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator.output import plans, score_parts
+from beam_curator.identities import ModelIdentity, told_models
+from beam_curator.output import added_columns, plans, score_parts
 from beam_curator.output.ledger import ledger_name
-from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, shard_of, told_of
+from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, models_in, shard_of, told_of
 from beam_curator.output.outcomes import Summary
 from beam_curator.output.ownership import JOB
 from beam_curator.output.placing import shard_name
@@ -37,6 +38,8 @@ from beam_curator.verification.output_shards import (
 from beam_curator.verification.ranges import KeptSample, check_range
 from beam_curator.verification.shard_plans import check_plan
 
+_ADDED = f"{added_columns.COLUMNS_DIRECTORY}/"
+
 _OF_SHARDS = (f"{score_parts.SCORES_DIRECTORY}/", f"{plans.PLANS_DIRECTORY}/")
 """Where what was computed of a shard stays when it leaves the selection."""
 
@@ -56,6 +59,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     standing = finished.names()
     output = _Output(finished, standing, tally)
     summary = Summary()
+    models: list[Mapping[str, ModelIdentity]] = []
     names = {MANIFEST, JOB}
     try:
         for ranges in finished.planned():
@@ -66,21 +70,27 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
                 names |= {ledger_name(range), part_name(range)}
                 checked = yield from check_range(finished, range)
                 summary += checked.summary
+                models.append(checked.models)
                 tally.samples += checked.samples
                 yield from output.compare(ledger_name(range), checked.kept)
     except (OSError, BeamIOError) as error:  # a shard that cannot even be planned: what is due after it is unknown
         yield Difference("input", f"cannot be read: {files.first_line(error)}")
         return
     yield from output.finish()
-    yield from _check_manifest(finished, summary, output)
+    yield from _check_manifest(finished, summary, output, models)
     names |= {f"{shard_name(index)}{suffix}" for index in output.samples for suffix in SUFFIXES}
     kept = finished.unselected
+    ranges_there = {name.rpartition("/")[2] for name in names if name.startswith(_OF_SHARDS)}
     for name in sorted(standing - names):
-        if not (name.startswith(_OF_SHARDS) and shard_of(name) in kept):
+        if name.startswith(_ADDED) and name.rpartition("/")[2] in ranges_there:
+            continue  # of a scorer of another selection: kept, as scores are
+        if not (name.startswith((*_OF_SHARDS, _ADDED)) and shard_of(name) in kept):
             yield Difference(name, "does not belong here")
 
 
-def _check_manifest(finished: FinishedJob, summary: Summary, output: _Output) -> Iterator[Difference]:
+def _check_manifest(
+    finished: FinishedJob, summary: Summary, output: _Output, models: Sequence[Mapping[str, ModelIdentity]]
+) -> Iterator[Difference]:
     """The manifest's counts are those of the ledger, of the input's broken shards and of the output."""
     manifest = finished.manifest
     yield from unequal_fields(MANIFEST, manifest.get("counts") or {}, counts_of(summary), "counts.")
@@ -96,7 +106,7 @@ def _check_manifest(finished: FinishedJob, summary: Summary, output: _Output) ->
     yield from unequal_fields(MANIFEST, recorded, read, "input.")
     written = {"shards": len(output.samples), "bytes": output.tar_bytes}
     yield from unequal_fields(MANIFEST, manifest.get("output") or {}, written, "output.")
-    yield from unequal(MANIFEST, "models", manifest.get("models"), dict(finished.job.models))
+    yield from unequal(MANIFEST, "models", manifest.get("models"), told_models(models_in(models)))
 
 
 class _Output:

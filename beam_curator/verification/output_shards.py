@@ -14,8 +14,8 @@ import pyarrow as pa
 from beam_curator.output import ledger
 from beam_curator.output.added_members import (
     CURATION_EXTENSION,
-    EMBEDDING_EXTENSION,
     curation_record,
+    embedding_extension,
     embedding_files,
     own_extension,
 )
@@ -209,13 +209,14 @@ def _read(url: str, tar_bytes: int, samples: Sequence[Sample]) -> list[Sample]:
 def _check_members(tar: str, written: Sample, kept: KeptSample) -> Iterator[Difference]:
     """A written sample holds the input's members bit for bit, the embedding, the record, and nothing else."""
     found = {name: bytes(member.data or b"") for name, member in written.members.items()}
-    due = {own_extension(name): member for name, member in kept.sample.members.items()}
+    extension = embedding_extension(kept.models)
+    due = {own_extension(name, extension): member for name, member in kept.sample.members.items()}
     for name, member in due.items():
         if name in found and found[name] != member.data:
             yield Difference(
                 tar, f"{written.key}.{name} differs from {shown(kept.row['key'])} {member.extension} of the input"
             )
-    names = [*due, EMBEDDING_EXTENSION, CURATION_EXTENSION]
+    names = [*due, extension, CURATION_EXTENSION]
     for name in names:
         if name not in found:
             yield Difference(tar, f"{written.key}.{name} is missing")
@@ -227,8 +228,8 @@ def _check_members(tar: str, written: Sample, kept: KeptSample) -> Iterator[Diff
     if kept.embedding is None:
         return  # no score part to compare with, which is told as such
     embedding = embedding_files(kept.embedding[None])[0].tobytes()
-    if found.get(EMBEDDING_EXTENSION, embedding) != embedding:
-        yield Difference(tar, f"{written.key}.{EMBEDDING_EXTENSION} is not the embedding of the score part")
+    if found.get(extension, embedding) != embedding:
+        yield Difference(tar, f"{written.key}.{extension} is not the embedding of the score part")
     if CURATION_EXTENSION in found:
         yield from _check_record(tar, f"{written.key}.{CURATION_EXTENSION}", found[CURATION_EXTENSION], kept)
 
@@ -242,4 +243,4 @@ def _check_record(tar: str, name: str, content: bytes, kept: KeptSample) -> Iter
     if not isinstance(found, dict):
         yield Difference(tar, f"{name} is not a JSON record")
         return
-    yield from unequal_fields(tar, found, curation_record(kept.row, kept.models), before=f"{name}: ")
+    yield from unequal_fields(tar, found, curation_record(kept.table, kept.models), before=f"{name}: ")

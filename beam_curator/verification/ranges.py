@@ -12,7 +12,9 @@ import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity
 from beam_curator.output import ledger
+from beam_curator.output.added_columns import completed
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.outcomes import Summary, summarize
 from beam_curator.output.score_parts import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
@@ -38,14 +40,16 @@ class KeptSample:
     Attributes:
       sample: with its bytes.
       row: its ledger row.
+      table: the same, as a table of one row.
       embedding: float16 [dim], from the score part; None if that has none.
       models: what gave the scores.
     """
 
     sample: Sample
     row: Mapping[str, Any]
+    table: pa.Table
     embedding: np.ndarray | None
-    models: Mapping[str, str]
+    models: Mapping[str, ModelIdentity]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +60,13 @@ class CheckedRange:
       samples: how many the input holds.
       kept: the kept ones, in their order.
       summary: what the ledger counts.
+      models: what gave its scores.
     """
 
     samples: int = 0
     kept: Sequence[KeptSample] = ()
     summary: Summary = dataclasses.field(default_factory=Summary)
+    models: Mapping[str, ModelIdentity] = dataclasses.field(default_factory=dict)
 
 
 def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, CheckedRange]:
@@ -84,15 +90,26 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
     yield from _outcomes(ledger_name(range), taken)
     part, embeddings = yield from _against_part(finished, range, expected, pairs, taken)
     kept = [
-        KeptSample(sample, row, None if embeddings is None else embeddings[index], part.models if part else {})
+        KeptSample(
+            sample,
+            row,
+            taken.slice(index, 1),
+            None if embeddings is None else embeddings[index],
+            part.models if part else {},
+        )
         for index, (sample, row) in enumerate(zip(here, taken.to_pylist(), strict=True))
         if row["status"] == rows.KEPT
     ]
     batch = SampleBatch(
-        range, recorded, errors=tuple(errors), passed_over=content.passed_over, findings=tuple(findings)
+        range,
+        recorded,
+        models=part.models if part else {},
+        errors=tuple(errors),
+        passed_over=content.passed_over,
+        findings=tuple(findings),
     )
     summary = summarize(batch)
-    return CheckedRange(len(samples), kept, summary)
+    return CheckedRange(len(samples), kept, summary, batch.models)
 
 
 def _recorded(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, pa.Table | None]:
@@ -103,7 +120,7 @@ def _recorded(finished: FinishedJob, range: ShardRange) -> Generator[Difference,
     except UNREADABLE as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return None
-    due = [field for field in (*rows.SCHEMA, *rows.OUTCOME) if field.name != "span_bytes"]
+    due = [field for field in (*rows.SCHEMA, *rows.OUTCOME) if rows.role_of(field) != rows.INTERNAL]
     wrong = [field.name for field in due if field.name not in table.schema.names or table.field(field.name) != field]
     if wrong:
         yield Difference(name, f"has no column {wrong[0]}, or one of another type")
@@ -168,21 +185,26 @@ def _against_part(
     """Ledger rows against the score part; returns the part, and the embeddings of these rows: float16 [n, dim]."""
     name = part_name(range)
     try:
-        part = read_part(finished.output, range, models=None)
+        stored = read_part(finished.output, range, None)
+        stored = completed(finished.output, stored, finished.job.scorers) if stored is not None else None
+        part = stored.batch if stored is not None else None
         embeddings = embeddings_of(read_stored(part.part)) if part is not None and part.part else None
     except UNREADABLE as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return None, None
-    if part is None or embeddings is None:
+    if stored is None or part is None or embeddings is None:
         yield Difference(name, "is not there, or not a whole score part")
         return None, None
-    yield from unequal(name, "models", dict(part.models), finished.manifest.get("models"))
+    lacking = stored.lacking(finished.job.scorers)
+    if lacking:
+        yield Difference(name, f"has no scores of {lacking[0].name} ({lacking[0].identity}), nor are they beside it")
+        return part, embeddings
     in_part = dict((yield from _pairs(name, part.rows, expected)))
     if len(in_part) < expected.num_rows:
         return part, None
     order = np.array([in_part[index] for index, _ in pairs], np.int64)
     scored = part.rows.take(order)
-    facts = [field for field in scored.schema.names if field not in ("span_bytes", "status", "reason")]
+    facts = rows.names_with(scored, rows.FACT, rows.SCORE)
     absent = [field for field in facts if field not in recorded.schema.names]
     if absent:
         yield Difference(ledger_name(range), f"has no column {absent[0]}, which {name} has")

@@ -90,7 +90,7 @@ def test_rows_have_a_schema(raw):
         )
         names = [name for name, _ in samples.element_type._fields]
         assert {"key", "status", "width", "caption", "nsfw"} <= set(names)
-        assert "clip" not in names
+        assert "embedding" not in names
         groups = samples | beam.Filter(is_scored) | beam.GroupBy("status").aggregate_field("nsfw", max, "most")
         groups | beam.combiners.ToList() | beam.Map(check_groups)
 

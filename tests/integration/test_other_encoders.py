@@ -71,7 +71,7 @@ def test_the_encoder_that_they_were_made_for_is_taken_without_a_word(raw, tmp_pa
     base = ["--input", str(raw), "--output", str(tmp_path / "o"), "--model_dir", str(model_dir), "--dry_run"]
     code, out, err = command(capsys, *base, "--clip_model", "ViT-L-14")
     assert (code, err) == (0, "")
-    assert "clip: ViT-L-14-quickgelu, weights ViT-L-14-quickgelu/openai sha256:" in out
+    assert "embedding: ViT-L-14-quickgelu/openai sha256:" in out
     assert "made for" not in out
 
 
@@ -89,15 +89,14 @@ def test_who_insists_reads_it_wherever_scores_show(tmp_path, capsys, shared):
     code, out, _ = command(capsys, *base)
     assert code == 0
     assert note in out
-    assert "NOTE: untrained models (clip): these scores mean nothing" in out
+    assert "NOTE: untrained models (embedding): these scores mean nothing" in out
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["flags"]["accept_other_encoder"] is True
     with tarfile.open(output / "00000.tar") as tar:
         records = [json.load(tar.extractfile(one)) for one in tar if one.name.endswith(".curation.json")]
     assert records
     for models in (manifest["models"], *(record["models"] for record in records)):
-        assert models["aesthetic"].endswith(mark)
-        assert models["nsfw"].endswith(mark)
+        assert models["aesthetic"]["notes"] == models["nsfw"]["notes"] == [mark[2:]]
 
 
 def test_doubts_of_a_checkpoint_are_told_once_nothing_speaks_against_it(raw, tmp_path, capsys, caplog, model_dir):
@@ -107,7 +106,8 @@ def test_doubts_of_a_checkpoint_are_told_once_nothing_speaks_against_it(raw, tmp
     assert caplog.records == []
     code, out, _ = command(capsys, *base, *own, "--accept_other_encoder")
     assert code == 0
-    assert "clip: ViT-L-14, checkpoint ViT-L-14/own sha256:" in out
+    assert "embedding: ViT-L-14/own sha256:" in out
+    assert "checkpoint of unknown origin" in out
     assert [record.getMessage() for record in caplog.records if "QuickGELU" in record.getMessage()] == [
         f"{model_dir}/own.safetensors is not known by its sha256, so nobody can tell whether it was trained with "
         "QuickGELU, as OpenAI's weights were: it runs without it, as ViT-L-14 does; if that is wrong, give "
@@ -148,7 +148,9 @@ def test_in_python_the_pipeline_is_refused_while_it_is_built(shared):
 
 def test_in_python_embeddings_from_elsewhere_are_refused_at_the_first_batch(shared):
     def embed(batch):
-        return batch.replace(embeddings=np.zeros((len(batch), 768), np.float16), models={"clip": "another"})
+        return batch.replace(
+            embeddings=np.zeros((len(batch), 768), np.float16), models={"embedding": bc.ModelIdentity("another")}
+        )
 
     with (
         pytest.raises(JobError, match=f"{MADE_FOR}another"),

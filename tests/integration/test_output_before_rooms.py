@@ -1,9 +1,10 @@
-"""An output directory that was made before the files of this package moved to their rooms goes on as it was."""
+"""An output directory that an earlier release made, whose models were told in words, goes on with its scores."""
 
 import json
 import pathlib
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 
 from beam_curator.commands import curate_images, verify_output
@@ -34,15 +35,52 @@ def without_versions(directory):
     return found, {key: value for key, value in manifest.items() if key not in ("software", "timings")}
 
 
-def test_it_resumes_scores_nothing_and_changes_no_byte(job, capsys):
-    before = without_versions(job / "out")
+def scores(directory):
+    return {name: digest for name, digest in content(directory).items() if name.startswith(("scores/", "plans/"))}
+
+
+def ledger_of(directory):
+    """The ledger, told without the order of its columns."""
+    tables = [pq.read_table(path) for path in sorted((directory / "samples").glob("*.parquet"))]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def test_it_resumes_scores_nothing_and_selects_the_same(job, capsys):
+    before, rows_before = scores(job / "out"), ledger_of(job / "out")
     assert curate_images.main(FLAGS) == 0
-    assert "scored 0 images (11 had been scored before)" in capsys.readouterr().out
-    assert without_versions(job / "out") == before
+    said = capsys.readouterr()
+    assert "scored 0 images (11 had been scored before)" in said.out
+    assert "again" not in said.err
+    assert "computed" not in said.err
+    assert scores(job / "out") == before
+    assert ledger_of(job / "out") == rows_before
+    assert verify_output.main(["out"]) == 0
+    assert not (job / "out" / "columns").exists()
+
+
+def test_what_it_is_told_of_its_models_is_what_a_new_job_tells(job):
+    assert curate_images.main(FLAGS) == 0
+    assert curate_images.main([*FLAGS, "--output", "new"]) == 0
+    models = [json.loads((job / name / "manifest.json").read_text())["models"] for name in ("out", "new")]
+    assert models[0]["embedding"].pop("precision") == "auto"  # which one, such a release did not say
+    assert models[1]["embedding"].pop("precision") in ("fp32", "bf16")
+    assert models[0] == models[1]
+
+
+def test_another_head_is_computed_from_its_embeddings(job, capsys, shared):
+    v2 = ["--aesthetic_model", "v2", "--model_dir", str(shared / "models"), "--accept_other_encoder"]
+    before = scores(job / "out")
+    assert curate_images.main([*FLAGS, *v2]) == 0
+    said = capsys.readouterr()
+    assert "computed from the stored embeddings; no image is read" in said.err
+    assert "scored 0 images (11 had been scored before)" in said.out
+    assert scores(job / "out") == before
     assert verify_output.main(["out"]) == 0
 
 
 def test_what_is_missing_of_it_is_written_again_bit_for_bit(job, capsys):
+    assert curate_images.main(FLAGS) == 0
+    capsys.readouterr()
     before = without_versions(job / "out")
     for name in ("00001.tar", "00000_stats.json", "samples/a-9619d3a830-00001.parquet"):
         (job / "out" / name).unlink()

@@ -16,6 +16,7 @@ from tests.integration.integration_content import content, ledger
 
 TINY = "tiny-untrained"
 BRIGHT = 0.4
+COLOUR = bc.ModelIdentity("mean colour, 1")
 
 
 class Warmth:
@@ -63,7 +64,7 @@ class MeanColour(ModelHandler):
                 embeddings[index] = colour / np.linalg.norm(colour)
         sizes = [0 if sample.failure else len(image_of(sample)) for sample in batch.samples]
         table = rows.with_column(rows.with_failures(batch.rows, failures), "bytes", sizes)
-        return batch.replace(rows=table, embeddings=embeddings, models={**batch.models, "clip": "mean colour, 1"})
+        return batch.replace(rows=table, embeddings=embeddings, models={**batch.models, "embedding": COLOUR})
 
 
 def job(raw, out, *scores, embed=None, rule=tall):
@@ -76,7 +77,7 @@ def job(raw, out, *scores, embed=None, rule=tall):
 
 
 def warmth(load=Warmth, version="1"):
-    return bc.Score("warmth", load, f"warmth, version {version}")
+    return bc.Score(bc.HeadScorer("warmth", load, bc.ModelIdentity(f"warmth, version {version}")))
 
 
 def manifest(out):
@@ -90,7 +91,7 @@ def kept(out):
 def test_a_scorer_of_ones_own_is_named_by_the_manifest_and_its_scores_are_in_the_ledger(raw, tmp_path):
     out = tmp_path / "out"
     job(raw, out, warmth(), rule=bc.AtLeast("warmth", 0.0))
-    assert manifest(out)["models"]["warmth"] == "warmth, version 1"
+    assert manifest(out)["models"]["warmth"]["name"] == "warmth, version 1"
     scored = [row["warmth"] for row in ledger(out) if row["status"] != "failed"]
     assert len(set(scored)) > 10
     assert all(row["warmth"] >= 0 for row in kept(out))
@@ -105,12 +106,12 @@ def test_a_scorer_of_another_identity_scores_anew_and_says_something_else(raw, t
         {r["uid"]: r["warmth"] for r in ledger(tmp_path / n) if r["status"] != "failed"} for n in ("one", "two")
     )
     assert after == {uid: -score for uid, score in before.items()}
-    assert manifest(tmp_path / "two")["models"]["warmth"] == "warmth, version 2"
+    assert manifest(tmp_path / "two")["models"]["warmth"]["name"] == "warmth, version 2"
 
 
 def test_scorers_of_ones_own_stand_beside_ours(raw, tmp_path):
-    job(raw, tmp_path / "out", bc.ScoreAesthetic("untrained"), warmth(), bc.Score("mirrored", Mirrored, "mirrored"))
-    assert set(manifest(tmp_path / "out")["models"]) == {"clip", "aesthetic", "warmth", "mirrored"}
+    job(raw, tmp_path / "out", bc.ScoreAesthetic("untrained"), warmth(), bc.Score(bc.HeadScorer("mirrored", Mirrored)))
+    assert set(manifest(tmp_path / "out")["models"]) == {"embedding", "aesthetic", "warmth", "mirrored"}
     for row in ledger(tmp_path / "out"):
         if row["status"] != "failed":
             assert row["mirrored"] == -row["warmth"]
@@ -139,11 +140,14 @@ def test_a_model_of_ones_own_embeds_through_run_inference_and_the_manifest_names
     job(
         raw,
         out,
-        bc.Score("red", lambda: lambda e: e[:, 0].astype(np.float32), "red, 1"),
+        bc.Score(bc.HeadScorer("red", lambda: lambda e: e[:, 0].astype(np.float32))),
         embed=RunInference(MeanColour()),
         rule=bc.AtLeast("red", BRIGHT),
     )
-    assert manifest(out)["models"] == {"clip": "mean colour, 1", "red": "red, 1"}
+    assert {step: model["name"] for step, model in manifest(out)["models"].items()} == {
+        "embedding": "mean colour, 1",
+        "red": "red",
+    }
     counts = manifest(out)["counts"]
     assert min(counts["kept"], counts["failed"]) > 0
     assert "no image of mine" in counts["failed_by_reason"]

@@ -13,7 +13,8 @@ from PIL import Image
 
 import beam_curator as bc
 from beam_curator.commands.options import CurationOptions
-from beam_curator.commands.steps_of_flags import scoring_of
+from beam_curator.commands.scorers_of_flags import scorers_of, scoring_of
+from beam_curator.commands.steps_of_flags import resolve_defaults
 from beam_curator.transforms.checkpointing import Checkpoint
 from beam_curator.transforms.reading import PlanRanges
 
@@ -34,7 +35,9 @@ def stage_with(stages, name):
 
 
 def scoring():
-    return scoring_of(PipelineOptions(["--clip_model", "tiny-untrained"]).view_as(CurationOptions))
+    options = PipelineOptions(["--clip_model", "tiny-untrained"]).view_as(CurationOptions)
+    resolve_defaults(options)
+    return scoring_of(options, scorers_of(options))
 
 
 def test_read_embed_score_and_write_scores_are_fused_in_one_stage(raw, tmp_path):
@@ -49,7 +52,7 @@ def test_read_embed_score_and_write_scores_are_fused_in_one_stage(raw, tmp_path)
         )
     )
     stage = stage_with(stages, "ReadRanges")
-    for step in ("FindScored", "EmbedImages/RunInference", "ScoreAesthetic", "ScoreNsfw", "Score/", "WriteScores"):
+    for step in ("FindScored", "EmbedImages/RunInference", "Score aesthetic", "Score nsfw", "Score/", "WriteScores"):
         assert any(step in transform for transform in stage), (step, stage)
     assert not any("PlaceSamples" in transform for transform in stage)
 

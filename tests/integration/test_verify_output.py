@@ -360,7 +360,7 @@ SPOILED = {
     ),
     "a model": (
         lambda out: change_json(out / "manifest.json", lambda manifest: manifest["models"].update(nsfw="other")),
-        r"scores/00000-\w+-00000.parquet: models is \{.*, should be \{",
+        r"manifest.json: models is \{.*, should be \{",
     ),
     # strays
     "a file of somebody": (

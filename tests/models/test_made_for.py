@@ -2,13 +2,15 @@
 
 import pytest
 
-from beam_curator.models.heads.made_for import MadeFor, encoder_name, is_openai_vit_l_14
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.heads.made_for import UNKNOWN_ORIGIN, MadeFor, encoder_name, is_openai_vit_l_14
 
-OPENAI = f"ViT-L-14-quickgelu, weights ViT-L-14-quickgelu/openai sha256:{'a' * 64}, precision auto, torch.compile"
-LAION = f"ViT-L-14, weights ViT-L-14/laion2b_s32b_b82k sha256:{'b' * 64}, precision bf16"
-OWN = f"ViT-L-14-quickgelu, checkpoint ViT-L-14-quickgelu/openai sha256:{'c' * 64}, precision auto"
-UNTRAINED = "tiny-untrained (untrained: scores mean nothing), precision fp32"
-HEAD = f"sac+logos sha256:{'d' * 64}"
+OPENAI = ModelIdentity("ViT-L-14-quickgelu/openai", "a" * 64, notes=("torch.compile",), precision="auto")
+LAION = ModelIdentity("ViT-L-14/laion2b_s32b_b82k", "b" * 64, precision="bf16")
+OWN = ModelIdentity("ViT-L-14-quickgelu/openai", "c" * 64, notes=(UNKNOWN_ORIGIN,), precision="auto")
+UNTRAINED = ModelIdentity("tiny-untrained", trained=False, precision="fp32")
+MINE = ModelIdentity("my encoder")
+HEAD = ModelIdentity("sac+logos", "d" * 64)
 PUBLISHED = MadeFor(768, published=True)
 
 
@@ -19,7 +21,7 @@ PUBLISHED = MadeFor(768, published=True)
         (LAION, "ViT-L-14/laion2b_s32b_b82k"),
         (OWN, "ViT-L-14-quickgelu/openai (a checkpoint of unknown origin)"),
         (UNTRAINED, "tiny-untrained"),
-        ("my encoder", "my encoder"),
+        (MINE, "my encoder"),
         (None, "an encoder without a name"),
     ],
 )
@@ -32,7 +34,7 @@ def test_only_published_weights_are_known_to_be_openais_whatever_a_file_is_calle
     assert is_openai_vit_l_14(encoder) == known
 
 
-@pytest.mark.parametrize("encoder", [LAION, OWN, UNTRAINED, "my encoder", None])
+@pytest.mark.parametrize("encoder", [LAION, OWN, UNTRAINED, MINE, None])
 def test_a_published_head_on_another_encoder_is_refused_unless_the_user_insists(encoder):
     complaint = PUBLISHED.complaint("aesthetic", HEAD, encoder, 768)
     assert "the aesthetic head sac+logos was made for OpenAI's CLIP ViT-L/14, not for " in complaint
@@ -40,9 +42,8 @@ def test_a_published_head_on_another_encoder_is_refused_unless_the_user_insists(
     assert "--accept_other_encoder" in complaint
     insisting = MadeFor(768, published=True, accept_other=True)
     assert insisting.complaint("aesthetic", HEAD, encoder, 768) is None
-    assert insisting.identity_on(HEAD, encoder) == (
-        f"{HEAD}, made for OpenAI's CLIP ViT-L/14, run on {encoder_name(encoder)}"
-    )
+    note = f"made for OpenAI's CLIP ViT-L/14, run on {encoder_name(encoder)}"
+    assert insisting.identity_on(HEAD, encoder) == HEAD.with_notes(note)
 
 
 def test_on_openais_encoder_a_published_head_is_what_it_always_was():
@@ -59,9 +60,9 @@ def test_embeddings_of_another_length_are_refused_even_if_the_user_insists(publi
 
 def test_a_head_of_ones_own_runs_anywhere_and_says_on_what():
     assert MadeFor(768).complaint("aesthetic", HEAD, LAION, 768) is None
-    assert MadeFor(768).identity_on(HEAD, LAION) == f"{HEAD}, run on ViT-L-14/laion2b_s32b_b82k"
+    assert MadeFor(768).identity_on(HEAD, LAION) == HEAD.with_notes("run on ViT-L-14/laion2b_s32b_b82k")
 
 
 def test_any_other_scoring_keeps_its_identity_and_takes_any_embeddings():
-    assert MadeFor().complaint("warmth", "mine", None, 3) is None
-    assert MadeFor().identity_on("mine", LAION) == "mine"
+    assert MadeFor().complaint("warmth", HEAD, None, 3) is None
+    assert MadeFor().identity_on(HEAD, LAION) == HEAD

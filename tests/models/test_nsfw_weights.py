@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from beam_curator.errors import UsageError
+from beam_curator.identities import ModelIdentity
 from beam_curator.models.heads.nsfw import NsfwHead
+from beam_curator.models.scorers.heads import nsfw_scorer
 from beam_curator.models.weights import nsfw_conversion, nsfw_weights, resolving, transfer
 from beam_curator.models.weights.nsfw_weights import COMPRESSED_SHA256, CONVERTED_SHA256
-from beam_curator.transforms.scoring import ScoreNsfw
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ROOT.parent / "shared" / "models"
 NAME = "clip_autokeras_binary_nsfw"
-IDENTITY = f"{NAME} sha256:905520bb0336accc73ee282c605d926aef90cf14248889d44b9cee50eef71f8a"
+IDENTITY = ModelIdentity(NAME, "905520bb0336accc73ee282c605d926aef90cf14248889d44b9cee50eef71f8a")
 pytestmark = pytest.mark.skipif(not MODELS.exists(), reason=f"the published weights are not in {MODELS}")
 
 
@@ -96,7 +97,7 @@ def test_in_whichever_file_it_is_it_is_the_same_model_for_the_same_encoder(tmp_p
     path = tmp_path / "m" / f"{NAME}.{suffix}"
     path.parent.mkdir()
     shutil.copyfile(MODELS / path.name, path)
-    score = ScoreNsfw("laion", str(path.parent)) if given == "model_dir" else ScoreNsfw(str(path))
+    score = nsfw_scorer("laion", str(path.parent)) if given == "model_dir" else nsfw_scorer(str(path))
     assert score.identity == IDENTITY
     assert score.made_for.published
     assert score.source.endswith(".npz")
@@ -106,7 +107,7 @@ def test_a_users_own_zip_is_converted_into_the_cache_and_scores_as_the_published
     own = shutil.copyfile(MODELS / f"{NAME}.zip", tmp_path / "Mine.ZIP")
     found = resolving.resolve_nsfw(str(own), None)
     assert (found.name, found.path) == ("Mine", str(cache / sha256(own) / "Mine.npz"))
-    assert found.identity == f"Mine sha256:{sha256(own)}"
+    assert found.identity == ModelIdentity("Mine", sha256(own))
     golden = np.load(MODELS.parent / "golden" / "heads_vit_l_14.npz")
     assert np.abs(NsfwHead.load(found.local_path())(golden["embedding"]) - golden["nsfw"]).max() < 1e-6
     assert [path.name for path in tmp_path.glob("Mine*")] == ["Mine.ZIP"]
@@ -119,23 +120,24 @@ def test_a_zip_with_a_damaged_index_is_refused_at_launch_with_its_path(tmp_path)
             content = good.read(member)
             bad.writestr(member.filename, content[:-1] if member.filename.endswith(".index") else content)
     with pytest.raises(UsageError, match=r"head\.zip: variables\.index does not end as a LevelDB table"):
-        ScoreNsfw(str(path))
+        nsfw_scorer(str(path))
 
 
 def test_another_savedmodel_is_refused_at_launch(tmp_path, monkeypatch):
     monkeypatch.setitem(nsfw_conversion._STRINGS_OF_COLUMN, 180, 999)
     path = shutil.copyfile(MODELS / f"{NAME}.zip", tmp_path / "head.zip")
     with pytest.raises(UsageError, match=r"head\.zip: no vocabulary of column 180; this is not LAION's NSFW head"):
-        ScoreNsfw(str(path))
+        nsfw_scorer(str(path))
 
 
 @pytest.mark.slow
 def test_whoever_scores_imports_no_reader_of_savedmodels(tmp_path):
     code = f"""
 import sys
-from beam_curator.transforms.scoring import ScoreNsfw
-head = ScoreNsfw("laion", {str(MODELS)!r}).load()
-print(head.name, [name for name in sys.modules if "saved_model" in name or "nsfw_conversion" in name])
+from beam_curator.models.scorers.heads import nsfw_scorer
+scorer = nsfw_scorer("laion", {str(MODELS)!r})
+scorer.load()
+print(scorer.identity.name, [name for name in sys.modules if "saved_model" in name or "nsfw_conversion" in name])
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert ran.stdout == f"{NAME} []\n", ran.stderr

@@ -14,7 +14,7 @@ import torch
 import beam_curator as bc
 from beam_curator.commands import curate_images
 from beam_curator.errors import CurationError
-from beam_curator.transforms.scoring import ScoreAesthetic, ScoreNsfw
+from beam_curator.models.scorers.heads import aesthetic_scorer, nsfw_scorer
 
 SMALL = "curator-trust-ViT-32"
 TOWER = {"image_size": 224, "layers": 1, "width": 64, "patch_size": 32}
@@ -75,11 +75,11 @@ def load_clip(path):
 
 
 def load_aesthetic(path):
-    ScoreAesthetic(str(path)).load()
+    aesthetic_scorer(str(path)).load()
 
 
 def load_nsfw(path):
-    ScoreNsfw(str(path)).load()
+    nsfw_scorer(str(path)).load()
 
 
 LOADERS = [
@@ -129,8 +129,8 @@ def test_weights_that_were_replaced_after_they_were_found_are_refused_before_the
     path.write_bytes(b"as it was found")
     found = {
         load_clip: lambda: bc.ClipModelHandler(SMALL, str(path)).load_model().get,
-        load_aesthetic: lambda: ScoreAesthetic(str(path)).load,
-        load_nsfw: lambda: ScoreNsfw(str(path)).load,
+        load_aesthetic: lambda: aesthetic_scorer(str(path)).load,
+        load_nsfw: lambda: nsfw_scorer(str(path)).load,
     }[load]()
     path.unlink()
     path.write_bytes(b"as it is by now" if same_size else b"another")

@@ -8,13 +8,12 @@ thread; the weights are the same.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from beam_curator.images import Encoded
 from beam_curator.models.encoders.device_model import DeviceModel
-from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, Request
-from beam_curator.models.pixels.decoding import DecodedImage
+from beam_curator.models.encoders.stream import Decode, EncodedImages, OnEmbedded, OnPicture, Request
 
 _LEAST_SHARE = 8
 """A pass has at least one in so many of the images that are best: smaller ones take longer for each image."""
@@ -58,7 +57,7 @@ class CoreStream:
     def __init__(
         self,
         model: DeviceModel,
-        decode: Callable[[Encoded | None], DecodedImage],
+        decode: Decode,
         pool: ThreadPoolExecutor,
         threads: int,
     ) -> None:
@@ -69,9 +68,14 @@ class CoreStream:
         self._waiting = 0  # images of theirs
         self._at_work = 0  # threads
 
-    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+    def submit(
+        self,
+        images: Sequence[Encoded | None],
+        on_embedded: OnEmbedded | None = None,
+        on_picture: OnPicture | None = None,
+    ) -> Future[EncodedImages]:
         """As `Stream.submit`."""
-        request = Request.of(images, self._model.dim, on_embedded)
+        request = Request.of(images, self._model.dim, on_embedded, on_picture)
         with self._lock:
             self._requests.append(request)
             self._waiting += len(images)
@@ -129,7 +133,7 @@ class CoreStream:
         pixels = self._model.new_buffer(len(rows))
         good: list[int] = []
         for row in rows:
-            image = self._decode(request.images[row])
+            image = request.decoded(self._decode, row)
             if image.pixels is not None:
                 pixels[len(good)].numpy()[...] = image.pixels
                 good.append(row)

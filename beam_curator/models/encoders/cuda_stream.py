@@ -6,7 +6,7 @@ decoded, also those of the list that comes after: the device waits neither for t
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from beam_curator.images import Encoded
 from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
-from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, Request
+from beam_curator.models.encoders.stream import Decode, EncodedImages, OnEmbedded, OnPicture, Request
 from beam_curator.models.pixels.decoding import DecodedImage
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class DeviceStream:
     def __init__(
         self,
         model: DeviceModel,
-        decode: Callable[[Encoded | None], DecodedImage],
+        decode: Decode,
         pool: ThreadPoolExecutor,
         driver: ThreadPoolExecutor | None = None,
     ) -> None:
@@ -65,9 +65,14 @@ class DeviceStream:
         self._filling: _MicroBatch | None = None
         self._running: tuple[_MicroBatch, PendingEmbeddings] | None = None
 
-    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+    def submit(
+        self,
+        images: Sequence[Encoded | None],
+        on_embedded: OnEmbedded | None = None,
+        on_picture: OnPicture | None = None,
+    ) -> Future[EncodedImages]:
         """As `Stream.submit`."""
-        request = Request.of(images, self._model.dim, on_embedded)
+        request = Request.of(images, self._model.dim, on_embedded, on_picture)
         with self._lock:
             self._requests.append(request)
             if not self._driving:
@@ -106,7 +111,7 @@ class DeviceStream:
                 (row,) = request.take(1)
                 if not request.unread:
                     self._requests.popleft()
-            self._decoding.append((request, row, self._pool.submit(self._decode, request.images[row])))
+            self._decoding.append((request, row, self._pool.submit(request.decoded, self._decode, row)))
 
     def _take(self, request: Request, row: int, decoded: Future[DecodedImage]) -> None:
         """Notes what became of one image, and puts its pixels into the micro-batch: good ones are packed close."""

@@ -4,13 +4,24 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.images import Encoded, ImageFacts
 from beam_curator.models.pixels.decoding import DecodedImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+OnPicture = Callable[[int, "Image | None"], None]
+"""Called once with each image's place in the list and its picture as it is decoded, None where it cannot be; by several
+threads at a time."""
+
+Decode = Callable[..., DecodedImage]
+"""Decodes one image, encoded or None; takes what is to see the picture as well, as `Decoder` does."""
 
 OnEmbedded = Callable[[Sequence[int], int], None]
 """Called with the indices of images that are finished, and how many of them failed, as they come, by one thread at a
@@ -42,7 +53,12 @@ class EncodedImages:
 class Stream(Protocol):
     """Runs a model on lists of images that are submitted from any thread."""
 
-    def submit(self, images: Sequence[Encoded | None], on_embedded: OnEmbedded | None = None) -> Future[EncodedImages]:
+    def submit(
+        self,
+        images: Sequence[Encoded | None],
+        on_embedded: OnEmbedded | None = None,
+        on_picture: OnPicture | None = None,
+    ) -> Future[EncodedImages]:
         """The future gives the rows of a list that is not empty, or raises what the model raised."""
         ...
 
@@ -54,16 +70,28 @@ class Request:
     images: Sequence[Encoded | None]
     encoded: EncodedImages
     on_embedded: OnEmbedded | None
+    on_picture: OnPicture | None
     future: "Future[EncodedImages]"
     unread: int
     _unfinished: int
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, images: Sequence[Encoded | None], dim: int, on_embedded: OnEmbedded | None) -> "Request":
+    def of(
+        cls,
+        images: Sequence[Encoded | None],
+        dim: int,
+        on_embedded: OnEmbedded | None,
+        on_picture: OnPicture | None = None,
+    ) -> "Request":
         """A list of which nothing is done yet."""
         count = len(images)
-        return cls(images, EncodedImages.empty(count, dim), on_embedded, Future(), count, count)
+        return cls(images, EncodedImages.empty(count, dim), on_embedded, on_picture, Future(), count, count)
+
+    def decoded(self, decode: Decode, row: int) -> DecodedImage:
+        """One of its images, decoded by the calling thread."""
+        image = self.images[row]
+        return decode(image) if self.on_picture is None else decode(image, partial(self.on_picture, row))
 
     def take(self, count: int) -> range:
         """The next images, as far as there are so many: their rows."""

@@ -1,25 +1,23 @@
-"""Which encoder a score head was made for: on the embeddings of another one its scores look right and mean nothing.
-
-What travels with embeddings is the identity of their model (`ClipModelHandler.identity`), in words; so it is told
-from these words.
-"""
+"""Which encoder a score head was made for: on the embeddings of another one its scores look right and mean nothing."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
+
+from beam_curator.identities import ModelIdentity
 
 OPENAI_VIT_L_14 = "OpenAI's CLIP ViT-L/14"
 """What the published heads were made for."""
 
 MADE_FOR = "made for"
-"""What the identity of a head that runs on another encoder says of it."""
+"""What a note of a published head says that runs on another encoder."""
+
+RUN_ON = "run on"
+
+UNKNOWN_ORIGIN = "checkpoint of unknown origin"
+"""What the identity of an encoder notes whose weights nobody knows by their sha256."""
 
 _OPENAI_NAMES = frozenset({"ViT-L-14-quickgelu/openai", "ViT-L-14/openai"})
-_IDENTITY = re.compile(
-    r"(?P<model>[^,]+?)(?:, (?P<kind>weights|checkpoint) (?P<name>.+) sha256:[0-9a-f]{64})?(?: \(.*?\))?"
-    r"(?:, precision .*)?"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +27,7 @@ class MadeFor:
     Attributes:
       width: length of the embeddings that it takes; None for any.
       published: whether it is one of the heads that were made for `OPENAI_VIT_L_14`. Of other heads nobody knows what
-        they were made for: what they run on becomes a part of their identity.
+        they were made for: they note what they run on.
       accept_other: whether the user insists on another encoder.
     """
 
@@ -37,30 +35,32 @@ class MadeFor:
     published: bool = False
     accept_other: bool = False
 
-    def identity_on(self, identity: str, encoder: str | None) -> str:
-        """The head's identity, with what it runs on where that matters: `encoder` is the identity of its model."""
+    def identity_on(self, identity: ModelIdentity, encoder: ModelIdentity | None) -> ModelIdentity:
+        """The head's identity, with what it runs on where that matters."""
         if self.width is None:
             return identity
         if not self.published:
-            return f"{identity}, run on {encoder_name(encoder)}"
+            return identity.with_notes(f"{RUN_ON} {encoder_name(encoder)}")
         if is_openai_vit_l_14(encoder):
             return identity
-        return f"{identity}, {MADE_FOR} {OPENAI_VIT_L_14}, run on {encoder_name(encoder)}"
+        return identity.with_notes(f"{MADE_FOR} {OPENAI_VIT_L_14}, {RUN_ON} {encoder_name(encoder)}")
 
-    def complaint(self, score: str, identity: str, encoder: str | None, width: int | None = None) -> str | None:
+    def complaint(
+        self, score: str, identity: ModelIdentity, encoder: ModelIdentity | None, width: int | None = None
+    ) -> str | None:
         """What is wrong with the head on this encoder, if anything is, in one line.
 
         Args:
           score: the head's column.
           identity: the head's.
-          encoder: identity of the model that gives the embeddings.
+          encoder: of the model that gives the embeddings.
           width: their length, if it is known.
         """
-        head = f"the {score} head {identity.partition(' sha256:')[0]}"
+        head = f"the {score} head {identity.name}"
         if self.width is not None and width is not None and width != self.width:
             return (
                 f"{head} takes embeddings of {self.width} numbers, and {encoder_name(encoder)} gives {width}: take an "
-                f"encoder that gives {self.width}, such as ViT-L-14-quickgelu, or another head"
+                f"encoder that gives {self.width}, such as ViT-L-14-quickgelu, or another head, or none"
             )
         if not self.published or self.accept_other or is_openai_vit_l_14(encoder):
             return None
@@ -75,16 +75,14 @@ ANY_ENCODER = MadeFor()
 """What a head takes that says nothing of it."""
 
 
-def encoder_name(encoder: str | None) -> str:
-    """What people call the model of this identity: `ViT-L-14/laion2b_s32b_b82k`."""
-    found = _IDENTITY.fullmatch(encoder or "")
-    if found is None:
-        return encoder or "an encoder without a name"
-    own = " (a checkpoint of unknown origin)" if found["kind"] == "checkpoint" else ""
-    return f"{found['name'] or found['model']}{own}"
+def encoder_name(encoder: ModelIdentity | None) -> str:
+    """What people call an encoder: `ViT-L-14/laion2b_s32b_b82k`."""
+    if encoder is None:
+        return "an encoder without a name"
+    own = f" (a {UNKNOWN_ORIGIN})" if UNKNOWN_ORIGIN in encoder.notes else ""
+    return f"{encoder.name}{own}"
 
 
-def is_openai_vit_l_14(encoder: str | None) -> bool:
-    """Whether the model of this identity is known to be OpenAI's CLIP ViT-L/14."""
-    found = _IDENTITY.fullmatch(encoder or "")
-    return found is not None and found["kind"] == "weights" and found["name"] in _OPENAI_NAMES
+def is_openai_vit_l_14(encoder: ModelIdentity | None) -> bool:
+    """Whether an encoder is known to be OpenAI's CLIP ViT-L/14."""
+    return encoder is not None and encoder.name in _OPENAI_NAMES and UNKNOWN_ORIGIN not in encoder.notes

@@ -20,6 +20,9 @@ _logger = logging.getLogger(__name__)
 #: The columns that AutoKeras took for categories in training: they hold few distinct float16 values.
 CATEGORICAL_COLUMNS = (180, 316, 413, 440, 644)
 
+#: Files in the layout of the PyTorch ports, which have no vocabularies.
+APPROXIMATE_SUFFIXES = (".pth", ".pt")
+
 _WIDTHS = (head.VIT_L_14_WIDTH, 64, 512, 256, 1)
 _MAX_NPZ_BYTES = 32 << 20
 
@@ -71,7 +74,7 @@ class NsfwHead:
         name = name or pathlib.Path(path).stem
         if suffix == ".npz":
             arrays, vocabularies = _from_npz(path)
-        elif suffix in (".pth", ".pt"):
+        elif suffix in APPROXIMATE_SUFFIXES:
             arrays, vocabularies = head.read_state_dict(path), {}
         else:
             raise CurationError(

@@ -1,12 +1,20 @@
 """One image as the model takes it, or why there is none."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.images import Encoded, ImageError, ImageFacts, Preparation, decode, preprocess
 from beam_curator.models.pixels.torch_resizing import fast_preprocess
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Watch = Callable[["Image | None"], None]
+"""Called with a picture as `images.decode` gives it, before it is resized; with None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +49,28 @@ class Decoder:
     draft: bool = False
     fast_resize: bool = False
 
-    def __call__(self, data: Encoded | None) -> DecodedImage:
+    def __call__(self, data: Encoded | None, watch: Watch | None = None) -> DecodedImage:
+        """What becomes of an encoded image, None for a sample without one; `watch` sees the picture."""
+        watch = watch or _unwatched
         if data is None:
+            watch(None)
             return DecodedImage(None, None, "sample without an image")
-        facts = None
         try:
             image, facts = decode(data, self.max_pixels, self._draft_side)
-            resized = (fast_preprocess if self.fast_resize else preprocess)(image, self.preparation)
-            return DecodedImage(resized, facts, None)
         except ImageError as error:
-            return DecodedImage(None, facts or error.facts, str(error))
+            watch(None)
+            return DecodedImage(None, error.facts, str(error))
+        watch(image)
+        try:
+            resized = (fast_preprocess if self.fast_resize else preprocess)(image, self.preparation)
+        except ImageError as error:
+            return DecodedImage(None, facts, str(error))
+        return DecodedImage(resized, facts, None)
 
     @property
     def _draft_side(self) -> int | None:
         return max(self.preparation.resized_shape) if self.draft else None
+
+
+def _unwatched(image: "Image | None") -> None:
+    """Nobody wants to see it."""

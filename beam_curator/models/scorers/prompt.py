@@ -100,8 +100,7 @@ class PromptScorer(Scorer):
     @property
     def identity(self) -> ModelIdentity:
         """What gives the column: other texts, or other weights, are another model."""
-        texts = " | ".join(text.replace("|", r"\|") for text in self.texts)  # no two prompts are written alike
-        return ModelIdentity(f"prompt {self.name}: {texts} ({self.encoder})", self.sha256, self.trained)
+        return _identity(Prompt(self.name, self.texts), self.encoder, self.sha256, self.trained)
 
     def __call__(self, embeddings: NDArray[np.float16]) -> NDArray[np.float32]:
         """Scores embeddings.
@@ -126,6 +125,16 @@ class PromptScorer(Scorer):
         logits = self.logit_scale * (rows @ self.vectors.T.astype(np.float64)) / lengths[:, None]
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (odds[:, 0] / odds.sum(axis=1)).astype(np.float32)
+
+
+def _identity(prompt: Prompt, encoder: str, sha256: str | None, trained: bool) -> ModelIdentity:
+    return ModelIdentity(f"{asked_as(prompt)} ({encoder})", sha256, trained)
+
+
+def asked_as(prompt: Prompt) -> str:
+    """What the identity of a prompt's scorer begins with, whatever encodes it: no two prompts are written alike."""
+    texts = " | ".join(text.replace("|", r"\|") for text in prompt.texts)
+    return f"prompt {prompt.name}: {texts}"
 
 
 def prompt_scorers(

@@ -56,6 +56,7 @@ class Scorer(Protocol):
       side: with "pixels", what the longer side of a picture is at most: larger ones are resized; None for full size.
       batch_size: with "pixels", the most pictures in one call.
       parallel: with "pixels", whether it may be called from several threads at once.
+      source: where its weights come from, for people.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Scorer(Protocol):
     side: int | None = None
     batch_size: int = 16
     parallel: bool = False
+    source: str | None = None
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -90,7 +92,7 @@ class Scorer(Protocol):
           Exception: anything. The batch is then scored one by one, and what raises alone fails the sample, with its
           message.
         """
-        ...
+        raise NotImplementedError
 
 
 def check_scorer(scorer: Any, what: str = "") -> None:
@@ -123,7 +125,15 @@ def _check_name(named: str, what: str, name: Any) -> None:
         raise UsageError(f"{named}: {what}={name!r}: lower-case letters, digits and _, beginning with a letter")
 
 
-def check_scorers(scorers: Sequence[Scorer]) -> None:
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def columns(self) -> Sequence[Column]: ...
+
+
+def check_scorers(scorers: Sequence[_Named]) -> None:
     """Raises UsageError where two of these give the same column, or have the same name."""
     owners: dict[str, str] = {}
     names = [scorer.name for scorer in scorers]

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 from beam_curator.errors import CurationError
+from beam_curator.identities import ModelIdentity
 from beam_curator.models.weights import transfer
 from beam_curator.storage import files
 
@@ -43,9 +44,9 @@ class WeightsFile:
         return self.original_sha256 or self.sha256
 
     @property
-    def identity(self) -> str:
-        """What manifests and fingerprints call the weights of a head."""
-        return f"{self.name} sha256:{self.model_sha256}"
+    def identity(self) -> ModelIdentity:
+        """What manifests and fingerprints call a head with these weights."""
+        return ModelIdentity(self.name, self.model_sha256)
 
     def local_path(self) -> pathlib.Path:
         """A local file with this content, verified once per process; from a bucket, a copy in the cache.

@@ -1,0 +1,73 @@
+"""Score columns of a batch from what it holds: embeddings, captions or facts. No Beam in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_curator import rows
+from beam_curator.errors import CurationError
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.calls import Answers, LoadedScorer, with_worst
+from beam_curator.samples import SampleBatch
+
+
+def embeddings_of(batch: SampleBatch) -> np.ndarray:
+    """The batch's embeddings: float16 [n, dim].
+
+    Raises:
+      CurationError: for a batch that was not embedded.
+    """
+    if batch.embeddings is None:
+        raise CurationError(f"{batch.range.url}: a batch without embeddings cannot be scored: put EmbedImages before")
+    return batch.embeddings
+
+
+def with_scores(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentity) -> SampleBatch:
+    """The batch with the columns of a scorer that needs no pixels; samples that cannot be used have none.
+
+    Raises:
+      CurationError: for a batch without embeddings where the scorer needs them; or as `LoadedScorer`.
+    """
+    return with_answers(batch, loaded, identity, _answers(batch, loaded))
+
+
+def with_answers(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentity, answers: Answers) -> SampleBatch:
+    """The batch with the columns of a scorer, from what it gave of each sample."""
+    scorer, table = loaded.scorer, batch.rows
+    for column in scorer.columns:
+        table = rows.with_score(table, column.name, answers.values[column.name], rows.SCORE_TYPES[column.type])
+    table = rows.with_failures(table, answers.failures, of=scorer.name)
+    return batch.replace(rows=table, models={**batch.models, scorer.name: identity})
+
+
+def _answers(batch: SampleBatch, loaded: LoadedScorer) -> Answers:
+    scorer = loaded.scorer
+    usable = np.flatnonzero(~rows.unusable(batch.rows))
+    answers = Answers.none(scorer.columns, len(batch))
+    if scorer.needs != "embedding":
+        indices, items = _items(batch.rows, usable, scorer.needs)
+        if len(indices):
+            answers.put(indices, loaded(items))
+        return answers
+    embeddings = embeddings_of(batch)
+    if len(usable):
+        answers.put(usable.tolist(), loaded(embeddings[usable]))
+    if batch.more_embeddings is not None and batch.more_of is not None and len(batch.more_embeddings):
+        more = loaded(batch.more_embeddings)
+        answers = with_worst(answers, scorer.columns, more, batch.more_of.tolist())
+    return answers
+
+
+def _items(table: pa.Table, usable: np.ndarray, needs: str) -> tuple[Sequence[int], Sequence[Any]]:
+    """What a scorer is called with, and the rows that it is of."""
+    if needs == "row":
+        facts = table.select(rows.names_with(table, rows.FACT)).take(usable)
+        return usable.tolist(), facts.to_pylist()
+    captions = [(index, caption) for index, caption in enumerate(table["caption"].to_pylist()) if caption]
+    allowed = set(usable.tolist())
+    there = [(index, caption) for index, caption in captions if index in allowed]
+    return [index for index, _ in there], [caption for _, caption in there]

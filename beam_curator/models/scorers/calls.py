@@ -1,0 +1,221 @@
+"""A scorer on a worker: loaded once, called in batches, and its answers checked. No Beam in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from beam_curator import progress
+from beam_curator.errors import CurationError, JobError
+from beam_curator.models.scorers.scorer import Column, Scorer, values_by_column
+
+
+@dataclasses.dataclass
+class Answers:
+    """What a scorer gave of n items.
+
+    Attributes:
+      values: by column n values: float32 [n], NaN where there is none; or a list of n flags or texts, None where there
+        is none.
+      failures: why it gave none of an item, by index.
+    """
+
+    values: dict[str, Any]
+    failures: dict[int, str]
+
+    @classmethod
+    def none(cls, columns: Sequence[Column], count: int) -> Answers:
+        """Nothing of so many items."""
+        return cls({column.name: _nothing(column, count) for column in columns}, {})
+
+    def put(self, indices: Sequence[int], of: Answers) -> None:
+        """Takes over the answers of some of the items, which have these indices here."""
+        for name, values in of.values.items():
+            if isinstance(values, np.ndarray):
+                self.values[name][list(indices)] = values
+            else:
+                for index, value in zip(indices, values, strict=True):
+                    self.values[name][index] = value
+        self.failures |= {indices[index]: why for index, why in of.failures.items()}
+
+
+def _nothing(column: Column, count: int) -> Any:
+    return np.full(count, np.nan, np.float32) if column.type == "number" else [None] * count
+
+
+class LoadedScorer:
+    """A scorer that is loaded by its first call, and called by one thread at a time unless it is `parallel`.
+
+    Pickled, it is a scorer that is not loaded.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self._lock, self._loaded = threading.Lock(), False
+
+    def __reduce__(self) -> tuple[type[LoadedScorer], tuple[Scorer]]:
+        return LoadedScorer, (self.scorer,)
+
+    def __call__(self, items: Any) -> Answers:
+        """What it gives of n items, n at least 1: a sequence, or an array whose first dimension is n.
+
+        Raises:
+          JobError: when it answers with another number of values, cannot do with the memory that there is, or is not
+            for these embeddings at all.
+        """
+        with self._lock:
+            if not self._loaded:  # a worker with nothing to score loads nothing
+                with progress.BOARD.loading(self.scorer.name):
+                    self.scorer.load()
+                self._loaded = True
+            if not getattr(self.scorer, "parallel", False):
+                return _answers(self.scorer, items)
+        return _answers(self.scorer, items)
+
+
+def _answers(scorer: Scorer, items: Any) -> Answers:
+    try:
+        given = scorer(items)
+    except CurationError:  # ours: it concerns the whole job
+        raise
+    except Exception as error:
+        return _in_pieces(scorer, items, error)
+    return _checked(scorer, values_by_column(scorer, given), len(items))
+
+
+def _in_pieces(scorer: Scorer, items: Any, error: Exception) -> Answers:
+    """What it gives of less at a time: halves where memory was wanting, else one by one, to find what it raises on."""
+    count, wants_memory = len(items), _wants_memory(error)
+    if count == 1:
+        if wants_memory:
+            raise JobError(
+                f"scorer {scorer.name}: not even one sample at a time fits in memory ({_said(error)}): free memory, or "
+                "take a larger device"
+            ) from error
+        failed = Answers.none(scorer.columns, 1)
+        failed.failures[0] = f"scorer {scorer.name} raised {_said(error)}"
+        return failed
+    size = -(-count // 2) if wants_memory else 1
+    answers = Answers.none(scorer.columns, count)
+    del error
+    for start in range(0, count, size):
+        end = min(start + size, count)
+        answers.put(range(start, end), _answers(scorer, items[start:end]))
+    return answers
+
+
+def _wants_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, not imported for it
+
+
+def _said(error: BaseException) -> str:
+    try:
+        text = str(error).strip().split("\n", 1)[0]
+    except Exception:  # its __str__ is the user's code as well
+        text = ""
+    shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def _checked(scorer: Scorer, given: Any, count: int) -> Answers:
+    if not isinstance(given, Mapping):
+        raise JobError(f"scorer {scorer.name} gave a {type(given).__name__}: with several columns it gives a mapping")
+    answers = Answers({}, {})
+    for column in scorer.columns:
+        if column.name not in given:
+            raise JobError(f'scorer {scorer.name} gave no "{column.name}", which is among its columns')
+        values = given[column.name]
+        length = _length(values)
+        if length != count:
+            what = f"a {type(values).__name__}" if length is None else f"{length:,} values"
+            raise JobError(f"scorer {scorer.name} gave {what} of {column.name} for {count:,} samples")
+        answers.values[column.name] = _values(scorer, column, values, answers.failures)
+    return answers
+
+
+def _length(values: Any) -> int | None:
+    """How many values these are; None of what is no sequence of values."""
+    if isinstance(values, (str, bytes)):
+        return None
+    try:
+        return len(values)
+    except TypeError:  # an array without dimensions has a __len__ as well
+        return None
+
+
+def _values(scorer: Scorer, column: Column, values: Any, failures: dict[int, str]) -> Any:
+    """The values as their column has them; notes what is none."""
+    if column.type == "number" and isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.ndim == 1:
+        with np.errstate(over="ignore"):
+            numbers = values.astype(np.float32)
+        if not np.isinf(numbers).any():
+            return numbers
+        values = values.tolist()  # to be told one by one
+    found = _nothing(column, len(values))
+    for index, value in enumerate(values):
+        try:
+            plain = _PLAIN[column.type](value)
+        except (TypeError, ValueError):
+            plainly = isinstance(value, (float, np.floating)) or (isinstance(value, str) and len(value) < 40)
+            shown = str(value) if plainly else f"a {type(value).__name__}"
+            failures.setdefault(index, f"scorer {scorer.name} gave what is no {column.type}: {shown} for {column.name}")
+        else:
+            found[index] = plain
+    return found
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, (str, bytes)):
+        raise TypeError(value)
+    number = float(value)
+    if abs(number) > _LARGEST:
+        raise ValueError(value)
+    return number
+
+
+def _flag(value: Any) -> bool | None:
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return None if value is None else bool(value)
+    raise TypeError(value)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+    raise TypeError(value)
+
+
+_PLAIN = {"number": _number, "flag": _flag, "text": _text}
+
+
+def with_worst(answers: Answers, columns: Sequence[Column], more: Answers, more_of: Sequence[int]) -> Answers:
+    """The answers of samples of which all images count: of each column the worst among a sample's images.
+
+    Args:
+      answers: of n first images.
+      columns: what they hold.
+      more: of m other images.
+      more_of: the sample of each of these, m indices.
+    """
+    of = np.asarray(more_of, np.int64)
+    for column in columns:
+        values, others = answers.values[column.name], more.values[column.name]
+        if column.type == "number":
+            (np.fmin if column.worse == "lower" else np.fmax).at(values, of, others)
+        elif column.type == "flag":
+            for index, other in zip(of.tolist(), others, strict=True):
+                if other is not None and (values[index] is None or other == (column.worse == "higher")):
+                    values[index] = other
+    for index, why in more.failures.items():
+        answers.failures.setdefault(int(of[index]), why)
+    return answers

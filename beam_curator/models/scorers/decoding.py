@@ -1,0 +1,46 @@
+"""Scorers that need pixels, without an encoder: images are decoded for them alone. No Beam in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, ImageError, decode
+from beam_curator.models.encoders.cpu_stream import usable_cores
+from beam_curator.models.scorers.calls import Answers, LoadedScorer
+from beam_curator.models.scorers.pictures import PictureScoring
+
+
+def scores_of_images(
+    images: Sequence[Encoded | None],
+    scorers: Sequence[LoadedScorer],
+    samples: int,
+    more_of: Sequence[int] = (),
+    draft_side: int | None = None,
+) -> list[Answers]:
+    """What each scorer gives of n samples, the same as beside an encoder; nothing of images that cannot be decoded.
+
+    Args:
+      images: of the samples' first images, then of others of theirs.
+      scorers: what scores.
+      samples: n.
+      more_of: the sample of each of those others.
+      draft_side: as of `images.decode`.
+
+    Raises:
+      JobError: as `LoadedScorer`.
+    """
+    scoring = PictureScoring(scorers, len(images))
+
+    def score(place: int) -> None:
+        image = images[place]
+        try:
+            picture = None if image is None else decode(image, MAX_IMAGE_PIXELS, draft_side)[0]
+        except ImageError:
+            picture = None  # its row has failed for that
+        scoring(place, picture)
+
+    with ThreadPoolExecutor(usable_cores(), "score") as pool:
+        for done in [pool.submit(score, place) for place in range(len(images))]:
+            done.result()
+    return scoring.answers(samples, more_of)

@@ -1,0 +1,107 @@
+"""Score columns that a finished range lacks: computed later, from what it has, and kept beside its part.
+
+One Parquet file for each range and scorer, `columns/SCORER/RANGE.parquet`, with a row for each of the part's. It says
+what it was computed from; where that, or the scorer, is another now, it is computed again and replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_curator import rows
+from beam_curator.output.score_parts import StoredRange, read_part
+from beam_curator.output.score_steps import ScoreStep, Wanted
+from beam_curator.samples import SampleBatch, ShardRange
+from beam_curator.storage import files
+
+COLUMNS_DIRECTORY = "columns"
+
+_METADATA = b"beam_curator"
+
+
+def columns_name(range: ShardRange, scorer: str) -> str:
+    """The file's place under the output directory."""
+    return f"{COLUMNS_DIRECTORY}/{scorer}/{range.name}.parquet"
+
+
+def is_added_columns(schema: pa.Schema) -> bool:
+    """Whether a file with this schema holds added columns."""
+    return b'"computed_from"' in (schema.metadata or {}).get(_METADATA, b"")
+
+
+def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: SampleBatch) -> None:
+    """Writes what a scorer gave of a range.
+
+    Args:
+      directory: the output directory.
+      stored: the range as it stands.
+      step: the scorer.
+      scored: the range's rows with the scorer's columns.
+
+    Raises:
+      StorageError: when it cannot be written, after retries.
+    """
+    names = [*(column.name for column in step.columns), rows.failure_column(step.name)]
+    table = scored.rows.select([name for name in names if name in scored.rows.schema.names])
+    table = table.replace_schema_metadata({_METADATA: json.dumps(_told(stored, step), sort_keys=True)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False)
+    files.write_bytes(directory, columns_name(stored.batch.range, step.name), sink.getvalue().to_pybytes())
+
+
+def _told(stored: StoredRange, step: ScoreStep) -> dict[str, object]:
+    computed_from = step.computed_from(stored.encoder) if stored.encoder else {}
+    return {"range": stored.range, "computed_from": computed_from, "scorer": step.told}
+
+
+def read_range(directory: str, range: ShardRange, wanted: Wanted) -> StoredRange | None:
+    """What stands of a range of what a job wants: its part and the columns beside it; None without a part that will do.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    stored = read_part(directory, range, wanted.encoder)
+    if stored is None:
+        return None
+    return completed(directory, stored, wanted.steps)
+
+
+def completed(directory: str, stored: StoredRange, steps: Sequence[ScoreStep]) -> StoredRange:
+    """A part's range with the columns of these steps alone, those beside the part among them.
+
+    Raises:
+      StorageError: when one cannot be read, after retries.
+    """
+    stored = stored.only(steps)
+    for step in stored.lacking(steps):
+        stored = _with_columns(directory, stored, step)
+    return stored.only(steps)
+
+
+def _with_columns(directory: str, stored: StoredRange, step: ScoreStep) -> StoredRange:
+    """The range with the columns that were computed for this step, if they are there."""
+    table = _read(files.join(directory, *columns_name(stored.batch.range, step.name).split("/")), _told(stored, step))
+    if table is None or table.num_rows != len(stored.batch):
+        return stored
+    merged = stored.batch.rows
+    for field in table.schema:
+        merged = merged.append_column(field, table[field.name])
+    models = {**stored.batch.models, step.name: step.identity}
+    return StoredRange(stored.batch.replace(rows=merged, models=models), stored.range, (*stored.steps, step))
+
+
+def _read(url: str, told: dict[str, object]) -> pa.Table | None:
+    if not files.exists(url):
+        return None
+    content = files.read_bytes(url)
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        if json.loads((table.schema.metadata or {}).get(_METADATA, b"{}")) != told:
+            return None
+    except (pa.ArrowException, OSError):
+        return None  # not a whole one: it is computed again and replaced
+    return table.replace_schema_metadata(None)
