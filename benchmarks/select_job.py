@@ -26,6 +26,8 @@ PHASES = {
         ("beam_curator.transforms.reading", "plan_ranges"),
     ],
     "reading of parts": [("beam_curator.transforms.checkpointing", "read_range")],
+    "embeddings": [("beam_curator.transforms.stored_scoring", "read_embeddings")],
+    "scoring": [("beam_curator.transforms.stored_scoring", "with_scores")],
     "selection": [("beam_curator.transforms.selection", "select_batch")],
     "counts": [("beam_curator.output.outcomes", "summarize")],
     "placing": [("beam_curator.transforms.writing", "place_samples")],

@@ -1,0 +1,98 @@
+"""How long another head takes on a finished job: its scores are computed from the stored embeddings.
+
+python -m benchmarks.rescore                          1,000,000 rows of 768 numbers
+python -m benchmarks.rescore --rows 50000 --dir /tmp/rescore --keep
+python -m benchmarks.rescore --model_dir models       with the published heads, not with random ones of their shape
+
+A finished job is made first (minutes). Then the main job runs on it, each time in a fresh process: with a threshold
+that hardly anything passes, so that nothing is copied; with other heads; and with those again. No image is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
+from benchmarks.select_job import TimedJob, run_job
+from benchmarks.tables import machine, markdown
+
+KEEP_NONE = ("--min_aesthetic", "10", "--max_nsfw", "0.5")
+NSFW_WIDTHS = (768, 64, 512, 256, 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Makes the job, measures, and prints the table."""
+    flags = _parse(argv)
+    directory = flags.dir or Path(tempfile.mkdtemp(prefix="rescore-"))
+    try:
+        print(f"{machine()}; in {directory}", flush=True)
+        size = JobSize(flags.rows, flags.samples_per_shard, flags.image_bytes)
+        runs = rescore(directory, size, flags.model_dir)
+        print(markdown(["run", "whole process, s", "reading embeddings, s", "scoring, s"], _rows(runs)))
+    finally:
+        if not flags.keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="python -m benchmarks.rescore"
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the job")
+    parser.add_argument("--samples_per_shard", type=int, default=4000, help="of its input")
+    parser.add_argument("--image_bytes", type=int, default=1000, help="of each image; none is read")
+    parser.add_argument("--model_dir", help="with the published heads (default: random ones)")
+    parser.add_argument("--dir", type=Path, help="where the job is made (default: a temporary directory)")
+    parser.add_argument("--keep", action="store_true", help="leave it there; a job that stands there is used again")
+    return parser.parse_args(argv)
+
+
+def rescore(directory: Path, size: JobSize, model_dir: str | None) -> dict[str, TimedJob]:
+    """Runs of the main job on a finished job of this size, by what they do."""
+    if not (directory / "raw").is_dir():
+        make_scored_job(directory, size)
+    flags = [*flags_of_job(directory, size), *KEEP_NONE, "--accept_other_encoder"]
+    untrained = ["--aesthetic_model", "untrained", "--nsfw_model", "untrained"]
+    other = ["--aesthetic_model", "v2", "--nsfw_model", "laion", "--model_dir", str(model_dir)]
+    other = other if model_dir else random_heads(directory)
+    return {
+        "the heads that scored it": run_job(directory, [*flags, *untrained]),
+        "two other heads": run_job(directory, [*flags, *other]),
+        "the same two again": run_job(directory, [*flags, *other]),
+    }
+
+
+def random_heads(directory: Path) -> list[str]:
+    """Flags that choose two heads with random weights, in the layouts of the published ones."""
+    torch.manual_seed(0)
+    aesthetic = {"weight": torch.randn(1, NSFW_WIDTHS[0]), "bias": torch.zeros(1)}
+    nsfw = {"norm.mean": torch.zeros(NSFW_WIDTHS[0]), "norm.variance": torch.ones(NSFW_WIDTHS[0])}
+    for index, (width_in, width_out) in enumerate(itertools.pairwise(NSFW_WIDTHS), start=1):
+        nsfw |= {
+            f"linear_{index}.weight": torch.randn(width_out, width_in) / width_in**0.5,
+            f"linear_{index}.bias": torch.zeros(width_out),
+        }
+    paths = [directory / "aesthetic.pth", directory / "nsfw.pth"]
+    for path, weights in zip(paths, (aesthetic, nsfw), strict=True):
+        torch.save(weights, path)
+    return ["--aesthetic_model", str(paths[0]), "--nsfw_model", str(paths[1])]
+
+
+def _rows(runs: dict[str, TimedJob]) -> list[list[str]]:
+    return [
+        [name, f"{run.seconds:.1f}", *(f"{run.phases[phase].busy:.1f}" for phase in ("embeddings", "scoring"))]
+        for name, run in runs.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
