@@ -16,7 +16,7 @@ ENTRY_POINTS = "beam_curator.scorers"
 """The group under which installed packages name their scorers."""
 
 _EXAMPLE = "my_scorers:Warmth(side=64), 'my_scorers:Warmth side=64' or 'my_scorers:Warmth {\"side\": 64}'"
-_PAIR = re.compile(r"\s*([^\W\d]\w*)=(\S*)")
+_PAIR = re.compile(r'\s*([^\W\d]\w*)=("(?:[^"\\]|\\.)*"(?=\s|$)|\S*)')
 
 
 def load_scorer(text: str) -> Scorer:
@@ -30,6 +30,8 @@ def load_scorer(text: str) -> Scorer:
     given = f"--scorer {text}"
     what, values = _parts(given, text.strip())
     named = named_object("--scorer", _installed(given, what), _EXAMPLE)
+    if named.name is not None:
+        raise UsageError(f"{named.given}: a scorer has a name of its own: leave out {named.name}=")
     scorer = named.load(lambda thing, own: made(thing, own if values is None else values))
     check_scorer(scorer, given)
     return scorer
@@ -52,6 +54,8 @@ def _parts(given: str, text: str) -> tuple[str, Values | None]:
         pair = _PAIR.match(rest, at)
         if pair is None:
             raise UsageError(f"{given}: write arguments as key=value, such as {_EXAMPLE}")
+        if pair[1] in values:
+            raise UsageError(f"{given}: {pair[1]} is given twice")
         values[pair[1]], at = _value(pair[2]), pair.end()
     return what, Values((), values)
 

@@ -81,15 +81,21 @@ class Summary:
         if self.seen and self.failed == self.seen:
             raise JobError(
                 f"not one sample could be used: {self.failed:,} of {counted(self.seen, 'sample')} failed"
-                f"{self.losses.describe(self.seen)}: {self._worst()}. {self._hints()}Scores are kept: mend the input, "
-                "and run the same command again"
+                f"{self.losses.describe(self.seen)}: {self._worst()}. {self._hints()}Scores are kept: "
+                f"{self._mend()}, and run the same command again"
             )
         if self.seen and failed > limit * seen:
             raise JobError(
                 f"{self.failed:,} of {counted(self.seen, 'sample')} failed{self.losses.describe(self.seen)} "
-                f"({failed / seen:.1%}), over --max_failed_fraction {limit:g}: {self._worst()}. Scores are kept: mend "
-                "the input or raise the limit, and run the same command again"
+                f"({failed / seen:.1%}), over --max_failed_fraction {limit:g}: {self._worst()}. Scores are kept: "
+                f"{self._mend()} or raise the limit, and run the same command again"
             )
+
+    def _mend(self) -> str:
+        """What the user may do: what a scorer raised stands as its scores do, until it has another identity."""
+        (worst, *_) = sorted(self.failed_by, key=lambda reason: (-self.failed_by[reason], reason)) or [""]
+        of_scorer = worst.startswith("scorer ")
+        return "mend the scorer, give it another identity" if of_scorer else "mend the input"
 
     def _hints(self) -> str:
         """What else is to be told of shards, which may be why."""

@@ -192,7 +192,8 @@ def _told_of_own(encoder: Encoder) -> list[str]:
     """What tells an encoder of the user's own from others of its name."""
     prepared = json.dumps(dataclasses.asdict(encoder.preparation), sort_keys=True)
     digest = hashlib.sha256(prepared.encode()).hexdigest()[:12]
-    return [f"{encoder.dim} numbers", f"preparation {digest}"]
+    arguments = getattr(encoder, "_made_with", "")
+    return [f"{encoder.dim} numbers", f"preparation {digest}", *([f"made with {arguments}"] if arguments else [])]
 
 
 class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):

@@ -148,6 +148,25 @@ def test_what_has_no_message_or_one_that_cannot_be_had_is_told_by_its_kind():
     assert answers_of(odd, ["a"]).failures == {0: "scorer own raised OSError: caf\\udce9"}
 
 
+@pytest.mark.parametrize("error", [OSError("no weights.pt"), SystemExit("no weights.pt")], ids=repr)
+def test_what_load_raises_fails_the_job_and_says_which_scorer(error):
+    class Absent(Own):
+        def load(self):
+            raise error
+
+    with pytest.raises(JobError, match=rf"scorer own: load\(\) raised {type(error).__name__}: no weights.pt"):
+        LoadedScorer(Absent(lengths))(["a"])
+
+
+def test_a_scorer_that_would_end_the_program_fails_its_sample():
+    def score(batch):
+        if "bad" in batch:
+            raise SystemExit(3)
+        return lengths(batch)
+
+    assert answers_of(score, ["a", "bad"]).failures == {1: "scorer own raised SystemExit: 3"}
+
+
 def test_an_error_of_ours_concerns_the_whole_job():
     def ours(batch):
         raise CurationError("not for these embeddings")
@@ -208,6 +227,10 @@ def test_what_raises_in_a_half_is_found_as_well():
         (None, "scorer own gave a NoneType of own for 2 samples"),
         ("ab", "scorer own gave a str of own for 2 samples"),
         ({"other": [1, 2]}, 'scorer own gave no "own", which is among its columns'),
+        ({"own": {0: 1.0, 1: 2.0}}, "scorer own gave a dict of own for 2 samples"),
+        ({1.0, 2.0}, "scorer own gave a set of own for 2 samples"),
+        ((one for one in (1.0, 2.0)), "scorer own gave a generator of own for 2 samples"),
+        (np.zeros((2, 1)), r"scorer own gave an array of shape \(2, 1\) of own: it is to have one dimension, \(2,\)"),
     ],
     ids=repr,
 )
@@ -267,6 +290,8 @@ def test_what_is_no_finite_number_in_float32_fails_its_sample(make, value):
         ("number", 2.5, "high", "gave what is no number: high for value"),
         ("number", np.float32(2.5), [1, 2], "gave what is no number: a list for value"),
         ("number", 2, np.zeros(2), "gave what is no number: a ndarray for value"),
+        ("number", 2, 10**400, "gave what is no number: a int for value"),
+        ("number", 2, np.complex128(7j), "gave what is no number: a complex128 for value"),
         ("flag", True, 1, "gave what is no flag: a int for value"),
         ("flag", np.bool_(True), "yes", "gave what is no flag: yes for value"),
         ("flag", False, float("nan"), "gave what is no flag: nan for value"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.images import Preparation
+from beam_curator.made_with import made_with
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,11 @@ class Encoder(Protocol):
     sha256: str | None = None
     trained: bool = True
     notes: tuple[str, ...] = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        encoder = super().__new__(cls)
+        object.__setattr__(encoder, "_made_with", made_with(cls, args, kwargs))
+        return encoder
 
     def load(self) -> torch.nn.Module:
         """The model, once a worker: float32, on the CPU, in eval mode.
@@ -80,7 +86,7 @@ def load_tower(encoder: Encoder, users: bool = False) -> VisualTower:
         module = encoder.load()
     except CurationError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not users:
             raise
         raise JobError(f"encoder '{encoder.name}': load() raised {raised(error)}") from error
@@ -89,7 +95,7 @@ def load_tower(encoder: Encoder, users: bool = False) -> VisualTower:
     return VisualTower(module.eval(), encoder.dim, encoder.preparation, users)
 
 
-def raised(error: Exception) -> str:
+def raised(error: BaseException) -> str:
     """An error of a user's code, in one line."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 

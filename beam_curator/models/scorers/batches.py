@@ -57,7 +57,7 @@ def _answers(batch: SampleBatch, loaded: LoadedScorer) -> Answers:
     if len(usable):
         answers.put(usable.tolist(), loaded(embeddings[usable]))
     if batch.more_embeddings is not None and batch.more_of is not None and len(batch.more_embeddings):
-        more = loaded(batch.more_embeddings)
+        more = loaded(batch.more_embeddings.copy())  # the user's code may write into what it gets
         answers = with_worst(answers, scorer.columns, more, batch.more_of.tolist())
     return answers
 

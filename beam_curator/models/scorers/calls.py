@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -71,11 +71,20 @@ class LoadedScorer:
         with self._lock:
             if not self._loaded:  # a worker with nothing to score loads nothing
                 with progress.BOARD.loading(self.scorer.name):
-                    self.scorer.load()
+                    _load(self.scorer)
                 self._loaded = True
             if not getattr(self.scorer, "parallel", False):
                 return _answers(self.scorer, items)
         return _answers(self.scorer, items)
+
+
+def _load(scorer: Scorer) -> None:
+    try:
+        scorer.load()
+    except CurationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise JobError(f"scorer {scorer.name}: load() raised {_said(error)}") from error
 
 
 def _answers(scorer: Scorer, items: Any) -> Answers:
@@ -83,12 +92,12 @@ def _answers(scorer: Scorer, items: Any) -> Answers:
         given = scorer(items)
     except CurationError:  # ours: it concerns the whole job
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _in_pieces(scorer, items, error)
     return _checked(scorer, values_by_column(scorer, given), len(items))
 
 
-def _in_pieces(scorer: Scorer, items: Any, error: Exception) -> Answers:
+def _in_pieces(scorer: Scorer, items: Any, error: BaseException) -> Answers:
     """What it gives of less at a time: halves where memory was wanting, else one by one, to find what it raises on."""
     count, wants_memory = len(items), _wants_memory(error)
     if count == 1:
@@ -109,7 +118,7 @@ def _in_pieces(scorer: Scorer, items: Any, error: Exception) -> Answers:
     return answers
 
 
-def _wants_memory(error: Exception) -> bool:
+def _wants_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, not imported for it
 
 
@@ -134,13 +143,19 @@ def _checked(scorer: Scorer, given: Any, count: int) -> Answers:
         if length != count:
             what = f"a {type(values).__name__}" if length is None else f"{length:,} values"
             raise JobError(f"scorer {scorer.name} gave {what} of {column.name} for {count:,} samples")
+        shape = tuple(getattr(values, "shape", (count,)))
+        if len(shape) != 1:
+            raise JobError(
+                f"scorer {scorer.name} gave an array of shape {shape} of {column.name}: it is to have one dimension, "
+                f"({count},)"
+            )
         answers.values[column.name] = _values(scorer, column, values, answers.failures)
     return answers
 
 
 def _length(values: Any) -> int | None:
     """How many values these are; None of what is no sequence of values."""
-    if isinstance(values, (str, bytes)):
+    if isinstance(values, (str, bytes, Mapping, Set)):  # a set has no order
         return None
     try:
         return len(values)
@@ -160,7 +175,7 @@ def _values(scorer: Scorer, column: Column, values: Any, failures: dict[int, str
     for index, value in enumerate(values):
         try:
             plain = _PLAIN[column.type](value)
-        except (TypeError, ValueError):
+        except Exception:  # a value's conversion may be the user's code
             plainly = isinstance(value, (float, np.floating)) or (isinstance(value, str) and len(value) < 40)
             shown = str(value) if plainly else f"a {type(value).__name__}"
             failures.setdefault(index, f"scorer {scorer.name} gave what is no {column.type}: {shown} for {column.name}")
@@ -175,7 +190,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 def _number(value: Any) -> float:
     if value is None:
         return math.nan
-    if isinstance(value, (str, bytes)):
+    if isinstance(value, (str, bytes, complex, np.complexfloating)):
         raise TypeError(value)
     number = float(value)
     if abs(number) > _LARGEST:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
+from beam_curator.made_with import made_with
 
 Needs = Literal["embedding", "pixels", "caption", "row"]
 """What a scorer is called with."""
@@ -66,6 +67,11 @@ class Scorer(Protocol):
     parallel: bool = False
     source: str | None = None
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        scorer = super().__new__(cls)
+        object.__setattr__(scorer, "_made_with", made_with(cls, args, kwargs))
+        return scorer
+
     @property
     def columns(self) -> Sequence[Column]:
         """What it gives; one column of numbers under its own name, unless it says otherwise."""
@@ -73,9 +79,11 @@ class Scorer(Protocol):
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the values: scores of another identity are computed anew. Its name is the class's own, unless it
-        says otherwise: then mend it whenever the scores change."""
-        return ModelIdentity(f"{type(self).__module__}:{type(self).__qualname__}")
+        """What gives the values: scores of another identity are computed anew. Its name is the class's own, and the
+        arguments that it was made with are noted, unless it says otherwise: then mend it whenever the scores change."""
+        given = getattr(self, "_made_with", "")  # none of what was made around `__new__`
+        notes = (f"made with {given}",) if given else ()
+        return ModelIdentity(f"{type(self).__module__}:{type(self).__qualname__}", notes=notes)
 
     def load(self) -> None:
         """Gets ready, on the worker: reads weights, takes the device."""
@@ -97,7 +105,16 @@ class Scorer(Protocol):
 
 def check_scorer(scorer: Any, what: str = "") -> None:
     """Raises UsageError for what is no scorer, in one line; `what` says how the user named it."""
-    named = what or f"scorer {scorer!r}"
+    named = what or f"scorer {type(scorer).__module__}:{type(scorer).__qualname__}"
+    try:
+        _check(scorer, named)
+    except UsageError:
+        raise
+    except Exception as error:  # its attributes may be properties, which are the user's code
+        raise UsageError(f"{named}: is no Scorer: {type(error).__name__}: {error}") from error
+
+
+def _check(scorer: Any, named: str) -> None:
     lacking = [name for name in ("name", "needs", "columns", "identity", "load") if not hasattr(scorer, name)]
     if lacking or not callable(scorer):
         raise UsageError(f"{named}: is no Scorer: it has no {lacking[0] if lacking else '__call__'}")
@@ -109,11 +126,28 @@ def check_scorer(scorer: Any, what: str = "") -> None:
     if not scorer.columns:
         raise UsageError(f"{named}: columns: a scorer gives one column at least")
     for column in scorer.columns:
-        _check_name(named, "column", column.name)
-        if column.name in TAKEN_COLUMNS:
-            raise UsageError(f'{named}: the column "{column.name}" is one that every ledger has: take another name')
-        if column.type not in rows.SCORE_TYPES:
-            raise UsageError(f"{named}: column {column.name}: type={column.type!r}: {', '.join(rows.SCORE_TYPES)}")
+        _check_column(column, named)
+    if scorer.needs == "pixels":
+        _check_pixels(scorer, named)
+
+
+def _check_column(column: Any, named: str) -> None:
+    if not isinstance(column, Column):
+        raise UsageError(f"{named}: columns: {column!r} is no Column, such as Column('warmth', 'number')")
+    _check_name(named, "column", column.name)
+    if column.name in TAKEN_COLUMNS:
+        raise UsageError(f'{named}: the column "{column.name}" is one that every ledger has: take another name')
+    if column.type not in rows.SCORE_TYPES:
+        raise UsageError(f"{named}: column {column.name}: type={column.type!r}: {', '.join(rows.SCORE_TYPES)}")
+    if column.worse not in ("lower", "higher"):
+        raise UsageError(f"{named}: column {column.name}: worse={column.worse!r}: lower, higher")
+
+
+def _check_pixels(scorer: Any, named: str) -> None:
+    for attribute, value in (("side", getattr(scorer, "side", 1)), ("batch_size", getattr(scorer, "batch_size", 1))):
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if not whole and not (attribute == "side" and value is None):
+            raise UsageError(f"{named}: {attribute}={value!r}: a whole number of 1 or more")
 
 
 TAKEN_COLUMNS = frozenset({*rows.SCHEMA.names, *rows.OUTCOME.names, "embedding", "more_embeddings"})

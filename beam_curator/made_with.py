@@ -1,0 +1,56 @@
+"""What an object was made with, in one line: the arguments that tell it from others of its class."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_LONGEST = 200
+"""Characters of an argument that are shown; what is longer is known by its digest."""
+
+
+def made_with(kind: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The arguments of a class's constructor, such as "(side=32)": those alone that are not its defaults; "" of none.
+
+    The same whether they were given by place or by name. Of what is no plain value, its type alone is told.
+    """
+    given = _by_name(kind, args, kwargs)
+    return f"({', '.join(f'{name}={_shown(value)}' for name, value in given.items())})" if given else ""
+
+
+def _by_name(kind: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        signature = inspect.signature(kind.__init__)  # type: ignore[misc]
+        bound = signature.bind(None, *args, **kwargs).arguments
+    except (TypeError, ValueError):  # not arguments of this class: its constructor says so
+        return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+    (itself, *_), defaults = signature.parameters, signature.parameters
+    told = {name: value for name, value in bound.items() if name != itself}
+    return {name: value for name, value in told.items() if _shown(value) != _shown(defaults[name].default)}
+
+
+def _shown(value: Any) -> str:
+    text = _text(value)
+    return text if len(text) <= _LONGEST else f"<{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}>"
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return repr(value)
+    if isinstance(value, os.PathLike):
+        return repr(os.fspath(value))
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(_text, value)))}}}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_text(key)}: {_text(one)}' for key, one in value.items())}}}"
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]
+        return f"<{value.dtype}{list(value.shape)} {digest}>"
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
