@@ -174,6 +174,13 @@ def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
             "the engine failed the job: TaskManager a:1 is gone.",
         ),
         (
+            RuntimeError(
+                "Pipeline j failed in state FAILED: java.lang.RuntimeException: Traceback (most recent call last):\n"
+                "ModuleNotFoundError: No module named 'my_scorers'\n\n\tat x.Y"
+            ),
+            "a worker has no Python module my_scorers: install its package where the workers run;",
+        ),
+        (
             RuntimeError("Pipeline j failed in state FAILED: org.x.A: org.x.B: CANCELLED: client cancelled"),
             "the engine failed the job: CANCELLED: client cancelled",
         ),

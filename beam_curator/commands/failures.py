@@ -20,6 +20,9 @@ _FAULT = re.compile(
     re.MULTILINE,
 )
 
+_NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([^']+)'", re.MULTILINE)
+"""In what a worker raised: the command itself found all that it needs."""
+
 _ENGINE_FAULT = re.compile(r"^Pipeline \S+ failed in state \w+: (?:(?:\w+\.)+[\w$]+: )*(.+)")
 
 
@@ -36,6 +39,11 @@ def as_job_error(error: Exception, output: str) -> Exception:
     if raised:
         kind, told = raised[-1]
         return JobError(f"{told}; {resume}" if kind == StorageError.__name__ else told)
+    lacking = _NO_MODULE.findall(text)
+    if lacking:
+        return JobError(
+            f"a worker has no Python module {lacking[-1]}: install its package where the workers run; {resume}"
+        )
     if isinstance(error, (OSError, MemoryError, BeamIOError)):
         return JobError(f"{type(error).__name__}: {_without_step(files.first_line(error))}; {resume}")
     fault = _FAULT.findall(text)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 import subprocess
 import time
@@ -62,7 +63,7 @@ def raw(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def start(raw, tmp_path_factory):
-    """Starts the job from an empty directory, with more flags."""
+    """Starts the job from an empty directory, with more flags, and the packages that are installed in `packages`."""
     command = engine_parts.build_worker().parent / "beam-curator"
     base = [
         *("--input", str(raw), "--clip_model", "tiny-untrained", "--min_width", "64"),
@@ -70,12 +71,17 @@ def start(raw, tmp_path_factory):
     ]
     running = []
 
-    def start(out, *more):
+    def start(out, *more, packages=None):
         logs = tmp_path_factory.mktemp("job")
         argv = [command, "curate", *base, "--output", out, *more]
         with (logs / "stdout").open("wb") as stdout, (logs / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [str(argument) for argument in argv], cwd=logs, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL
+                [str(argument) for argument in argv],
+                cwd=logs,
+                stdout=stdout,
+                stderr=stderr,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": str(packages or "")},
             )
         running.append(process)
         return Job(process, out, logs, time.monotonic())

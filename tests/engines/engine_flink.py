@@ -31,10 +31,17 @@ class SessionCluster:
 
     Two TaskManagers may not share a pool: both number their workers from 1, and the pool would stop the one's for the
     other. So the name `workers` leads each to its own, as `localhost` does on Kubernetes where the pool is a sidecar.
+    The workers find the packages that are installed in `packages`, besides those of their environment.
     """
 
-    def __init__(self, directory: pathlib.Path, task_managers: int = 2, restarts: int = 0):
-        self.directory, self.workers_port = directory, free_port()
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        task_managers: int = 2,
+        restarts: int = 0,
+        packages: pathlib.Path | None = None,
+    ):
+        self.directory, self.workers_port, self._packages = directory, free_port(), packages
         self.pools: list[WorkerPool] = []
         self._forwarders: list[Forwarder] = []
         self.rest_port, rpc_port = free_port(), free_port()
@@ -77,7 +84,7 @@ class SessionCluster:
     def add_task_manager(self) -> None:
         """Starts one more, and waits until the JobManager knows it."""
         number, before = len(self.servers), self.ask("overview")["taskmanagers"]
-        self.pools.append(WorkerPool(self.directory / f"workers{number}"))
+        self.pools.append(WorkerPool(self.directory / f"workers{number}", self._packages))
         host = f"127.0.1.{number}"
         self._forwarders.append(Forwarder(host, self.workers_port, self.pools[-1].port))
         hosts = self.directory / f"hosts{number}"

@@ -10,12 +10,15 @@ from tests.engines.engine_processes import Server, answers, free_port
 
 
 class WorkerPool:
-    """The pool; it starts a Python process for each worker that an engine asks for."""
+    """The pool; it starts a Python process for each worker that an engine asks for.
 
-    def __init__(self, directory: pathlib.Path):
+    Workers find the packages of the environment, and those that are installed in `packages`.
+    """
+
+    def __init__(self, directory: pathlib.Path, packages: pathlib.Path | None = None):
         self.port = free_port()
         # The pool starts `python`, whichever comes first on its path.
-        env = {"PATH": f"{WORKER / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
+        env = {"PATH": f"{WORKER / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(packages or "")}
         argv = ["python", "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port", self.port]
         self.server = Server("worker_pool", argv, directory, env)
         self.server.wait_until(lambda: answers(self.port))
