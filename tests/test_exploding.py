@@ -78,7 +78,7 @@ def test_columns_of_scorers_keep_their_types_and_roles_though_no_sample_has_a_va
     again = eager(bc.ReadSamples(shard) | bc.Score(Judging()) | bc.ExplodeSamples() | bc.BatchSamples(max_samples=2))
     assert [len(batch) for batch in again] == [2, 1]
     assert rows.types_of(again[0].rows.schema).items() >= {"loud": "flag", "hue": "text", "warm": "number"}.items()
-    assert again[0].rows["judging.failure"].to_pylist() == [None, "judging: ValueError: not b"]
+    assert again[0].rows["judging.failure"].to_pylist() == [None, "scorer judging raised ValueError: not b"]
     for batch in again:
         assert batch.rows.schema.equals(before.rows.schema, check_metadata=True)
         assert rows.score_names(batch.rows) == ["loud", "hue", "warm"]

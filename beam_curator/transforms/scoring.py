@@ -20,6 +20,7 @@ from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, handler_before
+from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.picture_scoring import with_picture_scores
 from beam_curator.transforms.reading import ReadRanges
 
@@ -108,7 +109,8 @@ class Score(beam.PTransform):
       scorer: what scores, such as a `Scorer` of your own, or `HeadScorer("warmth", lambda: my_head)`.
 
     Raises:
-      UsageError: for what is no scorer; and where the pipeline is built, for a head that was not made for its encoder.
+      UsageError: for what is no scorer; and where the pipeline is built, for a head that was not made for its encoder,
+        or a column that a scorer before it gives.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -139,6 +141,10 @@ class Score(beam.PTransform):
         if handler is not None:
             self.check(handler)
             self._identity = identity_on(self.scorer, handler.identity)
+        own = ScoreStep.of(self.scorer, self._identity)
+        for other in facts_of(batches).steps:
+            if other != own:  # what this is a part of tells of it as well
+                check_scorers([other, own])
         return batches | beam.ParDo(self.step).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:

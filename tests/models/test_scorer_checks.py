@@ -42,3 +42,8 @@ def test_what_is_wrong_with_a_scorer_is_said_in_one_line(attributes, message):
 def test_full_size_and_whole_numbers_are_fine():
     check_scorer(own(side=None))
     check_scorer(own(side=1, batch_size=1))
+
+
+def test_a_class_is_no_scorer_until_it_is_made():
+    with pytest.raises(UsageError, match=r"^scorer: Own is a class: give an object of it, Own\(\.\.\.\)$"):
+        check_scorer(Own)

@@ -1,6 +1,7 @@
 """A scorer on a worker: when it is loaded, what becomes of what it raises and gives, and which of several images
 decides."""
 
+import asyncio
 import pickle
 import threading
 
@@ -165,6 +166,18 @@ def test_a_scorer_that_would_end_the_program_fails_its_sample():
         return lengths(batch)
 
     assert answers_of(score, ["a", "bad"]).failures == {1: "scorer own raised SystemExit: 3"}
+
+
+def test_a_cancelled_task_fails_its_sample_and_the_users_interrupt_ends_the_program():
+    def cancelled(batch):
+        raise asyncio.CancelledError("too slow")
+
+    def interrupted(batch):
+        raise KeyboardInterrupt
+
+    assert answers_of(cancelled, ["a"]).failures == {0: "scorer own raised CancelledError: too slow"}
+    with pytest.raises(KeyboardInterrupt):
+        answers_of(interrupted, ["a"])
 
 
 def test_an_error_of_ours_concerns_the_whole_job():

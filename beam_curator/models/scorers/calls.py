@@ -83,8 +83,16 @@ def _load(scorer: Scorer) -> None:
         scorer.load()
     except CurationError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        _pass_on(error)
         raise JobError(f"scorer {scorer.name}: load() raised {_said(error)}") from error
+
+
+def _pass_on(error: BaseException) -> None:
+    """Raises a user's Ctrl-C again, which comes to the main thread alone. All else is the scorer's own, among it what
+    would end the program or cancels a task."""
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        raise error
 
 
 def _answers(scorer: Scorer, items: Any) -> Answers:
@@ -92,7 +100,8 @@ def _answers(scorer: Scorer, items: Any) -> Answers:
         given = scorer(items)
     except CurationError:  # ours: it concerns the whole job
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        _pass_on(error)
         return _in_pieces(scorer, items, error)
     return _checked(scorer, values_by_column(scorer, given), len(items))
 

@@ -105,6 +105,10 @@ class Scorer(Protocol):
 
 def check_scorer(scorer: Any, what: str = "") -> None:
     """Raises UsageError for what is no scorer, in one line; `what` says how the user named it."""
+    if isinstance(scorer, type):
+        raise UsageError(
+            f"{what or 'scorer'}: {scorer.__qualname__} is a class: give an object of it, {scorer.__qualname__}(...)"
+        )
     named = what or f"scorer {type(scorer).__module__}:{type(scorer).__qualname__}"
     try:
         _check(scorer, named)
