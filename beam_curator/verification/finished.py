@@ -17,6 +17,7 @@ from beam_curator.output import plans
 from beam_curator.output.job_input import match_input
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.ownership import Job, read_job
+from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
@@ -128,6 +129,12 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
             f"{output} does not say in one way how its shards were read: a job of an earlier version, or one that "
             "reads its inputs with different flags; run the same command again, or check those apart"
         ) from error
+    unfinished = _not_in_the_output(job, manifest)
+    if unfinished:
+        raise UsageError(
+            f"{output} holds what an earlier run gave: a later one, which adds {', '.join(unfinished)}, did not reach "
+            "its end: run that command again (or the earlier one), and verify then"
+        )
     if job.range_mb is None:
         raise UsageError(
             f"{output} cannot be verified: its pipeline did not cut the input with PlanRanges or ReadSamples"
@@ -139,6 +146,12 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
     except UsageError as error:
         raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
     return FinishedJob(output, job, manifest, found.shards)
+
+
+def _not_in_the_output(job: Job, manifest: Mapping[str, Any]) -> list[str]:
+    """Scorers that job.json has and the output has not; none where the manifest does not tell."""
+    models = manifest.get("models") or {}
+    return [step.name for step in job.scorers if step.name not in models] if EMBEDDING_STEP in models else []
 
 
 def root_of(patterns: Sequence[str]) -> str:

@@ -328,3 +328,19 @@ def test_an_installed_scorer_is_named_shortly(finished, curate, tmp_path, monkey
     assert code == 2
     assert "no installed scorer is called cold (warm" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_verifying_says_that_a_run_which_adds_a_scorer_did_not_reach_its_end(finished, curate, tmp_path, capsys):
+    own = tmp_path / "package" / "failing_scorers.py"
+    own.write_text(
+        "import beam_curator as bc\n\nclass Failing(bc.Scorer):\n    name, needs = 'failing', 'caption'\n\n"
+        "    def load(self):\n        raise OSError('no weights')\n"
+    )
+    code, _, err = curate(finished, "--scorer", "failing_scorers:Failing")
+    assert (code, "scorer failing: load() raised OSError: no weights" in err) == (1, True)
+    capsys.readouterr()
+    assert verify_output.main([str(finished)]) == 2
+    told = capsys.readouterr().err
+    assert "a later one, which adds failing, did not reach its end" in told
+    assert curate(finished)[0] == 0
+    assert verify_output.main([str(finished)]) == 0
