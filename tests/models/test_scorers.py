@@ -245,7 +245,7 @@ def test_what_raises_in_a_half_is_found_as_well():
         ((one for one in (1.0, 2.0)), "scorer own gave a generator of own for 2 samples"),
         (np.zeros((2, 1)), r"scorer own gave an array of shape \(2, 1\) of own: it is to have one dimension, \(2,\)"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_another_number_of_values_than_samples_fails_the_job(given, message):
     with pytest.raises(JobError, match=message):
