@@ -13,6 +13,7 @@ from beam_curator.commands.scorer_flag import load_scorer
 from beam_curator.defaults import NO_MODEL, TIMM
 from beam_curator.errors import JobError, UsageError
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.encoders.choosing import encoder_of
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
 from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW, aesthetic_scorer, nsfw_scorer
@@ -170,8 +171,17 @@ def scoring_of(options: CurationOptions, scorers: AskedScorers, standing: Job | 
         if standing is None or standing.encoder is None or not _same(options, standing, ENCODER_FLAGS):
             raise
         found = [_found(one, None, standing) for one in scorers.asked]
-        return EncoderUnavailable(standing.encoder, str(error), *found)
-    return ScoreRanges(handler, *(_found(one, handler, standing) for one in scorers.asked))
+        return EncoderUnavailable(standing.encoder, str(error), *found, draft_side=_draft_side(options))
+    found = [_found(one, handler, standing) for one in scorers.asked]
+    missing = next((one for one in found if isinstance(one, RecordedScorer)), None)
+    if missing is not None:  # nothing is embedded for a score that cannot be had
+        return EncoderUnavailable(handler.identity, missing.why, *found, draft_side=handler.draft_side)
+    return ScoreRanges(handler, *found)
+
+
+def _draft_side(options: CurationOptions) -> int | None:
+    """As `ClipModelHandler.draft_side`, without weights."""
+    return max(encoder_of(_model(options.clip_model)).preparation.resized_shape) if options.jpeg_draft else None
 
 
 def _found(asked: AskedScorer, handler: ClipModelHandler | None, standing: Job | None) -> Scorer:
@@ -192,7 +202,7 @@ class RecordedScorer(Scorer):
     """Stands for a scorer whose weights cannot be had, but whose columns should all be there."""
 
     def __init__(self, step: ScoreStep, why: str) -> None:
-        self.name, self.needs, self._step, self._why = step.name, step.needs, step, why
+        self.name, self.needs, self._step, self.why = step.name, step.needs, step, why
 
     needs: Needs
 
@@ -208,4 +218,4 @@ class RecordedScorer(Scorer):
         raise AssertionError("never loaded, never called")
 
     def load(self) -> None:
-        raise JobError(f"there are ranges without scores of {self.name}, and {self._why}")
+        raise JobError(f"there are ranges without scores of {self.name}, and {self.why}")

@@ -26,18 +26,27 @@ from beam_curator.transforms.reading import ReadRanges
 
 
 class EncoderUnavailable(Scoring):
-    """Stands for the whole chain when the encoder's weights cannot be had but every range should be embedded already.
+    """Stands for the whole chain when weights cannot be had that new ranges need, but every range should be embedded
+    already.
 
     Args:
       encoder: what embedded.
-      why: why it cannot be had: what the job fails with if a range has no embeddings after all.
+      why: why they cannot be had: what the job fails with if a range has no embeddings after all.
       *scorers: the scorers, for columns that are not there yet.
+      draft_side: as of `Scoring`.
+
+    Raises:
+      UsageError: for a head that was not made for this encoder, or scorers that give the same column.
     """
 
-    def __init__(self, encoder: ModelIdentity, why: str, *scorers: Scorer) -> None:
+    def __init__(self, encoder: ModelIdentity, why: str, *scorers: Scorer, draft_side: int | None = None) -> None:
         super().__init__()
         check_scorers(scorers)
-        self.encoder, self._why, self.scorers = encoder, why, scorers
+        for scorer in scorers:
+            complaint = complaint_of(scorer, encoder, None)
+            if complaint:
+                raise UsageError(complaint)
+        self.encoder, self._why, self.scorers, self.draft_side = encoder, why, scorers, draft_side
         self.sources = {one.name: one.source for one in scorers if one.source}
 
     def identity_of(self, scorer: Scorer) -> ModelIdentity:

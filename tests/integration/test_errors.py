@@ -88,13 +88,12 @@ def _unreachable(*_, **__):
     raise OSError("Network is unreachable")
 
 
-def test_the_output_of_other_models_is_refused_with_what_overwrite_would_cost(finished, curate, shared):
+def test_the_output_of_another_encoder_is_refused_with_what_overwrite_would_cost(finished, curate):
     before = content(finished)
     parts = len(list((finished / "scores").iterdir()))
-    head = str(shared / "models" / "sa_0_4_vit_l_14_linear.pth")
-    code, _, err = curate(finished, "--aesthetic_model", head, "--accept_other_encoder")
+    code, _, err = curate(finished, "--jpeg_draft")
     assert code == 2
-    one_line(err, code, ["another job", "its aesthetic model is untrained", "sa_0_4_vit_l_14_linear"])
+    one_line(err, code, ["another job", "its embeddings are of tiny-untrained, precision auto", "JPEG draft"])
     one_line(err, code, [f"--overwrite begins anew, and throws away the scores in {finished}/scores ({parts} files)"])
     assert content(finished) == before
 
