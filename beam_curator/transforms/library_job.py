@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from beam_curator.errors import StorageError, UsageError
+from beam_curator.identities import ModelIdentity
 from beam_curator.output.ownership import Job, check_foreign, read_job, write_job
+from beam_curator.output.score_steps import ScoreStep
 from beam_curator.sources import matching
 from beam_curator.storage.places import below, real
 from beam_curator.transforms.lineage import Facts
@@ -20,13 +22,20 @@ def check_claimable(output: str, facts: Facts) -> None:
         return
     for what, was, now in (
         ("range_mb", standing.range_mb, facts.range_mb),
-        ("its encoder", standing.encoder, facts.encoder),
+        ("its models", _told(standing.encoder, standing.scorers), _told(facts.encoder, facts.steps)),
     ):
         if was and now and was != now:
             raise _another(output, what, str(was), str(now))
     left_out = _left_out(standing.inputs, facts.patterns)
     if left_out is not None:
         raise _another(output, "its input", f"with {left_out}", "without")
+
+
+def _told(encoder: ModelIdentity | None, steps: Sequence[ScoreStep]) -> str | None:
+    """Models as people read them; None where nobody knows what embeds. A pipeline writes its parts anew: with other
+    scorers, scores would be lost."""
+    scorers = [f"{step.name} by {step.identity}" for step in steps]
+    return "; ".join([str(encoder), *scorers]) if encoder else None
 
 
 def _another(output: str, what: str, was: str, now: str) -> UsageError:
