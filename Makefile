@@ -20,11 +20,11 @@ demo: $(INSTALLED)
 	  --clip_model tiny-untrained --min_width 64 --samples_per_shard 100
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The inner loop: lint, types, rooms, and the fast tests; properties are tried on a fifth of the examples.
 check: lint
-	$(BIN)/python -m pytest -n 2 -m 'not slow' --hypothesis-profile quick
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' --hypothesis-profile quick
 
 # All tests against emulated buckets, the long ones too. With FAKE_GCS_SERVER=PATH, GCS is that program of Go's
 # (go install github.com/fsouza/fake-gcs-server@latest), which lists in pages.
