@@ -43,9 +43,11 @@ class ScoreStored(beam.DoFn):
             raise JobError(f"{range.url}: the scores of a range are gone that were there: run the same command again")
         lacking = stored.lacking(self._wanted.steps)
         of_pixels = [step for step in lacking if step.needs == "pixels"]
+        batch = _with_embeddings(stored.batch) if any(step.needs == "embedding" for step in lacking) else stored.batch
         for step in lacking:
             if step.needs != "pixels":
-                write_columns(self._directory, stored, step, self._from_stored(stored, step))
+                scored = with_scores(batch, self._loaded[step.name], step.identity)
+                write_columns(self._directory, stored, step, scored)
         if of_pixels:
             again = self._from_pixels(stored, of_pixels)
             for step in of_pixels:
@@ -54,13 +56,6 @@ class ScoreStored(beam.DoFn):
         if whole is None or whole.lacking(self._wanted.steps):
             raise JobError(f"{range.url}: columns that were just written to {self._directory} cannot be read")
         yield _counted(whole.batch, reread=bool(of_pixels))
-
-    def _from_stored(self, stored: StoredRange, step: ScoreStep) -> SampleBatch:
-        batch = stored.batch
-        if step.needs == "embedding" and batch.part is not None:
-            found = read_embeddings(batch.part)
-            batch = batch.replace(embeddings=found.embeddings, more_embeddings=found.more, more_of=found.more_of)
-        return with_scores(batch, self._loaded[step.name], step.identity)
 
     def _from_pixels(self, stored: StoredRange, steps: Sequence[ScoreStep]) -> SampleBatch:
         batch = stored.batch
@@ -72,6 +67,12 @@ class ScoreStored(beam.DoFn):
 
 
 _PLACE = ["key", "offset", "span_bytes"]
+
+
+def _with_embeddings(batch: SampleBatch) -> SampleBatch:
+    """The batch of a part with its embeddings, read once for all scorers."""
+    found = read_embeddings(batch.part or "")
+    return batch.replace(embeddings=found.embeddings, more_embeddings=found.more, more_of=found.more_of)
 
 
 def _counted(batch: SampleBatch, reread: bool) -> SampleBatch:
