@@ -56,6 +56,12 @@ def path_of(output, batch, scorer="warm"):
     return pathlib.Path(output) / columns_name(batch.range, scorer)
 
 
+def test_a_file_of_somebody_else_is_not_read(output, batch, added):
+    table = pq.read_table(path_of(output, batch))
+    pq.write_table(table.replace_schema_metadata({b"beam_curator": b"no JSON"}), path_of(output, batch))
+    assert read_range(output, batch.range, WANTED).lacking(WANTED.steps) == [WARM]
+
+
 def test_what_was_written_is_read_beside_the_part(output, batch, added):
     found = read_range(output, batch.range, WANTED)
     assert found.lacking(WANTED.steps) == []

@@ -237,11 +237,16 @@ def test_a_corrupt_part_is_not_read_and_not_waited_for(tmp_path, batch, monkeypa
     assert read_part(str(tmp_path), RANGE, ENCODER) is None
 
 
-def test_a_parquet_file_of_somebody_else_is_not_read(tmp_path):
+@pytest.mark.parametrize(
+    "told", [None, b"no JSON", b"[1]", b"{}", b'{"encoder": 1}', b'{"errors": [], "scorers": [1]}']
+)
+def test_a_parquet_file_of_somebody_else_is_not_read(tmp_path, told):
     path = part_path(tmp_path)
     path.parent.mkdir()
-    pq.write_table(pa.table({"x": [1]}), path)
+    table = pa.table({"x": [1]})
+    pq.write_table(table if told is None else table.replace_schema_metadata({b"beam_curator": told}), path)
     assert read_part(str(tmp_path), RANGE, ENCODER) is None
+    assert read_part(str(tmp_path), RANGE, None) is None
 
 
 def test_storage_that_fails_for_a_moment_does_not_make_a_part_count_as_corrupt(tmp_path, batch, monkeypatch):

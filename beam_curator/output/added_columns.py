@@ -102,6 +102,6 @@ def _read(url: str, told: dict[str, object]) -> pa.Table | None:
         table = pq.read_table(pa.BufferReader(content))
         if json.loads((table.schema.metadata or {}).get(_METADATA, b"{}")) != told:
             return None
-    except (pa.ArrowException, OSError):
-        return None  # not a whole one: it is computed again and replaced
+    except (pa.ArrowException, OSError, ValueError):
+        return None  # not a whole one of ours: it is computed again and replaced
     return table.replace_schema_metadata(None)

@@ -195,7 +195,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
             return None
         columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS)]
         table = part.read(columns=columns).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None  # not a whole part of ours: it is scored again and replaced
     table = parts_before_steps.rows_of(table) if described.before_steps else _with_outcome(table)
     models = {EMBEDDING_STEP: described.encoder} if described.encoder else {}
@@ -236,7 +236,7 @@ class _Described:
 def _described(part: pq.ParquetFile, range: ShardRange, anyhow: bool) -> _Described | None:
     """What a part says of itself, or None where it is nobody's, or, unless `anyhow`, of this range in another state."""
     told = json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
-    if not told:
+    if not isinstance(told, dict) or not told:
         return None
     several = bool(told.get("several_images"))
     due = range_fingerprint(range, several)

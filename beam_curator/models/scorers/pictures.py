@@ -103,9 +103,9 @@ def rgb(image: Image.Image, side: int | None) -> Picture:
     try:
         if side is not None and max(image.size) > side:
             scale = side / max(image.size)
-            size = tuple(max(1, round(length * scale)) for length in image.size)
+            width, height = (max(1, round(length * scale)) for length in image.size)
             smooth = image if image.mode not in ("1", "P") else image.convert("RGB")
-            image = smooth.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)  # type: ignore[arg-type]
+            image = smooth.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
         return np.asarray(image.convert("RGB"))
     except MemoryError as error:
         raise ImageError(reason_of(error)) from error
