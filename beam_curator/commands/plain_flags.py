@@ -6,9 +6,12 @@ Beam's flags of buckets work beside them, and stay unknown to these parsers.
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 
-from beam_curator.commands.flags import PROGRAM, Parser
+from beam_curator.commands.flags import PROGRAM, Parser, refuse_slips
 from beam_curator.defaults import DEFAULT_MODEL, DEFAULT_PRETRAINED
+from beam_curator.errors import UsageError
 
 _EPILOG = "Beam's flags of buckets work as well, such as --s3_endpoint_url."
 
@@ -25,6 +28,21 @@ is in the directory.
 _MODELS = (
     "Fetch and verify the weights of CLIP and of the score heads. Files already there are verified, not fetched again."
 )
+
+
+def tells_slip(known: Parser, argv: Sequence[str] | None) -> bool:
+    """Whether there is a slip in arguments that `known` should know; it is told on the terminal.
+
+    Raises:
+      SystemExit: after --help.
+    """
+    try:
+        _, others = known.parse_known_args(argv)
+        refuse_slips(known, others)
+    except UsageError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return True
+    return False
 
 
 def verify_parser() -> Parser:
