@@ -1,0 +1,43 @@
+"""Which of two duplicates stays: a total order of samples, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+SortKeys = tuple[tuple[str, Literal["ascending", "descending"]], ...]
+
+_SIZE: SortKeys = (("area", "descending"), ("bytes", "descending"))
+_END: SortKeys = (("uid", "ascending"),)
+_AESTHETIC: SortKeys = (("aesthetic", "descending"),)
+
+KEEP_ORDERS: Mapping[str, SortKeys] = {
+    "resolution": (*_SIZE, *_AESTHETIC, *_END),
+    "aesthetic": (*_AESTHETIC, *_SIZE, *_END),
+    "similarity": (("similarity", "descending"), *_SIZE, *_AESTHETIC, *_END),
+    "first": (("place", "ascending"), *_END),
+}
+"""What is compared, by what is kept: the larger picture in pixels, then in bytes; the higher score; the first in the
+order of the input. Rows without a value come last; a column that no row has decides nothing. The last is the smaller
+`uid`, so that no two rows are equal."""
+
+NEEDS = {"aesthetic": "aesthetic", "similarity": "similarity"}
+"""The score that an order cannot do without."""
+
+
+def best_first(table: pa.Table, keep: str) -> NDArray[np.int64]:
+    """The rows from the best to the last: int64 [n].
+
+    Args:
+      table: n rows with the columns of `KEEP_ORDERS`, as far as they are known, and `set`: an integer; rows of lower
+        sets come before those of higher ones, whatever else they have.
+      keep: one of `KEEP_ORDERS`.
+    """
+    known = [(name, order) for name, order in KEEP_ORDERS[keep] if name in table.schema.names]
+    keys = [("set", "ascending"), *known]
+    return np.asarray(pc.sort_indices(table, sort_keys=keys, null_placement="at_end").to_numpy().astype(np.int64))

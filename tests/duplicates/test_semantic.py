@@ -1,0 +1,173 @@
+"""Semantic duplicates are all found, and the one answer is given, whatever the cells and the lists."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from beam_curator.duplicates import edges as edges_module
+from beam_curator.duplicates import semantic
+from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.keepers import Relation, keep_one, numbered
+from beam_curator.duplicates.semantic import Compared, Cosines, Join, semantic_edges
+from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
+from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted
+
+
+def compared(vectors: np.ndarray) -> Compared:
+    """All of these, which differ, with one another."""
+    no = np.zeros(len(vectors), bool)
+    return Compared(ids_of(vectors), lambda ranks: vectors[ranks], no, no)
+
+
+def pairs_of(edges: Edges) -> set[tuple[int, int]]:
+    return set(zip(edges.first.tolist(), edges.second.tolist(), strict=True))
+
+
+def distinct(vectors: np.ndarray) -> np.ndarray:
+    _, first = np.unique(ids_of(vectors), return_index=True)
+    return vectors[np.sort(first)]
+
+
+@pytest.mark.parametrize("threshold", [0.99, 0.95, 0.8])
+@pytest.mark.parametrize("cells", [1, 7, 90])
+def test_every_pair_is_found(threshold: float, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", 10_000)
+    vectors = distinct(planted(1500, 48, seed=cells))
+    found = semantic_edges(compared(vectors), Join(threshold, cells=cells, threads=2))
+    one, other = np.nonzero(np.triu(cosines(vectors) >= threshold, 1))
+    assert pairs_of(found) == set(zip(one.tolist(), other.tolist(), strict=True))
+    np.testing.assert_array_equal(found.distance, cosines(vectors)[found.first, found.second])
+    assert len(found.first) and not len(found.cut)
+
+
+@pytest.mark.parametrize("tile", [16, 2048])
+def test_all_neighbours_up_to_the_horizon_are_listed(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", 4)
+    monkeypatch.setattr(semantic, "_TILE", tile)
+    vectors = distinct(planted(900, 32, seed=1))
+    found = semantic_edges(compared(vectors), Join(0.9, cells=12))
+    near = cosines(vectors) >= 0.9
+    horizon = np.full(len(vectors), len(vectors))
+    horizon[found.cut] = found.horizon
+    listed = pairs_of(found)
+    assert 0 < len(found.cut) < len(vectors)
+    assert all(near[pair] for pair in listed)
+    for one, other in np.argwhere(np.triu(near, 1)).tolist():
+        if (one, other) not in listed:
+            assert other > horizon[one] and one > horizon[other]
+
+
+def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semantic, "_TILE", 128)
+    asked = []
+
+    def propose(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        asked.append(len(one) * len(other))
+        return one @ other.T
+
+    random = np.random.default_rng(0)
+    clump = random.standard_normal(64) + random.standard_normal((6000, 64)) * 0.02
+    found = semantic_edges(compared(distinct(unit_vectors(clump))), Join(0.97, cells=1, propose=propose))
+    assert len(found.first) < 6000 * 64
+    assert sum(asked) < 6000 * 128 * 4
+
+
+@pytest.mark.parametrize("listed", [2, 32])
+@pytest.mark.parametrize("threshold", [0.97, 0.85])
+def test_one_keeper_a_group_as_brute_force_has_it(
+    listed: int, threshold: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", listed)
+    vectors = planted(800, 24, seed=3)
+    random = np.random.default_rng(4)
+    captions = random.integers(0, 3, len(vectors))
+    built_for = random.permutation(len(vectors))
+    for order in (built_for, random.permutation(len(vectors))):
+        for groups in (None, captions):
+            competes = random.random(len(vectors)) < 0.8
+            near = cosines(vectors) >= threshold
+            if groups is not None:
+                near &= groups[:, None] == groups[None, :]
+            relation = _relation(vectors, order, built_for, Join(threshold, cells=9))
+            drops = keep_one(order, competes, np.zeros(len(vectors), bool), [relation], groups)
+            expected = kept_by_brute_force(near, order, competes)
+            assert dict(zip(drops.rows.tolist(), drops.of.tolist(), strict=True)) == expected
+            np.testing.assert_array_equal(drops.distance, cosines(vectors)[drops.rows, drops.of])
+
+
+def _relation(vectors: np.ndarray, order: np.ndarray, built_for: np.ndarray, join: Join) -> Relation:
+    """The pairs as they were found for one order, used for another."""
+    ids, there = ids_of(vectors), np.ones(len(vectors), bool)
+    old, new = numbered(ids, there, built_for), numbered(ids, there, order)
+
+    def of_classes(classes: np.ndarray) -> np.ndarray:
+        _, row = np.unique(classes, return_index=True)
+        return vectors[row]
+
+    found = semantic_edges(compared(of_classes(old)), join)
+    if not np.array_equal(order, built_for):
+        number = np.empty(found.classes, np.int64)
+        number[old] = new
+        found = found.renumbered(number, found.classes)
+    distinct_vectors = of_classes(new)
+    return Relation("semantic", new, found, Cosines(lambda ones: distinct_vectors[ones], join), 1.0)
+
+
+def test_what_was_compared_is_not_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", 10_000)
+    vectors = distinct(planted(1000, 32, seed=5))
+    known = np.arange(len(vectors)) % 3 > 0
+    whole = compared(vectors)
+    join = Join(0.93, cells=10)
+    rest = semantic_edges(dataclasses.replace(whole, known=known), join)
+    everything = semantic_edges(whole, join)
+    assert pairs_of(rest) == {pair for pair in pairs_of(everything) if not (known[pair[0]] and known[pair[1]])}
+    base = np.arange(len(vectors)) < 300
+    with_base = semantic_edges(dataclasses.replace(whole, base=base), join)
+    assert pairs_of(with_base) == {pair for pair in pairs_of(everything) if not (base[pair[0]] and base[pair[1]])}
+
+
+def test_a_joined_piece_is_recalled() -> None:
+    class Kept(semantic.Progress):
+        def __init__(self) -> None:
+            self.pieces: dict[str, Edges] = {}
+
+        def recall(self, name: str) -> Edges | None:
+            return self.pieces.get(name)
+
+        def keep(self, name: str, edges: Edges) -> None:
+            assert name not in self.pieces
+            self.pieces[name] = edges
+
+    kept = Kept()
+    vectors = distinct(planted(1000, 32, seed=6))
+    first = semantic_edges(compared(vectors), Join(0.95, cells=10), kept)
+    again = semantic_edges(compared(vectors), Join(0.95, cells=10), kept)
+    assert pairs_of(first) == pairs_of(again) and len(kept.pieces) > 1
+
+
+@pytest.mark.parametrize("threshold", [1.0, -1.0])
+def test_extreme_thresholds(threshold: float) -> None:
+    vectors = distinct(planted(400, 16, seed=7))
+    near = cosines(vectors) >= threshold
+    drops = keep_one(
+        np.arange(len(vectors)),
+        np.ones(len(vectors), bool),
+        np.zeros(len(vectors), bool),
+        [_relation(vectors, np.arange(len(vectors)), np.arange(len(vectors)), Join(threshold))],
+    )
+    expected = kept_by_brute_force(near, np.arange(len(vectors)), np.ones(len(vectors), bool))
+    assert dict(zip(drops.rows.tolist(), drops.of.tolist(), strict=True)) == expected
+
+
+def test_zeros_and_nan_have_no_direction() -> None:
+    vectors = np.array([[0, 0], [np.nan, 1], [0.6, 0.8], [np.inf, 0]], np.float16)
+    assert comparable(vectors).tolist() == [False, False, True, False]
+
+
+def test_vectors_of_other_types_are_made_unit() -> None:
+    np.testing.assert_array_equal(unit_vectors(np.array([[3, 4], [0, 2]])), np.array([[0.6, 0.8], [0, 1]], np.float16))
+    stored = unit_vectors(np.array([[0.6, 0.8]]))
+    assert unit_vectors(stored) is stored
+    assert ids_of(np.array([[0.0, 1.0]], np.float16)) == ids_of(np.array([[-0.0, 1.0]], np.float16))
