@@ -38,7 +38,8 @@ def test_every_pair_is_found(threshold: float, cells: int, monkeypatch: pytest.M
     one, other = np.nonzero(np.triu(cosines(vectors) >= threshold, 1))
     assert pairs_of(found) == set(zip(one.tolist(), other.tolist(), strict=True))
     np.testing.assert_array_equal(found.distance, cosines(vectors)[found.first, found.second])
-    assert len(found.first) and not len(found.cut)
+    assert len(found.first)
+    assert not len(found.cut)
 
 
 @pytest.mark.parametrize("tile", [16, 2048])
@@ -55,7 +56,8 @@ def test_all_neighbours_up_to_the_horizon_are_listed(tile: int, monkeypatch: pyt
     assert all(near[pair] for pair in listed)
     for one, other in np.argwhere(np.triu(near, 1)).tolist():
         if (one, other) not in listed:
-            assert other > horizon[one] and one > horizon[other]
+            assert other > horizon[one]
+            assert one > horizon[other]
 
 
 def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +146,8 @@ def test_a_joined_piece_is_recalled() -> None:
     vectors = distinct(planted(1000, 32, seed=6))
     first = semantic_edges(compared(vectors), Join(0.95, cells=10), kept)
     again = semantic_edges(compared(vectors), Join(0.95, cells=10), kept)
-    assert pairs_of(first) == pairs_of(again) and len(kept.pieces) > 1
+    assert pairs_of(first) == pairs_of(again)
+    assert len(kept.pieces) > 1
 
 
 @pytest.mark.parametrize("threshold", [1.0, -1.0])

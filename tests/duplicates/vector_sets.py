@@ -1,5 +1,7 @@
 """Vectors with planted duplicates, and what brute force says of them."""
 
+import itertools
+
 import numpy as np
 
 
@@ -12,7 +14,7 @@ def planted(count: int, dim: int, seed: int) -> np.ndarray:
         found[at] = found[random.integers(0, count)] * (1 + 0.1 * random.random())
         found[at] += random.standard_normal(dim) * random.uniform(0, 0.4)
     chain = random.permutation(count)[: count // 20]
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in itertools.pairwise(chain):
         found[after] = found[before] + random.standard_normal(dim) * 0.2
     clique = random.permutation(count)[: count // 10]
     found[clique] = found[clique[0]] + random.standard_normal((len(clique), dim)) * 0.05
