@@ -56,6 +56,15 @@ SCHEMA = pa.schema(
 sample itself cannot be used, whatever scores it, `same_key` how many samples of its shard have its key, `image` the
 member that is scored, `images` how many of its members are images."""
 
+OPTIONAL_FACTS = pa.schema([field_of("phash256", pa.string(), FACT), field_of("texture", pa.int32(), FACT)])
+"""Facts that score parts of earlier releases do not have. They stand behind `phash` where a range's part has them, and
+its ledger then has them too."""
+
+_PLACE = SCHEMA.get_field_index("phash") + 1
+
+NEW_SCHEMA = pa.schema([*list(SCHEMA)[:_PLACE], *OPTIONAL_FACTS, *list(SCHEMA)[_PLACE:]])
+"""The columns of rows that are embedded now."""
+
 OUTCOME = pa.schema(
     [
         field_of("duplicate_of", pa.string(), OUTCOME_ROLE),
@@ -65,10 +74,10 @@ OUTCOME = pa.schema(
 )
 """The columns that the ledger adds: where the sample went."""
 
+_KNOWN = {field.name: field for field in (*SCHEMA, *OPTIONAL_FACTS, *OUTCOME)}
+
 REPEATING = ("shard", "status", "reason", "image", "format", "output_shard")
 """The columns in which many rows say the same: a dictionary in Parquet makes these smaller, and all others larger."""
-
-_KNOWN = {field.name: field for field in (*SCHEMA, *OUTCOME)}
 
 
 def role_of(field: pa.Field) -> str:
@@ -77,6 +86,16 @@ def role_of(field: pa.Field) -> str:
     if role is not None:
         return role.decode()
     return _KNOWN[field.name].metadata[_ROLE].decode() if field.name in _KNOWN else SCORE
+
+
+def fields_there(schema: pa.Schema) -> list[pa.Field]:
+    """The fields of `SCHEMA`, and in their places those of `OPTIONAL_FACTS` that this schema has."""
+    return [field for field in NEW_SCHEMA if field.name in SCHEMA.names or has_fact(schema, field.name)]
+
+
+def has_fact(schema: pa.Schema, name: str) -> bool:
+    """Whether this schema has one of `OPTIONAL_FACTS`; a score that an earlier release had under its name is none."""
+    return name in schema.names and role_of(schema.field(name)) == FACT
 
 
 def types_of(schema: pa.Schema) -> dict[str, str]:
@@ -166,9 +185,28 @@ def with_column(rows: pa.Table, name: str, values: Any, type: pa.DataType | None
     index = rows.schema.get_field_index(name)
     if index < 0:
         field = _KNOWN.get(name) or field_of(name, type or pa.float32(), role)
-        return rows.append_column(field, pa.array(values, field.type))
+        widened = rows.append_column(field, pa.array(values, field.type))
+        return _in_order(widened) if name in OPTIONAL_FACTS.names else widened
     field = rows.schema.field(index)
     return rows.set_column(index, field, pa.array(values, field.type))
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """The rows with their facts in their places, then all else."""
+    facts = [field.name for field in fields_there(rows.schema) if field.name in rows.schema.names]
+    return rows.select([*facts, *(name for name in rows.schema.names if name not in facts)])
+
+
+def stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table after the other; where some have an optional fact, others have null there."""
+    there = [name for name in OPTIONAL_FACTS.names if any(has_fact(table.schema, name) for table in tables)]
+    filled = []
+    for table in tables:
+        for name in there:
+            if not has_fact(table.schema, name):
+                table = with_column(table, name, [None] * len(table))
+        filled.append(table)
+    return pa.concat_tables(filled)
 
 
 def with_failures(rows: pa.Table, failures: Mapping[int, str], of: str = "") -> pa.Table:

@@ -121,7 +121,7 @@ def _print_costs(
         "Pillow: open and decode": lambda: [Image.open(io.BytesIO(jpeg)).load() for jpeg in jpegs],
         "images.preprocess: resize, crop, RGB": lambda: [images.preprocess(p, INPUT) for p in pictures],
         "models.fast_preprocess: the same by torch": lambda: [fast_preprocess(p, INPUT) for p in pictures],
-        "images.perceptual_hash": lambda: [images.perceptual_hash(picture) for picture in pictures],
+        "images.picture_hashes": lambda: [images.picture_hashes(picture) for picture in pictures],
         "sha256": lambda: [hashlib.sha256(jpeg).digest() for jpeg in jpegs],
         "images.decode: all of it, but resizing": lambda: [images.decode(jpeg) for jpeg in jpegs],
         "ClipEncoder without a model": lambda: encoder.encode(jpegs),

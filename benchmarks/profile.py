@@ -25,7 +25,7 @@ from benchmarks.weights import random_checkpoint
 # The first of these that a stack has, from its root, says what was being done; the order is that of the table.
 PLACES = {
     "decode: JPEG to pixels": r"load \(PIL/ImageFile",
-    "perceptual hash": r"perceptual_hash \(",
+    "perceptual hashes": r"picture_hashes \(",
     "resize and crop": r"preprocess \(beam_curator/images",
     "decode: the rest (sha256, orientation, ...)": r"decode \(beam_curator/images",
     "model": r"\((?:beam_curator/models/encoders/device_model|torch/)",

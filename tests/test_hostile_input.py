@@ -14,7 +14,7 @@ from PIL import Image
 
 from beam_curator import rows
 from beam_curator.errors import UsageError
-from beam_curator.images import ImageError, decode, pictures
+from beam_curator.images import ImageError, PictureHashes, decode, pictures
 from beam_curator.images.pictures import PixelBudget
 from beam_curator.output.job_input import match_shards
 from beam_curator.output.outcomes import reason_kind
@@ -61,9 +61,9 @@ def test_threads_together_decode_no_more_pixels_at_a_time_than_the_budget(monkey
     def note(_image):
         taken.append(budget._taken)
         time.sleep(0.002)
-        return ""
+        return PictureHashes("", "", 0)
 
-    monkeypatch.setattr(pictures, "perceptual_hash", note)
+    monkeypatch.setattr(pictures, "picture_hashes", note)
     sizes = [(20, 20), (50, 40), (10, 10), (30, 30), (20, 20), (1, 1)] * 5
     files = [encoded(Image.new("L", size), "BMP") for size in sizes]
     threads = [threading.Thread(target=decode, args=(data,)) for data in files]

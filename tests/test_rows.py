@@ -133,3 +133,23 @@ def test_statuses_are_told_apart():
 def test_the_caption_is_the_txt_member_else_that_of_the_json_member(tmp_path, members, caption):
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", tar_bytes(members)), 1 << 30)
     assert sample_batches.read_batch(whole).rows["caption"].to_pylist() == [caption]
+
+
+def test_facts_that_earlier_parts_lack_stand_behind_phash_and_are_null_where_others_have_them():
+    old = rows.with_column(table_of(Sample("a", 0, 512, {})), "aesthetic", [5.5])
+    new = rows.with_column(rows.with_column(old, "texture", [70]), "phash256", ["0" * 64])
+    assert new.schema.names == [*rows.NEW_SCHEMA.names, "aesthetic"]
+    assert rows.fields_there(new.schema) == list(rows.NEW_SCHEMA)
+    assert rows.fields_there(old.schema) == list(rows.SCHEMA)
+    assert rows.stacked([old, old]).schema == old.schema
+    together = rows.stacked([old, new])
+    assert together.schema == new.schema
+    assert together["texture"].to_pylist() == [None, 70]
+    assert together["phash256"].to_pylist() == [None, "0" * 64]
+
+
+def test_a_score_of_an_earlier_release_under_such_a_name_is_no_fact():
+    field = rows.field_of("texture", pa.float32(), rows.SCORE)
+    table = table_of(Sample("a", 0, 512, {})).append_column(field, pa.array([0.5], pa.float32()))
+    assert rows.fields_there(table.schema) == list(rows.SCHEMA)
+    assert rows.score_names(table) == ["texture"]

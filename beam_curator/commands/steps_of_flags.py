@@ -102,7 +102,7 @@ def _check_rules(
         scales[AESTHETIC] = AESTHETIC_SCALE
     for rule in users.values():
         if isinstance(rule, ColumnRule):
-            check_columns(rule, {**rows.types_of(rows.SCHEMA), **{one.name: one.type for one in columns}})
+            check_columns(rule, {**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}})
     given = [(what, plain(rule)) for what, rule in users.items()]
     for what, rule in [*((_flag_of(rule), rule) for rule in rules), *given]:
         column = getattr(rule, "column", None)

@@ -2,7 +2,14 @@
 
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import IMAGE_EXTENSIONS
-from beam_curator.images.hashing import hash_of_levels, perceptual_hash
+from beam_curator.images.hashing import (
+    PictureHashes,
+    fine_hash_of_levels,
+    hash_of_levels,
+    perceptual_hash,
+    picture_hashes,
+    texture_of_levels,
+)
 from beam_curator.images.pictures import MAX_IMAGE_PIXELS, decode
 from beam_curator.images.preparation import Preparation
 from beam_curator.images.preprocessing import Placed, preprocess
@@ -13,11 +20,15 @@ __all__ = [
     "Encoded",
     "ImageError",
     "ImageFacts",
+    "PictureHashes",
     "Placed",
     "Preparation",
     "decode",
+    "fine_hash_of_levels",
     "hash_of_levels",
     "perceptual_hash",
+    "picture_hashes",
     "preprocess",
     "reason_of",
+    "texture_of_levels",
 ]

@@ -21,6 +21,8 @@ class ImageFacts:
       width, height: in pixels, upright. None, as are the next two, where the image could not be decoded.
       format: found by content, lower-case: "jpeg", "png", "webp", "mpo" (JPEGs in one file), ...
       phash: `perceptual_hash`, 16 hex digits.
+      phash256: a finer one, `fine_hash_of_levels`, 64 hex digits.
+      texture: how much there is for it to tell pictures apart by, `texture_of_levels`.
     """
 
     bytes: int
@@ -29,6 +31,8 @@ class ImageFacts:
     height: int | None = None
     format: str | None = None
     phash: str | None = None
+    phash256: str | None = None
+    texture: int | None = None
 
 
 class ImageError(Exception):

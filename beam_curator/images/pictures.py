@@ -22,7 +22,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from PIL import Image
 
@@ -31,7 +31,7 @@ from beam_curator.images.conversion import SWAPS_SIDES, GreyScale, eight_bit, op
 from beam_curator.images.decoder_messages import collected
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
 from beam_curator.images.formats import check_size, check_tiff, open_image
-from beam_curator.images.hashing import perceptual_hash
+from beam_curator.images.hashing import picture_hashes
 from beam_curator.images.png_chunks import without_text
 
 MAX_IMAGE_PIXELS = 178_956_970
@@ -54,7 +54,7 @@ def decode(
       max_pixels: limit on width x height, checked on the header, before memory for pixels is taken. (Bitmaps
         in an icon are decoded first; Pillow's own limit, 179 million pixels, holds there.)
       draft_side: JPEGs are decoded at the smallest of 1/8, 1/4, 1/2 and 1 of their size that leaves no side
-        shorter than this. Faster; the picture, and so its perceptual hash, is only nearly the same.
+        shorter than this. Faster; the picture, and so its perceptual hashes, is only nearly the same.
 
     Returns:
       The upright picture (mode L, RGB, P, 1, CMYK, YCbCr, LAB, RGBX; no transparency) and its facts, all of
@@ -110,11 +110,11 @@ def _decoded(data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | 
         if transposition is not None:
             image = image.transpose(transposition)
         image = opaque(eight_bit(image, scale))
-        phash = perceptual_hash(image)
+        hashes = picture_hashes(image)
     width, height = image.size
     if drafted:
         width, height = reversed(whole_size) if transposition in SWAPS_SIDES else whole_size
-    return image, replace(facts, width=width, height=height, format=format_name, phash=phash)
+    return image, replace(facts, width=width, height=height, format=format_name, **asdict(hashes))
 
 
 class PixelBudget:

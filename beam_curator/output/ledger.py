@@ -27,7 +27,7 @@ def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) 
     """A batch's rows in the ledger's columns: facts and outcome, scores, then where the sample went; what a step of the
     user's own set as `duplicate_of` stays."""
     scores = rows.names_with(table, rows.SCORE, rows.CARRIED)
-    facts = [field.name for field in rows.SCHEMA if rows.role_of(field) != rows.INTERNAL]
+    facts = [field.name for field in rows.fields_there(table.schema) if rows.role_of(field) != rows.INTERNAL]
     placed = {"output_shard": output_shard, "output_key": output_key}
     found = table.select([*facts, *scores])
     for field in rows.OUTCOME:

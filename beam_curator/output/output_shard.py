@@ -45,7 +45,7 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
       StorageError: when something cannot be read or written, after retries.
     """
     ordered = sorted(runs, key=lambda run: run.position)
-    table = pa.concat_tables([run.rows for run in ordered])
+    table = rows.stacked([run.rows for run in ordered])
     content = _fingerprint(ordered, table)
     name = shard_name(index)
     standing = _standing(output, name, content)

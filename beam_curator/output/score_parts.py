@@ -212,11 +212,12 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
 
 
 def _with_outcome(table: pa.Table) -> pa.Table:
-    """A part's rows with the columns for what becomes of the samples, in the order of `rows.SCHEMA`."""
+    """A part's rows with the columns for what becomes of the samples, in the order of `rows.fields_there`."""
     nothing = pa.nulls(len(table), pa.string())
     columns = {name: table[name] for name in table.schema.names} | {"status": nothing, "reason": nothing}
-    others = [field for field in table.schema if field.name not in rows.SCHEMA.names]
-    schema = pa.schema([*rows.SCHEMA, *others])
+    facts = rows.fields_there(table.schema)
+    known = {field.name for field in facts}
+    schema = pa.schema([*facts, *(field for field in table.schema if field.name not in known)])
     return pa.table([columns[field.name] for field in schema], schema=schema)
 
 

@@ -86,8 +86,9 @@ def arranged(table: pa.Table, steps: Sequence[ScoreStep]) -> pa.Table:
     scorer gave, but a step of the user's own."""
     due = [column.name for step in steps for column in step.columns]
     due += [rows.failure_column(step.name) for step in steps]
-    others = [name for name in table.schema.names if name not in due and name not in rows.SCHEMA.names]
-    there = [name for name in (*rows.SCHEMA.names, *due, *others) if name in table.schema.names]
+    facts = [field.name for field in rows.fields_there(table.schema)]
+    others = [name for name in table.schema.names if name not in due and name not in facts]
+    there = [name for name in (*facts, *due, *others) if name in table.schema.names]
     return table.select(there)
 
 

@@ -16,7 +16,7 @@ from beam_curator.transforms.lineage import facts_of
 
 def columns_of(batches: beam.PCollection[SampleBatch]) -> list[tuple[str, Any]]:
     """Name and Python type of each column: the facts, the outcome so far, and a score of each `Score` before."""
-    facts = [(field.name, _python_type(field.type) | None) for field in rows.SCHEMA if field.name != "failure"]
+    facts = [(field.name, _python_type(field.type) | None) for field in rows.NEW_SCHEMA if field.name != "failure"]
     columns = [column for step in facts_of(batches).steps for column in step.columns]
     return facts + [(column.name, _python_type(rows.SCORE_TYPES[column.type]) | None) for column in columns]
 

@@ -120,7 +120,8 @@ def _recorded(finished: FinishedJob, range: ShardRange) -> Generator[Difference,
     except UNREADABLE as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return None
-    due = [field for field in (*rows.SCHEMA, *rows.OUTCOME) if rows.role_of(field) != rows.INTERNAL]
+    facts = rows.fields_there(table.schema)
+    due = [field for field in (*facts, *rows.OUTCOME) if rows.role_of(field) != rows.INTERNAL]
     wrong = [field.name for field in due if field.name not in table.schema.names or table.field(field.name) != field]
     if wrong:
         yield Difference(name, f"has no column {wrong[0]}, or one of another type")
@@ -209,6 +210,9 @@ def _against_part(
     if absent:
         yield Difference(ledger_name(range), f"has no column {absent[0]}, which {name} has")
         return part, embeddings[order]
+    for name_of_fact in rows.OPTIONAL_FACTS.names:
+        if rows.has_fact(recorded.schema, name_of_fact) and name_of_fact not in facts:
+            yield Difference(ledger_name(range), f"has a column {name_of_fact}, which {name} has not")
     yield from unequal_columns(ledger_name(range), recorded, scored, facts)
     yield from _failed_stay_failed(ledger_name(range), recorded, scored)
     if range.reading.several_images == "all" and part.part:

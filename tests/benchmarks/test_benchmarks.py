@@ -105,7 +105,7 @@ def test_feed_compares_the_job_with_a_loop_that_only_decodes(cache, capsys):
     rates, costs = run(feed.main, capsys, cache, "--images", 6, "--batch_size", 4, "--repetitions", 1)
     assert (rates[1][0], rates[1][3]) == ("bare decode and resize", "1.000")
     assert [row[0] for row in rates[-2:]][1] == "job, whole"
-    assert {"images.perceptual_hash", "sha256", "whole job, but for its start"} <= {row[0] for row in costs}
+    assert {"images.picture_hashes", "sha256", "whole job, but for its start"} <= {row[0] for row in costs}
 
 
 def test_the_bare_loop_makes_the_pixels_that_the_encoder_sees():
@@ -180,7 +180,7 @@ def test_profile_tells_what_a_stack_was_doing():
     encode = "_drive (beam_curator/models/encoders/cuda_stream.py:100)"
     decode = "decode (beam_curator/images/pictures.py:60)"
     assert profile.place_of(stack(decode, "load (PIL/ImageFile.py:390)")) == "decode: JPEG to pixels"
-    assert profile.place_of(stack(decode, "perceptual_hash (beam_curator/images/hashing.py:20)")) == "perceptual hash"
+    assert profile.place_of(stack(decode, "picture_hashes (beam_curator/images/hashing.py:20)")) == "perceptual hashes"
     assert (
         profile.place_of(stack(encode, "run (beam_curator/models/encoders/device_model.py:9)", "f (torch/x.py:1)"))
         == "model"

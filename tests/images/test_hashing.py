@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_curator.images import hash_of_levels, perceptual_hash
+from beam_curator.images import (
+    decode,
+    fine_hash_of_levels,
+    hash_of_levels,
+    perceptual_hash,
+    picture_hashes,
+    texture_of_levels,
+)
 from tests.images.image_files import encoded, picture
 
 
@@ -49,3 +56,77 @@ def test_perceptual_hash_is_near_for_copies_and_far_for_others():
     assert distance(image, image.convert("L")) == 0
     assert distance(image, image.transpose(Image.Transpose.ROTATE_90)) >= 20
     assert distance(image, Image.linear_gradient("L")) >= 20
+
+
+def bits_between(a: str, b: str) -> int:
+    return (int(a, 16) ^ int(b, 16)).bit_count()
+
+
+def test_the_fine_hash_is_the_formula():
+    grey = np.random.default_rng(5).integers(0, 256, (64, 64), dtype=np.uint8)
+    y, x = np.mgrid[0:64, 0:64]
+    f = np.zeros((16, 16))
+    for u in range(1, 17):
+        for v in range(1, 17):
+            waves = np.cos(np.pi * u * (2 * y + 1) / 128) * np.cos(np.pi * v * (2 * x + 1) / 128)
+            f[u - 1, v - 1] = (grey * waves).sum()
+    bits = "".join("1" if value > np.median(f) else "0" for value in f.ravel())
+    assert fine_hash_of_levels(grey) == f"{int(bits, 2):064x}"
+
+
+@pytest.mark.parametrize(
+    ("seed", "size", "texture", "phash256"),
+    [
+        (0, (320, 240), 108, "8c8d737273728c8c8c8c6726737373f18f8c8e8e6662999c999c626372739c9c"),
+        (1, (97, 640), 195, "9c8c637373739d8c8c8c8e1f637373609c9c8d8e8e0f71a270f37272e6728c8c"),
+        (2, (40, 30), 90, "9d0e73f372f09c9d8c8cf60e6263626f8d988dd94bf0a109b929666066dd8e99"),
+    ],
+)
+def test_the_hashes_of_these_scenes_never_change(seed, size, texture, phash256):
+    image = picture(seed=seed, width=size[0], height=size[1])
+    found = picture_hashes(image)
+    assert (found.phash256, found.texture) == (phash256, texture)
+    assert found.phash == perceptual_hash(image)
+
+
+def test_facts_are_the_same_whatever_way_the_pixels_came():
+    grey = picture("L", width=500, height=375)
+    ways = [encoded(grey, "PNG"), encoded(grey.convert("RGB"), "BMP"), encoded(grey, "TIFF"), encoded(grey, "GIF")]
+    ways.append(encoded(grey.convert("RGBA"), "WEBP", lossless=True))
+    found = {(facts.phash, facts.phash256, facts.texture) for facts in (decode(data)[1] for data in ways)}
+    hashes = picture_hashes(grey)
+    assert found == {(hashes.phash, hashes.phash256, hashes.texture)}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_flat_picture_has_no_fine_bit_and_no_texture(mode):
+    for size in ((1, 1), (64, 64), (1000, 3)):
+        found = picture_hashes(Image.new("RGB", size, (200, 17, 90)).convert(mode))
+        assert (found.phash, found.phash256, found.texture) == ("8" + "0" * 15, "0" * 64, 0)
+
+
+def test_texture_counts_steps_between_neighbours_in_hundredths():
+    grey = np.zeros((64, 64), np.uint8)
+    grey[:, 32:] = 255
+    assert texture_of_levels(grey) == 64 * 100 // 90
+    assert texture_of_levels(np.full((64, 64), 9, np.uint8) + (np.indices((64, 64)).sum(axis=0) % 2 * 2)) == 0
+
+
+def patches(seed: int) -> Image.Image:
+    """Something with many frequencies: uint8 [480, 640, 3] of smooth patches."""
+    levels = np.random.default_rng(seed).integers(0, 256, (15, 20, 3), dtype=np.uint8)
+    return Image.fromarray(levels).resize((640, 480), Image.Resampling.BICUBIC)
+
+
+def test_the_fine_hash_is_near_for_copies_and_far_for_others():
+    image = patches(0)
+    found = picture_hashes(image)
+    for copy in (
+        Image.open(io.BytesIO(encoded(image, "JPEG", quality=30))),
+        image.resize((320, 240)),
+        image.resize((224, 224)),
+        image.convert("L"),
+    ):
+        assert bits_between(found.phash256, picture_hashes(copy).phash256) <= 16
+    for other in (patches(1), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
+        assert bits_between(found.phash256, picture_hashes(other).phash256) >= 90

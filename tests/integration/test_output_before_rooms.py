@@ -7,6 +7,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
+from beam_curator import rows
 from beam_curator.commands import curate_images, verify_output
 from tests.integration.integration_content import content
 
@@ -87,3 +88,39 @@ def test_what_is_missing_of_it_is_written_again_bit_for_bit(job, capsys):
     assert curate_images.main(FLAGS) == 0
     assert "scored 0 images (11 had been scored before)" in capsys.readouterr().out
     assert without_versions(job / "out") == before
+
+
+def test_a_shard_that_joins_it_has_the_facts_of_today_and_the_rest_stays_without(job, capsys):
+    before = ledger_of(job / "out")
+    shutil.copy(job / "raw" / "b.tar", job / "raw" / "c.tar")
+    assert curate_images.main([*FLAGS, "--samples_per_shard", "5"]) == 0
+    assert verify_output.main(["out"]) == 0, capsys.readouterr().out
+    columns = {path.name[0]: pq.read_schema(path).names for path in (job / "out" / "samples").glob("*.parquet")}
+    facts = ["phash", "phash256", "texture", "caption"]
+    assert [name for name in columns["c"] if name in facts] == facts
+    assert [name for name in columns["b"] if name in facts] == ["phash", "caption"]
+    told = [row for path in (job / "out" / "samples").glob("c-*") for row in pq.read_table(path).to_pylist()]
+    assert all((row["width"] is None) == (row["phash256"] is None) == (row["texture"] is None) for row in told)
+    places = ("output_shard", "output_key")
+    without = [{key: row[key] for key in row if key not in places} for row in before]
+    assert [{key: row[key] for key in without[0]} for row in ledger_of(job / "out")[: len(before)]] == without
+    beside = [pq.read_table(path) for path in sorted((job / "out").glob("0*.parquet"))]
+    assert any(
+        table["texture"].null_count not in (0, len(table)) for table in beside if "texture" in table.schema.names
+    )
+    assert "texture" not in beside[0].schema.names
+
+
+def test_a_fact_that_only_ledger_or_part_has_is_a_difference(job, capsys):
+    shutil.copy(job / "raw" / "b.tar", job / "raw" / "c.tar")
+    assert curate_images.main(FLAGS) == 0
+    joined, old = (next((job / "out" / "samples").glob(f"{name}-*00000.parquet")) for name in "cb")
+    whole = pq.read_table(joined)
+    pq.write_table(whole.drop_columns(["texture"]), joined)
+    assert verify_output.main(["out"]) == 1
+    assert "has no column texture, which scores/c-" in capsys.readouterr().out
+    table = pq.read_table(old)
+    pq.write_table(whole, joined)
+    pq.write_table(rows.with_column(table, "texture", [9] * len(table)), old)
+    assert verify_output.main(["out"]) == 1
+    assert "has a column texture, which scores/b-" in capsys.readouterr().out

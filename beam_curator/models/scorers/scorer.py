@@ -154,7 +154,7 @@ def _check_pixels(scorer: Any, named: str) -> None:
             raise UsageError(f"{named}: {attribute}={value!r}: a whole number of 1 or more")
 
 
-TAKEN_COLUMNS = frozenset({*rows.SCHEMA.names, *rows.OUTCOME.names, "embedding", "more_embeddings"})
+TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, "embedding", "more_embeddings"})
 """What no scorer may call a column of its own."""
 
 
