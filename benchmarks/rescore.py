@@ -5,7 +5,8 @@ python -m benchmarks.rescore --rows 50000 --dir /tmp/rescore --keep
 python -m benchmarks.rescore --model_dir models       with the published heads, not with random ones of their shape
 
 A finished job is made first (minutes). Then the main job runs on it, each time in a fresh process: with a threshold
-that hardly anything passes, so that nothing is copied; with other heads; and with those again. No image is read.
+that hardly anything passes, so that nothing is copied; with other heads; with those again; and with a scorer of one's
+own beside them. No image is read. Phases are seconds of all threads together.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
+import beam_curator as bc
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
 from benchmarks.select_job import TimedJob, run_job
 from benchmarks.tables import machine, markdown
@@ -36,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{machine()}; in {directory}", flush=True)
         size = JobSize(flags.rows, flags.samples_per_shard, flags.image_bytes)
         runs = rescore(directory, size, flags.model_dir)
-        print(markdown(["run", "whole process, s", "reading embeddings, s", "scoring, s"], _rows(runs)))
+        columns = ["run", "whole process, s", "CPU time, s", "reading embeddings, s", "scoring, s", "peak memory, GB"]
+        print(markdown(columns, _rows(runs)))
     finally:
         if not flags.keep:
             shutil.rmtree(directory, ignore_errors=True)
@@ -68,7 +72,18 @@ def rescore(directory: Path, size: JobSize, model_dir: str | None) -> dict[str, 
         "the heads that scored it": run_job(directory, [*flags, *untrained]),
         "two other heads": run_job(directory, [*flags, *other]),
         "the same two again": run_job(directory, [*flags, *other]),
+        "and a scorer of one's own": run_job(directory, [*flags, *other, "--scorer", "benchmarks.rescore:Direction"]),
     }
+
+
+class Direction(bc.Scorer):
+    """A scorer of one's own: the cosine of an embedding with a direction."""
+
+    name = "direction"
+
+    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
+        """float32 [n]."""
+        return embeddings.astype(np.float32) @ np.full(embeddings.shape[1], embeddings.shape[1] ** -0.5, np.float32)
 
 
 def random_heads(directory: Path) -> list[str]:
@@ -89,7 +104,13 @@ def random_heads(directory: Path) -> list[str]:
 
 def _rows(runs: dict[str, TimedJob]) -> list[list[str]]:
     return [
-        [name, f"{run.seconds:.1f}", *(f"{run.phases[phase].busy:.1f}" for phase in ("embeddings", "scoring"))]
+        [
+            name,
+            f"{run.seconds:.1f}",
+            f"{run.cpu_seconds:.1f}",
+            *(f"{run.phases[phase].busy:.1f}" for phase in ("embeddings", "scoring")),
+            f"{run.peak_rss_bytes / 1e9:.2f}",
+        ]
         for name, run in runs.items()
     ]
 

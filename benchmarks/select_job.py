@@ -64,6 +64,7 @@ class TimedJob:
       seconds: from then to its end.
       phases: by name.
       peak_rss_bytes: the most memory that it held.
+      cpu_seconds: of all its threads together, from start to end.
       output: what it printed.
     """
 
@@ -71,6 +72,7 @@ class TimedJob:
     seconds: float
     phases: dict[str, Phase]
     peak_rss_bytes: int
+    cpu_seconds: float
     output: str
 
     @property
@@ -106,7 +108,7 @@ def run_job(directory: Path, flags: Sequence[str], touched_bytes: int = 0) -> Ti
         raise SystemExit(f"the job was not finished before, it scored images:\n{ran.stdout}")
     found = json.loads(report.read_text())
     phases = {name: Phase(**found["phases"][name]) for name in PHASES}
-    return TimedJob(started, seconds, phases, found["peak_rss_bytes"], ran.stdout)
+    return TimedJob(started, seconds, phases, found["peak_rss_bytes"], found["cpu_seconds"], ran.stdout)
 
 
 def touch_memory(directory: Path, size_bytes: int) -> None:
@@ -162,8 +164,12 @@ def main(argv: Sequence[str]) -> int:
     phases = {name: Phase() for name in PHASES}
     _watch(phases, lambda: touch_memory(report.parent, touched_bytes))
     code = curate_images.main(flags)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    found = {"phases": {name: dataclasses.asdict(phase) for name, phase in phases.items()}, "peak_rss_bytes": peak}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    found = {
+        "phases": {name: dataclasses.asdict(phase) for name, phase in phases.items()},
+        "peak_rss_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+    }
     report.write_text(json.dumps(found))
     return code
 

@@ -33,8 +33,8 @@ def is_added_columns(schema: pa.Schema) -> bool:
     return b'"computed_from"' in (schema.metadata or {}).get(_METADATA, b"")
 
 
-def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: SampleBatch) -> None:
-    """Writes what a scorer gave of a range.
+def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: SampleBatch) -> StoredRange:
+    """Writes what a scorer gave of a range; gives the range with it, as it is read again.
 
     Args:
       directory: the output directory.
@@ -47,10 +47,11 @@ def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: 
     """
     names = [*(column.name for column in step.columns), rows.failure_column(step.name)]
     table = scored.rows.select([name for name in names if name in scored.rows.schema.names])
-    table = table.replace_schema_metadata({_METADATA: json.dumps(_told(stored, step), sort_keys=True)})
+    told = {_METADATA: json.dumps(_told(stored, step), sort_keys=True)}
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=False)
+    pq.write_table(table.replace_schema_metadata(told), sink, compression="zstd", use_dictionary=False)
     files.write_bytes(directory, columns_name(stored.batch.range, step.name), sink.getvalue().to_pybytes())
+    return _merged(stored, step, table)
 
 
 def _told(stored: StoredRange, step: ScoreStep) -> dict[str, object]:
@@ -85,8 +86,10 @@ def completed(directory: str, stored: StoredRange, steps: Sequence[ScoreStep]) -
 def _with_columns(directory: str, stored: StoredRange, step: ScoreStep) -> StoredRange:
     """The range with the columns that were computed for this step, if they are there."""
     table = _read(files.join(directory, *columns_name(stored.batch.range, step.name).split("/")), _told(stored, step))
-    if table is None or table.num_rows != len(stored.batch):
-        return stored
+    return stored if table is None or table.num_rows != len(stored.batch) else _merged(stored, step, table)
+
+
+def _merged(stored: StoredRange, step: ScoreStep, table: pa.Table) -> StoredRange:
     merged = stored.batch.rows
     for field in table.schema:
         merged = merged.append_column(field, table[field.name])

@@ -171,10 +171,11 @@ class Checkpoint(beam.PTransform):
         chain = _ScoreAndWrite(scoring, self.output).with_resource_hints(**self.hints)
         fresh = found[_FindScored.MISSING] | "Score" >> chain
         title = title_of(ranges, self.output)
-        stored = ScoreStored(self.output, wanted, scoring.scorers, scoring.draft_side, title)
-        adding = beam.ParDo(stored).with_output_types(SampleBatch)
+        settings = (self.output, wanted, scoring.scorers, scoring.draft_side, title)
+        adding = beam.ParDo(ScoreStored(*settings)).with_output_types(SampleBatch)
         from_stored = found[_FindScored.LACKING] | "ScoreStored" >> adding
-        seeing = beam.ParDo(stored).with_output_types(SampleBatch).with_resource_hints(**self.hints)
+        seeing = beam.ParDo(ScoreStored(*settings, from_pixels=True)).with_output_types(SampleBatch)
+        seeing = seeing.with_resource_hints(**self.hints)
         from_pixels = found[_FindScored.UNSEEN] | "ScorePixels" >> seeing
         return (found[MAIN], fresh, from_stored, from_pixels) | beam.Flatten().with_output_types(SampleBatch)
 

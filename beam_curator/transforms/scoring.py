@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.display import DisplayDataItem
 
+from beam_curator import process_tuning
 from beam_curator.errors import JobError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.batches import embeddings_of, with_scores
@@ -76,7 +77,11 @@ def score_batch(batch: SampleBatch, scorer: Scorer | Score) -> SampleBatch:
 
 class _Score(beam.DoFn):
     def __init__(self, scorer: Scorer) -> None:
-        self._loaded = LoadedScorer(scorer)
+        self._loaded, self._tuned = LoadedScorer(scorer), process_tuning.is_on()
+
+    def setup(self) -> None:
+        process_tuning.turn_on(self._tuned)
+        process_tuning.keep_products_in_their_threads()
 
     def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
         scorer = self._loaded.scorer

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import collections
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_curator import progress, rows
+from beam_curator import process_tuning, progress, rows
 from beam_curator.errors import JobError
+from beam_curator.models.encoders.cpu_stream import usable_cores
 from beam_curator.models.scorers.batches import with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.scorer import Scorer
@@ -19,43 +22,86 @@ from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.transforms.claims import Title
 from beam_curator.transforms.picture_scoring import with_picture_scores
+from beam_curator.transforms.work_ahead import WorkAhead
 
 
-class ScoreStored(beam.DoFn):
-    """Computes the columns that a range lacks, writes them beside its part, and gives its batch."""
+class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
+    """Computes the columns that a range lacks, writes them beside its part, and gives its batch.
+
+    Ranges are worked on in threads that all steps of the process share, one a core: while one is scored, others are
+    read and written. Of ranges whose shards are read again, two are in hand at a time on each thread of a runner: one
+    is read while the pictures of the other are decoded, which is done by all cores.
+
+    Args:
+      directory: the output directory.
+      wanted: what a job wants of each range.
+      scorers: what gives it.
+      draft_side: as of `images.decode`.
+      title: to the output directory.
+      from_pixels: whether shards are read again.
+    """
 
     def __init__(
-        self, directory: str, wanted: Wanted, scorers: Sequence[Scorer], draft_side: int | None, title: Title
+        self,
+        directory: str,
+        wanted: Wanted,
+        scorers: Sequence[Scorer],
+        draft_side: int | None,
+        title: Title,
+        from_pixels: bool = False,
     ) -> None:
         self._directory, self._wanted, self._draft_side, self._title = directory, wanted, draft_side, title
         self._loaded = {scorer.name: LoadedScorer(scorer) for scorer in scorers}
+        self._of_pixels, self._tuned = from_pixels, process_tuning.is_on()
 
     def setup(self) -> None:
         self._title.enter()
+        process_tuning.turn_on(self._tuned)
+        process_tuning.keep_products_in_their_threads()
+        self.ahead = 1 if self._of_pixels else usable_cores()
+        self._threads = ThreadPoolExecutor(2, "score-pixels") if self._of_pixels else _threads()
 
     def teardown(self) -> None:
+        if self._of_pixels:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self._title.leave()
 
-    def process(self, range: ShardRange) -> Iterator[SampleBatch]:
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._scoring: collections.deque[Future[_Completed]] = collections.deque()
+
+    def start(self, range: ShardRange) -> Callable[[], SampleBatch]:
         self._title.check(range.url)
+        self._scoring.append(self._threads.submit(self._complete, range))
+        return self._finished
+
+    def _finished(self) -> SampleBatch:
+        """The range that was started first, whose turn it is."""
+        scoring = self._scoring.popleft()
+        if scoring.exception() is not None:
+            for other in self._scoring:
+                other.cancel()
+            wait(self._scoring)  # nothing goes on behind a job that has failed
+        return _counted(*scoring.result())
+
+    def _complete(self, range: ShardRange) -> _Completed:
         stored = read_range(self._directory, range, self._wanted)
         if stored is None:
             raise JobError(f"{range.url}: the scores of a range are gone that were there: run the same command again")
         lacking = stored.lacking(self._wanted.steps)
         of_pixels = [step for step in lacking if step.needs == "pixels"]
-        batch = _with_embeddings(stored.batch) if any(step.needs == "embedding" for step in lacking) else stored.batch
+        batch, whole = stored.batch, stored
+        if any(step.needs == "embedding" for step in lacking):
+            batch = _with_embeddings(batch)
         for step in lacking:
             if step.needs != "pixels":
                 scored = with_scores(batch, self._loaded[step.name], step.identity)
-                write_columns(self._directory, stored, step, scored)
+                whole = write_columns(self._directory, whole, step, scored)
         if of_pixels:
             again = self._from_pixels(stored, of_pixels)
             for step in of_pixels:
-                write_columns(self._directory, stored, step, again)
-        whole = read_range(self._directory, range, self._wanted)
-        if whole is None or whole.lacking(self._wanted.steps):
-            raise JobError(f"{range.url}: columns that were just written to {self._directory} cannot be read")
-        yield _counted(whole.batch, reread=bool(of_pixels))
+                whole = write_columns(self._directory, whole, step, again)
+        return whole.only(self._wanted.steps).batch, bool(of_pixels)
 
     def _from_pixels(self, stored: StoredRange, steps: Sequence[ScoreStep]) -> SampleBatch:
         batch = stored.batch
@@ -65,6 +111,15 @@ class ScoreStored(beam.DoFn):
         again = batch.replace(samples=read.samples)
         return with_picture_scores(again, [self._loaded[step.name] for step in steps], self._draft_side)
 
+
+@functools.lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    """Those that all steps of the process share, however many threads the runner has: each range in hand is memory."""
+    return ThreadPoolExecutor(usable_cores(), "score-stored")
+
+
+_Completed = tuple[SampleBatch, bool]
+"""A range with all its columns, and whether its shard was read again."""
 
 _PLACE = ["key", "offset", "span_bytes"]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from beam_curator.errors import CurationError
+from beam_curator.models.heads.head import ROWS_AT_ONCE
 from beam_curator.models.heads.nsfw import CATEGORICAL_COLUMNS, NsfwHead
 from beam_curator.models.weights.nsfw_conversion import as_npz
 
@@ -124,6 +125,17 @@ def test_a_score_does_not_depend_on_the_embeddings_beside_it():
 
     np.testing.assert_array_equal(head(embeddings), one_by_one)
     np.testing.assert_array_equal(head(embeddings), head(embeddings.astype(np.float32)))
+
+
+def test_many_embeddings_have_the_scores_that_each_has_by_itself(tmp_path):
+    head = NsfwHead.load(saved(tmp_path, small_head()))
+    embeddings = np.random.default_rng(1).normal(size=(2 * ROWS_AT_ONCE + 3, 768)).astype(np.float16)
+
+    scores = head(embeddings)
+
+    assert scores.shape == (len(embeddings),)
+    for some in (slice(0, 1), slice(ROWS_AT_ONCE - 1, ROWS_AT_ONCE + 2), slice(-3, None)):
+        np.testing.assert_array_equal(scores[some], head(embeddings[some]))
 
 
 def test_scoring_leaves_the_embeddings_as_they_were(tmp_path):

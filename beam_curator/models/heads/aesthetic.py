@@ -66,8 +66,10 @@ class AestheticHead:
         Raises:
           CurationError: the embeddings have another width.
         """
-        rows = head.as_float64_rows(embeddings, self.name)
-        return (rows @ self.weight + self.bias).astype(np.float32)
+        return head.scored_in_pieces(self._score, embeddings, self.name)
+
+    def _score(self, embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        return (embeddings.astype(np.float64) @ self.weight + self.bias).astype(np.float32)
 
 
 _Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # weight [out, in], bias [out]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,17 @@ from beam_curator.errors import CurationError
 VIT_L_14_WIDTH = 768
 
 
-def as_float64_rows(
-    embeddings: npt.NDArray[np.floating], head_name: str, width: int = VIT_L_14_WIDTH
-) -> npt.NDArray[np.float64]:
-    """Upcasts embeddings [n, width] exactly, or says that the head cannot score them.
+ROWS_AT_ONCE = 512
+"""How many embeddings a head computes on at a time, so that what it makes of them stays in the cache of a core."""
+
+
+def scored_in_pieces(
+    compute: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.float32]],
+    embeddings: npt.NDArray[np.floating],
+    head_name: str,
+    width: int = VIT_L_14_WIDTH,
+) -> npt.NDArray[np.float32]:
+    """What a head computes of embeddings [n, width], `ROWS_AT_ONCE` at a time: float32 [n].
 
     The heads compute in float64 and round to float32 once, at the end: BLAS adds in an order that depends
     on the processor and on how many rows come together, and only so does a score not depend on either.
@@ -30,7 +38,8 @@ def as_float64_rows(
             f"score head {head_name}: embeddings of shape {embeddings.shape}, but it was trained on "
             f"[n, {width}]; choose a CLIP model of that width (ViT-L-14), or another head"
         )
-    return embeddings.astype(np.float64)
+    pieces = [compute(embeddings[start : start + ROWS_AT_ONCE]) for start in range(0, len(embeddings), ROWS_AT_ONCE)]
+    return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
 
 
 def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

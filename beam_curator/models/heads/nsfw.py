@@ -107,12 +107,18 @@ class NsfwHead:
         Raises:
           CurationError: the embeddings have another width.
         """
-        x = head.as_float64_rows(embeddings, self.name)
+        return head.scored_in_pieces(self._score, embeddings, self.name)
+
+    def _score(self, embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        x = embeddings.astype(np.float64)
         for column, table in self.categories.items():
             x[:, column] = table[embeddings[:, column].astype(np.float16).view(np.uint16)]
-        x = (x - self.mean) / self.deviation
+        x -= self.mean
+        x /= self.deviation
         for weight, bias in self.layers[:-1]:
-            x = np.maximum(x @ weight.T + bias, 0)
+            x = x @ weight.T
+            x += bias
+            np.maximum(x, 0, out=x)
         weight, bias = self.layers[-1]
         return head.sigmoid(x @ weight[0] + bias[0]).astype(np.float32)
 

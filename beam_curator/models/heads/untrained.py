@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 
 import numpy as np
@@ -47,8 +48,13 @@ class UntrainedHead:
           CurationError: the embeddings are not a matrix.
         """
         width = embeddings.shape[-1]
-        rows = head.as_float64_rows(embeddings, self.name, width)
-        z = rows @ _random_direction(self.name, width)
+        direction = _random_direction(self.name, width)
+        return head.scored_in_pieces(functools.partial(self._score, direction), embeddings, self.name, width)
+
+    def _score(
+        self, direction: npt.NDArray[np.float64], embeddings: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.float32]:
+        z = embeddings.astype(np.float64) @ direction
         return (self.low + (self.high - self.low) * head.sigmoid(_PROBIT_GAIN * z)).astype(np.float32)
 
 

@@ -41,6 +41,7 @@ class HeadScorer(Scorer):
       worse: which scores speak against an image, "lower" or "higher".
       made_for: what the head takes; by default any embeddings.
       source: where its weights come from, for people.
+      parallel: whether it may be called from several threads at once.
     """
 
     name: str
@@ -49,6 +50,7 @@ class HeadScorer(Scorer):
     worse: Worse = "lower"
     made_for: MadeFor = ANY_ENCODER
     source: str | None = None
+    parallel: bool = False
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -83,10 +85,10 @@ def aesthetic_scorer(
       UsageError: when the weights cannot be had.
     """
     if weights == UNTRAINED:
-        return HeadScorer(AESTHETIC, _UntrainedLoader("aesthetic", 1.0, 10.0), UNTRAINED_HEAD)
+        return HeadScorer(AESTHETIC, _UntrainedLoader("aesthetic", 1.0, 10.0), UNTRAINED_HEAD, parallel=True)
     found = resolve_aesthetic(weights, model_dir)
     made_for = _made_for(found, accept_other_encoder)
-    return HeadScorer(AESTHETIC, _AestheticLoader(found), found.identity, "lower", made_for, found.path)
+    return HeadScorer(AESTHETIC, _AestheticLoader(found), found.identity, "lower", made_for, found.path, parallel=True)
 
 
 def nsfw_scorer(
@@ -104,11 +106,13 @@ def nsfw_scorer(
       UsageError: when the weights cannot be had.
     """
     if weights == UNTRAINED:
-        return HeadScorer(NSFW, _UntrainedLoader("nsfw-untrained", 0.0, 1.0), UNTRAINED_HEAD, "higher")
+        untrained = _UntrainedLoader("nsfw-untrained", 0.0, 1.0)
+        return HeadScorer(NSFW, untrained, UNTRAINED_HEAD, "higher", parallel=True)
     found = resolve_nsfw(weights, model_dir)
     approximates = found.path.lower().endswith(APPROXIMATE_SUFFIXES)
     identity = found.identity.with_notes(APPROXIMATE) if approximates else found.identity
-    return HeadScorer(NSFW, _NsfwLoader(found), identity, "higher", _made_for(found, accept_other_encoder), found.path)
+    made_for = _made_for(found, accept_other_encoder)
+    return HeadScorer(NSFW, _NsfwLoader(found), identity, "higher", made_for, found.path, parallel=True)
 
 
 UNTRAINED_HEAD = ModelIdentity("untrained", trained=False)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.encoders.text_vectors import TextEncoder
+from beam_curator.models.heads.head import scored_in_pieces
 from beam_curator.models.scorers.scorer import TAKEN_COLUMNS, Scorer
 from beam_curator.models.weights.weights_file import WeightsFile
 
@@ -91,6 +92,7 @@ class PromptScorer(Scorer):
     sha256: str | None = None
     trained: bool = True
     source: str | None = None
+    parallel = True
 
     @property
     def dim(self) -> int:
@@ -120,6 +122,9 @@ class PromptScorer(Scorer):
             raise CurationError(
                 f"prompt {self.name}: embeddings of shape {embeddings.shape}, but {self.encoder} gives [n, {self.dim}]"
             )
+        return scored_in_pieces(self._score, embeddings, self.name, self.dim)
+
+    def _score(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         rows = embeddings.astype(np.float64)
         lengths = np.maximum(np.sqrt(np.einsum("nd,nd->n", rows, rows)), np.finfo(np.float64).tiny)
         logits = self.logit_scale * (rows @ self.vectors.T.astype(np.float64)) / lengths[:, None]

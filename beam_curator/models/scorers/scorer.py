@@ -56,7 +56,7 @@ class Scorer(Protocol):
         "row": a list of n mappings, a sample's facts (the ledger's columns before scores).
       side: with "pixels", what the longer side of a picture is at most: larger ones are resized; None for full size.
       batch_size: with "pixels", the most pictures in one call.
-      parallel: with "pixels", whether it may be called from several threads at once.
+      parallel: whether it may be called from several threads at once, on pixels and on stored embeddings.
       source: where its weights come from, for people.
     """
 
