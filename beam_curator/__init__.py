@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from beam_curator.models.scorers.scorer import Column, Scorer
     from beam_curator.reading import Reading
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, select
+    from beam_curator.rules.where import Where
     from beam_curator.samples import Sample, SampleBatch
     from beam_curator.sources.hand_made import batch_of
     from beam_curator.sources.sample_batches import load
@@ -49,6 +50,7 @@ _HOMES = {
         "Between",
         "select",
     ),
+    "rules.where": ("Where",),
     "samples": (
         "Sample",
         "SampleBatch",
@@ -104,6 +106,7 @@ __all__ = [
     "ScoreNsfw",
     "Scorer",
     "Select",
+    "Where",
     "WriteShards",
     "batch_of",
     "curate",

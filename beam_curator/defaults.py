@@ -22,6 +22,9 @@ NO_MODEL = "none"
 DEFAULT_MIN_AESTHETIC, DEFAULT_MAX_NSFW = 5.0, 0.5
 """The thresholds, where there are such scores."""
 
+NO_LIMIT = "none"
+"""What turns a threshold off: its score is computed all the same, and no rule looks at it."""
+
 AUTO: Literal["auto"] = "auto"
 DEFAULT_BATCH_SIZE = 64
 """Images in a pass of the encoder."""

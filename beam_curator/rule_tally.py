@@ -18,16 +18,28 @@ class RuleTally:
       failed: for how many of them it raised, or gave what is neither true nor false.
       none: for how many it gave None.
       example: what one of the failures says; of several, the first in the order of text, so that it is always the same.
+      dropped: how many of them it dropped.
+      alone: how many it would have dropped, had it been the only rule; None of a rule of the user, which is not called
+        for samples that no longer come to it.
     """
 
     samples: int = 0
     failed: int = 0
     none: int = 0
     example: str = ""
+    dropped: int = 0
+    alone: int | None = 0
 
     def __add__(self, other: RuleTally) -> RuleTally:
         example = min(filter(None, (self.example, other.example)), default="")
-        return RuleTally(self.samples + other.samples, self.failed + other.failed, self.none + other.none, example)
+        return RuleTally(
+            self.samples + other.samples,
+            self.failed + other.failed,
+            self.none + other.none,
+            example,
+            self.dropped + other.dropped,
+            None if self.alone is None or other.alone is None else self.alone + other.alone,
+        )
 
     @property
     def never_answered(self) -> bool:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from apache_beam.internal import pickler
 
+from beam_curator.commands.keywords import argv_of
 from beam_curator.commands.options import CurationOptions, flags_of
 from beam_curator.commands.rule_flag import load_rule
 from beam_curator.commands.scorers_of_flags import scorers_of
@@ -64,6 +65,18 @@ def test_without_a_score_there_is_no_rule_of_it_and_a_limit_for_it_is_refused():
         rules_in(options_of("--aesthetic_model=none", "--min_aesthetic=4"))
     with pytest.raises(UsageError, match=r"--max_nsfw 0\.2: there is no such score with --nsfw_model none"):
         rules_in(options_of("--nsfw_model=none", "--max_nsfw=0.2"))
+
+
+def test_a_threshold_is_turned_off_by_none():
+    assert rules_in(options_of("--min_aesthetic=none", "--max_nsfw=NONE")) == []
+    assert rules_in(options_of("--max_nsfw=none")) == [AtLeast("aesthetic", 5.0)]
+    assert rules_in(options_of("--aesthetic_model=none", "--min_aesthetic=none", "--max_nsfw=0.2")) == [
+        Below("nsfw", 0.2)
+    ]
+    assert argv_of({"min_aesthetic": None, "max_nsfw": None, "max_aspect_ratio": None}) == [
+        "--min_aesthetic=none",
+        "--max_nsfw=none",
+    ]
 
 
 def test_cheap_rules_come_first_then_scores_then_those_of_the_user(module):

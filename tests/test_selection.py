@@ -289,6 +289,7 @@ def test_each_rule_is_tallied_for_the_samples_that_came_to_it_and_by_its_number_
     rules = [AtLeast("aesthetic", 5), lambda row: row["aesthetic"] < 8, lambda row: None]
     _, tallies = judge(rows_of([4, 6, 7, 9]), rules)
     assert {name: (tally.samples, tally.none) for name, tally in tallies.items()} == {
+        "aesthetic < 5": (4, 0),
         f"{rule_name(rules[1])} (rule 2)": (3, 0),
         f"{rule_name(rules[2])} (rule 3)": (2, 2),
     }

@@ -80,7 +80,8 @@ def curate(
       pipeline_options: Beam's options; flags of this job are no part of them.
       runner: the name of Beam's runner; by default that of `pipeline_options`, else the job runs in this process.
       show_progress: whether notes and a line of progress go to the standard error.
-      **flags: the other flags of the command, by their names, checked as those are; None is the flag's default.
+      **flags: the other flags of the command, by their names, checked as those are; None is the flag's default, but
+        min_aesthetic=None and max_nsfw=None turn these thresholds off.
 
     Raises:
       UsageError: for the first thing that is wrong, before any work.

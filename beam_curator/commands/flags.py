@@ -22,6 +22,7 @@ from beam_curator.defaults import (
     DEFAULT_PRETRAINED,
     DEFAULT_RANGE_MB,
     DEFAULT_SAMPLES_PER_SHARD,
+    NO_LIMIT,
     NO_MODEL,
     TEXT_MEMBERS,
     TINY_UNTRAINED,
@@ -140,6 +141,10 @@ def _finite_float(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text} is not a finite number")
     return value
+
+
+def _finite_float_or_none(text: str) -> float | str:
+    return NO_LIMIT if text.lower() == NO_LIMIT else _finite_float(text)
 
 
 def _fraction(text: str) -> float:
@@ -360,16 +365,16 @@ def _add_setting(group: Any, setting: dataclasses.Field[Any]) -> None:
 def _add_selection(group: Any) -> None:
     group.add_argument(
         "--min_aesthetic",
-        type=_finite_float,
+        type=_finite_float_or_none,
         metavar="SCORE",
-        help="keep images that score at least this, about 0 to 10; below 0 keeps all (default: "
+        help=f"keep images that score at least this, about 0 to 10; {NO_LIMIT} for no such rule (default: "
         f"{DEFAULT_MIN_AESTHETIC}, where there is such a score)",
     )
     group.add_argument(
         "--max_nsfw",
-        type=_finite_float,
+        type=_finite_float_or_none,
         metavar="SCORE",
-        help="keep images that score below this, 0 to 1; 2 keeps all (default: "
+        help=f"keep images that score below this, 0 to 1; {NO_LIMIT} for no such rule (default: "
         f"{DEFAULT_MAX_NSFW}, where there is such a score)",
     )
     group.add_argument(
@@ -391,6 +396,13 @@ def _add_selection(group: Any) -> None:
         type=_ratio,
         metavar="RATIO",
         help="keep images whose longer side is at most this many times the shorter one",
+    )
+    group.add_argument(
+        "--where",
+        action="append",
+        metavar="CONDITION",
+        help='keep samples that a condition in SQL is true of, such as "aesthetic >= 5 OR width > 900": '
+        "on the ledger's columns, scores among them; tried after the thresholds and before --rule; may be given again",
     )
     group.add_argument(
         "--rule",

@@ -13,12 +13,16 @@ from typing import Any, NoReturn
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.commands.options import CurationOptions
+from beam_curator.defaults import NO_LIMIT
 from beam_curator.errors import UsageError
 
 _COMMANDS_OWN = {
     "dry_run": "the command alone prints a plan: beam-curator curate --dry_run",
     "no_wait": "curate() gives what the job gave, so that it waits for it",
 }
+_THRESHOLDS = ("min_aesthetic", "max_nsfw")
+"""What None turns off: their default is a number."""
+
 _KIND = re.compile(r"invalid _?(\w+) value: .*", re.DOTALL)
 
 
@@ -39,7 +43,7 @@ def argv_of(flags: Mapping[str, Any]) -> list[str]:
 
     Args:
       flags: the flags' names and values: text, paths, numbers, true and false, lists where a flag takes several; None
-        for the default.
+        for the default, or of a threshold for none.
 
     Raises:
       UsageError: for a name that is no flag, and for a value that the flag does not take.
@@ -50,7 +54,9 @@ def argv_of(flags: Mapping[str, Any]) -> list[str]:
     for name, value in flags.items():
         _check_name(name, list(actions))
         if value is None:
-            continue
+            if name not in _THRESHOLDS:
+                continue
+            value = NO_LIMIT
         first = given.setdefault(actions[name].dest, name)
         if first != name:
             raise UsageError(f"{name}={value!r}: {first} is the same argument: give one of them")

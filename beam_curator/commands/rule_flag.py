@@ -7,10 +7,12 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from beam_curator.commands.named_object import Values, made, named_object
 from beam_curator.errors import UsageError
 from beam_curator.rules.names import called, rule_name
-from beam_curator.rules.rule import ColumnRule, Rule
+from beam_curator.rules.rule import Decisions, Rule, TableRule
 
 
 class NamedRule:
@@ -23,17 +25,21 @@ class NamedRule:
         return self.rule(row)
 
 
-class NamedColumnRule(ColumnRule):
-    """A rule of ours under another name: it still works on whole columns at once."""
+class NamedTableRule(TableRule):
+    """A rule of ours under another name: it still works on a whole table at once."""
 
     name = ""
 
-    def __init__(self, name: str, rule: ColumnRule) -> None:
+    def __init__(self, name: str, rule: TableRule) -> None:
         self.name, self.rule = name, rule
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.rule.columns
+    def check(self, types: Mapping[str, str]) -> None:
+        """As of the rule itself."""
+        self.rule.check(types)
+
+    def decide(self, table: pa.Table) -> Decisions:
+        """As of the rule itself."""
+        return self.rule.decide(table)
 
     def __call__(self, row: Mapping[str, Any]) -> Any:
         return self.rule(row)
@@ -41,7 +47,7 @@ class NamedColumnRule(ColumnRule):
 
 def plain(rule: Rule) -> Rule:
     """The rule itself, if it is one under another name."""
-    return rule.rule if isinstance(rule, (NamedRule, NamedColumnRule)) else rule
+    return rule.rule if isinstance(rule, (NamedRule, NamedTableRule)) else rule
 
 
 def load_rule(text: str) -> Rule:
@@ -83,4 +89,4 @@ def _with_row(function: Rule, args: tuple[Any, ...], kwargs: Mapping[str, Any], 
 
 
 def _named(name: str, rule: Rule) -> Rule:
-    return NamedColumnRule(name, rule) if isinstance(rule, ColumnRule) else NamedRule(name, rule)
+    return NamedTableRule(name, rule) if isinstance(rule, TableRule) else NamedRule(name, rule)

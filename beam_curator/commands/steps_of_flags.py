@@ -13,6 +13,7 @@ from beam_curator.defaults import (
     DEFAULT_MAX_NSFW,
     DEFAULT_MIN_AESTHETIC,
     DEFAULT_RANGE_MB,
+    NO_LIMIT,
     NO_MODEL,
     TINY_UNTRAINED,
     UNTRAINED,
@@ -22,8 +23,9 @@ from beam_curator.images import MAX_IMAGE_PIXELS
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.rules.names import rule_name
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, ColumnRule, Rule, check_columns
+from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Rule, TableRule
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
+from beam_curator.rules.where import Where
 
 
 def resolve_defaults(options: CurationOptions) -> None:
@@ -36,12 +38,12 @@ def resolve_defaults(options: CurationOptions) -> None:
     options.max_nsfw = _threshold(options, "max_nsfw", "nsfw_model", DEFAULT_MAX_NSFW)
 
 
-def _threshold(options: CurationOptions, flag: str, model_flag: str, default: float) -> float | None:
-    """The value of a flag whose rule needs a score; None where that is not computed."""
+def _threshold(options: CurationOptions, flag: str, model_flag: str, default: float) -> float | str | None:
+    """The value of a flag whose rule needs a score; None where that is not computed, `NO_LIMIT` to look at none."""
     given = getattr(options, flag)
     if getattr(options, model_flag) != NO_MODEL:
         return default if given is None else given
-    if given is not None:
+    if given not in (None, NO_LIMIT):
         raise UsageError(f"--{flag} {given:g}: there is no such score with --{model_flag} {NO_MODEL}: leave one out")
     return None
 
@@ -70,7 +72,8 @@ def rules_of(options: CurationOptions, columns: Sequence[Column], more: Sequence
       more: rules that a caller in Python gives, tried after those of the flags.
 
     Raises:
-      UsageError: for a --rule that cannot be loaded, and for a rule that can only be a mistake.
+      UsageError: for a --where that is no condition, a --rule that cannot be loaded, and a rule that can only be a
+        mistake.
     """
     resolve_defaults(options)
     rules: list[Rule] = []
@@ -80,17 +83,18 @@ def rules_of(options: CurationOptions, columns: Sequence[Column], more: Sequence
         rules.append(AtLeast("height", options.min_height))
     if options.max_aspect_ratio is not None:
         rules.append(AspectRatioAtMost(options.max_aspect_ratio))
-    if options.min_aesthetic is not None:
+    if options.min_aesthetic not in _NO_RULE:
         rules.append(AtLeast(AESTHETIC, options.min_aesthetic))
-    if options.max_nsfw is not None:
+    if options.max_nsfw not in _NO_RULE:
         rules.append(Below(NSFW, options.max_nsfw))
-    users = {f"--rule {name}": load_rule(name) for name in options.rule or ()}
+    conditions = {f"--where {text}": Where(text) for text in options.where or ()}
+    users: dict[str, Rule] = {f"--rule {name}": load_rule(name) for name in options.rule or ()}
     for index, rule in enumerate(more):
         if not callable(rule):
             raise UsageError(f"rules[{index}]={rule!r} is not a rule: a rule is called with a row, and true keeps it")
         users[f"rules[{index}] {rule_name(rule)}"] = rule
-    _check_rules(options, columns, rules, users)
-    return [*rules, *users.values()]
+    _check_rules(options, columns, rules, {**conditions, **users})
+    return [*rules, *conditions.values(), *users.values()]
 
 
 def _check_rules(
@@ -101,8 +105,8 @@ def _check_rules(
     if options.aesthetic_model in _ABOUT_0_TO_10:  # a file of the user's own may have another scale
         scales[AESTHETIC] = AESTHETIC_SCALE
     for rule in users.values():
-        if isinstance(rule, ColumnRule):
-            check_columns(rule, {**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}})
+        if isinstance(rule, TableRule):
+            rule.check({**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}})
     given = [(what, plain(rule)) for what, rule in users.items()]
     for what, rule in [*((_flag_of(rule), rule) for rule in rules), *given]:
         column = getattr(rule, "column", None)
@@ -114,6 +118,8 @@ def _check_rules(
             f"over {MAX_IMAGE_PIXELS:,} pixels fail"
         )
 
+
+_NO_RULE = (None, NO_LIMIT)
 
 _ABOUT_0_TO_10 = ("v1", "v2", UNTRAINED)
 

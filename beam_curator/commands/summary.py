@@ -54,6 +54,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
         f"  kept     {counts['kept']:>9,}  in {counted(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}",
         f"  dropped  {counts['dropped']:>9,}",
         *_reasons(counts["dropped_by_rule"]),
+        *_alone(manifest.get("rules") or ()),
         f"  failed   {counts['failed']:>9,}",
         *_reasons(counts["failed_by_reason"]),
         f"  balance: {counts['kept']:,} kept + {counts['dropped']:,} dropped + {counts['failed']:,} failed "
@@ -130,6 +131,14 @@ def _reasons(counts: Mapping[str, int]) -> list[str]:
         others = f"{counted(len(rest), 'other reason')}: {MANIFEST} has them all"
         lines.append(f"           {sum(n for _, n in rest):>9,}  for {others}")
     return lines
+
+
+def _alone(rules: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each rule would drop if it were the only one, where that is more than it dropped after those before it."""
+    if all(rule["alone"] in (None, rule["dropped"]) for rule in rules):
+        return []
+    told = [f"           {rule['alone']:>9,}  {rule['rule']}" for rule in rules if rule["alone"] is not None]
+    return ["     alone each would drop", *lines_of(told, "           ", f" rules: {MANIFEST} has them all")]
 
 
 def _none_kept(counts: Mapping[str, Any]) -> list[str]:

@@ -65,6 +65,7 @@ def _manifest(
         "models": told_models(models_in(part.models for part in parts)),
         **_selection(summary, job),
         "counts": counts_of(summary),
+        "rules": rules_of(summary),
         "broken_shards": broken_shards_of(summary),
         **told_of(summary),
         "reading": reading_of(parts),
@@ -149,6 +150,12 @@ def counts_of(summary: Summary) -> dict[str, Any]:
         "dropped_by_rule": dict(sorted(summary.dropped_by.items())),
         "failed_by_reason": dict(sorted(summary.failed_by.items())),
     }
+
+
+def rules_of(summary: Summary) -> list[dict[str, Any]]:
+    """What the manifest says of each rule, in their order: how many samples it dropped of those that came to it, and
+    how many it would drop alone; null of a rule of the user, which is not asked about samples that are dropped."""
+    return [{"rule": name, "dropped": one.dropped, "alone": one.alone} for name, one in summary.judged.items()]
 
 
 def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:

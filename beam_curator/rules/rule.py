@@ -26,13 +26,23 @@ Its `rule_name` is the reason that the ledger gives for what it drops.
 """
 
 
-class ColumnRule(abc.ABC):
-    """A rule of ours: works on one row, and as well on whole columns (arrays of n) at once."""
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """What a rule makes of n rows.
 
-    @property
-    @abc.abstractmethod
-    def columns(self) -> tuple[str, ...]:
-        """The columns that it looks at."""
+    Attributes:
+      keeps: bool [n].
+      reasons: why rows are dropped that these are true of (bool [n]), in place of the rule's name; the first counts.
+      failures: what the rule failed with, by index.
+    """
+
+    keeps: np.ndarray
+    reasons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    failures: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+
+class TableRule(abc.ABC):
+    """A rule of ours: works on one row, and as well on all rows of a table at once."""
 
     @property
     @abc.abstractmethod
@@ -40,8 +50,49 @@ class ColumnRule(abc.ABC):
         """The reason in the ledger for what it drops."""
 
     @abc.abstractmethod
+    def check(self, types: Mapping[str, str]) -> None:
+        """Raises UsageError where rows with these columns, of these types (`rows.types_of`), cannot be judged."""
+
+    @abc.abstractmethod
+    def decide(self, table: pa.Table) -> Decisions:
+        """What it makes of rows that `check` has nothing against."""
+
+    @classmethod
+    def decide_all(cls, rules: Sequence[Any], table: pa.Table) -> list[Decisions]:
+        """What several rules of this class make of the same rows, where that is faster together."""
+        return [rule.decide(table) for rule in rules]
+
+    @abc.abstractmethod
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        """True for what is kept."""
+
+
+class ColumnRule(TableRule):
+    """A rule that compares numbers: works on one row, and on whole columns (arrays of n) alike."""
+
+    @property
+    @abc.abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it looks at."""
+
+    @abc.abstractmethod
     def __call__(self, row: Mapping[str, Any]) -> Any:
         """True (or a bool array [n]) for what is kept."""
+
+    def check(self, types: Mapping[str, str]) -> None:
+        """Raises UsageError for a column that is not among these, or that holds no numbers."""
+        for column in self.columns:
+            if column not in types:
+                raise UsageError(f'rule "{self.name}" wants a column "{column}" {_there_are(list(types))}')
+            if types[column] != "number":
+                raise UsageError(
+                    f'rule "{self.name}" compares numbers, and the column "{column}" holds {types[column]}s'
+                )
+
+    def decide(self, table: pa.Table) -> Decisions:
+        """Rows without a value in a column are dropped for that: "no similarity"."""
+        keeps = self({name: _exact(table[name]) for name in self.columns})
+        return Decisions(keeps, {f"no {name}": np.asarray(table[name].is_null()) for name in self.columns})
 
 
 def _check_number(rule: ColumnRule, what: str, value: Any) -> None:
@@ -150,7 +201,7 @@ def select(table: pa.Table, rules: Sequence[Rule]) -> pa.Table:
 
 
 def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
-    """The rows with those dropped that a rule rejects, and the tally of each rule of the user.
+    """The rows with those dropped that a rule rejects, and the tally of each rule.
 
     The first rule that rejects a row gives its reason; rows that are dropped or failed already stay as they are. A row
     without a value in a column that a rule of ours compares is dropped for that: "no similarity". A rule of the user
@@ -161,23 +212,59 @@ def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
     """
     status = np.asarray(table["status"].to_pylist(), dtype=object)
     reason = np.asarray(table["reason"].to_pylist(), dtype=object)
+    came = status == rows.KEPT
     tallies: dict[str, RuleTally] = {}
-    for rule, label in zip(rules, labels(rules), strict=True):
-        undecided = np.flatnonzero(status == rows.KEPT)
-        if not len(undecided):
-            break
-        if isinstance(rule, ColumnRule):
-            rejected = undecided[~_keeps(table, rule)[undecided]]
-            status[rejected], reason[rejected] = rows.DROPPED, rule.name
-            for column in reversed(rule.columns):
-                without = rejected[np.asarray(table[column].is_null())[rejected]]
-                reason[without] = f"no {column}"
+    decisions = _decisions(table, rules)
+    for place, (rule, label) in enumerate(zip(rules, labels(rules), strict=True)):
+        if isinstance(rule, TableRule):
+            tallies[label] = _apply(rule, decisions[place], status, reason, came)
             continue
-        outcomes = [_outcome(rule, row) for row in table.take(undecided).to_pylist()]
+        undecided = np.flatnonzero(status == rows.KEPT)
+        at_hand = table.take(undecided).to_pylist() if len(undecided) else []
+        outcomes = [_outcome(rule, row) for row in at_hand]
         for index, outcome in zip(undecided, outcomes, strict=True):
             status[index], reason[index] = outcome.status, outcome.reason
         tallies[label] = _tally(outcomes)
     return rows.with_column(rows.with_column(table, "status", status), "reason", reason), tallies
+
+
+def _decisions(table: pa.Table, rules: Sequence[Rule]) -> dict[int, Decisions]:
+    """What the rules of ours make of all rows, by their places among the rules."""
+    types = rows.types_of(table.schema)
+    by_class: dict[type[TableRule], list[int]] = {}
+    for place, rule in enumerate(rules):
+        if isinstance(rule, TableRule):
+            rule.check(types)
+            by_class.setdefault(type(rule), []).append(place)
+    found: dict[int, Decisions] = {}
+    for kind, places in by_class.items():
+        found |= zip(places, kind.decide_all([rules[place] for place in places], table), strict=True)
+    return found
+
+
+def _apply(
+    rule: TableRule, decisions: Decisions, status: np.ndarray, reason: np.ndarray, came: np.ndarray
+) -> RuleTally:
+    """Notes in status and reason what a rule of ours makes of the rows that are undecided; `came` were so at first."""
+    undecided = status == rows.KEPT
+    rejects, faults = ~decisions.keeps, []
+    for index, fault in decisions.failures.items():
+        rejects[index] = False
+        if undecided[index]:
+            failed = _failed(rule, fault)
+            status[index], reason[index] = failed.status, failed.reason
+            faults.append(failed.fault)
+    rejected = undecided & rejects
+    status[rejected], reason[rejected] = rows.DROPPED, rule.name
+    for why, is_so in reversed(list(decisions.reasons.items())):
+        reason[rejected & is_so] = why
+    return RuleTally(
+        int(undecided.sum()),
+        len(faults),
+        example=min(faults, default=""),
+        dropped=int(rejected.sum()),
+        alone=int((rejects & came).sum()),
+    )
 
 
 def labels(rules: Sequence[Rule]) -> list[str]:
@@ -187,22 +274,8 @@ def labels(rules: Sequence[Rule]) -> list[str]:
     return [name if count[name] == 1 else f"{name} (rule {number})" for number, name in enumerate(names, 1)]
 
 
-def check_columns(rule: ColumnRule, types: Mapping[str, str]) -> None:
-    """Raises UsageError for a rule on a column that is not among these, or that holds no numbers."""
-    for column in rule.columns:
-        if column not in types:
-            raise UsageError(f'rule "{rule.name}" wants a column "{column}" {_there_are(list(types))}')
-        if types[column] != "number":
-            raise UsageError(f'rule "{rule.name}" compares numbers, and the column "{column}" holds {types[column]}s')
-
-
 def _there_are(names: Sequence[str]) -> str:
     return f"that the samples do not have: there are {', '.join(names)}"
-
-
-def _keeps(table: pa.Table, rule: ColumnRule) -> np.ndarray:
-    check_columns(rule, rows.types_of(table.schema))
-    return rule({name: _exact(table[name]) for name in rule.columns})
 
 
 def _exact(column: pa.ChunkedArray) -> np.ndarray:
@@ -227,19 +300,26 @@ class _Outcome:
     gave_none: bool = False
 
 
+_KEPT = _Outcome(rows.KEPT)
+
+
 def _outcome(rule: Rule, row: Mapping[str, Any]) -> _Outcome:
     try:
         answer = rule(_Row(row))
         if _is_no_answer(answer):
             fault = f"gave {_shown(answer)}: neither true nor false"
         elif answer:
-            return _Outcome(rows.KEPT)
+            return _KEPT
         else:
             return _Outcome(rows.DROPPED, rule_name(rule), gave_none=answer is None)
     except _NoSuchColumnError as error:
         fault = f"raised KeyError: {error}"
     except (Exception, SystemExit) as error:  # a rule is the user's code: what it raises concerns this row alone
         fault = f"raised {type(error).__name__}: {_message(error)}"
+    return _failed(rule, fault)
+
+
+def _failed(rule: Rule, fault: str) -> _Outcome:
     fault = fault.encode("utf-8", "backslashreplace").decode()  # a file name in it may be no UTF-8
     return _Outcome(rows.FAILED, f"rule {rule_name(rule)} {fault}", fault)
 
@@ -276,7 +356,8 @@ class _Row(dict[str, Any]):
 def _tally(outcomes: Sequence[_Outcome]) -> RuleTally:
     faults = [outcome.fault for outcome in outcomes if outcome.fault]
     none = sum(outcome.gave_none for outcome in outcomes)
-    return RuleTally(len(outcomes), len(faults), none, min(faults, default=""))
+    dropped = sum(outcome.status == rows.DROPPED for outcome in outcomes)
+    return RuleTally(len(outcomes), len(faults), none, min(faults, default=""), dropped, alone=None)
 
 
 def _message(error: BaseException) -> str:

@@ -74,6 +74,14 @@ def test_what_the_command_wrote_is_selected_anew_with_a_rule_of_ones_own(keyword
     assert all(row["width"] <= widest and row["height"] >= 70 for row in kept)
 
 
+def test_without_thresholds_no_score_decides_and_scores_are_written(keywords, finished):
+    result = bc.curate(output=str(finished), min_aesthetic=None, max_nsfw=None, **keywords)
+    assert list(result.dropped_by_rule) == ["width < 64"]
+    kept = [row for row in ledger(finished) if row["status"] == "kept"]
+    assert min(row["aesthetic"] for row in kept) < 5
+    assert max(row["nsfw"] for row in kept) >= 0.5
+
+
 def test_beams_options_and_runner_are_beams(keywords, finished_once, tmp_path):
     options = PipelineOptions(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
     bc.curate(output=tmp_path / "out", pipeline_options=options, runner="DirectRunner", **keywords)

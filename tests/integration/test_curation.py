@@ -317,3 +317,20 @@ def test_the_tar_holds_nothing_but_regular_members_without_dates_or_owners(finis
         for member in tar:
             assert member.isreg()
             assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
+
+
+def test_conditions_select_a_finished_job_and_each_rule_is_told_in_order_and_alone(finished, curate):
+    conditions = ["width >= 150 OR caption ILIKE '%the%'", "aesthetic < 6"]
+    code, out, _ = curate(finished, "--max_nsfw", "none", *(text for one in conditions for text in ("--where", one)))
+    assert (code, "scored 0 images" in out, "alone each would drop" in out) == (0, True, True)
+    ledger_rows = [row for row in ledger(finished) if row["status"] != "failed"]
+    wide = [row["width"] >= 150 or "the" in (row["caption"] or "").lower() for row in ledger_rows]
+    for row, is_wide in zip(ledger_rows, wide, strict=True):
+        is_kept = row["width"] >= 64 and row["aesthetic"] >= 5 and is_wide and row["aesthetic"] < 6
+        assert is_kept == (row["status"] == "kept"), row
+    told = {one["rule"]: one for one in json.loads((finished / "manifest.json").read_text())["rules"]}
+    assert list(told) == ["width < 64", "aesthetic < 5", *(f"NOT ({one})" for one in conditions)]
+    assert told[f"NOT ({conditions[0]})"]["alone"] == wide.count(False) > told[f"NOT ({conditions[0]})"]["dropped"]
+    code, _, err = curate(finished, "--where", "aestetic > 5")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "did you mean aesthetic?" in err

@@ -1,0 +1,76 @@
+"""Where: a condition in SQL as a rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from beam_curator import rows
+from beam_curator.rules.conditions import Condition, check_condition, evaluate, parse_condition
+from beam_curator.rules.rule import Decisions, TableRule
+
+
+@dataclasses.dataclass(frozen=True)
+class Where(TableRule):
+    """Keeps samples that a condition in SQL is true of, such as "aesthetic >= 5 OR caption ILIKE '%photo%'".
+
+    It may name the ledger's columns: facts, scores, the caption. Where it is NULL, as comparisons with nothing are, it
+    is not true, and the sample is dropped, with a reason of its own. Where it cannot be evaluated (text that a cast
+    takes for a number) the sample fails.
+
+    Attributes:
+      condition: an expression as after WHERE: columns, constants, operators, and functions of one sample's values.
+
+    Raises:
+      UsageError: for a condition that is none.
+    """
+
+    condition: str
+
+    def __post_init__(self) -> None:
+        _ = self._parsed
+
+    @property
+    def name(self) -> str:
+        """The reason in the ledger for what it is false of."""
+        return f"NOT ({self._text})"
+
+    @property
+    def _text(self) -> str:
+        return " ".join(self.condition.split())
+
+    @property
+    def _parsed(self) -> Condition:
+        return _parsed(self.condition)
+
+    def check(self, types: Mapping[str, str]) -> None:
+        """Raises UsageError for a column that is not among these, and for a condition that is no condition on them."""
+        check_condition(self._parsed, types)
+
+    def decide(self, table: pa.Table) -> Decisions:
+        """Rows that it is NULL of are dropped for that."""
+        return self.decide_all([self], table)[0]
+
+    @classmethod
+    def decide_all(cls, rules: Sequence[Where], table: pa.Table) -> list[Decisions]:
+        """As `decide`, in one question to the engine."""
+        answers = evaluate([rule._parsed for rule in rules], table)
+        return [
+            Decisions(one.true, {f"({rule._text}) IS NULL": one.null}, one.failures)
+            for rule, one in zip(rules, answers, strict=True)
+        ]
+
+    def __call__(self, row: Mapping[str, Any]) -> bool:
+        (answers,) = evaluate([self._parsed], rows.from_dicts([row]))
+        if answers.failures:
+            raise ValueError(answers.failures[0])
+        return bool(answers.true[0])
+
+
+@functools.lru_cache(1000)
+def _parsed(text: str) -> Condition:
+    return parse_condition(text)
