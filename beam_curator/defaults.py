@@ -36,3 +36,10 @@ DEFAULT_SAMPLES_PER_SHARD = 1000
 
 TEXT_MEMBERS = ("txt", "caption", "cap", "text")
 """Extensions of members that are a sample's caption, in the order in which they are looked for."""
+
+DUPLICATE_KINDS = ("exact", "perceptual", "semantic")
+DEFAULT_DUPLICATE_COSINE = 0.97
+DEFAULT_DUPLICATE_BITS = 32
+
+BY_RESOLUTION, BY_AESTHETIC, BY_SIMILARITY, BY_PLACE = KEEP_ORDERS = ("resolution", "aesthetic", "similarity", "first")
+"""Which of several duplicates is kept."""

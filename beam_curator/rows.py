@@ -74,9 +74,18 @@ OUTCOME = pa.schema(
 )
 """The columns that the ledger adds: where the sample went."""
 
-_KNOWN = {field.name: field for field in (*SCHEMA, *OPTIONAL_FACTS, *OUTCOME)}
+DUPLICATE = pa.schema(
+    [
+        field_of("duplicate_kind", pa.string(), OUTCOME_ROLE),
+        field_of("duplicate_distance", pa.float64(), OUTCOME_ROLE),
+    ]
+)
+"""What the ledger of a job that looks for duplicates says beside `duplicate_of`: one of `defaults.DUPLICATE_KINDS`, and
+the cosine, or how many bits differ; null for exact copies."""
 
-REPEATING = ("shard", "status", "reason", "image", "format", "output_shard")
+_KNOWN = {field.name: field for field in (*SCHEMA, *OPTIONAL_FACTS, *OUTCOME, *DUPLICATE)}
+
+REPEATING = ("shard", "status", "reason", "image", "format", "output_shard", "duplicate_kind")
 """The columns in which many rows say the same: a dictionary in Parquet makes these smaller, and all others larger."""
 
 
@@ -267,3 +276,27 @@ def with_score(rows: pa.Table, name: str, scores: Any, type: pa.DataType | None 
 def status_is(rows: pa.Table, status: str) -> np.ndarray:
     """Which rows have this status: bool [n]."""
     return np.asarray(rows["status"].to_pylist(), dtype=object) == status
+
+
+def without_duplicates(
+    rows: pa.Table, indices: Sequence[int], of: Sequence[str], kind: Sequence[str], distance: Any
+) -> pa.Table:
+    """The rows with those at these indices dropped as duplicates; all have the columns that say so.
+
+    Args:
+      rows: n rows.
+      indices: m of them.
+      of: m uids: what stays in their place.
+      kind: m kinds of duplicates.
+      distance: float64 [m], NaN for none.
+    """
+    columns: dict[str, list[Any]] = {name: rows[name].to_pylist() for name in ("status", "reason")}
+    for name in ("duplicate_of", *DUPLICATE.names):
+        columns[name] = rows[name].to_pylist() if name in rows.schema.names else [None] * len(rows)
+    for index, kept, name, far in zip(indices, of, kind, np.asarray(distance).tolist(), strict=True):
+        columns["status"][index], columns["reason"][index] = DROPPED, f"duplicate: {name}"
+        columns["duplicate_of"][index], columns["duplicate_kind"][index] = kept, name
+        columns["duplicate_distance"][index] = None if np.isnan(far) else far
+    for name, values in columns.items():
+        rows = with_column(rows, name, values)
+    return rows

@@ -17,11 +17,13 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 import beam_curator as bc
 from beam_curator.commands import parsing, running
+from beam_curator.commands.duplicates_of_flags import duplicates_of
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
 from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints
 from beam_curator.commands.summary import Work, describe_plan, describe_run
+from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
@@ -44,6 +46,7 @@ from beam_curator.sources.matching import named_patterns
 from beam_curator.sources.no_samples import refuse_what_is_no_tar
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
+from beam_curator.transforms.duplicates import DropDuplicates
 from beam_curator.transforms.reading import PlanRanges
 from beam_curator.transforms.scoring import ScoreRanges
 
@@ -61,6 +64,7 @@ class Curation:
       hints: for the runner, of what scoring needs.
       started: when, in seconds since 1970.
       given_rules: the names of those rules that no flag gave, which a caller in Python did.
+      duplicates: what counts as one; None where they stay.
     """
 
     options: CurationOptions
@@ -71,6 +75,7 @@ class Curation:
     hints: Mapping[str, str]
     started: float
     given_rules: Sequence[str] = ()
+    duplicates: DuplicateSettings | None = None
 
     @property
     def shards(self) -> Sequence[Shard]:
@@ -107,7 +112,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     """The pipeline, from top to bottom, in an output directory that is claimed."""
     options = curation.options
     selection = curation.selection(read_job(options.output) or curation.job)
-    return (
+    selected = (
         pipeline
         | bc.MatchShards(
             options.input, options.allow_missing, curation.seen, options.output, Remembered(options.output)
@@ -115,12 +120,14 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         | PlanRanges(options.range_mb, options.output, reading_of(options))
         | Checkpoint(options.output, curation.scoring, curation.hints)
         | bc.Select(*curation.rules)
-        | bc.WriteShards(
-            options.output,
-            options.samples_per_shard,
-            options.max_failed_fraction,
-            job={**selection, "started": curation.started},
-        )
+    )
+    if curation.duplicates is not None:
+        selected |= DropDuplicates(options.output, **dataclasses.asdict(curation.duplicates))
+    return selected | bc.WriteShards(
+        options.output,
+        options.samples_per_shard,
+        options.max_failed_fraction,
+        job={**selection, "started": curation.started},
     )
 
 
@@ -153,7 +160,9 @@ def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()
     scoring = scoring_of(options, scorers, standing)
     if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
-    return Curation(options, matched, asked, all_rules, scoring, hints, started, [*map(rule_name, rules)])
+    duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
+    names = [*map(rule_name, rules)]
+    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates)
 
 
 @contextlib.contextmanager

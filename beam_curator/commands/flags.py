@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from beam_curator.commands.duplicate_flags import add_duplicates
 from beam_curator.defaults import (
     AUTO,
     DEFAULT_MAX_NSFW,
@@ -108,6 +109,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _add_samples(parser.add_argument_group("samples"))
     _add_models(parser.add_argument_group("models"))
     _add_selection(parser.add_argument_group("selection (new values need no GPU: scores are kept)"))
+    add_duplicates(parser.add_argument_group("duplicates (new values need no GPU, either)"))
     _add_running(parser.add_argument_group("running elsewhere"))
 
 

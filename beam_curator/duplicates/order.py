@@ -10,23 +10,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from beam_curator.defaults import BY_AESTHETIC, BY_PLACE, BY_RESOLUTION, BY_SIMILARITY
+
 SortKeys = tuple[tuple[str, Literal["ascending", "descending"]], ...]
 
 _SIZE: SortKeys = (("area", "descending"), ("bytes", "descending"))
 _END: SortKeys = (("uid", "ascending"),)
 _AESTHETIC: SortKeys = (("aesthetic", "descending"),)
 
-KEEP_ORDERS: Mapping[str, SortKeys] = {
-    "resolution": (*_SIZE, *_AESTHETIC, *_END),
-    "aesthetic": (*_AESTHETIC, *_SIZE, *_END),
-    "similarity": (("similarity", "descending"), *_SIZE, *_AESTHETIC, *_END),
-    "first": (("place", "ascending"), *_END),
+SORT_KEYS: Mapping[str, SortKeys] = {
+    BY_RESOLUTION: (*_SIZE, *_AESTHETIC, *_END),
+    BY_AESTHETIC: (*_AESTHETIC, *_SIZE, *_END),
+    BY_SIMILARITY: (("similarity", "descending"), *_SIZE, *_AESTHETIC, *_END),
+    BY_PLACE: (("place", "ascending"), *_END),
 }
 """What is compared, by what is kept: the larger picture in pixels, then in bytes; the higher score; the first in the
 order of the input. Rows without a value come last; a column that no row has decides nothing. The last is the smaller
 `uid`, so that no two rows are equal."""
 
-NEEDS = {"aesthetic": "aesthetic", "similarity": "similarity"}
+NEEDS = {BY_AESTHETIC: "aesthetic", BY_SIMILARITY: "similarity"}
 """The score that an order cannot do without."""
 
 
@@ -34,10 +36,10 @@ def best_first(table: pa.Table, keep: str) -> NDArray[np.int64]:
     """The rows from the best to the last: int64 [n].
 
     Args:
-      table: n rows with the columns of `KEEP_ORDERS`, as far as they are known, and `set`: an integer; rows of lower
+      table: n rows with the columns of `SORT_KEYS`, as far as they are known, and `set`: an integer; rows of lower
         sets come before those of higher ones, whatever else they have.
-      keep: one of `KEEP_ORDERS`.
+      keep: one of `defaults.KEEP_ORDERS`.
     """
-    known = [(name, order) for name, order in KEEP_ORDERS[keep] if name in table.schema.names]
+    known = [(name, order) for name, order in SORT_KEYS[keep] if name in table.schema.names]
     keys = [("set", "ascending"), *known]
-    return np.asarray(pc.sort_indices(table, sort_keys=keys, null_placement="at_end").to_numpy().astype(np.int64))
+    return np.asarray(pc.sort_indices(table, sort_keys=keys).to_numpy().astype(np.int64))

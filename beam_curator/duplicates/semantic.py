@@ -12,6 +12,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +82,16 @@ class Join:
         return self.slack * float(np.sqrt(max(2 - 2 * self.threshold, 0.0) + 1e-6))
 
 
-class Progress:
-    """Where what is done of a join is kept, so that one that was killed goes on; this one keeps nothing."""
+class Progress(Protocol):
+    """Where what is done of a join is kept, so that one that was killed goes on."""
 
     def recall(self, name: str) -> Edges | None:
         """What was kept under a name."""
-        return None
+        ...
 
     def keep(self, name: str, edges: Edges) -> None:
         """Keeps a piece of the result."""
+        ...
 
 
 def join_fingerprint(compared: Compared, join: Join) -> str:
@@ -105,7 +107,6 @@ def semantic_edges(compared: Compared, join: Join, progress: Progress | None = N
     count = len(compared.ids)
     if count < 2 or bool((compared.known | compared.base).all() and not _meets(compared)):
         return no_edges(count)
-    progress = progress or Progress()
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(join.threads) as threads:
         centres = _centres(compared, join, count)
         places = _assigned(compared, Cells(centres, join.reach).prepared(), threads)
@@ -113,11 +114,11 @@ def semantic_edges(compared: Compared, join: Join, progress: Progress | None = N
 
         def found(index: int) -> Edges:
             name = f"{index:05d}"
-            kept = progress.recall(name)
+            kept = progress.recall(name) if progress else None
             if kept is None:
-                pieces = [_of_cell(compared, join, *places.of(cell)) for cell in groups[index]]
-                kept = together(pieces, count)
-                progress.keep(name, kept)
+                kept = together([_of_cell(compared, join, *places.of(cell)) for cell in groups[index]], count)
+                if progress:
+                    progress.keep(name, kept)
             return kept
 
         return together(list(threads.map(found, range(len(groups)))), count)

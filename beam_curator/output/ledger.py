@@ -30,7 +30,8 @@ def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) 
     facts = [field.name for field in rows.fields_there(table.schema) if rows.role_of(field) != rows.INTERNAL]
     placed = {"output_shard": output_shard, "output_key": output_key}
     found = table.select([*facts, *scores])
-    for field in rows.OUTCOME:
+    told = [field for field in rows.DUPLICATE if field.name in table.schema.names]
+    for field in (rows.OUTCOME.field("duplicate_of"), *told, *list(rows.OUTCOME)[1:]):
         there = placed.get(field.name)
         if there is None and field.name in table.schema.names:
             there = table[field.name].cast(field.type)

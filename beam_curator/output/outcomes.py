@@ -140,8 +140,12 @@ def summarize(batch: SampleBatch) -> Summary:
 
 def _outcomes(batch: SampleBatch) -> int:
     """`Summary.outcomes` of one batch: the order in which batches are summed does not matter."""
-    told = [batch.range.name, told_models(batch.models), batch.rows.select(["uid", "status", "reason"]).to_pydict()]
+    columns = [name for name in _OUTCOME_COLUMNS if name in batch.rows.schema.names]
+    told = [batch.range.name, told_models(batch.models), batch.rows.select(columns).to_pydict()]
     return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
+
+
+_OUTCOME_COLUMNS = ("uid", "status", "reason", *rows.DUPLICATE.names)
 
 
 def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -91,6 +91,7 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         "range": range_fingerprint(batch.range, several),
         "several_images": several,
         "encoder": encoder.told if encoder else None,
+        "embeddings": hashlib.sha256(batch.embeddings.astype(np.float16).tobytes()).hexdigest(),
         "scorers": [step.told for step in steps],
         "errors": [dataclasses.asdict(error) for error in batch.errors],
         "passed_over": dict(batch.passed_over),
@@ -268,6 +269,23 @@ def count_samples(parts: Sequence[str]) -> int:
     """
     with ThreadPoolExecutor(16) as threads:
         return sum(threads.map(_samples_in, parts))
+
+
+def embeddings_digest(part: str) -> str | None:
+    """What tells a part's embeddings from others: 64 hex digits; None for a part of an earlier release, which does not
+    say it.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+      OSError, ArrowException: when it is damaged.
+    """
+    return json.loads(_metadata_of(part).get(_METADATA, b"{}")).get("embeddings")
+
+
+@files.retried
+def _metadata_of(part: str) -> dict[bytes, bytes]:
+    with files.open_for_reading(part) as file:
+        return pq.read_metadata(file).metadata or {}
 
 
 @files.retried

@@ -14,6 +14,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import added_columns, plans, score_parts
+from beam_curator.output.edge_store import edge_files
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, models_in, shard_of, told_of
 from beam_curator.output.outcomes import Summary
@@ -25,6 +26,7 @@ from beam_curator.samples import RETURNING_KEYS
 from beam_curator.sources.findings import describe
 from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, unequal, unequal_fields
+from beam_curator.verification.duplicates import check_duplicates
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.output_shards import (
     SUFFIXES,
@@ -78,6 +80,8 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
         return
     yield from output.finish()
     yield from _check_manifest(finished, summary, output, models)
+    yield from check_duplicates(finished)
+    names |= {path[len(finished.output) :].lstrip("/") for path in edge_files(finished.output)}
     names |= {f"{shard_name(index)}{suffix}" for index in output.samples for suffix in SUFFIXES}
     kept = finished.unselected
     ranges_there = {name.rpartition("/")[2] for name in names if name.startswith(_OF_SHARDS)}

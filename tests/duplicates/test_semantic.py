@@ -131,7 +131,7 @@ def test_what_was_compared_is_not_compared_again(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_joined_piece_is_recalled() -> None:
-    class Kept(semantic.Progress):
+    class Kept:
         def __init__(self) -> None:
             self.pieces: dict[str, Edges] = {}
 

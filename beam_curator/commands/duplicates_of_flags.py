@@ -1,0 +1,36 @@
+"""What the flags say of duplicates, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beam_curator.commands.options import CurationOptions
+from beam_curator.duplicates.order import NEEDS
+from beam_curator.duplicates.settings import DuplicateSettings, settings_of_flags
+from beam_curator.errors import UsageError
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import Column
+from beam_curator.output.against import check_against
+
+
+def duplicates_of(
+    options: CurationOptions, columns: Sequence[Column], encoder: ModelIdentity | None
+) -> DuplicateSettings | None:
+    """How to look for duplicates; None for not at all.
+
+    Args:
+      options: the flags.
+      columns: the scores that there are going to be.
+      encoder: what embeds.
+
+    Raises:
+      UsageError: for what cannot be meant, and for another output that cannot be compared with.
+    """
+    settings = settings_of_flags(options.get_all_options())
+    if settings is None:
+        return None
+    needed = NEEDS.get(settings.keep)
+    if needed and needed not in {column.name for column in columns}:
+        raise UsageError(f"--keep {settings.keep}: this job has no score {needed}: have it computed, or leave it")
+    check_against(settings, options.output, encoder)
+    return settings

@@ -1,0 +1,174 @@
+"""Of each sample, what decides whether it is a duplicate, and which one stays: some hundred bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from beam_curator import rows
+from beam_curator.duplicates.keepers import numbered
+from beam_curator.duplicates.order import SORT_KEYS, best_first
+from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
+
+CAPTION_ID = "caption_id"
+_PERCEPTUAL = ("phash", "phash256", "texture")
+
+
+@dataclasses.dataclass(frozen=True)
+class Competitors:
+    """The samples of one range.
+
+    Attributes:
+      range: the name of their range.
+      url, start: where it is in the input, which orders ranges.
+      part: the score part that has their embeddings, or "" for none.
+      table: n rows with `uid`, `competes` (whether rules keep it), and what the settings need.
+    """
+
+    range: str
+    url: str
+    start: int
+    part: str
+    table: pa.Table
+
+
+def competitors_in(table: pa.Table, settings: DuplicateSettings) -> pa.Table:
+    """The columns of `Competitors.table`.
+
+    Args:
+      table: n rows as batches and the ledger have them.
+      settings: what is needed.
+    """
+    area = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
+    columns: dict[str, Any] = {
+        "uid": table["uid"],
+        "competes": pc.equal(table["status"], rows.KEPT),
+        "area": area,
+        "bytes": table["bytes"],
+    }
+    wanted = [name for name, _ in SORT_KEYS[settings.keep] if name in ("aesthetic", "similarity")]
+    wanted += ["sha256"] if EXACT in settings.kinds else []
+    wanted += list(_PERCEPTUAL) if PERCEPTUAL in settings.kinds else []
+    for name in wanted:
+        if name in table.schema.names:
+            columns[name] = table[name]
+    if settings.by == IMAGE_AND_CAPTION:
+        columns[CAPTION_ID] = pa.array(map(_caption_id, table["caption"].to_pylist()), pa.binary(8))
+    return pa.table(columns)
+
+
+def _caption_id(caption: str | None) -> bytes:
+    return hashlib.sha256((caption or "").strip().encode("utf-8", "surrogatepass")).digest()[:8]
+
+
+def in_order(ranges: Sequence[Competitors]) -> list[Competitors]:
+    """Ranges in the order of the input."""
+    return sorted(ranges, key=lambda one: (one.url, one.start))
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """All samples that are compared, those of other outputs first.
+
+    Attributes:
+      ranges: theirs.
+      table: n rows: those of `Competitors`, with `set` (which one of the outputs) and `place` (in that output, in the
+        order of its input).
+      order: int64 [n], from the best to the last.
+      competes: bool [n], samples of the job's own that may stay or go.
+      base: bool [n], samples of other outputs, which stay.
+      groups: int64 [n], of samples with the same caption; None where that makes no difference.
+    """
+
+    ranges: Sequence[Competitors]
+    table: pa.Table
+    order: NDArray[np.int64]
+    competes: NDArray[np.bool_]
+    base: NDArray[np.bool_]
+    groups: NDArray[np.int64] | None
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many samples each range has."""
+        return [len(one.table) for one in self.ranges]
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where the samples of each range begin, and where the last ends."""
+        return np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+
+    @property
+    def stays(self) -> NDArray[np.bool_]:
+        """Which samples compete, or stay whatever competes: bool [n]."""
+        return self.competes | self.base
+
+    def base_classes(self, classes: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which classes have no sample of the job's own: bool, by number."""
+        own = np.zeros(int(classes.max(initial=-1)) + 1, bool)
+        own[classes[(classes >= 0) & ~self.base]] = True
+        return ~own
+
+
+def samples_of(sets: Sequence[Sequence[Competitors]], settings: DuplicateSettings) -> Samples:
+    """The samples of some outputs; the last is the job's own."""
+    tables, ranges = [], []
+    for index, of_set in enumerate(map(in_order, sets)):
+        place = 0
+        for one in of_set:
+            places = pa.array(np.arange(place, place + len(one.table)))
+            table = one.table.append_column("set", pa.array(np.full(len(one.table), index)))
+            tables.append(table.append_column("place", places))
+            place += len(one.table)
+        ranges += of_set
+    together = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    other = np.asarray(pc.less(together["set"], len(sets) - 1).to_numpy())
+    kept = np.asarray(together["competes"].to_numpy())
+    groups = codes_of(together[CAPTION_ID]) if settings.by == IMAGE_AND_CAPTION else None
+    return Samples(ranges, together, best_first(together, settings.keep), kept & ~other, kept & other, groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """Distinct things, numbered by rank (see `edges`).
+
+    Attributes:
+      of_samples: int32 [n], the class of each sample; -1 for none.
+      row: int64 [classes], the best sample of each.
+      ids: of each.
+    """
+
+    of_samples: NDArray[np.int32]
+    row: NDArray[np.int64]
+    ids: pa.Array
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def classes_of(order: NDArray[np.int64], ids: pa.Array) -> Classes:
+    """The classes of samples with equal ids.
+
+    Args:
+      order: int64 [n], from the best to the last.
+      ids: n of them, null for samples that have none.
+    """
+    codes = codes_of(ids)
+    of_samples = numbered(codes, codes >= 0, order)
+    ranked = order[of_samples[order] >= 0]
+    _, firsts = np.unique(of_samples[ranked], return_index=True)
+    row = ranked[firsts]
+    return Classes(of_samples, row, ids.take(pa.array(row)))
+
+
+def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
+    """The same number for equal values: int64 [n], -1 for null."""
+    encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    indices = encoded.dictionary_encode().indices
+    return np.asarray(pc.fill_null(indices, -1).to_numpy().astype(np.int64))

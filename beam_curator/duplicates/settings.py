@@ -1,0 +1,105 @@
+"""What counts as a duplicate, and which one is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from beam_curator.defaults import DEFAULT_DUPLICATE_BITS, DEFAULT_DUPLICATE_COSINE, DUPLICATE_KINDS, KEEP_ORDERS
+from beam_curator.duplicates.semantic import PROVEN
+from beam_curator.errors import UsageError
+
+EXACT, PERCEPTUAL, SEMANTIC = KINDS = DUPLICATE_KINDS
+"""Copies of the same bytes; copies that look alike (re-encoded, resized, recoloured); images that show about the same.
+Where several hold for a pair, the first is told."""
+
+IMAGE, IMAGE_AND_CAPTION = "image", "image+caption"
+
+_MOST_BITS = 96
+
+
+@dataclasses.dataclass(frozen=True)
+class DuplicateSettings:
+    """What counts as a duplicate, and which one is kept.
+
+    Attributes:
+      kinds: some of `KINDS`.
+      cosine: the least cosine of the embeddings of semantic duplicates, -1 to 1.
+      bits: in how many of the 256 bits of their hash perceptual duplicates differ at most.
+      keep: which one stays, one of `defaults.KEEP_ORDERS`.
+      by: `IMAGE`, or `IMAGE_AND_CAPTION`: only samples with the same caption are duplicates.
+      against: finished outputs: what they kept wins over every sample, and is never output.
+      slack: see `semantic.Join.slack`.
+
+    Raises:
+      UsageError: for settings that cannot be meant.
+    """
+
+    kinds: Sequence[str] = KINDS
+    cosine: float = DEFAULT_DUPLICATE_COSINE
+    bits: int = DEFAULT_DUPLICATE_BITS
+    keep: str = "resolution"
+    by: str = IMAGE
+    against: Sequence[str] = ()
+    slack: float = PROVEN
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.kinds if kind not in KINDS]
+        if unknown or not self.kinds:
+            raise UsageError(f"duplicates={','.join(self.kinds)}: some of {', '.join(KINDS)}, with commas between")
+        object.__setattr__(self, "kinds", tuple(kind for kind in KINDS if kind in self.kinds))
+        object.__setattr__(self, "against", tuple(self.against))
+        if not (isinstance(self.cosine, (int, float)) and math.isfinite(self.cosine) and -1 <= self.cosine <= 1):
+            raise UsageError(f"duplicate_cosine={self.cosine}: a cosine is from -1 to 1; 0.97 means one picture")
+        if not (isinstance(self.bits, int) and 0 <= self.bits <= _MOST_BITS):
+            raise UsageError(
+                f"duplicate_bits={self.bits}: 0 to {_MOST_BITS} of 256 bits; unlike pictures differ in over 90"
+            )
+        if self.keep not in KEEP_ORDERS:
+            raise UsageError(f"keep={self.keep}: one of {', '.join(KEEP_ORDERS)}")
+        if self.by not in (IMAGE, IMAGE_AND_CAPTION):
+            raise UsageError(f"duplicates_by={self.by}: {IMAGE} or {IMAGE_AND_CAPTION}")
+        if not 0 < self.slack <= PROVEN:
+            raise UsageError(
+                f"duplicate_slack={self.slack}: over 0 to {PROVEN}, with which no pair is missed; 0.2 misses some of "
+                "them, and is faster where duplicate_cosine is below 0.95"
+            )
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As the manifest has it."""
+        return {**dataclasses.asdict(self), "kinds": list(self.kinds), "against": list(self.against)}
+
+
+def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:
+    """What the flags of the command ask for, or the manifest tells; None for nothing.
+
+    Raises:
+      UsageError: for flags that say how to look for duplicates, where nothing asks for that.
+    """
+    kinds = flags.get("duplicates")
+    if isinstance(kinds, Mapping):  # of a pipeline of the library
+        return DuplicateSettings(**kinds)
+    given = {name: flags[flag] for flag, name in _FLAGS.items() if flags.get(flag) not in (None, [])}
+    if kinds is None:
+        flag = next((flag for flag, name in _FLAGS.items() if name in given), None)
+        if flag is not None:
+            raise UsageError(f"--{flag} {_shown(flags[flag])}: says how to look for duplicates: add --duplicates KINDS")
+        return None
+    return DuplicateSettings(tuple(kinds), **given)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(value) if isinstance(value, (list, tuple)) else str(value)
+
+
+_FLAGS = {
+    "duplicate_cosine": "cosine",
+    "duplicate_bits": "bits",
+    "keep": "keep",
+    "duplicates_by": "by",
+    "against": "against",
+    "duplicate_slack": "slack",
+}

@@ -1,0 +1,78 @@
+"""Other finished outputs, with which a job's samples are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from beam_curator.duplicates.competitors import Competitors, competitors_in
+from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
+from beam_curator.errors import JobError, UsageError
+from beam_curator.identities import ModelIdentity
+from beam_curator.output import ledger
+from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.ownership import read_job
+from beam_curator.output.score_parts import SCORES_DIRECTORY
+from beam_curator.storage import files
+from beam_curator.storage.places import real
+
+_THREADS = 16
+
+
+def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdentity | None) -> None:
+    """Raises UsageError where another output cannot be compared with.
+
+    Args:
+      settings: with `against`.
+      output: the job's own directory.
+      encoder: what embeds the job's images, if that is known.
+    """
+    for other in settings.against:
+        try:
+            manifest, job = read_manifest(other), read_job(other)
+        except (OSError, UsageError) as error:
+            raise UsageError(f"--against {other} cannot be read: {files.first_line(error)}") from error
+        if real(other) == real(output):
+            raise UsageError(f"--against {other} is the output itself: what it holds is compared anyway")
+        if manifest is None or job is None:
+            raise UsageError(
+                f"--against {other} holds no finished job ({MANIFEST} is written last): give the output directory of a "
+                "job that has run to its end; an evaluation set is made one by running beam-curator curate on it"
+            )
+        if SEMANTIC in settings.kinds and encoder and job.encoder and not encoder.gives(job.encoder):
+            raise UsageError(
+                f"--against {other} was embedded by {job.encoder}, this job by {encoder}: their embeddings cannot be "
+                "compared; leave semantic out of --duplicates, or embed one of them anew"
+            )
+
+
+def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequence[str] = ()) -> list[Competitors]:
+    """The samples of a finished output, as they compete: those that it kept do.
+
+    Args:
+      other: the output directory.
+      settings: what is needed of each.
+      more: other columns of the ledger that are wanted.
+
+    Raises:
+      JobError: where its score parts, which hold the embeddings, are gone.
+      StorageError: when it cannot be read, after retries.
+    """
+    found = sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(lambda path: _of_ledger(other, path, settings, more), found))
+
+
+def _of_ledger(other: str, path: str, settings: DuplicateSettings, more: Sequence[str]) -> Competitors:
+    table = ledger.read_table(path)
+    name = path.rpartition("/")[2]
+    part = files.join(other, SCORES_DIRECTORY, name)
+    if SEMANTIC in settings.kinds and not files.exists(part):
+        raise JobError(
+            f"--against {other}: {SCORES_DIRECTORY}/{name}, which holds its embeddings, is not there any more"
+        )
+    competing = competitors_in(table, settings)
+    for column in more:
+        competing = competing.append_column(column, table[column])
+    url, start = (table["shard"][0].as_py(), table["offset"][0].as_py()) if len(table) else ("", 0)
+    return Competitors(part, url, start, part, competing)

@@ -1,0 +1,191 @@
+"""Which samples of a job are duplicates, and of what: from what its score parts hold, by what was compared before."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from beam_curator.duplicates.competitors import Classes, Competitors, Samples, classes_of, codes_of, samples_of
+from beam_curator.duplicates.edges import Edges, no_edges, together
+from beam_curator.duplicates.keepers import Drops, Relation, keep_one, numbered
+from beam_curator.duplicates.order import NEEDS
+from beam_curator.duplicates.semantic import Compared, Cosines, Join, join_fingerprint, semantic_edges
+from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
+from beam_curator.errors import JobError
+from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
+from beam_curator.output.score_parts import embeddings_digest
+from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
+
+_THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeDrops:
+    """The samples of a range that are duplicates.
+
+    Attributes:
+      rows: int64 [m], which ones, ascending.
+      of: m times the uid of the sample that stays in its place.
+      kind: m times one of `settings.KINDS`.
+      distance: float64 [m], the cosine, or how many bits differ; NaN for exact copies.
+    """
+
+    rows: NDArray[np.int64]
+    of: Sequence[str]
+    kind: Sequence[str]
+    distance: NDArray[np.float64]
+
+
+def find_duplicates(
+    output: str,
+    settings: DuplicateSettings,
+    ranges: Sequence[Competitors],
+    against: Sequence[Sequence[Competitors]] = (),
+) -> dict[str, RangeDrops]:
+    """Which samples go, by the names of their ranges; those without any are left out.
+
+    Args:
+      output: the job's directory: edges are looked up and kept there.
+      settings: what counts.
+      ranges: the job's own.
+      against: those of other outputs, which stay.
+
+    Raises:
+      StorageError: when parts or edges cannot be read or written, after retries.
+    """
+    if not sum(len(one.table) for one in ranges):
+        return {}
+    lacking = NEEDS.get(settings.keep)
+    if lacking and not any(lacking in one.table.schema.names for one in ranges):
+        raise JobError(
+            f"keep={settings.keep}: there is no score of that name: have it computed, or keep by another order"
+        )
+    samples = samples_of([*against, ranges], settings)
+    with stored_vectors([one.part for one in samples.ranges], samples.sizes) as vectors:
+        relations = []
+        if EXACT in settings.kinds:
+            relations.append(_exact(samples))
+        if PERCEPTUAL in settings.kinds:
+            relations.append(_perceptual(samples, settings, EdgeStore(output, PERCEPTUAL)))
+        if SEMANTIC in settings.kinds:
+            relations.append(_semantic(samples, settings, EdgeStore(output, SEMANTIC), vectors))
+        drops = keep_one(samples.order, samples.competes, samples.base, relations, samples.groups)
+    return _by_range(samples, drops, [relation.kind for relation in relations])
+
+
+def _by_range(samples: Samples, drops: Drops, kinds: Sequence[str]) -> dict[str, RangeDrops]:
+    """What goes, in the order of the input."""
+    order = np.argsort(drops.rows)
+    rows, distance = drops.rows[order], drops.distance[order]
+    of = samples.table["uid"].take(pa.array(drops.of[order])).to_pylist()
+    kind = [kinds[index] for index in drops.kind[order]]
+    found = {}
+    for one, first, (start, end) in zip(
+        samples.ranges, samples.starts, itertools.pairwise(np.searchsorted(rows, samples.starts)), strict=False
+    ):
+        if start < end:
+            found[one.range] = RangeDrops(rows[start:end] - first, of[start:end], kind[start:end], distance[start:end])
+    return found
+
+
+class _Nothing:
+    """Compares what has no other relation than to be equal."""
+
+    def within(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """None."""
+        return one[:0], other[:0]
+
+    def distances(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+        """None."""
+        return np.full(len(one), np.nan)
+
+
+def _exact(samples: Samples) -> Relation:
+    codes = codes_of(samples.table["sha256"])
+    classes = numbered(codes, (codes >= 0) & samples.stays, samples.order)
+    return Relation(EXACT, classes, no_edges(int(classes.max(initial=-1)) + 1), _Nothing(), np.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """What an earlier run compared, in the numbers of this one.
+
+    Attributes:
+      edges: what it found; None for nothing.
+      known: bool [classes], which were compared; see `semantic.Compared`.
+    """
+
+    edges: Edges
+    known: NDArray[np.bool_]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left to compare."""
+        return bool(self.known.all())
+
+
+def _known(stored: StoredEdges | None, classes: Classes, base: NDArray[np.bool_]) -> _Known:
+    count = len(classes)
+    if stored is None:
+        return _Known(no_edges(count), np.zeros(count, bool))
+    if stored.ids.equals(classes.ids) and not (stored.base & ~base).any():
+        return _Known(stored.edges, np.ones(count, bool))
+    number = pc.fill_null(pc.index_in(stored.ids, classes.ids), -1).to_numpy().astype(np.int64)
+    there = number >= 0
+    known = np.zeros(count, bool)
+    known[number[there]] = ~stored.base[there] | base[number[there]]
+    return _Known(stored.edges.renumbered(number, count), known)
+
+
+def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, vectors: StoredVectors) -> Relation:
+    stored = store.read()
+    parts = _part_ids(samples, stored, vectors)
+    ids = pa.chunked_array([one.ids for one in parts.values()], pa.binary()).combine_chunks()
+    classes = classes_of(samples.order, ids)
+    base = samples.base_classes(classes.of_samples)
+    fits = stored is not None and stored.limit <= settings.cosine and stored.slack >= settings.slack
+    known = _known(stored if fits else None, classes, base)
+
+    def of_classes(numbers: NDArray[np.int64]) -> Any:
+        return vectors.of_rows(classes.row[numbers])
+
+    join = Join(settings.cosine, settings.slack, threads=os.cpu_count() or 1)
+    edges = known.edges
+    if not known.whole:
+        join = dataclasses.replace(join, threshold=stored.limit if fits and stored is not None else settings.cosine)
+        names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
+        compared = Compared(names, of_classes, base, known.known)
+        fingerprint = join_fingerprint(compared, join)
+        pieces = store.pieces(fingerprint, len(classes))
+        found = semantic_edges(compared, join, pieces)
+        edges = together([known.edges, found], len(classes))
+        store.write(StoredEdges(join.threshold, settings.slack, classes.ids, base, edges, parts), fingerprint)
+    join = dataclasses.replace(join, threshold=settings.cosine)
+    near = edges.where(edges.distance >= settings.cosine)
+    return Relation(SEMANTIC, classes.of_samples, near, Cosines(of_classes, join), 1.0)
+
+
+def _part_ids(samples: Samples, stored: StoredEdges | None, vectors: StoredVectors) -> dict[str, PartIds]:
+    """The ids of the vectors of all ranges; embeddings are read where they are not known."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        digests = list(threads.map(embeddings_digest, [one.part for one in samples.ranges]))
+    found = {}
+    for index, (one, digest) in enumerate(zip(samples.ranges, digests, strict=True)):
+        known = stored.parts.get(one.range) if stored is not None else None
+        if known is None or digest is None or known.content != digest or len(known.ids) != len(one.table):
+            known = PartIds(digest or "", vectors.ids_of_part(index))
+        found[one.range] = known
+    return found
+
+
+def _perceptual(samples: Samples, settings: DuplicateSettings, store: EdgeStore) -> Relation:
+    raise NotImplementedError

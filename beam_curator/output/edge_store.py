@@ -1,0 +1,220 @@
+"""Edges in an output directory: which distinct embeddings, or hashes, are duplicates, whatever is selected.
+
+`edges/KIND-FINGERPRINT/` holds `classes.parquet` (what was compared, each thing once), `pairs.parquet` (two of their
+numbers, and the distance) and `rows.parquet` (which rows of which score part have which). `classes.parquet` is written
+last: without it the directory is of a join that goes on, whose finished pieces are `piece-NNNNN.parquet`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from beam_curator.duplicates.competitors import codes_of
+from beam_curator.duplicates.edges import Edges
+from beam_curator.storage import files
+
+EDGES_DIRECTORY = "edges"
+EDGES_VERSION = 1
+
+_METADATA = b"beam_curator_edges"
+_CLASSES, _PAIRS, _ROWS = "classes.parquet", "pairs.parquet", "rows.parquet"
+_FILE = re.compile(rf"{EDGES_DIRECTORY}/[a-z]+-[0-9a-f]{{16}}/(classes|pairs|rows|piece-\d{{5}})\.parquet")
+
+
+@dataclasses.dataclass(frozen=True)
+class PartIds:
+    """The ids of what a score part's rows have.
+
+    Attributes:
+      content: what tells the part's embeddings from others of the same name.
+      ids: one for each row, null for rows that have none.
+    """
+
+    content: str
+    ids: pa.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredEdges:
+    """What was compared, and what was found.
+
+    Attributes:
+      limit: the threshold with which it was.
+      slack: how near to borders, for vectors; see `semantic.Join`.
+      ids: of the n classes, in the order of their numbers.
+      base: bool [n], classes that were not compared with one another.
+      edges: their pairs.
+      parts: the ids of the rows of score parts, by the parts' paths.
+    """
+
+    limit: float
+    slack: float
+    ids: pa.Array
+    base: NDArray[np.bool_]
+    edges: Edges
+    parts: Mapping[str, PartIds] = dataclasses.field(default_factory=dict)
+
+
+class EdgeStore:
+    """The edges of one kind in one output directory."""
+
+    def __init__(self, output: str, kind: str) -> None:
+        self._output, self._kind = output, kind
+
+    def read(self) -> StoredEdges | None:
+        """What stands there, if it is whole.
+
+        Raises:
+          StorageError: when it cannot be read, after retries.
+        """
+        for name in self._names(_CLASSES):
+            stored = self._read(name.rpartition("/")[0])
+            if stored is not None:
+                return stored
+        return None
+
+    def _read(self, directory: str) -> StoredEdges | None:
+        try:
+            classes = self._table(f"{directory}/{_CLASSES}")
+            pairs = self._table(f"{directory}/{_PAIRS}")
+            rows = self._table(f"{directory}/{_ROWS}")
+            told = _told(classes.schema)
+        except (pa.ArrowException, OSError, ValueError):
+            return None  # not whole: it is made anew
+        if told.get("version") != EDGES_VERSION:
+            return None
+        horizon = classes["horizon"].to_numpy()
+        cut = np.flatnonzero(classes["cut"].to_numpy())
+        edges = _edges(pairs, len(classes), cut, horizon[cut])
+        ids, base = classes["id"].combine_chunks(), classes["base"].to_numpy()
+        return StoredEdges(told["limit"], told["slack"], ids, base, edges, _parts_of(rows))
+
+    def write(self, stored: StoredEdges, fingerprint: str) -> None:
+        """Replaces what stands there.
+
+        Args:
+          stored: the whole of it.
+          fingerprint: what shaped it: 16 hex digits.
+
+        Raises:
+          StorageError: when it cannot be written, after retries.
+        """
+        directory = self.directory(fingerprint)
+        edges, count = stored.edges, stored.edges.classes
+        cut, horizon = np.zeros(count, bool), np.full(count, count, np.int32)
+        cut[edges.cut], horizon[edges.cut] = True, edges.horizon
+        self._write(f"{directory}/{_ROWS}", _rows_table(stored.parts))
+        self._write(f"{directory}/{_PAIRS}", _pairs_table(edges))
+        classes = pa.table({"id": stored.ids, "base": stored.base, "cut": cut, "horizon": horizon})
+        told = {"limit": stored.limit, "slack": stored.slack}
+        self._write(f"{directory}/{_CLASSES}", classes, told)
+        kept = {f"{directory}/{name}" for name in (_CLASSES, _PAIRS, _ROWS)}
+        self._delete(name for name in self._names("*.parquet") if name not in kept)
+
+    def directory(self, fingerprint: str) -> str:
+        """Where what this shaped is, under the output directory."""
+        return f"{EDGES_DIRECTORY}/{self._kind}-{fingerprint}"
+
+    def pieces(self, fingerprint: str, classes: int) -> Pieces:
+        """The pieces of a join that goes on; those of others are removed."""
+        directory = self.directory(fingerprint)
+        self._delete(name for name in self._names("piece-*.parquet") if not name.startswith(f"{directory}/"))
+        return Pieces(self, directory, classes)
+
+    def _names(self, pattern: str) -> list[str]:
+        """Files of this kind, under the output directory."""
+        found = edge_files(self._output, f"{self._kind}-*/{pattern}")
+        return sorted(path[len(self._output) :].lstrip("/") for path in found)
+
+    def _table(self, name: str) -> pa.Table:
+        return pq.read_table(pa.BufferReader(files.read_bytes(files.join(self._output, *name.split("/")))))
+
+    def _write(self, name: str, table: pa.Table, told: Mapping[str, Any] | None = None) -> None:
+        content = json.dumps({"version": EDGES_VERSION, **(told or {})}, sort_keys=True)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.replace_schema_metadata({_METADATA: content}), sink, compression="zstd")
+        files.write_bytes(self._output, name, sink.getvalue().to_pybytes())
+
+    def _delete(self, names: Any) -> None:
+        files.delete([files.join(self._output, *name.split("/")) for name in names])
+
+
+class Pieces:
+    """Pieces of a join, kept as each is done: `semantic.Progress`."""
+
+    def __init__(self, store: EdgeStore, directory: str, classes: int) -> None:
+        self._store, self._directory, self._classes = store, directory, classes
+        self._there = set(store._names("piece-*.parquet"))
+
+    def recall(self, name: str) -> Edges | None:
+        """A piece that was kept."""
+        path = f"{self._directory}/piece-{name}.parquet"
+        if path not in self._there:
+            return None
+        try:
+            table = self._store._table(path)
+        except (pa.ArrowException, OSError):
+            return None
+        told = _told(table.schema)
+        return _edges(table, self._classes, told["cut"], told["horizon"])
+
+    def keep(self, name: str, edges: Edges) -> None:
+        """Keeps a piece."""
+        told = {"cut": edges.cut.tolist(), "horizon": edges.horizon.tolist()}
+        self._store._write(f"{self._directory}/piece-{name}.parquet", _pairs_table(edges), told)
+
+
+def edge_files(output: str, pattern: str = "*/*.parquet") -> list[str]:
+    """The paths of files in `edges/` that are called as ours are."""
+    found = files.list_files(files.join(output, EDGES_DIRECTORY), pattern)
+    return [one.path for one in found if _FILE.fullmatch("/".join(one.path.rsplit("/", 3)[1:]))]
+
+
+def is_edges(schema: pa.Schema) -> bool:
+    """Whether a file with this schema holds edges."""
+    return _METADATA in (schema.metadata or {})
+
+
+def _rows_table(parts: Mapping[str, PartIds]) -> pa.Table:
+    """A row for each row of each part."""
+    sizes = [len(one.ids) for one in parts.values()]
+    names = {"part": list(parts), "content": [one.content for one in parts.values()]}
+    columns = {
+        name: pa.array(np.repeat(np.array(values, object), sizes), pa.string()) for name, values in names.items()
+    }
+    ids = [one.ids.cast(pa.binary()) for one in parts.values()]
+    return pa.table({**columns, "id": pa.chunked_array(ids, pa.binary())})
+
+
+def _parts_of(table: pa.Table) -> dict[str, PartIds]:
+    codes = codes_of(table["part"])
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1, [len(codes)]]) if len(codes) else np.zeros(1, int)
+    ids = table["id"].combine_chunks()
+    found = {}
+    for start, end in itertools.pairwise(starts.tolist()):
+        content = table["content"][start].as_py()
+        found[table["part"][start].as_py()] = PartIds(content, ids.slice(start, end - start))
+    return found
+
+
+def _edges(pairs: pa.Table, classes: int, cut: Any, horizon: Any) -> Edges:
+    first, second, distance = (pairs[name].to_numpy() for name in ("first", "second", "distance"))
+    return Edges(classes, first, second, distance, np.array(cut, np.int32), np.array(horizon, np.int32))
+
+
+def _pairs_table(edges: Edges) -> pa.Table:
+    return pa.table({"first": edges.first, "second": edges.second, "distance": edges.distance})
+
+
+def _told(schema: pa.Schema) -> dict[str, Any]:
+    return json.loads((schema.metadata or {}).get(_METADATA, b"{}"))

@@ -1,0 +1,88 @@
+"""The embeddings of score parts as they are compared: read once, and looked up from a file on the local disk."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from beam_curator.duplicates.vectors import ID_BYTES, Vectors, comparable, ids_of, unit_vectors
+from beam_curator.errors import JobError
+from beam_curator.output.score_parts import read_embeddings
+
+
+class StoredVectors:
+    """The embeddings of the first images of all rows of some parts.
+
+    Rows are counted through all parts. A part is read when one of its rows is asked for, and never twice.
+
+    Attributes:
+      read: how many parts were read.
+    """
+
+    def __init__(self, parts: Sequence[str], rows: Sequence[int], directory: Path) -> None:
+        """For these parts, with so many rows each, by a file in this local directory."""
+        self._parts = parts
+        self._starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+        self._place = directory / "vectors"
+        self._file: np.memmap | None = None
+        self._filled = np.zeros(len(parts), bool)
+        self._lock = threading.Lock()
+        self.read = 0
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Vectors:
+        """The vectors of some rows: int64 [m] to float16 [m, dim]."""
+        if not self._filled.all():
+            wanted = np.unique(np.searchsorted(self._starts, rows, "right") - 1)
+            with self._lock:
+                for part in wanted[~self._filled[wanted]].tolist():
+                    self._fill(part)
+        assert self._file is not None
+        return self._file[rows]
+
+    def ids_of_part(self, part: int) -> pa.Array:
+        """The ids of a part's vectors, null where one has no direction."""
+        with self._lock:
+            if not self._filled[part]:
+                self._fill(part)
+        start, end = self._starts[part : part + 2].tolist()
+        if start == end or self._file is None:
+            return pa.nulls(end - start, pa.binary())
+        vectors = np.asarray(self._file[start:end])
+        names = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(ID_BYTES), len(vectors), [None, pa.py_buffer(ids_of(vectors).tobytes())]
+        )
+        return pc.if_else(pa.array(comparable(vectors)), names.cast(pa.binary()), None)
+
+    def _fill(self, part: int) -> None:
+        start, end = self._starts[part : part + 2].tolist()
+        self._filled[part] = True
+        if start == end:
+            return
+        found = unit_vectors(read_embeddings(self._parts[part]).embeddings)
+        self.read += 1
+        if not comparable(found).any():
+            return  # not one could be embedded: what the file has not is zeros
+        if self._file is None:
+            shape = (int(self._starts[-1]), found.shape[1])
+            self._file = np.memmap(self._place, np.float16, "w+", shape=shape)
+        if found.shape != (end - start, self._file.shape[1]):
+            raise JobError(
+                f"{self._parts[part]} has embeddings {list(found.shape)}, others of {self._file.shape[1]} numbers: "
+                "semantic duplicates are told by embeddings of one encoder"
+            )
+        self._file[start:end] = found
+
+
+@contextlib.contextmanager
+def stored_vectors(parts: Sequence[str], rows: Sequence[int]) -> Iterator[StoredVectors]:
+    """While the block runs: as `StoredVectors`, on the disk for temporary files (2 bytes a number)."""
+    with tempfile.TemporaryDirectory(prefix="beam-curator-") as directory:
+        yield StoredVectors(parts, rows, Path(directory))

@@ -1,0 +1,197 @@
+"""Duplicates, checked without trusting the job: what went has a keeper that stays, and no two that stay are duplicates.
+
+Hashes and embeddings are compared again, with other cells than the job's. No file of `edges/` is read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from beam_curator.duplicates.cells import cells_for
+from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, samples_of
+from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.semantic import Compared, Join, semantic_edges
+from beam_curator.duplicates.settings import EXACT, SEMANTIC, DuplicateSettings, settings_of_flags
+from beam_curator.duplicates.vectors import cosines_of_pairs
+from beam_curator.errors import JobError, UsageError
+from beam_curator.output.against import competitors_of_output
+from beam_curator.output.ledger import LEDGER_DIRECTORY
+from beam_curator.output.manifest import MANIFEST
+from beam_curator.output.score_parts import SCORES_DIRECTORY
+from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
+from beam_curator.verification.differences import Difference, shown
+from beam_curator.verification.finished import FinishedJob
+from beam_curator.verification.ranges import UNREADABLE
+
+WHOLE = 2_000_000
+"""Up to so many kept samples all are compared with all; above it, so many of them, spread evenly, with all."""
+
+_THREADS = os.cpu_count() or 1
+
+_TOLD = ("reason", "duplicate_of", "duplicate_kind", "duplicate_distance")
+
+
+def check_duplicates(finished: FinishedJob) -> Iterator[Difference]:
+    """What is not as promised about duplicates; nothing is due of a job that did not look for them."""
+    try:
+        settings = settings_of_flags(finished.manifest.get("flags") or {})
+    except (UsageError, TypeError) as error:
+        yield Difference(MANIFEST, f"does not say in one way what a duplicate is: {error}")
+        return
+    if settings is None:
+        return
+    try:
+        own = competitors_of_output(finished.output, settings, _TOLD)
+        others = [competitors_of_output(other, settings) for other in settings.against]
+    except (*UNREADABLE, KeyError, JobError) as error:
+        yield Difference(LEDGER_DIRECTORY, f"duplicates cannot be checked: {error}")
+        return
+    if not sum(len(one.table) for one in own):
+        return
+    samples = samples_of([*others, own], settings)
+    with stored_vectors([one.part for one in samples.ranges], samples.sizes) as vectors:
+        checked = _Checked(samples, settings, vectors)
+        try:
+            yield from checked.reasons()
+            yield from checked.dropped()
+            yield from checked.kept()
+        except (*UNREADABLE, JobError) as error:
+            yield Difference(SCORES_DIRECTORY, f"duplicates cannot be checked: {error}")
+
+
+class _Checked:
+    """All rows of the ledger, and of other outputs."""
+
+    def __init__(self, samples: Samples, settings: DuplicateSettings, vectors: StoredVectors) -> None:
+        self._samples, self._settings, self._vectors, self._table = samples, settings, vectors, samples.table
+
+    def _name(self, row: int) -> str:
+        return shown(self._table["uid"][row].as_py())
+
+    def reasons(self) -> Iterator[Difference]:
+        """A sample is dropped as a duplicate if it says of what, and the other way round."""
+        reason, kind = (self._table[name].to_pylist() for name in ("reason", "duplicate_kind"))
+        of = self._table["duplicate_of"].to_pylist()
+        for row in np.flatnonzero(~self._samples.base).tolist():
+            told = f"duplicate: {kind[row]}" if of[row] is not None or kind[row] is not None else None
+            if told != reason[row] and (told or (reason[row] or "").startswith("duplicate: ")):
+                what = f"reason of {self._name(row)} is {shown(reason[row])}, its duplicate_kind {shown(kind[row])}"
+                yield Difference(LEDGER_DIRECTORY, what)
+
+    def dropped(self) -> Iterator[Difference]:
+        """Each that went has a keeper, before it, within the threshold that it tells."""
+        samples = self._samples
+        gone = np.flatnonzero(np.asarray(self._table["duplicate_of"].is_valid()) & ~samples.base)
+        staying = np.flatnonzero(samples.stays)
+        told, uids = self._taken("duplicate_of", gone), self._taken("uid", staying)
+        index = pc.fill_null(pc.index_in(told, uids), -1).to_numpy().astype(np.int64)
+        for row in gone[index < 0].tolist():
+            yield Difference(LEDGER_DIRECTORY, f"duplicate_of of {self._name(row)} is no sample that is kept")
+        gone, of = gone[index >= 0], staying[index[index >= 0]]
+        position = np.empty(len(self._table), np.int64)
+        position[samples.order] = np.arange(len(position))
+        for row in gone[position[of] > position[gone]].tolist():
+            yield Difference(LEDGER_DIRECTORY, f"{self._name(row)} comes before what is kept in its place")
+        yield from self._relations(gone, of)
+
+    def _taken(self, column: str, rows: NDArray[np.int64]) -> pa.Array:
+        return self._table[column].combine_chunks().take(pa.array(rows))
+
+    def _relations(self, gone: NDArray[np.int64], of: NDArray[np.int64]) -> Iterator[Difference]:
+        """Of each pair the first kind of duplicates that holds, and its distance, are those that are told."""
+        kind = np.full(len(gone), "", object)
+        distance = np.full(len(gone), np.nan)
+        for name in self._settings.kinds:
+            rest = np.flatnonzero(kind == "")
+            found, near = self._compare(name, gone[rest], of[rest])
+            kind[rest[near]], distance[rest[near]] = name, found[near]
+        if self._samples.groups is not None:
+            kind[self._samples.groups[gone] != self._samples.groups[of]] = ""
+        recorded = self._taken("duplicate_kind", gone).to_pylist()
+        far = pc.fill_null(self._taken("duplicate_distance", gone), np.nan).to_numpy()
+        for index, row in enumerate(gone.tolist()):
+            if kind[index] != recorded[index]:
+                due = f"is a duplicate ({kind[index]})" if kind[index] else "is no duplicate"
+                what = f"{self._name(row)} {due} of what is kept in its place, not ({recorded[index]})"
+                yield Difference(LEDGER_DIRECTORY, what)
+            elif not np.array_equal(distance[index], far[index], equal_nan=True):
+                what = f"duplicate_distance of {self._name(row)} is {far[index]}, should be {distance[index]}"
+                yield Difference(LEDGER_DIRECTORY, what)
+
+    def _compare(
+        self, kind: str, one: NDArray[np.int64], other: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The distances of pairs of rows, and whether they are duplicates of this kind."""
+        if kind == EXACT:
+            codes = codes_of(self._table["sha256"])
+            return np.full(len(one), np.nan), (codes[one] == codes[other]) & (codes[one] >= 0)
+        if kind == SEMANTIC:
+            found = cosines_of_pairs(self._vectors.of_rows, one, other)
+            return found, found >= self._settings.cosine
+        raise NotImplementedError
+
+    def kept(self) -> Iterator[Difference]:
+        """No two that stay are duplicates, but for two of other outputs."""
+        for kind in self._settings.kinds:
+            ids = self._ids(kind)
+            classes = classes_of(self._samples.order, pc.if_else(pa.array(self._samples.stays), ids, None))
+            yield from self._equal(kind, classes)
+            if kind == SEMANTIC:
+                yield from self._near(kind, classes, self._semantic(classes))
+
+    def _ids(self, kind: str) -> pa.Array:
+        """What equal samples share, null for none."""
+        if kind == EXACT:
+            return self._table["sha256"].combine_chunks()
+        if kind == SEMANTIC:
+            parts = [self._vectors.ids_of_part(index) for index in range(len(self._samples.ranges))]
+            return pa.chunked_array(parts, pa.binary()).combine_chunks()
+        raise NotImplementedError
+
+    def _equal(self, kind: str, classes: Classes) -> Iterator[Difference]:
+        """Samples that are equal: each class, with a caption, is there once."""
+        rows = np.flatnonzero((classes.of_samples >= 0) & self._samples.competes)
+        first: dict[tuple[int, int], int] = {}
+        for row in (*np.flatnonzero((classes.of_samples >= 0) & self._samples.base).tolist(), *rows.tolist()):
+            other = first.setdefault((int(classes.of_samples[row]), self._group(row)), row)
+            if other != row and self._samples.competes[row]:
+                yield self._both(kind, other, row)
+
+    def _group(self, row: int) -> int:
+        return 0 if self._samples.groups is None else int(self._samples.groups[row])
+
+    def _both(self, kind: str, one: int, other: int) -> Difference:
+        return Difference(
+            LEDGER_DIRECTORY, f"{self._name(one)} and {self._name(other)} are kept, and are {kind} duplicates"
+        )
+
+    def _semantic(self, classes: Classes) -> Edges:
+        """The pairs of distinct embeddings, found by other cells than the job's."""
+        count = len(classes)
+        known = np.zeros(count, bool)
+        if count > WHOLE:
+            known[:] = True
+            known[np.linspace(0, count - 1, WHOLE).astype(np.int64)] = False
+        names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
+        base = self._samples.base_classes(classes.of_samples)
+        compared = Compared(names, lambda ones: self._vectors.of_rows(classes.row[ones]), base, known)
+        return semantic_edges(
+            compared, Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=_THREADS)
+        )
+
+    def _near(self, kind: str, classes: Classes, edges: Edges) -> Iterator[Difference]:
+        """Two samples of each pair of classes with the same caption, if there are any."""
+        of: dict[int, list[int]] = {}
+        for row in np.flatnonzero(np.isin(classes.of_samples, np.concatenate([edges.first, edges.second]))).tolist():
+            of.setdefault(int(classes.of_samples[row]), []).append(row)
+        for one, other in zip(edges.first.tolist(), edges.second.tolist(), strict=True):
+            for a, b in itertools.product(of[one], of[other]):
+                if self._group(a) == self._group(b) and not (self._samples.base[a] and self._samples.base[b]):
+                    yield self._both(kind, a, b)
