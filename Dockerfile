@@ -29,7 +29,7 @@ ENV VIRTUAL_ENV=/opt/venv
 WORKDIR /opt/beam_curator
 # Dependencies first: they change less often than the package.
 COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
-RUN uv pip install --no-cache --constraint constraints.txt --requirements pyproject.toml --extra gcp --extra aws
+RUN uv pip install --no-cache --constraint constraints.txt --requirements pyproject.toml --extra gcp --extra aws --extra language
 COPY beam_curator beam_curator
 COPY pipelines pipelines
 RUN uv pip install --no-cache --no-deps .

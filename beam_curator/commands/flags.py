@@ -334,6 +334,12 @@ def _add_models(group: Any) -> None:
         help="measure brightness, contrast, blur, entropy and greyscale of each picture, as columns for rules",
     )
     group.add_argument(
+        "--caption_measures",
+        **_SWITCH,
+        help="count words and characters of each caption and tell its language, as columns for rules; needs the extra "
+        "beam-curator[language]",
+    )
+    group.add_argument(
         "--scorer",
         action="append",
         metavar="SCORER",

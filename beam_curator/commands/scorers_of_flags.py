@@ -16,6 +16,7 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.encoders.choosing import encoder_of
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
 from beam_curator.models.encoders.settings import SETTINGS
+from beam_curator.models.scorers.caption_measures import CAPTION_MEASURES, COLUMNS, IDENTITY, CaptionMeasures
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW, aesthetic_scorer, nsfw_scorer
 from beam_curator.models.scorers.image_measures import ImageMeasures
 from beam_curator.models.scorers.prompt import Prompt, asked_as, parse_prompt, prompt_scorers
@@ -27,7 +28,15 @@ from beam_curator.transforms.embedding import ClipModelHandler
 from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges
 
 ENCODER_FLAGS = ("clip_model", "clip_pretrained", "precision", "compile", "jpeg_draft", "fast_resize")
-SCORER_FLAGS = ("aesthetic_model", "nsfw_model", "accept_other_encoder", "prompt", "image_measures", "scorer")
+SCORER_FLAGS = (
+    "aesthetic_model",
+    "nsfw_model",
+    "accept_other_encoder",
+    "prompt",
+    "image_measures",
+    "caption_measures",
+    "scorer",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +86,12 @@ def scorers_of(options: CurationOptions) -> AskedScorers:
     asked += _Prompts(options.prompt or ()).asked()
     if options.image_measures:
         asked.append(_as_it_is(ImageMeasures()))
+    if options.caption_measures:
+        asked.append(
+            AskedScorer(
+                CAPTION_MEASURES, COLUMNS, lambda *_: CaptionMeasures(), lambda _, step: step.identity == IDENTITY
+            )
+        )
     for text in options.scorer or ():
         asked.append(_as_it_is(load_scorer(text)))
     check_scorers(asked)
