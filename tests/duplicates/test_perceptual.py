@@ -1,0 +1,144 @@
+"""Perceptual duplicates are all found, up to each class's horizon, whatever the order and however many there are."""
+
+import numpy as np
+import pytest
+
+from beam_curator.duplicates import edges as edges_module
+from beam_curator.duplicates import perceptual
+from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.keepers import Relation, keep_one, numbered
+from beam_curator.duplicates.perceptual import TEXTURE, Bits, Hashes, hashes_of, perceptual_edges
+from tests.duplicates.hash_sets import bits_between, near, planted
+from tests.duplicates.vector_sets import kept_by_brute_force
+
+
+def pairs_of(edges: Edges) -> set[tuple[int, int]]:
+    return set(zip(edges.first.tolist(), edges.second.tolist(), strict=True))
+
+
+def due(hashes: Hashes, bits: int, neighbours: int) -> tuple[set[tuple[int, int]], dict[int, int]]:
+    """The pairs that have to be listed, and the horizons, by brute force."""
+    close, count = near(hashes, bits), len(hashes)
+    horizon = np.full(count, count)
+    for one in np.flatnonzero(close.sum(axis=1) >= neighbours):
+        horizon[one] = np.flatnonzero(close[one])[neighbours - 1]
+    one, other = np.nonzero(np.triu(close, 1))
+    wanted = (other <= horizon[one]) | (one <= horizon[other])
+    cut = np.flatnonzero(horizon < count).tolist()
+    return set(zip(one[wanted].tolist(), other[wanted].tolist(), strict=True)), {of: int(horizon[of]) for of in cut}
+
+
+@pytest.mark.parametrize("bits", [0, 16, 32, 256])
+def test_every_pair_is_found(bits: int) -> None:
+    hashes = planted(2500, seed=bits)
+    found = perceptual_edges(hashes, bits)
+    one, other = np.nonzero(np.triu(near(hashes, bits), 1))
+    assert pairs_of(found) == set(zip(one.tolist(), other.tolist(), strict=True))
+    np.testing.assert_array_equal(found.distance, bits_between(hashes)[1][found.first, found.second])
+    assert len(found.first) or not bits
+    assert not len(found.cut)
+
+
+@pytest.mark.parametrize("neighbours", [3, 32])
+@pytest.mark.parametrize(("small", "tile", "pruned_from"), [(128, 64, 1 << 22), (4, 8, 200), (1, 64, 50)])
+def test_of_a_cut_class_all_neighbours_up_to_its_horizon_are_listed(
+    neighbours: int, small: int, tile: int, pruned_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", neighbours)
+    monkeypatch.setattr(perceptual, "_SMALL", small)
+    monkeypatch.setattr(perceptual, "_TILE", tile)
+    monkeypatch.setattr(perceptual, "_PRUNED_FROM", pruned_from)
+    for seed in range(3):
+        hashes = planted(700, seed, clump=250)
+        found = perceptual_edges(hashes)
+        pairs, horizon = due(hashes, 32, neighbours)
+        assert pairs_of(found) == pairs
+        assert dict(zip(found.cut.tolist(), found.horizon.tolist(), strict=True)) == horizon
+        assert 0 < len(horizon) < len(hashes)
+
+
+def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    whole = perceptual._coarsely_near
+
+    def counted(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        compared.append(len(one) * len(other))
+        return whole(one, other)
+
+    monkeypatch.setattr(perceptual, "_coarsely_near", counted)
+    found = perceptual_edges(planted(20_000, 0, clump=20_000))
+    assert len(found.cut) > 19_000
+    assert len(found.first) < 20_000 * 40
+    assert sum(compared) < 20_000**2 / 3
+
+
+def test_the_order_decides_which_end_wins_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", 10_000)
+    hashes = planted(1500, seed=1, clump=200)
+    order = np.random.default_rng(2).permutation(len(hashes))
+    found, mixed = perceptual_edges(hashes), perceptual_edges(hashes.take(order))
+    there = {tuple(sorted((int(order[one]), int(order[other])))) for one, other in pairs_of(mixed)}
+    assert pairs_of(found) == there
+
+
+def test_what_was_compared_is_not_compared_again() -> None:
+    hashes = planted(1500, seed=3)
+    everything = pairs_of(perceptual_edges(hashes))
+    base = np.arange(len(hashes)) < 600
+    known = np.arange(len(hashes)) % 3 > 0
+    rest = pairs_of(perceptual_edges(hashes, base=base, known=known))
+    assert rest == {(i, j) for i, j in everything if not (base[i] and base[j]) and not (known[i] and known[j])}
+    assert 0 < len(rest) < len(everything)
+
+
+@pytest.mark.parametrize("neighbours", [2, 32])
+def test_one_keeper_a_group_as_brute_force_has_it(neighbours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", neighbours)
+    distinct = planted(600, seed=4, clump=150)
+    random = np.random.default_rng(5)
+    samples = distinct.take(random.integers(0, len(distinct), 900))
+    order = random.permutation(900)
+    everyone = np.ones(900, bool)
+    classes = numbered(samples.ids, everyone, order)
+    _, row = np.unique(classes, return_index=True)
+    hashes = samples.take(row)
+    relation = Relation("perceptual", classes, perceptual_edges(hashes), Bits(hashes), 0.0)
+    competes = random.random(900) < 0.8
+    drops = keep_one(order, competes, ~everyone, [relation])
+    close = near(samples, 32)
+    expected = kept_by_brute_force(close, order, competes)
+    assert dict(zip(drops.rows.tolist(), drops.of.tolist(), strict=True)) == expected
+    np.testing.assert_array_equal(drops.distance, bits_between(samples)[1][drops.rows, drops.of])
+
+
+def test_pairs_can_be_asked_for_one_by_one() -> None:
+    hashes = planted(500, seed=6, clump=40)
+    bits, close = Bits(hashes, 24), near(hashes, 24)
+    one, other = np.arange(0, 500, 3), np.arange(1, 500, 3)
+    found = bits.within(one, other)
+    np.testing.assert_array_equal(np.argwhere(close[np.ix_(one, other)]), np.column_stack(found))
+    distances = bits.distances(one[:150], other[:150])
+    np.testing.assert_array_equal(~np.isnan(distances), close[one[:150], other[:150]])
+
+
+def test_bits_are_counted_without_numpy_2_as_with_it() -> None:
+    words = np.random.default_rng(7).integers(0, 2**64, (50, 4), dtype=np.uint64)
+    expected = np.unpackbits(words.view(np.uint8).reshape(50, 4, 8), axis=2).sum(axis=2)
+    np.testing.assert_array_equal(perceptual._ones(words), expected)
+    np.testing.assert_array_equal(perceptual._ones_of_halves(words), expected)
+
+
+def test_rows_without_hashes_or_with_little_texture_are_not_compared() -> None:
+    one = ["8" + "0" * 15, None, "0" * 16, "f" * 16]
+    fine = ["0" * 63 + "1", None, "0" * 64, "f" * 64]
+    hashes, there = hashes_of(one, fine, [TEXTURE, None, TEXTURE - 1, 10_000])
+    assert there.tolist() == [True, False, False, True]
+    assert hashes.coarse.tolist() == [1 << 63, 0, 0, (1 << 64) - 1]
+    assert hashes.fine[0].tolist() == [0, 0, 0, 1]
+    assert bytes(hashes.ids[0]).hex() == one[0] + fine[0]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_classes_have_no_pairs(count: int) -> None:
+    found = perceptual_edges(planted(10, seed=8).take(np.arange(count)))
+    assert (found.classes, len(found.first), len(found.cut)) == (count, 0, 0)
