@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
     from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
     from beam_curator.transforms.reading import MatchShards, ReadSamples
-    from beam_curator.transforms.scoring import Score, ScoreAesthetic, ScoreNsfw, score_batch
+    from beam_curator.transforms.scoring import Score, ScoreAesthetic, ScoreNsfw, ScoreSimilarity, score_batch
     from beam_curator.transforms.selection import Select
     from beam_curator.transforms.writing import WriteShards
 
@@ -74,6 +74,7 @@ _HOMES = {
         "Score",
         "ScoreAesthetic",
         "ScoreNsfw",
+        "ScoreSimilarity",
         "score_batch",
     ),
     "transforms.selection": ("Select",),
@@ -104,6 +105,7 @@ __all__ = [
     "Score",
     "ScoreAesthetic",
     "ScoreNsfw",
+    "ScoreSimilarity",
     "Scorer",
     "Select",
     "Where",

@@ -329,6 +329,12 @@ def _add_models(group: Any) -> None:
         "the probability of the first text among them, by the encoder's own text half; may be given again",
     )
     group.add_argument(
+        "--similarity",
+        **_SWITCH,
+        help="score how well a caption tells its image, as the column similarity: the cosine of both embeddings, "
+        "by the encoder's own text half",
+    )
+    group.add_argument(
         "--image_measures",
         **_SWITCH,
         help="measure brightness, contrast, blur, entropy and greyscale of each picture, as columns for rules",

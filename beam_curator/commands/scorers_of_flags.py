@@ -21,11 +21,12 @@ from beam_curator.models.scorers.heads import AESTHETIC, NSFW, aesthetic_scorer,
 from beam_curator.models.scorers.image_measures import ImageMeasures
 from beam_curator.models.scorers.prompt import Prompt, asked_as, parse_prompt, prompt_scorers
 from beam_curator.models.scorers.scorer import Column, Needs, Scorer, Worse, check_scorers
+from beam_curator.models.scorers.similarity import SIMILARITY
 from beam_curator.output.ownership import Job
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.embedding import ClipModelHandler
-from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges
+from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges, similarity_of
 
 ENCODER_FLAGS = ("clip_model", "clip_pretrained", "precision", "compile", "jpeg_draft", "fast_resize")
 SCORER_FLAGS = (
@@ -84,6 +85,8 @@ def scorers_of(options: CurationOptions) -> AskedScorers:
             is_recorded = functools.partial(_chosen_by, options, (flag, _ACCEPT))
             asked.append(AskedScorer(name, (Column(name, worse=worse),), _head(options, flag, make), is_recorded))
     asked += _Prompts(options.prompt or ()).asked()
+    if options.similarity:
+        asked.append(AskedScorer(SIMILARITY, (Column(SIMILARITY),), _similarity, _is_recorded_similarity))
     if options.image_measures:
         asked.append(_as_it_is(ImageMeasures()))
     if options.caption_measures:
@@ -112,6 +115,17 @@ def _chosen_by(options: CurationOptions, flags: Sequence[str], standing: Job, st
 def _as_it_is(scorer: Scorer) -> AskedScorer:
     """A scorer that wants no weights from us."""
     return AskedScorer(scorer.name, tuple(scorer.columns), lambda *_: scorer, lambda *_: False)
+
+
+def _similarity(handler: ClipModelHandler | None) -> Scorer:
+    if handler is None:
+        raise UsageError("--similarity: the encoder's weights cannot be had, which embed captions as well")
+    return similarity_of(handler)
+
+
+def _is_recorded_similarity(standing: Job, step: ScoreStep) -> bool:
+    """The encoder is that of the standing job, or its output would be another job's."""
+    return step.identity.name.startswith(f"{SIMILARITY} (")
 
 
 class _Prompts:

@@ -13,6 +13,7 @@ from typing import Any
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import ON_EMBEDDINGS
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.reading import Reading
 from beam_curator.sources.shard_identity import KnownShard
@@ -47,7 +48,7 @@ def scorer_notes(was: Sequence[ScoreStep], now: Sequence[ScoreStep]) -> list[str
         if known == step:
             continue
         how = "from the shards again, embedding nothing" if step.needs == "pixels" else "from what is stored"
-        how = "from the stored embeddings; no image is read" if step.needs == "embedding" else how
+        how = "from the stored embeddings; no image is read" if step.needs in ON_EMBEDDINGS else how
         is_what = f"was {known.identity}, is {step.identity}" if known else f"is new, {step.identity}"
         lines.append(f"{step.name} {is_what}; what is not stored of it is computed {how}")
     return lines

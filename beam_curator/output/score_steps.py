@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.identities import ModelIdentity
-from beam_curator.models.scorers.scorer import Column, Needs, Scorer
+from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Column, Needs, Scorer
 
 EMBEDDING_STEP = "embedding"
 """What batches and manifests call the step that embeds."""
@@ -58,7 +58,7 @@ class ScoreStep:
 
     def computed_from(self, encoder: ModelIdentity) -> dict[str, Any]:
         """What its values depend on beside the range and itself, as JSON has it."""
-        if self.needs == "embedding":
+        if self.needs in ON_EMBEDDINGS:
             return encoder.told
         return {} if self.needs == "caption" else {"decoding": [note for note in encoder.notes if note == JPEG_DRAFT]}
 

@@ -90,9 +90,18 @@ class ColumnRule(TableRule):
                 )
 
     def decide(self, table: pa.Table) -> Decisions:
-        """Rows without a value in a column are dropped for that: "no similarity"."""
+        """Rows without a value in a column are dropped for that: "no aesthetic", or "no caption" if that is why."""
         keeps = self({name: _exact(table[name]) for name in self.columns})
-        return Decisions(keeps, {f"no {name}": np.asarray(table[name].is_null()) for name in self.columns})
+        reasons = {f"no {name}": np.asarray(table[name].is_null()) for name in self.columns}
+        if any(name in OF_CAPTION for name in self.columns) and "caption" in table.schema.names:
+            none = np.array([not caption for caption in table["caption"].to_pylist()], bool)
+            nothing = np.any([is_none for name, is_none in reasons.items() if name[3:] in OF_CAPTION], axis=0)
+            reasons = {"no caption": none & nothing, **reasons}
+        return Decisions(keeps, reasons)
+
+
+OF_CAPTION = ("similarity", "caption_words", "caption_characters", "language_probability")
+"""Columns of ours that a sample without a caption has no value in."""
 
 
 def _check_number(rule: ColumnRule, what: str, value: Any) -> None:

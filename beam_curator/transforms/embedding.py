@@ -291,7 +291,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         """What has the text half of the same model: architecture, weights and open_clip tag."""
         spec = self._spec
         if not isinstance(spec.model, str):
-            raise UsageError(f"encoder {spec.name} has no text half: leave out --prompt")
+            raise UsageError(f"encoder {spec.name} has no text half: leave out what compares texts")
         return spec.model, self.weights, spec.pretrained_tag
 
     @property

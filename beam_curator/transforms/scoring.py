@@ -15,7 +15,8 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.batches import embeddings_of, with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.heads import HeadScorer, aesthetic_scorer, nsfw_scorer, try_head
-from beam_curator.models.scorers.scorer import Scorer, check_scorer, check_scorers
+from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Scorer, check_scorer, check_scorers
+from beam_curator.models.scorers.similarity import Similarity
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.checkpointing import Scoring
@@ -89,7 +90,7 @@ class _Score(beam.DoFn):
             yield with_picture_scores(batch, [self._loaded])
             return
         encoder = batch.models.get(EMBEDDING_STEP)
-        if scorer.needs == "embedding":
+        if scorer.needs in ON_EMBEDDINGS:
             embeddings = embeddings_of(batch)
             complaint = complaint_of(scorer, encoder, embeddings.shape[1])
             if complaint:  # nobody could tell before: the embeddings are not those of an `EmbedImages` in this pipeline
@@ -101,8 +102,10 @@ def complaint_of(scorer: Scorer, encoder: ModelIdentity | None, width: int | Non
     """What is wrong with a scorer on the embeddings of this encoder, if anything is, in one line."""
     if isinstance(scorer, HeadScorer):
         return scorer.made_for.complaint(scorer.name, scorer.identity, encoder, width)
+    if isinstance(scorer, Similarity) and (complaint := scorer.complaint(encoder)):
+        return complaint
     wanted = getattr(scorer, "dim", None)
-    if scorer.needs == "embedding" and wanted is not None and width is not None and wanted != width:
+    if scorer.needs in ON_EMBEDDINGS and wanted is not None and width is not None and wanted != width:
         return f"scorer {scorer.name} takes embeddings of {wanted} numbers, and {encoder} gives {width}"
     return None
 
@@ -188,6 +191,31 @@ class ScoreNsfw(Score):
         self, weights: str = "laion", model_dir: str | None = None, *, accept_other_encoder: bool = False
     ) -> None:
         super().__init__(nsfw_scorer(weights, model_dir, accept_other_encoder=accept_other_encoder))
+
+
+class ScoreSimilarity(Score):
+    """Scores how well a caption tells its image: the column `similarity`, the cosine of the embeddings of both.
+
+    Args:
+      handler: what embeds the images in this pipeline: the text half of the same model embeds the captions. By default
+        that of `ClipModelHandler()`.
+      model_dir: where weights are looked for first, where no handler is given.
+
+    Raises:
+      UsageError: the encoder has no text half, or none that can be had here.
+    """
+
+    def __init__(self, handler: ClipModelHandler | None = None, model_dir: str | None = None) -> None:
+        super().__init__(similarity_of(handler or ClipModelHandler(model_dir=model_dir)))
+
+
+def similarity_of(handler: ClipModelHandler) -> Similarity:
+    """The scorer of captions beside this encoder's embeddings.
+
+    Raises:
+      UsageError: as `Similarity`.
+    """
+    return Similarity(*handler.text_half, encoder=handler.identity, dim=handler.dim, device=handler.flags["device"])
 
 
 class ScoreRanges(Scoring):

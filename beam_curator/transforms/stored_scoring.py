@@ -14,7 +14,7 @@ from beam_curator.errors import JobError
 from beam_curator.models.encoders.cpu_stream import usable_cores
 from beam_curator.models.scorers.batches import with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
-from beam_curator.models.scorers.scorer import Scorer
+from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Scorer
 from beam_curator.output.added_columns import read_range, write_columns
 from beam_curator.output.score_parts import StoredRange, read_embeddings
 from beam_curator.output.score_steps import ScoreStep, Wanted
@@ -91,7 +91,7 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
         lacking = stored.lacking(self._wanted.steps)
         of_pixels = [step for step in lacking if step.needs == "pixels"]
         batch, whole = stored.batch, stored
-        if any(step.needs == "embedding" for step in lacking):
+        if any(step.needs in ON_EMBEDDINGS for step in lacking):
             batch = _with_embeddings(batch)
         for step in lacking:
             if step.needs != "pixels":

@@ -111,3 +111,15 @@ def test_what_is_no_prompt_is_one_line_before_any_work(curate, tmp_path, prompts
     (said,) = errors.splitlines()
     assert line in said
     assert not (tmp_path / "out").exists()
+
+
+def test_similarity_and_caption_measures_are_the_same_computed_later_from_what_is_stored(curate, finished, tmp_path):
+    flags = ["--similarity", "--caption_measures", "--where", "similarity > 0.02 AND language = 'en'"]
+    code, printed, errors = curate(finished, *flags)
+    assert (code, "no image read" in printed, "scored 0 images" in printed) == (0, True, True)
+    assert "similarity is new, similarity (tiny-untrained), untrained" in errors
+    assert curate(tmp_path / "new", *flags)[0] == 0
+    assert ledger(tmp_path / "new") == ledger(finished)
+    rows = [row for row in ledger(finished) if row["status"] != "failed"]
+    assert all(-1 <= row["similarity"] <= 1 and row["caption_words"] == len(row["caption"].split()) for row in rows)
+    assert {row["reason"] for row in rows} >= {None, "NOT (similarity > 0.02 AND language = 'en')"}

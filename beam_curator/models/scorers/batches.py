@@ -12,6 +12,7 @@ from beam_curator import rows
 from beam_curator.errors import CurationError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.calls import Answers, LoadedScorer, with_worst
+from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, EmbeddedCaptions
 from beam_curator.samples import SampleBatch
 
 
@@ -48,18 +49,29 @@ def _answers(batch: SampleBatch, loaded: LoadedScorer) -> Answers:
     scorer = loaded.scorer
     usable = np.flatnonzero(~rows.unusable(batch.rows))
     answers = Answers.none(scorer.columns, len(batch))
-    if scorer.needs != "embedding":
+    if scorer.needs not in ON_EMBEDDINGS:
         indices, items = _items(batch.rows, usable, scorer.needs)
         if len(indices):
             answers.put(indices, loaded(items))
         return answers
-    embeddings = embeddings_of(batch)
+    embeddings, captions = embeddings_of(batch), None
+    if scorer.needs == "embedding+caption":
+        captions = batch.rows["caption"].to_pylist()
+        usable = np.array([index for index in usable.tolist() if captions[index]], np.int64)
     if len(usable):
-        answers.put(usable.tolist(), loaded(embeddings[usable]))
-    if batch.more_embeddings is not None and batch.more_of is not None and len(batch.more_embeddings):
-        more = loaded(batch.more_embeddings.copy())  # the user's code may write into what it gets
-        answers = with_worst(answers, scorer.columns, more, batch.more_of.tolist())
+        answers.put(usable.tolist(), loaded(_on_embeddings(embeddings[usable], captions, usable)))
+    if batch.more_embeddings is not None and batch.more_of is not None:
+        of = batch.more_of
+        there = np.arange(len(of)) if captions is None else np.flatnonzero([bool(captions[index]) for index in of])
+        if len(there):
+            more = loaded(_on_embeddings(batch.more_embeddings[there], captions, of[there]))
+            answers = with_worst(answers, scorer.columns, more, of[there].tolist())
     return answers
+
+
+def _on_embeddings(embeddings: np.ndarray, captions: Sequence[str] | None, of: np.ndarray) -> Any:
+    """What a scorer on embeddings is called with; they are a copy, as the user's code may write into what it gets."""
+    return embeddings if captions is None else EmbeddedCaptions(embeddings, [captions[index] for index in of])
 
 
 def _items(table: pa.Table, usable: np.ndarray, needs: str) -> tuple[Sequence[int], Sequence[Any]]:

@@ -7,15 +7,20 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.made_with import made_with
 
-Needs = Literal["embedding", "pixels", "caption", "row"]
+Needs = Literal["embedding", "pixels", "caption", "row", "embedding+caption"]
 """What a scorer is called with."""
 
-NEEDS: tuple[Needs, ...] = ("embedding", "pixels", "caption", "row")
+NEEDS: tuple[Needs, ...] = ("embedding", "pixels", "caption", "row", "embedding+caption")
+
+ON_EMBEDDINGS: tuple[Needs, ...] = ("embedding", "embedding+caption")
+"""What is computed from embeddings."""
 
 ColumnType = Literal["number", "flag", "text"]
 """What a column holds: float32, true or false, or text; each with null where there is nothing."""
@@ -42,6 +47,25 @@ class Column:
     worse: Worse = "lower"
 
 
+@dataclasses.dataclass(frozen=True)
+class EmbeddedCaptions:
+    """What a scorer is called with that needs "embedding+caption"; a slice of it is one as well.
+
+    Attributes:
+      embeddings: float16 [n, dim], L2-normalised, of images.
+      captions: n texts, none of them empty.
+    """
+
+    embeddings: np.ndarray
+    captions: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, place: slice) -> EmbeddedCaptions:
+        return EmbeddedCaptions(self.embeddings[place], self.captions[place])
+
+
 class Scorer(Protocol):
     """What scores samples. Subclass it and set `name`, or write a class with all of these attributes.
 
@@ -53,7 +77,8 @@ class Scorer(Protocol):
         "embedding": float16 [n, dim], L2-normalised, of the samples that have one;
         "pixels": a list of n pictures, uint8 [height, width, 3], upright RGB, decoded once for all;
         "caption": a list of n texts, of the samples that have one;
-        "row": a list of n mappings, a sample's facts (the ledger's columns before scores).
+        "row": a list of n mappings, a sample's facts (the ledger's columns before scores);
+        "embedding+caption": `EmbeddedCaptions` of n samples that have both.
       side: with "pixels", what the longer side of a picture is at most: larger ones are resized; None for full size.
       batch_size: with "pixels", the most pictures in one call.
       parallel: whether it may be called from several threads at once, on pixels and on stored embeddings.

@@ -1,0 +1,88 @@
+"""How well captions tell their images: as open_clip's own two halves say, and nothing where there is no caption."""
+
+import pickle
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pytest
+import torch
+
+from beam_curator import rows
+from beam_curator.errors import UsageError
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.batches import with_scores
+from beam_curator.models.scorers.calls import LoadedScorer
+from beam_curator.models.scorers.scorer import EmbeddedCaptions, check_scorer
+from beam_curator.models.scorers.similarity import Similarity
+from beam_curator.models.weights.weights_file import WeightsFile, measured_sha256
+from beam_curator.rules.rule import AtLeast, judge
+from beam_curator.samples import SampleBatch, Shard, ShardRange
+from beam_curator.transforms.scoring import complaint_of
+from tests.models.small_text_models import SIGLIP_LIKE, SMALL, add_small_text_models, random_checkpoint
+
+CAPTIONS = ["a red bicycle", "Ein Fahrrad, 自転車, 🚲", "word " * 200, *(f"photo {number}" for number in range(40))]
+ENCODER = ModelIdentity("small/ours", "0" * 64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _architectures(tmp_path_factory):
+    add_small_text_models(tmp_path_factory.mktemp("configs"))
+
+
+def scorer_of(model, folder):
+    path = random_checkpoint(model, folder / "weights.pt")
+    weights = WeightsFile("small/ours", path, measured_sha256(path))
+    return Similarity(model, weights, None, encoder=ENCODER, dim=96, device="cpu")
+
+
+def embeddings(count):
+    random = np.random.default_rng(0).normal(size=(count, 96))
+    return (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.mark.parametrize("model", [SMALL, SIGLIP_LIKE])
+def test_it_is_open_clips_own_cosine_and_long_captions_are_cut_as_there(model, tmp_path):
+    scorer = pickle.loads(pickle.dumps(scorer_of(model, tmp_path)))
+    check_scorer(scorer)
+    images = embeddings(len(CAPTIONS))
+    got = LoadedScorer(scorer)(EmbeddedCaptions(images, CAPTIONS)).values["similarity"]
+    whole = open_clip.create_model(model, pretrained=str(tmp_path / "weights.pt")).eval()
+    with torch.inference_mode():
+        texts = whole.encode_text(open_clip.get_tokenizer(model)(CAPTIONS), normalize=True)
+        pairs = torch.nn.functional.normalize(torch.from_numpy(images).float(), dim=-1)
+        expected = (texts * pairs).sum(dim=-1).numpy()
+    assert np.abs(got - expected).max() < 1e-3
+    assert np.std(expected) > 0.05  # or the comparison would prove nothing
+
+
+def test_without_a_caption_there_is_none_and_a_rule_on_it_says_so(tmp_path):
+    captions = ["a red bicycle", None, "", "a dog"]
+    table = pa.table(
+        {
+            "status": pa.array(["kept"] * 3 + ["failed"]),
+            "reason": pa.array([None] * 3 + ["cut"], pa.string()),
+            "failure": pa.array([None] * 3 + ["cut"], pa.string()),
+            "caption": captions,
+        }
+    )
+    one_range = ShardRange(Shard("a.tar", 10), 0, 10, 0, True)
+    more = {"more_embeddings": embeddings(4)[2:], "more_of": np.array([0, 1])}
+    batch = SampleBatch(one_range, table, embeddings=embeddings(4), **more)
+    loaded = LoadedScorer(scorer_of(SMALL, tmp_path))
+    scored = with_scores(batch, loaded, loaded.scorer.identity).rows
+    pairs = EmbeddedCaptions(embeddings(4)[[0, 2]], ["a red bicycle"] * 2)
+    assert scored["similarity"].to_pylist() == [min(loaded(pairs).values["similarity"]), None, None, None]
+    judged, _ = judge(scored, [AtLeast("similarity", -1)])
+    assert judged["reason"].to_pylist() == [None, "no caption", "no caption", "cut"]
+    without, _ = judge(scored.set_column(3, "caption", [["x"] * 4]), [AtLeast("similarity", -1)])
+    assert without["reason"].to_pylist()[1] == "no similarity"
+    assert rows.SCORE_TYPES["number"] == scored.schema.field("similarity").type
+
+
+def test_a_model_without_texts_and_embeddings_of_another_model_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="--similarity: model 'timm:vit' has no text half"):
+        Similarity("timm:vit", None, None, encoder=ENCODER, dim=96)
+    scorer = scorer_of(SMALL, tmp_path)
+    assert complaint_of(scorer, ENCODER, 96) is None
+    assert "captions are embedded by small/ours" in complaint_of(scorer, ModelIdentity("other", "1" * 64), 96)
