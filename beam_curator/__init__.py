@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from beam_curator.sources.sample_batches import load
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
     from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
+    from beam_curator.transforms.keep_top import KeepTop
     from beam_curator.transforms.reading import MatchShards, ReadSamples
     from beam_curator.transforms.scoring import Score, ScoreAesthetic, ScoreNsfw, ScoreSimilarity, score_batch
     from beam_curator.transforms.selection import Select
@@ -66,6 +67,7 @@ _HOMES = {
         "BatchSamples",
         "ExplodeSamples",
     ),
+    "transforms.keep_top": ("KeepTop",),
     "transforms.reading": (
         "MatchShards",
         "ReadSamples",
@@ -95,6 +97,7 @@ __all__ = [
     "Encoder",
     "ExplodeSamples",
     "HeadScorer",
+    "KeepTop",
     "MatchShards",
     "ModelIdentity",
     "Preparation",

@@ -44,6 +44,7 @@ STEPS = {
     "Checkpoint": lambda: Checkpoint("out", scoring()),
     "WriteScores": lambda: WriteScores("out"),
     "Select": lambda: bc.Select(bc.AtLeast("aesthetic", 5)),
+    "KeepTop": lambda: bc.KeepTop("aesthetic=0.5"),
     "WriteShards": lambda: bc.WriteShards("out"),
     "ExplodeSamples": bc.ExplodeSamples,
     "BatchSamples": bc.BatchSamples,

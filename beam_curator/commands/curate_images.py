@@ -21,7 +21,7 @@ from beam_curator.commands.duplicates_of_flags import duplicates_of
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
-from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints
+from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints, tops_of
 from beam_curator.commands.summary import Work, describe_plan, describe_run
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError
@@ -40,6 +40,7 @@ from beam_curator.output.ownership import (
 )
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
+from beam_curator.rules.top import Top
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.matching import named_patterns
@@ -65,6 +66,7 @@ class Curation:
       started: when, in seconds since 1970.
       given_rules: the names of those rules that no flag gave, which a caller in Python did.
       duplicates: what counts as one; None where they stay.
+      tops: which of the samples that pass all rules are kept, before duplicates are dropped.
     """
 
     options: CurationOptions
@@ -76,6 +78,7 @@ class Curation:
     started: float
     given_rules: Sequence[str] = ()
     duplicates: DuplicateSettings | None = None
+    tops: Sequence[Top] = ()
 
     @property
     def shards(self) -> Sequence[Shard]:
@@ -121,6 +124,8 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         | Checkpoint(options.output, curation.scoring, curation.hints)
         | bc.Select(*curation.rules)
     )
+    if curation.tops:
+        selected |= bc.KeepTop(*curation.tops)
     if curation.duplicates is not None:
         selected |= DropDuplicates(options.output, **dataclasses.asdict(curation.duplicates))
     return selected | bc.WriteShards(
@@ -150,6 +155,7 @@ def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()
     resolve_defaults(options)
     scorers = scorers_of(options)
     all_rules, hints = rules_of(options, scorers.columns, rules), scoring_hints(options)
+    tops = tops_of(options, scorers.columns)
     check_readable(options.output)
     standing = None if options.overwrite else read_job(options.output)
     options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
@@ -162,7 +168,7 @@ def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()
         scoring.try_heads()
     duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
     names = [*map(rule_name, rules)]
-    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates)
+    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates, tops)
 
 
 @contextlib.contextmanager

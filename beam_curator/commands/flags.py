@@ -198,6 +198,13 @@ def _min_ram(text: str) -> str:
     return text
 
 
+class _Joined(argparse._AppendAction):
+    """Appends words that follow each other, as one text."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        super().__call__(parser, namespace, " ".join(values), option_string)
+
+
 def _add_input_and_output(group: Any) -> None:
     group.add_argument(
         "--input",
@@ -417,6 +424,21 @@ def _add_selection(group: Any) -> None:
         metavar="CONDITION",
         help='keep samples that a condition in SQL is true of, such as "aesthetic >= 5 OR width > 900": '
         "on the ledger's columns, scores among them; tried after the thresholds and before --rule; may be given again",
+    )
+    group.add_argument(
+        "--keep_top",
+        action="append",
+        metavar="COLUMN=FRACTION",
+        help="of the samples that pass all rules, keep the best fraction by a column, such as similarity=0.3, as "
+        "DataComp does; may be given again, for another column, on what is left",
+    )
+    group.add_argument(
+        "--keep_best",
+        action=_Joined,
+        nargs="+",
+        metavar=("N", "COLUMN"),
+        help="of the samples that are left, keep the best N by a column, such as 1000000 aesthetic (and those that are "
+        "equal to the last of them); may be given again",
     )
     group.add_argument(
         "--rule",

@@ -25,6 +25,7 @@ from beam_curator.models.scorers.scorer import Column
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Rule, TableRule
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
+from beam_curator.rules.top import Top, top_count, top_fraction
 from beam_curator.rules.where import Where
 
 
@@ -95,6 +96,18 @@ def rules_of(options: CurationOptions, columns: Sequence[Column], more: Sequence
         users[f"rules[{index}] {rule_name(rule)}"] = rule
     _check_rules(options, columns, rules, {**conditions, **users})
     return [*rules, *conditions.values(), *users.values()]
+
+
+def tops_of(options: CurationOptions, columns: Sequence[Column]) -> list[Top]:
+    """Which of the samples that pass all rules are kept, as the flags say, in the order in which they are tried.
+
+    Raises:
+      UsageError: for a flag that cannot be read, and for a column that is not there or holds no numbers.
+    """
+    tops = [*map(top_fraction, options.keep_top or ()), *map(top_count, options.keep_best or ())]
+    for top in tops:
+        top.check({**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}})
+    return tops
 
 
 def _check_rules(

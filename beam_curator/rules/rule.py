@@ -92,12 +92,18 @@ class ColumnRule(TableRule):
     def decide(self, table: pa.Table) -> Decisions:
         """Rows without a value in a column are dropped for that: "no aesthetic", or "no caption" if that is why."""
         keeps = self({name: _exact(table[name]) for name in self.columns})
-        reasons = {f"no {name}": np.asarray(table[name].is_null()) for name in self.columns}
-        if any(name in OF_CAPTION for name in self.columns) and "caption" in table.schema.names:
-            none = np.array([not caption for caption in table["caption"].to_pylist()], bool)
-            nothing = np.any([is_none for name, is_none in reasons.items() if name[3:] in OF_CAPTION], axis=0)
-            reasons = {"no caption": none & nothing, **reasons}
-        return Decisions(keeps, reasons)
+        return Decisions(keeps, why_nothing(table, self.columns))
+
+
+def why_nothing(table: pa.Table, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Why rows have no value in one of these columns, and which rows (bool [n]); the first reason of a row counts."""
+    reasons = {f"no {name}": np.asarray(table[name].is_null()) for name in columns}
+    of_caption = [name for name in columns if name in OF_CAPTION]
+    if of_caption and "caption" in table.schema.names:
+        none = np.array([not caption for caption in table["caption"].to_pylist()], bool)
+        nothing = np.any([reasons[f"no {name}"] for name in of_caption], axis=0)
+        reasons = {"no caption": none & nothing, **reasons}
+    return reasons
 
 
 OF_CAPTION = ("similarity", "caption_words", "caption_characters", "language_probability")

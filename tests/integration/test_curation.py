@@ -334,3 +334,22 @@ def test_conditions_select_a_finished_job_and_each_rule_is_told_in_order_and_alo
     code, _, err = curate(finished, "--where", "aestetic > 5")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "did you mean aesthetic?" in err
+
+
+def test_the_best_of_what_passes_the_rules_are_kept(finished, curate, tmp_path):
+    flags = ["--max_nsfw", "none", "--keep_top", "aesthetic=0.5", "--keep_best", "10", "width"]
+    code, out, _ = curate(finished, *flags)
+    assert (code, "(best 10)" in out, "scored 0 images" in out) == (0, True, True)
+    passed = [
+        row for row in ledger(finished) if row["status"] != "failed" and row["width"] >= 64 and row["aesthetic"] >= 5
+    ]
+    scores = sorted((row["aesthetic"] for row in passed), reverse=True)
+    best = [row for row in passed if row["aesthetic"] >= scores[int(len(scores) * 0.5)]]
+    widest = sorted((row["width"] for row in best), reverse=True)[9]
+    expected = {row["uid"] for row in best if row["width"] >= widest}
+    assert {row["uid"] for row in ledger(finished) if row["status"] == "kept"} == expected
+    assert curate(tmp_path / "new", *flags)[0] == 0
+    assert content(tmp_path / "new") == content(finished)
+    for wrong in (["--keep_top", "beauty=0.3"], ["--keep_top", "aesthetic"], ["--keep_best", "aesthetic"]):
+        code, _, err = curate(finished, *wrong)
+        assert (code, len(err.splitlines())) == (2, 1)

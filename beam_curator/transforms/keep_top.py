@@ -1,0 +1,99 @@
+"""KeepTop: the best samples by a column, a fraction of all or so many."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from beam_curator.errors import UsageError
+from beam_curator.rule_tally import sum_tallies
+from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, top_count, top_fraction, values_of
+from beam_curator.samples import SampleBatch
+from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.checkpointing import WriteScores
+
+
+def _values(batch: SampleBatch, tops: tuple[Top, ...]) -> np.ndarray:
+    return values_of(batch.rows, tops)
+
+
+def _add(counters: Iterable[collections.Counter[int]]) -> collections.Counter[int]:
+    total: collections.Counter[int] = collections.Counter()
+    for one in counters:
+        total.update(one)
+    return total
+
+
+def _step(search: Search, counts: collections.Counter[int], top: Top) -> Search:
+    return search.after(top, counts)
+
+
+def _keep(batch: SampleBatch, search: Search, tops: tuple[Top, ...]) -> SampleBatch:
+    kept, tallies = keep_top(batch.rows, tops, search.thresholds)
+    return batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies)))
+
+
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+class KeepTop(beam.PTransform):
+    """Keeps the best samples of those that are kept so far: takes `SampleBatch`, selected, and gives it.
+
+    `KeepTop("similarity=0.3")` keeps the best 30 %: those with at least the value at place int(N 0.3) of the descending
+    order of all N, as DataComp has it. `KeepTop("1000000 aesthetic")` keeps the best million. What is equal to the last
+    of them stays as well. Several are tried in their order, each on what those before it kept. A sample without a
+    value is dropped.
+
+    Only counts of digits travel, and the numbers themselves, not rows: the thresholds are exact, and the same for every
+    order and number of workers.
+
+    Args:
+      *given: `COLUMN=FRACTION`, or `N COLUMN`.
+      output: an output directory where batches are written first whose scores are not yet, so that embeddings do not
+        travel: that of `WriteShards`.
+
+    Raises:
+      UsageError: for what is neither.
+    """
+
+    def __init__(self, *given: str | Top, output: str | None = None) -> None:
+        super().__init__()
+        self.tops = tuple(one if isinstance(one, Top) else _parsed(one) for one in given)
+        if not self.tops:
+            raise UsageError("KeepTop: say of which column, such as KeepTop('similarity=0.3')")
+        self.output = output
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"rules": [top.name for top in self.tops]}
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        if self.output is not None:
+            batches |= "WriteScores" >> WriteScores(self.output)
+        values = batches | "Values" >> beam.Map(_values, self.tops).with_output_types(np.ndarray)
+        search = batches.pipeline | "Begin" >> beam.Create([Search()]).with_output_types(Search)
+        for number, top in enumerate(self.tops, 1):
+            for level in range(LEVELS):
+                step = f"{number}.{level + 1}"
+                counts = values | f"Count {step}" >> beam.Map(
+                    digit_counts, beam.pvalue.AsSingleton(search)
+                ).with_output_types(collections.Counter)
+                with inner_steps_untyped(batches.pipeline):
+                    total = counts | f"Sum {step}" >> beam.CombineGlobally(_add)
+                search = search | f"Find {step}" >> beam.Map(
+                    _step, beam.pvalue.AsSingleton(total), top
+                ).with_output_types(Search)
+        return batches | "Keep" >> beam.Map(_keep, beam.pvalue.AsSingleton(search), self.tops).with_output_types(
+            SampleBatch
+        )
+
+    def display_data(self) -> dict[str, Any]:
+        return {"keeps": ", ".join(f"{top.told} of {top.column}" for top in self.tops)}
+
+
+def _parsed(text: str) -> Top:
+    return top_fraction(text) if "=" in text else top_count(text)
