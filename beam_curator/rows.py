@@ -56,7 +56,13 @@ SCHEMA = pa.schema(
 sample itself cannot be used, whatever scores it, `same_key` how many samples of its shard have its key, `image` the
 member that is scored, `images` how many of its members are images."""
 
-OPTIONAL_FACTS = pa.schema([field_of("phash256", pa.string(), FACT), field_of("texture", pa.int32(), FACT)])
+OPTIONAL_FACTS = pa.schema(
+    [
+        field_of("phash256", pa.string(), FACT),
+        field_of("texture", pa.int32(), FACT),
+        field_of("colours", pa.string(), FACT),
+    ]
+)
 """Facts that score parts of earlier releases do not have. They stand behind `phash` where a range's part has them, and
 its ledger then has them too."""
 

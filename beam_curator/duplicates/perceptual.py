@@ -1,8 +1,10 @@
 """All pairs of pictures whose hashes are near: complete by counting, not by luck.
 
 Two pictures are perceptual duplicates if, and only if, their 64-bit hashes differ in `COARSE_BITS` bits at most, their
-256-bit hashes in `bits` at most, and both have a texture of at least `TEXTURE`. The first hash is short enough to be
-looked up, the second one decides. Pictures with less texture are duplicates of equal files alone.
+256-bit hashes in `bits` at most, both have a texture of at least `TEXTURE`, neither twice as much as the other, and
+their colours agree (`_alike`). The first hash is short enough to be looked up, the second one decides. Pictures with
+less texture are duplicates of equal files alone. Hashes are of shape: without the last two rules, of 1,000 drawn
+products on white 25 pairs were taken for copies, most of them one shape in two colours.
 
 64 bits are cut into 6 blocks. Where 4 bits differ, 2 blocks at least are the same; so a table for each 2 of the 6
 blocks, 15 in all, has every such pair under one key. A pair is taken from the first table in which it meets.
@@ -11,6 +13,7 @@ blocks, 15 in all, has every such pair under one key. A pair is taken from the f
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -36,6 +39,10 @@ _TABLES = tuple(itertools.combinations(range(len(_BLOCKS)), 2))
 _SMALL = 128
 _TILE = 64
 _AT_A_TIME = 1 << 20
+_PAIRS_AT_A_TIME = 1 << 17
+_GREY = 8
+_MOST_BITS = 96
+_FAR = 256
 _PRUNED_FROM = 1 << 22
 
 
@@ -46,43 +53,69 @@ class Hashes:
     Attributes:
       coarse: uint64 [n], `phash`.
       fine: uint64 [n, 4], `phash256`.
+      texture: int32 [n].
+      colours: uint8 [n, 48]; all 0 where they are not known.
     """
 
     coarse: NDArray[np.uint64]
     fine: NDArray[np.uint64]
+    texture: NDArray[np.int32]
+    colours: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.coarse)
 
     def take(self, which: Indices) -> Hashes:
         """Those of some pictures."""
-        return Hashes(self.coarse[which], self.fine[which])
+        return Hashes(self.coarse[which], self.fine[which], self.texture[which], self.colours[which])
 
     @property
     def ids(self) -> NDArray[np.void]:
-        """A name for each picture, which those with equal hashes share: void40 [n]."""
-        both = np.ascontiguousarray(np.column_stack([self.coarse, self.fine]).astype(">u8"))
-        return both.view("V40").ravel()
+        """A name for each picture, which those share that are equal in all: void92 [n]."""
+        words = np.column_stack([self.coarse, self.fine]).astype(">u8").view(np.uint8).reshape(-1, 40)
+        texture = self.texture.astype(">u4").view(np.uint8).reshape(-1, 4)
+        return np.hstack([words, texture, self.colours]).view("V92").ravel()
+
+    @functools.cached_property
+    def chroma(self) -> NDArray[np.int16]:
+        """By how much blue and red are above the grey level in each part: int16 [n, 32]."""
+        found = np.empty((len(self), 32), np.int16)
+        for start in range(0, len(self), 1 << 16):
+            red, green, blue = np.moveaxis(self.colours[start : start + (1 << 16)].reshape(-1, 16, 3), 2, 0).astype(int)
+            grey = (299 * red + 587 * green + 114 * blue + 500) // 1000
+            found[start : start + (1 << 16)] = np.hstack([blue - grey, red - grey])
+        return found
+
+    @functools.cached_property
+    def chroma_squared(self) -> NDArray[np.int64]:
+        """The squared length of each `chroma`: int64 [n]."""
+        return np.einsum("ij,ij->i", self.chroma, self.chroma, dtype=np.int64)
 
 
 def hashes_of(
-    phash: Sequence[str | None], phash256: Sequence[str | None], texture: Sequence[int | None]
+    phash: Sequence[str | None],
+    phash256: Sequence[str | None],
+    texture: Sequence[int | None],
+    colours: Sequence[str | None] | None = None,
 ) -> tuple[Hashes, NDArray[np.bool_]]:
     """The facts of n pictures as numbers, and which pictures can be compared: bool [n].
 
-    Those without one of the facts, or with too little texture, cannot; their numbers are 0.
+    Those without one of the first three facts, or with too little texture, cannot; their numbers are 0. Those without
+    colours are taken for grey.
     """
     facts = zip(phash, phash256, texture, strict=True)
     there = np.array([None not in fact and (fact[2] or 0) >= TEXTURE for fact in facts], bool)
-    coarse = _numbers([text if ok else None for text, ok in zip(phash, there.tolist(), strict=True)], 1)
-    fine = _numbers([text if ok else None for text, ok in zip(phash256, there.tolist(), strict=True)], 4)
-    return Hashes(coarse.ravel(), fine), there
+    coarse, fine = (_bytes_of(texts, there, size).view(">u8") for texts, size in ((phash, 8), (phash256, 32)))
+    roughness = np.array([value if ok else 0 for value, ok in zip(texture, there.tolist(), strict=True)], np.int32)
+    painted = _bytes_of(colours or [None] * len(there), there, 48)
+    return Hashes(coarse.astype(np.uint64).ravel(), fine.astype(np.uint64), roughness, painted), there
 
 
-def _numbers(texts: Sequence[str | None], words: int) -> NDArray[np.uint64]:
-    nothing = "0" * (16 * words)
-    content = bytes.fromhex("".join(nothing if text is None else text for text in texts))
-    return np.frombuffer(content, ">u8").astype(np.uint64).reshape(-1, words)
+def _bytes_of(texts: Sequence[str | None], there: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
+    """Hex digits as bytes: uint8 [n, size], 0 for those that are not there."""
+    nothing = "00" * size
+    given = (text if ok and text is not None else nothing for text, ok in zip(texts, there.tolist(), strict=True))
+    return np.frombuffer(bytes.fromhex("".join(given)), np.uint8).reshape(-1, size)
 
 
 def perceptual_edges(
@@ -121,14 +154,14 @@ class Bits:
         for start in range(0, len(one), of):
             row, column = _coarsely_near(self.hashes.coarse[one[start : start + of]], self.hashes.coarse[other])
             row += start
-            found = _fine_distances(self.hashes.fine, one[row], other[column]) <= self.bits
+            found = _distances(self.hashes, one[row], other[column]) <= self.bits
             rows.append(row[found])
             columns.append(column[found])
         return np.concatenate(rows), np.concatenate(columns)
 
     def distances(self, one: Indices, other: Indices) -> NDArray[np.float64]:
         """In how many bits of 256 pairs of classes differ: float64 [m]; NaN where they are no duplicates."""
-        found = _fine_distances(self.hashes.fine, one, other)
+        found = _distances(self.hashes, one, other)
         coarse = _ones(self.hashes.coarse[one] ^ self.hashes.coarse[other])
         return np.where((found <= self.bits) & (coarse <= COARSE_BITS), found.astype(np.float64), np.nan)
 
@@ -148,12 +181,37 @@ def _coarsely_near(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> tuple[
     return row, column
 
 
-def _fine_distances(fine: NDArray[np.uint64], one: Indices, other: Indices) -> NDArray[np.int16]:
+def _distances(hashes: Hashes, one: Indices, other: Indices) -> NDArray[np.int16]:
+    """In how many bits of 256 pairs of pictures differ: int16 [m]; `_FAR` of those that are not alike in the rest."""
     found = np.zeros(len(one), np.int16)
-    for start in range(0, len(one), _AT_A_TIME):
-        part = slice(start, start + _AT_A_TIME)
-        found[part] = _ones(fine[one[part]] ^ fine[other[part]]).sum(axis=1, dtype=np.int16)
+    for start in range(0, len(one), _PAIRS_AT_A_TIME):
+        part = slice(start, start + _PAIRS_AT_A_TIME)
+        found[part] = _ones(hashes.fine[one[part]] ^ hashes.fine[other[part]]).sum(axis=1, dtype=np.int16)
+        near = np.flatnonzero(found[part] <= _MOST_BITS) + start
+        found[near[~_alike(hashes, one[near], other[near])]] = _FAR
     return found
+
+
+def _alike(hashes: Hashes, one: Indices, other: Indices) -> NDArray[np.bool_]:
+    """Which pairs agree in texture and in colour: bool [m].
+
+    Neither has more than twice the texture of the other. Where both have colour, their chroma (blue and red above the
+    grey level in 16 parts, a vector of 32 numbers) points the same way, cosine 0.6 or more, and neither is shorter than
+    0.6 times the other. What has none (a length below 8 levels) may be a grey copy of what has.
+
+    Measured: of photographs, tiles of them and drawn ones, edits (JPEG 30 to brightness x 1.3) leave a cosine of 0.68
+    and lengths of 0.68 at least, textures of 0.53.
+    """
+    texture = hashes.texture[one].astype(np.int64), hashes.texture[other].astype(np.int64)
+    alike = 2 * np.minimum(*texture) >= np.maximum(*texture)
+    a, b = hashes.chroma_squared[one], hashes.chroma_squared[other]
+    coloured = np.flatnonzero(alike & (np.minimum(a, b) >= _GREY**2))
+    a, b = a[coloured], b[coloured]
+    chroma = hashes.chroma[one[coloured]].astype(np.int32), hashes.chroma[other[coloured]].astype(np.int32)
+    dot = np.einsum("ij,ij->i", *chroma).astype(np.int64)
+    same = (dot > 0) & (100 * dot**2 >= 36 * a * b) & (100 * np.minimum(a, b) >= 36 * np.maximum(a, b))
+    alike[coloured] = same
+    return alike
 
 
 def _first_tables() -> NDArray[np.int8]:
@@ -224,7 +282,7 @@ class _Join:
             if compared is not None:
                 wanted &= ~(compared[one_] & compared[other_])
         which = which[wanted]
-        distance = _fine_distances(self._hashes.fine, one[which], other[which])
+        distance = _distances(self._hashes, one[which], other[which])
         near = distance <= self._bits
         return which[near], distance[near]
 
@@ -287,7 +345,7 @@ class _Join:
         if len(one):
             self._found.append((one.astype(np.int32), other.astype(np.int32), distance))
             self._pairs += len(one)
-        if self._pairs > max(2 * self._pruned, _PRUNED_FROM):
+        if self._pairs > self._pruned + _PRUNED_FROM:
             self._prune()
 
     def _prune(self) -> None:

@@ -23,6 +23,7 @@ class ImageFacts:
       phash: `perceptual_hash`, 16 hex digits.
       phash256: a finer one, `fine_hash_of_levels`, 64 hex digits.
       texture: how much there is for it to tell pictures apart by, `texture_of_levels`.
+      colours: the mean colours of 4 x 4 parts of it, `PictureHashes.colours`, 96 hex digits.
     """
 
     bytes: int
@@ -33,6 +34,7 @@ class ImageFacts:
     phash: str | None = None
     phash256: str | None = None
     texture: int | None = None
+    colours: str | None = None
 
 
 class ImageError(Exception):

@@ -18,19 +18,24 @@ class PictureHashes:
       phash: `perceptual_hash`, 16 hex digits.
       phash256: `fine_hash_of_levels` of its 64 x 64 grey levels, 64 hex digits.
       texture: `texture_of_levels` of these.
+      colours: red, green and blue, the means of 4 x 4 parts of the picture, row by row; 96 hex digits. Both hashes are
+        of grey levels, and of shape alone: a shirt in two colours has the same.
     """
 
     phash: str
     phash256: str
     texture: int
+    colours: str
 
 
 def picture_hashes(image: Image.Image) -> PictureHashes:
     """All that is told of a picture's content, from one reduction of it."""
     reduced, box = _reduced(image)
-    fine = np.asarray(reduced.resize((64, 64), Image.Resampling.LANCZOS, box))
-    coarse = np.asarray(reduced.resize((32, 32), Image.Resampling.LANCZOS, box))
-    return PictureHashes(hash_of_levels(coarse), fine_hash_of_levels(fine), texture_of_levels(fine))
+    grey = reduced.convert("L")
+    fine = np.asarray(grey.resize((64, 64), Image.Resampling.LANCZOS, box))
+    coarse = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS, box))
+    colours = reduced.resize((4, 4), Image.Resampling.BOX, box).convert("RGB").tobytes().hex()
+    return PictureHashes(hash_of_levels(coarse), fine_hash_of_levels(fine), texture_of_levels(fine), colours)
 
 
 def perceptual_hash(image: Image.Image) -> str:
@@ -53,17 +58,17 @@ def perceptual_hash(image: Image.Image) -> str:
       16 hex digits.
     """
     reduced, box = _reduced(image)
-    return hash_of_levels(np.asarray(reduced.resize((32, 32), Image.Resampling.LANCZOS, box)))
+    return hash_of_levels(np.asarray(reduced.convert("L").resize((32, 32), Image.Resampling.LANCZOS, box)))
 
 
 def _reduced(image: Image.Image) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """The picture in grey, its sides divided by whole numbers, and what part of it that is: the last pixels of a side
+    """The picture, L or RGB, its sides divided by whole numbers, and what part of that it is: the last pixels of a side
     may be averages of fewer."""
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     x, y = (max(1, side // _REDUCED_SIDE) for side in image.size)
     reduced = image if x == y == 1 else image.reduce((x, y))
-    return reduced.convert("L"), (0, 0, image.width / x, image.height / y)
+    return reduced, (0, 0, image.width / x, image.height / y)
 
 
 def hash_of_levels(grey: NDArray[np.uint8]) -> str:

@@ -20,7 +20,8 @@ def planted(count: int, seed: int, clump: int = 0) -> Hashes:
         coarse[clumped], fine[clumped] = coarse[clumped[0]], fine[clumped[0]]
         flip(random, coarse[:, None], clumped, 3)
         flip(random, fine, clumped, 24)
-    hashes = Hashes(coarse, fine)
+    nothing = np.zeros(count, np.int32), np.zeros((count, 48), np.uint8)
+    hashes = Hashes(coarse, fine, *nothing)
     _, first = np.unique(hashes.ids, return_index=True)
     return hashes.take(np.sort(first))
 

@@ -93,9 +93,11 @@ def test_facts_are_the_same_whatever_way_the_pixels_came():
     grey = picture("L", width=500, height=375)
     ways = [encoded(grey, "PNG"), encoded(grey.convert("RGB"), "BMP"), encoded(grey, "TIFF"), encoded(grey, "GIF")]
     ways.append(encoded(grey.convert("RGBA"), "WEBP", lossless=True))
-    found = {(facts.phash, facts.phash256, facts.texture) for facts in (decode(data)[1] for data in ways)}
+    found = {
+        (facts.phash, facts.phash256, facts.texture, facts.colours) for facts in (decode(data)[1] for data in ways)
+    }
     hashes = picture_hashes(grey)
-    assert found == {(hashes.phash, hashes.phash256, hashes.texture)}
+    assert found == {(hashes.phash, hashes.phash256, hashes.texture, hashes.colours)}
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -103,6 +105,15 @@ def test_a_flat_picture_has_no_fine_bit_and_no_texture(mode):
     for size in ((1, 1), (64, 64), (1000, 3)):
         found = picture_hashes(Image.new("RGB", size, (200, 17, 90)).convert(mode))
         assert (found.phash, found.phash256, found.texture) == ("8" + "0" * 15, "0" * 64, 0)
+        assert found.colours == ("c8115a" if mode == "RGB" else "505050") * 16
+
+
+def test_colours_are_the_means_of_sixteen_parts_row_by_row():
+    levels = np.random.default_rng(6).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    image = Image.fromarray(levels)
+    assert picture_hashes(image.resize((80, 40), Image.Resampling.NEAREST)).colours == levels.tobytes().hex()
+    far = np.frombuffer(bytes.fromhex(picture_hashes(image.resize((900, 700), 0)).colours), np.uint8)
+    assert np.abs(far.astype(int) - levels.ravel()).max() <= 1
 
 
 def test_texture_counts_steps_between_neighbours_in_hundredths():
