@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from beam_curator.commands import curate_images, parsing, running
 from beam_curator.commands.keywords import argv_of, beams_values
 from beam_curator.commands.options import CurationOptions
+from beam_curator.commands.preset_flag import with_preset
 from beam_curator.errors import UsageError
 from beam_curator.output import ledger
 from beam_curator.output.manifest import MANIFEST
@@ -89,7 +90,7 @@ def curate(
       JobError: when the job fails for a reason that the user can mend.
     """
     started = time.time()
-    argv = argv_of({"input": input, "output": output, **flags})
+    argv = with_preset(argv_of({"input": input, "output": output, **flags}))
     options = PipelineOptions(argv, **beams_values(pipeline_options))
     if runner is not None:
         options.view_as(StandardOptions).runner = _checked_name(runner)

@@ -19,6 +19,7 @@ import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.duplicates_of_flags import duplicates_of
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
+from beam_curator.commands.preset_flag import read_preset
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
 from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints, tops_of
@@ -258,7 +259,9 @@ def _manifest(output: str) -> Mapping[str, Any]:
 
 def _notes(curation: Curation) -> list[str]:
     options = curation.options
-    return notes_before(options.output, curation.job, curation.range_mb, options.overwrite, reading_of(options))
+    told = [str(read_preset(options.preset))] if options.preset else []
+    before = notes_before(options.output, curation.job, curation.range_mb, options.overwrite, reading_of(options))
+    return [*told, *before]
 
 
 def _plan(curation: Curation) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from beam_curator.commands.duplicate_flags import add_duplicates
+from beam_curator.commands.preset_flag import preset_names, with_preset
 from beam_curator.defaults import (
     AUTO,
     DEFAULT_MAX_NSFW,
@@ -74,7 +75,7 @@ def check(argv: Sequence[str], description: str) -> None:
       SystemExit: after --help.
     """
     parser = curation_parser(f"{PROGRAM} curate", description)
-    flags, others = parser.parse_known_args(list(argv))
+    flags, others = parser.parse_known_args(with_preset(argv))
     refuse_slips(parser, others)
     require(flags, "input", "output")
 
@@ -384,6 +385,12 @@ def _add_setting(group: Any, setting: dataclasses.Field[Any]) -> None:
 
 
 def _add_selection(group: Any) -> None:
+    group.add_argument(
+        "--preset",
+        choices=preset_names(),
+        help="a selection of the field under one name: stands for flags, which are told before the work begins; flags "
+        "beside it win, or are added",
+    )
     group.add_argument(
         "--min_aesthetic",
         type=_finite_float_or_none,

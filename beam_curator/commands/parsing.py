@@ -20,6 +20,7 @@ from apache_beam.options.pipeline_options import (
 
 from beam_curator.commands.flags import DRY_RUN, LOCAL_RUNNERS, Parser, curation_parser, require
 from beam_curator.commands.options import CurationOptions
+from beam_curator.commands.preset_flag import with_preset
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import UsageError
@@ -35,6 +36,7 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
       SystemExit: after --help.
     """
     parser = curation_parser(program, description)
+    argv = with_preset(argv)
     ours, others = parser.parse_known_args(list(argv))
     options = PipelineOptions([flag for flag in argv if flag != DRY_RUN])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
