@@ -32,7 +32,8 @@ class Preset:
     source: str
 
     def __str__(self) -> str:
-        return f"{FLAG} {self.name} stands for {shlex.join(self.flags)} (after {self.source})"
+        told = " ".join(f'"{word}"' if " " in word else word for word in self.flags)
+        return f"{FLAG} {self.name} stands for {told} (after {self.source})"
 
 
 def preset_names() -> list[str]:
