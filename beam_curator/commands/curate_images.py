@@ -18,8 +18,10 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.duplicates_of_flags import duplicates_of
+from beam_curator.commands.flags import DRY_RUN
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
 from beam_curator.commands.preset_flag import read_preset
+from beam_curator.commands.preview import describe_preview
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
 from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints, tops_of
@@ -223,14 +225,14 @@ def run_to_end(pipeline_options: PipelineOptions, curation: Curation, show_progr
 def run(argv: Sequence[str]) -> int:
     """Parses, checks and runs; gives the exit code."""
     started = time.time()
-    pipeline_options, dry_run = parsing.parse("beam-curator curate", __doc__ or "", argv)
+    pipeline_options, instead = parsing.parse("beam-curator curate", __doc__ or "", argv)
     waits = running.waits(pipeline_options)
     curation = prepare(pipeline_options.view_as(CurationOptions), started)
-    if dry_run:
-        print(_plan(curation))
+    if instead:
+        print(_plan(curation) if instead == DRY_RUN else _preview(curation))
     if not curation.options.allow_missing:
         curation.input.check_missing()
-    if dry_run:
+    if instead:
         return 0
     with claimed(curation, waits) as lines:
         running.tell("beam-curator", lines)
@@ -280,6 +282,16 @@ def _plan(curation: Curation) -> str:
         curation.input.missing,
     )
     return "\n".join([plan, *(f"  note: {line}" for line in _notes(curation))])
+
+
+def _preview(curation: Curation) -> str:
+    """What a preview prints; a directory that holds another job's output is refused as in earnest."""
+    options = curation.options
+    check_output(options.output, curation.job, options.fewer_shards)
+    reading, wanted = reading_of(options), curation.scoring.wanted
+    asked = (options.output, curation.shards, options.range_mb, reading, wanted, curation.rules, curation.tops)
+    repeated = ["  NOTE: --duplicates is left out of a preview"] if curation.duplicates is not None else []
+    return "\n".join([describe_preview(*asked), *repeated, *(f"  note: {line}" for line in _notes(curation))])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

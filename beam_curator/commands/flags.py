@@ -37,6 +37,7 @@ from beam_curator.sources.patterns import at_home
 
 PROGRAM = "beam-curator"
 DRY_RUN = "--dry_run"
+PREVIEW = "--preview"
 LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 
 
@@ -62,6 +63,12 @@ def curation_parser(program: str, description: str) -> Parser:
         DRY_RUN,
         action="store_true",
         help="read no images: print shards, ranges, what is scored already, and models, and stop",
+    )
+    parser.add_argument(
+        PREVIEW,
+        action="store_true",
+        help="write nothing: print what the flags would select of what is scored already, by each rule in order and "
+        "alone, and what would move beside the selection that stands; and stop",
     )
     add_flags(parser)
     return parser

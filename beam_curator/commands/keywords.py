@@ -18,6 +18,7 @@ from beam_curator.errors import UsageError
 
 _COMMANDS_OWN = {
     "dry_run": "the command alone prints a plan: beam-curator curate --dry_run",
+    "preview": "the command alone prints one: beam-curator curate --preview",
     "no_wait": "curate() gives what the job gave, so that it waits for it",
 }
 _THRESHOLDS = ("min_aesthetic", "max_nsfw")

@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
-from beam_curator.commands.flags import DRY_RUN, LOCAL_RUNNERS, Parser, curation_parser, require
+from beam_curator.commands.flags import DRY_RUN, LOCAL_RUNNERS, PREVIEW, Parser, curation_parser, require
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.preset_flag import with_preset
 from beam_curator.commands.runner_checks import check_runner
@@ -28,8 +28,8 @@ from beam_curator.sources.matching import named_patterns
 from beam_curator.storage import files
 
 
-def parse(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, bool]:
-    """Pipeline options with our flags and Beam's, and whether this is to be a dry run.
+def parse(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, str]:
+    """Pipeline options with our flags and Beam's, and what is to be done instead of running: DRY_RUN, PREVIEW, or "".
 
     Raises:
       UsageError: for a wrong value, or a flag that nobody knows.
@@ -38,10 +38,10 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     parser = curation_parser(program, description)
     argv = with_preset(argv)
     ours, others = parser.parse_known_args(list(argv))
-    options = PipelineOptions([flag for flag in argv if flag != DRY_RUN])
+    options = PipelineOptions([flag for flag in argv if flag not in (DRY_RUN, PREVIEW)])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
     put_to_use(options)
-    return options, ours.dry_run
+    return options, DRY_RUN if ours.dry_run else PREVIEW if ours.preview else ""
 
 
 def put_to_use(options: PipelineOptions) -> None:

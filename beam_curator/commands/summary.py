@@ -48,18 +48,8 @@ class Work:
 def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: float) -> str:
     """The summary of a finished job: counts that balance, reasons, speed, and where to look."""
     counts, shards = manifest["counts"], manifest["output"]
-    lines = [
-        f"Beam Curator: {output}",
-        f"  seen     {counts['seen']:>9,}",
-        f"  kept     {counts['kept']:>9,}  in {counted(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}",
-        f"  dropped  {counts['dropped']:>9,}",
-        *_reasons(counts["dropped_by_rule"]),
-        *_alone(manifest.get("rules") or ()),
-        f"  failed   {counts['failed']:>9,}",
-        *_reasons(counts["failed_by_reason"]),
-        f"  balance: {counts['kept']:,} kept + {counts['dropped']:,} dropped + {counts['failed']:,} failed "
-        f"= {counts['seen']:,} seen",
-    ]
+    written = f"  in {counted(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}"
+    lines = [f"Beam Curator: {output}", *counts_told(counts, manifest.get("rules") or (), written)]
     broken = [
         f"  broken shard: {one['shard']} at byte {one['offset']:,}: {one['reason']}; {_lost([one])}"
         for one in manifest["broken_shards"]
@@ -78,6 +68,27 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
     lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(models_of(manifest["models"])))]
     lines.append(f"  look at {_where(output, shards['shards'])}")
     return "\n".join(lines)
+
+
+def counts_told(counts: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], written: str = "") -> list[str]:
+    """Counts that balance, with their reasons.
+
+    Args:
+      counts: as `manifest.counts_of` gives them.
+      rules: as `manifest.rules_of` does.
+      written: what is said of the samples that are kept.
+    """
+    return [
+        f"  seen     {counts['seen']:>9,}",
+        f"  kept     {counts['kept']:>9,}{written}",
+        f"  dropped  {counts['dropped']:>9,}",
+        *_reasons(counts["dropped_by_rule"]),
+        *_alone(rules),
+        f"  failed   {counts['failed']:>9,}",
+        *_reasons(counts["failed_by_reason"]),
+        f"  balance: {counts['kept']:,} kept + {counts['dropped']:,} dropped + {counts['failed']:,} failed "
+        f"= {counts['seen']:,} seen",
+    ]
 
 
 def _work(seen: int, work: Work, seconds: float) -> list[str]:

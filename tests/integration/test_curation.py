@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import platform
+import re
 import tarfile
 
 import numpy as np
@@ -353,3 +354,20 @@ def test_the_best_of_what_passes_the_rules_are_kept(finished, curate, tmp_path):
     for wrong in (["--keep_top", "beauty=0.3"], ["--keep_top", "aesthetic"], ["--keep_best", "aesthetic"]):
         code, _, err = curate(finished, *wrong)
         assert (code, len(err.splitlines())) == (2, 1)
+
+
+def test_a_preview_tells_what_would_come_and_go_and_writes_nothing(finished, curate):
+    before, manifest = content(finished), (finished / "manifest.json").read_bytes()
+    flags = ["--max_nsfw", "none", "--where", "width >= 100", "--keep_top", "aesthetic=0.5"]
+    kept = {row["uid"] for row in ledger(finished) if row["status"] == "kept"}
+    code, told, err = curate(finished, *flags, "--preview")
+    assert (code, err, told.splitlines()[0]) == (0, "", "Preview: nothing is written.")
+    assert (content(finished), (finished / "manifest.json").read_bytes()) == (before, manifest)
+    code, printed, _ = curate(finished, *flags)
+    counts = [line for line in printed.splitlines() if re.match(r"  (seen|dropped|failed|balance)| {6,}", line)]
+    assert [line for line in told.splitlines() if re.match(r"  (seen|dropped|failed|balance)| {6,}", line)] == counts
+    now = {row["uid"] for row in ledger(finished) if row["status"] == "kept"}
+    moved = f"{len(kept & now)} stay, {len(now - kept)} come, {len(kept - now)} go"
+    assert f"  beside the selection that stands: {moved}" in told.splitlines()
+    code, told, _ = curate(finished, "--image_measures", "--preview")
+    assert "without columns that are asked for: not counted here; run without --preview" in told
