@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from beam_curator.reading import Reading
     from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, select
     from beam_curator.rules.where import Where
-    from beam_curator.samples import Sample, SampleBatch
+    from beam_curator.samples import SampleBatch
     from beam_curator.sources.hand_made import batch_of
     from beam_curator.sources.sample_batches import load
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
@@ -52,10 +52,7 @@ _HOMES = {
         "select",
     ),
     "rules.where": ("Where",),
-    "samples": (
-        "Sample",
-        "SampleBatch",
-    ),
+    "samples": ("SampleBatch",),
     "sources.hand_made": ("batch_of",),
     "sources.sample_batches": ("load",),
     "transforms.embedding": (
@@ -103,7 +100,6 @@ __all__ = [
     "Preparation",
     "ReadSamples",
     "Reading",
-    "Sample",
     "SampleBatch",
     "Score",
     "ScoreAesthetic",
