@@ -89,6 +89,7 @@ def test_what_is_under_way_cannot_leave_its_worker(shards):
         pickle.loads(pickle.dumps(pending)).result()
 
 
+@pytest.mark.slow
 def test_want_of_memory_is_counted_in_a_metric_and_in_the_batch(shards, monkeypatch):
     forward = DeviceModel._forward
 
@@ -135,6 +136,7 @@ def test_options_that_change_the_numbers_change_the_identity():
     assert handler(batch_size=3, decode_threads=1).identity == handler().identity
 
 
+@pytest.mark.slow
 def test_a_precision_that_the_worker_chose_is_that_of_its_batches(shards):
     chosen = handler(precision="auto")
     batches = eager(bc.ReadSamples(shards) | bc.EmbedImages(chosen))

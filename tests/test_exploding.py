@@ -71,6 +71,7 @@ class Judging(Scorer):
         return {column.name: [None] * len(batch) for column in self.columns}
 
 
+@pytest.mark.slow
 def test_columns_of_scorers_keep_their_types_and_roles_though_no_sample_has_a_value(tmp_path):
     shard = write_shard(tmp_path / "a.tar", tar_bytes([("a.jpg", b"x"), ("b.jpg", b"x"), ("c.jpg", b"x")])).url
     scored = bc.ReadSamples(shard) | bc.Score(Judging())

@@ -58,6 +58,7 @@ def test_the_fuzzers_begin_with_tars_and_images_that_are_good():
         assert len(fuzz_images.outcome(data)) == 2 or fuzz_images.outcome(data) == ("TIFF with fax compression",)
 
 
+@pytest.mark.slow
 def test_mutants_of_every_format_give_the_same_in_any_memory_and_nothing_on_stderr(tmp_path):
     tally, choose, seeds = mutate_images.Tally(tmp_path), random.Random(0), fuzz_images.seeds()
     for number in range(8 * len(seeds)):

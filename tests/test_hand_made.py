@@ -39,6 +39,7 @@ def test_it_is_a_batch_as_one_that_was_read(samples, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["pets.tar"]
 
 
+@pytest.mark.slow
 def test_it_goes_through_every_step_though_create_leaves_it_without_bytes(samples, tmp_path):
     batch = bc.batch_of(samples, tmp_path / "pets.tar")
     output = tmp_path / "out"

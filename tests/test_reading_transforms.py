@@ -84,6 +84,7 @@ def test_one_pattern_is_one_pattern_not_its_letters(shards, tmp_path, alone, mon
     assert [batch.range.shard for batch in eager(ReadSamples(pattern))] == wanted
 
 
+@pytest.mark.slow
 def test_what_beam_matched_is_read_each_shard_once(shards, tmp_path):
     globs = beam.Create([str(tmp_path / "*.tar"), str(tmp_path / "a.tar")])
     batches = eager(globs | fileio.MatchAll() | ReadSamples())
@@ -109,6 +110,7 @@ def test_patterns_begin_a_pipeline_and_are_wanted_there():
         beam.Pipeline() | MatchShards("a.tar") | ReadSamples("a.tar")
 
 
+@pytest.mark.slow
 def test_read_samples_keeps_its_plans_in_the_output_directory(shards, tmp_path):
     reading = [str(tmp_path / "a.tar"), 0.005]
     wanted = [place(one) for one in plan_ranges(match_shards(reading[0])[0], 5242)]

@@ -15,6 +15,7 @@ from tests.patience import HANG_SECONDS
 from tests.tars import tar_bytes
 
 
+@pytest.mark.slow
 def test_the_manifest_says_how_often_the_micro_batch_was_halved_and_a_run_that_changes_nothing_leaves_it(tmp_path):
     batches = scored_batches(tmp_path, tar_bytes(MEMBERS))
     halved = [batch.replace(batch_reductions=index) for index, batch in enumerate(batches)]

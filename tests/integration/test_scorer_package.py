@@ -66,11 +66,10 @@ def kept_members(out):
     return kept
 
 
-@pytest.mark.parametrize("expected", [centre, warmth, words])
-def test_an_installed_scorer_is_named_by_flag_and_gives_its_columns(expected, installed, run, flags, tmp_path):
+def test_installed_scorers_are_named_by_flags_and_give_their_columns(installed, run, flags, tmp_path):
     out = tmp_path / "out"
-    job = ["curate", *flags, "--output", out, "--scorer", FLAGS[expected.__name__]]
-    code, printed, errors = run(*job, packages=[installed])
+    asked = [argument for flag in FLAGS.values() for argument in ("--scorer", flag)]
+    code, printed, errors = run("curate", *flags, "--output", out, *asked, packages=[installed])
     print(printed, errors)
     assert code == 0, errors
     code, printed, errors = run("verify", out)  # which needs no scorer
@@ -81,7 +80,8 @@ def test_an_installed_scorer_is_named_by_flag_and_gives_its_columns(expected, in
     members = kept_members(out)
     assert kept
     for row in kept:
-        for column, value in expected(row, members[row["output_key"]]).items():
+        given = members[row["output_key"]]
+        for column, value in {**centre(row, given), **warmth(row, given), **words(row, given)}.items():
             assert row[column] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5, abs=1e-5))
 
 

@@ -132,6 +132,7 @@ def test_threads_share_one_model_and_get_their_own_results(monkeypatch):
         assert np.abs(got.embeddings.astype(float) - expected).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_an_oblong_input_is_prepared_and_embedded_as_by_open_clip(tmp_path):
     name, path = f"{SMALL}-oblong", tmp_path / "oblong.pt"
     torch.save(random_model(name).state_dict(), path)

@@ -60,6 +60,7 @@ def test_a_torchscript_archive_loads_and_openais_gets_quickgelu_unasked(tmp_path
     assert has_quick_gelu(SMALL, str(archive)) == as_openai
 
 
+@pytest.mark.slow
 def test_the_published_tag_decides_quickgelu_mean_and_std(checkpoint, monkeypatch):
     # A fake entry: no published weights are small enough for a test.
     entry = {"quick_gelu": True, "mean": (0.5, 0.4, 0.3), "std": (0.5, 0.6, 0.7), "url": "", "hf_hub": ""}

@@ -18,12 +18,14 @@ from tests.models.small_clip import PHOTOGRAPHS, SMALL, cosines, encode, load_er
 pytestmark = pytest.mark.usefixtures("small_architectures")
 
 
+@pytest.mark.slow
 def test_bf16_on_this_cpu_stays_within_a_ten_thousandth_of_fp32(checkpoint):
     fp32 = open_clip_embeddings(SMALL, checkpoint, PHOTOGRAPHS)
     bf16 = encode(PHOTOGRAPHS, model=SMALL, checkpoint=checkpoint, precision="bf16").embeddings
     assert cosines(fp32, bf16).min() >= 0.9999
 
 
+@pytest.mark.slow
 def test_bf16_copies_no_weights_for_each_image(checkpoint, monkeypatch):
     # Of frozen parameters torch's matmul does so under autocast: seen as products for each image, 15 times as slow.
     monkeypatch.setattr(onednn_vit, "runs_here", lambda module, dtype: False)
@@ -36,6 +38,7 @@ def test_bf16_copies_no_weights_for_each_image(checkpoint, monkeypatch):
     assert products <= {4 * 2}  # images x heads: attention's own
 
 
+@pytest.mark.slow
 def test_what_is_no_plain_vision_transformer_runs_under_autocast(checkpoint):
     tower = load_tower(OpenClipEncoder(SMALL, checkpoint))
     plain = copy.deepcopy(tower.module)

@@ -70,6 +70,7 @@ def test_no_more_than_two_micro_batches_are_decoded_ahead_of_a_device():
     assert 3 < max(decoded_ahead()) <= 3 * 3 + 1
 
 
+@pytest.mark.slow
 def test_equal_passes_are_filled_up_with_blank_images_that_nobody_sees():
     model = RecordingModel(batch_size=4, equal_passes=True)
     got = stream_of(model).submit(images(1, 2, 3, 4, 5, 6)).result(30).embeddings
@@ -112,6 +113,7 @@ def test_what_goes_wrong_reaches_every_list_in_the_stream_and_no_later_one(where
     assert stream.submit(images(7)).result(30).embeddings.any()
 
 
+@pytest.mark.slow
 def test_finding_the_batch_size_halves_until_it_fits_and_is_no_shortage():
     # What __init__ does on CUDA; the CPU has no such errors to give.
     model = RecordingModel(batch_size=8)

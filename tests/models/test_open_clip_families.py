@@ -3,8 +3,11 @@
 Nothing of them comes from a hub. Where a family has no small architecture it is built with fewer and narrower layers.
 """
 
+import dataclasses
 import io
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -53,7 +56,13 @@ WHOLE = {
     "EVA, whole": ("EVA02-B-16", "merged2b_s8b_b131k", {}, 512),
     "NLLB with SigLIP, whole": ("nllb-clip-base-siglip", "v1", {}, 768),
 }
-CASES = [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in WHOLE)]
+QUICK = ("CLIP", "SigLIP")
+
+
+def chosen(*names):
+    """These families; most take seconds to build."""
+    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in names]
+
 
 PICTURES = {
     "wide": encoded(picture(width=500, height=333), "PNG"),
@@ -65,24 +74,47 @@ PICTURES = {
 }
 
 
-@pytest.fixture
-def family(request, tmp_path, monkeypatch):
-    """(name in open_clip's registry, checkpoint with random weights, open_clip's entry of the family)."""
+@dataclasses.dataclass
+class Family:
+    """A family's small architecture in open_clip's registry, and open_clip's own model and transform of it."""
+
+    name: str
+    checkpoint: str
+    model: torch.nn.Module
+    transform: Callable[[Image.Image], torch.Tensor]
+    entry: dict[str, Any]
+
+    def encoder(self, precision: str) -> ClipEncoder:
+        return ClipEncoder(ClipSpec(self.name, self.checkpoint, "ours", precision=precision, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def built(request, tmp_path_factory):
+    """Built once for all tests of it, with random weights and what open_clip's entry of the family says."""
     architecture, tag, changes, dim = (FAMILIES | WHOLE)[request.param]
     entry = open_clip.get_pretrained_cfg(architecture, tag)
     config = open_clip.get_model_config(architecture)
     config["vision_cfg"].update(changes)
     name = f"curator-test-{request.param}".replace(" ", "-").replace(",", "")
-    path = tmp_path / f"{name}.json"
-    path.write_text(json.dumps({**config, "embed_dim": dim, "text_cfg": TEXT}))
-    open_clip.add_model_config(path)
+    folder = tmp_path_factory.mktemp("family")
+    (folder / f"{name}.json").write_text(json.dumps({**config, "embed_dim": dim, "text_cfg": TEXT}))
+    open_clip.add_model_config(folder / f"{name}.json")
+    options = {f"image_{option}": entry[option] for option in ("mean", "std", "interpolation", "resize_mode")}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = open_clip.create_model(name, pretrained_text=False)
+        model, _, transform = open_clip.create_model_and_transforms(
+            name, pretrained_text=False, force_quick_gelu=entry.get("quick_gelu", False), **options
+        )
         _animate(model.visual, config["vision_cfg"]["image_size"])
-    torch.save(model.state_dict(), tmp_path / "weights.pt")
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: entry)
-    return name, str(tmp_path / "weights.pt"), entry
+    torch.save(model.state_dict(), folder / "weights.pt")
+    return Family(name, str(folder / "weights.pt"), model.eval(), transform, entry)
+
+
+@pytest.fixture
+def family(built, monkeypatch):
+    """A family, which open_clip knows as published."""
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: built.entry)
+    return built
 
 
 def _animate(tower: torch.nn.Module, side: int) -> None:
@@ -99,34 +131,23 @@ def _animate(tower: torch.nn.Module, side: int) -> None:
             tower.train()(torch.randn(4, 3, side, side) * torch.tensor([0.2, 0.5, 1.0, 2.0]).view(4, 1, 1, 1))
 
 
-def open_clips(name, checkpoint, entry):
-    """The whole model and its transform, by open_clip itself."""
-    options = {f"image_{option}": entry[option] for option in ("mean", "std", "interpolation", "resize_mode")}
-    model, _, transform = open_clip.create_model_and_transforms(
-        name, pretrained=checkpoint, force_quick_gelu=entry.get("quick_gelu", False), **options
-    )
-    return model.eval(), transform
-
-
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a.astype(np.float64), b.astype(np.float64)
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-@pytest.mark.parametrize("family", CASES, indirect=True)
+@pytest.mark.parametrize("built", chosen(*FAMILIES, *WHOLE), indirect=True)
 def test_pixels_and_embeddings_are_those_of_open_clip(family):
-    name, checkpoint, entry = family
-    model, transform = open_clips(name, checkpoint, entry)
-    encoder = ClipEncoder(ClipSpec(name, checkpoint, "ours", precision="fp32", device="cpu"))
+    encoder = family.encoder("fp32")
     for kind, data in PICTURES.items():
         levels = Image.open(io.BytesIO(data))
-        for step in transform.transforms[:-1]:
+        for step in family.transform.transforms[:-1]:
             levels = step(levels)
         pixels = preprocess(decode(data)[0], encoder.preparation)
         np.testing.assert_array_equal(pixels, (levels * 255).round().byte().permute(1, 2, 0).numpy(), kind)
-    batch = torch.stack([transform(Image.open(io.BytesIO(data))) for data in PICTURES.values()])
+    batch = torch.stack([family.transform(Image.open(io.BytesIO(data))) for data in PICTURES.values()])
     with torch.inference_mode():
-        expected = model.encode_image(batch, normalize=True).numpy()
+        expected = family.model.encode_image(batch, normalize=True).numpy()
     got = encoder.encode(list(PICTURES.values()))
     assert got.failures == [None] * len(PICTURES)
     assert np.abs(got.embeddings - expected).max() < 1e-3
@@ -134,15 +155,9 @@ def test_pixels_and_embeddings_are_those_of_open_clip(family):
 
 
 # Convolutions in bf16 take minutes on processors that do not compute it.
-@pytest.mark.parametrize(
-    "family", ["CoCa", "CLIPA", "SigLIP", pytest.param("PE", marks=pytest.mark.slow), "EVA"], indirect=True
-)
+@pytest.mark.parametrize("built", chosen("CoCa", "CLIPA", "SigLIP", "PE", "EVA"), indirect=True)
 def test_half_precision_stays_close(family):
-    name, checkpoint, _ = family
-    fp32, bf16 = (
-        ClipEncoder(ClipSpec(name, checkpoint, "ours", precision=precision, device="cpu")).encode([*PICTURES.values()])
-        for precision in ("fp32", "bf16")
-    )
+    fp32, bf16 = (family.encoder(precision).encode([*PICTURES.values()]) for precision in ("fp32", "bf16"))
     assert bf16.failures == [None] * len(PICTURES)
     assert cosines(fp32.embeddings, bf16.embeddings).min() > 0.999
 

@@ -130,6 +130,7 @@ def test_packed_layers_give_the_embeddings_of_open_clips_own(variant):
     assert difference(got, expected) < 1e-5
 
 
+@pytest.mark.slow
 @needs_packing
 @pytest.mark.skipif(not is_bf16_here(), reason="a processor without bfloat16 instructions")
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -144,6 +145,7 @@ def test_packed_layers_in_bf16_are_as_near_to_fp32_as_those_of_torch(variant, mo
     assert (packed * fp32).sum(axis=1).min() > 0.9998
 
 
+@pytest.mark.slow
 @needs_packing
 @pytest.mark.parametrize("precision", ["fp32", *(["bf16"] if is_bf16_here() else [])])
 def test_an_images_neighbours_change_no_bit_of_its_embedding(precision):

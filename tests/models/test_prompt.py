@@ -102,6 +102,7 @@ def test_the_identity_names_texts_model_and_weights(weights):
     assert scorer.identity.trained
 
 
+@pytest.mark.slow
 def test_no_two_prompts_have_one_identity(weights):
     prompts = [r"a=x \| y|z", r"a=x|y \| z", "a=x|y|z", "a=y|x|z", "b=x|y|z"]
     names = {prompt_scorers([one], SMALL, weights, None)[0].identity.name for one in prompts}
@@ -184,6 +185,7 @@ def test_texts_that_were_encoded_before_take_no_model(weights, cache):
             prompt_scorers([other], SMALL, absent, None)
 
 
+@pytest.mark.slow
 def test_texts_of_other_weights_are_encoded_by_these(weights, tmp_path):
     other = WeightsFile("other", random_checkpoint(SMALL, tmp_path / "other.pt", seed=1), "")
     other = dataclasses.replace(other, sha256=measured_sha256(other.path))
@@ -192,6 +194,7 @@ def test_texts_of_other_weights_are_encoded_by_these(weights, tmp_path):
     assert np.abs(one(images) - two(images)).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut short"])
 def test_vectors_that_cannot_be_read_are_made_again(weights, cache, content):
     (first,) = prompt_scorers([WATERMARK], SMALL, weights, None)

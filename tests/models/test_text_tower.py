@@ -55,6 +55,7 @@ def test_the_scale_is_the_models_own(checkpoint):
     assert load_text_tower(SMALL, checkpoint, None).logit_scale == pytest.approx(whole.logit_scale.exp().item())
 
 
+@pytest.mark.slow
 def test_openais_entry_brings_quickgelu_to_texts_too(checkpoint, monkeypatch):
     entry = {"quick_gelu": True, "url": "", "hf_hub": ""}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: entry if tag == "ours" else {})
@@ -98,6 +99,7 @@ def test_loading_leaves_torchs_random_state_alone(checkpoint):
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_the_tiny_one_gives_other_vectors_for_other_texts_and_the_same_each_time():
     first, again = (load_text_tower("tiny-untrained", None, None).encode(TEXTS) for _ in range(2))
     assert first.shape == (5, ClipEncoder(ClipSpec("tiny-untrained")).dim)

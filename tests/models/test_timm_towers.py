@@ -23,16 +23,16 @@ PICTURES = {
     "grey": encoded(picture("L", 300, 260, seed=3), "PNG"),
     "palette": encoded(picture(width=300, height=201, seed=4).quantize(64), "PNG"),
 }
-WHOLE = pytest.mark.slow
+SLOW = pytest.mark.slow
 # Bicubic and crop_pct 0.95; 0.875; DINOv2 and v3, which have no classifier; a squashed one; one with a head of its own.
 MODELS = [
-    "convnext_atto",
     "test_vit.r160_in1k",
-    "test_efficientnet",
-    "mobilenetv3_small_050",
-    pytest.param("vit_small_patch14_dinov2.lvd142m", marks=WHOLE),
-    pytest.param("vit_small_patch16_dinov3.lvd1689m", marks=WHOLE),
-    pytest.param("vit_base_patch16_siglip_224", marks=WHOLE),
+    pytest.param("convnext_atto", marks=SLOW),
+    pytest.param("test_efficientnet", marks=SLOW),
+    pytest.param("mobilenetv3_small_050", marks=SLOW),
+    pytest.param("vit_small_patch14_dinov2.lvd142m", marks=SLOW),
+    pytest.param("vit_small_patch16_dinov3.lvd1689m", marks=SLOW),
+    pytest.param("vit_base_patch16_siglip_224", marks=SLOW),
 ]
 
 
@@ -86,8 +86,7 @@ def test_each_of_timms_ways_to_crop_is_followed(mode, side, monkeypatch):
         np.testing.assert_array_equal(preprocess(image, encoder.preparation), expected)
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("classes", [None, 0, 7])
+@pytest.mark.parametrize(("classes", "suffix"), [(None, ".pth"), (0, ".pth"), (7, ".safetensors")])
 def test_a_checkpoint_is_taken_with_any_classifier_or_none(tmp_path, classes, suffix):
     from safetensors.torch import save_file
 

@@ -113,6 +113,7 @@ def test_how_many_extension_headers_an_entry_may_have_does_not_depend_on_who_ask
     assert outcome() == (["c.txt"] if count == 16 else "not a tar header (more than 16 extension headers)")
 
 
+@pytest.mark.slow
 def test_a_sparse_map_is_read_no_further_than_a_megabyte():
     records = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
     numbers = (b"999999\n" + b"0\n" * 700_000).ljust(1_400_320, b"\0")
@@ -132,6 +133,7 @@ def test_what_stands_after_the_end_of_the_archive_is_told_and_not_read(pack, siz
     assert read_bytes(pack(archive + bytes(10_240)), size)[1] == []
 
 
+@pytest.mark.slow
 def test_an_xz_header_may_not_claim_all_memory():
     claims = lzma.compress(BEFORE + AFTER, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
     samples, (error,) = read_bytes(claims)

@@ -86,6 +86,7 @@ def test_the_last_earlier_file_of_a_name_is_meant():
     assert [members_of(sample) for sample in samples if sample.key == "b"] == [{"jpg": b"2"}]
 
 
+@pytest.mark.slow
 def test_a_long_chain_of_links_is_followed_in_no_time_that_grows_with_its_square():
     chain = [("0.jpg", b"x"), *(link(f"{i}.jpg", f"{i - 1}.jpg") for i in range(1, 3000))]
     samples, _ = read_bytes(tar_bytes(chain, tarfile.GNU_FORMAT))
