@@ -19,10 +19,20 @@ SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "engines")
 """Of whole jobs, servers and measurements: all that is in them is `slow`."""
 
 
+def _is_in_slow_folder(path):
+    return path.relative_to(pathlib.Path(__file__).parent).parts[:1] in [(name,) for name in SLOW_FOLDERS]
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Where no slow test is asked for, what they import is not imported: it takes as long as some hundred fast ones."""
+    if config.getoption("markexpr") == "not slow" and _is_in_slow_folder(collection_path):
+        return True
+    return None
+
+
 def pytest_collection_modifyitems(items):
-    here = pathlib.Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).parts[0] in SLOW_FOLDERS:
+        if _is_in_slow_folder(item.path):
             item.add_marker(pytest.mark.slow)
 
 

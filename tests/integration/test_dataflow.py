@@ -26,9 +26,6 @@ from beam_curator.commands.failures import as_job_error
 from beam_curator.errors import JobError
 from examples import make_demo_shards
 
-pytestmark = pytest.mark.slow
-
-
 IMAGE = "us-central1-docker.pkg.dev/project/images/beam-curator:1"
 GPU = "type:nvidia-l4;count:1;install-nvidia-driver"
 SCORING = ("ReadRanges", "EmbedImages", "Score aesthetic", "Score nsfw", "WriteScores")
