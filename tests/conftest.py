@@ -8,12 +8,14 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from beam_curator.commands import progress_line
+from tests.quick_beam import remember_what_beam_asks_again
 
 # No test is judged by the clock: not by hypothesis's, nor by lines of progress of a job that takes long.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("project"), max_examples=20)
 progress_line.LOG_EVERY_SECONDS = 24 * 3600
 settings.load_profile("project")
+remember_what_beam_asks_again()
 
 SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "engines")
 """Of whole jobs, servers and measurements: all that is in them is `slow`."""
