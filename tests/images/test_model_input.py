@@ -26,8 +26,10 @@ def test_pixels_are_bit_equal_to_those_of_open_clips_transform(name):
     np.testing.assert_array_equal(model_input(data), expected)
 
 
-@pytest.mark.parametrize("size", [224, 336])
-@pytest.mark.parametrize("shape", [(500, 333), (333, 500), (224, 225), (1001, 777), (1, 1), (3, 90)])
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((500, 333), 224), ((333, 500), 336), ((224, 225), 224), ((1001, 777), 224), ((1, 1), 336), ((3, 90), 224)],
+)
 def test_pixels_are_bit_equal_at_odd_sizes(shape, size):
     data = encoded(picture(width=shape[0], height=shape[1]), "PNG")
     np.testing.assert_array_equal(model_input(data, size), open_clip_levels(Image.open(io.BytesIO(data)), size))
@@ -90,7 +92,7 @@ def test_a_strip_is_cropped_before_it_is_resized_and_looks_the_same(shape):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
-@pytest.mark.parametrize("shape", [(3, 1000), (1000, 3), (1, 400), (13, 1001), (499, 5)])
+@pytest.mark.parametrize("shape", [(13, 1001), (499, 5)])
 def test_a_strip_of_noise_in_any_mode_looks_as_open_clip_sees_it(shape, mode):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape[::-1], 3), dtype=np.uint8))
     image = noise.quantize(64) if mode == "P" else noise.convert(mode)

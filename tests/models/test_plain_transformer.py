@@ -25,6 +25,10 @@ VARIANTS = {
     "mean of all tokens": {"pool_type": "avg"},
     "norm after pooling": {"pool_type": "avg", "final_ln_after_pool": True},
 }
+QUICK = ("QuickGELU", "mean of all tokens")
+each_variant = pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in VARIANTS]
+)
 
 
 def transformer(**options: object) -> VisionTransformer:
@@ -69,7 +73,7 @@ def is_bf16_here() -> bool:
     return onednn_vit.runs_here(transformer(), torch.bfloat16)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@each_variant
 def test_what_is_folded_and_skipped_changes_no_embedding(variant):
     module = transformer(**VARIANTS[variant])
     with torch.inference_mode():
@@ -117,7 +121,7 @@ def test_tokens_that_are_given_out_are_computed():
 
 
 @needs_packing
-@pytest.mark.parametrize("variant", VARIANTS)
+@each_variant
 def test_packed_layers_give_the_embeddings_of_open_clips_own(variant):
     module, pixels = transformer(**VARIANTS[variant]), levels(5)
     mean, std = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
@@ -133,7 +137,7 @@ def test_packed_layers_give_the_embeddings_of_open_clips_own(variant):
 @pytest.mark.slow
 @needs_packing
 @pytest.mark.skipif(not is_bf16_here(), reason="a processor without bfloat16 instructions")
-@pytest.mark.parametrize("variant", VARIANTS)
+@each_variant
 def test_packed_layers_in_bf16_are_as_near_to_fp32_as_those_of_torch(variant, monkeypatch):
     module = transformer(**VARIANTS[variant])
     fp32 = embeddings(device_model(module), levels(8))
