@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from beam_curator.samples import SampleBatch
     from beam_curator.sources.hand_made import batch_of
     from beam_curator.sources.sample_batches import load
+    from beam_curator.transforms.duplicate_pairs import FindDuplicates, KeepOne
+    from beam_curator.transforms.duplicates import DropDuplicates
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
     from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
     from beam_curator.transforms.keep_top import KeepTop
@@ -55,6 +57,11 @@ _HOMES = {
     "samples": ("SampleBatch",),
     "sources.hand_made": ("batch_of",),
     "sources.sample_batches": ("load",),
+    "transforms.duplicate_pairs": (
+        "FindDuplicates",
+        "KeepOne",
+    ),
+    "transforms.duplicates": ("DropDuplicates",),
     "transforms.embedding": (
         "ClipModelHandler",
         "EmbedImages",
@@ -90,10 +97,13 @@ __all__ = [
     "ClipModelHandler",
     "Column",
     "CurationError",
+    "DropDuplicates",
     "EmbedImages",
     "Encoder",
     "ExplodeSamples",
+    "FindDuplicates",
     "HeadScorer",
+    "KeepOne",
     "KeepTop",
     "MatchShards",
     "ModelIdentity",

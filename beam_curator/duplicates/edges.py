@@ -115,8 +115,9 @@ class Listing:
     `NEIGHBOURS` neighbours is full: it needs no more, and two full classes need not be compared.
     """
 
-    def __init__(self, classes: int) -> None:
-        """For classes numbered 0 to `classes` - 1 here."""
+    def __init__(self, classes: int, neighbours: int | None = None) -> None:
+        """For classes numbered 0 to `classes` - 1 here, of which so many neighbours are wanted at least."""
+        self._wanted = NEIGHBOURS if neighbours is None else neighbours
         self._counts = np.zeros(classes, np.int64)
         self._horizon = np.full(classes, classes, np.int64)
         self._found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -124,7 +125,7 @@ class Listing:
     @property
     def full(self) -> NDArray[np.bool_]:
         """Which classes need no more neighbours: bool [classes]."""
-        return self._counts >= NEIGHBOURS
+        return self._counts >= self._wanted
 
     def edges(self, numbers: NDArray[np.int64], classes: int, distances: Callable[..., NDArray[np.float64]]) -> Edges:
         """What is listed, in the numbers that the classes have among all.
@@ -145,7 +146,7 @@ class Listing:
         """Takes the pairs of a block: all that there are in it, but for those of two full classes."""
         of, neighbour = np.concatenate([one, other]), np.concatenate([other, one])
         met = np.bincount(of, minlength=len(self._counts))
-        if (self._counts + met).max(initial=0) >= NEIGHBOURS:
+        if (self._counts + met).max(initial=0) >= self._wanted:
             listed = self._among_the_first(of, neighbour, met).reshape(2, -1).any(axis=0)
             one, other = one[listed], other[listed]
         self._found.append((one, other))
@@ -154,11 +155,11 @@ class Listing:
     def _among_the_first(
         self, of: NDArray[np.int64], neighbour: NDArray[np.int64], met: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Which neighbours are among the first `NEIGHBOURS` of theirs; where they are that many, sets the horizon."""
+        """Which neighbours are among the first that are wanted; where there are that many, sets the horizon."""
         order = np.lexsort((neighbour, of))
         starts = np.cumsum(met) - met
         place = np.empty(len(of), np.int64)
         place[order] = np.arange(len(of)) - np.repeat(starts, met) + np.repeat(self._counts, met)
-        last = place == NEIGHBOURS - 1
+        last = place == self._wanted - 1
         self._horizon[of[last]] = neighbour[last]
-        return place < NEIGHBOURS
+        return place < self._wanted

@@ -30,6 +30,18 @@ class Compare(Protocol):
         ...
 
 
+class NothingElse:
+    """Compares what has no other pairs than those that are listed."""
+
+    def within(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """None."""
+        return one[:0], other[:0]
+
+    def distances(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+        """None."""
+        return np.full(len(one), np.nan)
+
+
 @dataclasses.dataclass(frozen=True)
 class Relation:
     """One kind of duplicates.

@@ -68,6 +68,7 @@ class Join:
       cells: how many; None for as many as suit.
       threads: how many cells are worked on at a time.
       propose: makes the products, on a device if there is one.
+      neighbours: how many of each vector are listed at least; None for `edges.NEIGHBOURS`.
     """
 
     threshold: float
@@ -75,6 +76,7 @@ class Join:
     cells: int | None = None
     threads: int = 1
     propose: Proposing = lambda one, other: one @ other.T
+    neighbours: int | None = None
 
     @property
     def reach(self) -> float:
@@ -96,7 +98,7 @@ class Progress(Protocol):
 
 def join_fingerprint(compared: Compared, join: Join) -> str:
     """What shapes the pieces of a join, as 16 hex digits."""
-    told = hashlib.sha256(f"1 {join.threshold!r} {join.slack!r} {join.cells}".encode())
+    told = hashlib.sha256(f"1 {join.threshold!r} {join.slack!r} {join.cells} {join.neighbours}".encode())
     for array in (compared.ids, compared.base, compared.known):
         told.update(np.ascontiguousarray(array).view(np.uint8).data)
     return told.hexdigest()[:16]
@@ -200,7 +202,7 @@ def _of_cell(compared: Compared, join: Join, residents: Indices, guests: Indices
     ranks, resident = ranks[order], order < len(residents)
     if len(ranks) < 2 or not len(residents) or not _has_wanted(compared, ranks):
         return no_edges(count)
-    cell = _Cell(compared, join, ranks, resident, Listing(len(ranks)))
+    cell = _Cell(compared, join, ranks, resident, Listing(len(ranks), join.neighbours))
     tiles = range(0, len(ranks), _TILE)
     for start in tiles:
         for beyond in range(start, len(ranks), _TILE):

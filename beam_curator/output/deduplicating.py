@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from beam_curator.duplicates.competitors import Classes, Competitors, Samples, classes_of, codes_of, samples_of
 from beam_curator.duplicates.edges import Edges, no_edges, together
-from beam_curator.duplicates.keepers import Drops, Relation, keep_one, numbered
+from beam_curator.duplicates.keepers import Drops, NothingElse, Relation, keep_one, numbered
 from beam_curator.duplicates.order import NEEDS
 from beam_curator.duplicates.semantic import Compared, Cosines, Join, join_fingerprint, semantic_edges
 from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
@@ -97,22 +97,10 @@ def _by_range(samples: Samples, drops: Drops, kinds: Sequence[str]) -> dict[str,
     return found
 
 
-class _Nothing:
-    """Compares what has no other relation than to be equal."""
-
-    def within(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """None."""
-        return one[:0], other[:0]
-
-    def distances(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
-        """None."""
-        return np.full(len(one), np.nan)
-
-
 def _exact(samples: Samples) -> Relation:
     codes = codes_of(samples.table["sha256"])
     classes = numbered(codes, (codes >= 0) & samples.stays, samples.order)
-    return Relation(EXACT, classes, no_edges(int(classes.max(initial=-1)) + 1), _Nothing(), np.nan)
+    return Relation(EXACT, classes, no_edges(int(classes.max(initial=-1)) + 1), NothingElse(), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)

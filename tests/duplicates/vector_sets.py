@@ -26,7 +26,8 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     """All cosines, as the definition has them: float64 [n, n]."""
     wide = vectors.astype(np.float64)
     squares = np.einsum("ij,ij->i", wide, wide)
-    return np.minimum(wide @ wide.T / np.sqrt(squares[:, None] * squares[None, :]), 1)
+    with np.errstate(invalid="ignore"):
+        return np.minimum(wide @ wide.T / np.sqrt(squares[:, None] * squares[None, :]), 1)
 
 
 def kept_by_brute_force(near: np.ndarray, order: np.ndarray, competes: np.ndarray) -> dict[int, int]:

@@ -1,0 +1,208 @@
+"""FindDuplicates and KeepOne: duplicates among anything that has vectors or hashes, in any pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+
+from beam_curator.defaults import DEFAULT_DUPLICATE_COSINE
+from beam_curator.duplicates.edges import listed
+from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
+from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
+from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
+from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
+from beam_curator.errors import CurationError
+from beam_curator.transforms.beams_own import inner_steps_untyped
+
+
+class DuplicatePair(NamedTuple):
+    """Two things that are duplicates.
+
+    Attributes:
+      first, second: their ids, the smaller one first.
+      kind: one of `defaults.DUPLICATE_KINDS`.
+      distance: the cosine of their vectors, or how many bits of their hashes differ.
+    """
+
+    first: str
+    second: str
+    kind: str
+    distance: float
+
+
+class DuplicateDrop(NamedTuple):
+    """A thing that goes.
+
+    Attributes:
+      id: which.
+      duplicate_of: the id of the best thing that stays and is a duplicate of it.
+      kind, distance: as of their pair.
+    """
+
+    id: str
+    duplicate_of: str
+    kind: str
+    distance: float
+
+
+@beam.typehints.with_input_types(tuple[str, Any])
+@beam.typehints.with_output_types(DuplicatePair)
+class FindDuplicates(beam.PTransform):
+    """Finds all pairs of vectors whose cosine reaches a threshold: takes (id, vector), gives `DuplicatePair`.
+
+    No pair is missed: the cells that vectors are put into decide how long it takes, and nothing else (see
+    `beam_curator.duplicates.cells`). Vectors are compared as unit vectors of float16, their cosines exactly; zeros and
+    NaN are duplicates of nothing. One worker does it: for a million vectors of 768 numbers it needs 2 GB and, on two
+    cores, some minutes. All pairs are given, also those of things that are equal: drop exact copies before.
+
+    Args:
+      cosine: the least one of a pair, -1 to 1.
+      slack: see `semantic.Join.slack`.
+      cells: how many; None for as many as suit.
+
+    Raises:
+      UsageError: for a threshold that is none.
+      CurationError: where it runs, for vectors that are not numbers of one length, and for an id that comes twice.
+    """
+
+    def __init__(self, cosine: float = DEFAULT_DUPLICATE_COSINE, slack: float = PROVEN, cells: int | None = None):
+        super().__init__()
+        DuplicateSettings((SEMANTIC,), cosine=cosine, slack=slack)
+        self.join = Join(cosine, slack, cells)
+
+    def expand(self, things: beam.PCollection[tuple[str, Any]]) -> beam.PCollection[DuplicatePair]:
+        with inner_steps_untyped(things.pipeline):
+            gathered = things | "OnOneWorker" >> beam.WithKeys(None) | "Gather" >> beam.GroupByKey()
+        return gathered | "Compare" >> beam.FlatMap(_pairs, self.join).with_output_types(DuplicatePair)
+
+    def display_data(self) -> dict[str, Any]:
+        return {"cosine": self.join.threshold, "slack": self.join.slack}
+
+
+def _pairs(gathered: tuple[None, Iterable[tuple[str, Any]]], join: Join) -> Iterator[DuplicatePair]:
+    yield from semantic_pairs(*_arrays(gathered[1]), join)
+
+
+def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
+    """Ids in their order, and their vectors as they are compared."""
+    ids: list[str] = []
+    vectors: list[np.ndarray] = []
+    for id, vector in things:
+        one = np.asarray(vector)
+        if one.ndim != 1 or (vectors and vectors[0].shape[1] != len(one)):
+            length = vectors[0].shape[1] if vectors else "some"
+            raise CurationError(
+                f"the vector of {id!r} has the shape {list(one.shape)}: give {length} numbers for each id"
+            )
+        ids.append(id)
+        vectors.append(unit_vectors(one[None]))
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    together = np.concatenate([vectors[index] for index in order]) if ids else np.zeros((0, 1), np.float16)
+    return [ids[index] for index in order], together
+
+
+def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[DuplicatePair]:
+    """All pairs of vectors within the threshold.
+
+    Args:
+      ids: n different ones, ascending.
+      vectors: float16 [n, dim], of unit length.
+      join: how.
+
+    Raises:
+      CurationError: for an id that comes twice.
+    """
+    _check_ids(ids)
+    there = np.flatnonzero(comparable(vectors))
+    names, first, inverse = np.unique(ids_of(vectors[there]), return_index=True, return_inverse=True)
+    no = np.zeros(len(names), bool)
+    compared = Compared(names, lambda ones: vectors[there[first[ones]]], no, no)
+    everything = dataclasses.replace(join, threads=os.cpu_count() or 1, neighbours=max(len(ids), 1))
+    found = semantic_edges(compared, everything)
+    ends = np.cumsum(np.bincount(inverse, minlength=len(names)))
+    members = np.split(there[np.argsort(inverse, kind="stable")], ends[:-1])
+    for equal in members:
+        for one, other in itertools.combinations(equal.tolist(), 2):
+            yield DuplicatePair(ids[one], ids[other], SEMANTIC, 1.0)
+    for a, b, cosine in zip(found.first.tolist(), found.second.tolist(), found.distance.tolist(), strict=True):
+        for pair in itertools.product(members[a].tolist(), members[b].tolist()):
+            yield DuplicatePair(ids[min(pair)], ids[max(pair)], SEMANTIC, cosine)
+
+
+def _check_ids(ids: list[str]) -> None:
+    twice = next((one for one, following in itertools.pairwise(ids) if one == following), None)
+    if twice is not None:
+        raise CurationError(f"the id {twice!r} comes twice: give each thing an id of its own")
+
+
+@beam.typehints.with_input_types(tuple[str, Any])
+@beam.typehints.with_output_types(DuplicateDrop)
+class KeepOne(beam.PTransform):
+    """Of things that are duplicates, says which go: takes (id, rank), gives `DuplicateDrop`.
+
+    In the order of ranks, the least first, a thing goes if, and only if, one before it stays that it is a duplicate
+    of; so each that goes has a keeper that stays, and no two that stay are duplicates. Equal ranks are ordered by id.
+
+    Args:
+      pairs: all pairs of duplicates, of `FindDuplicates` or of your own: `DuplicatePair`, or (id, id, kind, distance).
+        Pairs of ids that have no rank are left out.
+
+    Raises:
+      CurationError: where it runs, for an id that comes twice.
+    """
+
+    def __init__(self, pairs: beam.PCollection[DuplicatePair]) -> None:
+        super().__init__()
+        self.pairs = pairs
+
+    def expand(self, ranked: beam.PCollection[tuple[str, Any]]) -> beam.PCollection[DuplicateDrop]:
+        with inner_steps_untyped(ranked.pipeline):
+            things = ranked | "Ranked" >> beam.WithKeys(None)
+            pairs = self.pairs | "Pairs" >> beam.WithKeys(None)
+            both = {"things": things, "pairs": pairs} | "OnOneWorker" >> beam.CoGroupByKey()
+        return both | "Keep" >> beam.FlatMap(_drops).with_output_types(DuplicateDrop)
+
+
+def _drops(gathered: tuple[None, dict[str, Iterable[Any]]]) -> Iterator[DuplicateDrop]:
+    yield from drops_of(gathered[1]["things"], gathered[1]["pairs"])
+
+
+def drops_of(
+    ranked: Iterable[tuple[str, Any]], pairs: Iterable[tuple[str, str, str, float]]
+) -> Iterator[DuplicateDrop]:
+    """Which things go: what `KeepOne` does.
+
+    Args:
+      ranked: ids and ranks.
+      pairs: of duplicates.
+
+    Raises:
+      CurationError: for an id that comes twice.
+    """
+    things = sorted(((rank, id) for id, rank in ranked))
+    ids = [id for _, id in things]
+    _check_ids(sorted(ids))
+    number = {id: index for index, id in enumerate(ids)}
+    by_kind: dict[str, list[tuple[int, int, float]]] = {}
+    for first, second, kind, distance in pairs:
+        if first in number and second in number and first != second:
+            by_kind.setdefault(kind, []).append((number[first], number[second], distance))
+    relations = [_relation(kind, by_kind[kind], len(ids)) for kind in sorted(by_kind)]
+    everything = np.arange(len(ids))
+    found = keep_one(everything, np.ones(len(ids), bool), np.zeros(len(ids), bool), relations)
+    for row, of, kind, distance in zip(
+        *(array.tolist() for array in (found.rows, found.of, found.kind, found.distance)), strict=True
+    ):
+        yield DuplicateDrop(ids[row], ids[of], relations[kind].kind, distance)
+
+
+def _relation(kind: str, pairs: list[tuple[int, int, float]], count: int) -> Relation:
+    one, other, distance = (np.array(column) for column in zip(*pairs, strict=True))
+    everything = np.arange(count, dtype=np.int32)
+    return Relation(kind, everything, listed(count, one, other, distance), NothingElse(), np.nan)

@@ -1,0 +1,78 @@
+"""FindDuplicates and KeepOne, on things that are nobody's samples."""
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+import beam_curator as bc
+from beam_curator.errors import CurationError, UsageError
+from beam_curator.transforms.duplicate_pairs import drops_of
+from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted
+from tests.eager import eager
+
+
+def test_all_pairs_are_found_and_one_of_each_group_is_kept():
+    vectors = planted(300, 16, seed=2)
+    vectors[7], vectors[8] = 0, np.nan
+    ids = [f"{index:03d}" for index in np.random.default_rng(0).permutation(len(vectors))]
+    near = np.nan_to_num(cosines(vectors)) >= 0.95
+    order = np.argsort(ids)
+    expected = {ids[row]: ids[of] for row, of in kept_by_brute_force(near, order, np.ones(len(ids), bool)).items()}
+
+    found = []
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        things = pipeline | beam.Create(list(zip(ids, vectors.astype(float), strict=True)))
+        pairs = things | bc.FindDuplicates(cosine=0.95, cells=5)
+        ranked = things | beam.Map(lambda thing: (thing[0], int(thing[0]))).with_output_types(tuple[str, int])
+        drops = ranked | bc.KeepOne(pairs)
+        _ = drops | beam.combiners.ToList() | beam.Map(lambda drops: _FOUND.append(drops))
+    found = _FOUND.pop()
+    assert {drop.id: drop.duplicate_of for drop in found} == expected
+    assert {drop.kind for drop in found} == {"semantic"}
+
+    one, other = np.nonzero(np.triu(near, 1))
+    pairs = eager(bc.FindDuplicates(cosine=0.95), list(zip(ids, vectors, strict=True)))
+    assert {(pair.first, pair.second) for pair in pairs} == {
+        tuple(sorted((ids[a], ids[b]))) for a, b in zip(one.tolist(), other.tolist(), strict=True)
+    }
+    assert len(pairs) == len(one)
+
+
+_FOUND: list = []
+
+
+def test_pairs_of_ones_own_need_no_vectors():
+    pairs = [("a", "b", "name", 1.0), ("b", "c", "name", 2.0), ("c", "d", "address", 0.5), ("d", "x", "name", 0.0)]
+    drops = list(drops_of([("a", 1), ("b", 0), ("c", 5), ("d", 2)], pairs))
+    assert drops == [("a", "b", "name", 1.0), ("c", "b", "name", 2.0)]
+
+
+def test_nothing_gives_nothing():
+    assert eager(bc.FindDuplicates(), []) == []
+
+
+@pytest.mark.parametrize(
+    ("things", "told"),
+    [
+        ([("a", [1.0, 0.0]), ("b", [1.0])], "the vector of 'b' has the shape [1]: give 2 numbers for each id"),
+        ([("a", [1.0, 0.0]), ("a", [1.0, 0.0])], "the id 'a' comes twice"),
+        ([("a", ["x", "y"])], "vectors to compare are numbers [n, dim]"),
+    ],
+    ids=["lengths", "ids", "text"],
+)
+def test_what_cannot_be_compared_is_told(things, told):
+    with pytest.raises(CurationError, match=told.replace("[", r"\[").replace("]", r"\]")):
+        eager(bc.FindDuplicates(), things)
+
+
+@pytest.mark.parametrize("cosine", [1.5, float("nan"), "high"], ids=str)
+def test_a_threshold_that_is_none_is_refused(cosine):
+    with pytest.raises(UsageError, match="a cosine is from -1 to 1"):
+        bc.FindDuplicates(cosine=cosine)
+
+
+def test_other_elements_are_refused_where_the_pipeline_is_built():
+    pipeline = beam.Pipeline()
+    with pytest.raises(beam.typehints.TypeCheckError):
+        pipeline | beam.Create([1]) | bc.FindDuplicates()
