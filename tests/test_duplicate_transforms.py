@@ -3,7 +3,6 @@
 import apache_beam as beam
 import numpy as np
 import pytest
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 import beam_curator as bc
 from beam_curator.errors import CurationError, UsageError
@@ -20,14 +19,8 @@ def test_all_pairs_are_found_and_one_of_each_group_is_kept():
     order = np.argsort(ids)
     expected = {ids[row]: ids[of] for row, of in kept_by_brute_force(near, order, np.ones(len(ids), bool)).items()}
 
-    found = []
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        things = pipeline | beam.Create(list(zip(ids, vectors.astype(float), strict=True)))
-        pairs = things | bc.FindDuplicates(cosine=0.95, cells=5)
-        ranked = things | beam.Map(lambda thing: (thing[0], int(thing[0]))).with_output_types(tuple[str, int])
-        drops = ranked | bc.KeepOne(pairs)
-        _ = drops | beam.combiners.ToList() | beam.Map(lambda drops: _FOUND.append(drops))
-    found = _FOUND.pop()
+    things = list(zip(ids, vectors.astype(float), strict=True))
+    found = eager(_Both(), things)
     assert {drop.id: drop.duplicate_of for drop in found} == expected
     assert {drop.kind for drop in found} == {"semantic"}
 
@@ -39,7 +32,12 @@ def test_all_pairs_are_found_and_one_of_each_group_is_kept():
     assert len(pairs) == len(one)
 
 
-_FOUND: list = []
+class _Both(beam.PTransform):
+    """Finds pairs, and keeps the smaller number."""
+
+    def expand(self, things):
+        ranked = things | beam.Map(lambda thing: (thing[0], int(thing[0]))).with_output_types(tuple[str, int])
+        return ranked | bc.KeepOne(things | bc.FindDuplicates(cosine=0.95, cells=5))
 
 
 def test_pairs_of_ones_own_need_no_vectors():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from beam_curator import rows
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
+from beam_curator.duplicates.perceptual import Hashes, hashes_of
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
 
 CAPTION_ID = "caption_id"
@@ -172,3 +173,16 @@ def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     indices = encoded.dictionary_encode().indices
     return np.asarray(pc.fill_null(indices, -1).to_numpy().astype(np.int64))
+
+
+def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
+    """The perceptual hashes of samples, and an id of each: null for those without hashes, or with too little texture.
+
+    Args:
+      table: n rows; a column that is not there is null.
+    """
+    nothing = [None] * len(table)
+    facts = [table[name].to_pylist() if name in table.schema.names else nothing for name in _PERCEPTUAL]
+    hashes, there = hashes_of(*facts)
+    ids = pa.array([bytes(one) for one in hashes.ids.tolist()], pa.binary(), mask=~there)
+    return hashes, ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -14,12 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from beam_curator.duplicates.competitors import Classes, Competitors, Samples, classes_of, codes_of, samples_of
+from beam_curator.duplicates.competitors import (
+    Classes,
+    Competitors,
+    Samples,
+    classes_of,
+    codes_of,
+    hashes_in,
+    samples_of,
+)
 from beam_curator.duplicates.edges import Edges, no_edges, together
 from beam_curator.duplicates.keepers import Drops, NothingElse, Relation, keep_one, numbered
 from beam_curator.duplicates.order import NEEDS
-from beam_curator.duplicates.semantic import Compared, Cosines, Join, join_fingerprint, semantic_edges
+from beam_curator.duplicates.perceptual import Bits, perceptual_edges
+from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, join_fingerprint, semantic_edges
 from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
+from beam_curator.duplicates.vectors import ID_BYTES
 from beam_curator.errors import JobError
 from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
 from beam_curator.output.score_parts import embeddings_digest
@@ -146,20 +157,19 @@ def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, v
     def of_classes(numbers: NDArray[np.int64]) -> Any:
         return vectors.of_rows(classes.row[numbers])
 
-    join = Join(settings.cosine, settings.slack, threads=os.cpu_count() or 1)
+    limit = stored.limit if fits and stored is not None else settings.cosine
+    join = Join(limit, settings.slack, threads=os.cpu_count() or 1)
     edges = known.edges
     if not known.whole:
-        join = dataclasses.replace(join, threshold=stored.limit if fits and stored is not None else settings.cosine)
-        names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
+        names = np.frombuffer(b"".join(classes.ids.to_pylist()), f"V{ID_BYTES}")
         compared = Compared(names, of_classes, base, known.known)
         fingerprint = join_fingerprint(compared, join)
-        pieces = store.pieces(fingerprint, len(classes))
-        found = semantic_edges(compared, join, pieces)
-        edges = together([known.edges, found], len(classes))
-        store.write(StoredEdges(join.threshold, settings.slack, classes.ids, base, edges, parts), fingerprint)
-    join = dataclasses.replace(join, threshold=settings.cosine)
+        found = semantic_edges(compared, join, store.pieces(fingerprint, len(classes)))
+        edges = together([edges, found], len(classes))
+        store.write(StoredEdges(limit, settings.slack, classes.ids, base, edges, parts), fingerprint)
     near = edges.where(edges.distance >= settings.cosine)
-    return Relation(SEMANTIC, classes.of_samples, near, Cosines(of_classes, join), 1.0)
+    compare = Cosines(of_classes, dataclasses.replace(join, threshold=settings.cosine))
+    return Relation(SEMANTIC, classes.of_samples, near, compare, 1.0)
 
 
 def _part_ids(samples: Samples, stored: StoredEdges | None, vectors: StoredVectors) -> dict[str, PartIds]:
@@ -176,4 +186,19 @@ def _part_ids(samples: Samples, stored: StoredEdges | None, vectors: StoredVecto
 
 
 def _perceptual(samples: Samples, settings: DuplicateSettings, store: EdgeStore) -> Relation:
-    raise NotImplementedError
+    """Samples of parts that have no such hashes are duplicates of equal files alone."""
+    hashes, ids = hashes_in(samples.table)
+    classes = classes_of(samples.order, ids)
+    base = samples.base_classes(classes.of_samples)
+    stored = store.read()
+    fits = stored is not None and stored.limit >= settings.bits
+    known = _known(stored if fits else None, classes, base)
+    limit = stored.limit if fits and stored is not None else settings.bits
+    distinct = hashes.take(classes.row)
+    edges = known.edges
+    if not known.whole:
+        edges = together([edges, perceptual_edges(distinct, int(limit), base, known.known)], len(classes))
+        told = hashlib.sha256(f"{limit} {b''.join(classes.ids.to_pylist()).hex()}".encode()).hexdigest()[:16]
+        store.write(StoredEdges(limit, PROVEN, classes.ids, base, edges), told)
+    near = edges.where(edges.distance <= settings.bits)
+    return Relation(PERCEPTUAL, classes.of_samples, near, Bits(distinct, settings.bits), 0.0)

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.cells import cells_for
-from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, samples_of
+from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, hashes_in, samples_of
 from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.duplicates.semantic import Compared, Join, semantic_edges
 from beam_curator.duplicates.settings import EXACT, SEMANTIC, DuplicateSettings, settings_of_flags
 from beam_curator.duplicates.vectors import cosines_of_pairs
@@ -135,7 +136,10 @@ class _Checked:
         if kind == SEMANTIC:
             found = cosines_of_pairs(self._vectors.of_rows, one, other)
             return found, found >= self._settings.cosine
-        raise NotImplementedError
+        hashes, ids = hashes_in(self._table)
+        there = np.asarray(ids.is_valid())
+        found = Bits(hashes, self._settings.bits).distances(one, other)
+        return found, ~np.isnan(found) & there[one] & there[other]
 
     def kept(self) -> Iterator[Difference]:
         """No two that stay are duplicates, but for two of other outputs."""
@@ -143,8 +147,9 @@ class _Checked:
             ids = self._ids(kind)
             classes = classes_of(self._samples.order, pc.if_else(pa.array(self._samples.stays), ids, None))
             yield from self._equal(kind, classes)
-            if kind == SEMANTIC:
-                yield from self._near(kind, classes, self._semantic(classes))
+            if kind != EXACT:
+                find = self._semantic if kind == SEMANTIC else self._perceptual
+                yield from self._near(kind, classes, find(classes))
 
     def _ids(self, kind: str) -> pa.Array:
         """What equal samples share, null for none."""
@@ -153,7 +158,7 @@ class _Checked:
         if kind == SEMANTIC:
             parts = [self._vectors.ids_of_part(index) for index in range(len(self._samples.ranges))]
             return pa.chunked_array(parts, pa.binary()).combine_chunks()
-        raise NotImplementedError
+        return hashes_in(self._table)[1]
 
     def _equal(self, kind: str, classes: Classes) -> Iterator[Difference]:
         """Samples that are equal: each class, with a caption, is there once."""
@@ -185,6 +190,11 @@ class _Checked:
         return semantic_edges(
             compared, Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=_THREADS)
         )
+
+    def _perceptual(self, classes: Classes) -> Edges:
+        """The pairs of distinct hashes."""
+        distinct = hashes_in(self._table)[0].take(classes.row)
+        return perceptual_edges(distinct, self._settings.bits, self._samples.base_classes(classes.of_samples))
 
     def _near(self, kind: str, classes: Classes, edges: Edges) -> Iterator[Difference]:
         """Two samples of each pair of classes with the same caption, if there are any."""
