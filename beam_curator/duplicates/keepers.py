@@ -153,7 +153,7 @@ class _Walk:
     ) -> None:
         self._order, self._position, self._groups = order, position, groups
         self._classes, self._compare = relation.classes, relation.compare
-        count = int(relation.classes.max(initial=-1)) + 1
+        count = int(relation.classes.max(initial=-1)) + 2  # the last one is that of samples without a class: -1
         self._neighbours = _Neighbours(relation.edges, count)
         takes_part = (competes | base) & (relation.classes >= 0)
         sizes = np.bincount(relation.classes[takes_part], minlength=count)

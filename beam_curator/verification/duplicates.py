@@ -81,8 +81,8 @@ class _Checked:
         reason, kind = (self._table[name].to_pylist() for name in ("reason", "duplicate_kind"))
         of = self._table["duplicate_of"].to_pylist()
         for row in np.flatnonzero(~self._samples.base).tolist():
-            told = f"duplicate: {kind[row]}" if of[row] is not None or kind[row] is not None else None
-            if told != reason[row] and (told or (reason[row] or "").startswith("duplicate: ")):
+            told = f"duplicate: {kind[row]}" if of[row] is not None else None
+            if told != reason[row] and (told or kind[row] or (reason[row] or "").startswith("duplicate: ")):
                 what = f"reason of {self._name(row)} is {shown(reason[row])}, its duplicate_kind {shown(kind[row])}"
                 yield Difference(LEDGER_DIRECTORY, what)
 

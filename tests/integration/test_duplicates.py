@@ -1,0 +1,318 @@
+"""Duplicates of whole jobs: real pictures with planted copies; one of each group stays, and the verifier agrees."""
+
+import json
+import pathlib
+import shutil
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import beam_curator as bc
+from beam_curator.commands import verify_output
+from beam_curator.duplicates import edges, semantic
+from beam_curator.errors import CurationError
+from beam_curator.output import deduplicating, stored_vectors
+from beam_curator.rows import DUPLICATE
+from tests.integration.integration_content import content, ledger
+from tests.tars import tar_bytes, write_shard
+
+ALL_KINDS = ("--duplicates", "exact,perceptual,semantic", "--duplicate_cosine", "0.999")
+KEEP_ALL = ("--min_aesthetic", "none", "--max_nsfw", "none")
+
+
+@pytest.fixture
+def no_embeddings(monkeypatch):
+    """Fails the test if the embeddings of a part are read to be compared."""
+
+    def refuse(part):
+        raise AssertionError(f"{part} is read again")
+
+    return lambda: monkeypatch.setattr(stored_vectors, "read_embeddings", refuse)
+
+
+@pytest.fixture(scope="module")
+def deduplicated_once(raw, tmp_path_factory):
+    """A finished job of the demo's shards, all kinds of duplicates dropped."""
+    output = tmp_path_factory.mktemp("deduplicated") / "out"
+    bc.curate(
+        raw,
+        output,
+        clip_model="tiny-untrained",
+        range_mb=0.5,
+        samples_per_shard=20,
+        min_width=64,
+        min_aesthetic="none",
+        max_nsfw="none",
+        duplicates="exact,perceptual,semantic",
+        duplicate_cosine=0.999,
+    )
+    return output
+
+
+@pytest.fixture
+def deduplicated(deduplicated_once, tmp_path):
+    return pathlib.Path(shutil.copytree(deduplicated_once, tmp_path / "out"))
+
+
+def verified(output, capsys):
+    """The exit code of the verifier, and what it said."""
+    capsys.readouterr()
+    code = verify_output.main([str(output)])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def changed_ledger(output, change):
+    """Changes the rows of each ledger file: a list of dicts to a list of dicts."""
+    for path in sorted((output / "samples").glob("*.parquet")):
+        table = pq.read_table(path)
+        pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), table.schema), path)
+
+
+def rows_of(output):
+    return [row for path in sorted((output / "samples").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_planted_copies_are_found_and_told(curate, tmp_path, capsys):
+    output = tmp_path / "out"
+    code, out, err = curate(output, *KEEP_ALL, *ALL_KINDS)
+    assert (code, err) == (0, "")
+    rows = rows_of(output)
+    dropped = [row for row in rows if row["duplicate_of"]]
+    kept = {row["uid"]: row for row in rows if row["status"] == "kept"}
+    assert {row["duplicate_kind"] for row in dropped} == {"exact", "perceptual", "semantic"}
+    for row in dropped:
+        keeper = kept[row["duplicate_of"]]
+        assert row["status"] == "dropped"
+        assert row["reason"] == f"duplicate: {row['duplicate_kind']}"
+        assert row["width"] * row["height"] <= keeper["width"] * keeper["height"]
+        assert (row["sha256"] == keeper["sha256"]) == (row["duplicate_kind"] == "exact")
+    assert len({row["sha256"] for row in kept.values()}) == len(kept)
+    for kind in ("exact", "perceptual", "semantic"):
+        assert f"{sum(row['duplicate_kind'] == kind for row in dropped)}  duplicate: {kind}" in out
+    assert verified(output, capsys)[0] == 0
+
+
+def test_the_same_bytes_whatever_the_cells_and_the_workers(curate, deduplicated, tmp_path, monkeypatch):
+    due = {name: data for name, data in content(deduplicated).items() if not name.startswith(("edges/", "manifest"))}
+    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 11)
+    monkeypatch.setattr(semantic, "_TILE", 8)
+    monkeypatch.setattr(edges, "NEIGHBOURS", 2)
+    code, _, _ = curate(tmp_path / "other", *KEEP_ALL, *ALL_KINDS, "--direct_num_workers", "2")
+    assert code == 0
+    found = content(tmp_path / "other")
+    assert {name: found[name] for name in due} == due
+
+
+def test_other_choices_read_no_embedding(deduplicated, curate, no_embeddings, capsys):
+    before = len([row for row in rows_of(deduplicated) if row["duplicate_of"]])
+    no_embeddings()
+    code, _, err = curate(deduplicated, *KEEP_ALL, "--duplicates", "exact,semantic", "--duplicate_cosine", "0.9999")
+    assert (code, err) == (0, "")
+    assert 0 < len([row for row in rows_of(deduplicated) if row["duplicate_of"]]) < before
+    assert curate(deduplicated, "--min_width", "100", *KEEP_ALL, *ALL_KINDS, "--keep", "first")[0] == 0
+    reasons = {row["reason"] for row in rows_of(deduplicated)}
+    assert {"width < 100", "duplicate: exact", "duplicate: perceptual", "duplicate: semantic"} <= reasons
+    assert curate(deduplicated, *KEEP_ALL)[0] == 0
+    assert not any(row["duplicate_of"] for row in rows_of(deduplicated))
+    assert "duplicate_kind" not in pq.read_schema(next((deduplicated / "samples").glob("*.parquet"))).names
+
+
+def test_a_lower_threshold_compares_again_and_a_higher_one_then_does_not(deduplicated, curate, no_embeddings, capsys):
+    assert curate(deduplicated, *KEEP_ALL, "--duplicates", "semantic", "--duplicate_cosine", "0.99")[0] == 0
+    lower = len([row for row in rows_of(deduplicated) if row["duplicate_of"]])
+    assert verified(deduplicated, capsys)[0] == 0
+    no_embeddings()
+    assert curate(deduplicated, *KEEP_ALL, "--duplicates", "semantic", "--duplicate_cosine", "0.999")[0] == 0
+    assert 0 < len([row for row in rows_of(deduplicated) if row["duplicate_of"]]) < lower
+
+
+def test_new_shards_are_compared_with_what_is_there(raw, flags, curate, tmp_path, monkeypatch, capsys):
+    first, second, third = sorted(raw.glob("*.tar"))
+    asked = []
+    monkeypatch.setattr(
+        deduplicating,
+        "semantic_edges",
+        lambda compared, join, pieces: asked.append(compared) or semantic.semantic_edges(compared, join, pieces),
+    )
+    output = tmp_path / "grown"
+    base = [*flags[2:], *KEEP_ALL, *ALL_KINDS]
+    assert curate(output, base=["--input", str(first), *base])[0] == 0
+    assert curate(output, base=["--input", str(first), "--input", str(second), "--input", str(third), *base])[0] == 0
+    before, after = asked
+    assert not before.known.any()
+    assert after.known.sum() == len(before.known)
+    assert verified(output, capsys)[0] == 0
+    assert curate(tmp_path / "at_once", base=["--input", str(raw), *base])[0] == 0
+    assert ledger(output) == ledger(tmp_path / "at_once")
+
+
+def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tmp_path, capsys):
+    kept = {row["uid"] for row in rows_of(deduplicated) if row["status"] == "kept"}
+    output = tmp_path / "new"
+    code, out, err = curate(output, *KEEP_ALL, *ALL_KINDS, "--against", str(deduplicated))
+    assert (code, err) == (0, "")
+    rows = [row for row in rows_of(output) if row["duplicate_of"]]
+    assert {row["duplicate_of"] for row in rows} == kept
+    assert not [row for row in rows_of(output) if row["status"] == "kept"]
+    assert "duplicate: exact" in out
+    assert verified(output, capsys)[0] == 0
+    assert curate(output, *KEEP_ALL, "--duplicates", "perceptual", "--against", f"{deduplicated}/")[0] == 0
+    assert verified(output, capsys)[0] == 0
+
+
+def test_captions_may_tell_samples_apart(raw, curate, tmp_path, capsys):
+    with tarfile.open(min(raw.glob("*.tar"))) as tar:
+        picture = next(tar.extractfile(member).read() for member in tar if member.name.endswith(".jpg"))
+    samples = enumerate(("a dog", "a cat", "a dog "))
+    entries = [entry for at, text in samples for entry in ((f"{at}.jpg", picture), (f"{at}.txt", text.encode()))]
+    write_shard(tmp_path / "0.tar", tar_bytes(entries))
+    base = ["--input", str(tmp_path / "0.tar"), "--clip_model", "tiny-untrained", *KEEP_ALL, *ALL_KINDS]
+    for by, kept in (("image", 1), ("image+caption", 2)):
+        assert curate(tmp_path / by, "--duplicates_by", by, base=base)[0] == 0
+        assert sum(row["status"] == "kept" for row in rows_of(tmp_path / by)) == kept
+        assert verified(tmp_path / by, capsys)[0] == 0
+
+
+def test_a_killed_join_goes_on(curate, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    of_cell, done = semantic._of_cell, []
+
+    def dies(compared, join, residents, guests):
+        if len(done) == 5:
+            raise CurationError("the machine is gone")
+        done.append(len(residents))
+        return of_cell(compared, join, residents, guests)
+
+    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
+    monkeypatch.setattr(deduplicating.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(semantic, "_of_cell", dies)
+    assert curate(output, *KEEP_ALL, *ALL_KINDS)[0] == 1
+    assert list(output.glob("edges/semantic-*/piece-*.parquet"))
+    again = []
+    monkeypatch.setattr(semantic, "_of_cell", lambda *given: again.append(1) or of_cell(*given))
+    assert curate(output, *KEEP_ALL, *ALL_KINDS)[0] == 0
+    assert 0 < len(again) <= 12 - 5
+    assert not list(output.glob("edges/semantic-*/piece-*.parquet"))
+
+
+TAMPERED = {
+    "a keeper that went": (
+        lambda rows: [{**row, "duplicate_of": row["duplicate_of"] and "0" * 32} for row in rows],
+        "is no sample that is kept",
+    ),
+    "another distance": (
+        lambda rows: [{**row, "duplicate_distance": row["duplicate_distance"] and 1.0} for row in rows],
+        "duplicate_distance of",
+    ),
+    "another kind": (
+        lambda rows: [
+            {**row, "duplicate_kind": row["duplicate_kind"] and "exact", "reason": _exact(row)} for row in rows
+        ],
+        "of what is kept in its place, not (exact)",
+    ),
+    "no keeper": (lambda rows: [{**row, "duplicate_of": None} for row in rows], "is 'duplicate: "),
+}
+
+
+def _exact(row):
+    return "duplicate: exact" if row["duplicate_kind"] else row["reason"]
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_ledger_that_tells_otherwise_is_found_out(name, deduplicated, capsys):
+    change, told = TAMPERED[name]
+    changed_ledger(deduplicated, change)
+    code, said = verified(deduplicated, capsys)
+    assert code == 1
+    assert told in said
+
+
+@pytest.mark.parametrize("kind", ["exact", "perceptual", "semantic"])
+def test_duplicates_that_were_kept_are_found_out(kind, deduplicated, curate, capsys):
+    """By the verifier, of a job that says it dropped them."""
+    assert curate(deduplicated, *KEEP_ALL)[0] == 0
+    assert verified(deduplicated, capsys)[0] == 0
+    for path in (deduplicated / "samples").glob("*.parquet"):
+        table = pq.read_table(path)
+        for field in DUPLICATE:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+        pq.write_table(table, path)
+    manifest = json.loads((deduplicated / "manifest.json").read_text())
+    manifest["flags"] |= {"duplicates": [kind], "duplicate_cosine": 0.999}
+    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
+    code, said = verified(deduplicated, capsys)
+    assert code == 1
+    assert f"are kept, and are {kind} duplicates" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--duplicates", "exact,near"], "'near' is none of exact, perceptual, semantic"),
+        (["--duplicate_cosine", "0.9"], "--duplicate_cosine 0.9: says how to look for duplicates: add --duplicates"),
+        (["--duplicates", "semantic", "--duplicate_cosine", "97"], "97 is not between -1 and 1"),
+        (["--duplicates", "exact", "--keep", "similarity"], "--keep similarity: this job has no score similarity"),
+        (["--duplicates", "exact", "--keep", "biggest"], "invalid choice: 'biggest'"),
+        (["--duplicates", "exact", "--against", "RAW"], "holds no finished job"),
+        (["--duplicates", "exact", "--against", "OUT"], "is the output itself"),
+        (["--duplicates", "semantic", "--duplicate_slack", "0.7"], "0.7 is not proven"),
+    ],
+    ids=range(8),
+)
+def test_what_cannot_be_meant_is_one_line(given, told, curate, raw, finished_once):
+    given = [{"RAW": str(raw), "OUT": str(finished_once)}.get(one, one) for one in given]
+    code, out, err = curate(finished_once, *given)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_another_encoders_embeddings_are_not_compared(deduplicated, curate, tmp_path):
+    job = json.loads((deduplicated / "job.json").read_text())
+    job["encoder"]["name"] = "ViT-B-32"
+    (deduplicated / "job.json").write_text(json.dumps(job))
+    code, _, err = curate(tmp_path / "new", *ALL_KINDS, "--against", str(deduplicated))
+    assert code == 2
+    assert "was embedded by ViT-B-32" in err
+    assert "leave semantic out of --duplicates" in err
+    assert not (tmp_path / "new").exists()
+    assert curate(tmp_path / "new", "--duplicates", "exact,perceptual", "--against", str(deduplicated))[0] == 0
+
+
+def test_a_pipeline_of_the_library_drops_them_too(raw, tmp_path, capsys):
+    import apache_beam as beam
+
+    with beam.Pipeline() as pipeline:
+        _ = (
+            pipeline
+            | bc.ReadSamples(f"{raw}/*.tar")
+            | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+            | bc.DropDuplicates(str(tmp_path / "out"), kinds=["exact", "perceptual"])
+            | bc.WriteShards(str(tmp_path / "out"))
+        )
+    assert {row["duplicate_kind"] for row in rows_of(tmp_path / "out")} == {None, "exact", "perceptual"}
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["flags"]["duplicates"]["kinds"] == ["exact", "perceptual"]
+    assert verified(tmp_path / "out", capsys)[0] == 0
+
+
+def test_failed_samples_and_empty_ranges_compete_with_nobody(curate, tmp_path, capsys):
+    code, _, err = curate(tmp_path / "out", "--min_width", "5000", "--duplicates", "exact,perceptual,semantic")
+    assert (code, err) == (0, "")
+    assert not any(row["duplicate_of"] for row in rows_of(tmp_path / "out"))
+    assert verified(tmp_path / "out", capsys)[0] == 0
+
+
+def test_the_distance_is_the_exact_cosine(deduplicated):
+    parts = sorted((deduplicated / "scores").glob("*.parquet"))
+    tables = [pq.read_table(part, columns=["uid", "embedding"]) for part in parts]
+    vectors = {row["uid"]: np.array(row["embedding"], float) for table in tables for row in table.to_pylist()}
+    semantic_rows = [row for row in rows_of(deduplicated) if row["duplicate_kind"] == "semantic"]
+    assert semantic_rows
+    for row in semantic_rows:
+        one, other = vectors[row["uid"]], vectors[row["duplicate_of"]]
+        assert row["duplicate_distance"] == one @ other / np.sqrt((one @ one) * (other @ other))
