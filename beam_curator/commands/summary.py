@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beam_curator.commands.progress_line import duration, rate_text
+from beam_curator.duplicates.settings import PERCEPTUAL
 from beam_curator.first_few import SHOWN, counted, lines_of
 from beam_curator.identities import ModelIdentity, models_of
 from beam_curator.models.heads.made_for import MADE_FOR
@@ -124,6 +125,12 @@ def _told(manifest: Mapping[str, Any]) -> list[str]:
     if several and policy in ("first", "all"):
         what = "all were scored, and the worst score decided" if policy == "all" else "only the first was scored"
         lines.append(f"{counted(several, 'sample')} with several images: {what} (--several_images {policy})")
+    asked = (manifest.get("flags") or {}).get("duplicates") or ()
+    if manifest.get("unhashed") and PERCEPTUAL in (asked.get("kinds", ()) if isinstance(asked, dict) else asked):
+        lines.append(
+            f"{counted(manifest['unhashed'], 'sample')} scored by an earlier release, which knew no such hash: not "
+            "compared as perceptual duplicates"
+        )
     return lines + [describe(kind, manifest[kind]) for kind in KINDS if manifest.get(kind)]
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.errors import JobError, StorageError
-from beam_curator.output import added_columns, ledger, plans, score_parts
+from beam_curator.output import added_columns, edge_store, ledger, plans, score_parts
 from beam_curator.output.added_members import CURATION_EXTENSION
 from beam_curator.output.placing import shard_name
 from beam_curator.storage import files
@@ -112,6 +112,8 @@ def _reads_as_own(path: str) -> bool:
     if name.endswith(".parquet"):
         if directory.rpartition("/")[0].rpartition("/")[2] == added_columns.COLUMNS_DIRECTORY:
             return _parquet_says(path, added_columns.is_added_columns)
+        if directory.rpartition("/")[0].rpartition("/")[2] == edge_store.EDGES_DIRECTORY:
+            return _parquet_says(path, edge_store.is_edges)
         return _is_part(path) if place == score_parts.SCORES_DIRECTORY else _has_columns(path)
     wanted = _PLAN if place == plans.PLANS_DIRECTORY else _STATISTICS
     return _is_json_with(path, wanted)

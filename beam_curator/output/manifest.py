@@ -16,6 +16,7 @@ from beam_curator.first_few import counted
 from beam_curator.identities import AUTO_PRECISION, ModelIdentity, told_models
 from beam_curator.output import ledger
 from beam_curator.output.belonging import output_shard_files, range_files, written_by_jobs
+from beam_curator.output.edge_store import edge_files
 from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
 from beam_curator.output.output_shard import WrittenShard
@@ -174,9 +175,11 @@ def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
 
 def told_of(summary: Summary) -> dict[str, Any]:
     """What the manifest says of entries that belong to no sample, of samples with several images, of keys that come
-    back within a shard, and of names with dots that may have made one sample of several."""
+    back within a shard, of names with dots that may have made one sample of several, and of samples without a hash."""
     passed_over = dict(sorted(summary.passed_over.items()))
-    return {"passed_over": passed_over, "several_images": summary.several_images, **summary.findings_by_kind()}
+    unhashed = {"unhashed": summary.unhashed} if summary.unhashed else {}
+    told = {"passed_over": passed_over, "several_images": summary.several_images, **unhashed}
+    return {**told, **summary.findings_by_kind()}
 
 
 def reading_of(parts: Sequence[LedgerPart]) -> Any:
@@ -245,6 +248,6 @@ _OF_RANGE = re.compile(r"((-\d{5,})?\.parquet|\.json)$")
 
 def remove_output(output: str) -> None:
     """Removes all that a job wrote, and nothing else."""
-    written = [*range_files(output), *(path for path, _ in output_shard_files(output))]
+    written = [*range_files(output), *(path for path, _ in output_shard_files(output)), *edge_files(output)]
     files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
     files.remove_temporaries(output)

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.first_few import counted, listed
@@ -32,6 +35,8 @@ class Summary:
       findings: what else is to be told of shards, one of a kind for each shard.
       several_images: how many samples hold several images.
       losses: what broken and empty shards did not give.
+      unhashed: of a job that looked for duplicates, how many samples competed without a perceptual hash, since an
+        earlier release scored them.
     """
 
     seen: int = 0
@@ -46,6 +51,7 @@ class Summary:
     findings: tuple[Finding, ...] = ()
     several_images: int = 0
     losses: Losses = dataclasses.field(default_factory=Losses, compare=False)
+    unhashed: int = 0
 
     @property
     def dropped(self) -> int:
@@ -71,6 +77,7 @@ class Summary:
             together(self.findings + other.findings),
             self.several_images + other.several_images,
             self.losses + other.losses,
+            self.unhashed + other.unhashed,
         )
 
     def check_failed_fraction(self, limit: float) -> None:
@@ -135,7 +142,16 @@ def summarize(batch: SampleBatch) -> Summary:
         batch.findings,
         sum((count or 0) > 1 for count in batch.rows["images"].to_pylist()),
         Losses.of_range(batch.range, len(batch), batch.errors),
+        _unhashed(batch.rows),
     )
+
+
+def _unhashed(table: pa.Table) -> int:
+    if "duplicate_kind" not in table.schema.names:
+        return 0
+    competed = pc.or_(pc.equal(table["status"], rows.KEPT), table["duplicate_kind"].is_valid())
+    lacking = table["phash256"].is_null() if "phash256" in table.schema.names else True
+    return pc.sum(pc.and_(competed, lacking)).as_py() or 0
 
 
 def _outcomes(batch: SampleBatch) -> int:

@@ -316,3 +316,28 @@ def test_the_distance_is_the_exact_cosine(deduplicated):
     for row in semantic_rows:
         one, other = vectors[row["uid"]], vectors[row["duplicate_of"]]
         assert row["duplicate_distance"] == one @ other / np.sqrt((one @ one) * (other @ other))
+
+
+def test_parts_without_hashes_are_told(curate, tmp_path, capsys):
+    """Those of an earlier release: they compete as exact copies and by their embeddings alone."""
+    output = tmp_path / "out"
+    assert curate(output, *KEEP_ALL)[0] == 0
+    for path in (output / "scores").glob("*.parquet"):
+        table = pq.read_table(path)
+        described = json.loads(table.schema.metadata[b"beam_curator"])
+        del described["embeddings"]
+        table = table.drop_columns(["phash256", "texture"])
+        pq.write_table(table.replace_schema_metadata({b"beam_curator": json.dumps(described)}), path)
+    code, out, err = curate(output, *KEEP_ALL, *ALL_KINDS)
+    assert (code, err) == (0, "")
+    rows = rows_of(output)
+    assert {row["duplicate_kind"] for row in rows} == {None, "exact", "semantic"}
+    competed = sum(row["status"] == "kept" or row["duplicate_kind"] is not None for row in rows)
+    assert f"{competed} samples scored by an earlier release, which knew no such hash: not compared" in out
+    assert verified(output, capsys)[0] == 0
+
+
+def test_overwrite_removes_the_edges(deduplicated, curate):
+    assert list(deduplicated.glob("edges/*/*.parquet"))
+    assert curate(deduplicated, "--overwrite")[0] == 0
+    assert not list(deduplicated.glob("edges/*/*"))
