@@ -11,10 +11,13 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from beam_curator.commands import curate_images, parsing, running
+from beam_curator.commands.curate_images import Given
 from beam_curator.commands.keywords import argv_of, beams_values
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.preset_flag import with_preset
 from beam_curator.errors import UsageError
+from beam_curator.models.encoders.encoder import Encoder, check_encoder
+from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output import ledger
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
@@ -62,6 +65,8 @@ def curate(
     input: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
+    encoder: str | Encoder | None = None,
+    scorers: Sequence[Scorer] = (),
     rules: Sequence[Rule | str] = (),
     pipeline_options: PipelineOptions | None = None,
     runner: str | None = None,
@@ -76,6 +81,8 @@ def curate(
     Args:
       input: what `--input` takes, or several of them.
       output: the output directory, local or in a bucket.
+      encoder: what `--encoder` takes, or an `Encoder` of your own.
+      scorers: scorers of your own, after those of the flags.
       rules: rules of your own, tried after those of the flags: called with a sample's row, true keeps it; or
         comparisons as text, such as "width < 2000".
       pipeline_options: Beam's options; flags of this job are no part of them.
@@ -90,20 +97,36 @@ def curate(
       JobError: when the job fails for a reason that the user can mend.
     """
     started = time.time()
-    argv = with_preset(argv_of({"input": input, "output": output, **flags}))
+    given = Given(_own(encoder), _checked_scorers(scorers), _checked(rules))
+    named = encoder if given.encoder is None else given.encoder.name
+    argv = with_preset(argv_of({"input": input, "output": output, **flags, "encoder": named}))
     options = PipelineOptions(argv, **beams_values(pipeline_options))
     if runner is not None:
         options.view_as(StandardOptions).runner = _checked_name(runner)
     parsing.put_to_use(options)
     if not running.waits(options):
         raise UsageError("template_location: curate() gives what the job gave, so that it cannot make a template")
-    curation = curate_images.prepare(options.view_as(CurationOptions), started, _checked(rules))
+    curation = curate_images.prepare(options.view_as(CurationOptions), started, given)
     if not curation.options.allow_missing:
         curation.input.check_missing()
     with curate_images.claimed(curation, waits=True) as notes:
         if show_progress:
             running.tell("beam-curator", notes)
         return _result(curation.options.output, curate_images.run_to_end(options, curation, show_progress), notes)
+
+
+def _own(encoder: Any) -> Encoder | None:
+    """The encoder of one's own, checked; None of a name, and of nothing."""
+    if encoder is None or isinstance(encoder, str):
+        return None
+    check_encoder(encoder)
+    return encoder
+
+
+def _checked_scorers(scorers: Any) -> list[Scorer]:
+    if isinstance(scorers, str) or callable(scorers):
+        raise UsageError("scorers: give a list of scorers; text such as my_scorers:Warmth(side=32) goes to scorer=[]")
+    return list(scorers)
 
 
 def _checked(rules: Any) -> list[Rule]:

@@ -28,7 +28,9 @@ from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, sco
 from beam_curator.commands.summary import Work, describe_plan, describe_run
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError
+from beam_curator.models.encoders.encoder import Encoder
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
+from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
 from beam_curator.output.manifest import read_manifest
@@ -40,6 +42,7 @@ from beam_curator.output.ownership import (
     claim_output,
     notes_before,
     read_job,
+    standing_job,
 )
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
@@ -53,6 +56,24 @@ from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.duplicates import DropDuplicates
 from beam_curator.transforms.reading import PlanRanges
 from beam_curator.transforms.scoring import ScoreRanges
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a caller in Python gives as objects, beside the flags.
+
+    Attributes:
+      encoder: what embeds, in place of the one that a flag names.
+      scorers: after those of the flags.
+      rules: tried after those of the flags.
+    """
+
+    encoder: Encoder | None = None
+    scorers: Sequence[Scorer] = ()
+    rules: Sequence[Rule] = ()
+
+
+NOTHING_GIVEN = Given()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,13 +160,13 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     )
 
 
-def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()) -> Curation:
+def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIVEN) -> Curation:
     """All checks of flags, input, models and output, before any work.
 
     Args:
       options: the flags.
       started: when the command was, in seconds since 1970.
-      rules: those that a caller in Python gives, tried after those of the flags.
+      given: what a caller in Python gives beside them.
 
     Raises:
       UsageError, StorageError: for the first thing that is wrong.
@@ -156,21 +177,21 @@ def prepare(options: CurationOptions, started: float, rules: Sequence[Rule] = ()
     check_runner(options, [*named_patterns(options.input), options.output])
     asked = options.range_mb
     resolve_defaults(options)
-    scorers = scorers_of(options)
-    all_rules, hints = rules_of(options, scorers.columns, rules), scoring_hints(options)
+    scorers = scorers_of(options, given.scorers)
+    all_rules, hints = rules_of(options, scorers.columns, given.rules), scoring_hints(options)
     tops = tops_of(options, scorers.columns)
     check_readable(options.output)
-    standing = None if options.overwrite else read_job(options.output)
+    standing = None if options.overwrite else standing_job(options.output)
     options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
     matched = match_input(options.input, options.output, standing.shards if standing else ())
     refuse_what_is_no_tar(matched.shards)
     if parsing.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
-    scoring = scoring_of(options, scorers, standing)
+    scoring = scoring_of(options, scorers, standing, given.encoder)
     if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
     duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
-    names = [*map(rule_name, rules)]
+    names = [*map(rule_name, given.rules)]
     return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates, tops)
 
 

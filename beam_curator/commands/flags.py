@@ -311,7 +311,8 @@ def _add_models(group: Any) -> None:
         default=DEFAULT_MODEL,
         metavar="NAME",
         help="what embeds the images: an open_clip architecture, timm:NAME for a model of timm such as DINOv2, "
-        f"package.module:Object for an encoder of your own, or {TINY_UNTRAINED} for trying things out without weights: "
+        "package.module:Object for an encoder of your own, with arguments as those of --scorer, or "
+        f"{TINY_UNTRAINED} for trying things out without weights: "
         "its scores mean nothing (default: %(default)s)",
     )
     group.add_argument(

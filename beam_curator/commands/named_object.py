@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import importlib
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -95,6 +96,65 @@ def made(thing: Any, values: Values | None) -> Any:
     if values is None:
         return thing() if isinstance(thing, type) else thing
     return thing(*values.args, **values.kwargs)
+
+
+def made_object(flag: str, text: str, values: Values | None, example: str, what: str) -> Any:
+    """What a flag names that has a name of its own, made of values in brackets or of those that stood apart.
+
+    Args:
+      flag: with its dashes, for errors.
+      text: what the user gave, without the values that stood apart.
+      values: those; None where none did.
+      example: of what the flag takes, for errors.
+      what: the kind of thing, with its article, for errors.
+
+    Raises:
+      UsageError: there is no such thing, or it cannot be made so.
+    """
+    named = named_object(flag, text, example)
+    if named.name is not None:
+        raise UsageError(f"{named.given}: {what} has a name of its own: leave out {named.name}=")
+    return named.load(lambda thing, own: made(thing, own if values is None else values))
+
+
+_APART = re.compile(r"([^\s{(]+)(\s*\{.*|\s+[^\W\d]\w*=.*)", re.DOTALL)
+_PAIR = re.compile(r'\s*([^\W\d]\w*)=("(?:[^"\\]|\\.)*"(?=\s|$)|\S*)')
+
+
+def values_apart(given: str, text: str, example: str) -> tuple[str, Values | None]:
+    """What is named, and values that stand behind it without brackets: a JSON object, or `key=value` pairs.
+
+    A value that is no JSON is text.
+
+    Raises:
+      UsageError: they are written in another way.
+    """
+    found = _APART.fullmatch(text)
+    if found is None:
+        return text, None
+    what, rest = found[1], found[2].strip()
+    if rest.startswith("{"):
+        try:
+            return what, Values((), dict(json.loads(rest)))
+        except ValueError as error:
+            raise UsageError(f"{given}: {rest} is no JSON object ({error})") from error
+    values: dict[str, Any] = {}
+    at = 0
+    while at < len(rest):
+        pair = _PAIR.match(rest, at)
+        if pair is None:
+            raise UsageError(f"{given}: write arguments as key=value, such as {example}")
+        if pair[1] in values:
+            raise UsageError(f"{given}: {pair[1]} is given twice")
+        values[pair[1]], at = _plain(pair[2]), pair.end()
+    return what, Values((), values)
+
+
+def _plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _values(given: str, brackets: str) -> Values:

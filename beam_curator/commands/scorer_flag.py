@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import re
-from typing import Any
 
-from beam_curator.commands.named_object import Values, made, named_object
+from beam_curator.commands.named_object import made_object, values_apart
 from beam_curator.errors import UsageError
 from beam_curator.first_few import listed
 from beam_curator.models.scorers.scorer import Scorer, check_scorer
@@ -16,7 +13,6 @@ ENTRY_POINTS = "beam_curator.scorers"
 """The group under which installed packages name their scorers."""
 
 _EXAMPLE = "my_scorers:Warmth(side=64), 'my_scorers:Warmth side=64' or 'my_scorers:Warmth {\"side\": 64}'"
-_PAIR = re.compile(r'\s*([^\W\d]\w*)=("(?:[^"\\]|\\.)*"(?=\s|$)|\S*)')
 
 
 def load_scorer(text: str) -> Scorer:
@@ -28,43 +24,10 @@ def load_scorer(text: str) -> Scorer:
       UsageError: there is no such thing, it cannot be made so, or it is no scorer.
     """
     given = f"--scorer {text}"
-    what, values = _parts(given, text.strip())
-    named = named_object("--scorer", _installed(given, what), _EXAMPLE)
-    if named.name is not None:
-        raise UsageError(f"{named.given}: a scorer has a name of its own: leave out {named.name}=")
-    scorer = named.load(lambda thing, own: made(thing, own if values is None else values))
+    what, values = values_apart(given, text.strip(), _EXAMPLE)
+    scorer = made_object("--scorer", _installed(given, what), values, _EXAMPLE, "a scorer")
     check_scorer(scorer, given)
     return scorer
-
-
-def _parts(given: str, text: str) -> tuple[str, Values | None]:
-    """What is named, and arguments that are not in brackets."""
-    found = re.match(r"([^\s{(]+)(\s*\{.*|\s+[^\W\d]\w*=.*)", text, re.DOTALL)
-    if found is None:
-        return text, None
-    what, rest = found[1], found[2].strip()
-    if rest.startswith("{"):
-        try:
-            return what, Values((), dict(json.loads(rest)))
-        except ValueError as error:
-            raise UsageError(f"{given}: {rest} is no JSON object ({error})") from error
-    values: dict[str, Any] = {}
-    at = 0
-    while at < len(rest):
-        pair = _PAIR.match(rest, at)
-        if pair is None:
-            raise UsageError(f"{given}: write arguments as key=value, such as {_EXAMPLE}")
-        if pair[1] in values:
-            raise UsageError(f"{given}: {pair[1]} is given twice")
-        values[pair[1]], at = _value(pair[2]), pair.end()
-    return what, Values((), values)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _installed(given: str, what: str) -> str:

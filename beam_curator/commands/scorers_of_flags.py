@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from beam_curator.commands.named_object import is_named_object, made, named_object
+from beam_curator.commands.named_object import is_named_object, made_object, values_apart
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.scorer_flag import load_scorer
 from beam_curator.defaults import NO_MODEL, TIMM
@@ -20,7 +20,7 @@ from beam_curator.models.scorers.caption_measures import CAPTION_MEASURES, COLUM
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW, aesthetic_scorer, nsfw_scorer
 from beam_curator.models.scorers.image_measures import ImageMeasures
 from beam_curator.models.scorers.prompt import Prompt, asked_as, parse_prompt, prompt_scorers
-from beam_curator.models.scorers.scorer import Column, Needs, Scorer, Worse, check_scorers
+from beam_curator.models.scorers.scorer import Column, Needs, Scorer, Worse, check_scorer, check_scorers
 from beam_curator.models.scorers.similarity import SIMILARITY
 from beam_curator.output.ownership import Job
 from beam_curator.output.score_steps import ScoreStep
@@ -69,11 +69,15 @@ class AskedScorers:
         return [column for one in self.asked for column in one.columns]
 
 
-def scorers_of(options: CurationOptions) -> AskedScorers:
+def scorers_of(options: CurationOptions, more: Sequence[Scorer] = ()) -> AskedScorers:
     """The scorers that the flags ask for.
 
+    Args:
+      options: the flags.
+      more: scorers that a caller in Python gives, after those of the flags.
+
     Raises:
-      UsageError: for one of the user's own that cannot be loaded.
+      UsageError: for one of the user's own that cannot be loaded, or is none.
     """
     asked = []
     heads: tuple[tuple[str, str, Callable[..., Scorer], Worse], ...] = (
@@ -97,6 +101,9 @@ def scorers_of(options: CurationOptions) -> AskedScorers:
         )
     for text in options.scorer or ():
         asked.append(_as_it_is(load_scorer(text)))
+    for index, scorer in enumerate(more):
+        check_scorer(scorer, f"scorers[{index}]")
+        asked.append(_as_it_is(scorer))
     check_scorers(asked)
     return AskedScorers(asked)
 
@@ -159,14 +166,14 @@ def model_flags(options: CurationOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in (*ENCODER_FLAGS, *SCORER_FLAGS)}
 
 
-def clip_handler(options: CurationOptions) -> ClipModelHandler:
-    """The embedding model that the flags ask for, its weights found.
+def clip_handler(options: CurationOptions, encoder: Encoder | None = None) -> ClipModelHandler:
+    """The embedding model that the flags ask for, its weights found; or of an encoder that a caller in Python gives.
 
     Raises:
       UsageError: when the model is unknown or its weights cannot be had.
     """
     return ClipModelHandler(
-        _model(options.clip_model),
+        encoder or _model(options.clip_model),
         options.clip_pretrained,
         model_dir=options.model_dir,
         **{one.name: getattr(options, one.name) for one in SETTINGS},
@@ -175,27 +182,38 @@ def clip_handler(options: CurationOptions) -> ClipModelHandler:
 
 def _model(text: str) -> str | Encoder:
     """The name of an encoder, or the user's own that it names."""
-    if text.startswith(TIMM) or not is_named_object(text):
+    if text.startswith(TIMM):
         return text
-    given = named_object("--encoder", text, "my_encoders:Own(side=224)")
-    if given.name is not None:
-        raise UsageError(f"{given.given}: an encoder has a name of its own: leave out {given.name}=")
-    encoder = given.load(made)
+    what, values = values_apart(f"--encoder {text}", text.strip(), _EXAMPLE)
+    if not is_named_object(what):
+        return text
+    encoder = made_object("--encoder", what, values, _EXAMPLE, "an encoder")
     check_encoder(encoder)
     return encoder
 
 
-def scoring_of(options: CurationOptions, scorers: AskedScorers, standing: Job | None = None) -> Scoring:
+_EXAMPLE = "my_encoders:Own(side=224), 'my_encoders:Own side=224' or 'my_encoders:Own {\"side\": 224}'"
+
+
+def scoring_of(
+    options: CurationOptions, scorers: AskedScorers, standing: Job | None = None, encoder: Encoder | None = None
+) -> Scoring:
     """The scoring chain that the flags ask for, its weights found.
 
     Of what cannot be had, the standing job's record will do where the same flags gave it: all that stands of it is
     good, and a range that needs it after all fails the job.
 
+    Args:
+      options: the flags.
+      scorers: those that they ask for.
+      standing: the job that stands in the output directory, if any.
+      encoder: one that a caller in Python gives, in place of the flag's.
+
     Raises:
       UsageError: when a model is unknown or its weights cannot be had, and nothing stands of it.
     """
     try:
-        handler = clip_handler(options)
+        handler = clip_handler(options, encoder)
     except UsageError as error:
         if standing is None or standing.encoder is None or not _same(options, standing, ENCODER_FLAGS):
             raise

@@ -15,7 +15,7 @@ from typing import Any
 from beam_curator.first_few import counted
 from beam_curator.identities import AUTO_PRECISION, ModelIdentity, told_models
 from beam_curator.output import ledger
-from beam_curator.output.belonging import output_shard_files, range_files, written_by_jobs
+from beam_curator.output.belonging import OF_RANGES, output_shard_files, range_files, written_by_jobs
 from beam_curator.output.edge_store import edge_files
 from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
@@ -250,4 +250,6 @@ def remove_output(output: str) -> None:
     """Removes all that a job wrote, and nothing else."""
     written = [*range_files(output), *(path for path, _ in output_shard_files(output)), *edge_files(output)]
     files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
+    for directory in OF_RANGES:
+        files.remove_empty_directories(files.join(output, directory))
     files.remove_temporaries(output)

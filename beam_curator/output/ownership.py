@@ -76,6 +76,18 @@ def read_job(output: str) -> Job | None:
         raise UsageError(f"--output {output} cannot be read: {error}") from error
 
 
+def standing_job(output: str) -> Job | None:
+    """The job that an output directory belongs to, once it has scored anything: a job that ended before has no claim to
+    the directory.
+
+    Raises:
+      UsageError: as `read_job`.
+      StorageError: when the directory cannot be listed, after retries.
+    """
+    job = read_job(output)
+    return job if job is not None and (_parts(output) or read_manifest(output) is not None) else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Remembered:
     """What `MatchShards` asks for the shards that a job remembers: on the worker, so that they are not in the pipeline.
@@ -198,7 +210,7 @@ def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | Non
     Raises:
       UsageError: when the directory holds another job's output, or files that are nobody's.
     """
-    standing = read_job(output)
+    standing = standing_job(output)
     if standing is None:
         check_foreign(output)
         return None
@@ -225,7 +237,7 @@ def notes_before(
         samples = count_samples(parts)
         lost = f"--overwrite throws away the scores of {counted(samples, 'sample')} in {output}/{SCORES_DIRECTORY}"
         return [lost] if parts else []
-    standing = read_job(output)
+    standing = standing_job(output)
     if standing is None:
         return []
     lines = notes(standing.shards, job.shards)

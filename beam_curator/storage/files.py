@@ -348,6 +348,15 @@ def remove_empty(output: str) -> None:
             pathlib.Path(output, TEMPORARY).rmdir()
 
 
+def remove_empty_directories(directory: str) -> None:
+    """Removes a local directory and those in it, as far as nothing is in them; buckets have none."""
+    if is_remote(directory):
+        return
+    for path, _, _ in os.walk(directory, topdown=False):
+        with contextlib.suppress(OSError):
+            pathlib.Path(path).rmdir()
+
+
 @retried
 def is_empty(directory: str) -> bool:
     """Whether nothing is in a directory, at any depth, but what a job that was killed leaves half-written.

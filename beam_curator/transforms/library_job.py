@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.output.ownership import Job, check_foreign, read_job, write_job
+from beam_curator.output.ownership import Job, check_foreign, read_job, standing_job, write_job
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.sources import matching
 from beam_curator.storage.places import below, real
@@ -20,15 +20,21 @@ def check_claimable(output: str, facts: Facts) -> None:
     if standing is None:
         check_foreign(output)
         return
+    complaint = _complaint(output, standing, facts)
+    if complaint is not None and standing_job(output) is not None:
+        raise complaint
+
+
+def _complaint(output: str, standing: Job, facts: Facts) -> UsageError | None:
+    """Why a pipeline is not the job that is written in a directory, if it is not."""
     for what, was, now in (
         ("range_mb", standing.range_mb, facts.range_mb),
         ("its models", _told(standing.encoder, standing.scorers), _told(facts.encoder, facts.steps)),
     ):
         if was and now and was != now:
-            raise _another(output, what, str(was), str(now))
+            return _another(output, what, str(was), str(now))
     left_out = _left_out(standing.inputs, facts.patterns)
-    if left_out is not None:
-        raise _another(output, "its input", f"with {left_out}", "without")
+    return _another(output, "its input", f"with {left_out}", "without") if left_out is not None else None
 
 
 def _told(encoder: ModelIdentity | None, steps: Sequence[ScoreStep]) -> str | None:
@@ -80,6 +86,8 @@ def claim_for_pipeline(output: str, facts: Facts) -> None:
       StorageError: when it cannot be written, after retries.
     """
     standing = read_job(output)
+    if standing is not None and _complaint(output, standing, facts) is not None:
+        standing = None  # it has scored nothing, or this pipeline would have been refused
     inputs = sorted(set(matching.expand_patterns(facts.patterns))) if facts.patterns else []
     known = standing or Job([], None)
     job = dataclasses.replace(

@@ -35,6 +35,12 @@ class ColourGrid(bc.Encoder):
 
     def load(self):
         return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten())
+
+class Broken(ColourGrid):
+    name = "broken"
+
+    def load(self):
+        raise FileNotFoundError("no weights here")
 """
 
 
@@ -88,10 +94,34 @@ def test_an_encoder_of_ones_own_is_named_by_a_flag(job):
     assert "another job's output" in err
 
 
+@pytest.mark.parametrize("given", [" side=96", ' {"side": 96}', '{"side": 96}', "(side=96)"])
+def test_its_arguments_are_written_as_those_of_a_scorer(job, given):
+    flags = ["--encoder", f"users_encoders:ColourGrid{given}", *UNTRAINED_HEADS]
+    code, out, _ = job(*flags, "--dry_run")
+    assert code == 0
+    assert "made with (side=96)" in out
+
+
+def test_an_encoder_that_cannot_be_loaded_leaves_the_directory_to_others(job):
+    code, out, err = job("--encoder", "users_encoders:Broken", *UNTRAINED_HEADS)
+    assert (code, out) == (1, "")
+    (line,) = [line for line in err.splitlines() if line.startswith("beam-curator: ")]
+    assert "no weights here" in line
+    code, _, err = job("--encoder", "users_encoders:ColourGrid", "--range_mb", "1", *UNTRAINED_HEADS)
+    assert (code, err.count("another job's output")) == (0, 0)
+    assert json.loads((job.output / "job.json").read_text())["range_mb"] == 1
+    assert verified(job.output)
+    code, _, err = job("--encoder", "users_encoders:Broken", *UNTRAINED_HEADS)
+    assert code == 2
+    assert "another job's output: its embeddings are of colour_grid" in err
+
+
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
         ("users_encoders:Missing", "--encoder users_encoders:Missing: cannot be loaded: AttributeError"),
+        ("users_encoders:ColourGrid side=64 side=9", "side is given twice"),
+        ("users_encoders:ColourGrid {side: 64}", "{side: 64} is no JSON object"),
         ("users_encoders:ColourGrid(side=0)", "cannot be loaded: UsageError: Preparation: size is 0"),
         ("users_encoders:torch", "is no encoder: its name is to be a str"),
         ("grid=users_encoders:ColourGrid", "an encoder has a name of its own: leave out grid="),
@@ -159,3 +189,20 @@ def test_in_python_an_encoder_is_named_as_by_the_flag(job, tmp_path):
     )
     assert done.seen == 5
     assert stored(tmp_path / "python").shape == (5, 48)
+
+
+def test_in_python_an_encoder_and_scorers_of_ones_own_are_objects(job, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from users_encoders import ColourGrid
+
+    given = {"aesthetic_model": "untrained", "nsfw_model": "none", "min_aesthetic": 0.01}
+    own = bc.HeadScorer("first", lambda: lambda embeddings: embeddings[:, 0])
+    done = bc.curate(str(tmp_path / "raw.tar"), str(job.output), encoder=ColourGrid(96), scorers=[own], **given)
+    assert (done.seen, done.scored) == (5, 5)
+    np.testing.assert_array_equal(
+        ds.dataset(job.output / "scores").to_table().sort_by("key")["first"].to_numpy(),
+        stored(job.output)[:, 0].astype(np.float32),
+    )
+    assert verified(job.output)
+    again = bc.curate(str(tmp_path / "raw.tar"), str(job.output), encoder="users_encoders:ColourGrid(96)", **given)
+    assert (again.scored, again.reused) == (0, 5)

@@ -100,12 +100,15 @@ def test_the_output_of_another_encoder_is_refused_with_what_overwrite_would_cost
 
 def test_overwrite_begins_anew_and_leaves_other_peoples_files(raw, finished, curate):
     (finished / "notes.txt").write_text("mine")
+    assert curate(finished, "--image_measures")[0] == 0
+    assert (finished / "columns" / "image_measures").is_dir()
     code, out, err = curate(finished, "--range_mb", "64", "--overwrite", "--min_aesthetic", "8")
     assert code == 0
     one_line(err, 1, [f"note: --overwrite throws away the scores of 88 samples in {finished}/scores"])
     assert "scored 0 images" not in out
     assert (finished / "notes.txt").read_text() == "mine"
     assert len(list((finished / "scores").iterdir())) == len(list(raw.glob("*.tar")))
+    assert not (finished / "columns").exists()
 
 
 def test_too_many_failed_samples_fail_the_job_and_keep_the_scores(tmp_path, curate):

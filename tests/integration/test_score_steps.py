@@ -34,6 +34,15 @@ class Warmth(bc.Scorer):
         return [float(picture[..., 0].mean() - picture[..., 2].mean()) for picture in pictures]
 
 
+class Seen(bc.Scorer):
+    """How many pixels it sees."""
+
+    name, needs = "seen", "pixels"
+
+    def __call__(self, pictures):
+        return [picture.shape[0] * picture.shape[1] for picture in pictures]
+
+
 class FirstWord(bc.Scorer):
     name, needs = "first_word", "caption"
     columns = (bc.Column("first_word", "text"),)
@@ -157,6 +166,22 @@ def test_scorers_of_ones_own_added_later_give_what_they_give_from_the_beginning(
     assert not (tmp_path / "fresh" / "columns").exists()
 
 
+def test_with_jpeg_draft_they_see_what_the_encoder_sees_from_the_beginning_and_later(tmp_path, curate):
+    """Large JPEGs are decoded at a smaller scale; what is added later is decoded so as well."""
+    samples = [{"__key__": key, "jpg": _picture(900 + 8 * seed, 700)} for seed, key in enumerate("abcd")]
+    bc.batch_of(samples, tmp_path / "raw" / "a.tar")
+    base = ["--input", str(tmp_path / "raw"), "--clip_model", "tiny-untrained", "--min_aesthetic", "-9", "--jpeg_draft"]
+    own = ["--scorer", "own_scorers:Warmth", "--scorer", "own_scorers:Seen"]
+    assert curate(tmp_path / "plain", base=base)[0] == 0
+    assert curate(tmp_path / "fresh", *own, base=base)[0] == 0
+    assert curate(tmp_path / "plain", *own, base=base)[0] == 0
+    assert selection(tmp_path / "plain") == selection(tmp_path / "fresh")
+    for row in ledger(tmp_path / "fresh"):
+        assert 0 < row["seen"] < row["width"] * row["height"] / 3
+    for output in ("plain", "fresh"):
+        assert verify_output.main([str(tmp_path / output)]) == 0
+
+
 def test_their_columns_are_numbers_flags_and_texts_wherever_scores_show(finished, curate):
     assert curate(finished, *ALL, "--rule", "bc=beam_curator:AtLeast('warmth', -300)")[0] == 0
     rows = [row for row in ledger(finished) if row["status"] != "failed"]
@@ -207,13 +232,13 @@ def test_a_scorer_that_raises_on_one_sample_fails_that_row_and_no_other(tmp_path
     assert [row["status"] for row in ledger(tmp_path / "out")] == ["kept"] * 3
 
 
-def _picture():
+def _picture(width=80, height=60):
     import io
 
     from PIL import Image
 
     file = io.BytesIO()
-    Image.effect_noise((80, 60), 90).convert("RGB").save(file, "JPEG")
+    Image.effect_noise((width, height), 90).convert("RGB").save(file, "JPEG")
     return file.getvalue()
 
 

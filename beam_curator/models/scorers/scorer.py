@@ -209,12 +209,6 @@ def check_scorers(scorers: Sequence[_Named]) -> None:
             owners[column.name] = scorer.name
 
 
-def pixels_side(scorers: Sequence[Any]) -> int | None:
-    """The longer side that all of these scorers can do with; None for full size."""
-    sides = [scorer.side for scorer in scorers]
-    return None if not sides or None in sides else max(sides)
-
-
 def values_by_column(scorer: Scorer, given: Any) -> Mapping[str, Any]:
     """What a call gave, by column."""
     columns = scorer.columns
