@@ -24,7 +24,7 @@ from beam_curator.commands.preset_flag import read_preset
 from beam_curator.commands.preview import describe_preview
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
-from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, scoring_hints, tops_of
+from beam_curator.commands.steps_of_flags import lists_of, resolve_defaults, rules_of, scoring_hints, tops_of
 from beam_curator.commands.summary import Work, describe_plan, describe_run
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError
@@ -44,6 +44,7 @@ from beam_curator.output.ownership import (
     read_job,
     standing_job,
 )
+from beam_curator.rules.lists import ListFile
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
 from beam_curator.rules.top import Top
@@ -54,6 +55,7 @@ from beam_curator.sources.no_samples import refuse_what_is_no_tar
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.duplicates import DropDuplicates
+from beam_curator.transforms.listed import KeepListed
 from beam_curator.transforms.reading import PlanRanges
 from beam_curator.transforms.scoring import ScoreRanges
 
@@ -91,6 +93,7 @@ class Curation:
       given_rules: the names of those rules that no flag gave, which a caller in Python did.
       duplicates: what counts as one; None where they stay.
       tops: which of the samples that pass all rules are kept, before duplicates are dropped.
+      lists: of samples that stay or go, before the best are kept.
     """
 
     options: CurationOptions
@@ -103,6 +106,7 @@ class Curation:
     given_rules: Sequence[str] = ()
     duplicates: DuplicateSettings | None = None
     tops: Sequence[Top] = ()
+    lists: Sequence[ListFile] = ()
 
     @property
     def shards(self) -> Sequence[Shard]:
@@ -148,6 +152,8 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         | Checkpoint(options.output, curation.scoring, curation.hints)
         | bc.Select(*curation.rules)
     )
+    if curation.lists:
+        selected |= KeepListed(*curation.lists)
     if curation.tops:
         selected |= bc.KeepTop(*curation.tops)
     if curation.duplicates is not None:
@@ -179,7 +185,7 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     resolve_defaults(options)
     scorers = scorers_of(options, given.scorers)
     all_rules, hints = rules_of(options, scorers.columns, given.rules), scoring_hints(options)
-    tops = tops_of(options, scorers.columns)
+    tops, lists = tops_of(options, scorers.columns), lists_of(options)
     check_readable(options.output)
     standing = None if options.overwrite else standing_job(options.output)
     options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
@@ -192,7 +198,7 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
         scoring.try_heads()
     duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
     names = [*map(rule_name, given.rules)]
-    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates, tops)
+    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates, tops, lists)
 
 
 @contextlib.contextmanager
@@ -311,8 +317,12 @@ def _preview(curation: Curation) -> str:
     check_output(options.output, curation.job, options.fewer_shards)
     reading, wanted = reading_of(options), curation.scoring.wanted
     asked = (options.output, curation.shards, options.range_mb, reading, wanted, curation.rules, curation.tops)
-    repeated = ["  NOTE: --duplicates is left out of a preview"] if curation.duplicates is not None else []
-    return "\n".join([describe_preview(*asked), *repeated, *(f"  note: {line}" for line in _notes(curation))])
+    out = [
+        *(["duplicates"] if curation.duplicates is not None else []),
+        *(["allow and block"] if curation.lists else []),
+    ]
+    left_out = [f"  NOTE: left out of a preview: {' and '.join(out)}"] if out else []
+    return "\n".join([describe_preview(*asked), *left_out, *(f"  note: {line}" for line in _notes(curation))])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

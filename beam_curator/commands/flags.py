@@ -440,6 +440,14 @@ def _add_selection(group: Any) -> None:
         help='keep samples that a condition in SQL is true of, such as "aesthetic >= 5 OR width > 900": '
         "on the ledger's columns, scores among them; tried after the thresholds and before --rule; may be given again",
     )
+    for flag, which in (("--allow", "only samples in a list"), ("--block", "no sample of a list")):
+        group.add_argument(
+            flag,
+            action="append",
+            metavar="FILE",
+            help=f"of the samples that pass all rules, keep {which} of uids, keys, sha256 or phash: Parquet, CSV, text "
+            "or npy, of any length; COLUMN=FILE where the file does not say which; may be given again",
+        )
     group.add_argument(
         "--keep_top",
         action="append",

@@ -22,11 +22,13 @@ from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW
 from beam_curator.models.scorers.scorer import Column
+from beam_curator.rules.lists import ListFile
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Rule, TableRule
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
 from beam_curator.rules.top import Top, top_count, top_fraction
 from beam_curator.rules.where import Where
+from beam_curator.sources.list_files import list_file
 
 
 def resolve_defaults(options: CurationOptions) -> None:
@@ -96,6 +98,16 @@ def rules_of(options: CurationOptions, columns: Sequence[Column], more: Sequence
         users[f"rules[{index}] {rule_name(rule)}"] = rule
     _check_rules(options, columns, rules, {**conditions, **users})
     return [*rules, *conditions.values(), *users.values()]
+
+
+def lists_of(options: CurationOptions) -> list[ListFile]:
+    """The lists of samples that stay or go, in the order in which they are tried.
+
+    Raises:
+      UsageError: for a file that is not there, cannot be read, or does not say what it lists.
+    """
+    allowing = [list_file("--allow", text, allows=True) for text in options.allow or ()]
+    return allowing + [list_file("--block", text, allows=False) for text in options.block or ()]
 
 
 def tops_of(options: CurationOptions, columns: Sequence[Column]) -> list[Top]:

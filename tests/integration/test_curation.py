@@ -371,3 +371,16 @@ def test_a_preview_tells_what_would_come_and_go_and_writes_nothing(finished, cur
     assert f"  beside the selection that stands: {moved}" in told.splitlines()
     code, told, _ = curate(finished, "--image_measures", "--preview")
     assert "without columns that are asked for: not counted here; run without --preview" in told
+
+
+def test_lists_say_which_samples_stay_and_go(finished, curate, tmp_path):
+    rows = [row for row in ledger(finished) if row["status"] == "kept"]
+    good, bad = {row["uid"] for row in rows[:-3]}, {row["sha256"] for row in rows[:2]}
+    np.save(tmp_path / "good.npy", np.array(sorted((int(u[:16], 16), int(u[16:], 16)) for u in good), "u8,u8"))
+    (tmp_path / "bad.txt").write_text("\n".join(bad))
+    code, out, _ = curate(finished, "--allow", str(tmp_path / "good.npy"), "--block", f"sha256={tmp_path / 'bad.txt'}")
+    assert (code, "  uid is not in good.npy" in out, "  sha256 is in bad.txt" in out) == (0, True, True)
+    kept = {row["uid"] for row in ledger(finished) if row["status"] == "kept"}
+    assert kept == {row["uid"] for row in rows if row["uid"] in good and row["sha256"] not in bad}
+    code, _, err = curate(finished, "--block", str(tmp_path / "bad.txt"))
+    assert (code, len(err.splitlines()), "give COLUMN=FILE" in err) == (2, 1, True)

@@ -1,0 +1,96 @@
+"""Lists of samples that stay or go: by uid, key, sha256 or phash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from beam_curator import rows
+from beam_curator.rule_tally import RuleTally
+
+COLUMNS = ("uid", "key", "sha256", "phash")
+"""What a list may be of."""
+
+ID = np.dtype("S16")
+
+
+@dataclasses.dataclass(frozen=True)
+class ListFile:
+    """A list of samples.
+
+    Attributes:
+      path: of the file, local or in a bucket.
+      column: one of `COLUMNS`.
+      allows: whether only samples in it stay; else they go.
+      entries: about how many it has.
+    """
+
+    path: str
+    column: str
+    allows: bool
+    entries: int = 0
+
+    @property
+    def name(self) -> str:
+        """The reason in the ledger for what it drops."""
+        return f"{self.column} is {'not ' if self.allows else ''}in {self.path.rsplit('/', 1)[-1]}"
+
+    @property
+    def buckets(self) -> int:
+        """In how many parts it is compared: about a million entries each."""
+        return max(1, self.entries // 1_000_000)
+
+
+def ids_of(values: Sequence[str]) -> np.ndarray:
+    """16 bytes of each text, other ones for each other text: S16 [n]."""
+    digests = [hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest() for value in values]
+    return np.array(digests, ID) if digests else np.empty(0, ID)
+
+
+def in_buckets(ids: np.ndarray, buckets: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Which of these (indices) fall in each bucket; those that nothing falls in are left out."""
+    if buckets == 1:
+        if len(ids):
+            yield 0, np.arange(len(ids))
+        return
+    first = np.ascontiguousarray(ids).view(np.uint64)[::2] % np.uint64(buckets)
+    for bucket in np.unique(first).tolist():
+        yield int(bucket), np.flatnonzero(first == bucket)
+
+
+def candidates(table: pa.Table, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The kept rows that have a value in the column, by their indices, and the ids of these values."""
+    values = table[column].to_pylist()
+    is_kept = rows.status_is(table, rows.KEPT)
+    indices = np.array([i for i, value in enumerate(values) if is_kept[i] and value is not None], np.int64)
+    return indices, ids_of([values[index] for index in indices])
+
+
+def apply_lists(
+    table: pa.Table, lists: Sequence[ListFile], found: Mapping[int, np.ndarray]
+) -> tuple[pa.Table, dict[str, RuleTally]]:
+    """The rows with those dropped that lists drop, and how each list fared.
+
+    Args:
+      table: n rows.
+      lists: in the order in which they are tried.
+      found: the indices of the rows that are in a list, by the list's place.
+    """
+    status = np.asarray(table["status"].to_pylist(), dtype=object)
+    reason = np.asarray(table["reason"].to_pylist(), dtype=object)
+    tallies: dict[str, RuleTally] = {}
+    for place, one in enumerate(lists):
+        undecided = status == rows.KEPT
+        is_in = np.zeros(len(table), bool)
+        is_in[found.get(place, [])] = True
+        dropped = undecided & (~is_in if one.allows else is_in)
+        status[dropped], reason[dropped] = rows.DROPPED, one.name
+        nothing = np.asarray(table[one.column].is_null())
+        reason[dropped & nothing] = f"no {one.column}"
+        tally = RuleTally(int(undecided.sum()), dropped=int(dropped.sum()), alone=None)
+        tallies[one.name] = tallies.get(one.name, RuleTally(alone=None)) + tally
+    return rows.with_column(rows.with_column(table, "status", status), "reason", reason), tallies

@@ -1,0 +1,146 @@
+"""Files that list samples: Parquet, CSV, text with an entry on each line, and NumPy arrays as DataComp writes them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from beam_curator.errors import StorageError, UsageError
+from beam_curator.rules.lists import COLUMNS, ListFile
+from beam_curator.storage import files
+
+_AT_ONCE = 1_000_000
+_BYTES_OF_A_LINE = 33
+_UIDS = [("<u8", "<u8"), ("u8", "u8")]
+
+
+def list_file(flag: str, text: str, allows: bool) -> ListFile:
+    """What a flag names: `FILE`, or `COLUMN=FILE` where the file does not say what it lists.
+
+    Raises:
+      UsageError: for a file that is not there or cannot be read, or that says no column.
+    """
+    column, is_there, path = text.partition("=")
+    if not is_there or "/" in column or "." in column:
+        column, path = "", text
+    if column and column not in COLUMNS:
+        raise UsageError(f"{flag} {text}: a list is of {', '.join(COLUMNS)}, not of {column}")
+    path = files.absolute(path)
+    try:
+        found, entries = _looked_at(path, column)
+    except (StorageError, OSError, ValueError, pa.ArrowException) as error:
+        raise UsageError(f"{flag} {text}: cannot be read: {str(error).splitlines()[0]}") from error
+    if found not in COLUMNS:
+        raise UsageError(f"{flag} {text}: {found or 'the file does not say what it lists'}: give COLUMN=FILE, {_OF}")
+    return ListFile(path, found, allows, entries)
+
+
+_OF = f"with one of {', '.join(COLUMNS)}"
+
+
+def _looked_at(path: str, column: str) -> tuple[str, int]:
+    """What a file lists, or what is wrong with it; and about how many entries it has."""
+    kind = _kind(path)
+    if kind == "parquet":
+        with _opened(path) as file:
+            parquet = pq.ParquetFile(file)
+            return _column(parquet.schema_arrow.names, column), parquet.metadata.num_rows
+    if kind == "csv":
+        with _opened(path) as file:
+            names = pa.csv.open_csv(file).schema.names
+        return _column(names, column), files.size_of(path) // _BYTES_OF_A_LINE
+    if kind == "npy":
+        array = _array(path)
+        if array.ndim != 1 or not (_are_uids(array) or array.dtype.kind in "SU"):
+            raise ValueError(
+                f"an array of {array.dtype} {list(array.shape)}: neither u8,u8 nor texts, one after another"
+            )
+        if _are_uids(array) and column not in ("", "uid"):
+            raise ValueError(f"an array of u8,u8 holds uids, not {column}")
+        return ("uid" if _are_uids(array) else column), len(array)
+    return column, files.size_of(path) // _BYTES_OF_A_LINE
+
+
+def entries_of(listed: ListFile) -> Iterator[list[str]]:
+    """The entries of a list, as texts, some at a time; hex digits in small letters, as the ledger has them.
+
+    Raises:
+      StorageError, OSError, ArrowException: when it cannot be read.
+    """
+    for texts in _entries(listed):
+        yield texts if listed.column == "key" else [text.lower() for text in texts]
+
+
+def _entries(listed: ListFile) -> Iterator[list[str]]:
+    kind = _kind(listed.path)
+    if kind == "npy":
+        array = _array(listed.path)
+        for start in range(0, len(array), _AT_ONCE):
+            yield _texts(array[start : start + _AT_ONCE])
+        return
+    with _opened(listed.path) as file:
+        if kind == "parquet":
+            for batch in pq.ParquetFile(file).iter_batches(_AT_ONCE, columns=[listed.column]):
+                yield _plain(batch.column(0))
+        elif kind == "csv":
+            options = pa.csv.ConvertOptions(
+                include_columns=[listed.column], column_types={listed.column: pa.string()}, strings_can_be_null=False
+            )
+            for batch in pa.csv.open_csv(file, convert_options=options):
+                yield _plain(batch.column(0))
+        else:
+            lines = io.TextIOWrapper(file, "utf-8", "surrogateescape")
+            while piece := lines.readlines(1 << 24):
+                yield [line.strip() for line in piece if line.strip()]
+
+
+def _kind(path: str) -> str:
+    ending = path.rsplit(".", 1)[-1].lower()
+    return ending if ending in ("parquet", "csv", "npy") else "text"
+
+
+def _column(names: Sequence[str], wanted: str) -> str:
+    if wanted:
+        if wanted not in names:
+            raise ValueError(f"it has no column {wanted}: there are {', '.join(names)}")
+        return wanted
+    there = [name for name in COLUMNS if name in names]
+    return there[0] if len(there) == 1 else f"it has {'several' if there else 'none'} of {', '.join(COLUMNS)}"
+
+
+def _array(path: str) -> np.ndarray:
+    if "://" not in path:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
+
+
+def _are_uids(array: np.ndarray) -> bool:
+    fields = array.dtype.fields
+    return fields is not None and [one[0] for one in fields.values()] == [np.dtype("u8")] * 2
+
+
+def _texts(array: np.ndarray) -> list[str]:
+    if _are_uids(array):
+        return [f"{high:016x}{low:016x}" for high, low in array.tolist()]
+    return [one.decode() if isinstance(one, bytes) else one for one in array.tolist()]
+
+
+def _plain(column: Any) -> list[str]:
+    return [str(value) for value in column.to_pylist() if value is not None]
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    if "://" in path:
+        yield io.BytesIO(files.read_bytes(path))
+    else:
+        with Path(path).open("rb") as file:
+            yield file

@@ -1,0 +1,121 @@
+"""KeepListed: samples stay or go by lists, which are joined with them, however long they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from beam_curator.errors import JobError, StorageError, UsageError
+from beam_curator.rule_tally import sum_tallies
+from beam_curator.rules.lists import ListFile, apply_lists, candidates, ids_of, in_buckets
+from beam_curator.samples import SampleBatch
+from beam_curator.sources.list_files import entries_of
+from beam_curator.transforms.beams_own import inner_steps_untyped
+
+Bucket = tuple[int, int]
+"""The place of a list, and which part of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Rows of a range that are in a list.
+
+    Attributes:
+      place: of the list.
+      rows: int64 [m], their indices.
+    """
+
+    place: int
+    rows: np.ndarray
+
+
+def _entries(place: int, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, np.ndarray]]:
+    one = lists[place]
+    try:
+        for texts in entries_of(one):
+            ids = ids_of(texts)
+            for bucket, chosen in in_buckets(ids, one.buckets):
+                yield (place, bucket), ids[chosen]
+    except (StorageError, OSError, ValueError) as error:  # Arrow's are ValueErrors
+        raise JobError(f"{one.path}: cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _samples(
+    batch: SampleBatch, lists: Sequence[ListFile]
+) -> Iterator[tuple[Bucket, tuple[str, np.ndarray, np.ndarray]]]:
+    for place, one in enumerate(lists):
+        indices, ids = candidates(batch.rows, one.column)
+        for bucket, chosen in in_buckets(ids, one.buckets):
+            yield (place, bucket), (batch.range.name, indices[chosen], ids[chosen])
+
+
+def _matched(joined: tuple[Bucket, Mapping[str, Iterable[Any]]]) -> Iterator[tuple[str, Found]]:
+    (place, _), found = joined
+    entries = [*found["entries"]]
+    if not entries:
+        return
+    listed = np.concatenate(entries)
+    ranges = [*found["samples"]]
+    if not ranges:
+        return
+    is_in = np.isin(np.concatenate([ids for _, _, ids in ranges]), listed)
+    start = 0
+    for name, indices, ids in ranges:
+        mine = indices[is_in[start : start + len(ids)]]
+        start += len(ids)
+        if len(mine):
+            yield name, Found(place, mine)
+
+
+def _apply(batch: SampleBatch, lists: Sequence[ListFile], found: Mapping[str, Iterable[Found]]) -> SampleBatch:
+    by_place: dict[int, np.ndarray] = {}
+    for one in found[batch.range.name]:
+        by_place[one.place] = np.concatenate([by_place.get(one.place, np.empty(0, np.int64)), one.rows])
+    kept, tallies = apply_lists(batch.rows, lists, by_place)
+    return batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies)))
+
+
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+class KeepListed(beam.PTransform):
+    """Drops samples that are in a list, or in none of those that allow: takes `SampleBatch`, selected, and gives it.
+
+    Lists and samples meet in parts of about a million entries, by 16 bytes of each value: no worker has a list whole.
+
+    Args:
+      *lists: in the order in which they are tried, each on what those before it kept.
+
+    Raises:
+      UsageError: for no list.
+    """
+
+    def __init__(self, *lists: ListFile) -> None:
+        super().__init__()
+        if not lists:
+            raise UsageError("KeepListed: give a list")
+        self.lists = lists
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a manifest says of it."""
+        return {"rules": [one.name for one in self.lists]}
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        places = batches.pipeline | "Lists" >> beam.Create([*range(len(self.lists))]).with_output_types(int)
+        entries = places | "Entries" >> beam.FlatMap(_entries, self.lists).with_output_types(tuple[Bucket, np.ndarray])
+        samples = batches | "Samples" >> beam.FlatMap(_samples, self.lists).with_output_types(
+            tuple[Bucket, tuple[str, np.ndarray, np.ndarray]]
+        )
+        with inner_steps_untyped(batches.pipeline):
+            joined = {"entries": entries, "samples": samples} | "Join" >> beam.CoGroupByKey()
+            found = joined | "Match" >> beam.FlatMap(_matched).with_output_types(tuple[str, Found])
+        return batches | "Apply" >> beam.Map(_apply, self.lists, beam.pvalue.AsMultiMap(found)).with_output_types(
+            SampleBatch
+        )
+
+    def display_data(self) -> dict[str, Any]:
+        return {"lists": ", ".join(one.name for one in self.lists)}

@@ -1,0 +1,108 @@
+"""Lists of samples: read from each kind of file, and joined in parts, the same for any number of these."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_curator.errors import UsageError
+from beam_curator.rules.lists import ListFile, ids_of, in_buckets
+from beam_curator.samples import SampleBatch, Shard, ShardRange
+from beam_curator.sources.list_files import entries_of, list_file
+from beam_curator.transforms.listed import KeepListed
+from tests.eager import eager
+
+UIDS = [f"{number:032x}" for number in (1, 2**64 + 5, 2**127)]
+
+
+def write(folder, name):
+    path = folder / name
+    if name.endswith("npy"):
+        np.save(path, np.array([(int(uid[:16], 16), int(uid[16:], 16)) for uid in UIDS], "u8,u8"))
+    elif name.endswith("parquet"):
+        pq.write_table(pa.table({"x": [1, 2, 3], "uid": UIDS}), path)
+    elif name.endswith("csv"):
+        path.write_text("x,uid\n" + "".join(f"1,{uid}\n" for uid in UIDS))
+    else:
+        path.write_text("\n".join(uid.upper() for uid in UIDS) + "\n\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.parquet", "a.csv", "a.txt"])
+def test_each_kind_of_file_gives_its_entries(tmp_path, name):
+    path = write(tmp_path, name)
+    text = f"uid={path}" if name == "a.txt" else path
+    listed = list_file("--block", text, allows=False)
+    assert (listed.path, listed.column, listed.name) == (path, "uid", f"uid is in {name}")
+    assert [entry for piece in entries_of(listed) for entry in piece] == UIDS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{tmp}/a.txt", "the file does not say what it lists: give COLUMN=FILE, with one of uid, key, sha256, phash"),
+        ("{tmp}/none.txt", "--block .*none.txt: cannot be read: "),
+        ("url={tmp}/a.txt", "a list is of uid, key, sha256, phash, not of url"),
+        ("sha256={tmp}/a.parquet", "cannot be read: it has no column sha256: there are x, uid"),
+        ("key={tmp}/a.npy", "an array of u8,u8 holds uids, not key"),
+        ("{tmp}/numbers.npy", "neither u8,u8 nor texts"),
+        ("{tmp}/broken.parquet", "cannot be read: "),
+    ],
+)
+def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, message):
+    for name in ("a.txt", "a.npy", "a.parquet"):
+        write(tmp_path, name)
+    np.save(tmp_path / "numbers.npy", np.arange(3))
+    (tmp_path / "broken.parquet").write_text("no")
+    with pytest.raises(UsageError, match=message) as refused:
+        list_file("--block", text.format(tmp=tmp_path), allows=False)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_entry_and_a_sample_fall_in_the_same_part():
+    ids = ids_of([str(number) for number in range(1000)])
+    assert sorted(index for _, chosen in in_buckets(ids, 7) for index in chosen) == [*range(1000)]
+    of = {index: bucket for bucket, chosen in in_buckets(ids, 7) for index in chosen.tolist()}
+    assert {bucket for bucket, _ in in_buckets(ids[[5]], 7)} == {of[5]}
+    assert len(set(of.values())) == 7
+
+
+def batch_of(number, keys, sha256):
+    table = pa.table(
+        {
+            "status": pa.array(["kept"] * (len(keys) - 1) + ["failed"]),
+            "reason": pa.array([None] * (len(keys) - 1) + ["cut"], pa.string()),
+            "key": keys,
+            "sha256": pa.array(sha256, pa.string()),
+        }
+    )
+    return SampleBatch(ShardRange(Shard("a.tar", 10), number, number + 1, number, False), table, part="there")
+
+
+@pytest.mark.parametrize("entries", [0, 3_000_000])
+def test_samples_stay_or_go_by_lists_of_one_part_or_of_several(tmp_path, entries):
+    (tmp_path / "good.txt").write_text("\n".join(f"k{number}" for number in range(0, 40, 2)))
+    (tmp_path / "bad.txt").write_text("\n".join(f"h{number}" for number in range(0, 40, 5)))
+    lists = [
+        ListFile(str(tmp_path / "good.txt"), "key", True, entries),
+        ListFile(str(tmp_path / "bad.txt"), "sha256", False, entries),
+    ]
+    batches = []
+    for start in range(0, 40, 8):
+        numbers = range(start, start + 8)
+        batches.append(batch_of(start, [f"k{n}" for n in numbers], [None if n == 12 else f"h{n}" for n in numbers]))
+    found = {
+        row["key"]: row["reason"] or row["status"]
+        for batch in eager(KeepListed(*lists), batches)
+        for row in batch.rows.to_pylist()
+    }
+    expected = {}
+    for n in range(40):
+        odd, fifth = n % 2 == 1, n % 5 == 0
+        expected[f"k{n}"] = "key is not in good.txt" if odd else "sha256 is in bad.txt" if fifth else "kept"
+        if n % 8 == 7:
+            expected[f"k{n}"] = "cut"
+    assert found == expected
+    assert dataclasses.replace(lists[0], entries=0).buckets == 1
