@@ -16,7 +16,7 @@ from beam_curator.first_few import counted
 from beam_curator.identities import AUTO_PRECISION, ModelIdentity, told_models
 from beam_curator.output import ledger
 from beam_curator.output.belonging import OF_RANGES, output_shard_files, range_files, written_by_jobs
-from beam_curator.output.edge_store import edge_files
+from beam_curator.output.edge_store import EDGES_DIRECTORY, edge_files
 from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
 from beam_curator.output.output_shard import WrittenShard
@@ -250,6 +250,6 @@ def remove_output(output: str) -> None:
     """Removes all that a job wrote, and nothing else."""
     written = [*range_files(output), *(path for path, _ in output_shard_files(output)), *edge_files(output)]
     files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
-    for directory in OF_RANGES:
+    for directory in (*OF_RANGES, EDGES_DIRECTORY):
         files.remove_empty_directories(files.join(output, directory))
     files.remove_temporaries(output)

@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import pathlib
+import shutil
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -10,7 +14,7 @@ import torch
 
 from beam_curator.errors import UsageError
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.text_tower import load_text_tower
+from beam_curator.models.encoders.text_tower import check_text_half, load_text_tower
 from tests.models.small_text_models import SIGLIP_LIKE, SMALL, add_small_text_models, random_checkpoint
 
 TEXTS = ["a photo with a watermark", "a clean photo", "Ein Fahrrad, 自転車, 🚲", 'it\'s "quoted" = a|b', ""]
@@ -131,22 +135,89 @@ def test_what_cannot_be_had_is_one_line(checkpoint, tmp_path):
     assert f"does not fit model '{SMALL}'" in refusal(SMALL, random_checkpoint(SIGLIP_LIKE, tmp_path / "other.pt"))
 
 
-def test_a_tokenizer_that_is_fetched_from_the_hub_and_cannot_be_is_named(checkpoint, tmp_path, monkeypatch):
-    config = {**open_clip.get_model_config(SMALL)}
-    config["text_cfg"] = {**config["text_cfg"], "hf_tokenizer_name": "timm/SomeSigLIP"}
-    (tmp_path / "curator-test-hub.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "curator-test-hub.json")
+HUB = "curator-test-hub"
+WORDS = ["<pad>", "</s>", "a", "photo", "with", "watermark", "clean"]
 
+
+@pytest.fixture
+def hub_checkpoint(checkpoint, tmp_path):
+    """Weights of a model whose tokenizer is on the hub, as SigLIP's is."""
+    config = {**open_clip.get_model_config(SMALL)}
+    config["text_cfg"] = {**config["text_cfg"], "hf_tokenizer_name": "timm/SomeSigLIP", "vocab_size": 49408}
+    (tmp_path / f"{HUB}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / f"{HUB}.json")
+    return shutil.copy(checkpoint, tmp_path / "hub.pt")
+
+
+def put_beside(weights, words=WORDS):
+    """A tokenizer of single words, in the files of the hub."""
+    directory = pathlib.Path(weights).parent / "tokenizers" / "timm--SomeSigLIP"
+    directory.mkdir(parents=True)
+    model = {"type": "WordLevel", "vocab": {word: place for place, word in enumerate(words)}, "unk_token": "<pad>"}
+    splitting = {"type": "Whitespace"}
+    whole = {"version": "1.0", "model": model, "pre_tokenizer": splitting, "added_tokens": []}
+    (directory / "tokenizer.json").write_text(json.dumps(whole))
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(told))
+    return directory
+
+
+class Words:
+    """As much of transformers as open_clip asks of it."""
+
+    @classmethod
+    def from_pretrained(cls, directory, cache_dir=None):
+        words = cls()
+        words.vocabulary = json.loads((pathlib.Path(directory) / "tokenizer.json").read_text())["model"]["vocab"]
+        return words
+
+    def __len__(self):
+        return len(self.vocabulary)
+
+    def __call__(self, texts, return_tensors, max_length, padding, truncation):
+        rows = [[self.vocabulary.get(word, 0) for word in text.split()] for text in texts]
+        return SimpleNamespace(input_ids=torch.tensor([(row + [0] * max_length)[:max_length] for row in rows]))
+
+
+@pytest.fixture(params=["as open_clip asks it", "transformers itself"])
+def transformers(request, monkeypatch):
+    if request.param == "transformers itself":
+        pytest.importorskip("transformers")
+    else:
+        monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoTokenizer=Words))
+
+
+def test_a_tokenizer_of_the_hub_is_read_from_where_the_weights_are(hub_checkpoint, transformers):
+    put_beside(hub_checkpoint)
+    got = load_text_tower(HUB, hub_checkpoint, None).encode(["a clean photo", "a photo with a watermark"])
+    tokens = torch.zeros(2, 77, dtype=torch.long)
+    tokens[0, :3], tokens[1, :5] = torch.tensor([2, 6, 3]), torch.tensor([2, 3, 4, 2, 5])
+    whole = open_clip.create_model(SMALL, pretrained=hub_checkpoint).eval()
+    with torch.inference_mode():
+        expected = whole.encode_text(tokens, normalize=True).numpy()
+    assert np.abs(got - expected).max() < 1e-5
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_knows_is_refused(hub_checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoTokenizer=Words))
+    directory = put_beside(hub_checkpoint, [f"w{index}" for index in range(50_000)])
+    assert refusal(HUB, hub_checkpoint) == (
+        f"{directory} holds a tokenizer of 50,000 tokens, and model '{HUB}' knows 49,408: put the files of "
+        "timm/SomeSigLIP there"
+    )
+
+
+def test_a_tokenizer_of_the_hub_that_cannot_be_had_says_what_goes_where(hub_checkpoint, tmp_path, monkeypatch):
     def unreachable(name, **_):
         raise OSError(f"cannot load {name}\nCheck your connection")
 
     monkeypatch.setattr(open_clip.factory, "HFTokenizer", unreachable)
-    line = refusal("curator-test-hub", checkpoint)
-    assert (
-        "reads texts with the tokenizer of timm/SomeSigLIP, which cannot be had here (cannot load timm/SomeSigLIP)"
-        in line
-    )
+    line = refusal(HUB, hub_checkpoint)
+    assert "the tokenizer timm/SomeSigLIP of the Hugging Face hub, which cannot be had here (cannot load timm" in line
     assert "pip install transformers" in line
+    assert f"tokenizer_config.json, special_tokens_map.json) into {tmp_path}/tokenizers/timm--SomeSigLIP; or" in line
+    with pytest.raises(UsageError, match="into tokenizers/timm--SomeSigLIP beside the weights"):
+        check_text_half(HUB, None)
 
 
 def test_a_tokenizer_that_fails_when_it_is_called_is_one_line(checkpoint):

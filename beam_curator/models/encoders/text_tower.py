@@ -23,6 +23,7 @@ from beam_curator.models.encoders.checkpoints import (
 )
 from beam_curator.models.encoders.open_clip_tower import published
 from beam_curator.models.encoders.tiny_untrained import TinyUntrained
+from beam_curator.models.encoders.tokenizers import tokenizer_of
 
 if TYPE_CHECKING:
     import torch
@@ -124,22 +125,28 @@ def load_text_tower(
         tiny = (tiny if precise else tiny.float()).to(device)
         return TextTower(model, _TINY_LOGIT_SCALE, tiny, open_clip.SimpleTokenizer(), device)
     _check_known(model)
-    tokenise = _tokenizer(model)
-    whole = _loaded(model, require_checkpoint(model, checkpoint), pretrained_tag).eval()
+    path = require_checkpoint(model, checkpoint)
+    tokenise = tokenizer_of(model, path)
+    whole = _loaded(model, path, pretrained_tag).eval()
     whole.visual = None  # before the copy in float64: it is most of the model
     whole = (whole.double() if precise else whole.float()).to(device)
     return TextTower(model, whole.logit_scale.exp().item(), whole.encode_text, tokenise, device)
 
 
-def check_text_half(model: str) -> None:
-    """Raises UsageError for a model without a text half, or whose tokenizer cannot be had; reads no weights."""
+def check_text_half(model: str, weights: str | None) -> None:
+    """Raises UsageError for a model without a text half, or whose tokenizer cannot be had; reads no weights.
+
+    Args:
+      model: an open_clip architecture, or "tiny-untrained".
+      weights: where its weights are: its tokenizer may stand beside them.
+    """
     import open_clip
 
     if model == TINY_UNTRAINED:
         return
     _check_known(model)
     if (open_clip.get_model_config(model).get("text_cfg") or {}).get("hf_tokenizer_name"):
-        _tokenizer(model)
+        tokenizer_of(model, weights)
 
 
 def _check_known(model: str) -> None:
@@ -147,21 +154,6 @@ def _check_known(model: str) -> None:
 
     if model not in open_clip.list_models():
         raise UsageError(f"model '{model}' has no text half that is known: take one of open_clip's for texts")
-
-
-def _tokenizer(model: str) -> Any:
-    """open_clip's tokenizer of the model. That of most models comes with open_clip; some are fetched from the hub."""
-    import open_clip
-
-    try:
-        return open_clip.get_tokenizer(model)
-    except Exception as error:  # of transformers, of the hub, of the network
-        source = open_clip.get_model_config(model)["text_cfg"].get("hf_tokenizer_name") or "the Hugging Face hub"
-        raise UsageError(
-            f"model '{model}' reads texts with the tokenizer of {source}, which cannot be had here "
-            f"({in_one_line(error)}): it takes `pip install transformers sentencepiece`, and a network or the hub's "
-            "cache; or take a model that comes with its tokenizer, such as ViT-L-14-quickgelu"
-        ) from error
 
 
 def _loaded(model: str, checkpoint: str, pretrained_tag: str | None) -> Any:

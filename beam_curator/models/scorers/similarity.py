@@ -57,7 +57,7 @@ class Similarity(Scorer):
         device: str = "auto",
     ) -> None:
         try:
-            check_text_half(model)
+            check_text_half(model, weights.path if weights else None)
         except UsageError as error:
             raise UsageError(f"--similarity: {error}") from error
         self.dim, self.encoder = dim, encoder
