@@ -2,8 +2,10 @@
 
 import pytest
 
+from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.models.scorers.scorer import Column, Scorer, check_scorer
+from beam_curator.output.score_parts import _STORED, MORE_EMBEDDINGS
 
 
 class Own(Scorer):
@@ -28,6 +30,10 @@ def own(**attributes):
         ({"columns": ("warm", "cold")}, "'warm' is no Column"),
         ({"columns": (Column("warm", worse="less"),)}, "column warm: worse='less': lower, higher"),
         ({"columns": (Column("key"),)}, 'the column "key" is one that every ledger has'),
+        *(
+            ({"columns": (Column(name),)}, f'the column "{name}" is one that every ledger has')
+            for name in (*_STORED, MORE_EMBEDDINGS, *rows.OUTCOME.names)
+        ),
         ({"columns": 3}, "is no Scorer: TypeError"),
         ({"identity": property(lambda self: 1 / 0)}, "is no Scorer: ZeroDivisionError: division by zero"),
     ],

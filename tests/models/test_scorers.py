@@ -48,6 +48,13 @@ def plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
+def test_what_is_masked_is_no_value():
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], mask=[False, True, False])
+    found = answers_of(lambda batch: masked, ["a", "b", "c"])
+    assert (as_list(found.values["own"]), found.failures) == ([1, None, 3], {})
+    assert type(found.values["own"]) is np.ndarray
+
+
 def test_it_is_loaded_by_its_first_call_and_by_no_other():
     scorer = Own(lengths)
     loaded = LoadedScorer(scorer)

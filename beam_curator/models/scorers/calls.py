@@ -176,7 +176,7 @@ def _values(scorer: Scorer, column: Column, values: Any, failures: dict[int, str
     """The values as their column has them; notes what is none."""
     if column.type == "number" and isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.ndim == 1:
         with np.errstate(over="ignore"):
-            numbers = values.astype(np.float32)
+            numbers = np.ma.filled(values.astype(np.float32), np.nan)  # what is masked is no value
         if not np.isinf(numbers).any():
             return numbers
         values = values.tolist()  # to be told one by one

@@ -179,7 +179,9 @@ def _check_pixels(scorer: Any, named: str) -> None:
             raise UsageError(f"{named}: {attribute}={value!r}: a whole number of 1 or more")
 
 
-TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, "embedding", "more_embeddings"})
+_OF_PARTS = ("embedding", "more_embeddings", "members", "headers_crc32", "extents")
+
+TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, *_OF_PARTS})
 """What no scorer may call a column of its own."""
 
 
