@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from beam_curator import rows
-from beam_curator.rules.conditions import Condition, check_condition, evaluate, parse_condition
+from beam_curator.rules.conditions import check_condition, evaluate
 from beam_curator.rules.rule import Decisions, TableRule
+from beam_curator.rules.sql_syntax import Condition, parse_condition
 
 
 @dataclasses.dataclass(frozen=True)

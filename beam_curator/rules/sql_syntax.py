@@ -1,0 +1,192 @@
+"""The syntax of conditions: SQL, of which all but a plain expression on one row is refused before it runs.
+
+A condition may be made of columns, constants, operators and the functions of `FUNCTIONS`, all of which give the same on
+every machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from beam_curator.errors import UsageError
+from beam_curator.rules.sql_engine import connection, first_line
+
+_FUNCTIONS = """
+abs ceil ceiling even exp floor greatest isfinite isinf isnan least ln log log10 log2 mod pow power round sign sqrt
+trunc coalesce ifnull nullif
+bit_length concat concat_ws contains ends_with instr lcase left length len lower ltrim octet_length position prefix
+replace reverse right rtrim split_part starts_with strip_accents strlen strpos substr substring suffix translate
+trim ucase upper unicode
+regexp_extract regexp_full_match regexp_matches regexp_replace like_escape ilike_escape not_like_escape
+not_ilike_escape
+levenshtein editdist3 hamming jaccard jaro_similarity jaro_winkler_similarity
+list_value list_contains string_split string_split_regex str_split split array_length
++ - * / // % ** ^ || & | << >> ~ ~~ !~~ ~~* !~~* ~~~ ^@ @
+"""
+
+FUNCTIONS = frozenset(_FUNCTIONS.split())
+"""What a condition may call. Each depends on nothing but its arguments."""
+
+_EXPRESSIONS = (
+    "BETWEEN",
+    "CASE",
+    "CAST",
+    "COLUMN_REF",
+    "COMPARISON",
+    "CONJUNCTION",
+    "CONSTANT",
+    "FUNCTION",
+    "OPERATOR",
+)
+_WHAT = {
+    "SUBQUERY": "a subquery",
+    "WINDOW": "a window function",
+    "STAR": "a *",
+    "PARAMETER": "a parameter",
+    "LAMBDA": "a lambda",
+    "POSITIONAL_REFERENCE": "a column by its number",
+    "COLLATE": "a collation",
+}
+_CASTS = (
+    *("BOOLEAN", "BOOL", "TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "HUGEINT"),
+    *("FLOAT", "REAL", "DOUBLE", "DECIMAL", "NUMERIC", "VARCHAR", "TEXT"),
+)
+_TABLE = "samples"
+_LONGEST = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """An expression that is fit to be evaluated.
+
+    Attributes:
+      text: as it was given.
+      columns: the columns that it names, in the order of their first place.
+    """
+
+    text: str
+    columns: tuple[str, ...]
+
+
+def parse_condition(text: str) -> Condition:
+    """Reads a condition; nothing is run.
+
+    Raises:
+      UsageError: for what is no expression, and for one that may look at more than one row, or that may give another
+        value at another time.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError('a condition is text in SQL, such as "aesthetic >= 5 AND width > 300"')
+    if len(text) > _LONGEST:
+        raise UsageError(f"{told(text)} is longer than {_LONGEST:,} characters")
+    tree = _tree(text)
+    if tree.get("error"):
+        raise UsageError(f"{told(text)}: {first_line(tree.get('error_message', 'is no SQL'))}{_hint(text)}")
+    statements, plain = tree["statements"], _tree("true")["statements"]
+    if len(statements) != 1 or _frame(statements[0]) != _frame(plain[0]):
+        raise UsageError(f"{told(text)}: write one condition alone, as after WHERE, without other clauses")
+    (expression,) = statements[0]["node"]["select_list"] or [{}]
+    columns: dict[str, None] = {}
+    for node in _nodes(expression):
+        _check_node(text, node)
+        if node.get("class") == "COLUMN_REF":
+            columns[_column(text, node["column_names"])] = None
+    return Condition(text, tuple(columns))
+
+
+def _check_node(text: str, node: Mapping[str, Any]) -> None:
+    kind = node.get("class")
+    if kind not in _EXPRESSIONS:
+        what = _WHAT.get(str(kind), f"{kind}".lower().replace("_", " "))
+        raise UsageError(f"{told(text)}: {what} is not for a condition, which looks at one sample alone")
+    if kind == "FUNCTION":
+        name = node["function_name"].lower()
+        if (
+            name not in FUNCTIONS
+            or node.get("filter")
+            or node.get("distinct")
+            or (node.get("order_bys") or {}).get("orders")
+        ):
+            near = difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.75)
+            hint = f": did you mean {near[0]}?" if near else ", which knows functions of one sample's values alone"
+            raise UsageError(f"{told(text)}: {name} is not for a condition{hint}")
+    if kind == "CAST":
+        for name in _names_of_type(node):
+            if name not in _CASTS:
+                raise UsageError(f"{told(text)}: a cast to {name} is not for a condition: to numbers or text")
+
+
+def _names_of_type(node: Mapping[str, Any]) -> list[str]:
+    """How the type of a cast is called: where it says so differs between versions of DuckDB."""
+    told = node.get("type_expr") or node.get("cast_type") or {}
+    name = told.get("type_name") or (told.get("type_info") or {}).get("name") or told.get("id") or told.get("type")
+    return [str(name).upper()]
+
+
+def _column(text: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    if names[0].lower() == "json":
+        raise UsageError(
+            f"{told(text)}: fields of a sample's .json ({'.'.join(names)}) are not carried as columns yet; a --scorer "
+            "that needs rows can give one"
+        )
+    raise UsageError(f"{told(text)}: {'.'.join(names)}: write the column's name alone, {names[-1]}")
+
+
+def _nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
+    """Each expression in the tree, whatever the version of DuckDB calls the places where they are."""
+    pending = [tree]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Mapping):
+            if "class" in one:
+                yield one
+            pending += [value for key, value in one.items() if key not in ("type_expr", "cast_type")]
+        elif isinstance(one, list):
+            pending += one
+
+
+def _frame(statement: Mapping[str, Any]) -> Any:
+    """All of a statement but what it selects."""
+    node = {name: value for name, value in statement["node"].items() if name != "select_list"}
+    told = {"node": node, "columns": len(statement["node"].get("select_list") or ())}
+    return _without_places(told)
+
+
+def _without_places(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {name: _without_places(one) for name, one in tree.items() if not name.startswith("query_location")}
+    return [_without_places(one) for one in tree] if isinstance(tree, list) else tree
+
+
+def _tree(text: str) -> Any:
+    sql = f"SELECT {bracketed(text)} FROM {_TABLE}"
+    try:
+        return json.loads(connection().execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0][0])
+    except RecursionError:
+        return {"error": True, "error_message": "too many levels of brackets"}
+
+
+def bracketed(text: str) -> str:
+    """A condition as one term."""
+    return f"(\n{text}\n)"  # a comment ends with its line
+
+
+def told(text: str) -> str:
+    """How messages name a condition."""
+    return f'condition "{textwrap.shorten(text, 200, placeholder=" ...")}"'
+
+
+_QUOTED = ("offset",)
+
+
+def _hint(text: str) -> str:
+    named = next((name for name in _QUOTED if re.search(rf'(?<![\w"]){name}(?![\w"])', text, re.IGNORECASE)), None)
+    return f'; {named} is a word of SQL: write "{named}" in double quotes for the column' if named else ""
