@@ -32,9 +32,10 @@ def cells_for(vectors: int) -> int:
     return int(min(max(1, round(1.5 * vectors**0.5)), _MOST_CELLS)) if vectors > 4096 else 1
 
 
-def sampled(ids: NDArray[np.void], cells: int) -> NDArray[np.int64]:
-    """Which vectors the centres are made from: those with the smallest names, whatever their order."""
-    return np.argsort(ids)[: _SAMPLED_PER_CELL * cells]
+def sampled(ids: NDArray[np.void], cells: int, seed: int) -> NDArray[np.int64]:
+    """Which vectors the centres are made from: drawn by name, whatever the order of the vectors."""
+    drawn = np.random.default_rng(seed).permutation(len(ids))[: _SAMPLED_PER_CELL * cells]
+    return np.argsort(ids)[drawn]
 
 
 def centres_of(sample: Directions, cells: int) -> Directions:

@@ -66,6 +66,7 @@ class Join:
       slack: how near to a cell's border a vector is compared beyond it, as a part of the greatest distance of a pair:
         with `PROVEN` no pair is missed; less is faster, and misses some.
       cells: how many; None for as many as suit.
+      seed: which vectors the centres of cells are made from.
       threads: how many cells are worked on at a time.
       propose: makes the products, on a device if there is one.
       neighbours: how many of each vector are listed at least; None for `edges.NEIGHBOURS`.
@@ -74,6 +75,7 @@ class Join:
     threshold: float
     slack: float = PROVEN
     cells: int | None = None
+    seed: int = 0
     threads: int = 1
     propose: Proposing = lambda one, other: one @ other.T
     neighbours: int | None = None
@@ -98,7 +100,7 @@ class Progress(Protocol):
 
 def join_fingerprint(compared: Compared, join: Join) -> str:
     """What shapes the pieces of a join, as 16 hex digits."""
-    told = hashlib.sha256(f"1 {join.threshold!r} {join.slack!r} {join.cells} {join.neighbours}".encode())
+    told = hashlib.sha256(f"1 {join.threshold!r} {join.slack!r} {join.cells} {join.seed} {join.neighbours}".encode())
     for array in (compared.ids, compared.base, compared.known):
         told.update(np.ascontiguousarray(array).view(np.uint8).data)
     return told.hexdigest()[:16]
@@ -135,7 +137,7 @@ def _centres(compared: Compared, join: Join, count: int) -> NDArray[np.float32]:
     """As many centres as suit: if most vectors were guests nearly everywhere, fewer."""
     cells = min(join.cells or cells_for(count), count)
     while True:
-        some = sampled(compared.ids, cells)
+        some = sampled(compared.ids, cells, join.seed)
         sample = directions(compared.vectors(some))
         centres = centres_of(sample, cells)
         if join.cells or cells == 1:

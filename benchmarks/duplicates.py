@@ -1,0 +1,228 @@
+"""Semantic duplicates: are all pairs found, how long does it take, and what do others find.
+
+python -m benchmarks.duplicates recall                 100,000 vectors against brute force in float64
+python -m benchmarks.duplicates scale --rows 1000000   the time and the memory of a join, and of one keeper a group
+python -m benchmarks.duplicates scale --rows 1000000 --copies 300000 --near
+python -m benchmarks.duplicates rules                  SemDeDup's rule and connected components, on the same vectors
+
+Vectors are drawn: in a cone and in clumps, as CLIP's are, with planted copies and chains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.keepers import Drops, Relation, keep_one
+from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, semantic_edges
+from beam_curator.duplicates.vectors import ids_of
+from benchmarks.duplicate_vectors import make_vectors
+from benchmarks.tables import machine, markdown
+
+THRESHOLDS = (0.98, 0.95, 0.92)
+CELLS = (1, 300, 1200)
+SEEDS = (0, 1, 2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures, and prints a table."""
+    flags = _parse(argv)
+    print(f"{machine()}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="duplicates-", dir=flags.dir) as directory:
+        flags.run(flags, Path(directory))
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m benchmarks.duplicates",
+    )
+    kinds = parser.add_subparsers(required=True)
+    for name, run, rows in (("recall", _recall, 100_000), ("scale", _scale, 1_000_000), ("rules", _rules, 100_000)):
+        one = kinds.add_parser(name)
+        one.set_defaults(run=run)
+        one.add_argument("--rows", type=int, default=rows)
+        one.add_argument("--dim", type=int, default=768)
+        one.add_argument("--dir", help="for temporary files")
+        one.add_argument("--cosine", type=float, default=0.97)
+        one.add_argument("--copies", type=int, default=0, help="how many of the rows are of one picture")
+        one.add_argument("--near", action="store_true", help="these are not equal, but nearly so")
+    return parser.parse_args(argv)
+
+
+def _compared(vectors: np.ndarray) -> tuple[Compared, np.ndarray]:
+    """Distinct vectors in the order of their rows, and the class of each row."""
+    ids = ids_of(vectors)
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    rows = np.sort(first)
+    no = np.zeros(len(rows), bool)
+    return Compared(ids[rows], lambda ones: vectors[rows[ones]], no, no), rank[inverse.ravel()].astype(np.int32)
+
+
+def _join(cosine: float, cells: int | None = None, slack: float = PROVEN, seed: int = 0) -> Join:
+    return Join(cosine, slack, cells, seed, threads=os.cpu_count() or 1)
+
+
+def _pairs(edges: Edges) -> np.ndarray:
+    return edges.first.astype(np.int64) * edges.classes + edges.second
+
+
+def _brute_force(compared: Compared, cosine: float) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs that reach a cosine, by products in float64, and their cosines."""
+    count = len(compared.ids)
+    wide = compared.vectors(np.arange(count)).astype(np.float64)
+    squares = np.einsum("ij,ij->i", wide, wide)
+    pairs, found = [], []
+    for start in range(0, count, 2000):
+        block = wide[start : start + 2000] @ wide[start:].T
+        block /= np.sqrt(squares[start : start + 2000, None] * squares[None, start:])
+        one, other = np.nonzero(np.triu(block >= cosine, 1))
+        found.append(np.minimum(block[one, other], 1))
+        pairs.append((one + start) * count + other + start)
+    return np.concatenate(pairs), np.concatenate(found)
+
+
+def _recall(flags: argparse.Namespace, directory: Path) -> None:
+    rows = []
+    vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, seed=7)
+    compared, _ = _compared(vectors)
+    all_pairs, cosines = _brute_force(compared, min(THRESHOLDS))
+    for cosine in THRESHOLDS:
+        due = set(all_pairs[cosines >= cosine].tolist())
+        for count in CELLS:
+            for seed in SEEDS:
+                started = time.perf_counter()
+                found = semantic_edges(compared, _join(cosine, count, seed=seed))
+                seconds = time.perf_counter() - started
+                missed = len(due - set(_pairs(found).tolist()))
+                wrong = len(set(_pairs(found).tolist()) - due)
+                told = f"{1 - missed / len(due):.7f}"
+                rows.append(
+                    [
+                        f"{cosine}",
+                        f"{count}",
+                        f"{seed}",
+                        f"{len(due):,}",
+                        told,
+                        f"{wrong}",
+                        f"{len(found.cut)}",
+                        f"{seconds:.1f}",
+                    ]
+                )
+    print(markdown(["cosine", "cells", "seed", "pairs", "recall", "wrong", "cut", "seconds"], rows))
+
+
+def _scale(flags: argparse.Namespace, directory: Path) -> None:
+    vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, 7, flags.copies, not flags.near)
+    with _Memory() as memory:
+        started = time.perf_counter()
+        compared, classes = _compared(vectors)
+        named = time.perf_counter()
+        edges = semantic_edges(compared, _join(flags.cosine))
+        joined = time.perf_counter()
+        drops = _kept(compared, classes, edges, flags.cosine)
+        done = time.perf_counter()
+    columns = ["rows", "distinct", "pairs listed", "cut", "dropped", "names, s", "join, s", "keepers, s", "memory, GB"]
+    row = [
+        f"{flags.rows:,}",
+        f"{len(compared.ids):,}",
+        f"{len(edges.first):,}",
+        f"{len(edges.cut):,}",
+        f"{len(drops.rows):,}",
+    ]
+    seconds = (named - started, joined - named, done - joined)
+    print(markdown(columns, [[*row, *(f"{one:.0f}" for one in seconds), f"{memory.most / 1e9:.2f}"]]))
+    print("memory: without what is mapped from the file of vectors")
+
+
+def _kept(compared: Compared, classes: np.ndarray, edges: Edges, cosine: float) -> Drops:
+    relation = Relation("semantic", classes, edges, Cosines(compared.vectors, _join(cosine)), 1.0)
+    everything = np.arange(len(classes))
+    return keep_one(everything, np.ones(len(classes), bool), np.zeros(len(classes), bool), [relation])
+
+
+class _Memory:
+    """The most memory of this process's own, in bytes, while the block runs."""
+
+    def __enter__(self) -> _Memory:
+        self.most = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.2):
+            found = re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+            self.most = max(self.most, int(found[1]) * 1024 if found else 0)
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _rules(flags: argparse.Namespace, directory: Path) -> None:
+    """Which pairs others find, and whether what they drop has a keeper that stays."""
+    vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, seed=7)
+    compared, classes = _compared(vectors)
+    count = len(compared.ids)
+    started = time.perf_counter()
+    whole = semantic_edges(compared, _join(flags.cosine))
+    own_seconds = time.perf_counter() - started
+    drops = _kept(compared, classes, whole, flags.cosine)
+    rows = [_told("all pairs, one keeper a group (ours)", whole, whole, classes[drops.rows], own_seconds)]
+    for cells in (round(count**0.5), count // 200):
+        started = time.perf_counter()
+        alone = semantic_edges(compared, _join(flags.cosine, cells, slack=1e-9))
+        seconds = time.perf_counter() - started
+        later = np.unique(
+            alone.second
+        )  # SemDeDup: goes if an earlier one of its cell is near, whether that stays or not
+        rows.append(_told(f"SemDeDup's rule, {cells} cells", whole, alone, later, seconds))
+    started = time.perf_counter()
+    gone = _all_but_first_of_component(whole)
+    rows.append(
+        _told("connected components (DINOv2's rule)", whole, whole, gone, own_seconds + time.perf_counter() - started)
+    )
+    columns = ["rule", "pairs found", "dropped", "no keeper within the cosine", "pairs kept", "seconds"]
+    print(markdown(columns, rows))
+
+
+def _told(name: str, whole: Edges, found: Edges, gone: np.ndarray, seconds: float) -> list[str]:
+    dropped = np.zeros(whole.classes, bool)
+    dropped[gone] = True
+    kept_pair = ~dropped[whole.first] & ~dropped[whole.second]
+    has_keeper = np.zeros(whole.classes, bool)
+    has_keeper[whole.first[~dropped[whole.second]]] = True
+    has_keeper[whole.second[~dropped[whole.first]]] = True
+    orphans = int((dropped & ~has_keeper).sum())
+    share = f"{len(np.intersect1d(_pairs(found), _pairs(whole))) / max(len(whole.first), 1):.4f}"
+    return [name, share, f"{int(dropped.sum()):,}", f"{orphans:,}", f"{int(kept_pair.sum()):,}", f"{seconds:.1f}"]
+
+
+def _all_but_first_of_component(edges: Edges) -> np.ndarray:
+    leader = np.arange(edges.classes)
+    while True:
+        least = leader.copy()
+        np.minimum.at(least, edges.first, leader[edges.second])
+        np.minimum.at(least, edges.second, leader[edges.first])
+        if np.array_equal(least, leader):
+            return np.flatnonzero(leader != np.arange(edges.classes))
+        leader = least
+
+
+if __name__ == "__main__":
+    sys.exit(main())
