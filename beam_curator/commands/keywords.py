@@ -79,7 +79,7 @@ def _check_name(name: str, known: list[str]) -> None:
         raise UsageError(f"unknown argument {name}: {hint}")
 
 
-_WITH_COMMAS = ("image_from", "caption_from")
+_WITH_COMMAS = ("image_from", "caption_from", "duplicates")
 
 
 def _texts(name: str, value: Any, action: argparse.Action) -> list[str]:

@@ -20,11 +20,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from beam_curator.duplicates.cells import Assigning, Cells, cells_for, centres_of, sampled
 from beam_curator.duplicates.edges import Edges, Listing, no_edges, together
+from beam_curator.duplicates.products import Proposing, numpy_products
 from beam_curator.duplicates.vectors import Vectors, cosines_of_pairs, directions, rounding_of
 
 Indices = NDArray[np.int64]
-Proposing = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
-"""Dot products: float32 [n, dim] and [m, dim] to float32 [n, m]."""
 
 PROVEN = 0.5
 """The slack, as a part of the greatest distance of a pair, with which no pair is missed."""
@@ -77,7 +76,7 @@ class Join:
     cells: int | None = None
     seed: int = 0
     threads: int = 1
-    propose: Proposing = lambda one, other: one @ other.T
+    propose: Proposing = numpy_products
     neighbours: int | None = None
 
     @property

@@ -28,6 +28,7 @@ from beam_curator.duplicates.edges import Edges, no_edges, together
 from beam_curator.duplicates.keepers import Drops, NothingElse, Relation, keep_one, numbered
 from beam_curator.duplicates.order import NEEDS
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
+from beam_curator.duplicates.products import best_products
 from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, join_fingerprint, semantic_edges
 from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import ID_BYTES
@@ -158,7 +159,7 @@ def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, v
         return vectors.of_rows(classes.row[numbers])
 
     limit = stored.limit if fits and stored is not None else settings.cosine
-    join = Join(limit, settings.slack, threads=os.cpu_count() or 1)
+    join = Join(limit, settings.slack, threads=os.cpu_count() or 1, propose=best_products())
     edges = known.edges
     if not known.whole:
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), f"V{ID_BYTES}")

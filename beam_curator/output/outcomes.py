@@ -161,7 +161,7 @@ def _outcomes(batch: SampleBatch) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
 
 
-_OUTCOME_COLUMNS = ("uid", "status", "reason", *rows.DUPLICATE.names)
+_OUTCOME_COLUMNS = ("uid", "status", "reason", "duplicate_of", *rows.DUPLICATE.names)
 
 
 def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:

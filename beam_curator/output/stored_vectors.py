@@ -71,14 +71,34 @@ class StoredVectors:
         if not comparable(found).any():
             return  # not one could be embedded: what the file has not is zeros
         if self._file is None:
-            shape = (int(self._starts[-1]), found.shape[1])
-            self._file = np.memmap(self._place, np.float16, "w+", shape=shape)
+            self._file = self._made(found.shape[1])
         if found.shape != (end - start, self._file.shape[1]):
             raise JobError(
                 f"{self._parts[part]} has embeddings {list(found.shape)}, others of {self._file.shape[1]} numbers: "
                 "semantic duplicates are told by embeddings of one encoder"
             )
-        self._file[start:end] = found
+        # Written as a file: a store to a map of a full disk would end the process.
+        with self._told_if_full(), self._place.open("r+b") as file:
+            file.seek(start * found.shape[1] * found.itemsize)
+            file.write(np.ascontiguousarray(found).data)
+
+    def _made(self, dim: int) -> np.memmap:
+        """The file, as long as it is going to be; what is not written yet takes no room, and is zeros."""
+        shape = (int(self._starts[-1]), dim)
+        with self._told_if_full(), self._place.open("wb") as file:
+            file.truncate(shape[0] * dim * np.dtype(np.float16).itemsize)
+        return np.memmap(self._place, np.float16, "r", shape=shape)
+
+    @contextlib.contextmanager
+    def _told_if_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            size = int(self._starts[-1]) * (self._file.shape[1] if self._file is not None else 0) * 2
+            raise JobError(
+                f"{self._place.parent}: no embeddings can be written there ({error.strerror or error}); "
+                f"they take {size / 1e9:.1f} GB: set TMPDIR to a directory with more room"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates import semantic
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
+from beam_curator.duplicates.products import torch_products
 from beam_curator.duplicates.semantic import Compared, Cosines, Join, semantic_edges
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
 from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted
@@ -174,3 +176,11 @@ def test_vectors_of_other_types_are_made_unit() -> None:
     stored = unit_vectors(np.array([[0.6, 0.8]]))
     assert unit_vectors(stored) is stored
     assert ids_of(np.array([[0.0, 1.0]], np.float16)) == ids_of(np.array([[-0.0, 1.0]], np.float16))
+
+
+def test_a_device_of_torch_finds_the_same() -> None:
+    vectors = distinct(planted(500, 32, seed=8))
+    due = semantic_edges(compared(vectors), Join(0.9, cells=3))
+    found = semantic_edges(compared(vectors), Join(0.9, cells=3, propose=torch_products(torch, "cpu")))
+    assert pairs_of(found) == pairs_of(due)
+    assert torch_products(torch, "cpu")(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)).dtype == np.float32

@@ -46,7 +46,7 @@ def deduplicated_once(raw, tmp_path_factory):
         min_width=64,
         min_aesthetic="none",
         max_nsfw="none",
-        duplicates="exact,perceptual,semantic",
+        duplicates=["exact", "perceptual", "semantic"],
         duplicate_cosine=0.999,
     )
     return output

@@ -1,0 +1,49 @@
+"""Dot products of unit vectors: on a CUDA device if there is one, else by NumPy. They only propose (see `semantic`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Directions = NDArray[np.float32]
+Proposing = Callable[[Directions, Directions], NDArray[np.float32]]
+"""Dot products: float32 [n, dim] and [m, dim] to float32 [n, m]."""
+
+
+def numpy_products(one: Directions, other: Directions) -> NDArray[np.float32]:
+    """On the processor."""
+    return np.asarray(one @ other.T)
+
+
+def best_products() -> Proposing:
+    """Those of the fastest device there is; nothing heavy is imported to find that there is none."""
+    if not Path("/dev/nvidiactl").exists():
+        return numpy_products
+    import torch
+
+    return torch_products(torch, "cuda") if torch.cuda.is_available() else numpy_products
+
+
+def torch_products(torch: Any, device: str) -> Proposing:
+    """On a device of torch's, in float32 as IEEE 754 has it: TensorFloat-32 is off by more than is allowed for.
+
+    Args:
+      torch: the module.
+      device: "cuda", or "cpu".
+    """
+
+    def products(one: Directions, other: Directions) -> NDArray[np.float32]:
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            with torch.inference_mode():
+                left, right = (torch.from_numpy(side).to(device) for side in (one, other))
+                return np.asarray((left @ right.T).cpu().numpy())
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+
+    return products
