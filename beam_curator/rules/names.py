@@ -35,6 +35,11 @@ def called(name: str, values: Sequence[Any], named_values: Mapping[str, Any]) ->
     return f"{name}({', '.join(shown)})"
 
 
+def there_are(names: Sequence[str]) -> str:
+    """How messages go on about a column that is not there."""
+    return f"that the samples do not have: there are {', '.join(names)}"
+
+
 def _shown(value: Any) -> str:
     """A value as one writes it; without its place in memory, and sets in order, which differ from run to run."""
     if isinstance(value, (set, frozenset)):

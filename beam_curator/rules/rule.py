@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import collections
 import dataclasses
-import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,8 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.rule_tally import RuleTally, Tallies
-from beam_curator.rules.names import rule_name
+from beam_curator.rules.names import rule_name, there_are
+from beam_curator.rules.users_rules import failed_of, outcome_of, tally_of
 
 Rule = Callable[[Mapping[str, Any]], Any]
 """What decides on a sample: takes its row (ledger column to value, scores among them), true keeps it.
@@ -83,7 +83,7 @@ class ColumnRule(TableRule):
         """Raises UsageError for a column that is not among these, or that holds no numbers."""
         for column in self.columns:
             if column not in types:
-                raise UsageError(f'rule "{self.name}" wants a column "{column}" {_there_are(list(types))}')
+                raise UsageError(f'rule "{self.name}" wants a column "{column}" {there_are(list(types))}')
             if types[column] != "number":
                 raise UsageError(
                     f'rule "{self.name}" compares numbers, and the column "{column}" holds {types[column]}s'
@@ -236,10 +236,10 @@ def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
             continue
         undecided = np.flatnonzero(status == rows.KEPT)
         at_hand = table.take(undecided).to_pylist() if len(undecided) else []
-        outcomes = [_outcome(rule, row) for row in at_hand]
+        outcomes = [outcome_of(rule, row) for row in at_hand]
         for index, outcome in zip(undecided, outcomes, strict=True):
             status[index], reason[index] = outcome.status, outcome.reason
-        tallies[label] = _tally(outcomes)
+        tallies[label] = tally_of(outcomes)
     return rows.with_column(rows.with_column(table, "status", status), "reason", reason), tallies
 
 
@@ -266,7 +266,7 @@ def _apply(
     for index, fault in decisions.failures.items():
         rejects[index] = False
         if undecided[index]:
-            failed = _failed(rule, fault)
+            failed = failed_of(rule, fault)
             status[index], reason[index] = failed.status, failed.reason
             faults.append(failed.fault)
     rejected = undecided & rejects
@@ -289,94 +289,6 @@ def labels(rules: Sequence[Rule]) -> list[str]:
     return [name if count[name] == 1 else f"{name} (rule {number})" for number, name in enumerate(names, 1)]
 
 
-def _there_are(names: Sequence[str]) -> str:
-    return f"that the samples do not have: there are {', '.join(names)}"
-
-
 def _exact(column: pa.ChunkedArray) -> np.ndarray:
     """A column's values as a single row has them: NumPy would round a threshold to float32 beside float32 scores."""
     return column.to_numpy().astype(np.float64)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Outcome:
-    """What a rule of the user makes of a row.
-
-    Attributes:
-      status: kept, dropped or failed.
-      reason: for what, unless it is kept.
-      fault: what is wrong with the rule, if it failed the row.
-      gave_none: whether its answer was None.
-    """
-
-    status: str
-    reason: str | None = None
-    fault: str = ""
-    gave_none: bool = False
-
-
-_KEPT = _Outcome(rows.KEPT)
-
-
-def _outcome(rule: Rule, row: Mapping[str, Any]) -> _Outcome:
-    try:
-        answer = rule(_Row(row))
-        if _is_no_answer(answer):
-            fault = f"gave {_shown(answer)}: neither true nor false"
-        elif answer:
-            return _KEPT
-        else:
-            return _Outcome(rows.DROPPED, rule_name(rule), gave_none=answer is None)
-    except _NoSuchColumnError as error:
-        fault = f"raised KeyError: {error}"
-    except (Exception, SystemExit) as error:  # a rule is the user's code: what it raises concerns this row alone
-        fault = f"raised {type(error).__name__}: {_message(error)}"
-    return _failed(rule, fault)
-
-
-def _failed(rule: Rule, fault: str) -> _Outcome:
-    fault = fault.encode("utf-8", "backslashreplace").decode()  # a file name in it may be no UTF-8
-    return _Outcome(rows.FAILED, f"rule {rule_name(rule)} {fault}", fault)
-
-
-def _is_no_answer(answer: Any) -> bool:
-    """Whether Python takes for true what says nothing: NaN and NaT, which are unequal to themselves, an array of no
-    elements, and what only would give an answer if it were called or awaited."""
-    if isinstance(answer, (bool, np.bool_, str)) or answer is None:
-        return False
-    if callable(answer) or inspect.isgenerator(answer) or inspect.isawaitable(answer):
-        if inspect.iscoroutine(answer):
-            answer.close()  # or Python warns that nobody awaited it
-        return True
-    return not answer == answer or getattr(answer, "size", 1) == 0  # noqa: SIM201
-
-
-def _shown(answer: Any) -> str:
-    text = str(answer)
-    return f"a {type(answer).__name__}" if len(text) > 20 or "0x" in text else text or repr(answer)
-
-
-class _NoSuchColumnError(KeyError):
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class _Row(dict[str, Any]):
-    """A sample's row, which says what there is where a rule asks for what is not."""
-
-    def __missing__(self, name: str) -> Any:
-        raise _NoSuchColumnError(f"{name!r}, a column {_there_are(list(self))}")
-
-
-def _tally(outcomes: Sequence[_Outcome]) -> RuleTally:
-    faults = [outcome.fault for outcome in outcomes if outcome.fault]
-    none = sum(outcome.gave_none for outcome in outcomes)
-    dropped = sum(outcome.status == rows.DROPPED for outcome in outcomes)
-    return RuleTally(len(outcomes), len(faults), none, min(faults, default=""), dropped, alone=None)
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # its __str__ is the user's code as well
-        return "(no message)"
