@@ -316,13 +316,10 @@ def _preview(curation: Curation) -> str:
     options = curation.options
     check_output(options.output, curation.job, options.fewer_shards)
     reading, wanted = reading_of(options), curation.scoring.wanted
-    asked = (options.output, curation.shards, options.range_mb, reading, wanted, curation.rules, curation.tops)
-    out = [
-        *(["duplicates"] if curation.duplicates is not None else []),
-        *(["allow and block"] if curation.lists else []),
-    ]
-    left_out = [f"  NOTE: left out of a preview: {' and '.join(out)}"] if out else []
-    return "\n".join([describe_preview(*asked), *left_out, *(f"  note: {line}" for line in _notes(curation))])
+    selecting = (curation.rules, curation.lists, curation.tops)
+    told = describe_preview(options.output, curation.shards, options.range_mb, reading, wanted, *selecting)
+    left_out = ["  NOTE: --duplicates is left out of a preview"] if curation.duplicates is not None else []
+    return "\n".join([told, *left_out, *(f"  note: {line}" for line in _notes(curation))])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,9 +24,11 @@ from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import check_rules, sum_tallies
+from beam_curator.rules.lists import ID, ListFile, apply_lists, candidates, ids_of
 from beam_curator.rules.rule import Rule
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, values_of
 from beam_curator.samples import SampleBatch, Shard, ShardRange
+from beam_curator.sources.list_files import entries_of
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
 from beam_curator.storage import files
 from beam_curator.transforms.selection import select_batch
@@ -70,9 +72,14 @@ class Preview:
 
 
 def preview(
-    directory: str, ranges: Sequence[ShardRange], wanted: Wanted, rules: Sequence[Rule], tops: Sequence[Top]
+    directory: str,
+    ranges: Sequence[ShardRange],
+    wanted: Wanted,
+    rules: Sequence[Rule],
+    lists: Sequence[ListFile],
+    tops: Sequence[Top],
 ) -> Preview:
-    """Selects what stands in an output directory; writes nothing.
+    """Selects what stands in an output directory; writes nothing. Lists are in memory, one at a time.
 
     Raises:
       StorageError: when it cannot be read.
@@ -86,10 +93,12 @@ def preview(
             found.lacking += 1
         else:
             selected = select_batch(stored.batch, rules)
-            if tops:
-                waiting.append(selected.replace(rows=_slim(selected.rows, tops)))
+            if lists or tops:
+                waiting.append(selected.replace(rows=_slim(selected.rows, lists, tops)))
             else:
                 found.add(directory, selected)
+    for one in lists:
+        waiting = _kept_of_list(waiting, one)
     for batch in _kept_of_top(waiting, tuple(tops)):
         found.add(directory, batch)
     check_rules(found.summary.judged)
@@ -102,10 +111,21 @@ def _read(directory: str, ranges: Sequence[ShardRange], wanted: Wanted) -> Itera
             yield from pool.map(lambda one: read_range(directory, one, wanted), ranges[start : start + _READ_AHEAD])
 
 
-def _slim(table: pa.Table, tops: Sequence[Top]) -> pa.Table:
-    """What is needed to find the best, and to count."""
-    wanted = dict.fromkeys(["uid", "status", "reason", "images", "caption", *(top.column for top in tops)])
+def _slim(table: pa.Table, lists: Sequence[ListFile], tops: Sequence[Top]) -> pa.Table:
+    """What is needed to look into lists, to find the best, and to count."""
+    columns = [*(one.column for one in lists), *(top.column for top in tops)]
+    wanted = dict.fromkeys(["uid", "status", "reason", "images", "caption", *columns])
     return table.select([name for name in wanted if name in table.schema.names])
+
+
+def _kept_of_list(batches: Sequence[SampleBatch], one: ListFile) -> list[SampleBatch]:
+    listed = np.concatenate([np.empty(0, ID), *(ids_of(texts) for texts in entries_of(one))])
+    found = []
+    for batch in batches:
+        indices, ids = candidates(batch.rows, one.column)
+        kept, tallies = apply_lists(batch.rows, [one], {0: indices[np.isin(ids, listed)]})
+        found.append(batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies))))
+    return found
 
 
 def _kept_of_top(batches: Sequence[SampleBatch], tops: tuple[Top, ...]) -> Iterator[SampleBatch]:
@@ -136,6 +156,7 @@ def describe_preview(
     reading: Reading,
     wanted: Wanted,
     rules: Sequence[Rule],
+    lists: Sequence[ListFile],
     tops: Sequence[Top],
 ) -> str:
     """What is printed: counts, what each rule drops in order and alone, and what would move.
@@ -147,7 +168,7 @@ def describe_preview(
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
         planned = pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
         ranges = [one for of_shard in planned for one in of_shard]
-    found = preview(directory, ranges, wanted, rules, tops)
+    found = preview(directory, ranges, wanted, rules, lists, tops)
     lines = ["Preview: nothing is written.", *counts_told(counts_of(found.summary), rules_of(found.summary))]
     if found.standing:
         lines.append(f"  beside the selection that stands: {found.stay:,} stay, {found.come:,} come, {found.go:,} go")

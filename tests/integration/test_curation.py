@@ -378,7 +378,10 @@ def test_lists_say_which_samples_stay_and_go(finished, curate, tmp_path):
     good, bad = {row["uid"] for row in rows[:-3]}, {row["sha256"] for row in rows[:2]}
     np.save(tmp_path / "good.npy", np.array(sorted((int(u[:16], 16), int(u[16:], 16)) for u in good), "u8,u8"))
     (tmp_path / "bad.txt").write_text("\n".join(bad))
-    code, out, _ = curate(finished, "--allow", str(tmp_path / "good.npy"), "--block", f"sha256={tmp_path / 'bad.txt'}")
+    flags = ["--allow", str(tmp_path / "good.npy"), "--block", f"sha256={tmp_path / 'bad.txt'}"]
+    code, told, _ = curate(finished, *flags, "--preview")
+    assert (code, f"  beside the selection that stands: {len(rows) - 5} stay, 0 come, 5 go" in told) == (0, True)
+    code, out, _ = curate(finished, *flags)
     assert (code, "  uid is not in good.npy" in out, "  sha256 is in bad.txt" in out) == (0, True, True)
     kept = {row["uid"] for row in ledger(finished) if row["status"] == "kept"}
     assert kept == {row["uid"] for row in rows if row["uid"] in good and row["sha256"] not in bad}
