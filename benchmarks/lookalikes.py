@@ -16,6 +16,14 @@ Rng = np.random.Generator
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _PACKAGES = {"skimage": "data", "sklearn": "datasets/images"}
 _LEAST_SIDE = 200
+_NO_PHOTOGRAPHS = frozenset(
+    f"{name}.png"
+    for name in (
+        *("cell", "chessboard_GRAY", "chessboard_RGB", "clock_motion", "color", "horse", "logo"),
+        *("microaneurysms", "page", "phantom", "text"),
+    )
+)
+"""Of scikit-image's pictures: drawings, text, test patterns."""
 
 
 def _jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -66,7 +74,7 @@ def photographs(directories: list[Path]) -> Iterator[tuple[str, Image.Image]]:
         for path in sorted(directory.rglob("*")):
             if path.suffix == ".tar":
                 yield from _of_tar(path)
-            elif path.suffix.lower() in _SUFFIXES:
+            elif path.suffix.lower() in _SUFFIXES and path.name not in _NO_PHOTOGRAPHS:
                 yield from _opened(path.name, path.read_bytes())
 
 
@@ -75,7 +83,7 @@ def _of_tar(path: Path) -> Iterator[tuple[str, Image.Image]]:
         for member in tar:
             file = tar.extractfile(member)
             if file is not None and member.name.lower().endswith(_SUFFIXES):
-                yield from _opened(f"{path.name}/{member.name}", file.read())
+                yield from _opened(member.name, file.read())
 
 
 def _opened(name: str, content: bytes) -> Iterator[tuple[str, Image.Image]]:
@@ -162,11 +170,20 @@ def blank(rng: Rng, width: int = 600, height: int = 400) -> Image.Image:
     return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
 
 
-def unlike(count: int) -> Mapping[str, Callable[[Rng], Image.Image]]:
-    """Kinds of pictures that look alike and are different ones."""
-    return {
-        "products on white": product,
-        "text pages": text_page,
-        "slides": lambda rng: text_page(rng, 960, 540, 36, large=True),
-        "blank pages": blank,
-    }
+UNLIKE: Mapping[str, Callable[[Rng], Image.Image]] = {
+    "products on white": product,
+    "text pages": text_page,
+    "slides": lambda rng: text_page(rng, 960, 540, 36, large=True),
+    "blank pages": blank,
+}
+"""Kinds of pictures that look alike, and are different ones."""
+
+
+def photograph_like(seed: int) -> Image.Image:
+    """Smooth patches of many sizes, as photographs have them, quickly drawn: RGB, 480 x 360."""
+    rng = np.random.default_rng(seed)
+    levels = np.full((360, 480, 3), 128.0)
+    for cells in (3, 6, 12, 24, 48):
+        patches = Image.fromarray(rng.integers(0, 256, (cells * 3 // 4 + 1, cells, 3), dtype=np.uint8))
+        levels += (np.asarray(patches.resize((480, 360), Image.Resampling.BICUBIC), float) - 128) * 1.5 / cells**0.5
+    return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))

@@ -275,13 +275,12 @@ class _Join:
     def _decided(self, table: int, one: Indices, other: Indices) -> tuple[Indices, NDArray[np.int16]]:
         """Which of coarsely near pairs are duplicates, wanted, and meet in this table first; and in how many bits they
         differ."""
-        which = self._first_here(table, one, other)
-        one_, other_ = one[which], other[which]
-        wanted = (other_ <= self.horizon[one_]) | (one_ <= self.horizon[other_])
+        wanted = (other <= self.horizon[one]) | (one <= self.horizon[other])
         for compared in (self._known, self._base):
             if compared is not None:
-                wanted &= ~(compared[one_] & compared[other_])
-        which = which[wanted]
+                wanted &= ~(compared[one] & compared[other])
+        which = np.flatnonzero(wanted)
+        which = which[self._first_here(table, one[which], other[which])]
         distance = _distances(self._hashes, one[which], other[which])
         near = distance <= self._bits
         return which[near], distance[near]
@@ -316,6 +315,8 @@ class _Join:
         behind = tile[row] < wanted[column]
         row, column = tile[row[behind]], wanted[column[behind]]
         which, distance = self._decided(table, members[row], members[column])
+        if not len(which):
+            return
         row, column = row[which], column[which]
         counts += np.bincount(row, minlength=len(counts)) + np.bincount(column, minlength=len(counts))
         one, other = members[row], members[column]
