@@ -127,9 +127,11 @@ def test_each_rule_is_counted_in_order_and_alone():
         ("width > $1", "a parameter is not for a condition"),
         ("COLUMNS(*) > 1", "a * is not for a condition"),
         ("NOT " * 2400 + "true", 'condition "NOT NOT'),
+        ("abs(DISTINCT width) > 1", "abs takes its arguments alone"),
+        ("caption = '\udc80'", "a condition holds what is no text in UTF-8"),
         (" ", "a condition is text in SQL"),
     ],
-    ids=lambda value: value[:30],
+    ids=lambda value: ascii(value)[:30],
 )
 def test_all_else_is_refused_in_one_line_before_anything_runs(condition, message):
     with pytest.raises(UsageError) as refused:

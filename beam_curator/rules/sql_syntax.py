@@ -83,6 +83,8 @@ def parse_condition(text: str) -> Condition:
     """
     if not isinstance(text, str) or not text.strip():
         raise UsageError('a condition is text in SQL, such as "aesthetic >= 5 AND width > 300"')
+    if "\0" in text or text != text.encode("utf-8", "replace").decode("utf-8"):
+        raise UsageError("a condition holds what is no text in UTF-8")
     if len(text) > _LONGEST:
         raise UsageError(f"{told(text)} is longer than {_LONGEST:,} characters")
     tree = _tree(text)
@@ -107,15 +109,14 @@ def _check_node(text: str, node: Mapping[str, Any]) -> None:
         raise UsageError(f"{told(text)}: {what} is not for a condition, which looks at one sample alone")
     if kind == "FUNCTION":
         name = node["function_name"].lower()
-        if (
-            name not in FUNCTIONS
-            or node.get("filter")
-            or node.get("distinct")
-            or (node.get("order_bys") or {}).get("orders")
-        ):
+        if name not in FUNCTIONS:
             near = difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.75)
             hint = f": did you mean {near[0]}?" if near else ", which knows functions of one sample's values alone"
             raise UsageError(f"{told(text)}: {name} is not for a condition{hint}")
+        if node.get("filter") or node.get("distinct") or (node.get("order_bys") or {}).get("orders"):
+            raise UsageError(
+                f"{told(text)}: {name} takes its arguments alone: neither DISTINCT nor FILTER nor ORDER BY"
+            )
     if kind == "CAST":
         for name in _names_of_type(node):
             if name not in _CASTS:
