@@ -46,6 +46,42 @@ def test_pairs_of_ones_own_need_no_vectors():
     assert drops == [("a", "b", "name", 1.0), ("c", "b", "name", 2.0)]
 
 
+def test_distances_may_be_unknown_and_pairs_may_come_twice_in_any_order():
+    pairs = [
+        ("a", "b", "exact", float("nan")),
+        ("c", "b", "near", 2.0),
+        ("b", "c", "near", 1.0),
+        ("d", "c", "near", None),
+    ]
+    for given in (pairs, pairs[::-1]):
+        drops = list(drops_of([("a", 0), ("b", 1), ("c", 2), ("d", 3)], given))
+        assert [drop[:3] for drop in drops] == [("b", "a", "exact"), ("d", "c", "near")]
+        assert all(np.isnan(drop.distance) for drop in drops)
+        assert list(drops_of([("b", 1), ("c", 2)], given)) == [("c", "b", "near", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("rank", "told"), [(float("nan"), "'b' has no rank"), (None, "'b' has no rank"), ("high", "ranks have no order")]
+)
+def test_ranks_without_an_order_are_told(rank, told):
+    with pytest.raises(CurationError, match=told):
+        list(drops_of([("a", 1.0), ("b", rank)], []))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [bc.Select("width >= 9"), bc.KeepTop("width=0.5"), bc.DropDuplicates("out", kinds=["semantic"])],
+    ids=["Select", "KeepTop", "DropDuplicates"],
+)
+def test_nothing_is_dropped_after_duplicates(after, tmp_path):
+    pipeline = beam.Pipeline()
+    dropped = (
+        pipeline | bc.ReadSamples(str(tmp_path / "*.tar")) | bc.DropDuplicates(str(tmp_path / "out"), kinds="exact")
+    )
+    with pytest.raises(UsageError, match=rf"{type(after).__name__} comes after DropDuplicates"):
+        dropped | "After" >> after
+
+
 def test_nothing_gives_nothing():
     assert eager(bc.FindDuplicates(), []) == []
 

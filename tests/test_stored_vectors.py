@@ -2,11 +2,12 @@
 
 import errno
 import pathlib
+import threading
 
 import numpy as np
 import pytest
 
-from beam_curator.errors import JobError
+from beam_curator.errors import JobError, StorageError
 from beam_curator.output import stored_vectors
 from beam_curator.output.score_parts import StoredEmbeddings
 from beam_curator.output.stored_vectors import StoredVectors
@@ -61,3 +62,33 @@ def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(pathlib.Path, "open", full)
     with pytest.raises(JobError, match=r"No space left on device.*set TMPDIR to a directory with more room"):
         StoredVectors(["a"], [2], tmp_path).of_rows(np.array([0]))
+
+
+def test_others_wait_for_a_part_that_is_being_read(parts, tmp_path, monkeypatch):
+    """And are not given the zeros that stand in its place until it is written."""
+    read, given = stored_vectors.read_embeddings, []
+    vectors = StoredVectors(["a"], [2], tmp_path)
+    other = threading.Thread(target=lambda: given.append(vectors.of_rows(np.array([1]))))
+
+    def slowly(part):
+        other.start()
+        other.join(0.2)
+        return read(part)
+
+    monkeypatch.setattr(stored_vectors, "read_embeddings", slowly)
+    vectors.of_rows(np.array([0]))
+    other.join()
+    np.testing.assert_array_equal(given[0], np.eye(4)[[1]])
+
+
+def test_a_part_that_could_not_be_read_is_not_taken_for_zeros(parts, tmp_path, monkeypatch):
+    def fails(part):
+        raise StorageError(f"{part} cannot be read")
+
+    vectors = StoredVectors(["c", "a"], [2, 2], tmp_path)
+    vectors.of_rows(np.array([0]))
+    with monkeypatch.context() as broken:
+        broken.setattr(stored_vectors, "read_embeddings", fails)
+        with pytest.raises(StorageError):
+            vectors.of_rows(np.array([2]))
+    np.testing.assert_array_equal(vectors.of_rows(np.array([2])), np.eye(4)[[0]])

@@ -48,6 +48,8 @@ STEPS = {
     "Select": lambda: bc.Select(bc.AtLeast("aesthetic", 5)),
     "KeepListed": lambda: KeepListed(ListFile("a.txt", "uid", True)),
     "KeepTop": lambda: bc.KeepTop("aesthetic=0.5"),
+    "DropDuplicates": lambda: bc.DropDuplicates("out"),
+    "FindDuplicates": bc.FindDuplicates,
     "WriteShards": lambda: bc.WriteShards("out"),
     "ExplodeSamples": bc.ExplodeSamples,
     "BatchSamples": bc.BatchSamples,
@@ -92,7 +94,11 @@ def test_a_whole_job_builds_where_beam_requires_all_types(tmp_path):
         | bc.ExplodeSamples()
         | bc.BatchSamples()
         | bc.Select(bc.AtLeast("aesthetic", 5))
+        | bc.DropDuplicates(str(tmp_path / "library"))
     )
+    vectors = pipeline | beam.Create([("a", [1.0])]).with_output_types(tuple[str, list[float]])
+    ranks = pipeline | "Ranks" >> beam.Create([("a", 1)]).with_output_types(tuple[str, int])
+    ranks | bc.KeepOne(vectors | bc.FindDuplicates())
     written = batches | bc.WriteShards(str(tmp_path / "library"))
     assert str(written.element_type) == "Dict[<class 'str'>, Any]"
     ranges = pipeline | "Again" >> bc.MatchShards("a.tar") | PlanRanges(64, str(tmp_path / "job"))

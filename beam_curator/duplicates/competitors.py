@@ -85,6 +85,7 @@ class Samples:
       order: int64 [n], from the best to the last.
       competes: bool [n], samples of the job's own that may stay or go.
       base: bool [n], samples of other outputs, which stay.
+      own: bool [n], samples of the job's own.
       groups: int64 [n], of samples with the same caption; None where that makes no difference.
     """
 
@@ -93,6 +94,7 @@ class Samples:
     order: NDArray[np.int64]
     competes: NDArray[np.bool_]
     base: NDArray[np.bool_]
+    own: NDArray[np.bool_]
     groups: NDArray[np.int64] | None
 
     @property
@@ -113,7 +115,7 @@ class Samples:
     def base_classes(self, classes: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which classes have no sample of the job's own: bool, by number."""
         own = np.zeros(int(classes.max(initial=-1)) + 1, bool)
-        own[classes[(classes >= 0) & ~self.base]] = True
+        own[classes[(classes >= 0) & self.own]] = True
         return ~own
 
 
@@ -132,7 +134,7 @@ def samples_of(sets: Sequence[Sequence[Competitors]], settings: DuplicateSetting
     other = np.asarray(pc.less(together["set"], len(sets) - 1).to_numpy())
     kept = np.asarray(together["competes"].to_numpy())
     groups = codes_of(together[CAPTION_ID]) if settings.by == IMAGE_AND_CAPTION else None
-    return Samples(ranges, together, best_first(together, settings.keep), kept & ~other, kept & other, groups)
+    return Samples(ranges, together, best_first(together, settings.keep), kept & ~other, kept & other, ~other, groups)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,11 +47,12 @@ class DuplicateSettings:
     slack: float = PROVEN
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kinds", _several(self.kinds))
+        object.__setattr__(self, "against", tuple(dict.fromkeys(_several(self.against))))
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise UsageError(f"duplicates={','.join(self.kinds)}: some of {', '.join(KINDS)}, with commas between")
         object.__setattr__(self, "kinds", tuple(kind for kind in KINDS if kind in self.kinds))
-        object.__setattr__(self, "against", tuple(self.against))
         if not (isinstance(self.cosine, (int, float)) and math.isfinite(self.cosine) and -1 <= self.cosine <= 1):
             raise UsageError(f"duplicate_cosine={self.cosine}: a cosine is from -1 to 1; 0.97 means one picture")
         if not (isinstance(self.bits, int) and 0 <= self.bits <= _MOST_BITS):
@@ -61,7 +63,7 @@ class DuplicateSettings:
             raise UsageError(f"keep={self.keep}: one of {', '.join(KEEP_ORDERS)}")
         if self.by not in (IMAGE, IMAGE_AND_CAPTION):
             raise UsageError(f"duplicates_by={self.by}: {IMAGE} or {IMAGE_AND_CAPTION}")
-        if not 0 < self.slack <= PROVEN:
+        if not (isinstance(self.slack, (int, float)) and 0 < self.slack <= PROVEN):
             raise UsageError(
                 f"duplicate_slack={self.slack}: over 0 to {PROVEN}, with which no pair is missed; 0.2 misses some of "
                 "them, and is faster where duplicate_cosine is below 0.95"
@@ -71,6 +73,11 @@ class DuplicateSettings:
     def told(self) -> dict[str, Any]:
         """As the manifest has it."""
         return {**dataclasses.asdict(self), "kinds": list(self.kinds), "against": list(self.against)}
+
+
+def _several(given: Any) -> tuple[str, ...]:
+    """One or several texts, as a tuple."""
+    return tuple(map(os.fspath, [given] if isinstance(given, (str, os.PathLike)) else given))
 
 
 def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:

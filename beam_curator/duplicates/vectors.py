@@ -27,7 +27,7 @@ def unit_vectors(vectors: np.ndarray) -> Vectors:
     """Vectors as they are compared: float16 [n, dim].
 
     Float16 vectors of about unit length, such as stored embeddings, are taken as they are; others are normalised in
-    float64 and rounded.
+    float64 and rounded. What becomes of one is no matter of the others.
 
     Raises:
       CurationError: unless they are numbers, [n, dim].
@@ -36,10 +36,12 @@ def unit_vectors(vectors: np.ndarray) -> Vectors:
         raise CurationError(f"vectors to compare are numbers [n, dim], not {vectors.dtype} {list(vectors.shape)}")
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1)
-    if vectors.dtype == np.float16 and bool(np.all((np.abs(lengths - 1) < 0.1) | ~(lengths > 0))):
+    halves = vectors.dtype == np.float16
+    stays = halves & ((np.abs(lengths - 1) < 0.1) | ~(lengths > 0))
+    if halves and stays.all():
         return np.asarray(vectors)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((wide / lengths[:, None]).astype(np.float16))
+        return np.asarray(np.where(stays[:, None], wide, wide / lengths[:, None]).astype(np.float16))
 
 
 def comparable(vectors: Vectors) -> NDArray[np.bool_]:

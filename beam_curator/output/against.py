@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
@@ -55,9 +56,11 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
       more: other columns of the ledger that are wanted.
 
     Raises:
-      JobError: where its score parts, which hold the embeddings, are gone.
+      JobError: where it is gone, or its score parts are, which hold the embeddings.
       StorageError: when it cannot be read, after retries.
     """
+    if read_manifest(other) is None:
+        raise JobError(f"there is no finished job in {other} (any more, or seen from {Path.cwd()})")
     found = sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
     with ThreadPoolExecutor(_THREADS) as threads:
         return list(threads.map(lambda path: _of_ledger(other, path, settings, more), found))

@@ -149,7 +149,7 @@ def _known(stored: StoredEdges | None, classes: Classes, base: NDArray[np.bool_]
 def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, vectors: StoredVectors) -> Relation:
     stored = store.read()
     parts = _part_ids(samples, stored, vectors)
-    ids = pa.chunked_array([one.ids for one in parts.values()], pa.binary()).combine_chunks()
+    ids = pa.chunked_array([one.ids for one in parts], pa.binary()).combine_chunks()
     classes = classes_of(samples.order, ids)
     base = samples.base_classes(classes.of_samples)
     fits = stored is not None and stored.limit <= settings.cosine and stored.slack >= settings.slack
@@ -167,22 +167,23 @@ def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, v
         fingerprint = join_fingerprint(compared, join)
         found = semantic_edges(compared, join, store.pieces(fingerprint, len(classes)))
         edges = together([edges, found], len(classes))
-        store.write(StoredEdges(limit, settings.slack, classes.ids, base, edges, parts), fingerprint)
+        by_name = {one.range: ids_there for one, ids_there in zip(samples.ranges, parts, strict=True)}
+        store.write(StoredEdges(limit, settings.slack, classes.ids, base, edges, by_name), fingerprint)
     near = edges.where(edges.distance >= settings.cosine)
     compare = Cosines(of_classes, dataclasses.replace(join, threshold=settings.cosine))
     return Relation(SEMANTIC, classes.of_samples, near, compare, 1.0)
 
 
-def _part_ids(samples: Samples, stored: StoredEdges | None, vectors: StoredVectors) -> dict[str, PartIds]:
-    """The ids of the vectors of all ranges; embeddings are read where they are not known."""
+def _part_ids(samples: Samples, stored: StoredEdges | None, vectors: StoredVectors) -> list[PartIds]:
+    """The ids of the vectors of each range; embeddings are read where they are not known."""
     with ThreadPoolExecutor(_THREADS) as threads:
         digests = list(threads.map(embeddings_digest, [one.part for one in samples.ranges]))
-    found = {}
+    found = []
     for index, (one, digest) in enumerate(zip(samples.ranges, digests, strict=True)):
         known = stored.parts.get(one.range) if stored is not None else None
         if known is None or digest is None or known.content != digest or len(known.ids) != len(one.table):
             known = PartIds(digest or "", vectors.ids_of_part(index))
-        found[one.range] = known
+        found.append(known)
     return found
 
 

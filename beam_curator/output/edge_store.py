@@ -30,6 +30,9 @@ _METADATA = b"beam_curator_edges"
 _CLASSES, _PAIRS, _ROWS = "classes.parquet", "pairs.parquet", "rows.parquet"
 _FILE = re.compile(rf"{EDGES_DIRECTORY}/[a-z]+-[0-9a-f]{{16}}/(classes|pairs|rows|piece-\d{{5}})\.parquet")
 
+_NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What reading a file raises that is damaged, or another's."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PartIds:
@@ -89,15 +92,15 @@ class EdgeStore:
             pairs = self._table(f"{directory}/{_PAIRS}")
             rows = self._table(f"{directory}/{_ROWS}")
             told = _told(classes.schema)
-        except (pa.ArrowException, OSError, ValueError):
-            return None  # not whole: it is made anew
-        if told.get("version") != EDGES_VERSION:
-            return None
-        horizon = classes["horizon"].to_numpy()
-        cut = np.flatnonzero(classes["cut"].to_numpy())
-        edges = _edges(pairs, len(classes), cut, horizon[cut])
-        ids, base = classes["id"].combine_chunks(), classes["base"].to_numpy()
-        return StoredEdges(told["limit"], told["slack"], ids, base, edges, _parts_of(rows))
+            if told.get("version") != EDGES_VERSION:
+                return None
+            horizon = classes["horizon"].to_numpy()
+            cut = np.flatnonzero(classes["cut"].to_numpy())
+            edges = _edges(pairs, len(classes), cut, horizon[cut])
+            ids, base = classes["id"].combine_chunks(), classes["base"].to_numpy()
+            return StoredEdges(told["limit"], told["slack"], ids, base, edges, _parts_of(rows))
+        except _NOT_WHOLE:
+            return None  # it is made anew
 
     def write(self, stored: StoredEdges, fingerprint: str) -> None:
         """Replaces what stands there.
@@ -163,10 +166,10 @@ class Pieces:
             return None
         try:
             table = self._store._table(path)
-        except (pa.ArrowException, OSError):
+            told = _told(table.schema)
+            return _edges(table, self._classes, told["cut"], told["horizon"])
+        except _NOT_WHOLE:
             return None
-        told = _told(table.schema)
-        return _edges(table, self._classes, told["cut"], told["horizon"])
 
     def keep(self, name: str, edges: Edges) -> None:
         """Keeps a piece."""
@@ -208,7 +211,13 @@ def _parts_of(table: pa.Table) -> dict[str, PartIds]:
 
 
 def _edges(pairs: pa.Table, classes: int, cut: Any, horizon: Any) -> Edges:
+    """
+    Raises:
+      KeyError, ValueError: for pairs that are not of so many classes.
+    """
     first, second, distance = (pairs[name].to_numpy() for name in ("first", "second", "distance"))
+    if not 0 <= first.min(initial=0) <= second.max(initial=0) < max(classes, 1):
+        raise ValueError(f"pairs of other than {classes} classes")
     return Edges(classes, first, second, distance, np.array(cut, np.int32), np.array(horizon, np.int32))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +42,14 @@ class StoredVectors:
         if not self._filled.all():
             wanted = np.unique(np.searchsorted(self._starts, rows, "right") - 1)
             with self._lock:
-                for part in wanted[~self._filled[wanted]].tolist():
-                    self._fill(part)
+                self._fill(wanted)
         assert self._file is not None
         return self._file[rows]
 
     def ids_of_part(self, part: int) -> pa.Array:
         """The ids of a part's vectors, null where one has no direction."""
         with self._lock:
-            if not self._filled[part]:
-                self._fill(part)
+            self._fill([part])
         start, end = self._starts[part : part + 2].tolist()
         if start == end or self._file is None:
             return pa.nulls(end - start, pa.binary())
@@ -61,9 +59,15 @@ class StoredVectors:
         )
         return pc.if_else(pa.array(comparable(vectors)), names.cast(pa.binary()), None)
 
-    def _fill(self, part: int) -> None:
+    def _fill(self, parts: Iterable[int]) -> None:
+        """Reads those of some parts that are not read yet; only one that is written is filled: others look."""
+        for part in parts:
+            if not self._filled[part]:
+                self._read(int(part))
+                self._filled[part] = True
+
+    def _read(self, part: int) -> None:
         start, end = self._starts[part : part + 2].tolist()
-        self._filled[part] = True
         if start == end:
             return
         found = unit_vectors(read_embeddings(self._parts[part]).embeddings)

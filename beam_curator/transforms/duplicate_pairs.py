@@ -1,9 +1,10 @@
-"""FindDuplicates and KeepOne: duplicates among anything that has vectors or hashes, in any pipeline."""
+"""FindDuplicates and KeepOne: duplicates among anything that has vectors, or pairs of one's own, in any pipeline."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -151,10 +152,11 @@ class KeepOne(beam.PTransform):
 
     Args:
       pairs: all pairs of duplicates, of `FindDuplicates` or of your own: `DuplicatePair`, or (id, id, kind, distance).
-        Pairs of ids that have no rank are left out.
+        Pairs of ids that have no rank are left out. The distance may be NaN; of a pair that is given twice the least
+        one is told.
 
     Raises:
-      CurationError: where it runs, for an id that comes twice.
+      CurationError: where it runs, for an id that comes twice, and for ranks that have no order.
     """
 
     def __init__(self, pairs: beam.PCollection[DuplicatePair]) -> None:
@@ -183,26 +185,41 @@ def drops_of(
       pairs: of duplicates.
 
     Raises:
-      CurationError: for an id that comes twice.
+      CurationError: for an id that comes twice, and for ranks that have no order.
     """
-    things = sorted(((rank, id) for id, rank in ranked))
-    ids = [id for _, id in things]
-    _check_ids(sorted(ids))
+    ids = _best_first(ranked)
     number = {id: index for index, id in enumerate(ids)}
     by_kind: dict[str, list[tuple[int, int, float]]] = {}
     for first, second, kind, distance in pairs:
         if first in number and second in number and first != second:
-            by_kind.setdefault(kind, []).append((number[first], number[second], distance))
-    relations = [_relation(kind, by_kind[kind], len(ids)) for kind in sorted(by_kind)]
+            one, other = sorted((number[first], number[second]))
+            by_kind.setdefault(kind, []).append((one, other, math.nan if distance is None else float(distance)))
+    kinds = sorted(by_kind)
+    told = [sorted(by_kind[kind], key=lambda pair: (*pair[:2], math.isnan(pair[2]), pair[2])) for kind in kinds]
+    relations = [_relation(kind, of_kind, len(ids)) for kind, of_kind in zip(kinds, told, strict=True)]
     everything = np.arange(len(ids))
     found = keep_one(everything, np.ones(len(ids), bool), np.zeros(len(ids), bool), relations)
-    for row, of, kind, distance in zip(
-        *(array.tolist() for array in (found.rows, found.of, found.kind, found.distance)), strict=True
+    for row, of, kind, pair in zip(
+        *(array.astype(int).tolist() for array in (found.rows, found.of, found.kind, found.distance)), strict=True
     ):
-        yield DuplicateDrop(ids[row], ids[of], relations[kind].kind, distance)
+        yield DuplicateDrop(ids[row], ids[of], kinds[kind], told[kind][pair][2])
+
+
+def _best_first(ranked: Iterable[tuple[str, Any]]) -> list[str]:
+    """Ids in the order of their ranks."""
+    things = [(rank, id) for id, rank in ranked]
+    _check_ids(sorted(id for _, id in things))
+    unordered = next((id for rank, id in things if rank is None or rank != rank), None)
+    if unordered is not None:
+        raise CurationError(f"{unordered!r} has no rank (None or NaN): give each thing one, the least of what stays")
+    try:
+        return [id for _, id in sorted(things)]
+    except TypeError as error:
+        raise CurationError(f"ranks have no order ({error}): give numbers, or anything else of one type") from error
 
 
 def _relation(kind: str, pairs: list[tuple[int, int, float]], count: int) -> Relation:
-    one, other, distance = (np.array(column) for column in zip(*pairs, strict=True))
+    """Pairs, the index of each in the place of its distance, which may be NaN: for `keepers` that is no pair."""
+    one, other = (np.array(column) for column in zip(*(pair[:2] for pair in pairs), strict=True))
     everything = np.arange(count, dtype=np.int32)
-    return Relation(kind, everything, listed(count, one, other, distance), NothingElse(), np.nan)
+    return Relation(kind, everything, listed(count, one, other, np.arange(len(pairs))), NothingElse(), np.nan)

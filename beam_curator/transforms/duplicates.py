@@ -17,7 +17,7 @@ from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
-from beam_curator.transforms.lineage import facts_of
+from beam_curator.transforms.lineage import check_before_duplicates, facts_of
 
 
 def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> Competitors:
@@ -74,7 +74,8 @@ class DropDuplicates(beam.PTransform):
       **settings: see `DuplicateSettings`: `kinds`, `cosine`, `bits`, `keep`, `by`, `against`, `slack`.
 
     Raises:
-      UsageError: for settings that cannot be meant, and for another output that cannot be compared with.
+      UsageError: for settings that cannot be meant, for another output that cannot be compared with, and where a
+        `DropDuplicates` came before it: a `Select` or `KeepTop` after it is refused as well.
     """
 
     def __init__(self, output: str, **settings: Any) -> None:
@@ -88,6 +89,7 @@ class DropDuplicates(beam.PTransform):
         return {"flags": {"duplicates": self.settings.told}}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        check_before_duplicates(batches, "DropDuplicates")
         facts = facts_of(batches)
         check_against(self.settings, self.output, facts.encoder)
         title = title_of(batches, self.output)

@@ -15,6 +15,7 @@ from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, 
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
+from beam_curator.transforms.lineage import check_before_duplicates
 
 
 def _values(batch: SampleBatch, tops: tuple[Top, ...]) -> np.ndarray:
@@ -72,6 +73,7 @@ class KeepTop(beam.PTransform):
         return {"rules": [top.name for top in self.tops]}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        check_before_duplicates(batches, "KeepTop")
         if self.output is not None:
             batches |= "WriteScores" >> WriteScores(self.output)
         values = batches | "Values" >> beam.Map(_values, self.tops).with_output_types(np.ndarray)

@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pipeline import AppliedPTransform
 
+from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.score_steps import ScoreStep
 
@@ -55,6 +56,15 @@ def facts_of(collection: beam.pvalue.PValue) -> Facts:
         range_mb = facts.get("range_mb", range_mb)
         left_out += facts.get("left_out", ())
     return Facts(sorted(set(patterns)), range_mb, rules, encoder, steps, flags, sorted(set(left_out)))
+
+
+def check_before_duplicates(batches: beam.pvalue.PValue, step: str) -> None:
+    """Raises UsageError where duplicates are dropped before a step that may drop what stays in their place."""
+    if "duplicates" in facts_of(batches).flags:
+        raise UsageError(
+            f"{step} comes after DropDuplicates, and would drop samples whose duplicates are gone already: let "
+            "DropDuplicates, once, with all its kinds, be the last step before WriteShards"
+        )
 
 
 def transforms_before(collection: beam.pvalue.PValue) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from beam_curator.rules.lists import ListFile, apply_lists, candidates, ids_of, 
 from beam_curator.samples import SampleBatch
 from beam_curator.sources.list_files import entries_of
 from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.lineage import check_before_duplicates
 
 Bucket = tuple[int, int]
 """The place of a list, and which part of it."""
@@ -105,6 +106,7 @@ class KeepListed(beam.PTransform):
         return {"rules": [one.name for one in self.lists]}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        check_before_duplicates(batches, "KeepListed")
         places = batches.pipeline | "Lists" >> beam.Create([*range(len(self.lists))]).with_output_types(int)
         entries = places | "Entries" >> beam.FlatMap(_entries, self.lists).with_output_types(tuple[Bucket, np.ndarray])
         samples = batches | "Samples" >> beam.FlatMap(_samples, self.lists).with_output_types(

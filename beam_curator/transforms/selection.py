@@ -13,6 +13,7 @@ from beam_curator.rules.comparison import rule_of
 from beam_curator.rules.rule import Rule, judge, labels
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.display import display_of_rules
+from beam_curator.transforms.lineage import check_before_duplicates
 
 
 def select_batch(batch: SampleBatch, rules: Sequence[Rule]) -> SampleBatch:
@@ -47,6 +48,7 @@ class Select(beam.PTransform):
         return {"rules": labels(self.rules)}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        check_before_duplicates(batches, "Select")
         rules = self.rules
         return batches | beam.Map(select_batch, rules).with_output_types(SampleBatch)
 

@@ -178,6 +178,12 @@ def test_vectors_of_other_types_are_made_unit() -> None:
     assert ids_of(np.array([[0.0, 1.0]], np.float16)) == ids_of(np.array([[-0.0, 1.0]], np.float16))
 
 
+def test_one_vector_makes_no_other_one_different() -> None:
+    stored = unit_vectors(np.random.default_rng(0).standard_normal((9, 768))) * np.float16(0.97)
+    broken = np.concatenate([stored, np.full((1, 768), np.inf, np.float16), 2 * stored[:1]])
+    np.testing.assert_array_equal(unit_vectors(broken)[:9], stored)
+
+
 def test_a_device_of_torch_finds_the_same() -> None:
     vectors = distinct(planted(500, 32, seed=8))
     due = semantic_edges(compared(vectors), Join(0.9, cells=3))

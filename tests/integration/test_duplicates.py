@@ -153,7 +153,8 @@ def test_new_shards_are_compared_with_what_is_there(raw, flags, curate, tmp_path
 def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tmp_path, capsys):
     kept = {row["uid"] for row in rows_of(deduplicated) if row["status"] == "kept"}
     output = tmp_path / "new"
-    code, out, err = curate(output, *KEEP_ALL, *ALL_KINDS, "--against", str(deduplicated))
+    twice = ["--against", str(deduplicated), "--against", f"{deduplicated}/"]
+    code, out, err = curate(output, *KEEP_ALL, *ALL_KINDS, *twice)
     assert (code, err) == (0, "")
     rows = [row for row in rows_of(output) if row["duplicate_of"]]
     assert {row["duplicate_of"] for row in rows} == kept
@@ -162,6 +163,11 @@ def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tm
     assert verified(output, capsys)[0] == 0
     assert curate(output, *KEEP_ALL, "--duplicates", "perceptual", "--against", f"{deduplicated}/")[0] == 0
     assert verified(output, capsys)[0] == 0
+    deduplicated.rename(tmp_path / "elsewhere")
+    code, said = verified(output, capsys)
+    assert code == 1
+    assert f"duplicates cannot be checked: there is no finished job in {deduplicated}/" in said
+    assert "is no sample that is kept" not in said
 
 
 def test_captions_may_tell_samples_apart(raw, curate, tmp_path, capsys):

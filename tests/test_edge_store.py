@@ -1,0 +1,79 @@
+"""Edges in an output directory: read as they were written, and made anew where they are not whole."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_curator.duplicates.edges import listed
+from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
+
+FINGERPRINT = "0" * 16
+FOREIGN = pa.table({"name": ["nothing of ours"]})
+
+
+@pytest.fixture
+def stored():
+    edges = listed(3, np.array([0, 1]), np.array([2, 2]), np.array([0.98, 0.99]))
+    ids = pa.array([b"a", b"b", b"c"], pa.binary())
+    parts = {"one.parquet": PartIds("digest", ids), "none.parquet": PartIds("", ids[:0])}
+    return StoredEdges(0.97, 0.5, ids, np.array([True, False, False]), edges, parts)
+
+
+@pytest.fixture
+def store(tmp_path, stored):
+    store = EdgeStore(str(tmp_path), "semantic")
+    store.write(stored, FINGERPRINT)
+    return store
+
+
+def test_what_is_written_is_read(store, stored):
+    found = store.read()
+    assert (found.limit, found.slack, found.ids) == (0.97, 0.5, stored.ids)
+    assert found.parts["one.parquet"] == stored.parts["one.parquet"]
+    np.testing.assert_array_equal(found.base, stored.base)
+    for name in ("first", "second", "distance", "cut", "horizon"):
+        np.testing.assert_array_equal(getattr(found.edges, name), getattr(stored.edges, name))
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def shortened(path):
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def foreign(path):
+    pq.write_table(FOREIGN, path)
+
+
+def foreign_columns(path):
+    pq.write_table(FOREIGN.replace_schema_metadata(pq.read_schema(path).metadata), path)
+
+
+@pytest.mark.parametrize(
+    "damage", [emptied, shortened, foreign, foreign_columns, lambda path: path.unlink()], ids=range(5)
+)
+@pytest.mark.parametrize("name", ["classes", "pairs", "rows"])
+def test_what_is_damaged_is_made_anew(name, damage, store, stored, tmp_path):
+    damage(tmp_path / store.directory(FINGERPRINT) / f"{name}.parquet")
+    assert store.read() is None
+    store.write(stored, FINGERPRINT)
+    assert store.read() is not None
+
+
+def test_pairs_of_other_classes_are_not_taken(store, tmp_path):
+    path = tmp_path / store.directory(FINGERPRINT) / "pairs.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, "second", pa.array([2, 3], pa.int32())), path)
+    assert store.read() is None
+
+
+@pytest.mark.parametrize("damage", [emptied, shortened, foreign], ids=range(3))
+def test_a_damaged_piece_is_found_anew(damage, store, stored, tmp_path):
+    store.pieces("1" * 16, 3).keep("00000", stored.edges)
+    pieces = store.pieces("1" * 16, 3)
+    assert pieces.recall("00000").distance.tolist() == [0.98, 0.99]
+    damage(tmp_path / store.directory("1" * 16) / "piece-00000.parquet")
+    assert pieces.recall("00000") is None
