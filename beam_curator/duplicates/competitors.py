@@ -19,7 +19,7 @@ from beam_curator.duplicates.perceptual import Hashes, hashes_of
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
 
 CAPTION_ID = "caption_id"
-_PERCEPTUAL = ("phash", "phash256", "texture")
+_PERCEPTUAL = ("phash", "phash256", "texture", "colours")
 
 
 @dataclasses.dataclass(frozen=True)

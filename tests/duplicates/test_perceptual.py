@@ -3,10 +3,12 @@
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates import perceptual
+from beam_curator.duplicates.competitors import hashes_in
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
 from beam_curator.duplicates.perceptual import TEXTURE, Bits, Hashes, hashes_of, perceptual_edges
@@ -167,6 +169,16 @@ def test_pictures_of_one_shape_are_duplicates_where_texture_and_colour_agree(
     assert Bits(hashes).distances(one, one + 1).tolist() == pytest.approx([0.0 if same else np.nan], nan_ok=True)
     assert len(Bits(hashes).within(one, one + 1)[0]) == same
     assert len(perceptual_edges(hashes).first) == same
+
+
+def test_a_jobs_rows_are_compared_with_their_colours() -> None:
+    names = ("phash", "phash256", "texture", "colours")
+    values = zip(facts_of(60, (200, 90, 40)), facts_of(60, (60, 90, 200)), strict=True)
+    hashes, ids = hashes_in(pa.table(dict(zip(names, values, strict=True))))
+    assert (ids.null_count, len(set(ids.to_pylist()))) == (0, 2)
+    assert len(perceptual_edges(hashes).first) == 0
+    without = pa.table({"phash": ["f" * 16], "phash256": [None], "texture": [None]})
+    assert hashes_in(without)[1].null_count == 1
 
 
 @pytest.mark.parametrize("count", [0, 1])
