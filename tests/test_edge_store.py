@@ -72,8 +72,8 @@ def test_pairs_of_other_classes_are_not_taken(store, tmp_path):
 
 @pytest.mark.parametrize("damage", [emptied, shortened, foreign], ids=range(3))
 def test_a_damaged_piece_is_found_anew(damage, store, stored, tmp_path):
-    store.pieces("1" * 16, 3).keep("00000", stored.edges)
+    store.pieces("1" * 16, 3).keep("01234567-00000", stored.edges)
     pieces = store.pieces("1" * 16, 3)
-    assert pieces.recall("00000").distance.tolist() == [0.98, 0.99]
-    damage(tmp_path / store.directory("1" * 16) / "piece-00000.parquet")
-    assert pieces.recall("00000") is None
+    assert pieces.recall("01234567-00000").distance.tolist() == [0.98, 0.99]
+    damage(tmp_path / store.directory("1" * 16) / "piece-01234567-00000.parquet")
+    assert pieces.recall("01234567-00000") is None

@@ -12,6 +12,7 @@ from beam_curator.defaults import (
     DUPLICATE_KINDS,
     KEEP_ORDERS,
 )
+from beam_curator.sources.patterns import at_home
 
 _PROVEN = "proven"
 
@@ -53,6 +54,7 @@ def add_duplicates(group: Any) -> None:
     group.add_argument(
         "--against",
         action="append",
+        type=at_home,
         metavar="OUTPUT",
         help="a finished output, such as that of an earlier release of the data or of an evaluation set: what it kept "
         "is never output again, nor is what repeats it; may be given again",

@@ -116,7 +116,7 @@ def semantic_edges(compared: Compared, join: Join, progress: Progress | None = N
         groups = list(places.groups())
 
         def found(index: int) -> Edges:
-            name = f"{index:05d}"
+            name = f"{places.digest}-{index:05d}"
             kept = progress.recall(name) if progress else None
             if kept is None:
                 kept = together([_of_cell(compared, join, *places.of(cell)) for cell in groups[index]], count)
@@ -167,6 +167,15 @@ class _Places:
         residents = self.residents[self.resident_starts[cell] : self.resident_starts[cell + 1]]
         guests = self.guests[self.guest_starts[cell] : self.guest_starts[cell + 1]]
         return residents.astype(np.int64), guests.astype(np.int64)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """What tells these places from others, as 8 hex digits. Centres are made of float32 sums, which another
+        processor rounds otherwise: what was found in other places does not fit together with what is found here."""
+        told = hashlib.sha256()
+        for array in (self.residents, self.resident_starts, self.guests, self.guest_starts):
+            told.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return told.hexdigest()[:8]
 
     def groups(self) -> Iterator[Sequence[int]]:
         """All cells in groups of about the same work."""

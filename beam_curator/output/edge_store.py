@@ -2,7 +2,7 @@
 
 `edges/KIND-FINGERPRINT/` holds `classes.parquet` (what was compared, each thing once), `pairs.parquet` (two of their
 numbers, and the distance) and `rows.parquet` (which rows of which score part have which). `classes.parquet` is written
-last: without it the directory is of a join that goes on, whose finished pieces are `piece-NNNNN.parquet`.
+last: without it the directory is of a join that goes on, whose finished pieces are `piece-PLACES-NNNNN.parquet`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ EDGES_VERSION = 1
 
 _METADATA = b"beam_curator_edges"
 _CLASSES, _PAIRS, _ROWS = "classes.parquet", "pairs.parquet", "rows.parquet"
-_FILE = re.compile(rf"{EDGES_DIRECTORY}/[a-z]+-[0-9a-f]{{16}}/(classes|pairs|rows|piece-\d{{5}})\.parquet")
+_FILE = re.compile(
+    rf"{EDGES_DIRECTORY}/[a-z]+-[0-9a-f]{{16}}/(classes|pairs|rows|piece-[0-9a-f]{{8}}-\d{{5}})\.parquet"
+)
 
 _NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
 """What reading a file raises that is damaged, or another's."""
