@@ -156,12 +156,15 @@ def _unhashed(table: pa.Table) -> int:
 
 def _outcomes(batch: SampleBatch) -> int:
     """`Summary.outcomes` of one batch: the order in which batches are summed does not matter."""
-    columns = [name for name in _OUTCOME_COLUMNS if name in batch.rows.schema.names]
+    there = [name for name in _OF_DUPLICATES if name in batch.rows.schema.names]
+    # The ledger has these columns always, a batch only where it was looked for duplicates: it is the same outcome.
+    told_of = [name for name in there if batch.rows[name].null_count < len(batch)]
+    columns = ["uid", "status", "reason", *told_of]
     told = [batch.range.name, told_models(batch.models), batch.rows.select(columns).to_pydict()]
     return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
 
 
-_OUTCOME_COLUMNS = ("uid", "status", "reason", "duplicate_of", *rows.DUPLICATE.names)
+_OF_DUPLICATES = ("duplicate_of", *rows.DUPLICATE.names)
 
 
 def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
