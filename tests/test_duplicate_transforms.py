@@ -1,5 +1,7 @@
 """FindDuplicates and KeepOne, on things that are nobody's samples."""
 
+from pathlib import Path
+
 import apache_beam as beam
 import numpy as np
 import pytest
@@ -104,6 +106,20 @@ def test_what_cannot_be_compared_is_told(things, told):
 def test_a_threshold_that_is_none_is_refused(cosine):
     with pytest.raises(UsageError, match="a cosine is from -1 to 1"):
         bc.FindDuplicates(cosine=cosine)
+
+
+@pytest.mark.parametrize("cells", [0, -1, 2.5])
+def test_cells_that_cannot_be_meant_are_refused(cells):
+    with pytest.raises(UsageError, match=r"cells=.*: a whole number, 1 or more"):
+        bc.FindDuplicates(cells=cells)
+
+
+def test_one_kind_and_one_output_may_be_given_as_they_are():
+    settings = bc.DropDuplicates("out", kinds="semantic,exact", against=Path("other")).settings
+    assert (settings.kinds, settings.against) == (("exact", "semantic"), ("other",))
+    assert bc.DropDuplicates("out", against=["a", "b", "a"]).settings.against == ("a", "b")
+    with pytest.raises(UsageError, match="duplicate_slack=proven: over 0 to"):
+        bc.DropDuplicates("out", slack="proven")
 
 
 def test_other_elements_are_refused_where_the_pipeline_is_built():

@@ -51,6 +51,11 @@ def test_other_encoders_embeddings_are_told(parts, tmp_path):
         vectors.of_rows(np.array([0, 3]))
 
 
+def test_a_part_that_is_no_longer_the_ledgers_is_told(parts, tmp_path):
+    with pytest.raises(JobError, match="a has 2 embeddings, its ledger 3 samples: the job that wrote them has gone on"):
+        StoredVectors(["a"], [3], tmp_path).of_rows(np.array([0]))
+
+
 def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
     opened = pathlib.Path.open
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,16 @@ def torch_products(torch: Any, device: str) -> Proposing:
       device: "cuda", or "cpu".
     """
 
+    alone = threading.Lock()  # what is set is the process's, not the thread's
+
     def products(one: Directions, other: Directions) -> NDArray[np.float32]:
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
-        try:
-            with torch.inference_mode():
+        with alone, torch.inference_mode():
+            before = torch.backends.cuda.matmul.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = False
+            try:
                 left, right = (torch.from_numpy(side).to(device) for side in (one, other))
                 return np.asarray((left @ right.T).cpu().numpy())
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
+            finally:
+                torch.backends.cuda.matmul.allow_tf32 = before
 
     return products

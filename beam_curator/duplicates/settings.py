@@ -47,7 +47,8 @@ class DuplicateSettings:
     slack: float = PROVEN
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kinds", _several(self.kinds))
+        kinds = self.kinds.split(",") if isinstance(self.kinds, str) else self.kinds
+        object.__setattr__(self, "kinds", tuple(kinds))
         object.__setattr__(self, "against", tuple(dict.fromkeys(_several(self.against))))
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
@@ -76,7 +77,7 @@ class DuplicateSettings:
 
 
 def _several(given: Any) -> tuple[str, ...]:
-    """One or several texts, as a tuple."""
+    """One or several texts or paths, as a tuple."""
     return tuple(map(os.fspath, [given] if isinstance(given, (str, os.PathLike)) else given))
 
 

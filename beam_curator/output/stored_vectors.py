@@ -76,7 +76,12 @@ class StoredVectors:
             return  # not one could be embedded: what the file has not is zeros
         if self._file is None:
             self._file = self._made(found.shape[1])
-        if found.shape != (end - start, self._file.shape[1]):
+        if len(found) != end - start:
+            raise JobError(
+                f"{self._parts[part]} has {len(found)} embeddings, its ledger {end - start} samples: the job that "
+                "wrote them has gone on since; run it to its end, then this one again"
+            )
+        if found.shape[1] != self._file.shape[1]:
             raise JobError(
                 f"{self._parts[part]} has embeddings {list(found.shape)}, others of {self._file.shape[1]} numbers: "
                 "semantic duplicates are told by embeddings of one encoder"

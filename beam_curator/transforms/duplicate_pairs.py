@@ -18,7 +18,7 @@ from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
 from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
 from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, UsageError
 from beam_curator.transforms.beams_own import inner_steps_untyped
 
 
@@ -68,13 +68,15 @@ class FindDuplicates(beam.PTransform):
       cells: how many; None for as many as suit.
 
     Raises:
-      UsageError: for a threshold that is none.
+      UsageError: for a threshold, a slack or a number of cells that is none.
       CurationError: where it runs, for vectors that are not numbers of one length, and for an id that comes twice.
     """
 
     def __init__(self, cosine: float = DEFAULT_DUPLICATE_COSINE, slack: float = PROVEN, cells: int | None = None):
         super().__init__()
         DuplicateSettings((SEMANTIC,), cosine=cosine, slack=slack)
+        if cells is not None and not (isinstance(cells, int) and cells >= 1):
+            raise UsageError(f"cells={cells}: a whole number, 1 or more, or None for as many as suit")
         self.join = Join(cosine, slack, cells)
 
     def expand(self, things: beam.PCollection[tuple[str, Any]]) -> beam.PCollection[DuplicatePair]:

@@ -1,6 +1,7 @@
 """Semantic duplicates are all found, and the one answer is given, whatever the cells and the lists."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -203,3 +204,33 @@ def test_a_device_of_torch_finds_the_same() -> None:
     found = semantic_edges(compared(vectors), Join(0.9, cells=3, propose=torch_products(torch, "cpu")))
     assert pairs_of(found) == pairs_of(due)
     assert torch_products(torch, "cpu")(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)).dtype == np.float32
+
+
+def test_full_precision_is_not_taken_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a thread that is done, and sets what it found."""
+    matmul, other_began, first_ended, seen = torch.backends.cuda.matmul, threading.Event(), threading.Event(), []
+    given = torch.from_numpy
+
+    def from_numpy(side: np.ndarray) -> torch.Tensor:
+        if threading.current_thread() is first:
+            other_began.wait(0.2)
+        else:
+            other_began.set()
+            first_ended.wait(10)
+            seen.append(matmul.allow_tf32)
+        return given(side)
+
+    monkeypatch.setattr(torch, "from_numpy", from_numpy)
+    products, one = torch_products(torch, "cpu"), np.eye(2, dtype=np.float32)
+    first, other = (threading.Thread(target=products, args=(one, one)) for _ in range(2))
+    before, matmul.allow_tf32 = matmul.allow_tf32, True
+    try:
+        first.start()
+        other.start()
+        first.join()
+        first_ended.set()
+        other.join()
+        assert set(seen) == {False}
+        assert matmul.allow_tf32
+    finally:
+        matmul.allow_tf32 = before
