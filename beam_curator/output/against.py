@@ -71,9 +71,7 @@ def _of_ledger(other: str, path: str, settings: DuplicateSettings, more: Sequenc
     name = path.rpartition("/")[2]
     part = files.join(other, SCORES_DIRECTORY, name)
     if SEMANTIC in settings.kinds and not files.exists(part):
-        raise JobError(
-            f"--against {other}: {SCORES_DIRECTORY}/{name}, which holds its embeddings, is not there any more"
-        )
+        raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
     competing = competitors_in(table, settings)
     for column in more:
         competing = competing.append_column(column, table[column])

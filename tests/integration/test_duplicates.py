@@ -237,6 +237,15 @@ def test_a_ledger_that_tells_otherwise_is_found_out(name, deduplicated, capsys):
     assert told in said
 
 
+def test_embeddings_that_are_gone_are_told(deduplicated, capsys):
+    part = min((deduplicated / "scores").glob("*.parquet"))
+    part.unlink()
+    code, said = verified(deduplicated, capsys)
+    assert code == 1
+    assert f"duplicates cannot be checked: {part}, which holds the embeddings of" in said
+    assert "--against" not in said
+
+
 @pytest.mark.parametrize("kind", ["exact", "perceptual", "semantic"])
 def test_duplicates_that_were_kept_are_found_out(kind, deduplicated, curate, capsys):
     """By the verifier, of a job that says it dropped them."""
