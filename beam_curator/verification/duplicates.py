@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from beam_curator.duplicates.cells import cells_for
 from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, hashes_in, samples_of
 from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.keepers import Compare
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
-from beam_curator.duplicates.semantic import Compared, Join, semantic_edges
+from beam_curator.duplicates.semantic import Compared, Cosines, Join, semantic_edges
 from beam_curator.duplicates.settings import EXACT, SEMANTIC, DuplicateSettings, settings_of_flags
 from beam_curator.duplicates.vectors import cosines_of_pairs
 from beam_curator.errors import JobError, UsageError
@@ -149,7 +150,9 @@ class _Checked:
             yield from self._equal(kind, classes)
             if kind != EXACT:
                 find = self._semantic if kind == SEMANTIC else self._perceptual
-                yield from self._near(kind, classes, find(classes))
+                edges, compare = find(classes)
+                yield from self._near(kind, classes, edges)
+                yield from self._unlisted(kind, classes, edges, compare)
 
     def _ids(self, kind: str) -> pa.Array:
         """What equal samples share, null for none."""
@@ -177,8 +180,8 @@ class _Checked:
             LEDGER_DIRECTORY, f"{self._name(one)} and {self._name(other)} are kept, and are {kind} duplicates"
         )
 
-    def _semantic(self, classes: Classes) -> Edges:
-        """The pairs of distinct embeddings, found by other cells than the job's."""
+    def _semantic(self, classes: Classes) -> tuple[Edges, Compare]:
+        """The pairs of distinct embeddings, found by other cells than the job's, and what compares them."""
         count = len(classes)
         known = np.zeros(count, bool)
         if count > WHOLE:
@@ -187,14 +190,14 @@ class _Checked:
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
         base = self._samples.base_classes(classes.of_samples)
         compared = Compared(names, lambda ones: self._vectors.of_rows(classes.row[ones]), base, known)
-        return semantic_edges(
-            compared, Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=_THREADS)
-        )
+        join = Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=_THREADS)
+        return semantic_edges(compared, join), Cosines(compared.vectors, join)
 
-    def _perceptual(self, classes: Classes) -> Edges:
-        """The pairs of distinct hashes."""
+    def _perceptual(self, classes: Classes) -> tuple[Edges, Compare]:
+        """The pairs of distinct hashes, and what compares them."""
         distinct = hashes_in(self._table)[0].take(classes.row)
-        return perceptual_edges(distinct, self._settings.bits, self._samples.base_classes(classes.of_samples))
+        base = self._samples.base_classes(classes.of_samples)
+        return perceptual_edges(distinct, self._settings.bits, base), Bits(distinct, self._settings.bits)
 
     def _near(self, kind: str, classes: Classes, edges: Edges) -> Iterator[Difference]:
         """Two samples of each pair of classes with the same caption, if there are any."""
@@ -204,4 +207,19 @@ class _Checked:
         for one, other in zip(edges.first.tolist(), edges.second.tolist(), strict=True):
             for a, b in itertools.product(of[one], of[other]):
                 if self._group(a) == self._group(b) and not (self._samples.base[a] and self._samples.base[b]):
+                    yield self._both(kind, a, b)
+
+    def _unlisted(self, kind: str, classes: Classes, edges: Edges, compare: Compare) -> Iterator[Difference]:
+        """The same of pairs that are not listed, for their classes have many others: those may be of other captions."""
+        groups, cut = self._samples.groups, np.isin(classes.of_samples, edges.cut)
+        if groups is None or not cut.any():
+            return
+        rows = np.flatnonzero(cut & (classes.of_samples >= 0))
+        rows = rows[np.argsort(groups[rows], kind="stable")]
+        for same in np.split(rows, np.flatnonzero(np.diff(groups[rows])) + 1):
+            of = classes.of_samples[same].astype(np.int64)
+            one, other = compare.within(of, of)
+            unlisted = (of[one] < of[other]) & np.isnan(edges.distances(of[one], of[other]))
+            for a, b in zip(same[one[unlisted]].tolist(), same[other[unlisted]].tolist(), strict=True):
+                if not (self._samples.base[a] and self._samples.base[b]):
                     yield self._both(kind, a, b)

@@ -1,0 +1,32 @@
+"""What the verifier sees of duplicates that were kept."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from beam_curator.duplicates import edges
+from beam_curator.duplicates.competitors import CAPTION_ID, Competitors, samples_of
+from beam_curator.duplicates.settings import DuplicateSettings
+from beam_curator.output.stored_vectors import stored_vectors
+from beam_curator.verification.duplicates import _Checked
+
+
+def test_near_copies_with_other_captions_hide_none_with_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges, "NEIGHBOURS", 2)
+    captions = [b"a", b"b", b"c", b"d", b"e", b"e"]
+    table = pa.table(
+        {
+            "uid": [str(at) for at in range(6)],
+            "competes": np.ones(6, bool),
+            "area": np.arange(6, 0, -1),
+            "phash": ["0f" * 8] * 6,
+            "phash256": [f"{at:064x}" for at in range(6)],
+            "texture": np.full(6, 60),
+            CAPTION_ID: pa.array(captions, pa.binary()),
+        }
+    )
+    settings = DuplicateSettings(["perceptual"], by="image+caption")
+    samples = samples_of([[Competitors("range", "url", 0, "part", table)]], settings)
+    with stored_vectors(["part"], [6]) as vectors:
+        found = list(_Checked(samples, settings, vectors).kept())
+    assert ["'4' and '5' are kept, and are perceptual duplicates" in str(one) for one in found] == [True]
