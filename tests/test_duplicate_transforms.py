@@ -126,3 +126,29 @@ def test_other_elements_are_refused_where_the_pipeline_is_built():
     pipeline = beam.Pipeline()
     with pytest.raises(beam.typehints.TypeCheckError):
         pipeline | beam.Create([1]) | bc.FindDuplicates()
+
+
+def test_hashes_are_compared_in_place_of_vectors():
+    random = np.random.default_rng(0)
+    fine = random.integers(0, 2, 256)
+    coarse = "0123456789abcdef"
+
+    def facts(flipped, texture=100):
+        bits = fine.copy()
+        bits[:flipped] ^= 1
+        return coarse, np.packbits(bits).tobytes().hex(), texture, "80" * 48
+
+    things = [("same", facts(0)), ("a", facts(0)), ("b", facts(10)), ("far", facts(60)), ("blank", facts(0, 10))]
+    pairs = eager(bc.FindDuplicates(bits=32), things)
+    expected = {("a", "same", "perceptual", 0), ("a", "b", "perceptual", 10), ("b", "same", "perceptual", 10)}
+    assert {tuple(pair) for pair in pairs} == expected
+
+    many = [(f"{count:03d}", facts(count % 50)) for count in range(100)]
+    due = {(f"{a:03d}", f"{b:03d}") for a in range(100) for b in range(a + 1, 100) if abs(a % 50 - b % 50) <= 32}
+    assert {tuple(pair)[:2] for pair in eager(bc.FindDuplicates(bits=32), many)} == due
+
+    assert eager(bc.FindDuplicates(bits=32), []) == []
+    with pytest.raises(CurationError, match="hashes to compare are phash, phash256, texture and colours"):
+        eager(bc.FindDuplicates(bits=32), [("a", "abc")])
+    with pytest.raises(UsageError, match="duplicate_bits=200"):
+        bc.FindDuplicates(bits=200)

@@ -8,7 +8,7 @@ from beam_curator.commands import interruption, parsing, running
 from beam_curator.commands.flags import PROGRAM
 from beam_curator.commands.plain_flags import verify_parser
 from beam_curator.first_few import SHOWN, counted
-from beam_curator.verification import Difference, Tally, read_finished, verify
+from beam_curator.verification import Difference, DuplicatesChecked, Tally, read_finished, verify
 
 
 def run(argv: Sequence[str]) -> int:
@@ -24,9 +24,16 @@ def run(argv: Sequence[str]) -> int:
     print(
         f"{flags.output}: all as promised: {counted(tally.samples, 'sample')} in "
         f"{counted(tally.shards, 'shard')} of the input, {counted(tally.output_shards, 'output shard')}, "
-        f"{counted(tally.members, 'member')} compared"
+        f"{counted(tally.members, 'member')} compared{_duplicates(tally.duplicates)}"
     )
     return 0
+
+
+def _duplicates(checked: DuplicatesChecked | None) -> str:
+    if checked is None:
+        return ""
+    some = "all" if checked.with_all == checked.kept else f"{checked.with_all:,} of the {checked.kept:,}"
+    return f"; {counted(checked.dropped, 'duplicate')} and their keepers, {some} kept samples with each other"
 
 
 def _print_first(differences: Iterable[Difference]) -> int:

@@ -1,4 +1,4 @@
-"""FindDuplicates and KeepOne: duplicates among anything that has vectors, or pairs of one's own, in any pipeline."""
+"""FindDuplicates and KeepOne: duplicates among anything that has vectors, hashes or pairs, in any pipeline."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+from numpy.typing import NDArray
 
-from beam_curator.defaults import DEFAULT_DUPLICATE_COSINE
-from beam_curator.duplicates.edges import listed
+from beam_curator.defaults import DEFAULT_DUPLICATE_BITS, DEFAULT_DUPLICATE_COSINE
+from beam_curator.duplicates.edges import Edges, listed, together
 from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
+from beam_curator.duplicates.perceptual import Bits, hashes_of, perceptual_edges
 from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
-from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
+from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.transforms.beams_own import inner_steps_untyped
@@ -57,6 +59,9 @@ class DuplicateDrop(NamedTuple):
 class FindDuplicates(beam.PTransform):
     """Finds all pairs of vectors whose cosine reaches a threshold: takes (id, vector), gives `DuplicatePair`.
 
+    With `bits` it compares hashes in place of vectors, and takes (id, hashes): of a picture the facts `phash`,
+    `phash256`, `texture` and `colours`, in this order, as the ledger has them.
+
     No pair is missed: the cells that vectors are put into decide how long it takes, and nothing else (see
     `beam_curator.duplicates.cells`). Vectors are compared as unit vectors of float16, their cosines exactly; zeros and
     NaN are duplicates of nothing. One worker does it: for a million vectors of 768 numbers it needs 2 GB and, on two
@@ -66,30 +71,82 @@ class FindDuplicates(beam.PTransform):
       cosine: the least one of a pair, -1 to 1.
       slack: see `semantic.Join.slack`.
       cells: how many; None for as many as suit.
+      bits: in how many of the 256 bits of their hashes pictures differ at most; None compares vectors.
 
     Raises:
       UsageError: for a threshold, a slack or a number of cells that is none.
-      CurationError: where it runs, for vectors that are not numbers of one length, and for an id that comes twice.
+      CurationError: where it runs, for vectors that are not numbers of one length, for what are no hashes, and for an
+        id that comes twice.
     """
 
-    def __init__(self, cosine: float = DEFAULT_DUPLICATE_COSINE, slack: float = PROVEN, cells: int | None = None):
+    def __init__(
+        self,
+        cosine: float = DEFAULT_DUPLICATE_COSINE,
+        slack: float = PROVEN,
+        cells: int | None = None,
+        bits: int | None = None,
+    ) -> None:
         super().__init__()
-        DuplicateSettings((SEMANTIC,), cosine=cosine, slack=slack)
+        DuplicateSettings(cosine=cosine, slack=slack, bits=DEFAULT_DUPLICATE_BITS if bits is None else bits)
         if cells is not None and not (isinstance(cells, int) and cells >= 1):
             raise UsageError(f"cells={cells}: a whole number, 1 or more, or None for as many as suit")
-        self.join = Join(cosine, slack, cells)
+        self.join, self.bits = Join(cosine, slack, cells), bits
 
     def expand(self, things: beam.PCollection[tuple[str, Any]]) -> beam.PCollection[DuplicatePair]:
         with inner_steps_untyped(things.pipeline):
             gathered = things | "OnOneWorker" >> beam.WithKeys(None) | "Gather" >> beam.GroupByKey()
-        return gathered | "Compare" >> beam.FlatMap(_pairs, self.join).with_output_types(DuplicatePair)
+        return gathered | "Compare" >> beam.FlatMap(_pairs, self.join, self.bits).with_output_types(DuplicatePair)
 
     def display_data(self) -> dict[str, Any]:
-        return {"cosine": self.join.threshold, "slack": self.join.slack}
+        return {"cosine": self.join.threshold, "slack": self.join.slack} if self.bits is None else {"bits": self.bits}
 
 
-def _pairs(gathered: tuple[None, Iterable[tuple[str, Any]]], join: Join) -> Iterator[DuplicatePair]:
-    yield from semantic_pairs(*_arrays(gathered[1]), join)
+def _pairs(gathered: tuple[None, Iterable[tuple[str, Any]]], join: Join, bits: int | None) -> Iterator[DuplicatePair]:
+    if bits is None:
+        yield from semantic_pairs(*_arrays(gathered[1]), join)
+    else:
+        yield from perceptual_pairs(_by_id(gathered[1]), bits)
+
+
+def _by_id(things: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Things by their ids, ascending.
+
+    Raises:
+      CurationError: for an id that comes twice.
+    """
+    found = sorted(things, key=lambda thing: thing[0])
+    _check_ids([id for id, _ in found])
+    return dict(found)
+
+
+def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator[DuplicatePair]:
+    """All pairs of pictures that are perceptual duplicates.
+
+    Args:
+      things: `phash`, `phash256`, `texture` and `colours` of each id, ascending.
+      bits: in how many bits they may differ.
+
+    Raises:
+      CurationError: for what are no hashes.
+    """
+    ids = list(things)
+    try:
+        columns = [list(column) for column in zip(*things.values(), strict=True)] or [[]] * 4
+        hashes, there = hashes_of(*columns)
+    except (TypeError, ValueError) as error:
+        raise CurationError(
+            f"hashes to compare are phash, phash256, texture and colours, as the ledger has them ({error})"
+        ) from error
+    rows = np.flatnonzero(there)
+    _, first, inverse = np.unique(hashes.take(rows).ids, return_index=True, return_inverse=True)
+    distinct = hashes.take(rows[first])
+    found, compare = perceptual_edges(distinct, bits), Bits(distinct, bits)
+    cut = found.cut.astype(np.int64)
+    one, other = compare.within(cut, cut)  # pairs that are not listed are of two that are cut
+    one, other = cut[one[one < other]], cut[other[one < other]]
+    unlisted = np.isnan(found.distances(one, other))
+    rest = listed(len(first), one[unlisted], other[unlisted], compare.distances(one[unlisted], other[unlisted]))
+    yield from _of_things(ids, _members(rows, inverse), together([found, rest], len(first)), PERCEPTUAL, 0.0)
 
 
 def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
@@ -128,14 +185,25 @@ def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[
     compared = Compared(names, lambda ones: vectors[there[first[ones]]], no, no)
     everything = dataclasses.replace(join, threads=os.cpu_count() or 1, neighbours=max(len(ids), 1))
     found = semantic_edges(compared, everything)
-    ends = np.cumsum(np.bincount(inverse, minlength=len(names)))
-    members = np.split(there[np.argsort(inverse, kind="stable")], ends[:-1])
-    for equal in members:
-        for one, other in itertools.combinations(equal.tolist(), 2):
-            yield DuplicatePair(ids[one], ids[other], SEMANTIC, 1.0)
-    for a, b, cosine in zip(found.first.tolist(), found.second.tolist(), found.distance.tolist(), strict=True):
+    yield from _of_things(ids, _members(there, inverse), found, SEMANTIC, 1.0)
+
+
+def _members(rows: NDArray[np.int64], classes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The rows of each class, ascending."""
+    ends = np.cumsum(np.bincount(classes.ravel()))
+    return np.split(rows[np.argsort(classes.ravel(), kind="stable")], ends[:-1])
+
+
+def _of_things(
+    ids: Sequence[str], members: Sequence[NDArray[np.int64]], edges: Edges, kind: str, equal: float
+) -> Iterator[DuplicatePair]:
+    """The pairs of things, from those of their classes."""
+    for alike in members:
+        for one, other in itertools.combinations(alike.tolist(), 2):
+            yield DuplicatePair(ids[one], ids[other], kind, equal)
+    for a, b, distance in zip(edges.first.tolist(), edges.second.tolist(), edges.distance.tolist(), strict=True):
         for pair in itertools.product(members[a].tolist(), members[b].tolist()):
-            yield DuplicatePair(ids[min(pair)], ids[max(pair)], SEMANTIC, cosine)
+            yield DuplicatePair(ids[min(pair)], ids[max(pair)], kind, distance)
 
 
 def _check_ids(ids: list[str]) -> None:

@@ -11,13 +11,15 @@ import apache_beam as beam
 from beam_curator import rows
 from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import DuplicateSettings
+from beam_curator.errors import UsageError
 from beam_curator.output.against import check_against, competitors_of_output
 from beam_curator.output.deduplicating import RangeDrops, find_duplicates
 from beam_curator.samples import SampleBatch
+from beam_curator.storage.places import real
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
-from beam_curator.transforms.lineage import check_before_duplicates, facts_of
+from beam_curator.transforms.lineage import check_before_duplicates, facts_of, transforms_before
 
 
 def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> Competitors:
@@ -107,3 +109,13 @@ class DropDuplicates(beam.PTransform):
     def display_data(self) -> dict[str, Any]:
         told = dataclasses.asdict(self.settings)
         return {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in told.items()}
+
+
+def check_same_output(batches: beam.PCollection[SampleBatch], output: str) -> None:
+    """Raises UsageError where duplicates are dropped in another directory than that of `WriteShards`."""
+    for step in transforms_before(batches):
+        if isinstance(step, DropDuplicates) and real(step.output) != real(output):
+            raise UsageError(
+                f"WriteShards writes to {output}, and DropDuplicates before it to {step.output}: give both the same "
+                "directory, which has scores and edges beside what they are of"
+            )

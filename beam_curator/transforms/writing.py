@@ -28,6 +28,7 @@ from beam_curator.sources.no_samples import no_sample
 from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
+from beam_curator.transforms.duplicates import check_same_output
 from beam_curator.transforms.library_job import remember_shards
 from beam_curator.transforms.work_ahead import WorkAhead
 
@@ -172,6 +173,7 @@ class WriteShards(beam.PTransform):
             raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
+        check_same_output(batches, self.output)
         title = title_of(batches, self.output, self.take_over)
         job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
         scored = batches | "WriteScores" >> WriteScores(self.output)

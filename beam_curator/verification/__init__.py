@@ -2,6 +2,7 @@
 
 from beam_curator.verification.accounting import Tally, verify
 from beam_curator.verification.differences import Difference
+from beam_curator.verification.duplicates import DuplicatesChecked
 from beam_curator.verification.finished import FinishedJob, read_finished
 
-__all__ = ["Difference", "FinishedJob", "Tally", "read_finished", "verify"]
+__all__ = ["Difference", "DuplicatesChecked", "FinishedJob", "Tally", "read_finished", "verify"]

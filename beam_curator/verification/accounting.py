@@ -26,7 +26,7 @@ from beam_curator.samples import RETURNING_KEYS
 from beam_curator.sources.findings import describe
 from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, unequal, unequal_fields
-from beam_curator.verification.duplicates import check_duplicates
+from beam_curator.verification.duplicates import DuplicatesChecked, check_duplicates
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.output_shards import (
     SUFFIXES,
@@ -48,12 +48,14 @@ _OF_SHARDS = (f"{score_parts.SCORES_DIRECTORY}/", f"{plans.PLANS_DIRECTORY}/")
 
 @dataclasses.dataclass
 class Tally:
-    """How much was compared: samples and shards of the input, shards of the output, and members of kept samples."""
+    """How much was compared: samples and shards of the input, shards of the output, members of kept samples; and
+    duplicates, if the job looked for them."""
 
     samples: int = 0
     shards: int = 0
     output_shards: int = 0
     members: int = 0
+    duplicates: DuplicatesChecked | None = None
 
 
 def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
@@ -80,7 +82,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
         return
     yield from output.finish()
     yield from _check_manifest(finished, summary, output, models)
-    yield from check_duplicates(finished)
+    tally.duplicates = yield from check_duplicates(finished)
     names |= {path[len(finished.output) :].lstrip("/") for path in edge_files(finished.output)}
     names |= {f"{shard_name(index)}{suffix}" for index in output.samples for suffix in SUFFIXES}
     kept = finished.unselected

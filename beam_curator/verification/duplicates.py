@@ -5,9 +5,10 @@ Hashes and embeddings are compared again, with other cells than the job's. No fi
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -40,23 +41,38 @@ _THREADS = os.cpu_count() or 1
 _TOLD = ("reason", "duplicate_of", "duplicate_kind", "duplicate_distance")
 
 
-def check_duplicates(finished: FinishedJob) -> Iterator[Difference]:
-    """What is not as promised about duplicates; nothing is due of a job that did not look for them."""
+@dataclasses.dataclass(frozen=True)
+class DuplicatesChecked:
+    """How much was compared.
+
+    Attributes:
+      dropped: duplicates, each with its keeper.
+      kept: kept samples of the job.
+      with_all: how many of them were compared with all others.
+    """
+
+    dropped: int
+    kept: int
+    with_all: int
+
+
+def check_duplicates(finished: FinishedJob) -> Generator[Difference, None, DuplicatesChecked | None]:
+    """What is not as promised about duplicates; None of a job that did not look for them, or cannot be checked."""
     try:
         settings = settings_of_flags(finished.manifest.get("flags") or {})
     except (UsageError, TypeError) as error:
         yield Difference(MANIFEST, f"does not say in one way what a duplicate is: {error}")
-        return
+        return None
     if settings is None:
-        return
+        return None
     try:
         own = competitors_of_output(finished.output, settings, _TOLD)
         others = [competitors_of_output(other, settings) for other in settings.against]
     except (*UNREADABLE, KeyError, JobError) as error:
         yield Difference(LEDGER_DIRECTORY, f"duplicates cannot be checked: {error}")
-        return
+        return None
     if not sum(len(one.table) for one in own):
-        return
+        return None
     samples = samples_of([*others, own], settings)
     with stored_vectors([one.part for one in samples.ranges], samples.sizes) as vectors:
         checked = _Checked(samples, settings, vectors)
@@ -66,6 +82,10 @@ def check_duplicates(finished: FinishedJob) -> Iterator[Difference]:
             yield from checked.kept()
         except (*UNREADABLE, JobError) as error:
             yield Difference(SCORES_DIRECTORY, f"duplicates cannot be checked: {error}")
+            return None
+    kept = int(samples.competes.sum())
+    dropped = int(samples.table["duplicate_of"].is_valid().to_numpy()[~samples.base].sum())
+    return DuplicatesChecked(dropped, kept, min(kept, WHOLE))
 
 
 class _Checked:

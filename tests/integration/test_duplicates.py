@@ -13,7 +13,7 @@ import pytest
 import beam_curator as bc
 from beam_curator.commands import verify_output
 from beam_curator.duplicates import edges, semantic
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, UsageError
 from beam_curator.output import deduplicating, stored_vectors
 from beam_curator.rows import DUPLICATE
 from tests.integration.integration_content import content, ledger
@@ -93,7 +93,9 @@ def test_planted_copies_are_found_and_told(curate, tmp_path, capsys):
     assert len({row["sha256"] for row in kept.values()}) == len(kept)
     for kind in ("exact", "perceptual", "semantic"):
         assert f"{sum(row['duplicate_kind'] == kind for row in dropped)}  duplicate: {kind}" in out
-    assert verified(output, capsys)[0] == 0
+    code, said = verified(output, capsys)
+    assert code == 0
+    assert f"; {len(dropped)} duplicates and their keepers, all kept samples with each other" in said
 
 
 def test_the_same_bytes_whatever_the_cells_and_the_workers(curate, deduplicated, tmp_path, monkeypatch):
@@ -313,6 +315,15 @@ def test_a_pipeline_of_the_library_drops_them_too(raw, tmp_path, capsys):
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["flags"]["duplicates"]["kinds"] == ["exact", "perceptual"]
     assert verified(tmp_path / "out", capsys)[0] == 0
+
+
+def test_both_steps_have_one_directory(raw, tmp_path):
+    import apache_beam as beam
+
+    batches = beam.Pipeline() | bc.ReadSamples(f"{raw}/*.tar") | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+    kept = batches | bc.DropDuplicates(str(tmp_path / "one"))
+    with pytest.raises(UsageError, match=r"give both the same directory"):
+        kept | bc.WriteShards(str(tmp_path / "other"))
 
 
 def test_failed_samples_and_empty_ranges_compete_with_nobody(curate, tmp_path, capsys):
