@@ -7,7 +7,16 @@ from tests.integration.integration_content import content
 
 pytestmark = pytest.mark.engines
 
-FLAGS = ("--duplicates", "exact,perceptual,semantic", "--duplicate_cosine", "0.999", "--min_aesthetic", "none")
+FLAGS = (
+    "--duplicates",
+    "exact,perceptual,semantic",
+    "--duplicate_cosine",
+    "0.99",
+    "--max_nsfw",
+    "none",
+    "--min_aesthetic",
+    "none",
+)
 
 
 def test_duplicates_are_the_same_on_a_session_cluster(start, tmp_path):
