@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import platform
 
 import threadpoolctl  # type: ignore[import-untyped]
@@ -23,6 +24,13 @@ import threadpoolctl  # type: ignore[import-untyped]
 _MB = 1 << 20
 
 _on = False
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def turn_on(wanted: bool = True) -> None:

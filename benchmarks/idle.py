@@ -7,11 +7,11 @@ import torch
 
 from beam_curator.images import Encoded, Preparation
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.cpu_stream import usable_cores
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
 from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, OnPicture
 from beam_curator.models.pixels.decoding import Decoder
+from beam_curator.process_tuning import usable_cores
 
 
 class IdleModel(DeviceModel):

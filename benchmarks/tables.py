@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from beam_curator.models.encoders.cpu_stream import usable_cores
+from beam_curator.process_tuning import usable_cores
 
 PACKAGES = ("beam-curator", "apache-beam", "torch", "open_clip_torch", "pillow")
 

@@ -21,8 +21,9 @@ _VERIFY = """Checks all that a finished job promised: reads its input and its ou
 
 It prints one line when all holds (exit code 0), or what differs (exit code 1): that the ledger balances and has each
 sample of the input exactly once; that each kept sample is in its output shard, at its place, with its members bit for
-bit, its embedding and its record; that the Parquet rows and statistics beside each shard are its own; that nothing else
-is in the directory.
+bit, its embedding and its record; that the Parquet rows and statistics beside each shard are its own; that each
+duplicate that went has a better one that stays, and no two that stay are duplicates; that nothing else is in the
+directory.
 """
 
 _MODELS = (

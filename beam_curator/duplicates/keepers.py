@@ -152,7 +152,7 @@ class _Walk:
         groups: NDArray[np.int64] | None,
     ) -> None:
         self._order, self._position, self._groups = order, position, groups
-        self._classes, self._compare = relation.classes, relation.compare
+        self._classes = relation.classes
         count = int(relation.classes.max(initial=-1)) + 2  # the last one is that of samples without a class: -1
         self._neighbours = _Neighbours(relation.edges, count)
         takes_part = (competes | base) & (relation.classes >= 0)

@@ -278,8 +278,8 @@ def pairs_within(
     Returns:
       two int64 [k], indices into `one` and `other`, sorted by the first, then by the second.
     """
-    products = join.propose(directions(vectors(one)), directions(vectors(other)))
-    off = rounding_of(vectors(one[:1]).shape[1])
+    left = directions(vectors(one))
+    products, off = join.propose(left, directions(vectors(other))), rounding_of(left.shape[1])
     row, column = np.nonzero(products >= join.threshold - off)
     sure = products[row, column] >= join.threshold + off
     unsure = np.flatnonzero(~sure)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -36,6 +35,7 @@ from beam_curator.errors import JobError
 from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
 from beam_curator.output.score_parts import embeddings_digest
 from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
+from beam_curator.process_tuning import usable_cores
 
 _THREADS = 16
 
@@ -159,7 +159,7 @@ def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, v
         return vectors.of_rows(classes.row[numbers])
 
     limit = stored.limit if fits and stored is not None else settings.cosine
-    join = Join(limit, settings.slack, threads=os.cpu_count() or 1, propose=best_products())
+    join = Join(limit, settings.slack, threads=usable_cores(), propose=best_products())
     edges = known.edges
     if not known.whole:
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), f"V{ID_BYTES}")

@@ -213,7 +213,8 @@ def _parts_of(table: pa.Table) -> dict[str, PartIds]:
 
 
 def _edges(pairs: pa.Table, classes: int, cut: Any, horizon: Any) -> Edges:
-    """
+    """What `_pairs_table` made a table of, with what is cut.
+
     Raises:
       KeyError, ValueError: for pairs that are not of so many classes.
     """

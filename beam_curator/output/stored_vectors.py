@@ -22,9 +22,6 @@ class StoredVectors:
     """The embeddings of the first images of all rows of some parts.
 
     Rows are counted through all parts. A part is read when one of its rows is asked for, and never twice.
-
-    Attributes:
-      read: how many parts were read.
     """
 
     def __init__(self, parts: Sequence[str], rows: Sequence[int], directory: Path) -> None:
@@ -35,7 +32,6 @@ class StoredVectors:
         self._file: np.memmap | None = None
         self._filled = np.zeros(len(parts), bool)
         self._lock = threading.Lock()
-        self.read = 0
 
     def of_rows(self, rows: NDArray[np.int64]) -> Vectors:
         """The vectors of some rows: int64 [m] to float16 [m, dim]."""
@@ -71,7 +67,6 @@ class StoredVectors:
         if start == end:
             return
         found = unit_vectors(read_embeddings(self._parts[part]).embeddings)
-        self.read += 1
         if not comparable(found).any():
             return  # not one could be embedded: what the file has not is zeros
         if self._file is None:

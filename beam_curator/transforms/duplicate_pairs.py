@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_ed
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.process_tuning import usable_cores
 from beam_curator.transforms.beams_own import inner_steps_untyped
 
 
@@ -183,7 +183,7 @@ def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[
     names, first, inverse = np.unique(ids_of(vectors[there]), return_index=True, return_inverse=True)
     no = np.zeros(len(names), bool)
     compared = Compared(names, lambda ones: vectors[there[first[ones]]], no, no)
-    everything = dataclasses.replace(join, threads=os.cpu_count() or 1, neighbours=max(len(ids), 1))
+    everything = dataclasses.replace(join, threads=usable_cores(), neighbours=max(len(ids), 1))
     found = semantic_edges(compared, everything)
     yield from _of_things(ids, _members(there, inverse), found, SEMANTIC, 1.0)
 

@@ -11,13 +11,13 @@ from apache_beam.metrics import Metrics
 
 from beam_curator import process_tuning, progress, rows
 from beam_curator.errors import JobError
-from beam_curator.models.encoders.cpu_stream import usable_cores
 from beam_curator.models.scorers.batches import with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Scorer
 from beam_curator.output.added_columns import read_range, write_columns
 from beam_curator.output.score_parts import StoredRange, read_embeddings
 from beam_curator.output.score_steps import ScoreStep, Wanted
+from beam_curator.process_tuning import usable_cores
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.transforms.claims import Title

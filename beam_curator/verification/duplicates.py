@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -29,14 +28,13 @@ from beam_curator.output.ledger import LEDGER_DIRECTORY
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
+from beam_curator.process_tuning import usable_cores
 from beam_curator.verification.differences import Difference, shown
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.ranges import UNREADABLE
 
 WHOLE = 2_000_000
 """Up to so many kept samples all are compared with all; above it, so many of them, spread evenly, with all."""
-
-_THREADS = os.cpu_count() or 1
 
 _TOLD = ("reason", "duplicate_of", "duplicate_kind", "duplicate_distance")
 
@@ -210,7 +208,7 @@ class _Checked:
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
         base = self._samples.base_classes(classes.of_samples)
         compared = Compared(names, lambda ones: self._vectors.of_rows(classes.row[ones]), base, known)
-        join = Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=_THREADS)
+        join = Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=usable_cores())
         return semantic_edges(compared, join), Cosines(compared.vectors, join)
 
     def _perceptual(self, classes: Classes) -> tuple[Edges, Compare]:

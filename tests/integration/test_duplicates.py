@@ -196,7 +196,7 @@ def test_a_killed_join_goes_on(curate, tmp_path, monkeypatch):
         return of_cell(compared, join, residents, guests)
 
     monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
-    monkeypatch.setattr(deduplicating.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(deduplicating, "usable_cores", lambda: 1)
     monkeypatch.setattr(semantic, "_of_cell", dies)
     assert curate(output, *KEEP_ALL, *ALL_KINDS)[0] == 1
     assert list(output.glob("edges/semantic-*/piece-*.parquet"))

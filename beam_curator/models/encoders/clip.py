@@ -10,7 +10,7 @@ from beam_curator.defaults import AUTO
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, Preparation
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
-from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool, usable_cores
+from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import Encoder, check_encoder, load_tower
@@ -18,7 +18,7 @@ from beam_curator.models.encoders.precision import resolve_device, resolve_preci
 from beam_curator.models.encoders.settings import EncoderSettings
 from beam_curator.models.encoders.stream import Decode, EncodedImages, OnEmbedded, OnPicture, Stream
 from beam_curator.models.pixels.decoding import Decoder
-from beam_curator.process_tuning import keep_freed_memory
+from beam_curator.process_tuning import keep_freed_memory, usable_cores
 
 
 @dataclass(frozen=True)

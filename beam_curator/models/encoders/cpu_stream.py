@@ -5,7 +5,6 @@ slowest of them, while one decodes, reads or writes. So there are as many passes
 thread; the weights are the same.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -17,13 +16,6 @@ from beam_curator.models.encoders.stream import Decode, EncodedImages, OnEmbedde
 
 _LEAST_SHARE = 8
 """A pass has at least one in so many of the images that are best: smaller ones take longer for each image."""
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def core_pool(threads: int) -> ThreadPoolExecutor:

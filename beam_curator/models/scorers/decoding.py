@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, ImageError, decode
-from beam_curator.models.encoders.cpu_stream import usable_cores
 from beam_curator.models.scorers.calls import Answers, LoadedScorer
 from beam_curator.models.scorers.pictures import PictureScoring
+from beam_curator.process_tuning import usable_cores
 
 
 def scores_of_images(

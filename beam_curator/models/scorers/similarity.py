@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.models.encoders.cpu_stream import core_pool, usable_cores
+from beam_curator.models.encoders.cpu_stream import core_pool
 from beam_curator.models.encoders.precision import resolve_device
 from beam_curator.models.encoders.text_tower import TextTower, check_text_half, load_text_tower
 from beam_curator.models.scorers.scorer import EmbeddedCaptions, Scorer
 from beam_curator.models.weights.weights_file import WeightsFile
+from beam_curator.process_tuning import usable_cores
 
 SIMILARITY = "similarity"
 
