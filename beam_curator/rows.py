@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_curator.samples import Sample, ShardRange, readable, sample_uid
 
@@ -200,10 +201,14 @@ def with_column(rows: pa.Table, name: str, values: Any, type: pa.DataType | None
     index = rows.schema.get_field_index(name)
     if index < 0:
         field = _KNOWN.get(name) or field_of(name, type or pa.float32(), role)
-        widened = rows.append_column(field, pa.array(values, field.type))
+        widened = rows.append_column(field, _arrow(values, field.type))
         return _in_order(widened) if name in OPTIONAL_FACTS.names else widened
     field = rows.schema.field(index)
-    return rows.set_column(index, field, pa.array(values, field.type))
+    return rows.set_column(index, field, _arrow(values, field.type))
+
+
+def _arrow(values: Any, type: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return values.cast(type) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, type)
 
 
 def _in_order(rows: pa.Table) -> pa.Table:
@@ -253,11 +258,9 @@ def failure_column(scorer: str = "") -> str:
 def unselected(rows: pa.Table, scorers: Sequence[str] = ()) -> pa.Table:
     """The rows as they are before any rule: kept, but for those that cannot be used or that one of these scorers failed
     on."""
-    reason: list[str | None] = [None] * len(rows)
-    for name in map(failure_column, ("", *scorers)):
-        if name in rows.schema.names:
-            reason = [known or why for known, why in zip(reason, rows[name].to_pylist(), strict=True)]
-    status = [FAILED if why else KEPT for why in reason]
+    failures = [rows[name] for name in map(failure_column, ("", *scorers)) if name in rows.schema.names]
+    reason = pc.coalesce(*failures) if failures else pa.nulls(len(rows), pa.string())
+    status = pc.if_else(reason.is_null(), KEPT, FAILED)
     return with_column(with_column(rows, "status", status), "reason", reason)
 
 
@@ -281,7 +284,7 @@ def with_score(rows: pa.Table, name: str, scores: Any, type: pa.DataType | None 
 
 def status_is(rows: pa.Table, status: str) -> np.ndarray:
     """Which rows have this status: bool [n]."""
-    return np.asarray(rows["status"].to_pylist(), dtype=object) == status
+    return np.asarray(pc.equal(rows["status"], status).fill_null(False))
 
 
 def without_duplicates(

@@ -36,6 +36,23 @@ OUTCOMES = st.lists(
 )
 
 
+@given(OUTCOMES, st.integers(0, 30))
+def test_the_number_of_outcomes_is_that_of_the_values_however_arrow_holds_them(outcomes, cut):
+    batch = batch_of(outcomes)
+    pieces = pa.concat_tables([batch.rows.slice(cut), batch.rows]).slice(max(len(outcomes) - cut, 0))
+    assert summarize(batch.replace(rows=pieces)).outcomes == summarize(batch).outcomes
+
+
+@given(st.lists(st.sampled_from(["", "a", "ab", None]), min_size=1, max_size=4), st.integers(0, 3))
+def test_the_number_of_outcomes_changes_with_any_reason(reasons, at):
+    others = [*reasons]
+    others[at % len(reasons)] = "b"
+    numbers = [summarize(batch_of([("dropped", why) for why in told])).outcomes for told in (reasons, others)]
+    assert numbers[0] != numbers[1]
+    moved = [summarize(batch_of([("dropped", why) for why in told])).outcomes for told in (["ab", "c"], ["a", "bc"])]
+    assert moved[0] != moved[1]
+
+
 @given(st.lists(OUTCOMES, max_size=5))
 def test_the_sum_of_summaries_is_the_summary_of_all_and_balances(batches):
     total = sum_summaries(summarize(batch_of(outcomes)) for outcomes in batches)

@@ -93,8 +93,9 @@ def _merged(stored: StoredRange, step: ScoreStep, table: pa.Table) -> StoredRang
     merged = stored.batch.rows
     for field in table.schema:
         merged = merged.append_column(field, table[field.name])
-    models = {**stored.batch.models, step.name: step.identity}
-    return StoredRange(stored.batch.replace(rows=merged, models=models), stored.range, (*stored.steps, step))
+    models, steps = {**stored.batch.models, step.name: step.identity}, (*stored.steps, step)
+    merged = rows.unselected(merged, [one.name for one in steps])
+    return StoredRange(stored.batch.replace(rows=merged, models=models), stored.range, steps)
 
 
 def _read(url: str, told: dict[str, object]) -> pa.Table | None:

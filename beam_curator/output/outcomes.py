@@ -125,10 +125,10 @@ class Summary:
 
 def summarize(batch: SampleBatch) -> Summary:
     """The counts of one batch."""
-    outcomes = collections.Counter(zip(batch.rows["status"].to_pylist(), batch.rows["reason"].to_pylist(), strict=True))
+    outcomes = pa.TableGroupBy(batch.rows, ["status", "reason"], use_threads=False).aggregate([([], "count_all")])
     by: dict[str, collections.Counter[str]] = {status: collections.Counter() for status in _STATUSES}
-    for (status, reason), count in outcomes.items():
-        by[status][reason_kind(status, reason)] += count
+    for outcome in outcomes.to_pylist():
+        by[outcome["status"]][reason_kind(outcome["status"], outcome["reason"])] += outcome["count_all"]
     return Summary(
         len(batch),
         sum(by[rows.KEPT].values()),
@@ -140,7 +140,7 @@ def summarize(batch: SampleBatch) -> Summary:
         _outcomes(batch),
         collections.Counter(batch.passed_over),
         batch.findings,
-        sum((count or 0) > 1 for count in batch.rows["images"].to_pylist()),
+        pc.sum(pc.greater(batch.rows["images"], 1)).as_py() or 0,
         Losses.of_range(batch.range, len(batch), batch.errors),
         _unhashed(batch.rows),
     )
@@ -159,9 +159,18 @@ def _outcomes(batch: SampleBatch) -> int:
     there = [name for name in _OF_DUPLICATES if name in batch.rows.schema.names]
     # The ledger has these columns always, a batch only where it was looked for duplicates: it is the same outcome.
     told_of = [name for name in there if batch.rows[name].null_count < len(batch)]
-    columns = ["uid", "status", "reason", *told_of]
-    told = [batch.range.name, told_models(batch.models), batch.rows.select(columns).to_pydict()]
-    return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(), "big") % _OUTCOMES
+    told = hashlib.sha256(json.dumps([batch.range.name, told_models(batch.models), told_of], sort_keys=True).encode())
+    for name in ("uid", "status", "reason", *told_of):
+        _add_column(told, batch.rows[name])
+    return int.from_bytes(told.digest(), "big") % _OUTCOMES
+
+
+def _add_column(told: hashlib._Hash, column: pa.ChunkedArray) -> None:
+    """Adds the values of a column to a hash: the length of each as text (-1: null), then all of them as one text."""
+    texts = column.cast(pa.string()).combine_chunks()
+    told.update(pc.binary_length(texts).fill_null(-1).to_numpy(zero_copy_only=False).astype("<i4").tobytes())
+    whole = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts.fill_null(""))
+    told.update(pc.binary_join(whole, "")[0].as_buffer())
 
 
 _OF_DUPLICATES = ("duplicate_of", *rows.DUPLICATE.names)

@@ -170,8 +170,10 @@ class StoredRange:
     def only(self, steps: Sequence[ScoreStep]) -> StoredRange:
         """The same with the columns of these steps alone, as far as it has them, in their order."""
         there = tuple(step for step in steps if step in self.steps)
-        rest = without_steps(self.batch.rows, [step for step in self.steps if step not in there])
-        table = rows.unselected(arranged(rest, there), [step.name for step in there])
+        gone = [step for step in self.steps if step not in there]
+        table = arranged(without_steps(self.batch.rows, gone), there)
+        if gone:
+            table = rows.unselected(table, [step.name for step in there])
         models = {name: model for name, model in self.batch.models.items() if name == EMBEDDING_STEP}
         models |= {step.name: step.identity for step in there}
         return StoredRange(self.batch.replace(rows=table, models=models), self.range, there)
