@@ -79,7 +79,8 @@ def test_flags_are_not_abbreviated():
     ("flag", "message"),
     [
         ("--samples_per_shard=0", "0 is not 1 or more"),
-        ("--samples_per_shard=many", "invalid _positive_int value"),
+        ("--samples_per_shard=many", "argument --samples_per_shard: 'many' is not a whole number"),
+        ("--duplicate_cosine=high", "argument --duplicate_cosine: 'high' is not a number"),
         ("--range_mb=0", "0 is not a number above 0"),
         ("--range_mb=nan", "nan is not a number above 0"),
         ("--range_mb=inf", "inf is not a number above 0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from beam_curator.commands.flag_types import number, whole_number
 from beam_curator.defaults import (
     BY_RESOLUTION,
     DEFAULT_DUPLICATE_BITS,
@@ -79,21 +80,21 @@ def _kinds(text: str) -> list[str] | None:
 
 
 def _cosine(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if not -1 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between -1 and 1")
     return value
 
 
 def _bits(text: str) -> int:
-    value = int(text)
+    value = whole_number(text)
     if not 0 <= value <= 96:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 96; unlike pictures differ in over 90 bits")
     return value
 
 
 def _slack(text: str) -> float:
-    value = 0.5 if text == _PROVEN else float(text)
+    value = 0.5 if text == _PROVEN else number(text)
     if not 0 < value <= 0.5:
         raise argparse.ArgumentTypeError(f"{text} is not {_PROVEN}, nor above 0 and up to 0.5")
     return value

@@ -1,0 +1,322 @@
+"""The flags of the main job, by group, each with its help. Nothing heavy is imported here, as in `flags`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from beam_curator.commands.flag_types import (
+    SWITCH,
+    Joined,
+    accelerator,
+    batch_size,
+    finite_float_or_none,
+    fraction,
+    member_sources,
+    min_ram,
+    not_negative_int,
+    positive_float,
+    positive_int,
+    ratio,
+)
+from beam_curator.commands.preset_flag import preset_names
+from beam_curator.defaults import (
+    DEFAULT_MAX_NSFW,
+    DEFAULT_MIN_AESTHETIC,
+    DEFAULT_MODEL,
+    DEFAULT_PRETRAINED,
+    DEFAULT_RANGE_MB,
+    DEFAULT_SAMPLES_PER_SHARD,
+    NO_LIMIT,
+    NO_MODEL,
+    TEXT_MEMBERS,
+    TINY_UNTRAINED,
+    UNTRAINED,
+)
+from beam_curator.models.encoders.settings import SETTINGS
+from beam_curator.reading import DEFAULT_READING, SEVERAL_IMAGES
+from beam_curator.sources.patterns import at_home
+
+
+def add_input_and_output(group: Any) -> None:
+    """Adds the flags of the input and the output."""
+    group.add_argument(
+        "--input",
+        action="append",
+        metavar="SHARDS",
+        help="tar shards: a path, glob (** is any depth), directory or brace range such as {00000..00099}.tar; local, "
+        "gs:// or s3://; or @FILE with one on each line; may be given again",
+    )
+    group.add_argument(
+        "--allow_missing",
+        **SWITCH,
+        help="go on without what --input names that is not there or cannot be read; the manifest lists it",
+    )
+    group.add_argument("--output", type=at_home, metavar="DIR", help="output directory; local, gs:// or s3://")
+    group.add_argument(
+        "--samples_per_shard",
+        type=positive_int,
+        default=DEFAULT_SAMPLES_PER_SHARD,
+        metavar="N",
+        help="samples in every output shard but the last (default: %(default)s)",
+    )
+    group.add_argument(
+        "--range_mb",
+        type=positive_float,
+        metavar="MIB",
+        help="about how much of a shard is one unit of work, in MiB; a directory keeps the one that it was begun with "
+        f"(default: {DEFAULT_RANGE_MB})",
+    )
+    group.add_argument(
+        "--overwrite",
+        **SWITCH,
+        help="remove what a job left in the output directory, its scores too, which a model computed, and begin anew",
+    )
+    group.add_argument(
+        "--fewer_shards",
+        **SWITCH,
+        help="let --input leave out shards that the output directory has and that are still there: they leave the "
+        "selection, and their scores are kept",
+    )
+    group.add_argument(
+        "--take_over",
+        **SWITCH,
+        help="take the output directory from a job that holds it and is gone; if it is alive after all, it fails",
+    )
+
+
+def add_samples(group: Any) -> None:
+    """Adds the flags of samples."""
+    group.add_argument(
+        "--group_by_key",
+        **SWITCH,
+        help="join all members of a shard that share a key, wherever they stand; without it only those that follow "
+        "each other, as WebDataset does",
+    )
+    group.add_argument(
+        "--several_images",
+        choices=SEVERAL_IMAGES,
+        default=DEFAULT_READING.several_images,
+        help="what becomes of a sample with several images: it fails, its first one is scored, or all are scored and "
+        "the worst score decides (default: %(default)s)",
+    )
+    group.add_argument(
+        "--image_from",
+        type=member_sources("image_from"),
+        metavar="EXTENSIONS",
+        help="the member that is the image, such as jpg or left.png; of several with commas between them, the first "
+        "that a sample has (default: its only image)",
+    )
+    group.add_argument(
+        "--caption_from",
+        type=member_sources("caption_from"),
+        metavar="SOURCES",
+        help="where the caption is: a member such as txt, or a field of a JSON member as json:caption; of several with "
+        f"commas between them, the first that is not empty (default: {','.join(TEXT_MEMBERS)}, then fields of json "
+        "such as caption and text)",
+    )
+
+
+def add_models(group: Any) -> None:
+    """Adds the flags of models."""
+    group.add_argument(
+        "--model_dir", type=at_home, metavar="DIR", help="where weights are looked for first; local, gs:// or s3://"
+    )
+    group.add_argument(
+        "--encoder",
+        "--clip_model",
+        dest="clip_model",
+        default=DEFAULT_MODEL,
+        metavar="NAME",
+        help="what embeds the images: an open_clip architecture, timm:NAME for a model of timm such as DINOv2, "
+        "package.module:Object for an encoder of your own, with arguments as those of --scorer, or "
+        f"{TINY_UNTRAINED} for trying things out without weights: "
+        "its scores mean nothing (default: %(default)s)",
+    )
+    group.add_argument(
+        "--clip_pretrained",
+        type=at_home,
+        default=DEFAULT_PRETRAINED,
+        metavar="TAG",
+        help="the encoder's weights: an open_clip tag, or the path of a checkpoint, local or in a bucket; a tag of "
+        "timm is a part of the encoder's name (default: %(default)s)",
+    )
+    group.add_argument(
+        "--aesthetic_model",
+        type=at_home,
+        metavar="NAME",
+        help=f"v2, v1, {UNTRAINED}, {NO_MODEL}, or a path (default: v2; {UNTRAINED} with --clip_model "
+        f"{TINY_UNTRAINED})",
+    )
+    group.add_argument(
+        "--nsfw_model",
+        type=at_home,
+        metavar="NAME",
+        help=f"laion, {UNTRAINED}, {NO_MODEL}, or a path (default: laion; {UNTRAINED} with --clip_model "
+        f"{TINY_UNTRAINED})",
+    )
+    group.add_argument(
+        "--prompt",
+        action="append",
+        metavar="PROMPT",
+        help="a score from text, such as 'watermark=a photo with a watermark|a clean photo': the column watermark is "
+        "the probability of the first text among them, by the encoder's own text half; may be given again",
+    )
+    group.add_argument(
+        "--similarity",
+        **SWITCH,
+        help="score how well a caption tells its image, as the column similarity: the cosine of both embeddings, "
+        "by the encoder's own text half",
+    )
+    group.add_argument(
+        "--image_measures",
+        **SWITCH,
+        help="measure brightness, contrast, blur, entropy and greyscale of each picture, as columns for rules",
+    )
+    group.add_argument(
+        "--caption_measures",
+        **SWITCH,
+        help="count words and characters of each caption and tell its language, as columns for rules; needs the extra "
+        "beam-curator[language]",
+    )
+    group.add_argument(
+        "--scorer",
+        action="append",
+        metavar="SCORER",
+        help="a scorer of your own, or of an installed package: NAME or package.module:Object, with arguments as "
+        "(side=64), key=value or JSON; its columns may be used by rules; may be given again",
+    )
+    group.add_argument(
+        "--accept_other_encoder",
+        **SWITCH,
+        help="let the published heads score the embeddings of another encoder than OpenAI's CLIP ViT-L/14, which they "
+        "were made for: such scores may mean nothing, and are marked so wherever they show",
+    )
+    for setting in SETTINGS:
+        _add_setting(group, setting)
+
+
+def _add_setting(group: Any, setting: dataclasses.Field[Any]) -> None:
+    """The flag of one of the encoder's settings."""
+    flag, told, choices, least = f"--{setting.name}", *map(setting.metadata.get, ("help", "choices", "least"))
+    if isinstance(setting.default, bool):
+        group.add_argument(flag, **SWITCH, help=told)
+        return
+    told = f"{told} (default: %(default)s)"
+    if least is None:
+        group.add_argument(flag, choices=choices, default=setting.default, help=told)
+        return
+    number = batch_size if choices else positive_int if least else not_negative_int
+    group.add_argument(flag, type=number, default=setting.default, metavar="N", help=told)
+
+
+def add_selection(group: Any) -> None:
+    """Adds the flags of selection."""
+    group.add_argument(
+        "--preset",
+        choices=preset_names(),
+        help="a selection of the field under one name: stands for flags, which are told before the work begins; flags "
+        "beside it win, or are added",
+    )
+    group.add_argument(
+        "--min_aesthetic",
+        type=finite_float_or_none,
+        metavar="SCORE",
+        help=f"keep images that score at least this, about 0 to 10; {NO_LIMIT} for no such rule (default: "
+        f"{DEFAULT_MIN_AESTHETIC}, where there is such a score)",
+    )
+    group.add_argument(
+        "--max_nsfw",
+        type=finite_float_or_none,
+        metavar="SCORE",
+        help=f"keep images that score below this, 0 to 1; {NO_LIMIT} for no such rule (default: "
+        f"{DEFAULT_MAX_NSFW}, where there is such a score)",
+    )
+    group.add_argument(
+        "--min_width",
+        type=not_negative_int,
+        default=0,
+        metavar="PIXELS",
+        help="keep images at least this wide",
+    )
+    group.add_argument(
+        "--min_height",
+        type=not_negative_int,
+        default=0,
+        metavar="PIXELS",
+        help="keep images at least this high",
+    )
+    group.add_argument(
+        "--max_aspect_ratio",
+        type=ratio,
+        metavar="RATIO",
+        help="keep images whose longer side is at most this many times the shorter one",
+    )
+    group.add_argument(
+        "--where",
+        action="append",
+        metavar="CONDITION",
+        help='keep samples that a condition in SQL is true of, such as "aesthetic >= 5 OR width > 900": '
+        "on the ledger's columns, scores among them; tried after the thresholds and before --rule; may be given again",
+    )
+    for flag, which in (("--allow", "only samples in a list"), ("--block", "no sample of a list")):
+        group.add_argument(
+            flag,
+            action="append",
+            metavar="FILE",
+            help=f"of the samples that pass all rules, keep {which} of uids, keys, sha256 or phash: Parquet, CSV, text "
+            "or npy, of any length; COLUMN=FILE where the file does not say which; may be given again",
+        )
+    group.add_argument(
+        "--keep_top",
+        action="append",
+        metavar="COLUMN=FRACTION",
+        help="of the samples that pass all rules, keep the best fraction by a column, such as similarity=0.3, as "
+        "DataComp does; may be given again, for another column, on what is left",
+    )
+    group.add_argument(
+        "--keep_best",
+        action=Joined,
+        nargs="+",
+        metavar=("N", "COLUMN"),
+        help="of the samples that are left, keep the best N by a column, such as 1000000 aesthetic (and those that are "
+        "equal to the last of them); may be given again",
+    )
+    group.add_argument(
+        "--rule",
+        action="append",
+        metavar="RULE",
+        help="a rule of your own: [NAME=]package.module:object[(VALUES)], such as 'my_rules:longer_than(words=4)'; "
+        "called with a sample's row, true keeps it; NAME is its reason in the ledger; may be given again",
+    )
+    group.add_argument(
+        "--max_failed_fraction",
+        type=fraction,
+        default=1.0,
+        metavar="FRACTION",
+        help="fail the job when more than this fraction of the samples cannot be used; a broken shard counts as about "
+        "as many as its unread bytes would hold, at least one; a job in which every sample failed always fails "
+        "(default: %(default)s)",
+    )
+
+
+def add_running(group: Any) -> None:
+    """Adds the flags of running elsewhere."""
+    group.add_argument(
+        "--scoring_accelerator",
+        type=accelerator,
+        metavar="HINT",
+        help="an accelerator for scoring alone, as a resource hint that the runner understands; on Dataflow such as "
+        "type:nvidia-l4;count:1;install-nvidia-driver",
+    )
+    group.add_argument(
+        "--scoring_min_ram",
+        type=min_ram,
+        metavar="SIZE",
+        help="memory that workers need for scoring, as a resource hint, such as 30GB",
+    )
+    group.add_argument(
+        "--no_wait",
+        **SWITCH,
+        help="on Dataflow: submit the job, and do not wait for its end",
+    )
