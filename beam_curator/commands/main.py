@@ -19,6 +19,7 @@ PROGRAM = "beam-curator"
 COMMANDS = {
     "curate": ("curate", "read shards, embed, score, select, and write what is kept: the main job"),
     "verify": ("verify", "check a finished output against its input"),
+    "report": ("report", "write the report of a finished output: one page to look at"),
     "models": ("models", "fetch and verify the weights"),
     "demo": ("demo", "draw sample images, and run the main job on them"),
 }

@@ -26,6 +26,14 @@ duplicate that went has a better one that stays, and no two that stay are duplic
 directory.
 """
 
+_REPORT = """Writes the report of a finished job into its output directory: report.html, one page that opens anywhere
+without a server or a network, and report.json, its figures.
+
+    beam-curator report curated
+
+A job writes it by itself at its end; this does it afterwards, also for the output of an earlier release.
+"""
+
 _MODELS = (
     "Fetch and verify the weights of CLIP and of the score heads. Files already there are verified, not fetched again."
 )
@@ -61,6 +69,19 @@ def verify_parser() -> Parser:
         metavar="DIR",
         help="where the input is now, if it was moved: what stands for the deepest directory that held all of it",
     )
+    return made
+
+
+def report_parser() -> Parser:
+    """A parser of the flags of `beam-curator report`."""
+    made = Parser(
+        prog=f"{PROGRAM} report",
+        description=_REPORT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("output", metavar="OUT", help="output directory of a finished job; local, gs:// or s3://")
     return made
 
 

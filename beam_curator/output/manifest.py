@@ -20,6 +20,7 @@ from beam_curator.output.edge_store import EDGES_DIRECTORY, edge_files
 from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
 from beam_curator.output.output_shard import WrittenShard
+from beam_curator.output.report_files import remove_report
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import DEFAULT_READING
 from beam_curator.storage import files
@@ -121,7 +122,7 @@ def outcomes_of(summary: Summary) -> str:
 
 
 def withdraw_manifest(seen: Summary, output: str, job: Mapping[str, Any]) -> Summary:
-    """Removes the manifest of an earlier selection that this one is about to replace; gives `seen` back.
+    """Removes manifest and report of an earlier selection that this one is about to replace; gives `seen` back.
 
     A directory has a manifest only while it holds what the manifest says: so it goes before the first file of the
     selection does, and not before all is selected and found good. Doing it again changes nothing, also when this
@@ -138,6 +139,7 @@ def withdraw_manifest(seen: Summary, output: str, job: Mapping[str, Any]) -> Sum
     standing = read_manifest(output)
     if standing is not None and any(standing.get(name) != value for name, value in _selection(seen, job).items()):
         files.delete([files.join(output, MANIFEST)])
+        remove_report(output)
     return seen
 
 
@@ -250,6 +252,7 @@ def remove_output(output: str) -> None:
     """Removes all that a job wrote, and nothing else."""
     written = [*range_files(output), *(path for path, _ in output_shard_files(output)), *edge_files(output)]
     files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
+    remove_report(output)
     for directory in (*OF_RANGES, EDGES_DIRECTORY):
         files.remove_empty_directories(files.join(output, directory))
     files.remove_temporaries(output)

@@ -21,6 +21,7 @@ from beam_curator.output.outcomes import Summary
 from beam_curator.output.ownership import JOB
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import plan_of
+from beam_curator.output.report_files import report_names
 from beam_curator.output.score_parts import part_name
 from beam_curator.samples import RETURNING_KEYS
 from beam_curator.sources.findings import describe
@@ -64,7 +65,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     output = _Output(finished, standing, tally)
     summary = Summary()
     models: list[Mapping[str, ModelIdentity]] = []
-    names = {MANIFEST, JOB}
+    names = {MANIFEST, JOB, *report_names(finished.output)}
     try:
         for ranges in finished.planned():
             names |= {name for name in map(plan_of, ranges) if name}

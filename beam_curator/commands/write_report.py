@@ -1,0 +1,32 @@
+"""What `beam-curator report` does once its flags are read: writes the report, and says where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beam_curator.commands import interruption, parsing, running
+from beam_curator.commands.flags import PROGRAM
+from beam_curator.commands.plain_flags import report_parser
+from beam_curator.first_few import counted
+from beam_curator.report.writing import write_report
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, writes and prints; gives the exit code."""
+    flags, others = report_parser().parse_known_args(list(argv))
+    parsing.use_storage_flags(others)
+    written = write_report(flags.output)
+    kept, seen = written.counts["kept"], written.counts["seen"]
+    print(
+        f"{written.page}: {written.page_bytes / 1e6:.1f} MB, {kept:,} of {counted(seen, 'sample')} kept; open it in "
+        f"any browser. Its figures: {written.figures}"
+    )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; exit code 0, 1 for a damaged ledger, 2 where no job was finished."""
+    code = running.exit_code(PROGRAM, run, argv)
+    if argv is None:  # the command is this process
+        interruption.end_process(code)
+    return code

@@ -1,0 +1,74 @@
+"""Where histograms are cut: at round numbers that people would type, and at the thresholds themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+from beam_curator.report.spread import Spread
+
+CUTS = 60
+"""About how many there are at most."""
+
+_TAIL = 0.005
+"""So much of the values at each end may lie beyond the last cut."""
+
+_FAR = 50.0
+"""From this ratio of its ends on, a range of sizes (1 and more) is cut in steps that grow."""
+
+_OF_A_DECADE = ("1", "1.2", "1.5", "2", "2.5", "3", "4", "5", "6", "8")
+_STEPS = (1, 2, 5)
+
+
+def edges_of(spread: Spread, thresholds: Iterable[float] = (), cuts: int = CUTS) -> list[float]:
+    """The cuts of a column, ascending, each once; none where it has no values and no threshold.
+
+    Args:
+      spread: its values.
+      thresholds: numbers that are to be among the cuts.
+      cuts: about how many there are at most.
+    """
+    marks = sorted(set(thresholds))
+    if not spread.total:
+        return marks
+    low, high = _ends(spread)
+    inside = [mark for mark in marks if abs(mark) < 10 * max(abs(low), abs(high), 1)]
+    low, high = min([low, *inside]), max([high, *inside])
+    is_far = low >= 1 and high / low >= _FAR
+    found = _growing(low, high) if is_far else _even(low, high, cuts, spread.whole)
+    while len(found) > 2 * cuts:
+        found = found[::2]
+    return sorted({*found, *marks})
+
+
+def _ends(spread: Spread) -> tuple[float, float]:
+    """The ends of a column's values, without long tails."""
+    low, high = spread.quantile(_TAIL), spread.quantile(1 - _TAIL)
+    width = high - low
+    low = spread.lowest if low - spread.lowest <= width / 2 else low
+    return low, spread.highest if spread.highest - high <= width / 2 else high
+
+
+def _even(low: float, high: float, cuts: int, whole: bool) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten that cover a range; each is the float that its decimals are."""
+    least = (high - low) / cuts or abs(low) / 10 or 1.0
+    if whole:
+        least = max(least, 1.0)
+    step = next(one for one in _round_steps(least) if one >= least)
+    first, last = math.floor(low / float(step)), math.ceil(high / float(step))
+    return [float(number * step) for number in range(first, last + 1)]
+
+
+def _round_steps(about: float) -> list[Fraction]:
+    exponent = math.floor(math.log10(about))
+    return [step * Fraction(10) ** power for power in (exponent - 1, exponent, exponent + 1) for step in _STEPS]
+
+
+def _growing(low: float, high: float) -> list[float]:
+    """Round numbers in each decade."""
+    decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 2)
+    found = [float(f"{text}e{decade}") for decade in decades for text in _OF_A_DECADE]
+    first = max((one for one in found if one <= low), default=found[0])
+    last = min((one for one in found if one >= high), default=found[-1])
+    return [one for one in found if first <= one <= last]

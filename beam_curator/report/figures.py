@@ -1,0 +1,174 @@
+"""All figures of a report, as JSON has them: from two passes over the ledger, and from the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from beam_curator import rows
+from beam_curator.errors import JobError
+from beam_curator.report.columns import NEEDED, behind, categories_in, numbers_in
+from beam_curator.report.edges import edges_of
+from beam_curator.report.flow import flow_of
+from beam_curator.report.histograms import Histogram
+from beam_curator.report.how import command_of, doubts_about, flags_told, models_told, one_liners, untrained_in
+from beam_curator.report.ledger_files import LedgerFiles
+from beam_curator.report.survey import FEW, RATIOS, SIDES, Category, Survey, survey
+from beam_curator.report.thresholds import AT_LEAST, Threshold, thresholds_of
+from beam_curator.report.view import View
+from beam_curator.report.what_if import WhatIf, axes_of, edge_of
+
+FORMAT = 1
+"""Goes up when figures are called otherwise than before."""
+
+MOST_MEASURES = 40
+"""So many columns are shown; the ledger has all of them."""
+
+
+def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the page shows but its pictures.
+
+    Raises:
+      StorageError: when the ledger cannot be read.
+      JobError: when it is damaged, or is not the one that the manifest tells of.
+    """
+    surveyed = survey(View(table, place) for place, table in ledger.tables(_first_columns))
+    _check_counts(surveyed, manifest)
+    measures = _measures(surveyed)
+    thresholds = [one for one in thresholds_of(manifest) if one.column in surveyed.spreads]
+    tallied = _tally(ledger, surveyed, measures, thresholds)
+    counts = manifest["counts"]
+    return {
+        "format": FORMAT,
+        "counts": counts,
+        "flow": [dataclasses.asdict(step) for step in flow_of(counts, _rule_names(manifest))],
+        "rules": list(manifest.get("rules") or ()),
+        "measures": [_measure_told(name, surveyed, tallied, manifest) for name in measures],
+        "what_if": tallied.what_if.told(surveyed.reasons(rows.DROPPED), manifest),
+        "data": _data_told(surveyed, manifest),
+        "how": _how_told(measures, surveyed, manifest),
+    }
+
+
+@dataclasses.dataclass
+class Tallied:
+    """What the second pass counted.
+
+    Attributes:
+      histograms: of each measure.
+      what_if: of the thresholds that can be moved.
+      thresholds: those that the ledger follows.
+    """
+
+    histograms: dict[str, Histogram]
+    what_if: WhatIf
+    thresholds: Sequence[Threshold]
+
+
+def _tally(ledger: LedgerFiles, surveyed: Survey, measures: Sequence[str], thresholds: Sequence[Threshold]) -> Tallied:
+    """The second pass; done again without a threshold that the ledger does not follow."""
+    edges = {
+        name: edges_of(surveyed.spreads[name], [edge_of(one) for one in thresholds if one.column == name])
+        for name in measures
+    }
+    ruled = {one.column for one in thresholds}
+    more = [name for name in measures if surveyed.roles[name] == rows.SCORE and name not in ruled and edges[name]]
+    what_if = WhatIf(thresholds, axes_of(thresholds, edges, more))
+    histograms = {name: Histogram(edges[name]) for name in measures}
+    for view in _views(ledger, measures):
+        what_if.add(view)
+        for name, histogram in histograms.items():
+            histogram.add(view.places(name, histogram.edges), view.kept, view.failed)
+    if what_if.wrong:
+        return _tally(ledger, surveyed, measures, [one for one in thresholds if one not in what_if.wrong])
+    return Tallied(histograms, what_if, thresholds)
+
+
+def _views(ledger: LedgerFiles, measures: Sequence[str]) -> Iterator[View]:
+    wanted = [*NEEDED, *(column for name in measures for column in behind(name))]
+    return (View(table, place) for place, table in ledger.tables(lambda _: wanted))
+
+
+def _first_columns(schema: pa.Schema) -> list[str]:
+    """What the survey looks at."""
+    measured = [column for name in numbers_in(schema) for column in behind(name)]
+    return [*NEEDED, *measured, *categories_in(schema)]
+
+
+def _check_counts(surveyed: Survey, manifest: Mapping[str, Any]) -> None:
+    told = {status: (manifest.get("counts") or {}).get(status) for status in surveyed.counts}
+    if told != surveyed.counts:
+        raise JobError(
+            f"the ledger has {_shown(surveyed.counts)}, manifest.json says {_shown(told)}: the job did not reach its "
+            "end, or files of the ledger are gone: run it again"
+        )
+
+
+def _shown(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count:,} {status}" if count is not None else f"no {status}" for status, count in counts.items())
+
+
+def _measures(surveyed: Survey) -> list[str]:
+    """What is shown: scores first, then facts, then what samples brought with them; as far as there are values."""
+    order = (rows.SCORE, rows.FACT, rows.CARRIED)
+    there = [name for name, spread in surveyed.spreads.items() if spread.total]
+    return sorted(there, key=lambda name: order.index(surveyed.roles[name]))[:MOST_MEASURES]
+
+
+def _rule_names(manifest: Mapping[str, Any]) -> list[str]:
+    return [str(rule.get("rule")) for rule in manifest.get("rules") or ()]
+
+
+def _measure_told(name: str, surveyed: Survey, tallied: Tallied, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    spread, histogram = surveyed.spreads[name], tallied.histograms[name]
+    own = [one for one in tallied.thresholds if one.column == name]
+    keeps = own[0].keeps if own else AT_LEAST
+    return {
+        "name": name,
+        "role": surveyed.roles[name],
+        "lowest": spread.lowest,
+        "highest": spread.highest,
+        "median": spread.quantile(0.5),
+        **histogram.told(),
+        "thresholds": [{"rule": one.rule, "keeps": one.keeps, "value": one.value, "edge": edge_of(one)} for one in own],
+        "passing": {"keeps": keeps, "samples": histogram.passing(keeps).tolist()},
+        "doubts": doubts_about(name, manifest),
+    }
+
+
+def _data_told(surveyed: Survey, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "shapes": {
+            "shorter_side": list(SIDES),
+            "width_to_height": list(RATIOS),
+            "kept": surveyed.shapes[0].tolist(),
+            "all": surveyed.shapes[1].tolist(),
+        },
+        "categories": {
+            name: _category_told(one) for name, one in surveyed.categories.items() if not one.many and len(one.all)
+        },
+        "input": manifest.get("input") or {},
+        "broken_shards": list(manifest.get("broken_shards") or ()),
+        "passed_over": dict(manifest.get("passed_over") or {}),
+    }
+
+
+def _category_told(one: Category) -> list[dict[str, Any]]:
+    common = sorted(one.all.items(), key=lambda pair: (-pair[1], pair[0]))[:FEW]
+    return [{"name": name, "kept": one.kept[name], "all": count} for name, count in common]
+
+
+def _how_told(measures: Sequence[str], surveyed: Survey, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    score = next((name for name in measures if surveyed.roles[name] == rows.SCORE), "")
+    return {
+        "models": models_told(manifest),
+        "untrained": untrained_in(manifest),
+        "flags": flags_told(manifest),
+        "software": dict(manifest.get("software") or {}),
+        "output": dict(manifest.get("output") or {}),
+        "command": command_of(manifest),
+        "one_liners": one_liners(score, bool(manifest["counts"]["kept"])),
+    }

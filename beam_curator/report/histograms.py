@@ -1,0 +1,51 @@
+"""How many kept and dropped samples lie between the cuts of a measure, and how many each threshold would keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.report.binning import NONE
+from beam_curator.report.thresholds import AT_LEAST
+
+
+class Histogram:
+    """Counts of one measure.
+
+    Attributes:
+      edges: e cuts, ascending.
+      kept: int64 [e + 1], the kept samples below the first cut, between cuts, and from the last one on.
+      dropped: the same of dropped ones.
+      nulls: kept and dropped samples without a value.
+    """
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self.edges = list(edges)
+        self.kept = np.zeros(len(edges) + 1, np.int64)
+        self.dropped = np.zeros(len(edges) + 1, np.int64)
+        self.nulls = [0, 0]
+
+    def add(self, places: NDArray[np.int64], kept: NDArray[np.bool_], failed: NDArray[np.bool_]) -> None:
+        """Counts n samples by their places between the cuts; those that failed are left out."""
+        there = places != NONE
+        for index, (counts, which) in enumerate(((self.kept, kept), (self.dropped, ~kept & ~failed))):
+            counts += np.bincount(places[which & there], minlength=len(counts))
+            self.nulls[index] += int((which & ~there).sum())
+
+    def passing(self, keeps: str) -> NDArray[np.int64]:
+        """How many of the samples a threshold at each cut would keep if it were the only rule: int64 [e]."""
+        both = self.kept + self.dropped
+        below = np.cumsum(both)[:-1]
+        return both.sum() - below if keeps == AT_LEAST else below
+
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "edges": self.edges,
+            "kept": self.kept.tolist(),
+            "dropped": self.dropped.tolist(),
+            "without": {"kept": self.nulls[0], "dropped": self.nulls[1]},
+        }

@@ -1,0 +1,62 @@
+"""How the values of a column lie, in counts of a fixed size: enough to choose where its histogram is cut.
+
+A value is counted under the first 16 bits of itself as a 32-bit float, so in 128 steps between a number and its double.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KEYS = 1 << 16
+_SIGN = np.uint16(1 << 15)
+
+
+class Spread:
+    """The values of one column, counted.
+
+    Attributes:
+      counts: int64 [65536], in the order of the values.
+      lowest, highest: the ends, exactly; infinite where there is no value.
+      nulls: rows without one.
+      whole: whether all are whole numbers.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(_KEYS, np.int64)
+        self.lowest, self.highest = np.inf, -np.inf
+        self.nulls = 0
+        self.whole = True
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Counts n values: float64 [n], NaN for none."""
+        there = values[np.isfinite(values)]
+        self.nulls += len(values) - len(there)
+        if not len(there):
+            return
+        self.counts += np.bincount(_keys_of(there), minlength=_KEYS)
+        self.lowest = min(self.lowest, float(there.min()))
+        self.highest = max(self.highest, float(there.max()))
+        self.whole = self.whole and bool((there == np.floor(there)).all())
+
+    @property
+    def total(self) -> int:
+        """How many values there are."""
+        return int(self.counts.sum())
+
+    def quantile(self, fraction: float) -> float:
+        """About the value below which this fraction of all lies."""
+        place = np.searchsorted(np.cumsum(self.counts), fraction * self.total, "right")
+        value = float(_values_of(np.array([min(int(place), _KEYS - 1)], np.uint16))[0])
+        return min(max(value, self.lowest), self.highest)
+
+
+def _keys_of(values: NDArray[np.float64]) -> NDArray[np.uint16]:
+    with np.errstate(over="ignore"):
+        bits = (values.astype(np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+
+
+def _values_of(keys: NDArray[np.uint16]) -> NDArray[np.float32]:
+    bits = np.where(keys & _SIGN, keys ^ _SIGN, ~keys)
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -1,0 +1,78 @@
+"""The report of a finished job as files in its output directory: the page, and its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from beam_curator.errors import StorageError, UsageError
+from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.report_files import FIGURES, GENERATOR, PAGE, check_own_report
+from beam_curator.report.figures import figures_of
+from beam_curator.report.ledger_files import ledger_files
+from beam_curator.report.rendering import render
+from beam_curator.storage import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A report that is written.
+
+    Attributes:
+      page: the url of the page.
+      page_bytes: its size.
+      figures: the url of the same figures as JSON.
+      counts: "seen", "kept", "dropped" and "failed" samples.
+    """
+
+    page: str
+    page_bytes: int
+    figures: str
+    counts: Mapping[str, Any]
+
+
+def write_report(output: str) -> Written:
+    """Makes the report of the finished job in an output directory.
+
+    The same ledger, input and software give the same bytes. A file that is as it would be is not written again.
+
+    Raises:
+      UsageError: when no job was finished there, or another's file stands in the place of one of the report's.
+      StorageError: when something cannot be read or written.
+      JobError: when the ledger is damaged, or another than the manifest tells of.
+    """
+    output = output.rstrip("/") or output
+    manifest = finished_manifest(output)
+    check_own_report(output)
+    figures = figures_of(ledger_files(output), manifest)
+    content = {
+        FIGURES: json.dumps({"generator": GENERATOR, **figures}, indent=1, sort_keys=True).encode() + b"\n",
+        PAGE: render(figures).encode(),
+    }
+    for name, data in content.items():
+        _write(output, name, data)
+    page, told = (files.join(output, name) for name in (PAGE, FIGURES))
+    return Written(page, len(content[PAGE]), told, figures["counts"])
+
+
+def finished_manifest(output: str) -> Mapping[str, Any]:
+    """What the job in an output directory says of itself.
+
+    Raises:
+      UsageError: when no job was finished there.
+    """
+    try:
+        manifest = read_manifest(output)
+    except StorageError as error:
+        raise UsageError(f"{output} cannot be read: {error}") from error
+    if not isinstance(manifest, Mapping) or not isinstance(manifest.get("counts"), Mapping):
+        raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
+    return manifest
+
+
+def _write(output: str, name: str, content: bytes) -> None:
+    url = files.join(output, name)
+    if not (files.exists(url) and files.read_bytes(url) == content):
+        files.write_bytes(output, name, content)

@@ -1,0 +1,50 @@
+"""The page in a real browser: it opens without a network, and what its sliders say is what the rules would keep."""
+
+import pytest
+
+from beam_curator.report.writing import write_report
+from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below
+from tests.report.browsers import opened
+from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
+
+pytestmark = pytest.mark.slow
+
+
+def test_sliders_count_what_the_rules_would_keep(tmp_path):
+    tables = drawn_rows(2000)
+    write_job(tmp_path, tables)
+    write_report(str(tmp_path))
+    with opened(tmp_path / "report.html") as (page, said, asked):
+        kept = lambda: int(page.inner_text("#what-if-kept").replace(",", ""))  # noqa: E731
+        assert kept() == kept_by(RULES, tables)
+        assert "--min_width 64 --max_aspect_ratio 3 --min_aesthetic 5.1 --max_nsfw 0.3" in page.inner_text(
+            "#what-if-flags"
+        )
+        slider = page.locator("input[data-axis='2']")
+        for value in (4, 4.6, 5, 5.6, 6):
+            edges = page.evaluate("JSON.parse(document.getElementById('joint').textContent).axes[2].edges")
+            slider.evaluate(
+                "(one, value) => { one.value = value; one.dispatchEvent(new Event('input')); }", edges.index(value) + 1
+            )
+            assert kept() == kept_by([*RULES[:2], AtLeast("aesthetic", value), RULES[3]], tables)
+            assert f"--min_aesthetic {value:g}" in page.inner_text("#what-if-flags")
+            assert f"at least {value:g}" == slider.get_attribute("aria-valuetext")
+        page.locator("input[data-axis='3']").focus()
+        page.keyboard.press("ArrowLeft")
+        below = float(page.inner_text("#told-3").removeprefix("below "))
+        assert below < 0.3
+        rules = [AtLeast("width", 64), AspectRatioAtMost(3.0), AtLeast("aesthetic", 6), Below("nsfw", below)]
+        assert kept() == kept_by(rules, tables)
+        page.click("#what-if-reset")
+        assert kept() == kept_by(RULES, tables)
+        assert not said
+        assert [one.split(":")[0] for one in asked] == ["file"]
+
+
+@pytest.mark.parametrize("width", [1280, 768, 375])
+def test_nothing_is_wider_than_the_window(tmp_path, width):
+    write_job(tmp_path, drawn_rows(300))
+    write_report(str(tmp_path))
+    with opened(tmp_path / "report.html", width=width, dark=width == 375) as (page, said, _):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert not said
