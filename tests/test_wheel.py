@@ -84,7 +84,9 @@ def test_its_command_says_its_version_and_what_it_does(run):
     assert run("beam-curator", "--version") == (0, f"beam-curator {beam_curator.__version__}\n", "")
     code, out, err = run("beam-curator", "--help")
     assert (code, err) == (0, "")
-    assert all(re.search(rf"^  {command} ", out, re.MULTILINE) for command in ("curate", "verify", "models", "demo"))
+    assert all(
+        re.search(rf"^  {command} ", out, re.MULTILINE) for command in ("curate", "verify", "report", "models", "demo")
+    )
 
 
 def test_the_file_that_the_template_runs_needs_the_wheel_alone(run):
