@@ -43,7 +43,8 @@ def test_the_version_is_that_of_the_package(command):
         (("raw",), "no command raw: there are curate, verify, report, models, demo"),
         (
             ("--input", "raw"),
-            "--input comes after a command: beam-curator curate --input ... (commands: curate, verify, report, models, demo)",
+            "--input comes after a command: beam-curator curate --input ... (commands: curate, verify, report, models, "
+            "demo)",
         ),
         (("--verison",), "unknown argument --verison: did you mean --version?"),
         (("-help",), "unknown argument -help: did you mean --help?"),
