@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_curator.samples import Sample, ShardRange, readable, sample_uid
+from beam_curator.samples import Sample, ShardRange, readable, sample_id
 
 KEPT, DROPPED, FAILED = "kept", "dropped", "failed"
 
@@ -33,7 +33,7 @@ def field_of(name: str, type: pa.DataType, role: str) -> pa.Field:
 
 SCHEMA = pa.schema(
     [
-        field_of("uid", pa.string(), FACT),
+        field_of("sample_id", pa.string(), FACT),
         field_of("shard", pa.string(), FACT),
         field_of("key", pa.string(), FACT),
         field_of("offset", pa.int64(), FACT),
@@ -156,7 +156,7 @@ def from_samples(
     """
     keys = [readable(sample.key) for sample in samples]
     columns: dict[str, Any] = {
-        "uid": [sample_uid(range.url, s.offset, key) for s, key in zip(samples, keys, strict=True)],
+        "sample_id": ids_of(range, keys, [s.offset for s in samples], [s.headers_crc32 for s in samples]),
         "shard": [range.url] * len(samples),
         "key": keys,
         "offset": [sample.offset for sample in samples],
@@ -174,6 +174,14 @@ def from_samples(
         [pa.array(columns.get(field.name) or nothing, field.type) for field in SCHEMA],
         schema=SCHEMA,
     )
+
+
+def ids_of(
+    range: ShardRange, keys: Sequence[str], offsets: Sequence[int], headers_crc32: Sequence[int | None]
+) -> list[str]:
+    """The `sample_id` of each of n samples of a range, from what `samples.sample_id` takes of each."""
+    places = zip(offsets, keys, headers_crc32, strict=True)
+    return [sample_id(range.shard, offset, key, crc) for offset, key, crc in places]
 
 
 def from_dicts(dicts: Sequence[Mapping[str, Any]], fields: Sequence[pa.Field] = ()) -> pa.Table:
@@ -295,7 +303,7 @@ def without_duplicates(
     Args:
       rows: n rows.
       indices: m of them.
-      of: m uids: what stays in their place.
+      of: m ids: what stays in their place.
       kind: m kinds of duplicates.
       distance: float64 [m], NaN for none.
     """

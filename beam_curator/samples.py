@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,12 +38,14 @@ class Shard:
       size_bytes: its size in storage.
       generation: changes when its content does.
       location: where it is read, if that is not the url by which the job knows it; it is no part of what the shard is.
+      label: what ids of its samples call it, a file name as a rule (see `shard_identity.labelled`); nor is this.
     """
 
     url: str
     size_bytes: int
     generation: str = ""
     location: str = dataclasses.field(default="", compare=False, repr=False)
+    label: str = dataclasses.field(default="", compare=False, repr=False)
 
     @property
     def path(self) -> str:
@@ -211,9 +214,21 @@ class Sample:
         return max((offset + size for offset, size in self.extents), default=self.offset + self.span_bytes)
 
 
-def sample_uid(url: str, offset: int, key: str) -> str:
-    """A sample's identity: 32 hex digits of the SHA-256 of where it stands in the input and of its key."""
-    return hashlib.sha256(f"{url}\0{offset}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def sample_id(shard: Shard, offset: int, key: str, headers_crc32: int | None) -> str:
+    """A sample's identity, `SHARD:OFFSET:CHECK`: the shard's label, where in the uncompressed tar the sample begins,
+    and 8 hex digits of its key and headers (the names, sizes and dates of its members), by which samples at the same
+    place of other shards of that name are told apart.
+
+    It is the same wherever the input is copied to.
+
+    Args:
+      shard: the shard; without a label, its file name.
+      offset: of the sample.
+      key: of the sample, as the ledger has it.
+      headers_crc32: as `Sample` has it.
+    """
+    check = zlib.crc32(f"{headers_crc32 or 0:08x} {key}".encode("utf-8", "surrogatepass"))
+    return f"{shard.label or shard.url.rpartition('/')[2]}:{offset}:{check:08x}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ def test_near_copies_with_other_captions_hide_none_with_the_same(monkeypatch: py
     captions = [b"a", b"b", b"c", b"d", b"e", b"e"]
     table = pa.table(
         {
-            "uid": [str(at) for at in range(6)],
+            "sample_id": [str(at) for at in range(6)],
             "competes": np.ones(6, bool),
             "area": np.arange(6, 0, -1),
             "phash": ["0f" * 8] * 6,

@@ -190,7 +190,7 @@ def raises(error):
     ],
 )
 def test_whatever_a_rule_raises_fails_its_row_and_the_others_go_on(rule, reason):
-    table = rows.from_dicts([{"uid": "1", "status": rows.KEPT, "reason": None, "key": "a"}])
+    table = rows.from_dicts([{"sample_id": "1", "status": rows.KEPT, "reason": None, "key": "a"}])
     table = select(table, [rule, lambda row: True])
     assert table["status"].to_pylist() == [rows.FAILED]
     assert reason in table["reason"].to_pylist()[0]

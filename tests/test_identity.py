@@ -14,6 +14,7 @@ from beam_curator.sources.shard_identity import (
     generation_of,
     has_changed_unnoticed,
     identify,
+    labelled,
     place_of,
     with_known_urls,
 )
@@ -128,3 +129,20 @@ def test_no_two_shards_get_one_url():
 
 def test_a_content_that_is_not_known_is_like_no_other():
     assert urls([known("moved/a.tar", "", "/m/a.tar")], [known("raw/a.tar", "")]) == {"moved/a.tar": "moved/a.tar"}
+
+
+def labels(urls, before=()):
+    return {one.url: one.label for one in labelled([known(url) for url in urls], before)}
+
+
+def test_a_label_is_the_file_name_or_as_much_of_the_url_as_tells_shards_of_one_name_apart():
+    assert labels(["/data/raw/0.tar", "/data/raw/1.tar"]) == {"/data/raw/0.tar": "0.tar", "/data/raw/1.tar": "1.tar"}
+    several = labels(["gs://b/x/a/0.tar", "gs://b/y/a/0.tar", "gs://b/y/c/0.tar", "gs://b/y/c/1.tar"])
+    assert [*several.values()] == ["x/a/0.tar", "y/a/0.tar", "c/0.tar", "1.tar"]
+    assert len({*labels(["0.tar", "a/0.tar", "b/a/0.tar"]).values()}) == 3
+
+
+def test_a_label_that_was_given_stays_and_is_given_to_no_other():
+    (first,) = labelled([known("a/0.tar")])
+    assert labels(["a/0.tar", "b/0.tar"], [first]) == {"a/0.tar": "0.tar", "b/0.tar": "b/0.tar"}
+    assert labels(["0.tar"], [first]) == {"0.tar": "./0.tar"}

@@ -42,9 +42,12 @@ def test_each_kind_of_file_gives_its_entries(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{tmp}/a.txt", "the file does not say what it lists: give COLUMN=FILE, with one of uid, key, sha256, phash"),
+        (
+            "{tmp}/a.txt",
+            "the file does not say what it lists: give COLUMN=FILE, .* sample_id, uid, key, sha256, phash",
+        ),
         ("{tmp}/none.txt", "--block .*none.txt: cannot be read: "),
-        ("url={tmp}/a.txt", "a list is of uid, key, sha256, phash, not of url"),
+        ("url={tmp}/a.txt", "a list is of sample_id, uid, key, sha256, phash, not of url"),
         ("sha256={tmp}/a.parquet", "cannot be read: it has no column sha256: there are x, uid"),
         ("key={tmp}/a.npy", "an array of u8,u8 holds uids, not key"),
         ("{tmp}/numbers.npy", "neither u8,u8 nor texts"),

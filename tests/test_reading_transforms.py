@@ -180,9 +180,9 @@ def test_explode_samples_gives_each_sample_its_row_embedding_and_range(batch):
     samples = eager(ExplodeSamples(), [embedded])
 
     def facts(sample):
-        return sample.key, sample.row["uid"], sample.row["offset"], sample.embedding.tolist(), sample.range
+        return sample.key, sample.row["sample_id"], sample.row["offset"], sample.embedding.tolist(), sample.range
 
-    uids = batch.rows["uid"].to_pylist()
+    uids = batch.rows["sample_id"].to_pylist()
     wanted = [
         (sample.key, uids[i], sample.offset, [2.0 * i, 2.0 * i + 1], batch.range)
         for i, sample in enumerate(batch.samples)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from beam_curator import rows
-from beam_curator.samples import Sample, Shard, ShardRange, sample_uid
+from beam_curator.samples import Sample, Shard, ShardRange, sample_id
 from beam_curator.sources import sample_batches
 from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import tar_bytes, write_shard
@@ -24,12 +24,16 @@ def test_a_fresh_row_is_kept_and_one_that_the_tar_makes_unusable_is_failed_with_
     assert table["reason"].to_pylist() == [None, "sparse member"]
 
 
-def test_uids_differ_for_samples_of_one_key_in_a_shard_and_stay_the_same_from_run_to_run():
-    first, second = table_of(Sample("a", 0, 512, {}), Sample("a", 512, 512, {}))["uid"].to_pylist()
-    assert first != second
-    assert first == sample_uid("a.tar", 0, "a")
-    assert len(first) == 32
-    assert int(first, 16) >= 0
+def test_ids_say_where_a_sample_stands_whatever_directory_its_shard_is_in():
+    first, second = table_of(Sample("a", 0, 512, {}), Sample("a", 512, 512, {}))["sample_id"].to_pylist()
+    assert (first, second) == ("a.tar:0:56cc0bc5", "a.tar:512:56cc0bc5")
+    assert sample_id(Shard("gs://b/elsewhere/a.tar", 9), 0, "a", None) == first
+    assert sample_id(Shard("x/a.tar", 9, label="x/a.tar"), 0, "a", None) == f"x/{first}"
+
+
+def test_ids_of_other_samples_at_the_same_place_of_shards_of_one_name_differ():
+    shard = Shard("a.tar", 9)
+    assert len({sample_id(shard, 0, key, crc32) for key in "ab" for crc32 in (None, 1, 2)}) == 6
 
 
 def test_keys_and_failures_of_names_that_are_not_utf8_can_be_written(tmp_path):

@@ -59,7 +59,7 @@ def test_webdataset_reads_the_members_bit_for_bit_with_embeddings_and_curation_b
         assert members == original.members
         assert stored.dtype == np.float16
         np.testing.assert_array_equal(stored, embedding)
-        assert about["key"] == original.key
+        assert about["input_key"] == original.key
         assert about["models"] == told_models(MODELS)
 
 
@@ -69,15 +69,16 @@ def test_the_curation_record_says_where_a_sample_came_from_and_its_scores_in_the
     about = json.loads(first.members["curation.json"])
     row = runs[0].rows.to_pylist()[0]
     assert about["scores"] == {"aesthetic": 4.1}
-    assert (about["uid"], about["shard"], about["offset"]) == (row["uid"], str(tmp_path / "in.tar"), 0)
-    assert not {"status", "reason", "output_key"} & set(about)
+    assert (about["sample_id"], about["shard"], about["offset"]) == (row["sample_id"], str(tmp_path / "in.tar"), 0)
+    assert not {"status", "reason", "key", "output_key"} & set(about)
 
 
 def test_rows_are_aligned_with_the_samples_of_the_tar_and_statistics_tell_of_them(tmp_path, runs):
     output_shard.write_shard(str(tmp_path / "out"), 0, runs)
     table = pq.read_table(tmp_path / "out" / "00000.parquet")
     keys = [sample.key for sample in webdataset_samples((tmp_path / "out" / "00000.tar").read_bytes())]
-    assert table["output_key"].to_pylist() == keys
+    assert table["key"].to_pylist() == keys
+    assert table["input_key"].to_pylist() == [sample.key for sample in webdataset_samples(tar_bytes(MEMBERS))]
     assert set(table["output_shard"].to_pylist()) == {"00000.tar"}
     statistics = json.loads((tmp_path / "out" / "00000_stats.json").read_text())
     assert statistics["samples"] == 5
@@ -152,7 +153,7 @@ def test_input_that_has_members_of_our_names_loses_nothing(tmp_path_factory, ext
     assert not found.failed
     assert len(found.members) == len(originals) + 2
     assert np.load(io.BytesIO(found.members["clip.npy"])).shape == (6,)
-    assert json.loads(found.members["curation.json"])["key"] == "a"
+    assert json.loads(found.members["curation.json"])["input_key"] == "a"
     others = {name: data for name, data in found.members.items() if name not in OURS}
     assert sorted(others.values()) == sorted(data for _, data in originals)
     for name, data in others.items():
@@ -230,4 +231,4 @@ def test_a_shard_of_one_run_has_the_ledgers_columns(tmp_path, runs):
     output_shard.write_shard(str(tmp_path / "out"), 0, runs[:1])
     schema = pq.read_schema(tmp_path / "out" / "00000.parquet")
     assert schema.field("aesthetic").type == pa.float32()
-    assert set(rows.OUTCOME.names) <= set(schema.names)
+    assert set(schema.names) >= {"key", "input_key", *rows.OUTCOME.names} - {"output_key"}

@@ -13,7 +13,9 @@ NAN = float("nan")
 
 
 def table(*keys):
-    return rows.from_dicts([{"uid": f"id-{key}", "shard": "a.tar", "key": key, "offset": ord(key)} for key in keys])
+    return rows.from_dicts(
+        [{"sample_id": f"id-{key}", "shard": "a.tar", "key": key, "offset": ord(key)} for key in keys]
+    )
 
 
 def matched(found, expected):

@@ -106,7 +106,7 @@ def test_each_rule_is_counted_in_order_and_alone():
         ("aesthetic >", 'condition "aesthetic >": syntax error at or near'),
         ("offset > 3", 'syntax error at or near "offset"; offset is a word of SQL: write "offset" in double quotes'),
         ("aestetic > 5", 'wants a column "aestetic" that the samples do not have: did you mean aesthetic?'),
-        ("beauty > 5", 'wants a column "beauty" that the samples do not have: there are uid, shard, key'),
+        ("beauty > 5", 'wants a column "beauty" that the samples do not have: there are sample_id, shard, key'),
         ("status = 'kept'", 'wants a column "status" that the samples do not have'),
         ("samples.width > 3", "samples.width: write the column's name alone, width"),
         ("json.similarity > 0.3", "fields of a sample's .json (json.similarity) are not carried as columns yet"),

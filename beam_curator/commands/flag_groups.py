@@ -264,8 +264,9 @@ def add_selection(group: Any) -> None:
             flag,
             action="append",
             metavar="FILE",
-            help=f"of the samples that pass all rules, keep {which} of uids, keys, sha256 or phash: Parquet, CSV, text "
-            "or npy, of any length; COLUMN=FILE where the file does not say which; may be given again",
+            help=f"of the samples that pass all rules, keep {which} of sample_id, uid (the input's own), key, "
+            "sha256 or phash: Parquet, CSV, text or npy, of any length; COLUMN=FILE where the file does not say which; "
+            "may be given again",
         )
     group.add_argument(
         "--keep_top",

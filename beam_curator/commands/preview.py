@@ -24,7 +24,7 @@ from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import check_rules, sum_tallies
-from beam_curator.rules.lists import ID, ListFile, apply_lists, candidates, ids_of
+from beam_curator.rules.lists import ID, ListFile, apply_lists, candidates, ids_of, listed_column
 from beam_curator.rules.rule import Rule
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, values_of
 from beam_curator.samples import SampleBatch, Shard, ShardRange
@@ -113,8 +113,8 @@ def _read(directory: str, ranges: Sequence[ShardRange], wanted: Wanted) -> Itera
 
 def _slim(table: pa.Table, lists: Sequence[ListFile], tops: Sequence[Top]) -> pa.Table:
     """What is needed to look into lists, to find the best, and to count."""
-    columns = [*(one.column for one in lists), *(top.column for top in tops)]
-    wanted = dict.fromkeys(["uid", "status", "reason", "images", "caption", *columns])
+    columns = [*(listed_column(table, one) for one in lists), *(top.column for top in tops)]
+    wanted = dict.fromkeys(["sample_id", "status", "reason", "images", "caption", *columns])
     return table.select([name for name in wanted if name in table.schema.names])
 
 
@@ -122,7 +122,7 @@ def _kept_of_list(batches: Sequence[SampleBatch], one: ListFile) -> list[SampleB
     listed = np.concatenate([np.empty(0, ID), *(ids_of(texts) for texts in entries_of(one))])
     found = []
     for batch in batches:
-        indices, ids = candidates(batch.rows, one.column)
+        indices, ids = candidates(batch.rows, one)
         kept, tallies = apply_lists(batch.rows, [one], {0: indices[np.isin(ids, listed)]})
         found.append(batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies))))
     return found

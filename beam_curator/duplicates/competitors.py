@@ -30,7 +30,7 @@ class Competitors:
       range: the name of their range.
       url, start: where it is in the input, which orders ranges.
       part: the score part that has their embeddings, or "" for none.
-      table: n rows with `uid`, `competes` (whether rules keep it), and what the settings need.
+      table: n rows with `sample_id`, `competes` (whether rules keep it), and what the settings need.
     """
 
     range: str
@@ -49,7 +49,7 @@ def competitors_in(table: pa.Table, settings: DuplicateSettings) -> pa.Table:
     """
     area = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
     columns: dict[str, Any] = {
-        "uid": table["uid"],
+        "sample_id": table["sample_id"],
         "competes": pc.equal(table["status"], rows.KEPT),
         "area": area,
         "bytes": table["bytes"],

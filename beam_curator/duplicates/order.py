@@ -15,7 +15,7 @@ from beam_curator.defaults import BY_AESTHETIC, BY_PLACE, BY_RESOLUTION, BY_SIMI
 SortKeys = tuple[tuple[str, Literal["ascending", "descending"]], ...]
 
 _SIZE: SortKeys = (("area", "descending"), ("bytes", "descending"))
-_END: SortKeys = (("uid", "ascending"),)
+_END: SortKeys = (("sample_id", "ascending"),)
 _AESTHETIC: SortKeys = (("aesthetic", "descending"),)
 
 SORT_KEYS: Mapping[str, SortKeys] = {
@@ -26,7 +26,7 @@ SORT_KEYS: Mapping[str, SortKeys] = {
 }
 """What is compared, by what is kept: the larger picture in pixels, then in bytes; the higher score; the first in the
 order of the input. Rows without a value come last; a column that no row has decides nothing. The last is the smaller
-`uid`, so that no two rows are equal."""
+`sample_id`, so that no two rows are equal."""
 
 NEEDS = {BY_AESTHETIC: "aesthetic", BY_SIMILARITY: "similarity"}
 """The score that an order cannot do without."""

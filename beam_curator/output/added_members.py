@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from beam_curator import rows
 from beam_curator.identities import ModelIdentity, told_models
+from beam_curator.output.ledger import INPUT_KEY
 from beam_curator.output.score_steps import EMBEDDING_STEP
 
 CURATION_EXTENSION = "curation.json"
@@ -28,6 +29,9 @@ def embedding_extension(models: Mapping[str, ModelIdentity]) -> str:
 
 _LEFT_OUT = frozenset({"same_key", "caption"})
 """Facts that a record does not repeat."""
+
+_NAMES = {"key": INPUT_KEY}
+"""What a record calls facts, where that is not as the ledger does."""
 
 
 @functools.lru_cache(maxsize=1000)
@@ -65,7 +69,7 @@ def curation_record(table: pa.Table, models: Mapping[str, ModelIdentity]) -> dic
     """What `KEY.curation.json` says of a sample, from its one row: where it came from, its facts and scores, and the
     models."""
     (row,) = table.to_pylist()
-    record: dict[str, Any] = {name: row[name] for name in _facts(table)}
+    record: dict[str, Any] = {_NAMES.get(name, name): row[name] for name in _facts(table)}
     record["scores"] = {name: _shortest(row[name], table.schema.field(name).type) for name in rows.score_names(table)}
     record["models"] = told_models(models)
     return record
@@ -77,7 +81,7 @@ def curation_files(table: pa.Table, models: Mapping[str, ModelIdentity]) -> pa.S
     They are made a column at a time, in a tenth of the time that one record after the other takes.
     """
     scores = {name: _json_of_scores(table[name]) for name in rows.score_names(table)}
-    values = _json_of_facts({name: table[name].combine_chunks() for name in _facts(table)})
+    values = _json_of_facts({_NAMES.get(name, name): table[name].combine_chunks() for name in _facts(table)})
     values["scores"] = _objects(scores, table.num_rows)
     values["models"] = pa.array([_ONE_LINE.encode(told_models(models))] * table.num_rows, pa.string())
     return _objects(values, table.num_rows)

@@ -67,7 +67,7 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
 
 
 def _of_ledger(other: str, path: str, settings: DuplicateSettings, more: Sequence[str]) -> Competitors:
-    table = ledger.read_table(path)
+    table = ledger.with_ids(ledger.read_table(path))
     name = path.rpartition("/")[2]
     part = files.join(other, SCORES_DIRECTORY, name)
     if SEMANTIC in settings.kinds and not files.exists(part):

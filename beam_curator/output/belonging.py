@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_curator import rows
 from beam_curator.errors import JobError, StorageError
 from beam_curator.output import added_columns, edge_store, ledger, plans, score_parts
 from beam_curator.output.added_members import CURATION_EXTENSION
@@ -121,7 +120,8 @@ def _reads_as_own(path: str) -> bool:
 
 _PLAN = ("version", "shard", "range_bytes", "layout")
 _STATISTICS = ("content", "samples", "tar_bytes")
-_LEDGER_COLUMNS = ("uid", "shard", "key", "offset", "status", "reason", *(field.name for field in rows.OUTCOME))
+_LEDGER_COLUMNS = frozenset({"shard", "key", "offset", "status", "reason", "duplicate_of", "output_shard"})
+"""Columns of the ledger and of the rows beside a tar, also in releases that had `uid` in place of `sample_id`."""
 
 
 def _is_own_tar(path: str) -> bool:
@@ -147,7 +147,7 @@ def _is_part(path: str) -> bool:
 
 
 def _has_columns(path: str) -> bool:
-    return _parquet_says(path, lambda schema: set(_LEDGER_COLUMNS) <= set(schema.names))
+    return _parquet_says(path, lambda schema: set(schema.names) >= _LEDGER_COLUMNS)
 
 
 def _parquet_says(path: str, says: Callable[[pa.Schema], bool]) -> bool:

@@ -46,7 +46,7 @@ class RangeDrops:
 
     Attributes:
       rows: int64 [m], which ones, ascending.
-      of: m times the uid of the sample that stays in its place.
+      of: m times the `sample_id` of the sample that stays in its place.
       kind: m times one of `settings.KINDS`.
       distance: float64 [m], the cosine, or how many bits differ; NaN for exact copies.
     """
@@ -98,7 +98,7 @@ def _by_range(samples: Samples, drops: Drops, kinds: Sequence[str]) -> dict[str,
     """What goes, in the order of the input."""
     order = np.argsort(drops.rows)
     rows, distance = drops.rows[order], drops.distance[order]
-    of = samples.table["uid"].take(pa.array(drops.of[order])).to_pylist()
+    of = samples.table["sample_id"].take(pa.array(drops.of[order])).to_pylist()
     kind = [kinds[index] for index in drops.kind[order]]
     found = {}
     for one, first, (start, end) in zip(

@@ -39,6 +39,24 @@ def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) 
     return found
 
 
+INPUT_KEY = "input_key"
+"""What the rows beside a tar, and the records in it, call a sample's key in the input: `key` is the one in that tar."""
+
+
+def rows_beside_tar(table: pa.Table) -> pa.Table:
+    """Rows of the ledger as an output shard has them: `key` is the key in the tar beside them, by which its readers
+    join, `input_key` that in the input."""
+    first = ["output_key", *(name for name in table.schema.names if name != "output_key")]
+    names = {"output_key": "key", "key": INPUT_KEY}
+    return table.select(first).rename_columns([names.get(name, name) for name in first])
+
+
+def rows_of_ledger(table: pa.Table) -> pa.Table:
+    """The inverse of `rows_beside_tar`, but for the order of columns."""
+    names = {"key": "output_key", INPUT_KEY: "key"}
+    return table.rename_columns([names.get(name, name) for name in table.schema.names])
+
+
 def write_table(directory: str, name: str, table: pa.Table) -> None:
     """Writes rows as DIRECTORY/NAME, atomically.
 
@@ -58,6 +76,28 @@ def read_table(url: str) -> pa.Table:
       OSError, ArrowException: when it is damaged.
     """
     return pq.read_table(pa.BufferReader(files.read_bytes(url)))
+
+
+def with_ids(table: pa.Table) -> pa.Table:
+    """Rows of a ledger with their `sample_id`; those that an earlier release wrote have their `uid` under that name."""
+    if "sample_id" in table.schema.names or "uid" not in table.schema.names:
+        return table
+    return table.rename_columns(["sample_id" if name == "uid" else name for name in table.schema.names])
+
+
+@files.retried
+def has_ids(url: str) -> bool:
+    """Whether a file of the ledger has the ids that samples have now; one that is damaged may have them.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    with files.open_for_reading(url) as file:
+        try:
+            names = pq.read_schema(file).names
+        except pa.ArrowException:
+            return True
+    return "sample_id" in names or "uid" not in names
 
 
 @dataclasses.dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _outcomes(batch: SampleBatch) -> int:
     # The ledger has these columns always, a batch only where it was looked for duplicates: it is the same outcome.
     told_of = [name for name in there if batch.rows[name].null_count < len(batch)]
     told = hashlib.sha256(json.dumps([batch.range.name, told_models(batch.models), told_of], sort_keys=True).encode())
-    for name in ("uid", "status", "reason", *told_of):
+    for name in ("sample_id", "status", "reason", *told_of):
         _add_column(told, batch.rows[name])
     return int.from_bytes(told.digest(), "big") % _OUTCOMES
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from beam_curator import rows
 from beam_curator.identities import told_models
 from beam_curator.output.copying import copied_samples
-from beam_curator.output.ledger import write_table
+from beam_curator.output.ledger import rows_beside_tar, write_table
 from beam_curator.output.placing import PlacedSamples, shard_name
 from beam_curator.output.score_parts import stored_in
 from beam_curator.output.score_steps import EMBEDDING_STEP
@@ -23,7 +23,7 @@ from beam_curator.sources.tar.writing import writing_tar
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 """Goes up when the same samples would give other bytes in an output shard than before."""
 
 
@@ -52,7 +52,7 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
     if standing is not None:
         return WrittenShard(index, table.num_rows, standing["tar_bytes"])
     tar_bytes = _write_tar(output, f"{name}.tar", ordered)
-    write_table(output, f"{name}.parquet", table)
+    write_table(output, f"{name}.parquet", rows_beside_tar(table))
     described = {"content": content, "samples": table.num_rows, "tar_bytes": tar_bytes, **statistics(table)}
     files.write_bytes(output, f"{name}_stats.json", _INDENTED.encode(described).encode())
     return WrittenShard(index, table.num_rows, tar_bytes)

@@ -197,7 +197,8 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         if described is None or not (encoder is None or (described.encoder and encoder.gives(described.encoder))):
             return None
         columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS)]
-        table = part.read(columns=columns).replace_schema_metadata(None)
+        table = part.read(columns=[*columns, HEADERS_CRC32]).replace_schema_metadata(None)
+        table = _with_ids(table, range)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None  # not a whole part of ours: it is scored again and replaced
     table = parts_before_steps.rows_of(table) if described.before_steps else _with_outcome(table)
@@ -212,6 +213,19 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         findings=tuple(Finding(**finding) for finding in described.findings),
     )
     return StoredRange(batch, described.range, described.steps)
+
+
+def _with_ids(table: pa.Table, range: ShardRange) -> pa.Table:
+    """The rows with the ids that their samples have now: made of what a part of any release holds, without the column
+    that this takes. Releases that had other ids called them `uid`."""
+    keys, offsets, crc32 = (table[name].to_pylist() for name in ("key", "offset", HEADERS_CRC32))
+    ids = pa.array(rows.ids_of(range, keys, offsets, crc32), pa.string())
+    gone = {HEADERS_CRC32, _ID if _ID in table.schema.names else _OLD_ID}
+    others = table.select([name for name in table.schema.names if name not in gone])
+    return others.add_column(0, rows.SCHEMA.field(_ID), ids)
+
+
+_ID, _OLD_ID = "sample_id", "uid"
 
 
 def _with_outcome(table: pa.Table) -> pa.Table:

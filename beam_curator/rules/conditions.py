@@ -26,7 +26,7 @@ def check_condition(condition: Condition, types: Mapping[str, str]) -> None:
 def _check(condition: Condition, types: tuple[tuple[str, str], ...]) -> None:
     wanted = _wanted(condition, [name for name, _ in types])
     kinds = {name: _plain_type(_KNOWN.get(name) or rows.SCORE_TYPES[type]) for name, type in types}
-    empty = pa.table({name: pa.array([], kinds[name]) for name in wanted} or {"uid": pa.array([], pa.string())})
+    empty = pa.table({name: pa.array([], kinds[name]) for name in wanted} or {"sample_id": pa.array([], pa.string())})
     duckdb = duckdb_module()
     try:
         ((_, kind, *_),) = connection().from_arrow(empty).project(bracketed(condition.text)).description
@@ -68,7 +68,7 @@ def evaluate(conditions: Sequence[Condition], table: pa.Table) -> list[Answers]:
         return [Answers(np.zeros(0, bool), np.zeros(0, bool)) for _ in conditions]
     there = list(filter(_is_visible, table.schema.names))
     names = dict.fromkeys(name for one in conditions for name in _wanted(one, there))
-    chosen = {name: _plain(table[name]) for name in names} or {"uid": pa.nulls(len(table), pa.string())}
+    chosen = {name: _plain(table[name]) for name in names} or {"sample_id": pa.nulls(len(table), pa.string())}
     return _evaluate(conditions, pa.table(chosen))
 
 

@@ -1,4 +1,4 @@
-"""Lists of samples that stay or go: by uid, key, sha256 or phash."""
+"""Lists of samples that stay or go: by sample_id, the input's own uid, key, sha256 or phash."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from beam_curator import rows
+from beam_curator.errors import JobError
 from beam_curator.rule_tally import RuleTally
 
-COLUMNS = ("uid", "key", "sha256", "phash")
-"""What a list may be of."""
+COLUMNS = ("sample_id", "uid", "key", "sha256", "phash")
+"""What a list may be of; `uid` is that of the input, as DataComp's downloads have it."""
+
+_UID_COLUMNS = ("uid", "json.uid")
+"""Where the rows have an input's own uid: the first that is there."""
 
 ID = np.dtype("S16")
 
@@ -62,9 +66,29 @@ def in_buckets(ids: np.ndarray, buckets: int) -> Iterator[tuple[int, np.ndarray]
         yield int(bucket), np.flatnonzero(first == bucket)
 
 
-def candidates(table: pa.Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """The kept rows that have a value in the column, by their indices, and the ids of these values."""
-    values = table[column].to_pylist()
+def listed_column(table: pa.Table, one: ListFile) -> str:
+    """The column of these rows that a list is of.
+
+    Raises:
+      JobError: where the samples have no such column.
+    """
+    wanted = _UID_COLUMNS if one.column == "uid" else (one.column,)
+    for name in wanted:
+        if name in table.schema.names:
+            return name
+    raise JobError(
+        f"{one.path} lists values of {one.column}, which the samples do not have: a uid is that of the input's own "
+        f"json; a list of our own ids is of sample_id (there are {', '.join(table.schema.names)})"
+    )
+
+
+def candidates(table: pa.Table, one: ListFile) -> tuple[np.ndarray, np.ndarray]:
+    """The kept rows that have a value in the column that a list is of, by their indices, and the ids of these values.
+
+    Raises:
+      JobError: where the samples have no such column.
+    """
+    values = table[listed_column(table, one)].to_pylist()
     is_kept = rows.status_is(table, rows.KEPT)
     indices = np.array([i for i, value in enumerate(values) if is_kept[i] and value is not None], np.int64)
     return indices, ids_of([values[index] for index in indices])
@@ -89,7 +113,7 @@ def apply_lists(
         is_in[found.get(place, [])] = True
         dropped = undecided & (~is_in if one.allows else is_in)
         status[dropped], reason[dropped] = rows.DROPPED, one.name
-        nothing = np.asarray(table[one.column].is_null())
+        nothing = np.asarray(table[listed_column(table, one)].is_null())
         reason[dropped & nothing] = f"no {one.column}"
         tally = RuleTally(int(undecided.sum()), dropped=int(dropped.sum()), alone=None)
         tallies[one.name] = tallies.get(one.name, RuleTally(alone=None)) + tally

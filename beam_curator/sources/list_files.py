@@ -76,7 +76,10 @@ def entries_of(listed: ListFile) -> Iterator[list[str]]:
       StorageError, OSError, ArrowException: when it cannot be read.
     """
     for texts in _entries(listed):
-        yield texts if listed.column == "key" else [text.lower() for text in texts]
+        yield texts if listed.column in _AS_WRITTEN else [text.lower() for text in texts]
+
+
+_AS_WRITTEN = ("sample_id", "key")
 
 
 def _entries(listed: ListFile) -> Iterator[list[str]]:

@@ -1,17 +1,19 @@
 """Which shard a file is: told by what it holds and where it stands, not by times of change or the spelling of its path.
 
 A job remembers its shards in job.json. A later run finds each of them again by its real path, by its url, or, where it
-was moved or copied, by its name and content; it keeps the url that it had, of which uids and the ledger are made.
+was moved or copied, by its name and content; it keeps the url that it had, by which the
+ledger calls it, and the label, of which the ids of its samples are made.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
@@ -42,6 +44,7 @@ class KnownShard:
       place: where it stands: its real path, or its url in a bucket.
       path: as it is spelled now; "" where it is not looked at.
       matched: whether the last run had it.
+      label: what ids of its samples call it; "" where that is not decided yet.
     """
 
     url: str
@@ -50,11 +53,13 @@ class KnownShard:
     place: str
     path: str = ""
     matched: bool = True
+    label: str = dataclasses.field(default="", compare=False)
 
     @property
     def shard(self) -> Shard:
         """The shard, to be read where it stands now."""
-        return Shard(self.url, self.size_bytes, self.generation, "" if self.path == self.url else self.path)
+        location = "" if self.path == self.url else self.path
+        return Shard(self.url, self.size_bytes, self.generation, location, self.label)
 
     def same_content(self, other: KnownShard) -> bool:
         """Whether it holds what the other one holds."""
@@ -83,7 +88,7 @@ def identify(
         return KnownShard(path, file.size_in_bytes, generation_of(file), place, file.path)
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        return with_known_urls(list(threads.map(described, places.values())), known)
+        return labelled(with_known_urls(list(threads.map(described, places.values())), known), known)
 
 
 def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) -> list[KnownShard]:
@@ -104,6 +109,45 @@ def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) ->
         if one.place not in urls:
             urls[one.place] = one.place if one.url in taken else one.url
     return sorted((dataclasses.replace(one, url=urls[one.place]) for one in found), key=lambda one: one.url)
+
+
+def labelled(found: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> list[KnownShard]:
+    """These shards with the labels by which a job knows them. Any other gets its file name; or, where shards of several
+    directories have that name, as many directories before it as tell it from all of them.
+
+    So it is not told by where the input lies as a whole: a copy of it elsewhere has the same labels.
+
+    Args:
+      found: the shards, under the urls by which the job knows them.
+      known: the shards that the job remembers.
+    """
+    labels = {one.url: one.label for one in known if one.label}
+    urls = {one.url for one in (*found, *known)}
+    labels |= _shortest_ends([url for url in sorted(urls) if url not in labels], urls, set(labels.values()))
+    return [dataclasses.replace(one, label=labels[one.url]) for one in found]
+
+
+def _shortest_ends(wanted: Sequence[str], urls: Collection[str], taken: Collection[str]) -> dict[str, str]:
+    """Of each of these urls the shortest end, in whole names, that no other url has and that is not taken."""
+    ends: dict[str, str] = {}
+    left = list(wanted)
+    parts = 1
+    while left:
+        counts = collections.Counter(_end(url, parts) for url in urls)
+        for url in left:
+            end = _end(url, parts)
+            if counts[end] == 1 and end not in taken:
+                ends[url] = end
+            elif end == url:  # it is the end of another one, or a label that was given before
+                ends[url] = f"./{end}"
+        left = [url for url in left if url not in ends]
+        parts += 1
+    return ends
+
+
+def _end(url: str, parts: int) -> str:
+    """The last names of a url; all of it where it has no more."""
+    return "/".join(url.split("/")[-parts:])
 
 
 def has_changed_unnoticed(shard: Shard) -> bool:

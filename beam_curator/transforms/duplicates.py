@@ -54,7 +54,7 @@ def drop_from_batch(batch: SampleBatch, drops: Mapping[str, Iterable[RangeDrops]
     """
     found = list(drops[batch.range.name])
     indices = [int(index) for one in found for index in one.rows]
-    of = [uid for one in found for uid in one.of]
+    of = [kept for one in found for kept in one.of]
     kind = [name for one in found for name in one.kind]
     distance = [float(far) for one in found for far in one.distance]
     return batch.replace(rows=rows.without_duplicates(batch.rows, indices, of, kind, distance))
@@ -66,10 +66,10 @@ class DropDuplicates(beam.PTransform):
     """Drops samples that repeat others: takes `SampleBatch`, selected, and gives it; put it right before `WriteShards`.
 
     Only samples that are kept so far compete. In the order of `keep`, a sample goes if, and only if, one before it
-    stays that it is a duplicate of. Its reason is "duplicate: KIND", and it says `duplicate_of` (the uid of the first
-    such sample), `duplicate_kind` and `duplicate_distance`. Batches whose scores are not written yet are written to
-    `scores/` of the output first: embeddings are read from there, on one worker, whose disk for temporary files holds
-    them all for the time being (2 bytes a number). What was found stays in `edges/`.
+    stays that it is a duplicate of. Its reason is "duplicate: KIND", and it says `duplicate_of` (the `sample_id` of the
+    first such sample), `duplicate_kind` and `duplicate_distance`. Batches whose scores are not written yet are written
+    to `scores/` of the output first: embeddings are read from there, on one worker, whose disk for temporary files
+    holds them all for the time being (2 bytes a number). What was found stays in `edges/`.
 
     Args:
       output: the output directory: that of `WriteShards`.

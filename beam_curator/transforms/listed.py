@@ -49,7 +49,7 @@ def _samples(
     batch: SampleBatch, lists: Sequence[ListFile]
 ) -> Iterator[tuple[Bucket, tuple[str, np.ndarray, np.ndarray]]]:
     for place, one in enumerate(lists):
-        indices, ids = candidates(batch.rows, one.column)
+        indices, ids = candidates(batch.rows, one)
         for bucket, chosen in in_buckets(ids, one.buckets):
             yield (place, bucket), (batch.range.name, indices[chosen], ids[chosen])
 

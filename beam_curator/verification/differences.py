@@ -60,24 +60,24 @@ def shown(value: Any) -> str:
 
 
 def match_rows(where: str, found: pa.Table, expected: pa.Table) -> Iterator[Difference | tuple[int, int]]:
-    """Looks up the rows that should be there by their uid.
+    """Looks up the rows that should be there by their `sample_id`.
 
     Gives a difference for each row that is missing, doubled or nobody's, and if rows stand in another order; and a pair
     (index in `expected`, index in `found`) for each row that is there.
     """
-    wanted, standing = expected["uid"].to_pylist(), found["uid"].to_pylist()
+    wanted, standing = expected["sample_id"].to_pylist(), found["sample_id"].to_pylist()
     counts = collections.Counter(standing)
-    places = {uid: index for index, uid in reversed(list(enumerate(standing)))}
-    for index, uid in enumerate(wanted):
+    places = {name: index for index, name in reversed(list(enumerate(standing)))}
+    for index, name in enumerate(wanted):
         sample = _sample(expected, index)
-        if uid not in places:
+        if name not in places:
             yield Difference(where, f"no row for {sample}")
             continue
-        if counts[uid] > 1:
-            yield Difference(where, f"{counts[uid]} rows for {sample}")
-        yield index, places[uid]
+        if counts[name] > 1:
+            yield Difference(where, f"{counts[name]} rows for {sample}")
+        yield index, places[name]
     strangers = counts.keys() - set(wanted)
-    for index in sorted(places[uid] for uid in strangers):
+    for index in sorted(places[name] for name in strangers):
         yield Difference(where, f"a row for {_sample(found, index)}, which is not in the input there")
     if standing != wanted and counts == collections.Counter(wanted):
         yield Difference(where, "the rows are not in the order of the input")

@@ -93,7 +93,7 @@ class _Checked:
         self._samples, self._settings, self._vectors, self._table = samples, settings, vectors, samples.table
 
     def _name(self, row: int) -> str:
-        return shown(self._table["uid"][row].as_py())
+        return shown(self._table["sample_id"][row].as_py())
 
     def reasons(self) -> Iterator[Difference]:
         """A sample is dropped as a duplicate if it says of what, and the other way round."""
@@ -110,8 +110,8 @@ class _Checked:
         samples = self._samples
         gone = np.flatnonzero(np.asarray(self._table["duplicate_of"].is_valid()) & ~samples.base)
         staying = np.flatnonzero(samples.stays)
-        told, uids = self._taken("duplicate_of", gone), self._taken("uid", staying)
-        index = pc.fill_null(pc.index_in(told, uids), -1).to_numpy().astype(np.int64)
+        told, ids = self._taken("duplicate_of", gone), self._taken("sample_id", staying)
+        index = pc.fill_null(pc.index_in(told, ids), -1).to_numpy().astype(np.int64)
         for row in gone[index < 0].tolist():
             yield Difference(LEDGER_DIRECTORY, f"duplicate_of of {self._name(row)} is no sample that is kept")
         gone, of = gone[index >= 0], staying[index[index >= 0]]

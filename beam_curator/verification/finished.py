@@ -15,6 +15,7 @@ from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import UsageError
 from beam_curator.output import plans
 from beam_curator.output.job_input import match_input
+from beam_curator.output.ledger import LEDGER_DIRECTORY, has_ids
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_steps import EMBEDDING_STEP
@@ -139,6 +140,7 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
         raise UsageError(
             f"{output} cannot be verified: its pipeline did not cut the input with PlanRanges or ReadSamples"
         )
+    _check_ids(output)
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
     try:
         patterns = [move.there(pattern) for pattern in job.inputs]
@@ -146,6 +148,16 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
     except UsageError as error:
         raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
     return FinishedJob(output, job, manifest, found.shards)
+
+
+def _check_ids(output: str) -> None:
+    """Raises UsageError for an output of a release whose samples had other ids, which nobody can compute any more."""
+    for metadata in files.list_files(files.join(output, LEDGER_DIRECTORY), "*.parquet")[:1]:
+        if not has_ids(metadata.path):
+            raise UsageError(
+                f"{output} was written by an earlier release, which called samples by other ids (uid): run its "
+                "beam-curator curate command again, which scores nothing anew, and verify then"
+            )
 
 
 def _not_in_the_output(job: Job, manifest: Mapping[str, Any]) -> list[str]:

@@ -101,7 +101,7 @@ def open_shard(finished: FinishedJob, index: int) -> Generator[Difference, None,
     keys = [sample.key for sample in samples]
     yield from _check_keys(tar, keys, index, finished.samples_per_shard)
     try:
-        table = ledger.read_table(finished.path(parquet))
+        table = ledger.rows_of_ledger(ledger.read_table(finished.path(parquet)))
         yield from _check_rows(parquet, table, keys, tar)
     except UNREADABLE as error:
         yield Difference(parquet, f"cannot be read: {files.first_line(error)}")

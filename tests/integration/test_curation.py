@@ -42,7 +42,7 @@ def test_every_sample_that_webdataset_reads_has_exactly_one_row_in_the_ledger(ra
     expected = [(shard, sample["__key__"]) for (shard, _), sample in input_samples(raw).items()]
     rows = [row for row in ledger(finished) if not str(row["reason"]).startswith("truncated shard")]
     assert [(row["shard"], row["key"]) for row in rows] == expected
-    assert len({row["uid"] for row in ledger(finished)}) == len(ledger(finished))
+    assert len({row["sample_id"] for row in ledger(finished)}) == len(ledger(finished))
 
 
 def test_the_ledger_balances_and_the_summary_says_so(raw, tmp_path, curate):
@@ -104,11 +104,11 @@ def test_parquet_rows_and_statistics_stand_beside_each_shard_in_its_order(finish
     for tar in sorted(finished.glob("*.tar")):
         samples = samples_of(tar)
         rows = pd.read_parquet(tar.with_suffix(".parquet"))
-        assert list(rows["output_key"]) == [sample["__key__"] for sample in samples]
+        assert list(rows["key"]) == [sample["__key__"] for sample in samples]
         assert set(rows["output_shard"]) == {tar.name}
         for row, sample in zip(rows.to_dict("records"), samples, strict=True):
             record = json.loads(sample["curation.json"])
-            assert record["uid"] == row["uid"]
+            assert record["sample_id"] == row["sample_id"]
             assert np.float32(record["scores"]["aesthetic"]) == np.float32(row["aesthetic"])
             assert record["models"]["aesthetic"]["trained"] is False
         statistics = json.loads((tar.parent / f"{tar.stem}_stats.json").read_text())
@@ -118,13 +118,14 @@ def test_parquet_rows_and_statistics_stand_beside_each_shard_in_its_order(finish
 def test_embeddings_in_the_tar_are_those_of_the_score_parts(finished):
     parts = pa.concat_tables([pq.read_table(part) for part in (finished / "scores").glob("*.parquet")])
     assert parts.schema.field("embedding").type == pa.list_(pa.float16(), 768)
-    by_uid = dict(zip(parts["uid"].to_pylist(), parts["embedding"].to_pylist(), strict=True))
+    by_id = dict(zip(parts["sample_id"].to_pylist(), parts["embedding"].to_pylist(), strict=True))
     for tar in finished.glob("*.tar"):
         for sample in samples_of(tar):
             embedding = np.load(io.BytesIO(sample["clip.npy"]))
             assert embedding.dtype == np.float16
             assert np.linalg.norm(embedding.astype(np.float32)) == pytest.approx(1, abs=2e-3)
-            assert np.array_equal(embedding, np.array(by_uid[json.loads(sample["curation.json"])["uid"]], np.float16))
+            record = json.loads(sample["curation.json"])
+            assert np.array_equal(embedding, np.array(by_id[record["sample_id"]], np.float16))
 
 
 def test_a_tuned_process_writes_the_same_bytes(finished, tmp_path, curate, monkeypatch):
@@ -264,7 +265,7 @@ def test_equal_keys_from_different_shards_do_not_collide(raw, tmp_path, curate):
     kept = [row for row in ledger(tmp_path / "other") if row["status"] == "kept"]
     assert len({row["key"] for row in kept}) * 2 == len(kept)
     assert len({row["output_key"] for row in kept}) == len(kept)
-    assert len({row["uid"] for row in kept}) == len(kept)
+    assert len({row["sample_id"] for row in kept}) == len(kept)
 
 
 def test_compressed_shards_give_what_plain_ones_give(raw, finished, tmp_path, curate):
@@ -347,8 +348,8 @@ def test_the_best_of_what_passes_the_rules_are_kept(finished, curate, tmp_path):
     scores = sorted((row["aesthetic"] for row in passed), reverse=True)
     best = [row for row in passed if row["aesthetic"] >= scores[int(len(scores) * 0.5)]]
     widest = sorted((row["width"] for row in best), reverse=True)[9]
-    expected = {row["uid"] for row in best if row["width"] >= widest}
-    assert {row["uid"] for row in ledger(finished) if row["status"] == "kept"} == expected
+    expected = {row["sample_id"] for row in best if row["width"] >= widest}
+    assert {row["sample_id"] for row in ledger(finished) if row["status"] == "kept"} == expected
     assert curate(tmp_path / "new", *flags)[0] == 0
     assert content(tmp_path / "new") == content(finished)
     for wrong in (["--keep_top", "beauty=0.3"], ["--keep_top", "aesthetic"], ["--keep_best", "aesthetic"]):
@@ -359,14 +360,14 @@ def test_the_best_of_what_passes_the_rules_are_kept(finished, curate, tmp_path):
 def test_a_preview_tells_what_would_come_and_go_and_writes_nothing(finished, curate):
     before, manifest = content(finished), (finished / "manifest.json").read_bytes()
     flags = ["--max_nsfw", "none", "--where", "width >= 100", "--keep_top", "aesthetic=0.5"]
-    kept = {row["uid"] for row in ledger(finished) if row["status"] == "kept"}
+    kept = {row["sample_id"] for row in ledger(finished) if row["status"] == "kept"}
     code, told, err = curate(finished, *flags, "--preview")
     assert (code, err, told.splitlines()[0]) == (0, "", "Preview: nothing is written.")
     assert (content(finished), (finished / "manifest.json").read_bytes()) == (before, manifest)
     code, printed, _ = curate(finished, *flags)
     counts = [line for line in printed.splitlines() if re.match(r"  (seen|dropped|failed|balance)| {6,}", line)]
     assert [line for line in told.splitlines() if re.match(r"  (seen|dropped|failed|balance)| {6,}", line)] == counts
-    now = {row["uid"] for row in ledger(finished) if row["status"] == "kept"}
+    now = {row["sample_id"] for row in ledger(finished) if row["status"] == "kept"}
     moved = f"{len(kept & now)} stay, {len(now - kept)} come, {len(kept - now)} go"
     assert f"  beside the selection that stands: {moved}" in told.splitlines()
     code, told, _ = curate(finished, "--image_measures", "--preview")
@@ -375,15 +376,15 @@ def test_a_preview_tells_what_would_come_and_go_and_writes_nothing(finished, cur
 
 def test_lists_say_which_samples_stay_and_go(finished, curate, tmp_path):
     rows = [row for row in ledger(finished) if row["status"] == "kept"]
-    good, bad = {row["uid"] for row in rows[:-3]}, {row["sha256"] for row in rows[:2]}
-    np.save(tmp_path / "good.npy", np.array(sorted((int(u[:16], 16), int(u[16:], 16)) for u in good), "u8,u8"))
+    good, bad = {row["sample_id"] for row in rows[:-3]}, {row["sha256"] for row in rows[:2]}
+    np.save(tmp_path / "good.npy", np.array(sorted(good)))
     (tmp_path / "bad.txt").write_text("\n".join(bad))
-    flags = ["--allow", str(tmp_path / "good.npy"), "--block", f"sha256={tmp_path / 'bad.txt'}"]
+    flags = ["--allow", f"sample_id={tmp_path / 'good.npy'}", "--block", f"sha256={tmp_path / 'bad.txt'}"]
     code, told, _ = curate(finished, *flags, "--preview")
     assert (code, f"  beside the selection that stands: {len(rows) - 5} stay, 0 come, 5 go" in told) == (0, True)
     code, out, _ = curate(finished, *flags)
-    assert (code, "  uid is not in good.npy" in out, "  sha256 is in bad.txt" in out) == (0, True, True)
-    kept = {row["uid"] for row in ledger(finished) if row["status"] == "kept"}
-    assert kept == {row["uid"] for row in rows if row["uid"] in good and row["sha256"] not in bad}
+    assert (code, "  sample_id is not in good.npy" in out, "  sha256 is in bad.txt" in out) == (0, True, True)
+    kept = {row["sample_id"] for row in ledger(finished) if row["status"] == "kept"}
+    assert kept == {row["sample_id"] for row in rows if row["sample_id"] in good and row["sha256"] not in bad}
     code, _, err = curate(finished, "--block", str(tmp_path / "bad.txt"))
     assert (code, len(err.splitlines()), "give COLUMN=FILE" in err) == (2, 1, True)

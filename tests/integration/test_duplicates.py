@@ -82,7 +82,7 @@ def test_planted_copies_are_found_and_told(curate, tmp_path, capsys):
     assert (code, err) == (0, "")
     rows = rows_of(output)
     dropped = [row for row in rows if row["duplicate_of"]]
-    kept = {row["uid"]: row for row in rows if row["status"] == "kept"}
+    kept = {row["sample_id"]: row for row in rows if row["status"] == "kept"}
     assert {row["duplicate_kind"] for row in dropped} == {"exact", "perceptual", "semantic"}
     for row in dropped:
         keeper = kept[row["duplicate_of"]]
@@ -153,7 +153,7 @@ def test_new_shards_are_compared_with_what_is_there(raw, flags, curate, tmp_path
 
 
 def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tmp_path, capsys):
-    kept = {row["uid"] for row in rows_of(deduplicated) if row["status"] == "kept"}
+    kept = {row["sample_id"] for row in rows_of(deduplicated) if row["status"] == "kept"}
     output = tmp_path / "new"
     twice = ["--against", str(deduplicated), "--against", f"{deduplicated}/"]
     code, out, err = curate(output, *KEEP_ALL, *ALL_KINDS, *twice)
@@ -335,12 +335,12 @@ def test_failed_samples_and_empty_ranges_compete_with_nobody(curate, tmp_path, c
 
 def test_the_distance_is_the_exact_cosine(deduplicated):
     parts = sorted((deduplicated / "scores").glob("*.parquet"))
-    tables = [pq.read_table(part, columns=["uid", "embedding"]) for part in parts]
-    vectors = {row["uid"]: np.array(row["embedding"], float) for table in tables for row in table.to_pylist()}
+    tables = [pq.read_table(part, columns=["sample_id", "embedding"]) for part in parts]
+    vectors = {row["sample_id"]: np.array(row["embedding"], float) for table in tables for row in table.to_pylist()}
     semantic_rows = [row for row in rows_of(deduplicated) if row["duplicate_kind"] == "semantic"]
     assert semantic_rows
     for row in semantic_rows:
-        one, other = vectors[row["uid"]], vectors[row["duplicate_of"]]
+        one, other = vectors[row["sample_id"]], vectors[row["duplicate_of"]]
         assert row["duplicate_distance"] == one @ other / np.sqrt((one @ one) * (other @ other))
 
 

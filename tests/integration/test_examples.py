@@ -16,7 +16,7 @@ def test_embed_images_leaves_an_embedding_for_every_sample(raw, tmp_path, finish
     argv = ["--input", str(raw), "--output", str(tmp_path / "out"), "--clip_model", "tiny-untrained"]
     assert embed_images.main(argv) == 0
     embedded = ds.dataset(tmp_path / "out" / "scores").to_table()
-    assert sorted(embedded["uid"].to_pylist()) == sorted(row["uid"] for row in ledger(finished_once))
+    assert sorted(embedded["sample_id"].to_pylist()) == sorted(row["sample_id"] for row in ledger(finished_once))
     assert {len(embedding) for embedding in embedded["embedding"].to_pylist()} == {768}
 
 

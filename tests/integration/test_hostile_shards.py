@@ -183,7 +183,7 @@ def test_the_ledger_balances(job):
     counts = job.manifest["counts"]
     statuses = collections.Counter(row["status"] for row in job.ledger)
     assert statuses == {"kept": counts["kept"], "failed": counts["failed"]}
-    assert counts["seen"] == len(job.ledger) == len({row["uid"] for row in job.ledger})
+    assert counts["seen"] == len(job.ledger) == len({row["sample_id"] for row in job.ledger})
     assert sum(counts["failed_by_reason"].values()) == counts["failed"]
 
 

@@ -35,7 +35,7 @@ def rules(tmp_path, monkeypatch):
     ("rule", "message"),
     [
         ("no_column", "rule no_column failed on each of the .* samples that came to it: raised KeyError: 'beauty', a"),
-        ("no_column", "there are uid, .*aesthetic, nsfw"),
+        ("no_column", "there are sample_id, .*aesthetic, nsfw"),
         ("no_return", "rule no_return gave None for each of the .* samples that came to it: is its return missing"),
         ("raises", "rule raises failed on each of .*: raised ValueError: never works"),
         ("nan", "rule nan failed on each of .*: gave nan: neither true nor false"),
@@ -75,7 +75,10 @@ def test_a_rule_that_never_answers_fails_the_job_and_the_standing_output_is_unto
         (["--max_nsfw", "0"], "--max_nsfw 0 would drop every sample"),
         (["--min_width", "200000000"], "would drop every sample: width values go from 1 to 178,956,970"),
         (["--min_width", "100000", "--min_height", "100000"], "images of over 178,956,970 pixels fail"),
-        (["--rule", "users_mistakes:beauty"], 'wants a column "beauty" that the samples do not have: there are uid'),
+        (
+            ["--rule", "users_mistakes:beauty"],
+            'wants a column "beauty" that the samples do not have: there are sample_id',
+        ),
         (["--rule", "users_mistakes:percent"], "--rule users_mistakes:percent would keep every sample"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

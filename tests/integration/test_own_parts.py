@@ -103,7 +103,7 @@ def test_a_scorer_of_another_identity_scores_anew_and_says_something_else(raw, t
     job(raw, tmp_path / "one", warmth())
     job(raw, tmp_path / "two", warmth(Mirrored, "2"))
     before, after = (
-        {r["uid"]: r["warmth"] for r in ledger(tmp_path / n) if r["status"] != "failed"} for n in ("one", "two")
+        {r["sample_id"]: r["warmth"] for r in ledger(tmp_path / n) if r["status"] != "failed"} for n in ("one", "two")
     )
     assert after == {uid: -score for uid, score in before.items()}
     assert manifest(tmp_path / "two")["models"]["warmth"]["name"] == "warmth, version 2"

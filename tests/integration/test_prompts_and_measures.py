@@ -63,9 +63,9 @@ def test_a_prompt_that_is_added_to_a_finished_job_is_scored_from_stored_embeddin
     assert re.search(r"scored 0 images \(\d+ had been scored before\)", printed)
     (scorer,) = prompt_scorers([WATERMARK], "tiny-untrained", None, None)
     parts = ds.dataset(finished / "scores").to_table().to_pylist()
-    embeddings = {row["uid"]: row["embedding"] for row in parts if row["failure"] is None}
+    embeddings = {row["sample_id"]: row["embedding"] for row in parts if row["failure"] is None}
     expected = scorer(np.array(list(embeddings.values()), np.float16))
-    got = {row["uid"]: row["watermark"] for row in ledger(finished)}
+    got = {row["sample_id"]: row["watermark"] for row in ledger(finished)}
     assert [got[uid] for uid in embeddings] == pytest.approx(expected, abs=1e-7)
     assert {got[uid] for uid in got if uid not in embeddings} <= {None}
 

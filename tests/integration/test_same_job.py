@@ -253,3 +253,18 @@ def test_an_edit_that_only_copying_notices_is_scored_again_by_the_next_run(place
     assert code == 0, err
     assert 0 < scored < 30
     assert run("raw", more=selection) == (0, "", 0)
+
+
+def test_ids_are_those_of_a_copy_elsewhere_and_equal_shards_of_two_directories_have_their_own(place, run):
+    shutil.copytree(place / "raw", place / "other" / "copy")
+    assert run("raw/00000.tar", output="one")[0] == run("other/copy/00000.tar", output="two")[0] == 0
+    one, two = ([row["sample_id"] for row in ledger(place / name)] for name in ("one", "two"))
+    assert one == two
+    assert all(re.fullmatch(r"00000\.tar:\d+:[0-9a-f]{8}", id) for id in one)
+    duplicates = ["--duplicates", "exact"]
+    assert run("raw/00000.tar", "other/copy/00000.tar", output="one", more=duplicates)[0] == 0
+    rows = ledger(place / "one")
+    assert {row["sample_id"] for row in rows if row["shard"] == "raw/00000.tar"} == set(one)
+    assert len({row["sample_id"] for row in rows}) == len(rows) == 2 * len(one)
+    assert {row["sample_id"] for row in rows if row["shard"] != "raw/00000.tar"} == {f"copy/{id}" for id in one}
+    assert verify_output.main([str(place / "one")]) == 0

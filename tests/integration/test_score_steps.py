@@ -191,12 +191,12 @@ def test_their_columns_are_numbers_flags_and_texts_wherever_scores_show(finished
         assert row["pixels"] == row["width"] * row["height"]
         assert row["is_wide"] is (row["width"] > row["height"])
         assert row["first_word"] == (row["caption"].split()[0] if row["caption"] else None)
-    kept = {row["uid"]: row for row in rows if row["status"] == "kept"}
+    kept = {row["sample_id"]: row for row in rows if row["status"] == "kept"}
     with tarfile.open(finished / "00000.tar") as tar:
         for member in tar:
             if member.name.endswith(".curation.json"):
                 record = json.load(tar.extractfile(member))
-                row = kept[record["uid"]]
+                row = kept[record["sample_id"]]
                 assert record["scores"]["first_word"] == row["first_word"]
                 assert record["scores"]["is_wide"] is row["is_wide"]
                 assert record["models"]["warmth"]["name"] == "own_scorers:Warmth"

@@ -261,7 +261,7 @@ SPOILED = {
         r"samples/00000-\w+-00000.parquet: 2 rows for '\d+' at byte 0 of /.*00000.tar",
     ),
     "a ledger row of nobody": (
-        replaced(LEDGER, change_rows, lambda rows: [*rows, rows[0] | {"uid": "0" * 32, "key": "stranger"}]),
+        replaced(LEDGER, change_rows, lambda rows: [*rows, rows[0] | {"sample_id": "0" * 32, "key": "stranger"}]),
         r"samples/00000-\w+-00000.parquet: a row for 'stranger' at byte 0 of .*, which is not in the input there",
     ),
     "ledger rows swapped": (
@@ -403,7 +403,7 @@ def flip_byte_at_start(path, name):
 def shorten(out, shard, key):
     """Takes a sample out of a shard altogether, as if it had never been put there."""
     change_tar(out / f"{shard}.tar", lambda members: [m for m in members if not m.name.startswith(key)])
-    change_rows(out / f"{shard}.parquet", lambda rows: [row for row in rows if row["output_key"] != key])
+    change_rows(out / f"{shard}.parquet", lambda rows: [row for row in rows if row["key"] != key])
     tar_bytes = (out / f"{shard}.tar").stat().st_size
     change_json(out / f"{shard}_stats.json", lambda stats: stats.update(samples=19, tar_bytes=tar_bytes))
 

@@ -181,7 +181,9 @@ def _check_pixels(scorer: Any, named: str) -> None:
 
 _OF_PARTS = ("embedding", "more_embeddings", "members", "headers_crc32", "extents")
 
-TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, *_OF_PARTS})
+_OF_OUTPUT = ("input_key", "uid")
+
+TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, *_OF_PARTS, *_OF_OUTPUT})
 """What no scorer may call a column of its own."""
 
 
