@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from beam_curator.errors import UsageError
+from beam_curator.field_names import ALL, NONE, PREFIX
 
 SeveralImages = Literal["fail", "first", "all"]
 
@@ -26,12 +27,14 @@ class Reading:
       image_from: extensions of the member that is the image, in the order of preference; none: see `sample_images`.
       caption_from: where the caption is, in the order of preference: extensions ("txt"), or fields of a JSON member
         ("json:caption"); none: see `tar.captions`.
+      carry: which fields of a sample's metadata become columns: names, `("all",)`, or none. It makes no other samples.
     """
 
     group_by_key: bool = False
     several_images: SeveralImages = "fail"
     image_from: tuple[str, ...] = ()
     caption_from: tuple[str, ...] = ()
+    carry: tuple[str, ...] = (ALL,)
 
     def __post_init__(self) -> None:
         """Takes lists, and text with commas or semicolons, for tuples.
@@ -43,10 +46,11 @@ class Reading:
             raise UsageError(f"several_images={self.several_images!r} is none of {', '.join(SEVERAL_IMAGES)}")
         for name in ("image_from", "caption_from"):
             object.__setattr__(self, name, sources(name, getattr(self, name)))
+        object.__setattr__(self, "carry", carried(self.carry))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from all others."""
+        """What tells it from all others that make other samples, or find other images and captions in them."""
         return {
             "group_by_key": self.group_by_key,
             "several_images": self.several_images,
@@ -72,6 +76,23 @@ def sources(name: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
             raise UsageError(f"{name}={given!r}: write extensions, such as {_EXAMPLES[name]}, with commas between them")
         found.append(f"{extension.lower()}{colon}{field}")
     return tuple(dict.fromkeys(found))
+
+
+def carried(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The fields that `carry` names, in order; `("all",)`, or nothing where it is None or "none".
+
+    Raises:
+      UsageError: for a name that is empty, and for "all" or "none" beside others.
+    """
+    parts = given.split(",") if isinstance(given, str) else list(given or ())
+    if not all(isinstance(part, str) and part.strip() for part in parts):
+        raise UsageError(
+            f"carry={given!r}: write {ALL}, {NONE}, or names of fields with commas between them, as url,uid"
+        )
+    named = {part.strip().removeprefix(PREFIX) for part in parts}
+    if named & {ALL, NONE} and len(named) > 1:
+        raise UsageError(f"carry={given!r}: {ALL} and {NONE} stand alone")
+    return () if named == {NONE} else tuple(sorted(named))
 
 
 _EXAMPLES = {"image_from": "jpg or left.png", "caption_from": "txt or json:caption"}

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_curator.field_names import is_field
 from beam_curator.samples import Sample, ShardRange, readable, sample_id
 
 KEPT, DROPPED, FAILED = "kept", "dropped", "failed"
@@ -24,6 +25,14 @@ _ROLE = b"role"
 
 SCORE_TYPES: Mapping[str, pa.DataType] = {"number": pa.float32(), "flag": pa.bool_(), "text": pa.string()}
 """What a score may be, by the names that `Column.type` has for it."""
+
+CARRIED_TYPES: Mapping[str, pa.DataType] = {
+    "flag": pa.bool_(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "text": pa.string(),
+}
+"""What a field of a sample's metadata may be, by the names that `FieldTally.type` has for it."""
 
 
 def field_of(name: str, type: pa.DataType, role: str) -> pa.Field:
@@ -114,15 +123,35 @@ def has_fact(schema: pa.Schema, name: str) -> bool:
     return name in schema.names and role_of(schema.field(name)) == FACT
 
 
+NOTHING = "nothing"
+"""What a column holds that is there because a rule looks at it, and that no sample has."""
+
+
 def types_of(schema: pa.Schema) -> dict[str, str]:
-    """What each column holds, by the names of `SCORE_TYPES`."""
+    """What each column holds, by the names of `SCORE_TYPES`, or `NOTHING`."""
     found = {}
     for field in schema:
         if pa.types.is_boolean(field.type):
             found[field.name] = "flag"
+        elif pa.types.is_null(field.type):
+            found[field.name] = NOTHING
         else:
             found[field.name] = "number" if is_number(field.type) else "text"
     return found
+
+
+def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column; of a field of the samples' metadata that no sample of these has, nulls."""
+    if name in table.schema.names or not is_field(name):
+        return table[name]
+    return pa.chunked_array([pa.nulls(len(table))])
+
+
+def numbers_in(table: pa.Table, name: str) -> np.ndarray:
+    """The numbers of a column as a single row has them, NaN for none: float64 [n]. NumPy would round a threshold to
+    float32 beside float32 scores."""
+    column = column_of(table, name)
+    return np.full(len(table), np.nan) if pa.types.is_null(column.type) else column.to_numpy().astype(np.float64)
 
 
 def names_with(table: pa.Table, *roles: str) -> list[str]:
@@ -133,6 +162,46 @@ def names_with(table: pa.Table, *roles: str) -> list[str]:
 def score_names(table: pa.Table) -> list[str]:
     """The names of the score columns."""
     return names_with(table, SCORE)
+
+
+def field_names(table: pa.Table) -> list[str]:
+    """The names of the columns that are fields of the samples' metadata."""
+    return [name for name in names_with(table, CARRIED) if is_field(name)]
+
+
+def without_fields(table: pa.Table) -> pa.Table:
+    """The rows without them."""
+    names = field_names(table)
+    return table.drop_columns(names) if names else table
+
+
+def with_fields(table: pa.Table, fields: pa.Table) -> pa.Table:
+    """The rows with the columns of another table of as many behind their own, in place of those of the same names."""
+    standing = [name for name in fields.schema.names if name in table.schema.names]
+    table = table.drop_columns(standing) if standing else table
+    for field in fields.schema:
+        table = table.append_column(field, fields[field.name])
+    return table
+
+
+def text_of(value: Any) -> str:
+    """A scalar as text, the same for numbers that are equal: 1 and 1.0 are "1"."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 1 << 53:
+        return str(int(value))
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def as_carried(column: pa.ChunkedArray, type: str) -> pa.ChunkedArray:
+    """A column of fields as one of `CARRIED_TYPES` that holds all its values."""
+    wanted = CARRIED_TYPES[type]
+    if column.type == wanted:
+        return column
+    if type != "text" or pa.types.is_null(column.type):
+        return column.cast(wanted)
+    texts = [None if value is None else text_of(value) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(texts, wanted)])
 
 
 def is_number(type: pa.DataType) -> bool:
@@ -199,9 +268,18 @@ def from_dicts(dicts: Sequence[Mapping[str, Any]], fields: Sequence[pa.Field] = 
 
 def _score_field(name: str, values: Sequence[Any]) -> pa.Field:
     there = [value for value in values if value is not None]
+    if is_field(name):
+        return field_of(name, _carried_type(there), CARRIED)
     if there and all(isinstance(value, (bool, np.bool_)) for value in there):
         return field_of(name, pa.bool_(), SCORE)
     return field_of(name, pa.string() if any(isinstance(value, str) for value in there) else pa.float32(), SCORE)
+
+
+def _carried_type(there: Sequence[Any]) -> pa.DataType:
+    kinds = {type(value) for value in there}
+    if len(kinds) == 1 and kinds <= {bool, int}:
+        return pa.bool_() if bool in kinds else pa.int64()
+    return pa.float64() if kinds and kinds <= {int, float} else pa.string()
 
 
 def with_column(rows: pa.Table, name: str, values: Any, type: pa.DataType | None = None, role: str = SCORE) -> pa.Table:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.rule_tally import Tallies
@@ -252,6 +253,7 @@ class SampleBatch:
       more_embeddings: float16 [m, dim] of samples' other images, with `Reading.several_images` "all"; None as
         `embeddings`.
       more_of: int64 [m], the index of the sample that each of them is of, ascending.
+      fields: what was met of the fields of the samples' metadata; None where nobody looked.
     """
 
     range: ShardRange
@@ -267,6 +269,7 @@ class SampleBatch:
     findings: tuple[Finding, ...] = ()
     more_embeddings: np.ndarray | None = None
     more_of: np.ndarray | None = None
+    fields: FieldsFound | None = None
 
     def __len__(self) -> int:
         return self.rows.num_rows

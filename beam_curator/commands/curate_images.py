@@ -18,13 +18,21 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.duplicates_of_flags import duplicates_of
+from beam_curator.commands.fields_of_flags import fields_of_selection
 from beam_curator.commands.flags import DRY_RUN
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
 from beam_curator.commands.preset_flag import read_preset
 from beam_curator.commands.preview import describe_preview
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
-from beam_curator.commands.steps_of_flags import lists_of, resolve_defaults, rules_of, scoring_hints, tops_of
+from beam_curator.commands.steps_of_flags import (
+    column_types,
+    lists_of,
+    resolve_defaults,
+    rules_of,
+    scoring_hints,
+    tops_of,
+)
 from beam_curator.commands.summary import Work, describe_plan, describe_run
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError
@@ -44,6 +52,7 @@ from beam_curator.output.ownership import (
     read_job,
     standing_job,
 )
+from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
@@ -55,6 +64,7 @@ from beam_curator.sources.no_samples import refuse_what_is_no_tar
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.duplicates import DropDuplicates
+from beam_curator.transforms.fields import AddFields
 from beam_curator.transforms.listed import KeepListed
 from beam_curator.transforms.reading import PlanRanges
 from beam_curator.transforms.scoring import ScoreRanges
@@ -94,6 +104,7 @@ class Curation:
       duplicates: what counts as one; None where they stay.
       tops: which of the samples that pass all rules are kept, before duplicates are dropped.
       lists: of samples that stay or go, before the best are kept.
+      fields: which fields of the samples' metadata these look at.
     """
 
     options: CurationOptions
@@ -107,6 +118,7 @@ class Curation:
     duplicates: DuplicateSettings | None = None
     tops: Sequence[Top] = ()
     lists: Sequence[ListFile] = ()
+    fields: FieldsWanted = dataclasses.field(default_factory=FieldsWanted)
 
     @property
     def shards(self) -> Sequence[Shard]:
@@ -143,15 +155,17 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     """The pipeline, from top to bottom, in an output directory that is claimed."""
     options = curation.options
     selection = curation.selection(read_job(options.output) or curation.job)
-    selected = (
+    scored = (
         pipeline
         | bc.MatchShards(
             options.input, options.allow_missing, curation.seen, options.output, Remembered(options.output)
         )
         | PlanRanges(options.range_mb, options.output, reading_of(options))
         | Checkpoint(options.output, curation.scoring, curation.hints)
-        | bc.Select(*curation.rules)
     )
+    if curation.fields:
+        scored |= AddFields(options.output, curation.fields)
+    selected = scored | bc.Select(*curation.rules)
     if curation.lists:
         selected |= KeepListed(*curation.lists)
     if curation.tops:
@@ -198,7 +212,11 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
         scoring.try_heads()
     duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
     names = [*map(rule_name, given.rules)]
-    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates, tops, lists)
+    there = None if options.overwrite else read_manifest(options.output)
+    reads, described = reading_of(options).carry, describe_input(matched.shards, matched.missing)
+    columns = column_types(scorers.columns)
+    fields = fields_of_selection(there, reads, described, all_rules, lists, tops, columns)
+    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates, tops, lists, fields)
 
 
 @contextlib.contextmanager
@@ -245,7 +263,7 @@ def run_to_end(pipeline_options: PipelineOptions, curation: Curation, show_progr
     result = running.run_pipeline(
         pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output, show_progress
     )
-    counters = ("samples_scored", "samples_reused", "samples_from_stored", "samples_reread")
+    counters = ("samples_scored", "samples_reused", "samples_from_stored", "samples_reread", "samples_fields_read")
     return Finished(_manifest(output), Work(*(running.counter(result, name) for name in counters)))
 
 
@@ -316,7 +334,7 @@ def _preview(curation: Curation) -> str:
     options = curation.options
     check_output(options.output, curation.job, options.fewer_shards)
     reading, wanted = reading_of(options), curation.scoring.wanted
-    selecting = (curation.rules, curation.lists, curation.tops)
+    selecting = (curation.rules, curation.lists, curation.tops, curation.fields)
     told = describe_preview(options.output, curation.shards, options.range_mb, reading, wanted, *selecting)
     left_out = ["  NOTE: --duplicates is left out of a preview"] if curation.duplicates is not None else []
     return "\n".join([told, *left_out, *(f"  note: {line}" for line in _notes(curation))])

@@ -10,6 +10,7 @@ from beam_curator.commands.flag_types import (
     Joined,
     accelerator,
     batch_size,
+    carried_fields,
     finite_float_or_none,
     fraction,
     member_sources,
@@ -33,6 +34,7 @@ from beam_curator.defaults import (
     TINY_UNTRAINED,
     UNTRAINED,
 )
+from beam_curator.field_names import ALL, NONE
 from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.reading import DEFAULT_READING, SEVERAL_IMAGES
 from beam_curator.sources.patterns import at_home
@@ -114,6 +116,15 @@ def add_samples(group: Any) -> None:
         help="where the caption is: a member such as txt, or a field of a JSON member as json:caption; of several with "
         f"commas between them, the first that is not empty (default: {','.join(TEXT_MEMBERS)}, then fields of json "
         "such as caption and text)",
+    )
+    group.add_argument(
+        "--carry",
+        type=carried_fields,
+        default=ALL,
+        metavar="FIELDS",
+        help=f"which fields of a sample's .json become columns for rules and of the ledger, such as json.url: {ALL}, "
+        f"{NONE}, or names with commas between them, as url,similarity; new ones of scored shards are read from these "
+        "again, and nothing is embedded (default: %(default)s)",
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from beam_curator.defaults import AUTO, NO_LIMIT
 from beam_curator.errors import UsageError
-from beam_curator.reading import sources
+from beam_curator.field_names import NONE
+from beam_curator.reading import carried, sources
 
 
 def whole_number(text: str) -> int:
@@ -128,6 +129,14 @@ class Joined(argparse._AppendAction):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         super().__call__(parser, namespace, " ".join(values), option_string)
+
+
+def carried_fields(text: str) -> str:
+    """Which fields are carried."""
+    try:
+        return ",".join(carried(text)) or NONE
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def member_sources(name: str) -> Callable[[str], str]:

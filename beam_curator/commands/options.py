@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.commands.flags import add_flags
-from beam_curator.reading import Reading, sources
+from beam_curator.reading import Reading, carried, sources
 
 
 class CurationOptions(PipelineOptions):
@@ -27,6 +27,7 @@ def reading_of(options: CurationOptions) -> Reading:
         options.several_images,
         sources("image_from", options.image_from),
         sources("caption_from", options.caption_from),
+        carried(options.carry),
     )
 
 

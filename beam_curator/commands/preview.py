@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.commands.summary import PLANNING_THREADS, counts_told
+from beam_curator.field_tally import sum_fields
 from beam_curator.first_few import counted
 from beam_curator.output.added_columns import read_range
+from beam_curator.output.field_store import found_fields
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.manifest import counts_of, rules_of
 from beam_curator.output.outcomes import Summary, summarize
@@ -24,13 +26,15 @@ from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import check_rules, sum_tallies
-from beam_curator.rules.lists import ID, ListFile, apply_lists, candidates, ids_of, listed_column
+from beam_curator.rules.fields_wanted import FieldsWanted
+from beam_curator.rules.lists import ID, ListFile, apply_lists, candidates, ids_of
 from beam_curator.rules.rule import Rule
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, values_of
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources.list_files import entries_of
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
 from beam_curator.storage import files
+from beam_curator.transforms.fields import add_fields
 from beam_curator.transforms.selection import select_batch
 
 _READ_AHEAD = 64
@@ -78,21 +82,24 @@ def preview(
     rules: Sequence[Rule],
     lists: Sequence[ListFile],
     tops: Sequence[Top],
+    fields: FieldsWanted,
 ) -> Preview:
     """Selects what stands in an output directory; writes nothing. Lists are in memory, one at a time.
 
     Raises:
       StorageError: when it cannot be read.
       JobError: for a rule that answers for none of the samples.
+      UsageError: for a field that no sample has, and a rule needs.
     """
     found, waiting = Preview(), list[SampleBatch]()
+    types = _field_types(directory, ranges, fields) if fields else {}
     for stored in _read(directory, ranges, wanted):
         if stored is None:
             found.unscored += 1
-        elif stored.lacking(wanted.steps):
+        elif stored.lacking(wanted.steps) or stored.lacks_fields:
             found.lacking += 1
         else:
-            selected = select_batch(stored.batch, rules)
+            selected = select_batch(add_fields(stored.batch, directory, types) if fields else stored.batch, rules)
             if lists or tops:
                 waiting.append(selected.replace(rows=_slim(selected.rows, lists, tops)))
             else:
@@ -111,9 +118,17 @@ def _read(directory: str, ranges: Sequence[ShardRange], wanted: Wanted) -> Itera
             yield from pool.map(lambda one: read_range(directory, one, wanted), ranges[start : start + _READ_AHEAD])
 
 
+def _field_types(directory: str, ranges: Sequence[ShardRange], fields: FieldsWanted) -> dict[str, str | None]:
+    """What the columns of fields hold that the selection looks at."""
+    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
+        found = sum_fields(pool.map(lambda one: found_fields(directory, one), ranges))
+    fields.check_there(found.types)
+    return fields.types(found.types)
+
+
 def _slim(table: pa.Table, lists: Sequence[ListFile], tops: Sequence[Top]) -> pa.Table:
     """What is needed to look into lists, to find the best, and to count."""
-    columns = [*(listed_column(table, one) for one in lists), *(top.column for top in tops)]
+    columns = [*(one.row_column for one in lists), *(top.column for top in tops)]
     wanted = dict.fromkeys(["sample_id", "status", "reason", "images", "caption", *columns])
     return table.select([name for name in wanted if name in table.schema.names])
 
@@ -158,23 +173,27 @@ def describe_preview(
     rules: Sequence[Rule],
     lists: Sequence[ListFile],
     tops: Sequence[Top],
+    fields: FieldsWanted,
 ) -> str:
     """What is printed: counts, what each rule drops in order and alone, and what would move.
 
     Raises:
-      StorageError, JobError: as `preview`.
+      StorageError, JobError, UsageError: as `preview`.
     """
     plans = KeptPlans(directory, read_only=True)
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
         planned = pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
         ranges = [one for of_shard in planned for one in of_shard]
-    found = preview(directory, ranges, wanted, rules, lists, tops)
+    found = preview(directory, ranges, wanted, rules, lists, tops, fields)
     lines = ["Preview: nothing is written.", *counts_told(counts_of(found.summary), rules_of(found.summary))]
     if found.standing:
         lines.append(f"  beside the selection that stands: {found.stay:,} stay, {found.come:,} come, {found.go:,} go")
     else:
         lines.append("  no selection stands that it could be compared with")
-    for count, why in ((found.unscored, "not scored yet"), (found.lacking, "without columns that are asked for")):
+    for count, why in (
+        (found.unscored, "not scored yet"),
+        (found.lacking, "without columns or fields that are asked for"),
+    ):
         if count:
             lines.append(f"  NOTE: {counted(count, 'range')} {why}: not counted here; run without --preview")
     return "\n".join(lines)

@@ -33,6 +33,11 @@ class NamedTableRule(TableRule):
     def __init__(self, name: str, rule: TableRule) -> None:
         self.name, self.rule = name, rule
 
+    @property
+    def fields(self) -> Mapping[str, bool]:
+        """As of the rule itself."""
+        return self.rule.fields
+
     def check(self, types: Mapping[str, str]) -> None:
         """As of the rule itself."""
         self.rule.check(types)

@@ -118,8 +118,13 @@ def tops_of(options: CurationOptions, columns: Sequence[Column]) -> list[Top]:
     """
     tops = [*map(top_fraction, options.keep_top or ()), *map(top_count, options.keep_best or ())]
     for top in tops:
-        top.check({**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}})
+        top.check(column_types(columns))
     return tops
+
+
+def column_types(columns: Sequence[Column]) -> dict[str, str]:
+    """What the columns of rows hold that have these scores, by the names of `rows.types_of`."""
+    return {**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}}
 
 
 def _check_rules(
@@ -131,7 +136,7 @@ def _check_rules(
         scales[AESTHETIC] = AESTHETIC_SCALE
     for rule in users.values():
         if isinstance(rule, TableRule):
-            rule.check({**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}})
+            rule.check(column_types(columns))
     given = [(what, plain(rule)) for what, rule in users.items()]
     for what, rule in [*((_flag_of(rule), rule) for rule in rules), *given]:
         column = getattr(rule, "column", None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from beam_curator.commands.field_lines import field_lines
 from beam_curator.commands.progress_line import duration, rate_text
 from beam_curator.duplicates.settings import PERCEPTUAL
 from beam_curator.first_few import SHOWN, counted, lines_of
@@ -38,12 +39,14 @@ class Work:
       reused: embedded before; among them:
       from_stored: those of which columns were computed from what is stored.
       reread: those whose images were decoded again for scorers that need pixels.
+      fields_read: those whose shards were read again for fields of their metadata.
     """
 
     scored: int
     reused: int
     from_stored: int = 0
     reread: int = 0
+    fields_read: int = 0
 
 
 def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: float) -> str:
@@ -58,7 +61,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
     lines += lines_of(broken, "  ", f" broken shards: {MANIFEST} has them all")
     if len(broken) > 1:
         lines.append(f"  the {len(broken):,} broken shards {_lost(manifest['broken_shards'])} together")
-    lines += [f"  {line}" for line in _told(manifest)]
+    lines += [f"  {line}" for line in (*_told(manifest), *field_lines(manifest.get("fields") or {}))]
     lines += [f"  {line}" for line in _work(counts["seen"], work, seconds)]
     halved = manifest["timings"]["batch_reductions"]
     if work.scored and halved:
@@ -105,6 +108,8 @@ def _work(seen: int, work: Work, seconds: float) -> list[str]:
         )
     if work.reread:
         lines.append(f"read {counted(work.reread, 'image')} again for new columns of their pixels: none was embedded")
+    if work.fields_read:
+        lines.append(f"read the fields of {counted(work.fields_read, 'sample')} from their shards: none was embedded")
     return lines
 
 
@@ -219,12 +224,15 @@ def describe_plan(
     total = sum(shard.size_bytes for shard in shards)
     there = [one for one in stored if one is not None]
     lacking = sum(bool(one.lacking(wanted.steps)) for one in there)
+    fieldless = sum(one.lacks_fields for one in there)
     lines.append(
         f"  together {_bytes(total)} in {counted(len(ranges), 'range')} of about {range_mb:g} MiB, "
         f"{len(there) - lacking:,} of them scored already in {output}"
     )
     if lacking:
         lines.append(f"  {counted(lacking, 'range')} embedded already, with columns to be computed from that")
+    if fieldless:
+        lines.append(f"  {counted(fieldless, 'range')} whose fields are to be read from the shards, embedding nothing")
     models = wanted.models
     lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
     return "\n".join([*lines, *(f"  {line}" for line in _doubts(models))])

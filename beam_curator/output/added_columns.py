@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator import rows
+from beam_curator.output.field_store import found_fields
 from beam_curator.output.score_parts import StoredRange, read_part
 from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.samples import SampleBatch, ShardRange
@@ -60,7 +61,8 @@ def _told(stored: StoredRange, step: ScoreStep) -> dict[str, object]:
 
 
 def read_range(directory: str, range: ShardRange, wanted: Wanted) -> StoredRange | None:
-    """What stands of a range of what a job wants: its part and the columns beside it; None without a part that will do.
+    """What stands of a range of what a job wants: its part, the columns beside it, and what was met of its fields; None
+    without a part that will do.
 
     Raises:
       StorageError: when it cannot be read, after retries.
@@ -68,7 +70,9 @@ def read_range(directory: str, range: ShardRange, wanted: Wanted) -> StoredRange
     stored = read_part(directory, range, wanted.encoder)
     if stored is None:
         return None
-    return completed(directory, stored, wanted.steps)
+    found = found_fields(directory, range, stored.range) if range.reading.carry else None
+    with_found = StoredRange(stored.batch.replace(fields=found), stored.range, stored.steps)
+    return completed(directory, with_found, wanted.steps)
 
 
 def completed(directory: str, stored: StoredRange, steps: Sequence[ScoreStep]) -> StoredRange:

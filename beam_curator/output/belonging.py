@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.errors import JobError, StorageError
-from beam_curator.output import added_columns, edge_store, ledger, plans, score_parts
+from beam_curator.output import added_columns, edge_store, field_store, ledger, plans, score_parts
 from beam_curator.output.added_members import CURATION_EXTENSION
 from beam_curator.output.placing import shard_name
 from beam_curator.storage import files
@@ -25,6 +25,7 @@ OF_RANGES = {
     score_parts.SCORES_DIRECTORY: "*.parquet",
     ledger.LEDGER_DIRECTORY: "*.parquet",
     added_columns.COLUMNS_DIRECTORY: "*/*.parquet",
+    field_store.FIELDS_DIRECTORY: "*.parquet",
 }
 """Where what belongs to shards and ranges is, and how it is called there."""
 
@@ -34,7 +35,7 @@ _THREADS = 16
 
 
 def range_files(output: str) -> list[str]:
-    """The files in `plans/`, `scores/`, `samples/` and `columns/` that are called as those of shards and ranges are."""
+    """The files in the directories of `OF_RANGES` that are called as those of shards and ranges are."""
     return [
         metadata.path
         for directory, names in OF_RANGES.items()
@@ -113,6 +114,8 @@ def _reads_as_own(path: str) -> bool:
             return _parquet_says(path, added_columns.is_added_columns)
         if directory.rpartition("/")[0].rpartition("/")[2] == edge_store.EDGES_DIRECTORY:
             return _parquet_says(path, edge_store.is_edges)
+        if place == field_store.FIELDS_DIRECTORY:
+            return _parquet_says(path, field_store.is_fields)
         return _is_part(path) if place == score_parts.SCORES_DIRECTORY else _has_columns(path)
     wanted = _PLAN if place == plans.PLANS_DIRECTORY else _STATISTICS
     return _is_json_with(path, wanted)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator import rows
+from beam_curator.field_names import is_field
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.outcomes import Summary
 from beam_curator.reading import DEFAULT_READING, Reading
@@ -25,8 +26,8 @@ def ledger_name(range: ShardRange) -> str:
 
 def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:
     """A batch's rows in the ledger's columns: facts and outcome, scores, then where the sample went; what a step of the
-    user's own set as `duplicate_of` stays."""
-    scores = rows.names_with(table, rows.SCORE, rows.CARRIED)
+    user's own set as `duplicate_of` stays. Fields of the samples' metadata come behind, from where they are kept."""
+    scores = [name for name in rows.names_with(table, rows.SCORE, rows.CARRIED) if not is_field(name)]
     facts = [field.name for field in rows.fields_there(table.schema) if rows.role_of(field) != rows.INTERNAL]
     placed = {"output_shard": output_shard, "output_key": output_key}
     found = table.select([*facts, *scores])

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from beam_curator.field_tally import FieldsFound
 from beam_curator.first_few import counted
 from beam_curator.identities import AUTO_PRECISION, ModelIdentity, told_models
 from beam_curator.output import ledger
@@ -177,11 +178,21 @@ def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
 
 def told_of(summary: Summary) -> dict[str, Any]:
     """What the manifest says of entries that belong to no sample, of samples with several images, of keys that come
-    back within a shard, of names with dots that may have made one sample of several, and of samples without a hash."""
+    back within a shard, of names with dots that may have made one sample of several, of samples without a hash, and of
+    fields of the samples' metadata."""
     passed_over = dict(sorted(summary.passed_over.items()))
     unhashed = {"unhashed": summary.unhashed} if summary.unhashed else {}
-    told = {"passed_over": passed_over, "several_images": summary.several_images, **unhashed}
+    fields = {"fields": fields_of(summary)} if summary.fields != FieldsFound() else {}
+    told = {"passed_over": passed_over, "several_images": summary.several_images, **unhashed, **fields}
     return {**told, **summary.findings_by_kind()}
+
+
+def fields_of(summary: Summary) -> dict[str, Any]:
+    """What the manifest says of the fields of the samples' metadata: what each column holds, and what was met."""
+    told = summary.fields.told
+    types = summary.fields.types
+    columns = {name: {"type": types.get(name), **one} for name, one in told["columns"].items()}
+    return {**told, "columns": columns}
 
 
 def reading_of(parts: Sequence[LedgerPart]) -> Any:

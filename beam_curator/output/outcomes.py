@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from beam_curator import rows
 from beam_curator.errors import JobError
+from beam_curator.field_tally import FieldsFound
 from beam_curator.first_few import counted, listed
 from beam_curator.identities import told_models
 from beam_curator.output.losses import Losses
@@ -37,6 +38,7 @@ class Summary:
       losses: what broken and empty shards did not give.
       unhashed: of a job that looked for duplicates, how many samples competed without a perceptual hash, since an
         earlier release scored them.
+      fields: what was met of the fields of the samples' metadata.
     """
 
     seen: int = 0
@@ -52,6 +54,7 @@ class Summary:
     several_images: int = 0
     losses: Losses = dataclasses.field(default_factory=Losses, compare=False)
     unhashed: int = 0
+    fields: FieldsFound = dataclasses.field(default_factory=FieldsFound, compare=False)
 
     @property
     def dropped(self) -> int:
@@ -78,6 +81,7 @@ class Summary:
             self.several_images + other.several_images,
             self.losses + other.losses,
             self.unhashed + other.unhashed,
+            self.fields + other.fields,
         )
 
     def check_failed_fraction(self, limit: float) -> None:
@@ -143,6 +147,7 @@ def summarize(batch: SampleBatch) -> Summary:
         pc.sum(pc.greater(batch.rows["images"], 1)).as_py() or 0,
         Losses.of_range(batch.range, len(batch), batch.errors),
         _unhashed(batch.rows),
+        batch.fields or FieldsFound(),
     )
 
 

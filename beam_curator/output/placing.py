@@ -32,6 +32,8 @@ class PlacedSamples:
       spans: int64 [n, 2], offset and length of each in the uncompressed tar.
       rows: n rows in the ledger's columns.
       models: what gave the scores.
+      fields_in: the file of the ledger that has the fields of their metadata, under the output directory; None where
+        none are carried.
     """
 
     position: int
@@ -41,6 +43,7 @@ class PlacedSamples:
     spans: np.ndarray
     rows: pa.Table
     models: Mapping[str, ModelIdentity]
+    fields_in: str | None = None
 
 
 def place_samples(

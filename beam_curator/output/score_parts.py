@@ -23,6 +23,7 @@ from beam_curator import rows
 from beam_curator.errors import CurationError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import parts_before_steps
+from beam_curator.output.field_store import write_fields
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
 from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
 from beam_curator.sources.tar.extents import EXTENT_TYPE, EXTENTS
@@ -66,7 +67,8 @@ def part_name(range: ShardRange) -> str:
 def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
     """Writes a scored batch; gives it back without bytes and embeddings, and with its `part`.
 
-    What rules made of the samples is no part of it: it is the same whatever is selected.
+    What rules made of the samples is no part of it: it is the same whatever is selected. Fields of the samples'
+    metadata go beside it, before it (`field_store`).
 
     Args:
       directory: the output directory.
@@ -81,13 +83,13 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         raise CurationError("a batch without embeddings cannot be written: put EmbedImages before WriteShards")
     if batch.samples is None:
         raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
-    table = batch.rows.drop_columns(["status", "reason"])
+    table = rows.without_fields(batch.rows).drop_columns(["status", "reason"])
     columns = {EMBEDDING: embedding_array(batch.embeddings), MORE_EMBEDDINGS: more_embeddings_array(batch)}
     for name, column in {**columns, **member_columns(batch.samples)}.items():
         table = table.append_column(rows.field_of(name, column.type, rows.INTERNAL), column)
     several = _has_several_images(table)
     encoder = batch.models.get(EMBEDDING_STEP)
-    described = {
+    described: dict[str, Any] = {
         "range": range_fingerprint(batch.range, several),
         "several_images": several,
         "encoder": encoder.told if encoder else None,
@@ -98,8 +100,11 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         "findings": [dataclasses.asdict(finding) for finding in batch.findings],
     }
     table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
+    carries = bool(batch.range.reading.carry)
+    fields = write_fields(directory, batch, described["range"]) if carries else None
     files.write_bytes(directory, part_name(batch.range), _parquet(table))
     return batch.replace(
+        fields=fields,
         samples=None,
         embeddings=None,
         more_embeddings=None,
@@ -157,6 +162,11 @@ class StoredRange:
     batch: SampleBatch
     range: str
     steps: tuple[ScoreStep, ...]
+
+    @property
+    def lacks_fields(self) -> bool:
+        """Whether fields are to be carried that are not there."""
+        return bool(self.batch.range.reading.carry) and self.batch.fields is None
 
     @property
     def encoder(self) -> ModelIdentity | None:

@@ -1,4 +1,7 @@
-"""A rule as text: `aesthetic >= 5`, `nsfw < 0.5`, `256 <= width <= 4096`, `aspect_ratio <= 3`."""
+"""A rule as text: `aesthetic >= 5`, `nsfw < 0.5`, `json.similarity >= 0.3`, `256 <= width <= 4096`.
+
+So is `aspect_ratio <= 3`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from beam_curator.errors import UsageError
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, ColumnRule
 
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-_COLUMN = r"([^\W\d]\w*)"
+_COLUMN = r"((?:json\.)?[^\W\d]\w*)"
 _TWO = re.compile(rf"\s*{_COLUMN}\s*(>=|<=|<|>|==|=|!=)\s*{_NUMBER}\s*")
 _THREE = re.compile(rf"\s*{_NUMBER}\s*<=\s*{_COLUMN}\s*<=\s*{_NUMBER}\s*")
 _ASPECT_RATIO = "aspect_ratio"

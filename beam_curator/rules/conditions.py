@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,8 +13,9 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import UsageError
+from beam_curator.field_names import PREFIX, is_field
 from beam_curator.rules.sql_engine import connection, duckdb_module, first_line
-from beam_curator.rules.sql_syntax import Condition, bracketed, told
+from beam_curator.rules.sql_syntax import JSON, Condition, bracketed, told
 
 
 def check_condition(condition: Condition, types: Mapping[str, str]) -> None:
@@ -25,15 +27,52 @@ def check_condition(condition: Condition, types: Mapping[str, str]) -> None:
 @functools.lru_cache(1000)
 def _check(condition: Condition, types: tuple[tuple[str, str], ...]) -> None:
     wanted = _wanted(condition, [name for name, _ in types])
-    kinds = {name: _plain_type(_KNOWN.get(name) or rows.SCORE_TYPES[type]) for name, type in types}
-    empty = pa.table({name: pa.array([], kinds[name]) for name in wanted} or {"sample_id": pa.array([], pa.string())})
+    known = {name: _plain_type(_KNOWN.get(name) or _TYPES[type]) for name, type in types}
+    unknown = [name for name in wanted if name not in known]
+    complaints = [
+        _complaint(condition, {**{name: known[name] for name in wanted if name in known}, **guess})
+        for guess in _guesses(unknown)
+    ]
+    if all(complaints):
+        raise UsageError(complaints[0])
+
+
+_TYPES = {**rows.SCORE_TYPES, rows.NOTHING: pa.null()}
+
+
+def _guesses(unknown: Sequence[str]) -> list[dict[str, pa.DataType]]:
+    """What fields may hold that no sample was read of yet: a condition is wrong if it is under all guesses."""
+    kinds = (pa.float64(), pa.string(), pa.bool_())
+    if len(unknown) > _GUESSED:
+        return [dict.fromkeys(unknown, kind) for kind in kinds]
+    return [dict(zip(unknown, guess, strict=True)) for guess in itertools.product(kinds, repeat=len(unknown))]
+
+
+_GUESSED = 4
+
+
+def _complaint(condition: Condition, types: Mapping[str, pa.DataType]) -> str | None:
+    """What is wrong with a condition on columns of these types, if anything is."""
+    empty = pa.table(
+        {name: pa.array([], type) for name, type in types.items()} or {"sample_id": pa.array([], pa.string())}
+    )
     duckdb = duckdb_module()
     try:
-        ((_, kind, *_),) = connection().from_arrow(empty).project(bracketed(condition.text)).description
+        ((_, kind, *_),) = connection().from_arrow(_with_json(empty)).project(bracketed(condition.text)).description
     except duckdb.Error as error:
-        raise UsageError(f"{told(condition.text)}: {first_line(error)}") from error
+        return f"{told(condition.text)}: {first_line(error)}"
     if str(kind).upper() not in ("BOOL", "BOOLEAN", '"NULL"', "NULL"):
-        raise UsageError(f"{told(condition.text)} is neither true nor false: it gives {kind}")
+        return f"{told(condition.text)} is neither true nor false: it gives {kind}"
+    return None
+
+
+def _with_json(table: pa.Table) -> pa.Table:
+    """The table with its fields of the samples' metadata in one column "json" as well, as json.NAME means them."""
+    names = [name for name in table.schema.names if name.startswith(PREFIX)]
+    if not names:
+        return table
+    arrays = [table[name].combine_chunks() for name in names]
+    return table.append_column(JSON, pa.StructArray.from_arrays(arrays, [name.removeprefix(PREFIX) for name in names]))
 
 
 _KNOWN = {field.name: field.type for field in rows.NEW_SCHEMA}
@@ -44,7 +83,7 @@ _HIDDEN = {
 
 def _is_visible(name: str) -> bool:
     """Whether conditions may name a column: not what is for our own use, nor what becomes of samples."""
-    return name not in _HIDDEN and "." not in name
+    return name not in _HIDDEN and ("." not in name or is_field(name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +107,8 @@ def evaluate(conditions: Sequence[Condition], table: pa.Table) -> list[Answers]:
         return [Answers(np.zeros(0, bool), np.zeros(0, bool)) for _ in conditions]
     there = list(filter(_is_visible, table.schema.names))
     names = dict.fromkeys(name for one in conditions for name in _wanted(one, there))
-    chosen = {name: _plain(table[name]) for name in names} or {"sample_id": pa.nulls(len(table), pa.string())}
+    chosen = {name: _plain(rows.column_of(table, name)) for name in names}
+    chosen = chosen or {"sample_id": pa.nulls(len(table), pa.string())}
     return _evaluate(conditions, pa.table(chosen))
 
 
@@ -76,7 +116,7 @@ def _evaluate(conditions: Sequence[Condition], table: pa.Table) -> list[Answers]
     duckdb = duckdb_module()
     try:
         asked = ", ".join(f"{bracketed(one.text)} AS answer_{number}" for number, one in enumerate(conditions))
-        found = connection().from_arrow(table).project(asked).fetchnumpy()
+        found = connection().from_arrow(_with_json(table)).project(asked).fetchnumpy()
     except duckdb.Error as error:
         return _in_pieces(conditions, table, error)
     masked = [np.ma.asarray(found[name]) for name in list(found)]
@@ -98,10 +138,13 @@ def _in_pieces(conditions: Sequence[Condition], table: pa.Table, error: Exceptio
 
 
 def _wanted(condition: Condition, there: Sequence[str]) -> list[str]:
-    """The condition's columns as they are spelled in the table."""
+    """The condition's columns as they are spelled in the table, fields that are not there as the condition has them."""
     spelled = {name.lower(): name for name in there}
     found = []
     for column in condition.columns:
+        if column in there or (column.lower() not in spelled and is_field(column)):
+            found.append(column)
+            continue
         if column.lower() not in spelled:
             near = difflib.get_close_matches(column.lower(), spelled, n=1, cutoff=0.6)
             hint = f": did you mean {spelled[near[0]]}?" if near else f": there are {', '.join(there)}"
@@ -115,9 +158,11 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _plain_type(type: pa.DataType) -> pa.DataType:
-    """As a single row has it: float64, int64, bool or text."""
+    """As a single row has it: float64, int64, bool or text; or nothing."""
     if pa.types.is_floating(type):
         return pa.float64()
+    if pa.types.is_null(type):
+        return type
     if rows.is_number(type):
         return pa.int64()
     return type if pa.types.is_boolean(type) else pa.string()

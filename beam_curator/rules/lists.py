@@ -1,23 +1,24 @@
-"""Lists of samples that stay or go: by sample_id, the input's own uid, key, sha256 or phash."""
+"""Lists of samples that stay or go: by sample_id, key, sha256 or phash, or by uid or url, which samples say."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from beam_curator import rows
-from beam_curator.errors import JobError
+from beam_curator.field_names import PREFIX
 from beam_curator.rule_tally import RuleTally
 
-COLUMNS = ("sample_id", "uid", "key", "sha256", "phash")
+COLUMNS = ("sample_id", "uid", "key", "sha256", "phash", "url")
 """What a list may be of; `uid` is that of the input, as DataComp's downloads have it."""
 
-_UID_COLUMNS = ("uid", "json.uid")
-"""Where the rows have an input's own uid: the first that is there."""
+_OF_FIELDS = ("uid", "url")
+_AS_IT_IS = ("sample_id", "key", "url")
 
 ID = np.dtype("S16")
 
@@ -39,9 +40,19 @@ class ListFile:
     entries: int = 0
 
     @property
+    def row_column(self) -> str:
+        """The column of the rows that it is compared with: uids and urls are those that the samples themselves say."""
+        return f"{PREFIX}{self.column}" if self.column in _OF_FIELDS else self.column
+
+    @property
     def name(self) -> str:
         """The reason in the ledger for what it drops."""
         return f"{self.column} is {'not ' if self.allows else ''}in {self.path.rsplit('/', 1)[-1]}"
+
+    def comparable(self, values: Sequence[Any]) -> list[str | None]:
+        """Values of its column, or its entries, as they are compared: hex digits in small letters."""
+        plain = [None if value is None else str(value) for value in values]
+        return plain if self.column in _AS_IT_IS else [value and value.lower() for value in plain]
 
     @property
     def buckets(self) -> int:
@@ -66,29 +77,9 @@ def in_buckets(ids: np.ndarray, buckets: int) -> Iterator[tuple[int, np.ndarray]
         yield int(bucket), np.flatnonzero(first == bucket)
 
 
-def listed_column(table: pa.Table, one: ListFile) -> str:
-    """The column of these rows that a list is of.
-
-    Raises:
-      JobError: where the samples have no such column.
-    """
-    wanted = _UID_COLUMNS if one.column == "uid" else (one.column,)
-    for name in wanted:
-        if name in table.schema.names:
-            return name
-    raise JobError(
-        f"{one.path} lists values of {one.column}, which the samples do not have: a uid is that of the input's own "
-        f"json; a list of our own ids is of sample_id (there are {', '.join(table.schema.names)})"
-    )
-
-
 def candidates(table: pa.Table, one: ListFile) -> tuple[np.ndarray, np.ndarray]:
-    """The kept rows that have a value in the column that a list is of, by their indices, and the ids of these values.
-
-    Raises:
-      JobError: where the samples have no such column.
-    """
-    values = table[listed_column(table, one)].to_pylist()
+    """The kept rows that have a value in the list's column, by their indices, and the ids of these values."""
+    values = one.comparable(rows.column_of(table, one.row_column).to_pylist())
     is_kept = rows.status_is(table, rows.KEPT)
     indices = np.array([i for i, value in enumerate(values) if is_kept[i] and value is not None], np.int64)
     return indices, ids_of([values[index] for index in indices])
@@ -113,8 +104,8 @@ def apply_lists(
         is_in[found.get(place, [])] = True
         dropped = undecided & (~is_in if one.allows else is_in)
         status[dropped], reason[dropped] = rows.DROPPED, one.name
-        nothing = np.asarray(table[listed_column(table, one)].is_null())
-        reason[dropped & nothing] = f"no {one.column}"
+        nothing = np.asarray(rows.column_of(table, one.row_column).is_null())
+        reason[dropped & nothing] = f"no {one.row_column}"
         tally = RuleTally(int(undecided.sum()), dropped=int(dropped.sum()), alone=None)
         tallies[one.name] = tallies.get(one.name, RuleTally(alone=None)) + tally
     return rows.with_column(rows.with_column(table, "status", status), "reason", reason), tallies

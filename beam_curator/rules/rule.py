@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import UsageError
+from beam_curator.field_names import is_field
 from beam_curator.rule_tally import RuleTally, Tallies
 from beam_curator.rules.names import rule_name, there_are
 from beam_curator.rules.users_rules import failed_of, outcome_of, tally_of
@@ -57,6 +58,11 @@ class TableRule(abc.ABC):
     def decide(self, table: pa.Table) -> Decisions:
         """What it makes of rows that `check` has nothing against."""
 
+    @property
+    def fields(self) -> Mapping[str, bool]:
+        """The fields of the samples' metadata that it looks at, by column: whether it needs them."""
+        return {}
+
     @classmethod
     def decide_all(cls, rules: Sequence[Any], table: pa.Table) -> list[Decisions]:
         """What several rules of this class make of the same rows, where that is faster together."""
@@ -80,24 +86,29 @@ class ColumnRule(TableRule):
         """True (or a bool array [n]) for what is kept."""
 
     def check(self, types: Mapping[str, str]) -> None:
-        """Raises UsageError for a column that is not among these, or that holds no numbers."""
+        """Raises UsageError for a column that is not among these, or that holds no numbers. A field of the samples'
+        metadata that is not there is one that these have no value of."""
         for column in self.columns:
-            if column not in types:
+            if column not in types and not is_field(column):
                 raise UsageError(f'rule "{self.name}" wants a column "{column}" {there_are(list(types))}')
-            if types[column] != "number":
+            if types.get(column, rows.NOTHING) not in ("number", rows.NOTHING):
                 raise UsageError(
                     f'rule "{self.name}" compares numbers, and the column "{column}" holds {types[column]}s'
                 )
 
+    @property
+    def fields(self) -> Mapping[str, bool]:
+        return {name: True for name in self.columns if is_field(name)}
+
     def decide(self, table: pa.Table) -> Decisions:
         """Rows without a value in a column are dropped for that: "no aesthetic", or "no caption" if that is why."""
-        keeps = self({name: _exact(table[name]) for name in self.columns})
+        keeps = self({name: rows.numbers_in(table, name) for name in self.columns})
         return Decisions(keeps, why_nothing(table, self.columns))
 
 
 def why_nothing(table: pa.Table, columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Why rows have no value in one of these columns, and which rows (bool [n]); the first reason of a row counts."""
-    reasons = {f"no {name}": np.asarray(table[name].is_null()) for name in columns}
+    reasons = {f"no {name}": np.asarray(rows.column_of(table, name).is_null()) for name in columns}
     of_caption = [name for name in columns if name in OF_CAPTION]
     if of_caption and "caption" in table.schema.names:
         none = np.array([not caption for caption in table["caption"].to_pylist()], bool)
@@ -287,8 +298,3 @@ def labels(rules: Sequence[Rule]) -> list[str]:
     names = [rule_name(rule) for rule in rules]
     count = collections.Counter(names)
     return [name if count[name] == 1 else f"{name} (rule {number})" for number, name in enumerate(names, 1)]
-
-
-def _exact(column: pa.ChunkedArray) -> np.ndarray:
-    """A column's values as a single row has them: NumPy would round a threshold to float32 beside float32 scores."""
-    return column.to_numpy().astype(np.float64)

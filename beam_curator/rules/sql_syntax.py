@@ -6,6 +6,7 @@ every machine.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import difflib
 import json
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from beam_curator.errors import UsageError
+from beam_curator.field_names import PREFIX
 from beam_curator.rules.sql_engine import connection, first_line
 
 _FUNCTIONS = """
@@ -57,6 +59,9 @@ _CASTS = (
     *("BOOLEAN", "BOOL", "TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "HUGEINT"),
     *("FLOAT", "REAL", "DOUBLE", "DECIMAL", "NUMERIC", "VARCHAR", "TEXT"),
 )
+JSON = PREFIX.rstrip(".")
+"""What conditions call the metadata of a sample."""
+
 _TABLE = "samples"
 _LONGEST = 10_000
 
@@ -67,11 +72,15 @@ class Condition:
 
     Attributes:
       text: as it was given.
-      columns: the columns that it names, in the order of their first place.
+      columns: the columns that it names, in the order of their first place; fields of the samples' metadata as
+        "json.NAME".
+      provided: those of them for which it provides where there is no value: they stand within coalesce alone, before
+        its last argument.
     """
 
     text: str
     columns: tuple[str, ...]
+    provided: frozenset[str] = frozenset()
 
 
 def parse_condition(text: str) -> Condition:
@@ -94,12 +103,16 @@ def parse_condition(text: str) -> Condition:
     if len(statements) != 1 or _frame(statements[0]) != _frame(plain[0]):
         raise UsageError(f"{told(text)}: write one condition alone, as after WHERE, without other clauses")
     (expression,) = statements[0]["node"]["select_list"] or [{}]
-    columns: dict[str, None] = {}
+    named: collections.Counter[str] = collections.Counter()
+    provided: collections.Counter[str] = collections.Counter()
     for node in _nodes(expression):
         _check_node(text, node)
         if node.get("class") == "COLUMN_REF":
-            columns[_column(text, node["column_names"])] = None
-    return Condition(text, tuple(columns))
+            named[_column(text, node["column_names"])] += 1
+        if node.get("type") == "OPERATOR_COALESCE":
+            first = [one for one in node["children"][:-1] if one.get("class") == "COLUMN_REF"]
+            provided.update(_column(text, one["column_names"]) for one in first)
+    return Condition(text, tuple(named), frozenset(name for name in named if provided[name] == named[name]))
 
 
 def _check_node(text: str, node: Mapping[str, Any]) -> None:
@@ -133,10 +146,12 @@ def _names_of_type(node: Mapping[str, Any]) -> list[str]:
 def _column(text: str, names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
-    if names[0].lower() == "json":
+    if names[0].lower() == JSON and len(names) == 2:
+        return f"{PREFIX}{names[1]}"
+    if names[0].lower() == JSON:
         raise UsageError(
-            f"{told(text)}: fields of a sample's .json ({'.'.join(names)}) are not carried as columns yet; a --scorer "
-            "that needs rows can give one"
+            f"{told(text)}: {'.'.join(names)}: what is nested in a sample's .json is not carried; write "
+            f'json."{".".join(names[1:])}" for a field of this name'
         )
     raise UsageError(f"{told(text)}: {'.'.join(names)}: write the column's name alone, {names[-1]}")
 

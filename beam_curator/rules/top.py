@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import UsageError
+from beam_curator.field_names import is_field
 from beam_curator.rule_tally import RuleTally
 from beam_curator.rules.rule import why_nothing
 
@@ -57,10 +58,11 @@ class Top:
         return int(values * self.fraction) if self.fraction is not None else (self.count or 1) - 1
 
     def check(self, types: Mapping[str, str]) -> None:
-        """Raises UsageError for a column that is not among these, or that holds no numbers."""
-        if self.column not in types:
+        """Raises UsageError for a column that is not among these, or that holds no numbers; fields of the samples'
+        metadata may be missing."""
+        if self.column not in types and not is_field(self.column):
             raise UsageError(f'{self.told} of "{self.column}": there is no such column: there are {", ".join(types)}')
-        if types[self.column] != "number":
+        if types.get(self.column, rows.NOTHING) not in ("number", rows.NOTHING):
             raise UsageError(f"{self.told} of {self.column}: the column holds {types[self.column]}s")
 
 
@@ -138,7 +140,7 @@ def values_of(table: pa.Table, tops: tuple[Top, ...]) -> np.ndarray:
     for top in tops:
         top.check(rows.types_of(table.schema))
     is_kept = rows.status_is(table, rows.KEPT)
-    found = [table[top.column].to_numpy().astype(np.float64)[is_kept] + 0.0 for top in tops]  # -0.0 is 0.0
+    found = [rows.numbers_in(table, top.column)[is_kept] + 0.0 for top in tops]  # -0.0 is 0.0
     return np.array(found, np.float64).reshape(len(tops), int(is_kept.sum()))
 
 
@@ -171,7 +173,7 @@ def keep_top(
     tallies: dict[str, RuleTally] = {}
     for top, threshold in zip(tops, thresholds, strict=True):
         undecided = status == rows.KEPT
-        values = table[top.column].to_numpy().astype(np.float64)
+        values = rows.numbers_in(table, top.column)
         dropped = undecided & ~(values >= threshold)
         name = f"{top.column} < {_shortest(threshold)} ({top.told})"
         status[dropped], reason[dropped] = rows.DROPPED, name

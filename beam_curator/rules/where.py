@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_curator import rows
+from beam_curator.field_names import is_field
 from beam_curator.rules.conditions import check_condition, evaluate
 from beam_curator.rules.rule import Decisions, TableRule
 from beam_curator.rules.sql_syntax import Condition, parse_condition
@@ -19,9 +20,9 @@ from beam_curator.rules.sql_syntax import Condition, parse_condition
 class Where(TableRule):
     """Keeps samples that a condition in SQL is true of, such as "aesthetic >= 5 OR caption ILIKE '%photo%'".
 
-    It may name the ledger's columns: facts, scores, the caption. Where it is NULL, as comparisons with nothing are, it
-    is not true, and the sample is dropped, with a reason of its own. Where it cannot be evaluated (text that a cast
-    takes for a number) the sample fails.
+    It may name the ledger's columns: facts, scores, the caption, and fields of the samples' metadata, as json.url.
+    Where it is NULL, as comparisons with nothing are, it is not true, and the sample is dropped, with a reason of its
+    own. Where it cannot be evaluated (text that a cast takes for a number) the sample fails.
 
     Attributes:
       condition: an expression as after WHERE: columns, constants, operators, and functions of one sample's values.
@@ -39,6 +40,12 @@ class Where(TableRule):
     def name(self) -> str:
         """The reason in the ledger for what it is false of."""
         return f"NOT ({self._text})"
+
+    @property
+    def fields(self) -> Mapping[str, bool]:
+        """Fields for which the condition provides with coalesce are not needed."""
+        condition = self._parsed
+        return {name: name not in condition.provided for name in condition.columns if is_field(name)}
 
     @property
     def _text(self) -> str:

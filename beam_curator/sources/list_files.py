@@ -76,10 +76,7 @@ def entries_of(listed: ListFile) -> Iterator[list[str]]:
       StorageError, OSError, ArrowException: when it cannot be read.
     """
     for texts in _entries(listed):
-        yield texts if listed.column in _AS_WRITTEN else [text.lower() for text in texts]
-
-
-_AS_WRITTEN = ("sample_id", "key")
+        yield [text for text in listed.comparable(texts) if text is not None]
 
 
 def _entries(listed: ListFile) -> Iterator[list[str]]:

@@ -9,21 +9,24 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.samples import Sample, SampleBatch, ShardRange, readable
+from beam_curator.sources.fields import fields_of
 from beam_curator.sources.sample_images import dotted_names, images_of
 from beam_curator.sources.tar.captions import caption_of
 from beam_curator.sources.tar.reading import read_range
 
 
 def read_batch(range: ShardRange) -> SampleBatch:
-    """The samples of a range with their bytes, as a batch."""
+    """The samples of a range with their bytes, as a batch; its rows have the fields that are carried as well."""
     content = read_range(range)
+    carried, found = fields_of(range, content.samples)
     return SampleBatch(
         range,
-        rows_of(range, content.samples),
+        rows.with_fields(rows_of(range, content.samples), carried),
         content.samples,
         errors=tuple(content.errors),
         passed_over=content.passed_over,
         findings=(*content.findings, *dotted_names(range, content.samples)),
+        fields=found if range.reading.carry else None,
     )
 
 

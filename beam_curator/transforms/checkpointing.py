@@ -71,7 +71,7 @@ class WriteScores(beam.PTransform):
 
 class _FindScored(beam.DoFn):
     MISSING, LACKING, UNSEEN = "missing", "lacking", "unseen"
-    """Ranges that nothing stands of; that lack columns; that lack columns from pixels."""
+    """Ranges that nothing stands of; that lack columns or fields; that lack columns from pixels."""
 
     def __init__(self, directory: str, wanted: Wanted) -> None:
         self._directory, self._wanted = directory, wanted
@@ -82,7 +82,7 @@ class _FindScored(beam.DoFn):
             yield beam.pvalue.TaggedOutput(self.MISSING, range)
             return
         lacking = stored.lacking(self._wanted.steps)
-        if lacking:
+        if lacking or stored.lacks_fields:
             from_pixels = any(step.needs == "pixels" for step in lacking)
             yield beam.pvalue.TaggedOutput(self.UNSEEN if from_pixels else self.LACKING, range)
             return
@@ -135,12 +135,19 @@ class _ScoreAndWrite(beam.PTransform):
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
         arranging = beam.Map(_arranged, self._scoring.wanted.steps).with_output_types(SampleBatch)
-        return ranges | "Chain" >> self._scoring | "Arrange" >> arranging | "WriteScores" >> WriteScores(self._output)
+        scored = ranges | "Chain" >> self._scoring | "Arrange" >> arranging
+        written = scored | "WriteScores" >> WriteScores(self._output)
+        return written | "LeaveFields" >> beam.Map(_without_fields).with_output_types(SampleBatch)
 
 
 def _arranged(batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
     """The batch with its columns in the order in which they are read again."""
     return batch.replace(rows=arranged(batch.rows, steps))
+
+
+def _without_fields(batch: SampleBatch) -> SampleBatch:
+    """The batch as one whose part stood there: fields are kept beside it, and come back where rules look at them."""
+    return batch.replace(rows=rows.without_fields(batch.rows))
 
 
 @beam.typehints.with_input_types(ShardRange)

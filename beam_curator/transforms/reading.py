@@ -18,7 +18,7 @@ from beam_curator.errors import JobError, UsageError
 from beam_curator.first_few import counted
 from beam_curator.output.job_input import match_input, shards_of, urls_and_sizes
 from beam_curator.output.plans import KeptPlans
-from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, sources
+from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, carried, sources
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources import matching
 from beam_curator.sources.patterns import Patterns, several
@@ -208,8 +208,8 @@ class ReadSamples(beam.PTransform):
         shards of a PCollection.
       range_mb: about how much of a shard is one batch, in MiB.
       allow_missing: whether to go on without what is missing, where something else is there.
-      group_by_key, several_images, image_from, caption_from: as those of `Reading`; extensions may be given as text
-        with commas between them.
+      group_by_key, several_images, image_from, caption_from, carry: as those of `Reading`; extensions and fields may
+        be given as text with commas between them.
       output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
         such shards in every run. It may lie under the patterns: what a job wrote there is left out.
     """
@@ -221,6 +221,7 @@ class ReadSamples(beam.PTransform):
     several_images: SeveralImages = "fail"
     image_from: str | Sequence[str] = ()
     caption_from: str | Sequence[str] = ()
+    carry: str | Sequence[str] = "all"
     output: str | None = None
 
     def __post_init__(self) -> None:
@@ -229,6 +230,7 @@ class ReadSamples(beam.PTransform):
             self.several_images,
             sources("image_from", self.image_from),
             sources("caption_from", self.caption_from),
+            carried(self.carry),
         )
         self._plan = PlanRanges(self.range_mb, self.output, self._reading)
 

@@ -1,8 +1,11 @@
-"""Score columns that scored ranges lack: from what stands of a range, or from its shard again; nothing is embedded."""
+"""Columns that scored ranges lack: from what stands of a range, or from its shard again; nothing is embedded.
+
+Those are score columns, and fields of the samples' metadata."""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,7 +18,8 @@ from beam_curator.models.scorers.batches import with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Scorer
 from beam_curator.output.added_columns import read_range, write_columns
-from beam_curator.output.score_parts import StoredRange, read_embeddings
+from beam_curator.output.field_store import write_fields
+from beam_curator.output.score_parts import read_embeddings
 from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.process_tuning import usable_cores
 from beam_curator.samples import SampleBatch, ShardRange
@@ -82,7 +86,7 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
             for other in self._scoring:
                 other.cancel()
             wait(self._scoring)  # nothing goes on behind a job that has failed
-        return _counted(*scoring.result())
+        return _counted(scoring.result())
 
     def _complete(self, range: ShardRange) -> _Completed:
         stored = read_range(self._directory, range, self._wanted)
@@ -97,19 +101,28 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
             if step.needs != "pixels":
                 scored = with_scores(batch, self._loaded[step.name], step.identity)
                 whole = write_columns(self._directory, whole, step, scored)
+        read = _read_again(batch) if of_pixels or stored.lacks_fields else batch
         if of_pixels:
-            again = self._from_pixels(stored, of_pixels)
+            again = self._from_pixels(batch.replace(samples=read.samples), of_pixels)
             for step in of_pixels:
                 whole = write_columns(self._directory, whole, step, again)
-        return whole.only(self._wanted.steps).batch, bool(of_pixels)
+        found = batch.fields
+        if stored.lacks_fields:
+            fields = read.rows.select(rows.field_names(read.rows))
+            found = write_fields(self._directory, read.replace(rows=rows.with_fields(batch.rows, fields)), stored.range)
+        completed = whole.only(self._wanted.steps).batch.replace(fields=found)
+        return _Completed(completed, bool(of_pixels), stored.lacks_fields, len(lacking) > len(of_pixels))
 
-    def _from_pixels(self, stored: StoredRange, steps: Sequence[ScoreStep]) -> SampleBatch:
-        batch = stored.batch
-        read = read_batch(batch.range)
-        if not read.rows.select(_PLACE).equals(batch.rows.select(_PLACE)):
-            raise JobError(f"{batch.range.url}: the shard has changed since it was read")
-        again = batch.replace(samples=read.samples)
-        return with_picture_scores(again, [self._loaded[step.name] for step in steps], self._draft_side)
+    def _from_pixels(self, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
+        return with_picture_scores(batch, [self._loaded[step.name] for step in steps], self._draft_side)
+
+
+def _read_again(batch: SampleBatch) -> SampleBatch:
+    """The batch of a part's range with the bytes of its samples and their fields."""
+    read = read_batch(batch.range)
+    if not read.rows.select(_PLACE).equals(batch.rows.select(_PLACE)):
+        raise JobError(f"{batch.range.url}: the shard has changed since it was read")
+    return read
 
 
 @functools.lru_cache(maxsize=1)
@@ -118,8 +131,22 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(usable_cores(), "score-stored")
 
 
-_Completed = tuple[SampleBatch, bool]
-"""A range with all its columns, and whether its shard was read again."""
+@dataclasses.dataclass(frozen=True)
+class _Completed:
+    """A range with all its columns, and what was done for it.
+
+    Attributes:
+      batch: the range.
+      of_pixels: whether pictures were decoded again.
+      of_fields: whether its shard was read again for fields.
+      from_stored: whether columns were computed from what is stored.
+    """
+
+    batch: SampleBatch
+    of_pixels: bool
+    of_fields: bool
+    from_stored: bool
+
 
 _PLACE = ["key", "offset", "span_bytes"]
 
@@ -130,9 +157,14 @@ def _with_embeddings(batch: SampleBatch) -> SampleBatch:
     return batch.replace(embeddings=found.embeddings, more_embeddings=found.more, more_of=found.more_of)
 
 
-def _counted(batch: SampleBatch, reread: bool) -> SampleBatch:
+def _counted(completed: _Completed) -> SampleBatch:
+    batch = completed.batch
     Metrics.counter("beam_curator", "samples_reused").inc(len(batch))
-    Metrics.counter("beam_curator", "samples_reread" if reread else "samples_from_stored").inc(len(batch))
+    from_stored = completed.from_stored and not completed.of_pixels
+    done = (("reread", completed.of_pixels), ("fields_read", completed.of_fields), ("from_stored", from_stored))
+    for name, was_done in done:
+        if was_done:
+            Metrics.counter("beam_curator", f"samples_{name}").inc(len(batch))
     failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
     progress.BOARD.add(batch.range, samples=len(batch), failed=failed, scored=False)
     return batch

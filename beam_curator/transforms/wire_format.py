@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import models_of, told_models
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import RuleTally
@@ -66,6 +67,7 @@ def encode_batch(batch: SampleBatch) -> bytes:
         "judged": {name: _values(tally) for name, tally in batch.judged.items()},
         "passed_over": dict(batch.passed_over),
         "findings": [_values(finding) for finding in batch.findings],
+        "fields": None if batch.fields is None else batch.fields.told,
         "arrays": arrays,
         "sizes": [len(piece) for piece in pieces],
     }
@@ -84,7 +86,7 @@ def decode_batch(encoded: bytes) -> SampleBatch:
         name: np.frombuffer(piece, dtype).reshape(shape).copy()
         for (name, (dtype, shape)), piece in zip(small.pop("arrays").items(), pieces[1:], strict=True)
     }
-    samples = small.pop("samples")
+    samples, fields = small.pop("samples"), small.pop("fields")
     return SampleBatch(
         _range(small.pop("range")),
         pa.ipc.open_stream(pieces[0]).read_all(),
@@ -93,6 +95,7 @@ def decode_batch(encoded: bytes) -> SampleBatch:
         judged={name: RuleTally(*values) for name, values in small.pop("judged").items()},
         findings=tuple(Finding(*values) for values in small.pop("findings")),
         models=models_of(small.pop("models")),
+        fields=None if fields is None else FieldsFound.read(fields),
         **arrays,
         **small,
     )

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from beam_curator import process_tuning, progress, rows
@@ -16,6 +17,7 @@ from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD
 from beam_curator.errors import UsageError
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
+from beam_curator.output.field_store import in_types, read_fields
 from beam_curator.output.job_input import describe_input
 from beam_curator.output.manifest import finish, withdraw_manifest
 from beam_curator.output.output_shard import WrittenShard, write_shard
@@ -51,17 +53,25 @@ class _PlaceSamples(beam.DoFn):
         self._title.leave()
 
     def process(self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: outcomes.Summary) -> Iterator[Any]:
+        """Waits for what is checked: nothing is written when too many samples failed, or a rule is a mistake."""
         self._title.check(batch.range.url)
-        del checked  # waited for: nothing is written when too many samples failed, or a rule is a mistake
         first_place = places[_range_key(batch)]
         table, placed = place_samples(batch, first_place, self._samples_per_shard)
         name = ledger.ledger_name(batch.range)
-        ledger.write_table(self._output, name, table)
+        types = checked.fields.types
+        ledger.write_table(self._output, name, rows.with_fields(table, self._fields(batch, types)))
         summary = outcomes.summarize(batch.replace(rows=table))
         models, reading = dict(batch.models), batch.range.reading
         part = ledger.LedgerPart(name, part_name(batch.range), plan_of(batch.range), summary, models, reading)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
-        yield from placed
+        for index, run in placed:
+            yield index, dataclasses.replace(run, fields_in=name if types else None)
+
+    def _fields(self, batch: SampleBatch, types: Mapping[str, str]) -> pa.Table:
+        """The columns of the fields of all ranges, of this one's samples."""
+        if batch.fields is None or not types:
+            return in_types(pa.table({}), types, len(batch))
+        return read_fields(self._output, batch.range, types)
 
 
 class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard]):

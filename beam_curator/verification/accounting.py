@@ -13,7 +13,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.identities import ModelIdentity, told_models
-from beam_curator.output import added_columns, plans, score_parts
+from beam_curator.output import added_columns, field_store, plans, score_parts
 from beam_curator.output.edge_store import edge_files
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, models_in, shard_of, told_of
@@ -41,7 +41,7 @@ from beam_curator.verification.output_shards import (
 from beam_curator.verification.ranges import KeptSample, check_range
 from beam_curator.verification.shard_plans import check_plan
 
-_ADDED = f"{added_columns.COLUMNS_DIRECTORY}/"
+_ADDED = (f"{added_columns.COLUMNS_DIRECTORY}/", f"{field_store.FIELDS_DIRECTORY}/")
 
 _OF_SHARDS = (f"{score_parts.SCORES_DIRECTORY}/", f"{plans.PLANS_DIRECTORY}/")
 """Where what was computed of a shard stays when it leaves the selection."""
@@ -90,8 +90,8 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     ranges_there = {name.rpartition("/")[2] for name in names if name.startswith(_OF_SHARDS)}
     for name in sorted(standing - names):
         if name.startswith(_ADDED) and name.rpartition("/")[2] in ranges_there:
-            continue  # of a scorer of another selection: kept, as scores are
-        if not (name.startswith((*_OF_SHARDS, _ADDED)) and shard_of(name) in kept):
+            continue  # of another selection: kept, as scores are
+        if not (name.startswith((*_OF_SHARDS, *_ADDED)) and shard_of(name) in kept):
             yield Difference(name, "does not belong here")
 
 

@@ -65,7 +65,13 @@ class FinishedJob:
     @property
     def reading(self) -> Reading:
         """How the shards were read."""
-        return Reading(**self.manifest["reading"])
+        return Reading(**{"carry": (), **self.manifest["reading"]})  # earlier releases carried no fields
+
+    @property
+    def field_types(self) -> dict[str, str]:
+        """What the columns of the fields of the samples' metadata hold."""
+        told = (self.manifest.get("fields") or {}).get("columns") or {}
+        return {name: one["type"] for name, one in sorted(told.items()) if one["type"]}
 
     @property
     def range_bytes(self) -> int:

@@ -15,11 +15,13 @@ from beam_curator import rows
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import ledger
 from beam_curator.output.added_columns import completed
+from beam_curator.output.field_store import in_types, with_hashes
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.outcomes import Summary, summarize
 from beam_curator.output.score_parts import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
 from beam_curator.reading import Reading
 from beam_curator.samples import Sample, SampleBatch, ShardRange
+from beam_curator.sources.fields import fields_of
 from beam_curator.sources.sample_batches import rows_of
 from beam_curator.sources.sample_images import dotted_names, images_of
 from beam_curator.sources.tar.reading import read_range
@@ -78,6 +80,7 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
         return CheckedRange()
     samples, errors = content.samples, content.errors
     expected = rows_of(range, samples)
+    fields, met = fields_of(range, samples)
     findings = [*content.findings, *dotted_names(range, samples)]
     recorded = yield from _recorded(finished, range)
     if recorded is None:
@@ -87,6 +90,7 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
     taken = recorded.take(places)
     here = [samples[index] for index, _ in pairs]
     yield from _against_input(ledger_name(range), taken, expected.take(indices), here, range.reading)
+    yield from _fields(finished, range, taken, fields.take(indices) if fields.schema.names else fields)
     yield from _outcomes(ledger_name(range), taken)
     part, embeddings = yield from _against_part(finished, range, expected, pairs, taken)
     kept = [
@@ -107,6 +111,7 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
         errors=tuple(errors),
         passed_over=content.passed_over,
         findings=tuple(findings),
+        fields=with_hashes(met, rows.with_fields(recorded, fields)) if len(recorded) == len(samples) else met,
     )
     summary = summarize(batch)
     return CheckedRange(len(samples), kept, summary, batch.models)
@@ -153,6 +158,21 @@ def _against_input(
         sha256 = None if data is None else hashlib.sha256(data).hexdigest()
         yield from unequal(name, f"bytes of {shown(row['key'])}", row["bytes"], None if data is None else len(data))
         yield from unequal(name, f"sha256 of {shown(row['key'])}", row["sha256"], sha256)
+
+
+def _fields(finished: FinishedJob, range: ShardRange, found: pa.Table, expected: pa.Table) -> Iterator[Difference]:
+    """The fields of ledger rows against those of the samples' metadata, in the columns that the manifest tells of."""
+    name, types = ledger_name(range), finished.field_types
+    there = rows.field_names(found)
+    if there != list(types):
+        yield Difference(name, f"has columns {shown(there)} of the samples' fields, should have {shown(list(types))}")
+        return
+    due = in_types(expected, types, len(found))
+    wrong = [column for column in types if found.schema.field(column).type != due.schema.field(column).type]
+    if wrong:
+        yield Difference(name, f"has the column {wrong[0]} in another type than the manifest says")
+        return
+    yield from unequal_columns(name, found, due, there)
 
 
 def _outcome(row: Mapping[str, Any]) -> list[Any]:

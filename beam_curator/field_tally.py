@@ -1,0 +1,163 @@
+"""Fields of samples' metadata: what was met of each, from which the type of its column follows.
+
+Tallies may be added up in any order, and the sum is the same: so is the type of each column, for every number of
+workers, after any resume, and whichever shards came first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from beam_curator.field_names import ALL, is_carried
+
+MAX_FIELDS = 1000
+"""So many fields are carried at most: those with the shortest names, of equal length the first in the alphabet."""
+
+FLAG, INTEGER, WIDE_INTEGER, HUGE_INTEGER, NUMBER, TEXT = "flag", "integer", "wide", "huge", "number", "text"
+"""What a value may be. A float64 holds all integers up to 2^53, a wide integer is beyond, a huge one beyond int64."""
+
+
+def column_type(kinds: Iterable[str]) -> str:
+    """What a column holds whose values are of these kinds: flag, integer, number or text, which takes what is mixed."""
+    met = set(kinds)
+    if met == {FLAG}:
+        return FLAG
+    if met and met <= {INTEGER, WIDE_INTEGER}:
+        return INTEGER
+    return NUMBER if met and met <= {INTEGER, NUMBER} else TEXT
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldTally:
+    """What was met of one field.
+
+    Attributes:
+      kinds: of its values.
+      values: how many samples have one.
+      nested: how many have a list or an object there, which is not carried.
+      long: how many have a text there that is too long to be carried.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    values: int = 0
+    nested: int = 0
+    long: int = 0
+
+    def __add__(self, other: FieldTally) -> FieldTally:
+        return FieldTally(
+            self.kinds | other.kinds,
+            self.values + other.values,
+            self.nested + other.nested,
+            self.long + other.long,
+        )
+
+    @property
+    def type(self) -> str:
+        """What its column holds."""
+        return column_type(self.kinds)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it is text because values of several kinds were met."""
+        return self.type == TEXT and self.kinds not in (frozenset({TEXT}), frozenset())
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldsFound:
+    """What was met of all fields of some samples.
+
+    Attributes:
+      columns: by the column's name.
+      broken: how many `.json` members are no JSON, or too large to be read.
+      more: whether there were more fields than are carried, or names that are too long.
+      foreign_sidecars: Parquet files beside shards that are not of these.
+      hashes: how many samples say a sha256 of their image.
+      other_hashes: of how many it is not that of the stored bytes.
+    """
+
+    columns: Mapping[str, FieldTally] = dataclasses.field(default_factory=dict)
+    broken: int = 0
+    more: bool = False
+    foreign_sidecars: frozenset[str] = frozenset()
+    hashes: int = 0
+    other_hashes: int = 0
+
+    def __add__(self, other: FieldsFound) -> FieldsFound:
+        names = least({*self.columns, *other.columns})
+        nothing = FieldTally()
+        return FieldsFound(
+            {name: self.columns.get(name, nothing) + other.columns.get(name, nothing) for name in names},
+            self.broken + other.broken,
+            self.more or other.more or len({*self.columns, *other.columns} - set(names)) > 0,
+            self.foreign_sidecars | other.foreign_sidecars,
+            self.hashes + other.hashes,
+            self.other_hashes + other.other_hashes,
+        )
+
+    @property
+    def types(self) -> dict[str, str]:
+        """What each column holds; a field without any value that is carried has none."""
+        return {name: tally.type for name, tally in sorted(self.columns.items()) if tally.values}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        columns = {
+            name: {
+                "kinds": sorted(one.kinds),
+                "values": one.values,
+                **({"nested": one.nested} if one.nested else {}),
+                **({"long": one.long} if one.long else {}),
+            }
+            for name, one in sorted(self.columns.items())
+        }
+        told = {
+            "broken": self.broken,
+            "more": self.more,
+            "foreign_sidecars": sorted(self.foreign_sidecars),
+            "hashes": self.hashes,
+            "other_hashes": self.other_hashes,
+        }
+        return {"columns": columns, **{name: value for name, value in told.items() if value}}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> FieldsFound:
+        """The inverse of `told`."""
+        columns = {
+            name: FieldTally(**{**one, "kinds": frozenset(one["kinds"])}) for name, one in told["columns"].items()
+        }
+        sidecars = frozenset(told.get("foreign_sidecars", ()))
+        return cls(**{**told, "columns": columns, "foreign_sidecars": sidecars})
+
+    def only(self, carry: Sequence[str]) -> FieldsFound:
+        """The same of the fields that are chosen."""
+        if tuple(carry) == (ALL,):
+            return self
+        there = {name: one for name, one in self.columns.items() if is_carried(name, carry)}
+        hashes = (self.hashes, self.other_hashes) if "sha256" in carry else (0, 0)
+        return dataclasses.replace(self, columns=there, more=False, hashes=hashes[0], other_hashes=hashes[1])
+
+
+def least(names: Iterable[str]) -> list[str]:
+    """Those of these columns that are carried where there are too many: a choice that no order of adding changes."""
+    found = list(names)
+    if len(found) > MAX_FIELDS:
+        found = sorted(found, key=lambda name: (len(name), name))[:MAX_FIELDS]
+    return sorted(found)
+
+
+def sum_fields(found: Iterable[FieldsFound | None]) -> FieldsFound:
+    """What was met of all: what Beam's CombineGlobally calls."""
+    return sum((one for one in found if one is not None), FieldsFound())
+
+
+def nearest(name: str, there: Iterable[str]) -> str:
+    """How messages go on about a field that is not there: the one that may be meant, or all."""
+    names = sorted(there)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"there are {', '.join(names[:20])}{' and others' if len(names) > 20 else ''}" if names else "there are none"

@@ -1,0 +1,195 @@
+"""The fields of samples' metadata: scalars of the `.json` member, each a column, with a tally of what was met.
+
+What a column holds here follows from the samples of one range; what it holds in the output, from those of all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from beam_curator import rows
+from beam_curator.field_names import ALL, PREFIX, URL_DOMAIN, is_carried
+from beam_curator.field_tally import (
+    FLAG,
+    HUGE_INTEGER,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    WIDE_INTEGER,
+    FieldsFound,
+    FieldTally,
+    least,
+)
+from beam_curator.samples import Sample, ShardRange, readable
+from beam_curator.sources.sidecars import sidecar_rows
+from beam_curator.sources.tar.captions import JSON, MAX_JSON_BYTES
+
+MAX_TEXT_BYTES = 1 << 16
+"""A longer text is not carried: half of a url or of a licence would be another one."""
+
+MAX_NAME_CHARACTERS = 200
+
+_URL = "url"
+
+
+def fields_of(range: ShardRange, samples: Sequence[Sample]) -> tuple[pa.Table, FieldsFound]:
+    """The fields of a range's samples, with their bytes, that its reading carries.
+
+    Returns:
+      n rows with a column of each field, sorted by name; and what was met.
+
+    Raises:
+      StorageError: when a Parquet beside the shard is there and cannot be read, after retries.
+    """
+    carry = range.reading.carry
+    if not carry:
+        return _table({}, FieldsFound(), len(samples)), FieldsFound()
+    records, broken = [], 0
+    for sample in samples:
+        record = _record(sample)
+        broken += record is None
+        records.append(record or {})
+    records, foreign = _with_sidecar(range, samples, records)
+    values, found = _columns(records, carry)
+    sidecars = frozenset() if foreign is None else frozenset({foreign})
+    found = FieldsFound(found.columns, broken, found.more, sidecars)
+    return _table(values, found, len(samples)), found
+
+
+def _record(sample: Sample) -> Mapping[str, Any] | None:
+    """What the `.json` of a sample says; nothing where it has none, or none that is an object; None if it is no
+    JSON."""
+    member = sample.members.get(JSON)
+    if member is None or member.data is None:
+        return {}
+    if member.size > MAX_JSON_BYTES:
+        return None
+    data = bytes(member.data)
+    try:
+        found = json.loads(data)
+    except RecursionError:
+        return None
+    except ValueError:
+        try:
+            found = json.loads(data, parse_int=_long_integer)
+        except (ValueError, RecursionError):
+            return None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _long_integer(digits: str) -> Any:
+    """Python reads no integer of more than 4,300 digits: it stays text, as all have it that int64 does not hold."""
+    return int(digits) if len(digits) < 4000 else digits
+
+
+def _with_sidecar(
+    range: ShardRange, samples: Sequence[Sample], records: list[Mapping[str, Any]]
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    """The records, with what a Parquet beside the shard says where they do not; and its path if it is another's."""
+    keys = [readable(sample.key).rpartition("/")[2] for sample in samples]
+    beside, foreign = sidecar_rows(range.shard, keys, [record.get(_URL) for record in records])
+    if not beside:
+        return records, foreign
+    merged: list[Mapping[str, Any]] = []
+    for key, record in zip(keys, records, strict=True):
+        own = {name: value for name, value in record.items() if value is not None}
+        merged.append({**record, **beside.get(key, {}), **own})
+    return merged, foreign
+
+
+def _columns(
+    records: Sequence[Mapping[str, Any]], carry: Sequence[str]
+) -> tuple[dict[str, list[tuple[str, Any] | None]], FieldsFound]:
+    """The values of each field with their kinds, by column, and what was met."""
+    names, more = _names(records, carry)
+    values: dict[str, list[tuple[str, Any] | None]] = {}
+    tallies: dict[str, FieldTally] = {}
+    for column, name in names.items():
+        column_values = [_value(record[name]) if name in record else None for record in records]
+        met = [one[0] for one in column_values if one is not None]
+        scalars = [kind for kind in met if kind not in (_NESTED, _LONG)]
+        tallies[column] = FieldTally(frozenset(scalars), len(scalars), met.count(_NESTED), met.count(_LONG))
+        values[column] = [None if one is None or one[0] in (_NESTED, _LONG) else one for one in column_values]
+    if f"{PREFIX}{_URL}" in values:
+        hosts = [_host(one[1]) if one is not None and one[0] == TEXT else None for one in values[f"{PREFIX}{_URL}"]]
+        there = sum(host is not None for host in hosts)
+        if there:
+            values[URL_DOMAIN] = [None if host is None else (TEXT, host) for host in hosts]
+            tallies[URL_DOMAIN] = FieldTally(frozenset({TEXT}), there)
+    return values, FieldsFound(tallies, more=more)
+
+
+def _names(records: Sequence[Mapping[str, Any]], carry: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """The fields that are carried, by column; and whether there are more."""
+    there: dict[str, str] = {}
+    more = False
+    for name in dict.fromkeys(name for record in records for name in record):
+        if len(name) > MAX_NAME_CHARACTERS:
+            more = more or carry == (ALL,)
+        elif is_carried(column := f"{PREFIX}{_storable(name)}", carry):
+            there[column] = name
+    kept = least(there)
+    return {column: there[column] for column in kept}, more or len(kept) < len(there)
+
+
+_NESTED, _LONG = "nested", "long"
+
+
+def _value(value: Any) -> tuple[str, Any] | None:
+    """A value with its kind; None for nothing, which NaN is as well."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return FLAG, value
+    if isinstance(value, int):
+        size = abs(value)
+        if size > _INT64:
+            return (HUGE_INTEGER, str(value)) if size < _LONGEST_INTEGER else (_LONG, None)
+        return (INTEGER if size <= _EXACT else WIDE_INTEGER), value
+    if isinstance(value, float):
+        return NUMBER, value
+    if isinstance(value, (list, dict, tuple, bytes)):
+        return _NESTED, None
+    text = _storable(str(value))
+    return (TEXT, text) if len(text.encode()) <= MAX_TEXT_BYTES else (_LONG, None)
+
+
+_INT64, _EXACT, _LONGEST_INTEGER = (1 << 63) - 1, 1 << 53, 10**4000
+
+
+def _storable(text: str) -> str:
+    """Text that UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _host(url: str) -> str | None:
+    """The host of a url, in small letters, without port and user; None where it has none."""
+    try:
+        host = urlsplit(url.strip()).hostname
+    except ValueError:
+        return None
+    return host.rstrip(".") or None if host else None
+
+
+def _table(values: Mapping[str, list[tuple[str, Any] | None]], found: FieldsFound, count: int) -> pa.Table:
+    """The columns, each of the type that its values have together."""
+    arrays, schema = [], []
+    for name, type in found.types.items():
+        plain = [None if one is None else _plain(one[1], type) for one in values[name]]
+        arrays.append(pa.array(plain, rows.CARRIED_TYPES[type]))
+        schema.append(rows.field_of(name, rows.CARRIED_TYPES[type], rows.CARRIED))
+    if not arrays:  # Arrow forgets how many rows a table without columns has
+        return pa.table({"": pa.nulls(count)}).select([])
+    return pa.table(arrays, schema=pa.schema(schema))
+
+
+def _plain(value: Any, type: str) -> Any:
+    if type == TEXT:
+        return rows.text_of(value)
+    return float(value) if type == NUMBER else value
