@@ -44,10 +44,10 @@ def test_each_kind_of_file_gives_its_entries(tmp_path, name):
     [
         (
             "{tmp}/a.txt",
-            "the file does not say what it lists: give COLUMN=FILE, .* sample_id, uid, key, sha256, phash",
+            "the file does not say what it lists: give COLUMN=FILE, .* sample_id, uid, key, sha256, phash, url",
         ),
         ("{tmp}/none.txt", "--block .*none.txt: cannot be read: "),
-        ("url={tmp}/a.txt", "a list is of sample_id, uid, key, sha256, phash, not of url"),
+        ("caption={tmp}/a.txt", "a list is of sample_id, uid, key, sha256, phash, url, not of caption"),
         ("sha256={tmp}/a.parquet", "cannot be read: it has no column sha256: there are x, uid"),
         ("key={tmp}/a.npy", "an array of u8,u8 holds uids, not key"),
         ("{tmp}/numbers.npy", "neither u8,u8 nor texts"),

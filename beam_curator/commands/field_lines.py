@@ -22,7 +22,7 @@ def field_lines(fields: Mapping[str, Any]) -> list[str]:
         lines.append(f"carried {counted(len(carried), 'field')} of the samples as columns: {listed(carried)}")
     mixed = [name for name, one in columns.items() if FieldTally(frozenset(one["kinds"])).is_mixed]
     if mixed:
-        kinds = ", ".join(f"{name} ({' and '.join(columns[name]['kinds'])})" for name in mixed[:_SHOWN])
+        kinds = ", ".join(f"{name} ({_told(columns[name]['kinds'])})" for name in mixed[:_SHOWN])
         lines.append(f"text, since values of several kinds were met: {kinds}{_and_others(mixed)}")
     for kind, what in (("nested", "lists or objects"), ("long", "texts of over 64 KiB")):
         some = [f"{name} ({one[kind]:,} x)" for name, one in columns.items() if one.get(kind)]
@@ -42,6 +42,19 @@ def field_lines(fields: Mapping[str, Any]) -> list[str]:
 
 
 _SHOWN = 5
+
+_KINDS = {
+    "flag": "true or false",
+    "integer": "integers",
+    "wide": "integers over 2^53",
+    "huge": "integers over 2^63",
+    "number": "fractions",
+    "text": "texts",
+}
+
+
+def _told(kinds: Sequence[str]) -> str:
+    return " and ".join(_KINDS[kind] for kind in kinds)
 
 
 def _and_others(names: Sequence[str]) -> str:

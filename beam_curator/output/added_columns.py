@@ -70,9 +70,10 @@ def read_range(directory: str, range: ShardRange, wanted: Wanted) -> StoredRange
     stored = read_part(directory, range, wanted.encoder)
     if stored is None:
         return None
-    found = found_fields(directory, range, stored.range) if range.reading.carry else None
-    with_found = StoredRange(stored.batch.replace(fields=found), stored.range, stored.steps)
-    return completed(directory, with_found, wanted.steps)
+    if stored.lacks_fields:
+        found = found_fields(directory, range, stored.range)
+        stored = StoredRange(stored.batch.replace(fields=found), stored.range, stored.steps)
+    return completed(directory, stored, wanted.steps)
 
 
 def completed(directory: str, stored: StoredRange, steps: Sequence[ScoreStep]) -> StoredRange:

@@ -40,7 +40,7 @@ def is_fields(schema: pa.Schema) -> bool:
 
 
 def write_fields(directory: str, batch: SampleBatch, fingerprint: str) -> FieldsFound:
-    """Writes the fields that the rows of a batch have; gives what was met of them.
+    """Writes the fields that the rows of a batch have, also where they have none; gives what was met of them.
 
     Args:
       directory: the output directory.
@@ -53,12 +53,7 @@ def write_fields(directory: str, batch: SampleBatch, fingerprint: str) -> Fields
     """
     table = batch.rows.select(rows.field_names(batch.rows))
     found = with_hashes(batch.fields or _found_in(table), batch.rows)
-    told = {
-        "fields_version": FIELDS_VERSION,
-        "range": fingerprint,
-        "carry": list(batch.range.reading.carry),
-        "found": found.told,
-    }
+    told = fields_told(batch.range, found, fingerprint)
     if not table.schema.names:
         table = pa.table({"": pa.nulls(len(batch))})  # so that it has as many rows
     table = table.replace_schema_metadata({_METADATA: json.dumps(told, sort_keys=True)})
@@ -66,6 +61,12 @@ def write_fields(directory: str, batch: SampleBatch, fingerprint: str) -> Fields
     pq.write_table(table, sink, compression="zstd")
     files.write_bytes(directory, fields_name(batch.range), sink.getvalue().to_pybytes())
     return found
+
+
+def fields_told(range: ShardRange, found: FieldsFound, fingerprint: str) -> dict[str, Any]:
+    """What is written of what was met in a range."""
+    carry = list(range.reading.carry)
+    return {"fields_version": FIELDS_VERSION, "range": fingerprint, "carry": carry, "found": found.told}
 
 
 def with_hashes(found: FieldsFound, table: pa.Table) -> FieldsFound:
@@ -97,10 +98,16 @@ def found_fields(directory: str, range: ShardRange, fingerprint: str | None = No
     url = _url(directory, range)
     if not files.exists(url):
         return None
-    told = _told(url)
+    return as_carried(_told(url), range, fingerprint)
+
+
+def as_carried(told: Mapping[str, Any], range: ShardRange, fingerprint: str | None = None) -> FieldsFound | None:
+    """What `fields_told` says, as far as a range's reading carries it; None where it says another thing."""
     if told.get("fields_version") != FIELDS_VERSION or fingerprint not in (None, told.get("range")):
         return None
     wanted, stored, found = range.reading.carry, tuple(told["carry"]), FieldsFound.read(told["found"])
+    if not wanted:
+        return None
     if wanted == stored:
         return found
     if stored == (ALL,):

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import parts_before_steps
-from beam_curator.output.field_store import write_fields
+from beam_curator.output.field_store import as_carried, fields_told, write_fields
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
 from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
 from beam_curator.sources.tar.extents import EXTENT_TYPE, EXTENTS
@@ -100,8 +101,12 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         "findings": [dataclasses.asdict(finding) for finding in batch.findings],
     }
     table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
-    carries = bool(batch.range.reading.carry)
-    fields = write_fields(directory, batch, described["range"]) if carries else None
+    fields = None
+    if rows.field_names(batch.rows):
+        fields = write_fields(directory, batch, described["range"])
+    elif batch.range.reading.carry:
+        fields = batch.fields or FieldsFound()
+        described["fields"] = fields_told(batch.range, fields, described["range"])
     files.write_bytes(directory, part_name(batch.range), _parquet(table))
     return batch.replace(
         fields=fields,
@@ -221,6 +226,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         part=url,
         passed_over=described.passed_over,
         findings=tuple(Finding(**finding) for finding in described.findings),
+        fields=as_carried(described.fields, range, described.range),
     )
     return StoredRange(batch, described.range, described.steps)
 
@@ -250,7 +256,7 @@ def _with_outcome(table: pa.Table) -> pa.Table:
 
 @dataclasses.dataclass(frozen=True)
 class _Described:
-    """What a part says of itself."""
+    """What a part says of itself; of the fields of its samples only where they have none."""
 
     range: str
     encoder: ModelIdentity | None
@@ -259,6 +265,7 @@ class _Described:
     passed_over: Mapping[str, int]
     findings: Sequence[Mapping[str, Any]]
     before_steps: bool = False
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def _described(part: pq.ParquetFile, range: ShardRange, anyhow: bool) -> _Described | None:
@@ -279,7 +286,8 @@ def _described(part: pq.ParquetFile, range: ShardRange, anyhow: bool) -> _Descri
         return None
     encoder = ModelIdentity.of(told["encoder"]) if told["encoder"] else None
     steps = tuple(ScoreStep.read(step) for step in told["scorers"])
-    return _Described(told["range"], encoder, steps, errors, passed_over, findings)
+    fields = told.get("fields", {})
+    return _Described(told["range"], encoder, steps, errors, passed_over, findings, fields=fields)
 
 
 def is_described(schema: pa.Schema) -> bool:

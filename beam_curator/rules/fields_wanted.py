@@ -56,7 +56,7 @@ def fields_wanted(rules: Sequence[Rule], lists: Sequence[ListFile], tops: Sequen
         if isinstance(rule, TableRule):
             for column, is_needed in rule.fields.items():
                 if is_needed:
-                    needed.setdefault(column, f'"{rule.name}"')
+                    needed.setdefault(column, rule.told)
                 else:
                     optional.add(column)
     for one in lists:

@@ -59,6 +59,11 @@ class TableRule(abc.ABC):
         """What it makes of rows that `check` has nothing against."""
 
     @property
+    def told(self) -> str:
+        """How messages name it."""
+        return f'rule "{self.name}"'
+
+    @property
     def fields(self) -> Mapping[str, bool]:
         """The fields of the samples' metadata that it looks at, by column: whether it needs them."""
         return {}

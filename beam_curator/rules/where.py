@@ -13,7 +13,7 @@ from beam_curator import rows
 from beam_curator.field_names import is_field
 from beam_curator.rules.conditions import check_condition, evaluate
 from beam_curator.rules.rule import Decisions, TableRule
-from beam_curator.rules.sql_syntax import Condition, parse_condition
+from beam_curator.rules.sql_syntax import Condition, parse_condition, told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,10 @@ class Where(TableRule):
     def name(self) -> str:
         """The reason in the ledger for what it is false of."""
         return f"NOT ({self._text})"
+
+    @property
+    def told(self) -> str:
+        return told(self._text)
 
     @property
     def fields(self) -> Mapping[str, bool]:

@@ -26,8 +26,8 @@ def add_fields(batch: SampleBatch, output: str, types: Mapping[str, str | None])
       StorageError: when they cannot be read, after retries.
     """
     known = {name: type for name, type in types.items() if type is not None}
-    there = known and batch.fields is not None
-    found = read_fields(output, batch.range, known) if there else in_types(pa.table({}), known, len(batch))
+    has_any = known and batch.fields is not None and batch.fields.types
+    found = read_fields(output, batch.range, known) if has_any else in_types(pa.table({}), known, len(batch))
     table = rows.with_fields(batch.rows, found)
     for name in types.keys() - known.keys():
         table = table.append_column(rows.field_of(name, pa.null(), rows.CARRIED), pa.nulls(len(table)))
@@ -46,7 +46,7 @@ def _types(found: FieldsFound, wanted: FieldsWanted) -> Types:
     try:
         wanted.check_there(found.types)
     except UsageError as error:
-        raise JobError(f"{error}. Scores are kept") from error
+        raise JobError(f"{error} (scores are kept)") from error
     return wanted.types(found.types)
 
 

@@ -69,7 +69,7 @@ class _PlaceSamples(beam.DoFn):
 
     def _fields(self, batch: SampleBatch, types: Mapping[str, str]) -> pa.Table:
         """The columns of the fields of all ranges, of this one's samples."""
-        if batch.fields is None or not types:
+        if batch.fields is None or not batch.fields.types:
             return in_types(pa.table({}), types, len(batch))
         return read_fields(self._output, batch.range, types)
 

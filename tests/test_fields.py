@@ -1,0 +1,284 @@
+"""Fields of samples' metadata: what is carried of a `.json`, the types of columns, and img2dataset's Parquet."""
+
+import io
+import itertools
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_curator import rows
+from beam_curator.commands.field_lines import field_lines
+from beam_curator.errors import UsageError
+from beam_curator.field_tally import MAX_FIELDS, FieldsFound, FieldTally, column_type, sum_fields
+from beam_curator.output.field_store import in_types
+from beam_curator.output.manifest import fields_of as told_fields
+from beam_curator.output.outcomes import Summary
+from beam_curator.reading import Reading
+from beam_curator.rules.fields_wanted import fields_wanted
+from beam_curator.rules.rule import AtLeast, judge
+from beam_curator.rules.top import top_fraction
+from beam_curator.rules.where import Where
+from beam_curator.sources.sample_batches import read_batch
+from beam_curator.sources.tar.planning import plan_ranges
+from tests.tars import tar_bytes, write_shard
+
+
+def batch_of(path, records, carry=("all",), members=()):
+    """A batch of samples with these objects, or bytes, as their `.json`."""
+    entries = [
+        (f"{index:03d}.{extension}", data)
+        for index, record in enumerate(records)
+        for extension, data in (
+            ("jpg", b"x"),
+            ("json", record if isinstance(record, bytes) else json.dumps(record).encode()),
+            *members,
+        )
+        if data is not None
+    ]
+    (range,) = plan_ranges(write_shard(path, tar_bytes(entries)), 1 << 40, None, Reading(carry=carry))
+    return read_batch(range)
+
+
+def carried(batch):
+    return batch.rows.select(rows.field_names(batch.rows)).to_pydict()
+
+
+def test_scalars_become_columns_that_say_their_role(tmp_path):
+    record = {"url": "https://a.Example.ORG:8080/x?y", "n": 3, "share": 0.5, "ok": True, "width": 9, "none": None}
+    batch = batch_of(tmp_path / "a.tar", [record, {"n": 4}])
+    assert carried(batch) == {
+        "json.n": [3, 4],
+        "json.ok": [True, None],
+        "json.share": [0.5, None],
+        "json.url": ["https://a.Example.ORG:8080/x?y", None],
+        "json.width": [9, None],
+        "url_domain": ["a.example.org", None],
+    }
+    assert [str(batch.rows.schema.field(name).type) for name in carried(batch)] == [
+        *("int64", "bool", "double", "string", "int64", "string")
+    ]
+    assert rows.names_with(batch.rows, rows.CARRIED) == list(carried(batch))
+    assert batch.rows["width"].to_pylist() == [None, None], "a field takes no column of ours"
+
+
+@pytest.mark.parametrize(
+    ("written", "column"),
+    [
+        (b'{"a": NaN}', None),
+        (b'{"a": [1]}', None),
+        (b'{"a": {"b": 1}}', None),
+        (b'{"a": 1, "a": 2}', [2]),
+        (b"\xef\xbb\xbf" + b'{"a": 1}', [1]),
+        ('{"a": "é"}'.encode("utf-16"), ["é"]),
+        (b'{"a": "\\ud800"}', ["?"]),
+        (b'{"a": 9223372036854775808}', ["9223372036854775808"]),
+        (b'{"a": ' + b"9" * 5000 + b"}", ["9" * 5000]),
+        (b'{"a": "' + b"x" * 65536 + b'"}', ["x" * 65536]),
+        (b'{"a": "' + b"x" * 65537 + b'"}', None),
+        (b'{"a": 1', None),
+        (b"[" * 100_000, None),
+        (b'["a"]', None),
+        (b"\xff\xfe\xfa", None),
+        (b"", None),
+    ],
+    ids=str,
+)
+def test_whatever_a_json_holds_it_is_carried_or_left_out(tmp_path, written, column):
+    batch = batch_of(tmp_path / "a.tar", [written])
+    assert carried(batch) == ({} if column is None else {"json.a": column})
+
+
+def test_what_is_left_out_is_counted_and_told(tmp_path):
+    records = [{"tags": ["x"], "exif": "x" * 70_000, "n": 1}, b"{", {"n": "one"}, {"n": 1.5}]
+    found = batch_of(tmp_path / "a.tar", records).fields
+    assert field_lines(told_fields(Summary(fields=found))) == [
+        "carried 1 field of the samples as columns: json.n",
+        "text, since values of several kinds were met: json.n (integers and fractions and texts)",
+        "not carried, lists or objects: json.tags (1 x)",
+        "not carried, texts of over 64 KiB: json.exif (1 x)",
+        "1 sample without fields: the .json is no JSON, or over 4 MiB",
+    ]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.integers(-3, 3),
+    st.floats(allow_nan=False, width=32),
+    st.sampled_from([1.0, -0.0, 0.5]),
+    st.text("ab1", max_size=2),
+)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6), st.data())
+def test_columns_are_the_same_however_samples_fall_into_ranges(tmp_path_factory, values, data):
+    """In one range, in one range each, and in any order of the sum."""
+    directory = tmp_path_factory.mktemp("ranges")
+    together = batch_of(directory / "all.tar", [{"a": value} for value in values])
+    apart = [batch_of(directory / f"{i}.tar", [{"a": value}]) for i, value in enumerate(values)]
+    met = sum_fields(data.draw(st.permutations([batch.fields for batch in apart])))
+    assert met == together.fields
+    pieces = [in_types(batch.rows.select(rows.field_names(batch.rows)), met.types, 1) for batch in apart]
+    whole = together.rows.select(rows.field_names(together.rows))
+    if whole.schema.names:
+        assert pa.concat_tables(pieces).equals(whole)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "type"),
+    [
+        (["flag"], "flag"),
+        (["integer", "wide"], "integer"),
+        (["integer", "number"], "number"),
+        (["wide", "number"], "text"),
+        (["huge"], "text"),
+        (["flag", "integer"], "text"),
+        (["text", "number"], "text"),
+        ([], "text"),
+    ],
+    ids=str,
+)
+def test_a_column_takes_all_its_values_exactly(kinds, type):
+    assert column_type(kinds) == type
+
+
+def test_of_very_many_fields_the_shortest_names_are_carried_in_any_order(tmp_path):
+    def found(numbers):
+        return FieldsFound({f"json.f{number}": FieldTally(frozenset({"integer"}), 1) for number in numbers})
+
+    parts = [found(range(start, start + 700)) for start in (0, 700, 1400)]
+    sums = [sum_fields(order) for order in itertools.permutations(parts)]
+    assert all(one == sums[0] for one in sums)
+    assert sorted(sums[0].columns) == sorted(f"json.f{number}" for number in range(MAX_FIELDS))
+    record = {f"f{number}": number for number in range(2100)}
+    batch = batch_of(tmp_path / "a.tar", [{**record, "x" * 201: 1}])
+    assert (len(carried(batch)), batch.fields.more) == (MAX_FIELDS, True)
+    named = batch_of(tmp_path / "a.tar", [record], carry=("f2099",))
+    assert (carried(named), named.fields.more) == ({"json.f2099": [2099]}, False)
+    assert "1,000 with the shortest names: --carry names others" in field_lines(told_fields(Summary(fields=sums[0])))[1]
+
+
+def test_only_what_is_chosen_is_carried_and_as_if_it_had_been_chosen_at_once(tmp_path):
+    records = [{"url": "http://a/x", "n": 1, "sha256": "0"}, b"{"]
+    chosen = batch_of(tmp_path / "a.tar", records, carry=("url",))
+    assert list(carried(chosen)) == ["json.url", "url_domain"]
+    assert batch_of(tmp_path / "a.tar", records).fields.only(("url",)) == chosen.fields
+    nothing = batch_of(tmp_path / "a.tar", records, carry=())
+    assert (carried(nothing), nothing.fields) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "carry"),
+    [("all", ("all",)), ("none", ()), ("url, json.uid,url", ("uid", "url")), (["n"], ("n",)), ((), ())],
+    ids=str,
+)
+def test_how_fields_are_chosen(given, carry):
+    assert Reading(carry=given).carry == carry
+
+
+@pytest.mark.parametrize("given", ["", "url,,n", "all,url"])
+def test_a_choice_that_means_nothing_is_refused(given):
+    with pytest.raises(UsageError, match="carry="):
+        Reading(carry=given)
+
+
+def img2dataset_parquet(records, **more):
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{**record, **more} for record in records]), file)
+    return file.getvalue()
+
+
+KEYED = [{"key": f"{index:03d}", "url": f"http://a/{index}", "original_width": 10 + index} for index in range(3)]
+
+
+def test_img2datasets_parquet_says_what_the_json_does_not(tmp_path):
+    (tmp_path / "0.parquet").write_bytes(img2dataset_parquet(reversed(KEYED), status="success"))
+    batch = batch_of(tmp_path / "0.tar", [{"url": "http://a/0", "original_width": 7}, {"url": None}, b"{"])
+    assert carried(batch) == {
+        "json.key": ["000", "001", "002"],
+        "json.original_width": [7, 11, 12],
+        "json.status": ["success"] * 3,
+        "json.url": ["http://a/0", "http://a/1", "http://a/2"],
+        "url_domain": ["a"] * 3,
+    }
+    assert not batch.fields.foreign_sidecars
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no Parquet",
+        img2dataset_parquet([{"caption": "x"}]),
+        img2dataset_parquet([{"key": "other", "url": "http://a/0"}]),
+        img2dataset_parquet([{"key": "000", "url": "http://another/0"}]),
+        img2dataset_parquet(KEYED, shard="x", offset=0, output_shard="y", output_key="z"),
+    ],
+    ids=["no_parquet", "no_keys", "other_keys", "other_urls", "of_a_curation"],
+)
+def test_a_parquet_of_something_else_is_ignored_and_told(tmp_path, content):
+    path = tmp_path / "0.parquet"
+    path.write_bytes(content)
+    batch = batch_of(tmp_path / "0.tar", [{"url": "http://a/0"}])
+    assert list(carried(batch)) == ["json.url", "url_domain"]
+    lines = field_lines(told_fields(Summary(fields=batch.fields)))
+    assert lines[-1] == f"{path} is not img2dataset's of the shard beside: ignored"
+
+
+@pytest.mark.parametrize(
+    ("hashes", "others", "line"),
+    [
+        (3, 0, "json.sha256 is that of the stored image in all 3 samples that say one"),
+        (3, 3, "json.sha256 is that of the stored image in none of 3 samples: a downloader hashes what it fetched"),
+        (3, 1, "NOTE: json.sha256 is not that of the stored image in 1 of 3 samples"),
+    ],
+)
+def test_hashes_that_a_downloader_recorded_are_told_beside_ours(hashes, others, line):
+    (told,) = field_lines(FieldsFound(hashes=hashes, other_hashes=others).told)
+    assert told.startswith(line)
+
+
+def kept(batch, *rules):
+    table, _ = judge(batch.rows, rules)
+    return [reason or "kept" for reason in table["reason"].to_pylist()]
+
+
+RECORDS = [{"similarity": 0.3, "w": 300, "License": "by"}, {"similarity": 0.25}, {}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "outcome"),
+    [
+        (AtLeast("json.similarity", 0.3), ["kept", "json.similarity < 0.3", "no json.similarity"]),
+        (AtLeast("json.nowhere", 1), ["no json.nowhere"] * 3),
+        (Where("json.similarity > 0.28"), ["kept", "NOT (json.similarity > 0.28)", "(json.similarity > 0.28) IS NULL"]),
+        (Where("\"json.similarity\" <= 0.3 AND json.LICENSE = 'by'"), ["kept", None, None]),
+        (Where("coalesce(json.w, images) >= 1 AND coalesce(json.nowhere, true)"), ["kept"] * 3),
+        (Where("json.similarity IS NULL"), ["NOT (json.similarity IS NULL)"] * 2 + ["kept"]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_rules_look_at_fields(tmp_path, rule, outcome):
+    found = kept(batch_of(tmp_path / "a.tar", RECORDS), rule)
+    assert [due is None or due == one for due, one in zip(outcome, found, strict=True)] == [True] * 3
+    assert [one == "kept" for one in found] == [due == "kept" for due in outcome]
+
+
+def test_a_selection_says_which_fields_it_needs():
+    rules = [Where("json.a > 1 OR coalesce(json.b, json.c) > 1 OR json.b = 2"), Where("coalesce(json.d, 1) > 0")]
+    wanted = fields_wanted(rules, [], [top_fraction("json.e=0.5")])
+    assert (sorted(wanted.needed), sorted(wanted.optional)) == (
+        ["json.a", "json.b", "json.c", "json.e"],
+        ["json.d"],
+    )
+    assert wanted.types({"json.a": "number", "json.x": "text"})["json.d"] is None
+    with pytest.raises(UsageError, match="top 0.5 of json.e wants json.e, which --carry a,b,c leaves out"):
+        wanted.check_carried(("a", "b", "c"))
+    with pytest.raises(UsageError, match=r"wants json.a, which no sample has: did you mean json.aa"):
+        wanted.check_there({"json.aa": "number", "json.b": "text", "json.c": "text", "json.e": "number"})
+    assert not fields_wanted([AtLeast("width", 3)], [], [])
+    assert fields_wanted([lambda row: row["json.a"]], [], []).every
