@@ -276,7 +276,7 @@ def test_a_selection_says_which_fields_it_needs():
         ["json.d"],
     )
     assert wanted.types({"json.a": "number", "json.x": "text"})["json.d"] is None
-    with pytest.raises(UsageError, match="top 0.5 of json.e wants json.e, which --carry a,b,c leaves out"):
+    with pytest.raises(UsageError, match=r"top 0.5 of json.e wants json.e, which --carry a,b,c leaves out"):
         wanted.check_carried(("a", "b", "c"))
     with pytest.raises(UsageError, match=r"wants json.a, which no sample has: did you mean json.aa"):
         wanted.check_there({"json.aa": "number", "json.b": "text", "json.c": "text", "json.e": "number"})
