@@ -275,7 +275,7 @@ def add_selection(group: Any) -> None:
             flag,
             action="append",
             metavar="FILE",
-            help=f"of the samples that pass all rules, keep {which} of sample_id, uid (the input's own), key, "
+            help=f"of the samples that pass all rules, keep {which} of sample_id, uid or url (the input's own), key, "
             "sha256 or phash: Parquet, CSV, text or npy, of any length; COLUMN=FILE where the file does not say which; "
             "may be given again",
         )
