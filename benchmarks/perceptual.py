@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from beam_curator.duplicates.perceptual import BITS, COARSE_BITS, TEXTURE, Bits, Hashes, hashes_of, perceptual_edges
+from beam_curator.duplicates.hashes import BITS, TEXTURE, Hashes, hashes_of
+from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.images import picture_hashes
 from benchmarks import lookalikes
 from benchmarks.photos import draw_jpeg
@@ -37,7 +38,6 @@ class Pictures:
     def __init__(self, images: Sequence[Image.Image]) -> None:
         facts = [picture_hashes(image) for image in images]
         self.hashes, self.there = hashes_of(
-            [one.phash for one in facts],
             [one.phash256 for one in facts],
             [one.texture for one in facts],
             [one.colours for one in facts],
@@ -96,20 +96,18 @@ def report(sets: Mapping[str, Sequence[Image.Image]], alike: Mapping[str, Sequen
 def planted(count: int, copies: int, near: int, seed: int = 0) -> Hashes:
     """Different random hashes, some of them copies with a few bits changed, and `near` all copies of one."""
     random = np.random.default_rng(seed)
-    coarse = random.integers(0, 2**64, (count, 1), dtype=np.uint64)
     fine = random.integers(0, 2**64, (count, 4), dtype=np.uint64)
     places = random.permutation(count)[: copies + near]
     for rows, sources in (
         (places[:copies], random.integers(0, count, copies)),
         (places[copies:], np.full(near, places[-1] if near else 0)),
     ):
-        coarse[rows], fine[rows] = coarse[sources], fine[sources]
-        for words, times in ((coarse, 3), (fine, 24)):
-            for _ in range(times):
-                some = rows[random.random(len(rows)) < 0.6]
-                flipped = np.uint64(1) << random.integers(0, 64, len(some)).astype(np.uint64)
-                words[some, random.integers(0, words.shape[1], len(some))] ^= flipped
-    hashes = Hashes(coarse.ravel(), fine, np.full(count, TEXTURE, np.int32), np.zeros((count, 48), np.uint8))
+        fine[rows] = fine[sources]
+        for _ in range(24):
+            some = rows[random.random(len(rows)) < 0.6]
+            flipped = np.uint64(1) << random.integers(0, 64, len(some)).astype(np.uint64)
+            fine[some, random.integers(0, 4, len(some))] ^= flipped
+    hashes = Hashes(fine, np.full(count, TEXTURE, np.int32), np.zeros((count, 48), np.uint8))
     _, first = np.unique(hashes.ids, return_index=True)
     return hashes.take(np.sort(first))
 
@@ -142,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hashes", type=int, default=0, help="measure the join of so many as well")
     parser.add_argument("--near", type=int, default=300_000, help="near copies of one among them (default %(default)s)")
     flags = parser.parse_args(argv)
-    print(f"{machine()}\n{COARSE_BITS} of 64 bits, {BITS} of 256 bits, texture {TEXTURE}\n")
+    print(f"{machine()}\n{BITS} of 256 bits, texture {TEXTURE}\n")
     photographs = dict(lookalikes.photographs(flags.photos))
     drawn = [Image.open(io.BytesIO(draw_jpeg(0, index, 512))).convert("RGB") for index in range(flags.drawn)]
     sets = {"photographs": list(photographs.values()), "drawn photographs": drawn}

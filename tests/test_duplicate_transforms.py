@@ -131,12 +131,11 @@ def test_other_elements_are_refused_where_the_pipeline_is_built():
 def test_hashes_are_compared_in_place_of_vectors():
     random = np.random.default_rng(0)
     fine = random.integers(0, 2, 256)
-    coarse = "0123456789abcdef"
 
     def facts(flipped, texture=100):
         bits = fine.copy()
         bits[:flipped] ^= 1
-        return coarse, np.packbits(bits).tobytes().hex(), texture, "80" * 48
+        return np.packbits(bits).tobytes().hex(), texture, "80" * 48
 
     things = [("same", facts(0)), ("a", facts(0)), ("b", facts(10)), ("far", facts(60)), ("blank", facts(0, 10))]
     pairs = eager(bc.FindDuplicates(bits=32), things)
@@ -148,7 +147,7 @@ def test_hashes_are_compared_in_place_of_vectors():
     assert {tuple(pair)[:2] for pair in eager(bc.FindDuplicates(bits=32), many)} == due
 
     assert eager(bc.FindDuplicates(bits=32), []) == []
-    with pytest.raises(CurationError, match="hashes to compare are phash, phash256, texture and colours"):
+    with pytest.raises(CurationError, match="hashes to compare are phash256, texture and colours"):
         eager(bc.FindDuplicates(bits=32), [("a", "abc")])
     with pytest.raises(UsageError, match="duplicate_bits=200"):
         bc.FindDuplicates(bits=200)

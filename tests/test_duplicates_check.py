@@ -19,7 +19,6 @@ def test_near_copies_with_other_captions_hide_none_with_the_same(monkeypatch: py
             "sample_id": [str(at) for at in range(6)],
             "competes": np.ones(6, bool),
             "area": np.arange(6, 0, -1),
-            "phash": ["0f" * 8] * 6,
             "phash256": [f"{at:064x}" for at in range(6)],
             "texture": np.full(6, 60),
             CAPTION_ID: pa.array(captions, pa.binary()),

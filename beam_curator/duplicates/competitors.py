@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_curator import rows
+from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
-from beam_curator.duplicates.perceptual import Hashes, hashes_of
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
 
 CAPTION_ID = "caption_id"
-_PERCEPTUAL = ("phash", "phash256", "texture", "colours")
+_PERCEPTUAL = ("phash256", "texture", "colours")
 
 
 @dataclasses.dataclass(frozen=True)

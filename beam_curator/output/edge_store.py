@@ -24,7 +24,7 @@ from beam_curator.duplicates.edges import Edges
 from beam_curator.storage import files
 
 EDGES_DIRECTORY = "edges"
-EDGES_VERSION = 1
+EDGES_VERSION = 2
 
 _METADATA = b"beam_curator_edges"
 _CLASSES, _PAIRS, _ROWS = "classes.parquet", "pairs.parquet", "rows.parquet"

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from beam_curator.defaults import DEFAULT_DUPLICATE_BITS, DEFAULT_DUPLICATE_COSINE
 from beam_curator.duplicates.edges import Edges, listed, together
+from beam_curator.duplicates.hashes import hashes_of
 from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
-from beam_curator.duplicates.perceptual import Bits, hashes_of, perceptual_edges
+from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
@@ -59,8 +60,8 @@ class DuplicateDrop(NamedTuple):
 class FindDuplicates(beam.PTransform):
     """Finds all pairs of vectors whose cosine reaches a threshold: takes (id, vector), gives `DuplicatePair`.
 
-    With `bits` it compares hashes in place of vectors, and takes (id, hashes): of a picture the facts `phash`,
-    `phash256`, `texture` and `colours`, in this order, as the ledger has them.
+    With `bits` it compares hashes in place of vectors, and takes (id, hashes): of a picture the facts `phash256`,
+    `texture` and `colours`, in this order, as the ledger has them.
 
     No pair is missed: the cells that vectors are put into decide how long it takes, and nothing else (see
     `beam_curator.duplicates.cells`). Vectors are compared as unit vectors of float16, their cosines exactly; zeros and
@@ -123,7 +124,7 @@ def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator
     """All pairs of pictures that are perceptual duplicates.
 
     Args:
-      things: `phash`, `phash256`, `texture` and `colours` of each id, ascending.
+      things: `phash256`, `texture` and `colours` of each id, ascending.
       bits: in how many bits they may differ.
 
     Raises:
@@ -131,11 +132,11 @@ def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator
     """
     ids = list(things)
     try:
-        columns = [list(column) for column in zip(*things.values(), strict=True)] or [[]] * 4
+        columns = [list(column) for column in zip(*things.values(), strict=True)] or [[]] * 3
         hashes, there = hashes_of(*columns)
     except (TypeError, ValueError) as error:
         raise CurationError(
-            f"hashes to compare are phash, phash256, texture and colours, as the ledger has them ({error})"
+            f"hashes to compare are phash256, texture and colours, as the ledger has them ({error})"
         ) from error
     rows = np.flatnonzero(there)
     _, first, inverse = np.unique(hashes.take(rows).ids, return_index=True, return_inverse=True)

@@ -6,12 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beam_curator.duplicates import bit_counts, hash_tables, perceptual
 from beam_curator.duplicates import edges as edges_module
-from beam_curator.duplicates import perceptual
 from beam_curator.duplicates.competitors import hashes_in
 from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.hashes import TEXTURE, Hashes, hashes_of
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
-from beam_curator.duplicates.perceptual import TEXTURE, Bits, Hashes, hashes_of, perceptual_edges
+from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from tests.duplicates.hash_sets import bits_between, near, planted
 from tests.duplicates.vector_sets import kept_by_brute_force
 
@@ -38,20 +39,24 @@ def test_every_pair_is_found(bits: int) -> None:
     found = perceptual_edges(hashes, bits)
     one, other = np.nonzero(np.triu(near(hashes, bits), 1))
     assert pairs_of(found) == set(zip(one.tolist(), other.tolist(), strict=True))
-    np.testing.assert_array_equal(found.distance, bits_between(hashes)[1][found.first, found.second])
+    np.testing.assert_array_equal(found.distance, bits_between(hashes)[found.first, found.second])
     assert len(found.first) or not bits
     assert not len(found.cut)
 
 
 @pytest.mark.parametrize("neighbours", [3, 32])
-@pytest.mark.parametrize(("small", "tile", "pruned_from"), [(128, 64, 1 << 22), (4, 8, 200), (1, 64, 50)])
+@pytest.mark.parametrize(
+    ("small", "tile", "pruned_from", "settled_below"),
+    [(128, 32, 1 << 22, 4096), (4, 8, 200, 0), (1, 64, 50, 100), (128, 32, 300, 0)],
+)
 def test_of_a_cut_class_all_neighbours_up_to_its_horizon_are_listed(
-    neighbours: int, small: int, tile: int, pruned_from: int, monkeypatch: pytest.MonkeyPatch
+    neighbours: int, small: int, tile: int, pruned_from: int, settled_below: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", neighbours)
     monkeypatch.setattr(perceptual, "_SMALL", small)
     monkeypatch.setattr(perceptual, "_TILE", tile)
     monkeypatch.setattr(perceptual, "_PRUNED_FROM", pruned_from)
+    monkeypatch.setattr(perceptual, "_SETTLED_BELOW", settled_below)
     for seed in range(3):
         hashes = planted(700, seed, clump=250)
         found = perceptual_edges(hashes)
@@ -63,13 +68,14 @@ def test_of_a_cut_class_all_neighbours_up_to_its_horizon_are_listed(
 
 def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
-    whole = perceptual._coarsely_near
+    whole = perceptual.bits_between
 
-    def counted(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        compared.append(len(one) * len(other))
-        return whole(one, other)
+    def counted(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        found = whole(one, other)
+        compared.append(found.size)
+        return found
 
-    monkeypatch.setattr(perceptual, "_coarsely_near", counted)
+    monkeypatch.setattr(perceptual, "bits_between", counted)
     found = perceptual_edges(planted(20_000, 0, clump=20_000))
     assert len(found.cut) > 19_000
     assert len(found.first) < 20_000 * 40
@@ -112,7 +118,7 @@ def test_one_keeper_a_group_as_brute_force_has_it(neighbours: int, monkeypatch: 
     close = near(samples, 32)
     expected = kept_by_brute_force(close, order, competes)
     assert dict(zip(drops.rows.tolist(), drops.of.tolist(), strict=True)) == expected
-    np.testing.assert_array_equal(drops.distance, bits_between(samples)[1][drops.rows, drops.of])
+    np.testing.assert_array_equal(drops.distance, bits_between(samples)[drops.rows, drops.of])
 
 
 def test_pairs_can_be_asked_for_one_by_one() -> None:
@@ -128,23 +134,21 @@ def test_pairs_can_be_asked_for_one_by_one() -> None:
 def test_bits_are_counted_without_numpy_2_as_with_it() -> None:
     words = np.random.default_rng(7).integers(0, 2**64, (50, 4), dtype=np.uint64)
     expected = np.unpackbits(words.view(np.uint8).reshape(50, 4, 8), axis=2).sum(axis=2)
-    np.testing.assert_array_equal(perceptual._ones(words), expected)
-    np.testing.assert_array_equal(perceptual._ones_of_halves(words), expected)
+    np.testing.assert_array_equal(bit_counts.ones_of(words), expected)
+    np.testing.assert_array_equal(bit_counts.ones_of_halves(words), expected)
 
 
 def test_rows_without_hashes_or_with_little_texture_are_not_compared() -> None:
-    one = ["8" + "0" * 15, None, "0" * 16, "f" * 16]
     fine = ["0" * 63 + "1", None, "0" * 64, "f" * 64]
-    hashes, there = hashes_of(one, fine, [TEXTURE, None, TEXTURE - 1, 10_000])
+    hashes, there = hashes_of(fine, [TEXTURE, None, TEXTURE - 1, 10_000])
     assert there.tolist() == [True, False, False, True]
-    assert hashes.coarse.tolist() == [1 << 63, 0, 0, (1 << 64) - 1]
-    assert hashes.fine[0].tolist() == [0, 0, 0, 1]
-    assert bytes(hashes.ids[0]).hex() == one[0] + fine[0] + f"{TEXTURE:08x}" + "0" * 96
+    assert hashes.fine.tolist() == [[0, 0, 0, 1], [0] * 4, [0] * 4, [(1 << 64) - 1] * 4]
+    assert bytes(hashes.ids[0]).hex() == fine[0] + f"{TEXTURE:08x}" + "0" * 96
 
 
-def facts_of(texture: int, *colours: tuple[int, int, int]) -> tuple[str, str, int, str]:
+def facts_of(texture: int, *colours: tuple[int, int, int]) -> tuple[str, int, str]:
     """Those of a picture that is made of one or more colours."""
-    return "f" * 16, "f" * 64, texture, (bytes(itertools.chain(*colours)) * 16)[:48].hex()
+    return "f" * 64, texture, (bytes(itertools.chain(*colours)) * 16)[:48].hex()
 
 
 @pytest.mark.parametrize(
@@ -172,13 +176,45 @@ def test_pictures_of_one_shape_are_duplicates_where_texture_and_colour_agree(
 
 
 def test_a_jobs_rows_are_compared_with_their_colours() -> None:
-    names = ("phash", "phash256", "texture", "colours")
+    names = ("phash256", "texture", "colours")
     values = zip(facts_of(60, (200, 90, 40)), facts_of(60, (60, 90, 200)), strict=True)
     hashes, ids = hashes_in(pa.table(dict(zip(names, values, strict=True))))
     assert (ids.null_count, len(set(ids.to_pylist()))) == (0, 2)
     assert len(perceptual_edges(hashes).first) == 0
-    without = pa.table({"phash": ["f" * 16], "phash256": [None], "texture": [None]})
+    without = pa.table({"phash256": [None], "texture": [None]})
     assert hashes_in(without)[1].null_count == 1
+
+
+def on_white(*colours: tuple[int, int, int]) -> tuple[str, int, str]:
+    """The facts of a picture whose parts are white, but for the first ones."""
+    return facts_of(60, *colours, *[(255, 255, 255)] * (16 - len(colours)))
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (on_white((255, 130, 52), (240, 200, 190)), True),
+        (on_white((200, 60, 90), (220, 180, 170)), False),
+        (on_white((119, 119, 119), (185, 185, 185)), True),
+        (on_white((90, 90, 90), (185, 185, 185)), False),
+    ],
+    ids=["brighter", "another hue", "grey", "another grey"],
+)
+def test_things_on_white_are_told_apart_by_shades_of_one_colour(other: tuple[str, int, str], same: bool) -> None:
+    hashes, _ = hashes_of(*map(list, zip(on_white((200, 90, 40), (220, 180, 170)), other, strict=True)))
+    assert len(perceptual_edges(hashes).first) == same
+
+
+def test_hashes_that_differ_in_few_bits_meet_whatever_these_are() -> None:
+    random = np.random.default_rng(0)
+    for bits, least in ((13, 1.0), (24, 0.999), (32, 0.99)):
+        flipped = np.zeros((20_000, 256), np.uint8)
+        np.put_along_axis(flipped, random.random(flipped.shape).argsort(axis=1)[:, :bits], 1, axis=1)
+        words = np.packbits(flipped, axis=1).view(">u8").astype(np.uint64)
+        assert hash_tables.meet(words.T).mean() >= least
+    orders = hash_tables._MASKS.reshape(5, 14, 4)
+    assert not np.bitwise_and.reduce(orders[:, :2], axis=1).any()
+    assert (bit_counts.ones_of(np.bitwise_or.reduce(orders, axis=1)).sum(axis=1) == 14 * 18).all()
 
 
 @pytest.mark.parametrize("count", [0, 1])
