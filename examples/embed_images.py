@@ -2,7 +2,7 @@
 
     python -m examples.embed_images --input 'raw/*.tar' --output embedded
 
-OUT/scores/ has one Parquet file per range of a shard, with a row per sample; `embedding` is a list of float16.
+OUT/scores/ has one Parquet file per range of a shard, with a row per sample; `embedding` is a list of float32.
 """
 
 from __future__ import annotations

@@ -13,10 +13,12 @@ from beam_curator.errors import CurationError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output import score_parts
+from beam_curator.output.embedding_column import fixed_float16
 from beam_curator.output.score_parts import (
     embeddings_of,
     part_name,
     range_fingerprint,
+    read_embeddings,
     read_part,
     read_stored,
     write_part,
@@ -63,22 +65,42 @@ def test_a_part_gives_back_rows_scores_errors_and_models_and_leaves_bytes_and_em
     assert (read.range, read.models, read.errors) == (RANGE, MODELS, batch.errors)
     assert (stored.encoder, stored.steps, stored.lacking([AESTHETIC])) == (ENCODER, (AESTHETIC,), [])
     assert read.part == written.part == str(part_path(tmp_path))
-    np.testing.assert_array_equal(embeddings_of(read_stored(read.part)), batch.embeddings)
+    embeddings = embeddings_of(read_stored(read.part))
+    np.testing.assert_array_equal(embeddings, batch.embeddings * [[1], [0]])  # the second one failed
+    assert embeddings.dtype == np.float16
 
 
-def test_the_embedding_column_is_a_fixed_size_list_of_float16(tmp_path, batch):
+def test_the_embedding_column_is_a_list_of_float32_and_null_where_a_sample_failed(tmp_path, batch):
     write_part(str(tmp_path), batch, [AESTHETIC])
-    field = pq.read_schema(part_path(tmp_path)).field("embedding")
-    assert field.type == pa.list_(pa.field("element", pa.float16()), 8)
+    column = pq.read_table(part_path(tmp_path))["embedding"]
+    assert column.type == pa.list_(pa.field("element", pa.float32()))
+    assert column.to_pylist() == [batch.embeddings[0].astype(np.float32).tolist(), None]
 
 
-def test_all_columns_are_compressed_but_embeddings(tmp_path, batch):
+def test_a_part_without_one_usable_sample_knows_the_length_of_embeddings(tmp_path, batch):
+    failed = batch.replace(rows=rows.with_failures(batch.rows, {0: "cut", 1: "cut"}))
+    written = write_part(str(tmp_path), failed, [AESTHETIC])
+    np.testing.assert_array_equal(embeddings_of(read_stored(written.part)), np.zeros((2, 8)))
+
+
+def test_a_part_of_a_release_that_stored_float16_is_read_as_well(tmp_path, batch):
+    written = write_part(str(tmp_path), batch, [AESTHETIC])
+    table = pq.read_table(part_path(tmp_path))
+    before = fixed_float16(table["embedding"], 8)
+    more = table["more_embeddings"].cast(pa.list_(pa.float16()))
+    for name, column in (("embedding", before), ("more_embeddings", more)):
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    pq.write_table(table, part_path(tmp_path))
+    np.testing.assert_array_equal(read_embeddings(written.part).embeddings, batch.embeddings * [[1], [0]])
+    assert read_part(str(tmp_path), RANGE, ENCODER).batch.rows.equals(batch.rows)
+
+
+def test_all_columns_are_compressed(tmp_path, batch):
     write_part(str(tmp_path), batch, [AESTHETIC])
     group = pq.ParquetFile(part_path(tmp_path)).metadata.row_group(0)
     columns = [group.column(index) for index in range(group.num_columns)]
     assert len(columns) == len(batch.rows.schema) - 2 + 2 + 3 + 1 + 2  # no outcome; embeddings, members, sum, extents
-    uncompressed = {c.path_in_schema for c in columns if c.compression != "ZSTD"}
-    assert uncompressed == {"embedding.list.element", "more_embeddings.list.element"}
+    assert {column.compression for column in columns} == {"ZSTD"}
 
 
 def test_a_batch_of_no_samples_is_a_part_as_well(tmp_path):

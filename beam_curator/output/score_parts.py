@@ -24,11 +24,19 @@ from beam_curator.errors import CurationError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import parts_before_steps
+from beam_curator.output.embedding_column import (
+    COMPRESSION_LEVEL,
+    embedding_array,
+    fixed_float16,
+    float16_of,
+    lengths_of,
+    lists_of,
+)
 from beam_curator.output.field_store import as_carried, fields_told, write_fields
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
 from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
-from beam_curator.sources.tar.extents import EXTENT_TYPE, EXTENTS
-from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBER_TYPE, MEMBERS, member_columns
+from beam_curator.sources.tar.extents import EXTENTS
+from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, member_columns
 from beam_curator.storage import files
 
 SCORING_VERSION = 8
@@ -85,7 +93,8 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
     if batch.samples is None:
         raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
     table = rows.without_fields(batch.rows).drop_columns(["status", "reason"])
-    columns = {EMBEDDING: embedding_array(batch.embeddings), MORE_EMBEDDINGS: more_embeddings_array(batch)}
+    none = rows.unusable(batch.rows)
+    columns = {EMBEDDING: embedding_array(batch.embeddings, none), MORE_EMBEDDINGS: more_embeddings_array(batch)}
     for name, column in {**columns, **member_columns(batch.samples)}.items():
         table = table.append_column(rows.field_of(name, column.type, rows.INTERNAL), column)
     several = _has_several_images(table)
@@ -94,6 +103,7 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         "range": range_fingerprint(batch.range, several),
         "several_images": several,
         "encoder": encoder.told if encoder else None,
+        "dim": batch.embeddings.shape[1],
         "embeddings": hashlib.sha256(batch.embeddings.astype(np.float16).tobytes()).hexdigest(),
         "scorers": [step.told for step in steps],
         "errors": [dataclasses.asdict(error) for error in batch.errors],
@@ -128,30 +138,20 @@ def _of_any_policy(range: ShardRange) -> ShardRange:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    """Embeddings as they are: zstd makes them 8 % smaller, and the reading of them twice as long."""
     sink = pa.BufferOutputStream()
-    nested = {MEMBERS: MEMBER_TYPE, EXTENTS: EXTENT_TYPE}
-    compressed = [name for name in table.schema.names if name not in (EMBEDDING, MORE_EMBEDDINGS, *nested)]
-    compressed += [f"{name}.list.element.{field.name}" for name, type in nested.items() for field in type]
-    pq.write_table(table, sink, compression=dict.fromkeys(compressed, "zstd"), use_dictionary=list(rows.REPEATING))
+    levels = {f"{name}.list.element": COMPRESSION_LEVEL for name in (EMBEDDING, MORE_EMBEDDINGS)}
+    pq.write_table(table, sink, compression="zstd", compression_level=levels, use_dictionary=list(rows.REPEATING))
     return sink.getvalue().to_pybytes()
-
-
-def embedding_array(embeddings: np.ndarray) -> pa.Array:
-    """float16 [n, dim] as an Arrow column of fixed-size lists."""
-    flat = pa.array(np.ascontiguousarray(embeddings, np.float16).reshape(-1), pa.float16())
-    return pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
 
 
 def more_embeddings_array(batch: SampleBatch) -> pa.Array:
     """The embeddings of samples' other images as an Arrow column: of each sample a list of all their numbers, one image
-    after the other, as float16; null where there is none."""
+    after the other; null where there is none."""
     of: list[list[np.ndarray]] = [[] for _ in range(len(batch))]
     if batch.more_of is not None and batch.more_embeddings is not None:
         for index, embedding in zip(batch.more_of, batch.more_embeddings, strict=True):
             of[index].append(embedding)
-    flat = [np.concatenate(some).astype(np.float16) if some else None for some in of]
-    return pa.array(flat, pa.list_(pa.float16()))
+    return lists_of(of)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,12 +332,20 @@ def _samples_in(part: str) -> int:
 
 
 def read_stored(part: str) -> pa.Table:
-    """The columns of a part that `read_part` leaves out: for `embeddings_of` and `MemberTable.of`.
+    """The columns of a part that `read_part` leaves out, embeddings as a matrix of float16: for `embeddings_of` and
+    `MemberTable.of`.
 
     Raises:
       StorageError: when it cannot be read, after retries.
     """
-    return pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=list(_STORED), use_threads=False)
+    file = pq.ParquetFile(pa.BufferReader(files.read_bytes(part)))
+    stored = file.read(columns=list(_STORED), use_threads=False)
+    return stored.set_column(0, EMBEDDING, fixed_float16(stored[EMBEDDING], _dim_of(file)))
+
+
+def _dim_of(part: pq.ParquetFile) -> int:
+    """The length of an embedding in a part without one; parts of earlier releases say it in the column's type."""
+    return int(json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}")).get("dim", 0))
 
 
 @functools.lru_cache(maxsize=3)
@@ -380,11 +388,11 @@ def read_embeddings(part: str) -> StoredEmbeddings:
     Raises:
       StorageError: when it cannot be read, after retries.
     """
-    columns = pq.ParquetFile(pa.BufferReader(files.read_bytes(part))).read(columns=[EMBEDDING, MORE_EMBEDDINGS])
-    embeddings = embeddings_of(columns)
-    lists = columns[MORE_EMBEDDINGS].combine_chunks()
-    counts = np.diff(lists.offsets.to_numpy()) // max(embeddings.shape[1], 1)
-    flat = lists.values.to_numpy(zero_copy_only=False)
+    file = pq.ParquetFile(pa.BufferReader(files.read_bytes(part)))
+    columns = file.read(columns=[EMBEDDING, MORE_EMBEDDINGS])
+    embeddings = float16_of(columns[EMBEDDING], _dim_of(file))
+    counts = lengths_of(columns[MORE_EMBEDDINGS]) // max(embeddings.shape[1], 1)
+    flat = columns[MORE_EMBEDDINGS].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float16)
     return StoredEmbeddings(
         embeddings, flat.reshape(-1, embeddings.shape[1]), np.repeat(np.arange(len(counts)), counts)
     )
@@ -401,6 +409,5 @@ def count_more_embeddings(part: str) -> list[int]:
 
 
 def embeddings_of(stored: pa.Table) -> np.ndarray:
-    """The embeddings in these rows of a part: float16 [n, dim]."""
-    column = stored[EMBEDDING].combine_chunks()
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+    """The embeddings in these rows of what `read_stored` gave: float16 [n, dim]."""
+    return float16_of(stored[EMBEDDING], 0)
