@@ -26,7 +26,6 @@ NO_LIMIT = "none"
 """What turns a threshold off: its score is computed all the same, and no rule looks at it."""
 
 AUTO: Literal["auto"] = "auto"
-DEFAULT_BATCH_SIZE = 64
 """Images in a pass of the encoder."""
 
 DEFAULT_RANGE_MB = 64

@@ -137,7 +137,7 @@ ENCODER = str(handler().identity)
         (ReadSamples("a.tar", 2, caption_from="txt"), {"patterns": "a.tar", "range_mb": 2, "caption_from": "txt"}),
         (
             bc.EmbedImages(handler()),
-            {"embedding model": ENCODER, "batch_size": 64, "device": "cpu", "precision": "auto"},
+            {"embedding model": ENCODER, "batch_size": "auto", "device": "cpu", "precision": "auto"},
         ),
         (brightness(), {"brightness model": "brightness 1", "source": "heads/brightness.npz"}),
         (bc.ScoreAesthetic("untrained"), {"columns": "aesthetic", "aesthetic model": UNTRAINED}),

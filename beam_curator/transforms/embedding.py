@@ -21,7 +21,7 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator import process_tuning, progress, rows
-from beam_curator.defaults import DEFAULT_BATCH_SIZE, DEFAULT_MODEL, DEFAULT_PRETRAINED
+from beam_curator.defaults import AUTO, DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.images import ImageFacts
@@ -226,7 +226,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         pretrained: str = DEFAULT_PRETRAINED,
         *,
         model_dir: str | None = None,
-        batch_size: int | Literal["auto"] = DEFAULT_BATCH_SIZE,
+        batch_size: int | Literal["auto"] = AUTO,
         precision: str = "auto",
         device: str = "auto",
         decode_threads: int = 0,

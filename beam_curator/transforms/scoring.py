@@ -23,6 +23,7 @@ from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, handler_before
 from beam_curator.transforms.lineage import facts_of
+from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 from beam_curator.transforms.picture_scoring import with_picture_scores
 from beam_curator.transforms.reading import ReadRanges
 
@@ -95,7 +96,9 @@ class _Score(beam.DoFn):
             complaint = complaint_of(scorer, encoder, embeddings.shape[1])
             if complaint:  # nobody could tell before: the embeddings are not those of an `EmbedImages` in this pipeline
                 raise JobError(complaint)
-        yield with_scores(batch, self._loaded, identity_on(scorer, encoder))
+        with ending_worker_of_lost_device():
+            scored = with_scores(batch, self._loaded, identity_on(scorer, encoder))
+        yield scored
 
 
 def complaint_of(scorer: Scorer, encoder: ModelIdentity | None, width: int | None) -> str | None:

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_curator.transforms.lost_device import ending_worker_of_lost_device
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -48,4 +50,5 @@ class WorkAhead(beam.DoFn, Generic[In, Out]):
 
     def _first(self) -> WindowedValue:
         wait, window, timestamp = self._under_way.popleft()
-        return WindowedValue(wait(), timestamp, (window,))
+        with ending_worker_of_lost_device():
+            return WindowedValue(wait(), timestamp, (window,))

@@ -15,6 +15,7 @@ from beam_curator.models.encoders.encoder import VisualTower
 from beam_curator.models.encoders.precision import cast_matrices
 
 SIDE = 96
+UNEVEN = Preparation(SIDE, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))
 VARIANTS = {
     "GELU": {},
     "QuickGELU": {"act_layer": QuickGELU},
@@ -85,6 +86,30 @@ def test_what_is_folded_and_skipped_changes_no_embedding(variant):
     assert not any(isinstance(part, QuickGELU) for part in module.modules())
     last = module.transformer.resblocks[-1]
     assert isinstance(last, vit_rewrites.FirstTokenBlock) == (module.pool_type == "tok")
+
+
+@each_variant
+def test_a_first_layer_that_prepares_pixels_itself_gives_the_same(variant):
+    module, preparation = transformer(**VARIANTS[variant]), UNEVEN
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preparation.mean, preparation.std))
+    with torch.inference_mode():
+        expected = module((levels(3).permute(0, 3, 1, 2).float() / 255 - mean) / std)
+        assert vit_rewrites.fold_preparation(module, preparation)
+        assert difference(module(levels(3)), expected) < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_in_half_precision_a_first_layer_that_prepares_pixels_is_as_near_to_fp32(precision):
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (UNEVEN.mean, UNEVEN.std))
+    prepared = (levels(3).permute(0, 3, 1, 2).float() / 255 - mean) / std
+    before, folded = transformer(), transformer()
+    vit_rewrites.fold_preparation(folded, UNEVEN)
+    with torch.inference_mode():
+        expected = transformer()(prepared)
+        for module in (before, folded):
+            cast_matrices(module, precision)
+        errors = difference(before(prepared), expected), difference(folded(levels(3)), expected)
+    assert errors[1] < errors[0] * 1.1 + 1e-4
 
 
 def test_in_half_precision_what_is_skipped_changes_no_more_than_rounding():

@@ -164,6 +164,8 @@ class ClipEncoder:
         with self._load_lock:
             if self._stream is None:
                 self._stream = self._load()
+            if self._model:
+                self._model.check_process()
             return self._stream
 
     def _load(self) -> Stream:

@@ -2,6 +2,9 @@
 
 Callers submit lists of images and get futures. While the device runs the model on one micro-batch, the next ones are
 decoded, also those of the list that comes after: the device waits neither for the end of a list nor for its beginning.
+
+Images are taken as they are decoded, not in their order, so that one that takes a second does not stop the device.
+Their order decides nothing: rows are placed by index, and passes have one shape whatever is in them.
 """
 
 import threading
@@ -9,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +32,7 @@ class _MicroBatch:
     """Pixels for one call of the model, and whose they are."""
 
     pixels: "torch.Tensor"
+    reductions: int
     places: list[tuple[Request, int]] = field(default_factory=list)
 
     @property
@@ -39,9 +43,16 @@ class _MicroBatch:
         self.pixels[len(self.places)].numpy()[...] = pixels
         self.places.append((request, row))
 
+    def places_of_requests(self) -> list[tuple[Request, list[int]]]:
+        """Which of its places each request has, the request of the first place first."""
+        found: dict[int, tuple[Request, list[int]]] = {}
+        for place, (request, _) in enumerate(self.places):
+            found.setdefault(id(request), (request, []))[1].append(place)
+        return list(found.values())
+
 
 class DeviceStream:
-    """Runs a model on images that are submitted from any thread, in their order.
+    """Runs a model on images that are submitted from any thread, as they are decoded.
 
     A micro-batch holds images of as many lists as it takes to fill it; where the stream runs dry, it goes as it is. Two
     of them are decoded ahead of the device: enough for the pool while the model runs, and bounded.
@@ -60,8 +71,9 @@ class DeviceStream:
         self._lock = threading.Lock()
         self._requests: deque[Request] = deque()  # those with images that are not decoding yet
         self._driving = False
+        self._decoded: SimpleQueue[Future[DecodedImage] | None] = SimpleQueue()  # None: there are new requests
         # Only the driver's thread touches these.
-        self._decoding: deque[tuple[Request, int, Future[DecodedImage]]] = deque()
+        self._decoding: dict[Future[DecodedImage], tuple[Request, int]] = {}
         self._filling: _MicroBatch | None = None
         self._running: tuple[_MicroBatch, PendingEmbeddings] | None = None
 
@@ -75,7 +87,9 @@ class DeviceStream:
         request = Request.of(images, self._model.dim, on_embedded, on_picture)
         with self._lock:
             self._requests.append(request)
-            if not self._driving:
+            if self._driving:
+                self._decoded.put(None)
+            else:
                 self._driving = True
                 self._driver.submit(self._drive)
         return request.future
@@ -86,13 +100,12 @@ class DeviceStream:
             while not self._has_run_dry():
                 self._decode_ahead()
                 if self._decoding:
-                    self._take(*self._decoding[0])
-                    self._decoding.popleft()
+                    self._take_decoded()
                 else:
                     self._run_filling()
                     self._finish_running()
         except BaseException as error:  # it is the callers' to hear
-            self._fail(error)
+            self._fail(self._model.explained(error))
 
     def _has_run_dry(self) -> bool:
         with self._lock:
@@ -111,19 +124,25 @@ class DeviceStream:
                 (row,) = request.take(1)
                 if not request.unread:
                     self._requests.popleft()
-            self._decoding.append((request, row, self._pool.submit(request.decoded, self._decode, row)))
+            decoding = self._pool.submit(request.decoded, self._decode, row)
+            self._decoding[decoding] = request, row
+            decoding.add_done_callback(self._decoded.put)
 
-    def _take(self, request: Request, row: int, decoded: Future[DecodedImage]) -> None:
-        """Notes what became of one image, and puts its pixels into the micro-batch: good ones are packed close."""
-        image = decoded.result()
-        request.note_decoded(row, image)
-        if image.pixels is None:
+    def _take_decoded(self) -> None:
+        """Waits for the next image that is decoded, notes what became of it, and puts its pixels into the micro-batch:
+        good ones are packed close."""
+        decoded = self._decoded.get()
+        if decoded is None:
             return
-        if self._filling is None:
-            self._filling = _MicroBatch(self._model.new_buffer(self._model.batch_size))
-        self._filling.add(request, row, image.pixels)
-        if self._filling.full:
-            self._run_filling()
+        image, (request, row) = decoded.result(), self._decoding[decoded]
+        request.note_decoded(row, image)
+        if image.pixels is not None:
+            if self._filling is None:
+                self._filling = _MicroBatch(*self._model.new_pass())
+            self._filling.add(request, row, image.pixels)
+            if self._filling.full:
+                self._run_filling()
+        del self._decoding[decoded]
 
     def _run_filling(self) -> None:
         """Hands the micro-batch to the device, and only then, when it has work, waits for the one before."""
@@ -139,28 +158,23 @@ class DeviceStream:
         if self._running is None:
             return
         batch, pending = self._running
-        values, reductions = pending.wait(), pending.batch_reductions
-        start = 0
-        for _, places in groupby(batch.places, key=lambda place: id(place[0])):
-            request, rows = _one_request(list(places))
-            request.note_embedded(rows, values[start : start + len(rows)], reductions)
-            start, reductions = start + len(rows), 0  # the first request met what the micro-batch met
+        values, reductions = pending.wait(), batch.reductions + pending.batch_reductions
+        for request, places in batch.places_of_requests():
+            request.note_embedded([batch.places[place][1] for place in places], values[places], reductions)
+            reductions = 0  # the first request met what the micro-batch met
         self._running = None
 
     def _fail(self, error: BaseException) -> None:
         """Every list that is in the stream fails, and the next one finds it empty."""
         with self._lock:
-            requests = [*self._requests, *(request for request, _, _ in self._decoding)]
+            requests = [*self._requests, *(request for request, _ in self._decoding.values())]
             for batch in (self._filling, self._running[0] if self._running else None):
                 requests += [request for request, _ in batch.places] if batch else []
-            for _, _, decoding in self._decoding:
+            for decoding in self._decoding:
                 decoding.cancel()
             self._requests.clear()
-            self._decoding.clear()
+            self._decoding = {}
+            self._decoded = SimpleQueue()  # what is still decoding goes into the old one
             self._filling, self._running, self._driving = None, None, False
         for request in requests:
             request.fail(error)
-
-
-def _one_request(places: Sequence[tuple[Request, int]]) -> tuple[Request, list[int]]:
-    return places[0][0], [row for _, row in places]

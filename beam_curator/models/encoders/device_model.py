@@ -1,14 +1,18 @@
 """A model on its device: uint8 pixels in, normalised embeddings out, in passes that fit its memory."""
 
+import contextlib
+import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.errors import JobError, UsageError
+from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.images import Preparation
+from beam_curator.models.device_errors import DeviceLostError, first_line, is_lost, wants_memory
 from beam_curator.models.encoders.encoder import VisualTower, raised
 from beam_curator.models.encoders.precision import cast_matrices, torch_dtype
 
@@ -37,8 +41,12 @@ class PendingEmbeddings:
         return self.values.numpy()
 
 
-MOST_IMAGES_A_PASS = 512
-"""What `batch_size` "auto" tries first on CUDA: a larger pass has nothing more to gain."""
+MOST_IMAGES_A_PASS = 256
+"""What `batch_size` "auto" tries first on CUDA: enough that launching a pass is a small part of it, beside all threads
+that decode."""
+
+_MEMORY_TO_FILL = 0.9
+"""The part of a GPU's memory that a pass may need for "auto" to take it: cuDNN and others want some later."""
 
 MOST_IMAGES_A_CPU_PASS = 64
 """More are never taken on the CPU: there each core has a pass of its own, and memory must do for all of them."""
@@ -79,7 +87,7 @@ class DeviceModel:
         """
         import torch
 
-        from beam_curator.models.encoders.vit_rewrites import fold_quick_gelu
+        from beam_curator.models.encoders.vit_rewrites import fold_preparation, fold_quick_gelu
 
         self.name, self.device, self.precision = name, device, precision
         self.dim: int = tower.dim
@@ -89,16 +97,21 @@ class DeviceModel:
         self.neighbours_matter = True
         self._is_users = tower.users
         self._normalises = False
+        self._process = os.getpid()
         self._halving = threading.Lock()
         self._equal_passes = device == "cuda" or compile
         fold_quick_gelu(tower.module)
+        if device == "cuda":
+            self._normalises = fold_preparation(tower.module, tower.preparation)
         self._autocasts = cast_matrices(tower.module, precision)
         try:
             module = tower.module.to(device)
             # On the device from the start: a copy at each pass would wait for the pass before it.
             self._mean = torch.tensor(tower.preparation.mean, device=device).view(1, 3, 1, 1)
             self._std = torch.tensor(tower.preparation.std, device=device).view(1, 3, 1, 1)
-        except torch.OutOfMemoryError as error:
+        except Exception as error:
+            if not wants_memory(error):
+                raise
             raise JobError(
                 f"model '{name}' does not fit in the memory of device '{device}': "
                 "free memory there, or take a larger device or a smaller model"
@@ -129,15 +142,19 @@ class DeviceModel:
     def _warm_up(self, compile: bool) -> None:
         """Runs one full pass on blank images: it compiles, and halves the batch size until it fits."""
         try:
-            self.run(self.new_buffer(self.batch_size).zero_()).wait()
+            with self._leaving_memory():
+                self.run(self.new_pass()[0].zero_()).wait()
         except JobError:
             raise
         except Exception as error:
+            explained = self.explained(error)
+            if explained is not error:
+                raise explained from error
             if not compile:
                 raise
             raise UsageError(
                 f"torch.compile cannot compile model '{self.name}' for device '{self.device}' on this machine: "
-                f"{_first_line(error)}; install what it asks for (a C++ compiler, or Triton for CUDA), or leave it out"
+                f"{first_line(error)}; install what it asks for (a C++ compiler, or Triton for CUDA), or leave it out"
             ) from error
 
     def new_buffer(self, count: int) -> "torch.Tensor":
@@ -149,6 +166,45 @@ class DeviceModel:
 
         height, width = self.preparation.shape
         return torch.empty((count, height, width, 3), dtype=torch.uint8, pin_memory=self.device == "cuda")
+
+    def new_pass(self) -> tuple["torch.Tensor", int]:
+        """Buffers of one whole pass, and how often its size was halved until there was memory for them.
+
+        Raises:
+          JobError: not even for one image.
+        """
+        reductions = 0
+        while True:
+            size = self.batch_size
+            try:
+                return self.new_buffer(size), reductions
+            except Exception as error:
+                if not wants_memory(error):
+                    raise
+            reductions += self._halve_batch_size(size)
+
+    def check_process(self) -> None:
+        """Raises JobError in a fork of the process that loaded the model: its threads, and CUDA, are not there."""
+        if os.getpid() != self._process:
+            raise JobError(
+                f"model '{self.name}' was loaded on device '{self.device}' by a process of which this one is a fork, "
+                "where neither its threads nor CUDA work: start processes by 'spawn', or load the model in each of them"
+            )
+
+    def explained(self, error: BaseException) -> BaseException:
+        """What to raise in place of an error that came outside of a pass, or of a lost device: itself, where there is
+        nothing to add."""
+        if isinstance(error, CurationError | MemoryError) or not isinstance(error, Exception):
+            return error
+        if wants_memory(error):
+            return self._no_room(f"({first_line(error)}) ")
+        if is_lost(self.device):
+            return DeviceLostError(
+                f"device '{self.device}' is lost to this process after an error in model '{self.name}' "
+                f"({first_line(error)}): what is scored is kept; run the same command again, and if it comes back, "
+                "look for the GPU's errors in the system's log (Xid)"
+            )
+        return error
 
     def run(self, pixels: "torch.Tensor") -> PendingEmbeddings:
         """Embeds uint8 [n, height, width, 3] in as many passes as memory needs. On CUDA it does not wait for
@@ -176,18 +232,18 @@ class DeviceModel:
             return PendingEmbeddings(on_device, None, reductions)
         on_host = on_device.to("cpu", non_blocking=True)
         # Waiting for this copy, not for the device, leaves the next batch running.
-        done = torch.cuda.Event()
+        done = torch.cuda.Event(blocking=True)  # else the thread that waits keeps a core busy
         done.record()
         return PendingEmbeddings(on_host, done, reductions)
 
     def _forward_if_it_fits(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor | None":
         """`_forward` in a pass of this size, or None for want of memory. On return the exception holds no tensors any
         more."""
-        import torch
-
         try:
             return self._forward(self._on_device(pixels, size))
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not wants_memory(error):
+                raise
             return None
 
     def _halve_batch_size(self, failed_size: int) -> int:
@@ -195,11 +251,7 @@ class DeviceModel:
         import torch
 
         if failed_size == 1:
-            raise JobError(
-                f"not even one image at a time fits in the memory of device '{self.device}' beside model "
-                f"'{self.name}' ({self.precision}): "
-                "free memory there, or take a larger device or a smaller model"
-            )
+            raise self._no_room()
         with self._halving:
             if self.batch_size < failed_size:
                 return 0
@@ -208,6 +260,28 @@ class DeviceModel:
         if self.device == "cuda":
             torch.cuda.empty_cache()
         return 1
+
+    def _no_room(self, why: str = "") -> JobError:
+        return JobError(
+            f"not even one image at a time fits in the memory of device '{self.device}' beside model "
+            f"'{self.name}' ({self.precision}): {why}"
+            "free memory there, or take a larger device or a smaller model"
+        )
+
+    @contextlib.contextmanager
+    def _leaving_memory(self) -> Iterator[None]:
+        """Meanwhile this process may not fill the GPU's memory to its end."""
+        if self.device != "cuda":
+            yield
+            return
+        import torch
+
+        before = torch.cuda.get_per_process_memory_fraction()
+        torch.cuda.set_per_process_memory_fraction(min(before, _MEMORY_TO_FILL))
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(before)
 
     def _on_device(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor":
         """The pixels there, with blank images up to the size of a pass where passes are to be equal. On CUDA they are
@@ -231,22 +305,29 @@ class DeviceModel:
         import torch
 
         dtype = torch_dtype(self.precision)
-        with torch.inference_mode(), torch.autocast(self.device, dtype, enabled=self._autocasts):
+        autocast = torch.autocast(self.device, dtype, enabled=self._autocasts)
+        with torch.inference_mode(), autocast, self._sound_attention():
             embeddings = self._embedded(pixels if self._normalises else self._normalised(pixels))
             if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
                 embeddings = embeddings[0]
             self._check(embeddings, len(pixels))
             return torch.nn.functional.normalize(embeddings.float(), dim=-1)
 
-    def _embedded(self, inputs: "torch.Tensor") -> Any:
+    def _sound_attention(self) -> contextlib.AbstractContextManager[None]:
+        """Before 2.10, torch may take cuDNN's attention, which is wrong at lengths that 128 does not divide, such as
+        ViT-L/14's 257 (pytorch/pytorch#169849)."""
         import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
 
+        if self.device != "cuda" or torch.torch_version.TorchVersion(torch.__version__) >= "2.10":
+            return contextlib.nullcontext()
+        return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
+
+    def _embedded(self, inputs: "torch.Tensor") -> Any:
         try:
             return self._module(inputs)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
-            if not self._is_users:
+            if not self._is_users or wants_memory(error) or is_lost(self.device):
                 raise
             raise JobError(f"encoder '{self.name}' raised on {len(inputs)} images: {raised(error)}") from error
 
@@ -265,7 +346,3 @@ class DeviceModel:
         # Colours are taken apart while they are bytes: on the CPU, arithmetic on floats that lie apart is slow.
         levels = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
         return levels.sub_(self._mean).div_(self._std)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from beam_curator.defaults import AUTO, DEFAULT_BATCH_SIZE
+from beam_curator.defaults import AUTO
 from beam_curator.errors import UsageError
 from beam_curator.models.encoders.precision import DEVICES, PRECISIONS, check_precision
 
@@ -29,9 +29,9 @@ class EncoderSettings:
     """
 
     batch_size: int | Literal["auto"] = _setting(
-        DEFAULT_BATCH_SIZE,
-        "images per pass of the encoder, halved where they do not fit; auto is the most that fit the GPU; on the CPU "
-        "the most that a pass may have",
+        AUTO,
+        "images per pass of the encoder, halved where they do not fit; auto is 256 on a GPU, or as many as fit; on the "
+        "CPU the most that a pass may have",
         choices=(AUTO,),
         least=1,
     )

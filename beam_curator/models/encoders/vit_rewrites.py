@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 
+from beam_curator.images import Preparation
+
 _QUICK = 1.702
 """Of OpenAI's approximation of GELU: x sigmoid(1.702 x)."""
 
@@ -47,6 +49,53 @@ def fold_quick_gelu(module: torch.nn.Module) -> None:
         block.mlp.c_fc.bias.data.mul_(_QUICK)
         block.mlp.c_proj.weight.data.div_(_QUICK)
         block.mlp.gelu = torch.nn.SiLU(inplace=True)
+
+
+_MIDDLE = 128
+"""Of the levels of a pixel. (level - 128) / 128 is a number of its own for every level, in bf16 and in fp16."""
+
+
+def fold_preparation(module: Any, preparation: Preparation) -> bool:
+    """Has a plain vision transformer take uint8 pixels [n, height, width, 3]: the mean and deviation of each channel go
+    into its first layer; in place, before its weights are cast. False for another module, which stays as it is.
+
+      w ((x / 255 - mean) / std) = (128 / 255) w / std ((x - 128) / 128) + w (128 / 255 - mean) / std
+
+    In half precision nothing of a pixel is rounded then, and little of the shift, since means are near the middle.
+    """
+    if not is_plain(module) or module.conv1.padding not in (0, (0, 0), "valid"):
+        return False
+    module.conv1 = FoldedPatches(module.conv1, preparation)
+    return True
+
+
+class FoldedPatches(torch.nn.Module):
+    """uint8 [n, height, width, 3] -> [n, width of a token, rows, columns]: a convolution of prepared pixels."""
+
+    def __init__(self, convolution: torch.nn.Conv2d, preparation: Preparation) -> None:
+        super().__init__()
+        weight = convolution.weight.data.double()
+        channels = (torch.tensor(values, dtype=torch.float64) for values in (preparation.mean, preparation.std))
+        mean, std = (values.view(1, 3, 1, 1) for values in channels)
+        shift = (weight * (_MIDDLE / 255 - mean) / std).sum((1, 2, 3))
+        before = 0 if convolution.bias is None else convolution.bias.data.double()
+        kernel, stride = convolution.kernel_size, convolution.stride
+        self.convolution = torch.nn.Conv2d(
+            weight.shape[1], weight.shape[0], (kernel[0], kernel[1]), (stride[0], stride[1])
+        )
+        dtype = convolution.weight.dtype
+        self.convolution.weight.data = (weight * (_MIDDLE / 255) / std).to(dtype)
+        self.convolution.bias = torch.nn.Parameter((before + shift).to(dtype))
+        self.convolution.requires_grad_(False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """As the convolution in whose place it is."""
+        return self.convolution.weight
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        levels = pixels.permute(0, 3, 1, 2).to(self.convolution.weight.dtype)
+        return self.convolution(levels.sub_(_MIDDLE).div_(_MIDDLE))
 
 
 def pools_first_token(module: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import threading
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from beam_curator import progress
 from beam_curator.errors import CurationError, JobError
+from beam_curator.models.device_errors import DeviceLostError, first_line, is_lost, wants_memory
 from beam_curator.models.scorers.scorer import Column, Scorer, values_by_column
 
 
@@ -95,6 +97,16 @@ def _pass_on(error: BaseException) -> None:
         raise error
 
 
+def _check_device(scorer: Scorer, error: BaseException) -> None:
+    """Raises DeviceLostError where the scorer raised because the GPU is lost: no sample is to fail for that."""
+    torch = sys.modules.get("torch")  # a scorer that uses none loads none
+    if torch is not None and torch.cuda.is_initialized() and not wants_memory(error) and is_lost("cuda"):
+        raise DeviceLostError(
+            f"device 'cuda' is lost to this process after an error in scorer {scorer.name} ({first_line(error)}): what "
+            "is scored is kept; run the same command again, and if it comes back, look into what the scorer does there"
+        ) from error
+
+
 def _answers(scorer: Scorer, items: Any) -> Answers:
     try:
         given = scorer(items)
@@ -102,15 +114,16 @@ def _answers(scorer: Scorer, items: Any) -> Answers:
         raise
     except BaseException as error:
         _pass_on(error)
+        _check_device(scorer, error)
         return _in_pieces(scorer, items, error)
     return _checked(scorer, values_by_column(scorer, given), len(items))
 
 
 def _in_pieces(scorer: Scorer, items: Any, error: BaseException) -> Answers:
     """What it gives of less at a time: halves where memory was wanting, else one by one, to find what it raises on."""
-    count, wants_memory = len(items), _wants_memory(error)
+    count, memory_wanted = len(items), wants_memory(error)
     if count == 1:
-        if wants_memory:
+        if memory_wanted:
             raise JobError(
                 f"scorer {scorer.name}: not even one sample at a time fits in memory ({_said(error)}): free memory, or "
                 "take a larger device"
@@ -118,17 +131,13 @@ def _in_pieces(scorer: Scorer, items: Any, error: BaseException) -> Answers:
         failed = Answers.none(scorer.columns, 1)
         failed.failures[0] = f"scorer {scorer.name} raised {_said(error)}"
         return failed
-    size = -(-count // 2) if wants_memory else 1
+    size = -(-count // 2) if memory_wanted else 1
     answers = Answers.none(scorer.columns, count)
     del error
     for start in range(0, count, size):
         end = min(start + size, count)
         answers.put(range(start, end), _answers(scorer, items[start:end]))
     return answers
-
-
-def _wants_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, not imported for it
 
 
 def _said(error: BaseException) -> str:
