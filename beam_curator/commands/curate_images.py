@@ -52,6 +52,8 @@ from beam_curator.output.ownership import (
     read_job,
     standing_job,
 )
+from beam_curator.output.report_files import PAGE, check_own_report
+from beam_curator.report.writing import write_report
 from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.names import rule_name
@@ -172,12 +174,21 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         selected |= bc.KeepTop(*curation.tops)
     if curation.duplicates is not None:
         selected |= DropDuplicates(options.output, **dataclasses.asdict(curation.duplicates))
-    return selected | bc.WriteShards(
+    written = selected | bc.WriteShards(
         options.output,
         options.samples_per_shard,
         options.max_failed_fraction,
         job={**selection, "started": curation.started},
     )
+    if not options.report:
+        return written
+    return written | "WriteReport" >> beam.Map(_with_report, options.output).with_output_types(dict[str, Any])
+
+
+def _with_report(manifest: dict[str, Any], output: str) -> dict[str, Any]:
+    """Where the job is finished, on the worker that finished it."""
+    write_report(output)
+    return manifest
 
 
 def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIVEN) -> Curation:
@@ -201,6 +212,8 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     all_rules, hints = rules_of(options, scorers.columns, given.rules), scoring_hints(options)
     tops, lists = tops_of(options, scorers.columns), lists_of(options)
     check_readable(options.output)
+    if options.report:
+        check_own_report(options.output)
     standing = None if options.overwrite else standing_job(options.output)
     options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
     matched = match_input(options.input, options.output, standing.shards if standing else ())
@@ -293,7 +306,8 @@ def _submit(pipeline_options: PipelineOptions, curation: Curation) -> int:
 def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
     done = run_to_end(pipeline_options, curation)
     seconds = time.time() - curation.started
-    print(describe_run(curation.options.output, done.manifest, done.work, seconds))
+    page = PAGE if curation.options.report else ""
+    print(describe_run(curation.options.output, done.manifest, done.work, seconds, page))
     return 0
 
 

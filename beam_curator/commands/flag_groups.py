@@ -85,6 +85,12 @@ def add_input_and_output(group: Any) -> None:
         **SWITCH,
         help="take the output directory from a job that holds it and is gone; if it is alive after all, it fails",
     )
+    group.add_argument(
+        "--report",
+        **{**SWITCH, "default": True},
+        help="write report.html at the end, one page to look at, and its figures as report.json; false leaves it to "
+        "beam-curator report (default: true)",
+    )
 
 
 def add_samples(group: Any) -> None:

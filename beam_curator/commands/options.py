@@ -36,6 +36,7 @@ _NOT_RECORDED = (
     "overwrite",
     "fewer_shards",
     "take_over",
+    "report",
     "scoring_accelerator",
     "scoring_min_ram",
     "no_wait",

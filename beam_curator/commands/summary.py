@@ -49,8 +49,8 @@ class Work:
     fields_read: int = 0
 
 
-def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: float) -> str:
-    """The summary of a finished job: counts that balance, reasons, speed, and where to look."""
+def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: float, page: str = "") -> str:
+    """The summary of a finished job: counts that balance, reasons, speed, and where to look; `page` is its report."""
     counts, shards = manifest["counts"], manifest["output"]
     written = f"  in {counted(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}"
     lines = [f"Beam Curator: {output}", *counts_told(counts, manifest.get("rules") or (), written)]
@@ -70,7 +70,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
             "a smaller one, or auto, saves the trying"
         )
     lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(models_of(manifest["models"])))]
-    lines.append(f"  look at {_where(output, shards['shards'])}")
+    lines.append(f"  look at {_where(output, shards['shards'], page)}")
     return "\n".join(lines)
 
 
@@ -139,8 +139,9 @@ def _told(manifest: Mapping[str, Any]) -> list[str]:
     return lines + [describe(kind, manifest[kind]) for kind in KINDS if manifest.get(kind)]
 
 
-def _where(output: str, shards: int) -> str:
-    places = [files.join(output, "samples", "*.parquet") + " (the ledger: every sample, with its reason)"]
+def _where(output: str, shards: int, page: str) -> str:
+    places = [files.join(output, page) + " (in a browser)"] if page else []
+    places += [files.join(output, "samples", "*.parquet") + " (the ledger: every sample, with its reason)"]
     if shards:
         places.append(files.join(output, f"{shard_name(0)}.tar") + " (the first output shard)")
     return ", ".join([*places, files.join(output, MANIFEST)])

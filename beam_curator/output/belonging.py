@@ -44,6 +44,16 @@ def range_files(output: str) -> list[str]:
     ]
 
 
+def ledger_files(output: str) -> list[str]:
+    """The files in `samples/` that are called as those of ranges are, in the order of their names.
+
+    Raises:
+      StorageError: when they cannot be listed, after retries.
+    """
+    found = files.list_files(files.join(output, ledger.LEDGER_DIRECTORY), OF_RANGES[ledger.LEDGER_DIRECTORY])
+    return sorted(one.path for one in found if _RANGE_FILE.fullmatch(_name(one.path)))
+
+
 def output_shard_files(output: str) -> list[tuple[str, int]]:
     """The files of a directory that are called as those of output shards are, with the index of each."""
     found = []

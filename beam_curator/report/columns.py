@@ -78,13 +78,18 @@ def has_status(table: pa.Table, status: str) -> NDArray[np.bool_]:
 
 
 def identities(table: pa.Table) -> NDArray[np.uint64]:
-    """A hash of where each of n samples stands in the input: uint64 [n]. It decides which images are shown."""
+    """A hash of where each of n samples stands in its shard, wherever that is: uint64 [n]. It decides which images are
+    shown."""
     shard = table["shard"].combine_chunks()
     if not pa.types.is_dictionary(shard.type):
         shard = shard.dictionary_encode()
-    names = [hashlib.sha256(str(name).encode("utf-8", "replace")).digest()[:8] for name in shard.dictionary.to_pylist()]
+    names = [hashlib.sha256(_name(url).encode()).digest()[:8] for url in shard.dictionary.to_pylist()]
     of_shard = np.frombuffer(b"".join(names), np.uint64)[shard.indices.to_numpy()]
     return _mixed(of_shard ^ table["offset"].to_numpy().astype(np.uint64))
+
+
+def _name(url: str | None) -> str:
+    return (url or "").rpartition("/")[2].encode("utf-8", "replace").decode()
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -11,13 +11,17 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.report.columns import NEEDED, behind, categories_in, numbers_in
+from beam_curator.report.copies import Copies, KeeperCounts, Keepers, id_column
 from beam_curator.report.edges import edges_of
 from beam_curator.report.flow import flow_of
 from beam_curator.report.histograms import Histogram
 from beam_curator.report.how import command_of, doubts_about, flags_told, models_told, one_liners, untrained_in
 from beam_curator.report.ledger_files import LedgerFiles
+from beam_curator.report.sheets import Sheets
+from beam_curator.report.shown import NSFW, Shown, veil_limit
 from beam_curator.report.survey import FEW, RATIOS, SIDES, Category, Survey, survey
 from beam_curator.report.thresholds import AT_LEAST, Threshold, thresholds_of
+from beam_curator.report.thumbnails import Wanted
 from beam_curator.report.view import View
 from beam_curator.report.what_if import WhatIf, axes_of, edge_of
 
@@ -28,29 +32,73 @@ MOST_MEASURES = 40
 """So many columns are shown; the ledger has all of them."""
 
 
-def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the page shows but its pictures.
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """All that a report holds but its pictures.
+
+    Attributes:
+      told: the figures, as JSON has them.
+      wanted: for the picture of each of `told["samples"]`.
+    """
+
+    told: dict[str, Any]
+    wanted: Sequence[Wanted]
+
+
+def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> Figures:
+    """The figures of a finished job.
 
     Raises:
       StorageError: when the ledger cannot be read.
-      JobError: when it is damaged, or is not the one that the manifest tells of.
+      JobError: when it is not the one that the manifest tells of.
     """
-    surveyed = survey(View(table, place) for place, table in ledger.tables(_first_columns))
+    keepers = KeeperCounts()
+    surveyed = survey(_surveyed(ledger, keepers))
     _check_counts(surveyed, manifest)
     measures = _measures(surveyed)
     thresholds = [one for one in thresholds_of(manifest) if one.column in surveyed.spreads]
-    tallied = _tally(ledger, surveyed, measures, thresholds)
+    tallied = _tally(ledger, surveyed, measures, thresholds, keepers.biggest())
+    measured = [_measure_told(name, surveyed, tallied, manifest) for name in measures]
+    shown, pictured = _shown(ledger, tallied, measured)
     counts = manifest["counts"]
-    return {
+    told = {
         "format": FORMAT,
         "counts": counts,
         "flow": [dataclasses.asdict(step) for step in flow_of(counts, _rule_names(manifest))],
         "rules": list(manifest.get("rules") or ()),
-        "measures": [_measure_told(name, surveyed, tallied, manifest) for name in measures],
+        "measures": measured,
         "what_if": tallied.what_if.told(surveyed.reasons(rows.DROPPED), manifest),
+        "samples": shown.samples,
+        "sheets": tallied.sheets.told(shown.number_of),
+        "duplicates": {"groups_in_all": keepers.groups, "went_in_all": keepers.copies, **pictured},
         "data": _data_told(surveyed, manifest),
         "how": _how_told(measures, surveyed, manifest),
     }
+    return Figures(told, shown.wanted)
+
+
+def _surveyed(ledger: LedgerFiles, keepers: KeeperCounts) -> Iterator[View]:
+    for place, table in ledger.tables(_first_columns):
+        view = View(table, place)
+        keepers.add(view)
+        yield view
+
+
+def _shown(
+    ledger: LedgerFiles, tallied: Tallied, measured: Sequence[Mapping[str, Any]]
+) -> tuple[Shown, dict[str, Any]]:
+    """The samples that sheets and duplicates show, and the duplicates among them."""
+    limits = [one for measure in measured if measure["name"] == NSFW for one in measure["thresholds"]]
+    shown = Shown(veil_limit(limits))
+    shown.add(ledger, [*tallied.sheets.places, *tallied.copies.places])
+    names = {place: shown.keeper_names[place] for place in tallied.copies.places}
+    keepers = Keepers(names.values())
+    if names:
+        for place, table in ledger.tables(lambda schema: [*NEEDED, id_column(schema)]):
+            keepers.add(View(table, place))
+    keeper_of = {place: keepers.found.get(name) for place, name in names.items()}
+    shown.add(ledger, [place for place in keeper_of.values() if place is not None])
+    return shown, tallied.copies.told(shown.number_of, keeper_of)
 
 
 @dataclasses.dataclass
@@ -61,14 +109,24 @@ class Tallied:
       histograms: of each measure.
       what_if: of the thresholds that can be moved.
       thresholds: those that the ledger follows.
+      sheets: the samples that they show.
+      copies: the duplicates that are shown.
     """
 
     histograms: dict[str, Histogram]
     what_if: WhatIf
     thresholds: Sequence[Threshold]
+    sheets: Sheets
+    copies: Copies
 
 
-def _tally(ledger: LedgerFiles, surveyed: Survey, measures: Sequence[str], thresholds: Sequence[Threshold]) -> Tallied:
+def _tally(
+    ledger: LedgerFiles,
+    surveyed: Survey,
+    measures: Sequence[str],
+    thresholds: Sequence[Threshold],
+    biggest: Sequence[tuple[int, int]],
+) -> Tallied:
     """The second pass; done again without a threshold that the ledger does not follow."""
     edges = {
         name: edges_of(surveyed.spreads[name], [edge_of(one) for one in thresholds if one.column == name])
@@ -78,36 +136,43 @@ def _tally(ledger: LedgerFiles, surveyed: Survey, measures: Sequence[str], thres
     more = [name for name in measures if surveyed.roles[name] == rows.SCORE and name not in ruled and edges[name]]
     what_if = WhatIf(thresholds, axes_of(thresholds, edges, more))
     histograms = {name: Histogram(edges[name]) for name in measures}
-    for view in _views(ledger, measures):
+    scores = [name for name in measures if surveyed.roles[name] == rows.SCORE]
+    reasons = {status: surveyed.reasons(status) for status in (rows.DROPPED, rows.FAILED)}
+    sheets, copies = Sheets(thresholds, scores, reasons), Copies(biggest)
+    for view in _views(ledger, measures, bool(biggest)):
         what_if.add(view)
+        sheets.add(view)
+        copies.add(view)
         for name, histogram in histograms.items():
             histogram.add(view.places(name, histogram.edges), view.kept, view.failed)
     if what_if.wrong:
-        return _tally(ledger, surveyed, measures, [one for one in thresholds if one not in what_if.wrong])
-    return Tallied(histograms, what_if, thresholds)
+        followed = [one for one in thresholds if one not in what_if.wrong]
+        return _tally(ledger, surveyed, measures, followed, biggest)
+    return Tallied(histograms, what_if, thresholds, sheets, copies)
 
 
-def _views(ledger: LedgerFiles, measures: Sequence[str]) -> Iterator[View]:
-    wanted = [*NEEDED, *(column for name in measures for column in behind(name))]
+def _views(ledger: LedgerFiles, measures: Sequence[str], has_copies: bool) -> Iterator[View]:
+    copies = ["duplicate_of", *rows.DUPLICATE.names] if has_copies else []
+    wanted = [*NEEDED, *(column for name in measures for column in behind(name)), *copies]
     return (View(table, place) for place, table in ledger.tables(lambda _: wanted))
 
 
 def _first_columns(schema: pa.Schema) -> list[str]:
     """What the survey looks at."""
     measured = [column for name in numbers_in(schema) for column in behind(name)]
-    return [*NEEDED, *measured, *categories_in(schema)]
+    return [*NEEDED, *measured, *categories_in(schema), "duplicate_of"]
 
 
 def _check_counts(surveyed: Survey, manifest: Mapping[str, Any]) -> None:
     told = {status: (manifest.get("counts") or {}).get(status) for status in surveyed.counts}
     if told != surveyed.counts:
         raise JobError(
-            f"the ledger has {_shown(surveyed.counts)}, manifest.json says {_shown(told)}: the job did not reach its "
-            "end, or files of the ledger are gone: run it again"
+            f"the ledger has {_as_text(surveyed.counts)}, manifest.json says {_as_text(told)}: the job did not reach "
+            "its end, or files of the ledger are gone or damaged: run it again"
         )
 
 
-def _shown(counts: Mapping[str, Any]) -> str:
+def _as_text(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{count:,} {status}" if count is not None else f"no {status}" for status, count in counts.items())
 
 

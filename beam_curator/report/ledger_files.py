@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_curator.errors import JobError
-from beam_curator.output.ledger import LEDGER_DIRECTORY
+from beam_curator.output.belonging import ledger_files
 from beam_curator.report.columns import is_ledger
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
@@ -38,7 +37,6 @@ class LedgerFiles:
 
         Raises:
           StorageError: when one cannot be read, after retries.
-          JobError: for one that is damaged.
         """
 
         def read(url: str) -> pa.Table | None:
@@ -55,22 +53,20 @@ class LedgerFiles:
         return _REMOTE_AT_ONCE if files.is_remote(self.output) else _AT_ONCE
 
 
-def ledger_files(output: str) -> LedgerFiles:
+def files_of_ledger(output: str) -> LedgerFiles:
     """The ledger in an output directory.
 
     Raises:
       StorageError: when it cannot be listed, after retries.
     """
-    found = files.list_files(files.join(output, LEDGER_DIRECTORY), "*.parquet")
-    return LedgerFiles(output, sorted(one.path for one in found))
+    return LedgerFiles(output, ledger_files(output))
 
 
 def read_rows(url: str, wanted: Callable[[pa.Schema], Sequence[str]]) -> pa.Table | None:
-    """Columns of a file of the ledger; None for a file that is none.
+    """Columns of a file of the ledger; None for a file that is none, or is damaged: counts tell that it is missing.
 
     Raises:
       StorageError: when it cannot be read, after retries.
-      JobError: when it is damaged.
     """
     content = files.read_bytes(url)
     try:
@@ -80,5 +76,5 @@ def read_rows(url: str, wanted: Callable[[pa.Schema], Sequence[str]]) -> pa.Tabl
         names = set(wanted(file.schema_arrow))
         there = [name for name in file.schema_arrow.names if name in names]
         return file.read(columns=there, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise JobError(f"{url} is damaged ({files.first_line(error)}): run the job again, which mends it") from error
+    except (pa.ArrowException, OSError):
+        return None

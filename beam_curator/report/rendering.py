@@ -17,6 +17,8 @@ from markupsafe import Markup
 from beam_curator.output.report_files import GENERATOR
 from beam_curator.report import charts
 from beam_curator.report.charts import text_of
+from beam_curator.report.embedded_pictures import EmbeddedPictures
+from beam_curator.report.thumbnails import Thumbnail
 
 _TITLES = {
     "aesthetic": "Aesthetic",
@@ -29,8 +31,8 @@ _TITLES = {
 }
 
 
-def render(figures: Mapping[str, Any]) -> str:
-    """The page of these figures: `figures_of`."""
+def render(figures: Mapping[str, Any], pictures: Sequence[Thumbnail] = ()) -> str:
+    """The page of these figures: `Figures.told`, with a picture of each of its samples."""
     style, script = _resource("report.css"), _resource("report.js")
     page = _environment().get_template("report.html.j2")
     return page.render(
@@ -40,6 +42,7 @@ def render(figures: Mapping[str, Any]) -> str:
         style=Markup(style),
         script=Markup(script),
         joint=_embedded(figures["what_if"]),
+        picture=EmbeddedPictures(pictures),
         shapes=shapes_of(figures["data"]["shapes"]),
     )
 
@@ -102,8 +105,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"count": count, "share": share, "number": text_of, "size": size, "title": title}
-    made.globals |= {"histogram": charts.histogram}
+    made.filters |= {"count": count, "share": share, "number": text_of, "short": short, "size": size, "title": title}
+    made.globals |= {"histogram": charts.histogram, "facts": facts}
     return made
 
 
@@ -114,6 +117,30 @@ def _resource(name: str) -> str:
 def count(value: int) -> str:
     """`12,345`."""
     return f"{value:,}"
+
+
+def short(value: Any) -> str:
+    """A score of one sample: `5.123`, `0.0042`, `en`."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def facts(sample: Mapping[str, Any], about: str = "") -> list[str]:
+    """What is said below a picture: what its sheet is about, its size, and some other scores."""
+    width, height = sample.get("width"), sample.get("height")
+    known = {**sample["scores"], **({"width": width, "height": height} if width and height else {})}
+    if width and height:
+        known["aspect_ratio"] = max(width, height) / min(width, height)
+    lines = [f"{about} {short(known[about])}"] if about in known else []
+    lines += [f"{width} \u00d7 {height}"] if width and height else []
+    others = [f"{name} {short(value)}" for name, value in sample["scores"].items() if name != about]
+    lines += others[:_OTHER_SCORES]
+    if sample.get("distance") is not None:
+        lines.append(f"{sample['kind']} {short(sample['distance'])}")
+    return lines
+
+
+_OTHER_SCORES = 2
+"""So many scores are told below a picture, beside that which its sheet is about."""
 
 
 def share(part: int, whole: int) -> str:

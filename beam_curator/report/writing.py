@@ -11,8 +11,9 @@ from beam_curator.errors import StorageError, UsageError
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.report_files import FIGURES, GENERATOR, PAGE, check_own_report
 from beam_curator.report.figures import figures_of
-from beam_curator.report.ledger_files import ledger_files
+from beam_curator.report.ledger_files import files_of_ledger
 from beam_curator.report.rendering import render
+from beam_curator.report.thumbnails import thumbnails
 from beam_curator.storage import files
 
 
@@ -41,20 +42,21 @@ def write_report(output: str) -> Written:
     Raises:
       UsageError: when no job was finished there, or another's file stands in the place of one of the report's.
       StorageError: when something cannot be read or written.
-      JobError: when the ledger is damaged, or another than the manifest tells of.
+      JobError: when the ledger is another than the manifest tells of.
     """
     output = output.rstrip("/") or output
     manifest = finished_manifest(output)
     check_own_report(output)
-    figures = figures_of(ledger_files(output), manifest)
+    figures = figures_of(files_of_ledger(output), manifest)
+    pictures = thumbnails(output, figures.wanted)
     content = {
-        FIGURES: json.dumps({"generator": GENERATOR, **figures}, indent=1, sort_keys=True).encode() + b"\n",
-        PAGE: render(figures).encode(),
+        FIGURES: json.dumps({"generator": GENERATOR, **figures.told}, indent=1, sort_keys=True).encode() + b"\n",
+        PAGE: render(figures.told, pictures).encode(),
     }
     for name, data in content.items():
         _write(output, name, data)
     page, told = (files.join(output, name) for name in (PAGE, FIGURES))
-    return Written(page, len(content[PAGE]), told, figures["counts"])
+    return Written(page, len(content[PAGE]), told, figures.told["counts"])
 
 
 def finished_manifest(output: str) -> Mapping[str, Any]:

@@ -35,7 +35,7 @@ def content(directory):
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in pathlib.Path(directory).rglob("*")
-        if path.is_file() and path.name not in ("manifest.json", "job.json")
+        if path.is_file() and path.name not in ("manifest.json", "job.json", "report.html", "report.json")
     }
 
 

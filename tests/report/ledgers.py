@@ -1,5 +1,6 @@
 """Finished jobs without images: a ledger and a manifest, made of rows alone."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,7 +10,6 @@ from beam_curator import rows
 from beam_curator.output import ledger
 from beam_curator.output.outcomes import reason_kind
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, judge
-from beam_curator.samples import sample_uid
 
 RULES = (AtLeast("width", 64), AspectRatioAtMost(3.0), AtLeast("aesthetic", 5.1), Below("nsfw", 0.3))
 FLAGS = {"min_width": 64, "max_aspect_ratio": 3.0, "min_aesthetic": 5.1, "max_nsfw": 0.3}
@@ -27,7 +27,7 @@ def drawn_rows(count, seed=0, caption="a caption of {}", shard="raw/{}.tar", per
         scores = {"aesthetic": random.normal(5, 1, n), "nsfw": random.beta(0.5, 2, n)}
         dicts = [
             {
-                "uid": sample_uid(url, 1024 * i, f"k{start + i}"),
+                "sample_id": hashlib.sha256(f"{url} {i}".encode()).hexdigest()[:32],
                 "shard": url,
                 "key": f"k{start + i}",
                 "offset": 1024 * i,
@@ -59,7 +59,7 @@ def write_job(output, tables, rules=RULES, flags=FLAGS, change=lambda table: tab
         table = change(judge(table, rules)[0])
         nothing = pa.nulls(len(table), pa.string())
         table = ledger.ledger_table(table, nothing, nothing)
-        ledger.write_table(str(output), f"samples/part-{place:05d}.parquet", table)
+        ledger.write_table(str(output), f"samples/part-{place:010x}-00000.parquet", table)
         judged.append(table)
         for status, reason in zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True):
             counts["seen"] += 1

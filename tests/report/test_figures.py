@@ -12,7 +12,7 @@ from beam_curator.report.edges import edges_of
 from beam_curator.report.figures import figures_of
 from beam_curator.report.flow import flow_of
 from beam_curator.report.joint import Axis, JointHistogram
-from beam_curator.report.ledger_files import ledger_files
+from beam_curator.report.ledger_files import files_of_ledger
 from beam_curator.report.spread import Spread
 from beam_curator.report.thresholds import thresholds_of
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between
@@ -20,7 +20,7 @@ from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
 
 
 def figures(output):
-    return figures_of(ledger_files(str(output)), json.loads((output / "manifest.json").read_text()))
+    return figures_of(files_of_ledger(str(output)), json.loads((output / "manifest.json").read_text())).told
 
 
 def spread_of(*values):
@@ -204,7 +204,7 @@ def test_parts_of_an_older_release_lack_columns(tmp_path):
     assert len(judged) == 900
     import pyarrow.parquet as pq
 
-    first = tmp_path / "samples" / "part-00000.parquet"
+    first = tmp_path / "samples" / "part-0000000000-00000.parquet"
     older = pq.read_table(first)
     pq.write_table(older.drop_columns(["images", "image", "same_key", "caption", "nsfw"]), first)
     told = figures(tmp_path)
@@ -214,9 +214,10 @@ def test_parts_of_an_older_release_lack_columns(tmp_path):
 
 def test_a_ledger_that_is_not_the_manifests_is_told(tmp_path):
     write_job(tmp_path, drawn_rows(900))
-    (tmp_path / "samples" / "part-00000.parquet").unlink()
+    (tmp_path / "samples" / "part-0000000000-00000.parquet").unlink()
     with pytest.raises(JobError, match=r"the ledger has .*, manifest.json says .*: the job did not reach its end"):
         figures(tmp_path)
-    (tmp_path / "samples" / "part-00001.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(JobError, match=r"part-00001.parquet is damaged"):
+    (tmp_path / "samples" / "part-0000000000-00000.parquet").write_bytes(b"PAR1 no")
+    (tmp_path / "samples" / "mine.parquet").write_bytes(b"not of the job")
+    with pytest.raises(JobError, match="files of the ledger are gone or damaged: run it again"):
         figures(tmp_path)

@@ -90,7 +90,7 @@ def test_the_command_says_where_the_page_is(tmp_path, capsys):
     out = capsys.readouterr().out
     kept = json.loads((tmp_path / "manifest.json").read_text())["counts"]["kept"]
     assert out == (
-        f"{tmp_path}/report.html: 0.1 MB, {kept} of 100 samples kept; open it in any browser. Its figures: "
+        f"{tmp_path}/report.html: 0.2 MB, {kept} of 100 samples kept; open it in any browser. Its figures: "
         f"{tmp_path}/report.json\n"
     )
 

@@ -1,0 +1,63 @@
+"""The report of a whole job: written at its end, about its own ledger, with its own pictures; and again afterwards."""
+
+import itertools
+import json
+import shutil
+
+import pytest
+
+from beam_curator.commands.main import main
+from tests.report.browsers import opened
+
+FILES = ("report.html", "report.json")
+
+
+def test_a_job_writes_its_report_and_the_command_writes_the_same(finished, raw, curate):
+    page, figures = ((finished / name).read_bytes() for name in FILES)
+    told, manifest = json.loads(figures), json.loads((finished / "manifest.json").read_text())
+    assert told["counts"] == manifest["counts"]
+    assert (told["flow"][-1]["kind"], told["flow"][-1]["samples"]) == ("kept", told["counts"]["kept"])
+    assert page.count(b"data:image/webp") > 50
+    assert len(page) < 5_000_000
+    assert b"untrained" in page
+    for name in FILES:
+        (finished / name).unlink()
+    assert main(["report", str(finished)]) == 0
+    assert [(finished / name).read_bytes() for name in FILES] == [page, figures]
+    assert curate(finished, "--min_aesthetic", "8", "--report", "false")[0] == 0
+    assert not any((finished / name).exists() for name in FILES)
+    shutil.move(raw, raw.with_name("elsewhere"))
+    try:
+        assert main(["report", str(finished)]) == 0
+    finally:
+        shutil.move(raw.with_name("elsewhere"), raw)
+    page = (finished / "report.html").read_text()
+    assert "its shard can no longer be read" in page
+    assert "data:image/webp" not in page
+
+
+def test_a_page_of_somebody_else_stops_a_job_before_any_work(finished, curate):
+    (finished / "report.html").write_text("mine")
+    code, _, err = curate(finished, "--min_aesthetic", "8")
+    assert code == 2
+    assert "report.html is no report of Beam Curator's: move it away, and run the same command again" in err
+    assert (finished / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_veils_lift_by_keyboard_and_pictures_are_shown(finished):
+    with opened(finished / "report.html") as (page, said, asked):
+        veiled = page.locator(".veiled").count()
+        assert veiled
+        button = page.locator(".veil").first
+        button.focus()
+        page.keyboard.press("Enter")
+        assert page.locator(".veiled").count() == veiled - 1
+        page.evaluate("document.querySelectorAll('img').forEach(one => { one.loading = 'eager'; })")
+        page.wait_for_function("[...document.images].every(one => one.complete)")
+        assert page.evaluate("[...document.images].every(one => one.naturalWidth > 0 && one.alt)")
+        headings = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(one => Number(one.tagName[1]))")
+        assert headings[0] == 1
+        assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
+        assert not said
+        assert {one.split(":")[0] for one in asked} <= {"file", "data"}
