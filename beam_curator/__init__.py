@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from beam_curator.rules.where import Where
     from beam_curator.samples import SampleBatch
     from beam_curator.sources.hand_made import batch_of
+    from beam_curator.sources.records import Record
     from beam_curator.sources.sample_batches import load
+    from beam_curator.sources.source import Rows, Source, UnreadableShard
     from beam_curator.transforms.duplicate_pairs import FindDuplicates, KeepOne
     from beam_curator.transforms.duplicates import DropDuplicates
     from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
@@ -56,7 +58,13 @@ _HOMES = {
     "rules.where": ("Where",),
     "samples": ("SampleBatch",),
     "sources.hand_made": ("batch_of",),
+    "sources.records": ("Record",),
     "sources.sample_batches": ("load",),
+    "sources.source": (
+        "Rows",
+        "Source",
+        "UnreadableShard",
+    ),
     "transforms.duplicate_pairs": (
         "FindDuplicates",
         "KeepOne",
@@ -110,6 +118,8 @@ __all__ = [
     "Preparation",
     "ReadSamples",
     "Reading",
+    "Record",
+    "Rows",
     "SampleBatch",
     "Score",
     "ScoreAesthetic",
@@ -117,6 +127,8 @@ __all__ = [
     "ScoreSimilarity",
     "Scorer",
     "Select",
+    "Source",
+    "UnreadableShard",
     "Where",
     "WriteShards",
     "batch_of",

@@ -74,7 +74,7 @@ class Board:
     def add(self, range: ShardRange, samples: int, failed: int, scored: bool) -> None:
         """A range is scored, or was found scored."""
         with self._lock:
-            done, size_bytes = self._done, 0 if range.compression else range.end - range.start
+            done, size_bytes = self._done, 0 if range.compression else range.size_bytes
             done.samples += samples
             done.failed += failed
             done.bytes += size_bytes

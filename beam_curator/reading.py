@@ -28,6 +28,8 @@ class Reading:
       caption_from: where the caption is, in the order of preference: extensions ("txt"), or fields of a JSON member
         ("json:caption"); none: see `tar.captions`.
       carry: which fields of a sample's metadata become columns: names, `("all",)`, or none. It makes no other samples.
+      image_column: of Parquet files and lists, the column of images, or of their paths; "": see `sources.columns`.
+      caption_column: of the same, the column of captions; "": see there.
     """
 
     group_by_key: bool = False
@@ -35,6 +37,8 @@ class Reading:
     image_from: tuple[str, ...] = ()
     caption_from: tuple[str, ...] = ()
     carry: tuple[str, ...] = (ALL,)
+    image_column: str = ""
+    caption_column: str = ""
 
     def __post_init__(self) -> None:
         """Takes lists, and text with commas or semicolons, for tuples.
@@ -56,6 +60,7 @@ class Reading:
             "several_images": self.several_images,
             "image_from": list(self.image_from),
             "caption_from": list(self.caption_from),
+            **{name: value for name in ("image_column", "caption_column") if (value := getattr(self, name))},
         }
 
 

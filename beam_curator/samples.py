@@ -32,7 +32,7 @@ Buffer = bytes | memoryview
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Shard:
-    """One tar file.
+    """A tar file; or what holds samples in another format: a Parquet file, some files of a folder or of a list.
 
     Attributes:
       url: path or bucket url, by which the job knows it.
@@ -40,6 +40,8 @@ class Shard:
       generation: changes when its content does.
       location: where it is read, if that is not the url by which the job knows it; it is no part of what the shard is.
       label: what ids of its samples call it, a file name as a rule (see `shard_identity.labelled`); nor is this.
+      format: "" for a tar, else what its source is called: see `sources.source`.
+      listing: of files that were listed, what `sources.listing` reads them by; `generation` tells it.
     """
 
     url: str
@@ -47,6 +49,8 @@ class Shard:
     generation: str = ""
     location: str = dataclasses.field(default="", compare=False, repr=False)
     label: str = dataclasses.field(default="", compare=False, repr=False)
+    format: str = ""
+    listing: str = dataclasses.field(default="", compare=False, repr=False)
 
     @property
     def path(self) -> str:
@@ -56,32 +60,37 @@ class Shard:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells it from all others, and from itself with another content."""
-        return {"url": self.url, "size_bytes": self.size_bytes, "generation": self.generation}
+        others = {"format": self.format} if self.format else {}
+        return {"url": self.url, "size_bytes": self.size_bytes, "generation": self.generation, **others}
 
     @property
     def name(self) -> str:
         """A file name's stem for what is written about this shard: readable, and unique among all shards."""
-        stem = re.sub(r"\.(tar|tgz|gz|bz2|xz|tbz2?|txz|lzma|zst|tzst|lz4|tlz4)\b", "", self.url.rsplit("/", 1)[-1])
+        stem = re.sub(
+            r"\.(tar|parquet|tgz|gz|bz2|xz|tbz2?|txz|lzma|zst|tzst|lz4|tlz4)\b", "", self.url.rsplit("/", 1)[-1]
+        )
         stem = re.sub(r"[^A-Za-z0-9._-]", "_", stem)[:80]
         return f"{stem}-{hashlib.sha256(self.url.encode()).hexdigest()[:10]}"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class ShardRange:
-    """The unit of work: a byte range of one shard that begins and ends at sample boundaries.
+    """The unit of work: a byte range of one tar that begins and ends at sample boundaries, or a run of rows of a shard
+    in another format.
 
     Its samples are those whose first member stands in it; some of their bytes may be elsewhere in the shard
     (`Sample.extents`).
 
     Attributes:
-      shard: the tar file.
-      start: offset of the first byte, in the uncompressed tar.
-      end: offset after the last byte, in the uncompressed tar.
+      shard: where it is.
+      start: offset of the first byte, in the uncompressed tar; or its first row.
+      end: offset after the last byte, in the uncompressed tar; or the row after its last one.
       ordinal: which range of the shard this is, from 0.
       last: whether the shard ends here, so that end-of-archive blocks are due.
       compression: "" for a plain tar, else one of `tar.compression.COMPRESSIONS`.
       reading: how its members become samples.
       keys_return: whether a key comes back in this shard after another one, so that ranges may share a key.
+      rows_bytes: of a run of rows, about how many bytes it holds.
     """
 
     shard: Shard
@@ -92,6 +101,17 @@ class ShardRange:
     compression: str = ""
     reading: Reading = DEFAULT_READING
     keys_return: bool = False
+    rows_bytes: int = dataclasses.field(default=0, compare=False)
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows of a run of rows, which its samples are."""
+        return range(self.start, self.end)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it holds, in the uncompressed tar; about how many, if it is a run of rows."""
+        return self.rows_bytes if self.shard.format else self.end - self.start
 
     @property
     def url(self) -> str:
@@ -157,7 +177,8 @@ class Member:
 
     Attributes:
       extension: what follows the first dot of its base name, lower-cased: "jpg", "txt", "seg.png".
-      offset: where its data begins in the uncompressed tar.
+      offset: where its data begins in the uncompressed tar; in other formats, in the sample's own run of bytes
+        (`sources.records`).
       size: length of its data in bytes.
       data: the bytes, on the worker that read them; None elsewhere.
     """
@@ -177,7 +198,7 @@ class Sample:
 
     Attributes:
       key: path up to the first dot of the base name.
-      offset: where its first header begins in the uncompressed tar.
+      offset: where its first header begins in the uncompressed tar; in other formats, which row of its shard it is.
       span_bytes: how much of the tar it takes, headers and padding included; from `offset` on, unless it has `extents`.
       members: by extension, in the order of the tar.
       failure: why the sample cannot be used, or None.

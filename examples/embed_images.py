@@ -18,7 +18,7 @@ from beam_curator.commands.scorers_of_flags import clip_handler
 from beam_curator.errors import JobError
 from beam_curator.first_few import counted
 from beam_curator.output.job_input import match_shards
-from beam_curator.sources.no_samples import no_sample, refuse_what_is_no_tar
+from beam_curator.sources.no_samples import no_sample, refuse_what_holds_none
 from beam_curator.transforms.checkpointing import WriteScores
 
 
@@ -27,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
     options, flags = parsing.parse_simple("embed_images", __doc__ or "", argv)
     handler = clip_handler(flags)
     shards = match_shards(flags.input, flags.allow_missing)
-    refuse_what_is_no_tar(shards)
+    refuse_what_holds_none(shards)
     result = running.run_pipeline(
         options,
         lambda pipeline: (

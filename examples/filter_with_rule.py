@@ -18,7 +18,7 @@ from beam_curator.commands.options import reading_of
 from beam_curator.commands.scorers_of_flags import clip_handler
 from beam_curator.commands.steps_of_flags import resolve_defaults
 from beam_curator.output.job_input import match_shards
-from beam_curator.sources.no_samples import refuse_what_is_no_tar
+from beam_curator.sources.no_samples import refuse_what_holds_none
 
 MIN_WORDS = 4
 
@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     embed = bc.EmbedImages(clip_handler(flags))
     score = bc.ScoreAesthetic(flags.aesthetic_model, flags.model_dir, accept_other_encoder=flags.accept_other_encoder)
     shards = match_shards(flags.input, flags.allow_missing)
-    refuse_what_is_no_tar(shards)
+    refuse_what_holds_none(shards)
     running.run_pipeline(
         options,
         lambda pipeline: (

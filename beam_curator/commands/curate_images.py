@@ -62,7 +62,7 @@ from beam_curator.rules.top import Top
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.matching import named_patterns
-from beam_curator.sources.no_samples import refuse_what_is_no_tar
+from beam_curator.sources.no_samples import refuse_what_holds_none
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.duplicates import DropDuplicates
@@ -160,7 +160,14 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     scored = (
         pipeline
         | bc.MatchShards(
-            options.input, options.allow_missing, curation.seen, options.output, Remembered(options.output)
+            options.input,
+            options.allow_missing,
+            curation.seen,
+            options.output,
+            Remembered(options.output),
+            options.input_format,
+            options.image_column or "",
+            options.caption_column or "",
         )
         | PlanRanges(options.range_mb, options.output, reading_of(options))
         | Checkpoint(options.output, curation.scoring, curation.hints)
@@ -216,8 +223,10 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
         check_own_report(options.output)
     standing = None if options.overwrite else standing_job(options.output)
     options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
-    matched = match_input(options.input, options.output, standing.shards if standing else ())
-    refuse_what_is_no_tar(matched.shards)
+    known = standing.shards if standing else ()
+    reading = reading_of(options)
+    matched = match_input(options.input, options.output, known, input_format=options.input_format, reading=reading)
+    refuse_what_holds_none(matched.shards, reading)
     if parsing.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
     scoring = scoring_of(options, scorers, standing, given.encoder)

@@ -13,6 +13,7 @@ from beam_curator.commands.flag_types import (
     carried_fields,
     finite_float_or_none,
     fraction,
+    input_format,
     member_sources,
     min_ram,
     not_negative_int,
@@ -37,6 +38,7 @@ from beam_curator.defaults import (
 from beam_curator.field_names import ALL, NONE
 from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.reading import DEFAULT_READING, SEVERAL_IMAGES
+from beam_curator.sources.formats import AUTO
 from beam_curator.sources.patterns import at_home
 
 
@@ -45,9 +47,30 @@ def add_input_and_output(group: Any) -> None:
     group.add_argument(
         "--input",
         action="append",
-        metavar="SHARDS",
-        help="tar shards: a path, glob (** is any depth), directory or brace range such as {00000..00099}.tar; local, "
-        "gs:// or s3://; or @FILE with one on each line; may be given again",
+        metavar="INPUT",
+        help="tar shards, Parquet files with images, a folder of images, or a list of images: a path, glob (** is any "
+        "depth), directory or brace range such as {00000..00099}.tar; local, gs://, s3:// or what fsspec reaches; or "
+        "@FILE with one on each line; may be given again",
+    )
+    group.add_argument(
+        "--input_format",
+        type=input_format,
+        default=AUTO,
+        metavar="FORMAT",
+        help="what --input names: webdataset (tars), parquet (a column of image bytes), folder, or list (CSV, TSV, "
+        "JSON lines, Parquet or text of paths or urls); package.module:Object for a source of your own (default: told "
+        "from names and content)",
+    )
+    group.add_argument(
+        "--image_column",
+        metavar="NAME",
+        help="the column of images of Parquet files, or of paths of a list (default: found by type and name)",
+    )
+    group.add_argument(
+        "--caption_column",
+        metavar="NAME",
+        help="the column of captions of Parquet files, lists and a folder's metadata (default: caption, text or "
+        "another usual name)",
     )
     group.add_argument(
         "--allow_missing",

@@ -11,6 +11,7 @@ from beam_curator.defaults import AUTO, NO_LIMIT
 from beam_curator.errors import UsageError
 from beam_curator.field_names import NONE
 from beam_curator.reading import carried, sources
+from beam_curator.sources.formats import checked_format
 
 
 def whole_number(text: str) -> int:
@@ -137,6 +138,14 @@ def carried_fields(text: str) -> str:
         return ",".join(carried(text)) or NONE
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def input_format(text: str) -> str:
+    """What the input is."""
+    try:
+        return checked_format(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
 
 
 def member_sources(name: str) -> Callable[[str], str]:

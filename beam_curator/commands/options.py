@@ -28,6 +28,8 @@ def reading_of(options: CurationOptions) -> Reading:
         sources("image_from", options.image_from),
         sources("caption_from", options.caption_from),
         carried(options.carry),
+        options.image_column or "",
+        options.caption_column or "",
     )
 
 

@@ -32,7 +32,8 @@ from beam_curator.rules.rule import Rule
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, values_of
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources.list_files import entries_of
-from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
+from beam_curator.sources.ranges import plan_ranges
+from beam_curator.sources.tar.planning import range_bytes_of
 from beam_curator.storage import files
 from beam_curator.transforms.fields import add_fields
 from beam_curator.transforms.selection import select_batch

@@ -23,7 +23,8 @@ from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard
 from beam_curator.sources.findings import KINDS, describe
 from beam_curator.sources.local_matching import Missing
-from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
+from beam_curator.sources.ranges import plan_ranges
+from beam_curator.sources.tar.planning import range_bytes_of
 from beam_curator.storage import files
 
 PLANNING_THREADS = 16

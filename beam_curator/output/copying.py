@@ -42,6 +42,8 @@ from beam_curator.output.added_members import (
 from beam_curator.output.placing import PlacedSamples
 from beam_curator.output.score_parts import embeddings_of, forget_part
 from beam_curator.samples import Buffer
+from beam_curator.sources.ranges import read_records_laid
+from beam_curator.sources.records import laid
 from beam_curator.sources.shard_identity import has_changed_unnoticed
 from beam_curator.sources.tar.extents import EXTENTS, Extent, extents_from, laid_samples
 from beam_curator.sources.tar.framing import framed
@@ -72,11 +74,15 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
       StorageError: when it cannot be read.
     """
     spans = list(zip(*run.spans.T.tolist(), strict=True))
-    reads = read_spans_at(run.range, spans)
     offset_of: Mapping[int, int] = {}
-    if stored[EXTENTS].null_count < stored.num_rows:
-        stored, laid, reads = _laid(run, stored, spans)
-        offset_of = {place: offset for (place, _), (offset, _) in zip(laid, spans, strict=True)}
+    if run.range.shard.format:
+        stored, places, reads = _laid_rows(run, stored, spans)
+        offset_of = {place: row for (place, _), (row, _) in zip(places, spans, strict=True)}
+    elif stored[EXTENTS].null_count < stored.num_rows:
+        stored, places, reads = _laid(run, stored, spans)
+        offset_of = {place: offset for (place, _), (offset, _) in zip(places, spans, strict=True)}
+    else:
+        reads = read_spans_at(run.range, spans)
     outlines = _outlines(run, stored)
     try:
         for some, data in reads:
@@ -87,7 +93,8 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
     except TarBroken as broken:
         if has_changed_unnoticed(run.range.shard):
             forget_part(run.part)  # or the same command would take it for the shard's once more
-        at = TarBroken(offset_of.get(broken.offset, broken.offset), broken.reason)
+        place = offset_of.get(broken.offset, broken.offset)
+        at = f"{broken.reason} in row {place}" if run.range.shard.format else TarBroken(place, broken.reason)
         raise JobError(f"{run.range.url}: {at}; run the same command again to score it anew") from broken
 
 
@@ -100,9 +107,20 @@ def _laid(
     table = MemberTable.of(stored)
     members = list(zip(table.offsets.tolist(), table.sizes.tolist(), strict=True))
     of_each = [members[begin:end] for begin, end in itertools.pairwise(table.first.tolist())]
-    laid, places = laid_samples(extents, of_each)
+    spans, places = laid_samples(extents, of_each)
     offsets = pa.array([place for its in places for place in its], pa.int64())
-    return with_offsets(stored, offsets), laid, read_laid(run.range, laid, extents)
+    return with_offsets(stored, offsets), spans, read_laid(run.range, spans, extents)
+
+
+def _laid_rows(
+    run: PlacedSamples, stored: pa.Table, spans: Sequence[Extent]
+) -> tuple[pa.Table, Sequence[Extent], Iterator[tuple[Sequence[Extent], bytes]]]:
+    """As `_laid`, of rows of a shard that is no tar, whose members' places count from each row's own beginning."""
+    table = MemberTable.of(stored)
+    laid_spans = laid(size for _, size in spans)
+    before = np.repeat(np.array([place for place, _ in laid_spans], np.int64), np.diff(table.first))
+    reads = read_records_laid(run.range, [row for row, _ in spans], laid_spans)
+    return with_offsets(stored, pa.array(table.offsets + before, pa.int64())), laid_spans, reads
 
 
 _MemberPlace = tuple[int, int, int, int]

@@ -15,11 +15,17 @@ from apache_beam.io.filesystem import FileMetadata
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted, listed
 from beam_curator.output.output_apart import without_output
+from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
+from beam_curator.sources.folder import folders
+from beam_curator.sources.formats import AUTO, FOLDER, LIST, WEBDATASET
+from beam_curator.sources.image_lists import lists
+from beam_curator.sources.input_formats import format_of
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.patterns import Patterns, several
-from beam_curator.sources.shard_identity import KnownShard, identify
+from beam_curator.sources.shard_identity import KnownShard, identify, labelled, with_known_urls
+from beam_curator.sources.source import source_of
 from beam_curator.storage import files
 
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -58,42 +64,85 @@ def match_input(
     output: str | None = None,
     known: Sequence[KnownShard] = (),
     called: Callable[[str], str] = str,
+    input_format: str = AUTO,
+    reading: Reading = DEFAULT_READING,
 ) -> Matched:
     """The shards that the patterns match, and what is missing.
 
     With `output`, what a job wrote to that directory is no input; nor may it hold other files that the patterns match.
 
     A pattern is a path, a glob, a directory, a brace range such as `{00000..00099}.tar`, several of these with `::`
-    between them, or `@LIST`, a file with one on each line; local or in a bucket.
+    between them, or `@LIST`, a file with one on each line; local or in a bucket. A directory with images, and a file
+    that lists images, are shards of some of these images each.
 
     Args:
       patterns: what to match.
       output: the output directory, if it may lie under the patterns.
       known: the shards that a job remembers.
       called: what the job called the file that is found under a path, where the input was moved.
+      input_format: what they are, one of `INPUT_FORMATS` or a user's own source.
+      reading: how it is to be read.
 
     Raises:
-      UsageError: when no pattern matches anything, or something that is no file.
+      UsageError: when no pattern matches anything, or something that is no file; or input of several kinds.
       StorageError: when one cannot be listed.
     """
-    found = matching.find(patterns)
+    format = format_of(patterns, input_format, reading)
+    _check_columns(format, reading)
+    if format in (FOLDER, LIST):
+        return _listed(patterns, format, reading, known, called)
+    format = "" if format == WEBDATASET else format
+    found = matching.find(patterns, source_of(format).endings) if format else matching.find(patterns)
     if output is not None:
         found = dataclasses.replace(found, files=without_output(found.files, patterns, output))
     if not found.files:
         raise UsageError(
             f"no shard matches {listed([str(one) for one in found.missing], matching.SHOWN)}: "
             "give --input a path, glob, directory or brace "
-            "range of tar files"
+            f"range of {format or 'tar'} files"
         )
-    return Matched(_identified(found.files, known, called), found.missing)
+    return Matched(_identified(found.files, known, called, format), found.missing)
+
+
+def _check_columns(format: str, reading: Reading) -> None:
+    """Raises UsageError for columns of what has none."""
+    for name in ("image_column", "caption_column"):
+        if getattr(reading, name) and format == WEBDATASET:
+            raise UsageError(
+                f"--{name} {getattr(reading, name)}: tars have no columns: --image_from and --caption_from name members"
+            )
+
+
+def _listed(
+    patterns: Sequence[str],
+    format: str,
+    reading: Reading,
+    known: Sequence[KnownShard],
+    called: Callable[[str], str],
+) -> Matched:
+    """The images that folders hold, or lists name."""
+    names = matching.expand_patterns(patterns)
+    found, missing = folders(names, reading) if format == FOLDER else lists(names, reading)
+    if not found:
+        raise UsageError(
+            f"no image to read in {listed([str(one) for one in missing] or list(patterns), matching.SHOWN)}"
+        )
+    for one in found:
+        if _UNNAMEABLE.search(one.url):
+            raise UsageError(f"a name is not UTF-8, or holds control characters: rename {one.url!r}")
+    moved = [dataclasses.replace(one, url=called(one.url), place=called(one.place)) for one in found]
+    return Matched(labelled(with_known_urls(moved, known), known), missing)
 
 
 def _identified(
-    found: Sequence[FileMetadata], known: Sequence[KnownShard] = (), called: Callable[[str], str] = str
+    found: Sequence[FileMetadata],
+    known: Sequence[KnownShard] = (),
+    called: Callable[[str], str] = str,
+    format: str = "",
 ) -> list[KnownShard]:
     for file in found:
         _check_name(file.path)
-    return identify(found, known, called)
+    return identify(found, known, called, format)
 
 
 def shards_of(found: Iterable[FileMetadata]) -> list[Shard]:
@@ -106,16 +155,24 @@ def shards_of(found: Iterable[FileMetadata]) -> list[Shard]:
     return [one.shard for one in _identified(list(found))]
 
 
-def match_shards(patterns: Patterns, allow_missing: bool = False, output: str | None = None) -> list[Shard]:
+def match_shards(
+    patterns: Patterns,
+    allow_missing: bool = False,
+    output: str | None = None,
+    input_format: str = AUTO,
+    image_column: str = "",
+    caption_column: str = "",
+) -> list[Shard]:
     """The shards that one pattern or several match, each once, in the order of their urls: `match_input` says what a
-    pattern is, and what `output` does.
+    pattern is, and what `output` and `input_format` do; the columns are those of Parquet files and lists.
 
     Raises:
       UsageError: as `match_input`; and, unless `allow_missing`, for a pattern that matches nothing, a link to nothing,
         or a file or directory that cannot be read.
       StorageError: when one cannot be listed.
     """
-    matched = match_input(several(patterns), output)
+    reading = Reading(image_column=image_column, caption_column=caption_column)
+    matched = match_input(several(patterns), output, input_format=input_format, reading=reading)
     if not allow_missing:
         matched.check_missing()
     return matched.shards

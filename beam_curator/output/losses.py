@@ -29,7 +29,7 @@ class Losses:
     def of_range(cls, range: ShardRange, samples: int, errors: Iterable[ShardError]) -> Losses:
         """What one range did not give; what is unread of a compressed shard is counted as it is stored, so too low."""
         unread = {error.url: max(0, range.shard.size_bytes - error.offset) for error in errors}
-        read = max(0, range.end - range.start - sum(unread.values()))
+        read = max(0, range.size_bytes - sum(unread.values()))
         return cls(read, unread, () if samples else (range.shard,))
 
     def __add__(self, other: Losses) -> Losses:

@@ -126,7 +126,9 @@ def _encoded(job: Job) -> bytes:
     content["encoder"] = job.encoder.told if job.encoder else None
     content["scorers"] = [step.told for step in job.scorers]
     for shard in content["shards"]:
-        del shard["path"]  # where it is found is for each run to say
+        del shard["path"], shard["listing"]  # where it is found, and what was listed, is for each run to say
+        if not shard["format"]:
+            del shard["format"]
     return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
 
 

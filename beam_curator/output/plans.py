@@ -24,9 +24,9 @@ def plan_name(shard: Shard) -> str:
 
 
 def plan_of(range: ShardRange) -> str | None:
-    """The plan that a range is from, or None where a whole plain shard needs none."""
+    """The plan that a range is from, or None where a whole plain tar, or a shard in another format, needs none."""
     whole = range.ordinal == 0 and range.last and not range.compression
-    return None if whole else plan_name(range.shard)
+    return None if whole or range.shard.format else plan_name(range.shard)
 
 
 def encode_plan(shard: Shard, range_bytes: int, planned: ShardPlan, by_key: bool = False) -> bytes:

@@ -12,9 +12,20 @@ from os.path import isdir, islink, lexists  # unlike pathlib's, they raise nothi
 from apache_beam.io.filesystem import FileMetadata
 
 from beam_curator.first_few import counted
-from beam_curator.sources.patterns import BELOW, is_glob, is_shard_name, literal_directory, segment_matches, segments_of
+from beam_curator.sources.patterns import (
+    BELOW,
+    SHARD_ENDINGS,
+    is_glob,
+    is_shard_name,
+    literal_directory,
+    segment_matches,
+    segments_of,
+)
 
 _FileId = tuple[int, int]
+
+JOB = "job.json"
+"""What stands in the output directory of every job."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -33,23 +44,56 @@ class Missing:
         return f"{self.name if self.name.isprintable() else repr(self.name)} ({self.reason})"
 
 
-def find_local(name: str) -> tuple[list[FileMetadata], list[Missing]]:
+def find_local(name: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> tuple[list[FileMetadata], list[Missing]]:
     """The files that a path, a glob or a directory names, and what is missing of them.
 
     What is there under exactly this name is meant by it, whatever globbing makes of its characters. A directory stands
-    for the files in it that are named like shards. Links are followed; `**` enters each directory once.
+    for the files in it that are named like shards, and where there are none, for those at any depth below it. Links are
+    followed; each directory is entered once.
+
+    Args:
+      name: that.
+      endings: how the files of a directory end that are shards, in lower case.
     """
     missing: list[Missing] = []
     if isdir(name) or (name.endswith("/") and is_glob(name)):
-        found = sorted(set(_shards_in(name, missing)))
+        found = sorted(set(_shards_in(name, missing, endings)))
     elif lexists(name) or not is_glob(name):
         found = [name]
     else:
         found = sorted(set(_globbed(name, missing)))
     files = [one for one in (_looked_at(path, missing) for path in found) if one is not None]
     if not files and not missing:
-        missing.append(Missing(name, _why_nothing(name)))
+        missing.append(Missing(name, _why_nothing(name, endings)))
     return files, missing
+
+
+def find_below(directory: str) -> tuple[list[FileMetadata], list[Missing]]:
+    """All files in a directory at any depth, in the order of their paths, and what cannot be read of them.
+
+    Hidden files and directories are left out, and the output directories of jobs, unless it is one itself.
+    """
+    missing: list[Missing] = []
+    looked_at = (_looked_at(path, missing) for path in sorted(_below(directory.rstrip("/") or "/", missing, set())))
+    return [one for one in looked_at if one is not None], missing
+
+
+def _below(directory: str, missing: list[Missing], entered: set[_FileId], top: bool = True) -> Iterator[str]:
+    identity = _file_id(directory)
+    if identity is None or identity in entered:
+        return
+    entered.add(identity)
+    entries = _entries(directory, missing)
+    if not top and any(entry.name == JOB for entry in entries):
+        return
+    for entry in sorted(entries, key=lambda entry: entry.is_symlink()):
+        if entry.name.startswith("."):
+            continue
+        path = _joined(directory, entry.name)
+        if isdir(path):
+            yield from _below(path, missing, entered, top=False)
+        else:
+            yield path
 
 
 def _looked_at(path: str, missing: list[Missing]) -> FileMetadata | None:
@@ -66,13 +110,15 @@ def _looked_at(path: str, missing: list[Missing]) -> FileMetadata | None:
     return FileMetadata(path, status.st_size, status.st_mtime)
 
 
-def _shards_in(name: str, missing: list[Missing]) -> Iterator[str]:
+def _shards_in(name: str, missing: list[Missing], endings: tuple[str, ...]) -> Iterator[str]:
     directories = [name] if isdir(name) else _globbed(name.rstrip("/"), missing, directories=True)
     for directory in directories:
-        for entry in _entries(directory, missing):
-            if is_shard_name(entry.name):
-                path = _joined(directory, entry.name)
-                yield from _no_directory(path, isdir(path), missing)
+        named = [entry.name for entry in _entries(directory, missing) if is_shard_name(entry.name, endings)]
+        for path in (_joined(directory, one) for one in named):
+            yield from _no_directory(path, isdir(path), missing)
+        if not named and isdir(name):
+            below = _below(directory.rstrip("/") or "/", missing, set())
+            yield from (path for path in below if is_shard_name(path.rpartition("/")[2], endings))
 
 
 def _globbed(glob: str, missing: list[Missing], directories: bool = False) -> Iterator[str]:
@@ -150,7 +196,7 @@ def _joined(directory: str, name: str) -> str:
     return f"{directory}{'' if not directory or directory.endswith('/') else '/'}{name}"
 
 
-def _why_nothing(name: str) -> str:
+def _why_nothing(name: str, endings: tuple[str, ...]) -> str:
     """Why a glob or a directory names no file."""
     directory = name if isdir(name) else literal_directory(name)
     if not isdir(directory or "."):
@@ -158,5 +204,6 @@ def _why_nothing(name: str) -> str:
     if isdir(name):
         names = [entry.name for entry in _entries(name, []) if not isdir(entry.path)]
         files = "no files" if not names else f"{counted(len(names), 'file')}, such as {names[0]}, but none"
-        return f"the directory holds {files}{' that is' if names else ''} named like a tar shard"
+        kind = "a tar shard" if endings is SHARD_ENDINGS else f"*{' or *'.join(endings)}"
+        return f"the directory holds {files}{' that is' if names else ''} named like {kind}"
     return "matches no file"

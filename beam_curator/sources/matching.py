@@ -12,10 +12,14 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import listed
+from beam_curator.sources import local_matching
 from beam_curator.sources.local_matching import Missing, find_local
 from beam_curator.sources.patterns import (
     MAX_NAMES,
+    SHARD_ENDINGS,
+    is_below,
     is_glob,
+    is_shard_name,
     lines_of,
     list_of,
     plain_prefix,
@@ -113,8 +117,12 @@ def _is_directory(name: str) -> bool:
     return name.endswith("/") or (not files.is_remote(name) and os.path.isdir(name))  # noqa: PTH112 (pathlib raises)
 
 
-def find(patterns: Sequence[str]) -> Found:
+def find(patterns: Sequence[str], endings: tuple[str, ...] = SHARD_ENDINGS) -> Found:
     """What the patterns match, and what is missing.
+
+    Args:
+      patterns: names, globs, directories, braces and lists.
+      endings: how the files of a directory end that are shards, in lower case.
 
     Raises:
       UsageError: for a pattern that cannot be one.
@@ -124,7 +132,7 @@ def find(patterns: Sequence[str]) -> Found:
     found: dict[str, FileMetadata] = {}
     missing: dict[str, list[Missing]] = {}
     with naming("list", listed(patterns, SHOWN)):
-        matched = retried(_matched)(names)
+        matched = retried(_matched)(names, endings)
     for name in names:
         here, lacking = matched[name]
         found |= {file.path: file for file in here}
@@ -137,26 +145,56 @@ def match_files(patterns: Sequence[str]) -> list[FileMetadata]:
     return find(patterns).files
 
 
-def _matched(names: Sequence[str]) -> dict[str, tuple[list[FileMetadata], list[Missing]]]:
+@retried
+def find_below(directory: str) -> Found:
+    """All files in a directory at any depth, in the order of their urls, and what cannot be read of them.
+
+    Hidden files are left out, and the output directories of jobs, unless it is one itself.
+
+    Raises:
+      StorageError: where storage cannot be listed, after retries.
+    """
+    if not files.is_remote(directory):
+        return Found(*local_matching.find_below(directory))
+    prefix = f"{directory.rstrip('/')}/"
+    with naming("list", directory):
+        found = sorted(_everything(bucket_of(prefix), prefix), key=lambda file: file.path)
+    return Found(_without_outputs([file for file in found if is_below(file.path, prefix)], prefix), [])
+
+
+def _without_outputs(found: Sequence[FileMetadata], directory: str) -> list[FileMetadata]:
+    """The files below a directory that are in no output directory of a job below it."""
+    ending = f"/{local_matching.JOB}"
+    outputs = tuple(file.path[: -len(ending) + 1] for file in found if file.path.endswith(ending))
+    inner = tuple(output for output in outputs if output != directory)
+    return [file for file in found if not (inner and file.path.startswith(inner))]
+
+
+def _everything(bucket: Bucket | None, prefix: str) -> list[FileMetadata]:
+    return list(bucket.list(prefix) if bucket is not None else _by_beam([f"{prefix}**"]))
+
+
+def _matched(names: Sequence[str], endings: tuple[str, ...]) -> dict[str, tuple[list[FileMetadata], list[Missing]]]:
     """Of each name, glob or directory: what it matches, and what is missing."""
-    matched = {name: find_local(name) for name in names if not files.is_remote(name)}
+    matched = {name: find_local(name, endings) for name in names if not files.is_remote(name)}
     services: dict[Bucket | None, list[str]] = {}
     for name in names:
         if files.is_remote(name):
             services.setdefault(bucket_of(name), []).append(name)
     for bucket, some in services.items():
-        for name, here in _in_storage(bucket, some).items():
-            matched[name] = here, [] if here else [Missing(name, _why_nothing(name))]
+        for name, here in _in_storage(bucket, some, endings).items():
+            matched[name] = here, [] if here else [Missing(name, _why_nothing(name, endings))]
     return matched
 
 
-def _why_nothing(name: str) -> str:
+def _why_nothing(name: str, endings: tuple[str, ...]) -> str:
     if name.endswith("/"):
-        return "nothing in it is named like a tar shard"
+        kind = "a tar shard" if endings is SHARD_ENDINGS else f"*{' or *'.join(endings)}"
+        return f"nothing in it is named like {kind}"
     return "matches no object" if is_glob(name) else "there is no such object; a directory ends with a slash"
 
 
-def _in_storage(bucket: Bucket | None, names: Sequence[str]) -> dict[str, list[FileMetadata]]:
+def _in_storage(bucket: Bucket | None, names: Sequence[str], endings: tuple[str, ...]) -> dict[str, list[FileMetadata]]:
     """What each of these urls matches; what several of them may match is listed once."""
     matched: dict[str, list[FileMetadata]] = {name: [] for name in names}
     plain = [name for name in names if not is_glob(name) and not name.endswith("/")]
@@ -164,10 +202,13 @@ def _in_storage(bucket: Bucket | None, names: Sequence[str]) -> dict[str, list[F
         matched[file.path].append(file)
     patterns = [name for name in names if name not in set(plain)]
     for prefix in dict.fromkeys(map(plain_prefix, patterns)):
-        every = list(bucket.list(prefix) if bucket is not None else _by_beam([f"{prefix}**"]))
+        every = _everything(bucket, prefix)
         for name in patterns:
             if plain_prefix(name) == prefix:
-                matched[name] = [file for file in every if url_matches(file.path, name)]
+                matched[name] = [file for file in every if url_matches(file.path, name, endings)]
+            if name == prefix and name.endswith("/") and not matched[name]:
+                below = _without_outputs([file for file in every if is_below(file.path, name)], name)
+                matched[name] = [file for file in below if is_shard_name(file.path.rpartition("/")[2], endings)]
     return matched
 
 

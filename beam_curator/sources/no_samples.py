@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.first_few import counted
+from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, readable
+from beam_curator.sources.source import UnreadableShard, source_of
 from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, detect_compression
 from beam_curator.sources.tar.headers import FILE, Header, TarBroken, iter_headers
 from beam_curator.sources.tar.kinds import HEAD_BYTES, kind_of
@@ -22,31 +24,35 @@ LOOKED_AT_ONCE = 16
 MAX_MEMBERS = 10_000
 
 
-def refuse_what_is_no_tar(shards: Sequence[Shard]) -> None:
-    """Looks at the first bytes of shards until one may be a tar: nearly always of one shard.
+def refuse_what_holds_none(shards: Sequence[Shard], reading: Reading = DEFAULT_READING) -> None:
+    """Looks at the first bytes of shards, or at what they say of their rows, until one may hold a sample: nearly always
+    of one shard.
 
     Raises:
-      UsageError: when not one of all is a tar that begins with a member.
+      UsageError: when not one of all is a tar that begins with a member, or has rows with images.
     """
     met: list[str] = []
-    for shard, what in _looked_at(shards):
+    for shard, what in _looked_at(shards, reading):
         if what is None:
             return
         met.append(f"{shard.url} {what}")
-    raise UsageError(_told(f"--input matches {counted(len(met), 'file')}, and none is a tar with samples", met))
+    kind = "holds images" if shards[0].format else "is a tar with samples"
+    raise UsageError(_told(f"--input matches {counted(len(met), 'file')}, and none {kind}", met))
 
 
-def _looked_at(shards: Sequence[Shard]) -> Iterator[tuple[Shard, str | None]]:
-    yield shards[0], what_instead(shards[0])
+def _looked_at(shards: Sequence[Shard], reading: Reading) -> Iterator[tuple[Shard, str | None]]:
+    yield shards[0], what_instead(shards[0], reading)
     with ThreadPoolExecutor(LOOKED_AT_ONCE) as pool:
         for first in range(1, len(shards), LOOKED_AT_ONCE):
             some = shards[first : first + LOOKED_AT_ONCE]
-            yield from zip(some, pool.map(what_instead, some), strict=True)
+            yield from zip(some, pool.map(lambda one: what_instead(one, reading), some), strict=True)
 
 
-def what_instead(shard: Shard) -> str | None:
+def what_instead(shard: Shard, reading: Reading = DEFAULT_READING) -> str | None:
     """What a shard is, if its first bytes are not those of a tar with a member; None also where they cannot be read
     here, for workers may have the permission for it."""
+    if shard.format:
+        return _why_no_rows(shard, reading)
     if shard.size_bytes == 0:
         return "is empty (0 bytes)"
     try:
@@ -65,6 +71,15 @@ def what_instead(shard: Shard) -> str | None:
         kind = kind_of(head)
         return f"{holds} is {kind}".strip() if kind else f"{holds} is not a tar".strip()
     return None
+
+
+def _why_no_rows(shard: Shard, reading: Reading) -> str | None:
+    try:
+        return None if source_of(shard.format, reading).plan(shard, 1 << 62) else "has no rows"
+    except UnreadableShard as error:
+        return str(error)
+    except StorageError:
+        return None
 
 
 @files.retried
@@ -92,6 +107,8 @@ def no_sample(shards: Sequence[Shard]) -> JobError:
 def why_no_sample(shard: Shard) -> str:
     """Why a shard gives no sample."""
     try:
+        if shard.format:
+            return _why_no_rows(shard, DEFAULT_READING) or "has rows, but none could be read"
         return what_instead(shard) or _of_members(shard)
     except StorageError as error:
         return f"cannot be read any more: {error}"

@@ -95,9 +95,9 @@ def is_glob(name: str) -> bool:
     return _MAGIC.search(name) is not None
 
 
-def is_shard_name(name: str) -> bool:
+def is_shard_name(name: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> bool:
     """Whether a file of a directory is called as shards are."""
-    return not name.startswith(".") and name.lower().endswith(SHARD_ENDINGS)
+    return not name.startswith(".") and name.lower().endswith(endings)
 
 
 def literal_directory(glob: str) -> str:
@@ -140,17 +140,23 @@ def path_matches(parts: Sequence[str], segments: Sequence[str]) -> bool:
     return bool(parts) and segment_matches(parts[0], segments[0]) and path_matches(parts[1:], segments[1:])
 
 
+def is_below(url: str, directory: str) -> bool:
+    """Whether an object is in a directory (which ends with a slash), at any depth, and nothing on the way is hidden."""
+    parts = url[len(directory) :].split("/")
+    return url.startswith(directory) and bool(parts[-1]) and not any(part.startswith(".") for part in parts)
+
+
 def plain_prefix(glob: str) -> str:
     """What all that a glob or a directory can match begins with."""
     return _MAGIC.split(glob, maxsplit=1)[0]
 
 
-def url_matches(url: str, glob: str) -> bool:
+def url_matches(url: str, glob: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> bool:
     """Whether a glob, or a directory (which ends with a slash), matches the url of an object.
 
     An object whose name ends with a slash is what some tools make of a directory: no file.
     """
     parts = url[len(literal_directory(glob)) :].split("/")
     if glob.endswith("/"):
-        return is_shard_name(parts.pop()) and any(path_matches(parts, way) for way in segments_of(glob))
+        return is_shard_name(parts.pop(), endings) and any(path_matches(parts, way) for way in segments_of(glob))
     return bool(parts[-1]) and any(path_matches(parts, way) for way in segments_of(glob))

@@ -10,9 +10,9 @@ from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.samples import Sample, SampleBatch, ShardRange, readable
 from beam_curator.sources.fields import fields_of
+from beam_curator.sources.ranges import read_range
 from beam_curator.sources.sample_images import dotted_names, images_of
 from beam_curator.sources.tar.captions import caption_of
-from beam_curator.sources.tar.reading import read_range
 
 
 def read_batch(range: ShardRange) -> SampleBatch:

@@ -45,6 +45,8 @@ class KnownShard:
       path: as it is spelled now; "" where it is not looked at.
       matched: whether the last run had it.
       label: what ids of its samples call it; "" where that is not decided yet.
+      format: as that of `Shard`.
+      listing: as that of `Shard`; not remembered.
     """
 
     url: str
@@ -54,12 +56,16 @@ class KnownShard:
     path: str = ""
     matched: bool = True
     label: str = dataclasses.field(default="", compare=False)
+    format: str = ""
+    listing: str = ""
 
     @property
     def shard(self) -> Shard:
         """The shard, to be read where it stands now."""
         location = "" if self.path == self.url else self.path
-        return Shard(self.url, self.size_bytes, self.generation, location, self.label)
+        return Shard(
+            self.url, self.size_bytes, self.generation, location, self.label, format=self.format, listing=self.listing
+        )
 
     def same_content(self, other: KnownShard) -> bool:
         """Whether it holds what the other one holds."""
@@ -67,7 +73,10 @@ class KnownShard:
 
 
 def identify(
-    found: Sequence[FileMetadata], known: Sequence[KnownShard] = (), called: Callable[[str], str] = str
+    found: Sequence[FileMetadata],
+    known: Sequence[KnownShard] = (),
+    called: Callable[[str], str] = str,
+    format: str = "",
 ) -> list[KnownShard]:
     """The shards that these files are, in the order of their urls. A file that is found under several names is one.
 
@@ -75,6 +84,7 @@ def identify(
       found: the files.
       known: the shards that a job remembers.
       called: what the job called the file that is found under a path, where the input was moved.
+      format: as that of `Shard`.
 
     Raises:
       StorageError: when a file cannot be read, after retries.
@@ -85,7 +95,7 @@ def identify(
 
     def described(file: FileMetadata) -> KnownShard:
         path, place = called(file.path), place_of(called(file.path))
-        return KnownShard(path, file.size_in_bytes, generation_of(file), place, file.path)
+        return KnownShard(path, file.size_in_bytes, generation_of(file), place, file.path, format=format)
 
     with ThreadPoolExecutor(_THREADS) as threads:
         return labelled(with_known_urls(list(threads.map(described, places.values())), known), known)
@@ -157,6 +167,8 @@ def has_changed_unnoticed(shard: Shard) -> bool:
     Raises:
       StorageError: when it cannot be read, after retries.
     """
+    if shard.listing:
+        return True
     return not files.is_remote(shard.path) and _content_of(shard.path) == shard.generation
 
 

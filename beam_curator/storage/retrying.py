@@ -56,11 +56,28 @@ def _is_permanent(error: BaseException) -> bool:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """The status of an HTTP answer: Google's errors have it as their code, botocore's in the answer itself."""
+    """The status of an HTTP answer: Google's errors have it as their code, aiohttp's as their status, botocore's in the
+    answer itself."""
     answer = getattr(error, "response", None)
     told = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
-    status = getattr(error, "code", None) if told is None else told
+    status = getattr(error, "code", getattr(error, "status", None)) if told is None else told
     return int(status) if isinstance(status, int) else None
+
+
+def why_permanent(error: BaseException) -> str | None:
+    """Why a file cannot be read, however often it is asked for, without its name; None where it may yet be."""
+    if _is_transient(error):
+        return None
+    causes = list(_causes(error))
+    known = next((why for type, why in _WHY.items() if any(isinstance(cause, type) for cause in causes)), None)
+    return known or _reason(error)
+
+
+_WHY: dict[type[BaseException], str] = {
+    FileNotFoundError: "no such file",
+    PermissionError: "permission denied",
+    IsADirectoryError: "a directory, not a file",
+}
 
 
 def _reason(error: BaseException) -> str:

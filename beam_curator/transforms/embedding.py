@@ -338,7 +338,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
         """Bytes of the shards that the batches cover; Beam's default would pickle them all to find out."""
-        return sum(one.range.end - one.range.start for one in batch)
+        return sum(one.range.size_bytes for one in batch)
 
     def get_metrics_namespace(self) -> str:
         """Where RunInference's metrics go."""

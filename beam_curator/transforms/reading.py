@@ -21,10 +21,12 @@ from beam_curator.output.plans import KeptPlans
 from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, carried, sources
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources import matching
+from beam_curator.sources.formats import AUTO, checked_format
 from beam_curator.sources.patterns import Patterns, several
+from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import KnownShard
-from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
+from beam_curator.sources.tar.planning import range_bytes_of
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import title_of
 from beam_curator.transforms.display import display_of_patterns, display_of_reading
@@ -46,6 +48,9 @@ class MatchShards(beam.PTransform):
         others. None to take what it finds.
       output: the output directory, if it may lie under the patterns: what a job wrote there is left out.
       known: gives the shards that a job remembers, which keep their urls however the patterns spell them.
+      input_format: what the patterns name: "webdataset", "parquet", "folder" or "list", or the source of a user's own
+        as "package.module:Object"; "auto" to tell it from names and content.
+      image_column, caption_column: as those of `Reading`, where they tell lists from Parquet files with images.
     """
 
     patterns: Patterns
@@ -53,9 +58,14 @@ class MatchShards(beam.PTransform):
     seen: str | None = None
     output: str | None = None
     known: Callable[[], Sequence[KnownShard]] = tuple
+    input_format: str = AUTO
+    image_column: str = ""
+    caption_column: str = ""
 
     def __post_init__(self) -> None:
         self._patterns = several(self.patterns)
+        checked_format(self.input_format)
+        self._columns = Reading(image_column=self.image_column, caption_column=self.caption_column)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -64,7 +74,8 @@ class MatchShards(beam.PTransform):
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         patterns = matching.named_patterns(self._patterns)
-        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known)
+        how = (self.input_format, self._columns)
+        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known, how)
         once = beam.Create([patterns]).with_output_types(list[str])
         return begin | once | again.with_output_types(Shard)
 
@@ -72,6 +83,7 @@ class MatchShards(beam.PTransform):
         return {
             **display_of_patterns(self._patterns),
             "allow_missing": self.allow_missing,
+            "input_format": self.input_format,
             "output": DisplayDataItem(self.output, label="Left out").drop_if_none(),
         }
 
@@ -82,9 +94,10 @@ def _match_again(
     seen: str | None,
     output: str | None,
     known: Callable[[], Sequence[KnownShard]],
+    how: tuple[str, Reading],
 ) -> list[Shard]:
     try:
-        matched = match_input(patterns, output, known())
+        matched = match_input(patterns, output, known(), input_format=how[0], reading=how[1])
         if not allow_missing:
             matched.check_missing()
     except UsageError as error:
@@ -156,7 +169,7 @@ class _ReadRanges(WorkAhead[ShardRange, SampleBatch]):
 
 def _count_read(batch: SampleBatch) -> SampleBatch:
     Metrics.counter("beam_curator", "samples_read").inc(len(batch))
-    Metrics.counter("beam_curator", "bytes_read").inc(batch.range.end - batch.range.start)
+    Metrics.counter("beam_curator", "bytes_read").inc(batch.range.size_bytes)
     return batch
 
 
@@ -199,7 +212,8 @@ def _shards_of(found: Sequence[FileMetadata]) -> list[Shard]:
 @beam.typehints.with_output_types(SampleBatch)
 @dataclasses.dataclass(eq=False)
 class ReadSamples(beam.PTransform):
-    """Reads WebDataset shards: takes the pipeline, gives `SampleBatch` with bytes.
+    """Reads samples of tars, of Parquet files, of folders and of lists: takes the pipeline, gives `SampleBatch` with
+    bytes.
 
     Without patterns it takes what `MatchShards` or Beam's `fileio.MatchFiles` gives.
 
@@ -212,6 +226,8 @@ class ReadSamples(beam.PTransform):
         be given as text with commas between them.
       output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
         such shards in every run. It may lie under the patterns: what a job wrote there is left out.
+      input_format: as that of `MatchShards`.
+      image_column, caption_column: as those of `Reading`.
     """
 
     patterns: Patterns | None = None
@@ -223,14 +239,20 @@ class ReadSamples(beam.PTransform):
     caption_from: str | Sequence[str] = ()
     carry: str | Sequence[str] = "all"
     output: str | None = None
+    input_format: str = AUTO
+    image_column: str = ""
+    caption_column: str = ""
 
     def __post_init__(self) -> None:
+        checked_format(self.input_format)
         self._reading = Reading(
             self.group_by_key,
             self.several_images,
             sources("image_from", self.image_from),
             sources("caption_from", self.caption_from),
             carried(self.carry),
+            self.image_column,
+            self.caption_column,
         )
         self._plan = PlanRanges(self.range_mb, self.output, self._reading)
 
@@ -243,7 +265,8 @@ class ReadSamples(beam.PTransform):
         if isinstance(begin, beam.pvalue.PBegin):
             if self.patterns is None:
                 raise UsageError('ReadSamples() without patterns reads a PCollection of shards: give it "DIR/*.tar"')
-            return begin | MatchShards(self.patterns, self.allow_missing, output=self.output)
+            how = {name: getattr(self, name) for name in ("output", "input_format", "image_column", "caption_column")}
+            return begin | MatchShards(self.patterns, self.allow_missing, **how)
         if self.patterns is not None:
             raise UsageError("ReadSamples with patterns begins a pipeline: leave them out to read a PCollection")
         return begin if begin.element_type is Shard else begin | ShardsOfFiles()

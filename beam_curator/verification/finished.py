@@ -21,7 +21,9 @@ from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
+from beam_curator.sources.formats import WEBDATASET
+from beam_curator.sources.ranges import plan_ranges
+from beam_curator.sources.tar.planning import range_bytes_of
 from beam_curator.storage import files
 
 
@@ -150,7 +152,9 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
     try:
         patterns = [move.there(pattern) for pattern in job.inputs]
-        found = match_input(patterns, output, job.shards, move.back)
+        format = next((one.format for one in job.shards if one.matched), "") or WEBDATASET
+        reading = Reading(**manifest["reading"])
+        found = match_input(patterns, output, job.shards, move.back, format, reading)
     except UsageError as error:
         raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
     return FinishedJob(output, job, manifest, found.shards)

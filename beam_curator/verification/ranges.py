@@ -22,9 +22,9 @@ from beam_curator.output.score_parts import count_more_embeddings, embeddings_of
 from beam_curator.reading import Reading
 from beam_curator.samples import Sample, SampleBatch, ShardRange
 from beam_curator.sources.fields import fields_of
+from beam_curator.sources.ranges import read_range
 from beam_curator.sources.sample_batches import rows_of
 from beam_curator.sources.sample_images import dotted_names, images_of
-from beam_curator.sources.tar.reading import read_range
 from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, match_rows, shown, unequal, unequal_columns
 from beam_curator.verification.finished import FinishedJob

@@ -181,8 +181,8 @@ def parquet():
 
 
 NO_TARS = {
-    "0.jpg": (jpeg(), "is a JPEG image: pack loose images into tars first"),
-    "0.parquet": (parquet(), "is a Parquet file"),
+    "0.jpg": (jpeg(), "is a JPEG image: give the folder that it is in"),
+    "parquet.tar": (parquet(), "is a Parquet file"),
     "error.tar": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is XML: an error message of a"),
     "pointer.tar": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
     "empty.tar": (bytes(10240), "is an empty tar: it has no members"),
@@ -211,7 +211,7 @@ def test_many_files_of_which_none_is_a_tar_are_refused_and_one_tar_among_them_is
     assert "; and 37 more" in err
     code, out, _ = run(f"{shards}/*")
     assert code == 0
-    assert out.count(", but a JPEG image: pack loose images into tars first") == 20
+    assert out.count(", but a JPEG image: give the folder that it is in") == 20
 
 
 def test_a_directory_without_shards_is_refused(run, tmp_path):

@@ -37,7 +37,7 @@ DENIED = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Co
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        *((image(format), f"a {name} image: pack loose images") for format, name in [("JPEG", "JPEG"), ("PNG", "PNG")]),
+        *((image(format), f"a {name} image: give the folder") for format, name in [("JPEG", "JPEG"), ("PNG", "PNG")]),
         *((image(format), f"a {name} image") for format, name in [("GIF", "GIF"), ("TIFF", "TIFF"), ("WEBP", "WebP")]),
         (image("AVIF"), "an AVIF or HEIC image"),
         (image("JPEG2000"), "a JPEG 2000 image"),

@@ -7,7 +7,7 @@ import re
 HEAD_BYTES = 1024
 """So many bytes tell what a file is."""
 
-_IMAGE = "image: pack loose images into tars first"
+_IMAGE = "image: give the folder that it is in"
 _NOT_READ = "which is not read: decompress it, or use zstd"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
@@ -24,7 +24,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "a RAR archive: unpack it, and pack it as tar"),
     (b"!<arch>\n", "an ar archive: unpack it, and pack it as tar"),
     (b"07070", "a cpio archive: unpack it, and pack it as tar"),
-    (b"PAR1", "a Parquet file: give the tar shards beside it"),
+    (b"PAR1", "a Parquet file: give it with --input_format parquet or list"),
     (b"ARROW1", "an Arrow file: give tar shards"),
     (b"\x89HDF\r\n", "an HDF5 file: give tar shards"),
     (b"\x93NUMPY", "a NumPy file: give tar shards"),

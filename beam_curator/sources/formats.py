@@ -1,0 +1,23 @@
+"""What kinds of input there are, by the names that --input_format gives them."""
+
+from __future__ import annotations
+
+import re
+
+from beam_curator.errors import UsageError
+
+AUTO, WEBDATASET, PARQUET, FOLDER, LIST = "auto", "webdataset", "parquet", "folder", "list"
+INPUT_FORMATS = (AUTO, WEBDATASET, PARQUET, FOLDER, LIST)
+
+_NAMED = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+
+
+def checked_format(text: str) -> str:
+    """What `--input_format` says, if it is a format, or the name of a user's own source.
+
+    Raises:
+      UsageError: for what is neither.
+    """
+    if text in INPUT_FORMATS or _NAMED.fullmatch(text):
+        return text
+    raise UsageError(f"--input_format {text}: is none of {', '.join(INPUT_FORMATS)}, nor package.module:Object")

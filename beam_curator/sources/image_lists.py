@@ -1,0 +1,119 @@
+"""Lists of images: CSV, TSV, JSON lines or Parquet with a column of paths or urls, or text with one on each line.
+
+A relative path is one beside the list. A caption and other columns go with each image, as .txt and .json.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from beam_curator.errors import UsageError
+from beam_curator.reading import Reading
+from beam_curator.sources import matching
+from beam_curator.sources.formats import LIST
+from beam_curator.sources.keys import unique_keys
+from beam_curator.sources.listing import Entry, shards_of
+from beam_curator.sources.local_matching import Missing
+from beam_curator.sources.shard_identity import KnownShard, place_of
+from beam_curator.sources.table_fields import texts_of_row
+from beam_curator.sources.table_files import LIST_ENDINGS, PARQUET_ENDINGS, path_column, rows_of_table
+from beam_curator.storage import files
+
+MAX_ROWS = 10_000_000
+
+
+def lists(names: Sequence[str], reading: Reading) -> tuple[list[KnownShard], list[Missing]]:
+    """The shards of lists, and what is missing. What a list names is looked for when it is read.
+
+    Args:
+      names: paths, globs and directories of lists.
+      reading: which columns are meant.
+
+    Raises:
+      UsageError: for what is no list.
+      StorageError: when one cannot be read.
+    """
+    found = matching.find(names, (*LIST_ENDINGS, *PARQUET_ENDINGS))
+    shards: list[KnownShard] = []
+    for file in found.files:
+        entries = entries_of(file.path, reading)
+        shards += shards_of(file.path, place_of(file.path), LIST, entries)
+    return shards, found.missing
+
+
+def entries_of(path: str, reading: Reading) -> list[Entry]:
+    """What a list names, in its order.
+
+    Raises:
+      UsageError: for what is no list of images.
+      StorageError: when it cannot be read.
+    """
+    columns, rows = rows_of_table(path)
+    column = path_column(columns, reading.image_column) if columns else "path"
+    if column is None:
+        told = ", ".join(columns)
+        raise UsageError(f"--input {path}: has no column of paths or urls: give --image_column; its columns are {told}")
+    if not rows:
+        raise UsageError(f"--input {path}: the list names nothing")
+    if len(rows) > MAX_ROWS:
+        raise UsageError(f"--input {path}: has {len(rows):,} rows: cut it into lists of up to {MAX_ROWS:,}")
+    given = [_path_in(row.get(column)) for row in rows]
+    names = _unique([one or f"row {number}" for number, one in enumerate(given)])
+    keys = unique_keys(names)
+    return [
+        _entry(path, name, key, one, row, columns, reading)
+        for name, key, one, row in zip(names, keys, given, rows, strict=True)
+    ]
+
+
+def _path_in(value: Any) -> str | None:
+    """A path, or that of Hugging Face's images; None of what is neither."""
+    if isinstance(value, Mapping):
+        value = value.get("path")
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _entry(
+    path: str, name: str, key: str, given: str | None, row: Mapping[str, Any], columns: Sequence[str], reading: Reading
+) -> Entry:
+    texts = texts_of_row(path, columns, row, reading.caption_column) if columns else {}
+    if given is None:
+        return Entry(name, key, "", texts=texts, failure="null where the list has its paths")
+    where = beside(path, given)
+    size_bytes, stamp = _looked_at(where)
+    return Entry(name, key, where, size_bytes, stamp, texts=texts)
+
+
+def beside(path: str, given: str) -> str:
+    """A path in a list, relative to the list's directory; urls and absolute paths are as they are."""
+    if given.startswith("file://"):
+        return given.removeprefix("file://")
+    if files.is_remote(given) or given.startswith("/"):
+        return given
+    return path[: path.rfind("/") + 1] + given
+
+
+def _looked_at(path: str) -> tuple[int, str]:
+    """Size and stamp of a local file; nothing of one elsewhere, for which storage would be asked file by file."""
+    if files.is_remote(path):
+        return 0, ""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a Path would change how the user wrote it)
+    except (OSError, ValueError):
+        return 0, "missing"
+    return status.st_size, f"{status.st_size} {status.st_mtime!r}"
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """The names, numbered where they come again."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        numbered = (f"{name}~{number}" for number in itertools.count(2))
+        one = next(one for one in itertools.chain([name], numbered) if one not in taken)
+        taken.add(one)
+        found.append(one)
+    return found

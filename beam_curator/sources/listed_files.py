@@ -1,0 +1,97 @@
+"""Reads the images of folders and lists, each a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from beam_curator.errors import StorageError
+from beam_curator.images import IMAGE_EXTENSIONS
+from beam_curator.images.extensions import extension_of
+from beam_curator.samples import Buffer, Shard
+from beam_curator.sources.listing import Entry, unpacked
+from beam_curator.sources.records import Record
+from beam_curator.sources.source import Rows
+from beam_curator.storage import files
+from beam_curator.storage.read_ahead import prefetched
+from beam_curator.storage.retrying import why_permanent
+
+NOMINAL_BYTES = 100_000
+"""What an image is taken for whose size is not known."""
+
+MAX_FILE_BYTES = 1 << 30
+AT_ONCE = 16
+"""So many files are opened at a time: each is waited for."""
+
+
+class ListedSource:
+    """Reads files that were listed.
+
+    Attributes:
+      endings: none: a folder or a list is no shard by itself.
+    """
+
+    endings: tuple[str, ...] = ()
+
+    def plan(self, shard: Shard, range_bytes: int) -> Sequence[Rows]:
+        """Runs of files."""
+        runs, start, taken = [], 0, 0
+        entries = unpacked(shard.listing)
+        for row, entry in enumerate(entries):
+            size_bytes = entry.size_bytes or NOMINAL_BYTES
+            if row > start and taken + size_bytes > range_bytes:
+                runs.append(Rows(start, row, taken))
+                start, taken = row, 0
+            taken += size_bytes
+        return [*runs, Rows(start, len(entries), taken)]
+
+    def read(self, shard: Shard, rows: Sequence[int]) -> Iterator[Record]:
+        """The files of these rows."""
+        entries = unpacked(shard.listing)
+        return prefetched(record_of, (entries[row] for row in rows), AT_ONCE)
+
+
+def record_of(entry: Entry) -> Record:
+    """What stands in a file and beside it; one that cannot be read is failed.
+
+    Raises:
+      StorageError: when storage does not answer, after retries.
+    """
+    members: dict[str, Buffer] = {}
+    failure = entry.failure
+    if failure is None:
+        image, failure = _read(entry.path)
+        if image is not None:
+            members[extension_of(image) or _extension_in(entry.path) or "jpg"] = image
+    for extension, path in entry.files.items():
+        data, why = _read(path)
+        failure = failure or (f"its {extension} file: {why}" if why else None)
+        if data is not None:
+            members[extension] = data
+    for extension, text in entry.texts.items():
+        members.setdefault(extension, text.encode("utf-8", "replace"))
+    return Record(entry.key, members, failure, entry.passed_over)
+
+
+def _read(path: str) -> tuple[bytes | None, str | None]:
+    """A file's bytes, or why there are none."""
+    try:
+        return _bytes_of(path)
+    except StorageError as error:
+        why = why_permanent(error)
+        if why is None:
+            raise
+        return None, why
+
+
+@files.retried
+def _bytes_of(path: str) -> tuple[bytes | None, str | None]:
+    with files.open_for_reading(path) as file:
+        data = files.read_fully(file, MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        return None, f"file of more than {MAX_FILE_BYTES} bytes"
+    return data, None
+
+
+def _extension_in(path: str) -> str | None:
+    extension = path.rpartition(".")[2].lower()
+    return extension if extension in IMAGE_EXTENSIONS else None

@@ -1,0 +1,264 @@
+"""Parquet files with the bytes of images: Hugging Face's, img2dataset's, and all with a column of bytes.
+
+A row is a sample: its image, its caption as .txt, its other columns as .json. What it is called and how its members
+are named is decided by the file's name, the row's number and the image's first bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_curator.errors import StorageError
+from beam_curator.images import IMAGE_EXTENSIONS
+from beam_curator.images.extensions import extension_of
+from beam_curator.samples import Buffer, Shard
+from beam_curator.sources.columns import Columns, columns_of
+from beam_curator.sources.json_fields import json_member
+from beam_curator.sources.records import Record
+from beam_curator.sources.source import Rows, UnreadableShard
+from beam_curator.storage import files
+
+BATCH_BYTES, MAX_BATCH_ROWS = 8 << 20, 256
+"""About so much is decoded at once."""
+
+BUFFER_BYTES = 4 << 20
+"""So much of each column is fetched at once."""
+
+SPLIT_ABOVE = 4
+"""A row group of more than this many times the range size is cut: to read its later rows all before are decoded."""
+
+MAX_RANGE_BYTES = 1 << 30
+"""What a run of rows may take in memory. More is not in it, unless few bytes stand for many: that is a bomb."""
+
+_DAMAGE = (pa.ArrowException, OSError, OverflowError, ValueError)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParquetSource:
+    """Reads Parquet files with images.
+
+    Attributes:
+      image_column: the column of images; "" to find it.
+      caption_column: the column of captions; "" to find it.
+      endings: how such files end.
+    """
+
+    image_column: str = ""
+    caption_column: str = ""
+    endings: tuple[str, ...] = (".parquet", ".pq")
+
+    def plan(self, shard: Shard, range_bytes: int) -> Sequence[Rows]:
+        """Runs of row groups; a large row group is several runs."""
+        with _opened(shard) as file:
+            metadata = _parquet(file).metadata
+            self._columns(file)
+            groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+            runs = _runs([(group.num_rows, group.total_byte_size) for group in groups], range_bytes)
+        return runs
+
+    def read(self, shard: Shard, rows: Sequence[int]) -> Iterator[Record]:
+        """Rows of a file, decoded some at a time."""
+        if not rows:
+            return
+        with _opened(shard) as file:
+            parquet = _parquet(file)
+            reader = _RowReader(parquet, self._columns(file), _stem(shard))
+            waiting = iter(rows)
+            row: int | None = next(waiting)
+            first = 0
+            for group in range(parquet.metadata.num_row_groups):
+                end = first + parquet.metadata.row_group(group).num_rows
+                wanted: list[int] = []
+                while row is not None and row < end:
+                    wanted.append(row)
+                    row = next(waiting, None)
+                if wanted:
+                    yield from reader.read(group, first, wanted)
+                first = end
+
+    def _columns(self, file: BinaryIO) -> Columns:
+        try:
+            return columns_of(_parquet(file).schema_arrow, self.image_column, self.caption_column)
+        except _DAMAGE as error:
+            raise _unreadable(error) from error
+
+
+def _runs(groups: Sequence[tuple[int, int]], range_bytes: int) -> list[Rows]:
+    """Runs of rows from (rows, bytes) of each row group."""
+    runs: list[Rows] = []
+    start = end = taken = 0
+
+    def close() -> None:
+        nonlocal start, taken
+        if end > start:
+            runs.append(Rows(start, end, taken))
+        start, taken = end, 0
+
+    for rows, size_bytes in groups:
+        if size_bytes > SPLIT_ABOVE * range_bytes and rows > 1:
+            close()
+            pieces = min(rows, math.ceil(size_bytes / (SPLIT_ABOVE * range_bytes)))
+            for piece in range(pieces):
+                end = start + rows * (piece + 1) // pieces - rows * piece // pieces
+                taken = size_bytes // pieces
+                close()
+            continue
+        if taken and taken + size_bytes > range_bytes:
+            close()
+        end, taken = end + rows, taken + size_bytes
+    close()
+    return runs
+
+
+class _RowReader:
+    """Makes records of a file's rows."""
+
+    def __init__(self, parquet: pq.ParquetFile, columns: Columns, stem: str) -> None:
+        self._parquet, self._columns, self._stem = parquet, columns, stem
+        self._names = [columns.image, *([columns.caption] if columns.caption else []), *columns.fields]
+
+    def read(self, group: int, first: int, wanted: Sequence[int]) -> Iterator[Record]:
+        """The records of these rows of a row group, whose first row is `first`; rows that follow damage are failed."""
+        index, size_bytes = 0, 0
+        try:
+            for start, batch in self._batches(group, first):
+                if index == len(wanted):
+                    return
+                here = _below(wanted, index, start + batch.num_rows)
+                if here > index:
+                    columns = _by_name(batch)
+                    for row in wanted[index:here]:
+                        record = self._record(columns, row - start, row)
+                        size_bytes += sum(map(len, record.members.values()))
+                        if size_bytes > MAX_RANGE_BYTES:
+                            record = self._failed(row, f"its row group expands to more than {MAX_RANGE_BYTES} bytes")
+                        index += 1
+                        yield record
+        except StorageError:
+            raise
+        except _DAMAGE as error:
+            why = f"damaged Parquet file: {files.first_line(error)}"
+            yield from (self._failed(row, why) for row in wanted[index:])
+            return
+        yield from (self._failed(row, "damaged Parquet file: the row is missing") for row in wanted[index:])
+
+    def _batches(self, group: int, first: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        described = self._parquet.metadata.row_group(group)
+        row_bytes = max(1, described.total_byte_size // max(1, described.num_rows))
+        rows = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // row_bytes))
+        batches = self._parquet.iter_batches(rows, row_groups=[group], columns=self._names, use_threads=False)
+        for batch in batches:
+            yield first, batch
+            first += batch.num_rows
+
+    def _failed(self, row: int, why: str) -> Record:
+        return Record(self._key(row), failure=why)
+
+    def _key(self, row: int) -> str:
+        return f"{self._stem}/{row:08d}"
+
+    def _record(self, columns: Mapping[str, pa.Array], index: int, row: int) -> Record:
+        image, path = _image(columns[self._columns.image], index)
+        members: dict[str, Buffer] = {}
+        if image is not None:
+            members[extension_of(image) or _extension_in(path) or "jpg"] = image
+        caption = _text(columns[self._columns.caption], index) if self._columns.caption else None
+        if caption is not None:
+            members["txt"] = caption
+        fields = {name: _value(columns[name], index) for name in self._columns.fields}
+        if path and "path" not in fields:
+            fields["path"] = path
+        if fields:
+            members["json"] = json_member(fields)
+        failure = None if image is not None else self._no_image(path)
+        return Record(self._key(row), members, failure, [f"column of bytes ({name})" for name in self._columns.left])
+
+    def _no_image(self, path: str | None) -> str:
+        where = f": it has only a path, {path}" if path else ""
+        return f"null in the column {self._columns.image}{where}"
+
+
+def _below(rows: Sequence[int], index: int, end: int) -> int:
+    while index < len(rows) and rows[index] < end:
+        index += 1
+    return index
+
+
+def _by_name(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def _image(column: pa.Array, index: int) -> tuple[Buffer | None, str | None]:
+    """An image's bytes and its path, each None where it is null or not there."""
+    if not column[index].is_valid:
+        return None, None
+    if not pa.types.is_struct(column.type):
+        return _bytes(column, index), None
+    path = _value(column.field("path"), index) if column.type.get_field_index("path") >= 0 else None
+    return _bytes(column.field("bytes"), index), path if isinstance(path, str) else None
+
+
+def _bytes(column: pa.Array, index: int) -> Buffer | None:
+    value = column[index].value if pa.types.is_dictionary(column.type) else column[index]
+    return memoryview(value.as_buffer()).cast("B") if value is not None and value.is_valid else None
+
+
+def _text(column: pa.Array, index: int) -> bytes | None:
+    value = _value(column, index)
+    return value.encode("utf-8", "replace") if isinstance(value, str) else None
+
+
+def _value(column: pa.Array, index: int) -> Any:
+    """A value as Python has it; of texts that are no UTF-8, what can be read of them."""
+    try:
+        return column[index].as_py()
+    except UnicodeDecodeError:
+        value = column.slice(index, 1)
+        try:
+            return value.cast(pa.binary())[0].as_py().decode("utf-8", "replace")
+        except pa.ArrowException:
+            return None
+    except (ValueError, OverflowError):  # a date that Python has no room for
+        return str(column.slice(index, 1).cast(pa.int64())[0].as_py())
+
+
+def _extension_in(path: str | None) -> str | None:
+    extension = (path or "").rpartition(".")[2].lower()
+    return extension if extension in IMAGE_EXTENSIONS else None
+
+
+def _stem(shard: Shard) -> str:
+    name = shard.url.rstrip("/").rpartition("/")[2]
+    return re.sub(r"\.(parquet|pq)$", "", name, flags=re.IGNORECASE)
+
+
+def _opened(shard: Shard) -> BinaryIO:
+    return files.open_for_reading(shard.path, shard.size_bytes)
+
+
+def _parquet(file: BinaryIO) -> pq.ParquetFile:
+    """The file's footer read.
+
+    Raises:
+      UnreadableShard: when it is no whole Parquet file that can be read.
+    """
+    try:
+        return pq.ParquetFile(pa.PythonFile(file, "r"), buffer_size=BUFFER_BYTES, pre_buffer=False)
+    except StorageError:
+        raise
+    except _DAMAGE as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: BaseException) -> UnreadableShard:
+    text = files.first_line(error)
+    if "encrypted" in text.lower() or "decryption" in text.lower():
+        return UnreadableShard("is an encrypted Parquet file, which is not read: write it without encryption")
+    return UnreadableShard(f"is no whole Parquet file: {text}")

@@ -1,0 +1,202 @@
+"""Folders and lists of images: what is in them, how they are cut, and what is said of what is not there."""
+
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_curator.errors import UsageError
+from beam_curator.output.job_input import match_input
+from beam_curator.reading import Reading
+from beam_curator.sources.keys import unique_keys
+from beam_curator.sources.listing import unpacked
+from beam_curator.sources.ranges import plan_ranges, read_range
+from beam_curator.sources.tar.names import split_name
+
+JPEG, PNG = b"\xff\xd8\xff" + bytes(50), b"\x89PNG\r\n\x1a\n" + bytes(70)
+
+
+def read(pattern, reading=None, input_format="auto", range_bytes=1 << 30):
+    reading = reading or Reading()
+    matched = match_input([str(pattern)], input_format=input_format, reading=reading)
+    ranges = [one for shard in matched.shards for one in plan_ranges(shard, range_bytes, None, reading)]
+    return matched, [sample for one in ranges for sample in read_range(one).samples]
+
+
+def members(sample):
+    return {name: bytes(member.data) for name, member in sample.members.items()}
+
+
+def write(path, data=JPEG):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "photos"
+    write(root / "a" / "x.jpg")
+    write(root / "a" / "x.png", PNG)
+    write(root / "a" / "y y.v2.JPG", PNG)
+    write(root / "b" / "x.jpg")
+    write(root / "a" / "x.txt", "naïve".encode())
+    write(root / "b" / "x.jpg.json", b'{"a": 1}')
+    write(root / "readme.md", b"")
+    write(root / ".hidden" / "z.jpg")
+    return root
+
+
+def test_each_image_of_a_folder_is_a_sample_with_the_files_beside_it(folder):
+    _, samples = read(folder)
+    assert {s.key: list(s.members) for s in samples} == {
+        "a/x_jpg": ["jpg", "txt"],
+        "a/x_png": ["png", "txt"],
+        "a/y y_v2": ["png"],  # called for what it is
+        "b/x": ["jpg", "json"],
+    }
+    assert members(samples[-1]) == {"jpg": JPEG, "json": b'{"a": 1}'}
+    assert all(split_name(f"{s.key}.jpg") == (s.key, "jpg") for s in samples)
+
+
+def test_metadata_of_imagefolder_gives_captions_and_fields(folder):
+    rows = [{"file_name": "a/x.jpg", "text": "a cat", "label": 3}, {"file_name": "gone.jpg", "text": "?"}]
+    write(folder / "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    write(folder / "b" / "metadata.csv", b"file_name,caption,width\nx.jpg,a dog,12\n")
+    _, samples = read(folder)
+    found = {s.key: s for s in samples}
+    assert members(found["a/x_jpg"]) == {
+        "jpg": JPEG,
+        "txt": "naïve".encode(),  # the file beside it, bit for bit
+        "metadata.txt": b"a cat",
+        "json": b'{"label": 3}',
+    }
+    assert members(found["b/x"])["txt"] == b"a dog"
+    assert members(found["b/x"])["metadata.json"] == b'{"width": 12}'
+    assert found["gone"].failure == "the metadata names it, and there is no such file"
+
+
+def test_links_are_followed_and_outputs_of_jobs_left_out(folder, tmp_path):
+    blobs = tmp_path / "blobs"
+    write(blobs / "f00d")
+    (folder / "c").mkdir()
+    (folder / "c" / "linked.jpg").symlink_to("../../blobs/f00d")
+    (folder / "c" / "loop").symlink_to("..")
+    write(folder / "out" / "job.json", b"{}")
+    write(folder / "out" / "z.jpg")
+    _, samples = read(folder)
+    assert [s.key for s in samples] == ["a/x_jpg", "a/x_png", "a/y y_v2", "b/x", "c/linked"]
+
+
+def test_a_file_that_is_added_changes_the_shard_that_it_is_in_and_no_other(tmp_path):
+    for index in range(4000):
+        write(tmp_path / f"{index:05d}.png", PNG)
+    before = {one.url: one.generation for one in read(tmp_path)[0].found}
+    assert 2 <= len(before) <= 12
+    write(tmp_path / "02000b.png", PNG)
+    after = {one.url: one.generation for one in read(tmp_path)[0].found}
+    same = set(before.items()) & set(after.items())
+    assert len(same) >= len(before) - 1
+    assert len(after) - len(same) <= 2
+    entries = [one for shard in read(tmp_path)[0].shards for one in unpacked(shard.listing)]
+    assert sorted(one.name for one in entries) == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_a_shard_of_files_is_cut_into_ranges_by_their_sizes(folder):
+    matched, _ = read(folder)
+    (shard,) = matched.shards
+    ranges = list(plan_ranges(shard, 150))
+    assert [(one.start, one.end) for one in ranges] == [(0, 2), (2, 4)]
+
+
+LISTS = {
+    "list.csv": b'image_path,caption,similarity\na/x.jpg,"a fox, red",0.25\n/nowhere/q.jpg,,1\na/x.jpg,again,\n',
+    "list.tsv": b"image_path\tcaption\tsimilarity\na/x.jpg\ta fox, red\t0.25\n/nowhere/q.jpg\t\t1\na/x.jpg\tagain\t\n",
+    "list.jsonl": b"\n".join(
+        json.dumps(dict(zip(("image_path", "caption", "similarity"), row, strict=True))).encode()
+        for row in [("a/x.jpg", "a fox, red", 0.25), ("/nowhere/q.jpg", None, 1), ("a/x.jpg", "again", None)]
+    ),
+}
+
+
+def parquet_list():
+    sink = pa.BufferOutputStream()
+    rows = [json.loads(line) for line in LISTS["list.jsonl"].splitlines()]
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("name", [*LISTS, "list.parquet"])
+def test_a_list_gives_captions_and_fields_and_each_row_is_accounted_for(folder, name):
+    write(folder / name, LISTS[name] if name in LISTS else parquet_list())
+    _, samples = read(folder / name)
+    assert sorted((s.key, s.failure) for s in samples) == [
+        ("a/x_jpg", None),
+        ("a/x_jpg~2", None),
+        ("nowhere/q", "no such file"),
+    ]
+    first = next(s for s in samples if s.key == "a/x_jpg")
+    found = members(first)
+    assert (found["jpg"], found["txt"]) == (JPEG, b"a fox, red")
+    assert json.loads(found["json"]) == {"image_path": "a/x.jpg", "similarity": 0.25}
+
+
+def test_text_names_one_file_a_line(folder):
+    write(folder / "list.txt", f"# mine\na/x.jpg\n\n{folder}/b/x.jpg\nfile://{folder}/a/x.png\n".encode())
+    _, samples = read(folder / "list.txt")
+    assert sorted(next(iter(members(s).values())) for s in samples) == [PNG, JPEG, JPEG]
+    assert all(set(s.members) <= {"jpg", "png"} for s in samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("l.csv", b"a,b\n1,2\n", "has no column of paths or urls: give --image_column; its columns are a, b"),
+        ("l.csv", b"path\n", "the list names nothing"),
+        ("l.csv", b"path\nx.jpg,y\n", "cannot be read as a list: row 2 has more cells than the 1 columns"),
+        ("l.txt", b"\xff\xfe\x00", "cannot be read as a list"),
+        ("l.jsonl", b"[1]\n", "cannot be read as a list: line 1 is no JSON object"),
+    ],
+)
+def test_what_is_no_list_is_one_line(tmp_path, name, content, said):
+    write(tmp_path / name, content)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        read(tmp_path / name)
+
+
+def test_a_mixture_is_one_line_and_says_what_to_do(folder, tmp_path):
+    write(tmp_path / "list.csv", b"path\nx.jpg\n")
+    write(tmp_path / "tars" / "a.tar", b"")
+    patterns = [str(folder), str(tmp_path / "list.csv"), str(tmp_path / "tars")]
+    with pytest.raises(
+        UsageError, match=r"--input names a folder of images .* and a list .* and tars .*--input_format"
+    ):
+        match_input(patterns)
+
+
+@pytest.mark.parametrize(
+    ("files", "format"),
+    [
+        (["00000.tar", "00000.parquet", "00000/a.jpg"], ""),
+        (["00000.parquet", "00000/a.jpg"], "folder"),
+        (["data/train-0.parquet", "data/a.jpg"], "parquet"),
+        (["snapshots/1/data/00000.tar"], ""),
+    ],
+    ids=["tars-of-img2dataset", "files-of-img2dataset", "hugging-face", "tars-below"],
+)
+def test_a_directory_is_told_by_what_is_in_it(tmp_path, files, format):
+    for name in files:
+        image = "train" in name
+        table = pa.table({"image": [JPEG]}) if image else pa.table({"url": ["http://u"]})
+        write(tmp_path / name)
+        if name.endswith("parquet"):
+            pq.write_table(table, tmp_path / name)
+    assert {one.format for one in match_input([str(tmp_path)]).found} == {format}
+
+
+def test_keys_are_unique_and_have_no_dots_in_their_last_part():
+    names = ["a.b.jpg", "a_b.jpg", "s3://b/c.jpg?x=1.2", "../up/d", "x/.e", "a.b.jpg", "a_b_jpg"]
+    keys = unique_keys(names)
+    assert keys == ["a_b_jpg", "a_b_jpg~2", "b/c", "up/d", "x/_e", "a_b_jpg~3", "a_b_jpg~4"]
+    assert all("." not in key.rpartition("/")[2] for key in keys)
