@@ -89,7 +89,7 @@ def decode_batch(encoded: bytes) -> SampleBatch:
     samples, fields = small.pop("samples"), small.pop("fields")
     return SampleBatch(
         _range(small.pop("range")),
-        pa.ipc.open_stream(pieces[0]).read_all(),
+        pa.ipc.open_stream(bytes(pieces[0])).read_all(),  # a copy, so that Arrow's buffers are aligned
         None if samples is None else [_sample(values) for values in samples],
         errors=tuple(ShardError(*values) for values in small.pop("errors")),
         judged={name: RuleTally(*values) for name, values in small.pop("judged").items()},
