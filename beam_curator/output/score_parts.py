@@ -110,13 +110,13 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         "passed_over": dict(batch.passed_over),
         "findings": [dataclasses.asdict(finding) for finding in batch.findings],
     }
-    table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
     fields = None
     if rows.field_names(batch.rows):
         fields = write_fields(directory, batch, described["range"])
     elif batch.range.reading.carry:
         fields = batch.fields or FieldsFound()
         described["fields"] = fields_told(batch.range, fields, described["range"])
+    table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
     files.write_bytes(directory, part_name(batch.range), _parquet(table))
     return batch.replace(
         fields=fields,

@@ -216,8 +216,8 @@ def test_many_files_of_which_none_is_a_tar_are_refused_and_one_tar_among_them_is
 
 def test_a_directory_without_shards_is_refused(run, tmp_path):
     (tmp_path / "loose").mkdir()
-    (tmp_path / "loose" / "0.jpg").write_bytes(jpeg())
-    assert "the directory holds 1 file, such as 0.jpg" in refused(run, tmp_path, tmp_path / "loose")
+    (tmp_path / "loose" / "0.doc").write_bytes(jpeg())
+    assert "the directory holds 1 file, such as 0.doc" in refused(run, tmp_path, tmp_path / "loose")
 
 
 NO_SAMPLES = {
