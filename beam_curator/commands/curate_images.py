@@ -54,6 +54,7 @@ from beam_curator.output.ownership import (
 )
 from beam_curator.output.report_files import PAGE, check_own_report
 from beam_curator.report.writing import write_report
+from beam_curator.rules.caption_repeats import CaptionRepeats
 from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.names import rule_name
@@ -63,6 +64,7 @@ from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.matching import named_patterns
 from beam_curator.sources.no_samples import refuse_what_holds_none
+from beam_curator.transforms.caption_repeats import DropRepeatedCaptions
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.duplicates import DropDuplicates
@@ -128,6 +130,12 @@ class Curation:
         return self.input.shards
 
     @property
+    def repeats(self) -> CaptionRepeats | None:
+        """How often a caption may come; None for any number of times."""
+        most = self.options.max_caption_repeats
+        return CaptionRepeats(most) if most else None
+
+    @property
     def seen(self) -> str | None:
         """Which shards the job has to find as they are; a template may be run when there are others."""
         template = self.options.view_as(GoogleCloudOptions).template_location
@@ -175,6 +183,8 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     if curation.fields:
         scored |= AddFields(options.output, curation.fields)
     selected = scored | bc.Select(*curation.rules)
+    if curation.repeats is not None:
+        selected |= DropRepeatedCaptions(curation.repeats)
     if curation.lists:
         selected |= KeepListed(*curation.lists)
     if curation.tops:
@@ -357,7 +367,7 @@ def _preview(curation: Curation) -> str:
     options = curation.options
     check_output(options.output, curation.job, options.fewer_shards)
     reading, wanted = reading_of(options), curation.scoring.wanted
-    selecting = (curation.rules, curation.lists, curation.tops, curation.fields)
+    selecting = (curation.rules, curation.repeats, curation.lists, curation.tops, curation.fields)
     told = describe_preview(options.output, curation.shards, options.range_mb, reading, wanted, *selecting)
     left_out = ["  NOTE: --duplicates is left out of a preview"] if curation.duplicates is not None else []
     return "\n".join([told, *left_out, *(f"  note: {line}" for line in _notes(curation))])

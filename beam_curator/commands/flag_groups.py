@@ -299,6 +299,13 @@ def add_selection(group: Any) -> None:
         help='keep samples that a condition in SQL is true of, such as "aesthetic >= 5 OR width > 900": '
         "on the ledger's columns, scores among them; tried after the thresholds and before --rule; may be given again",
     )
+    group.add_argument(
+        "--max_caption_repeats",
+        type=positive_int,
+        metavar="N",
+        help="of the samples that pass all rules, keep those whose caption comes at most so many times in the whole "
+        "input, as COYO-700M does with 10",
+    )
     for flag, which in (("--allow", "only samples in a list"), ("--block", "no sample of a list")):
         group.add_argument(
             flag,

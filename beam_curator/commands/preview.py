@@ -26,6 +26,7 @@ from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import check_rules, sum_tallies
+from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, drop_repeated, repeated
 from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.rules.lists import ID, ListFile, apply_lists, candidates, ids_of
 from beam_curator.rules.rule import Rule
@@ -81,6 +82,7 @@ def preview(
     ranges: Sequence[ShardRange],
     wanted: Wanted,
     rules: Sequence[Rule],
+    repeats: CaptionRepeats | None,
     lists: Sequence[ListFile],
     tops: Sequence[Top],
     fields: FieldsWanted,
@@ -101,10 +103,12 @@ def preview(
             found.lacking += 1
         else:
             selected = select_batch(add_fields(stored.batch, directory, types) if fields else stored.batch, rules)
-            if lists or tops:
+            if repeats or lists or tops:
                 waiting.append(selected.replace(rows=_slim(selected.rows, lists, tops)))
             else:
                 found.add(directory, selected)
+    if repeats is not None:
+        waiting = _without_repeated(waiting, repeats)
     for one in lists:
         waiting = _kept_of_list(waiting, one)
     for batch in _kept_of_top(waiting, tuple(tops)):
@@ -132,6 +136,17 @@ def _slim(table: pa.Table, lists: Sequence[ListFile], tops: Sequence[Top]) -> pa
     columns = [*(one.row_column for one in lists), *(top.column for top in tops)]
     wanted = dict.fromkeys(["sample_id", "status", "reason", "images", "caption", *columns])
     return table.select([name for name in wanted if name in table.schema.names])
+
+
+def _without_repeated(batches: Sequence[SampleBatch], rule: CaptionRepeats) -> list[SampleBatch]:
+    captions = [caption_ids(batch.rows) for batch in batches]
+    found = []
+    for batch, (indices, _), often in zip(
+        batches, captions, repeated([ids for _, ids in captions], rule.most), strict=True
+    ):
+        kept, tallies = drop_repeated(batch.rows, rule, indices[often])
+        found.append(batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies))))
+    return found
 
 
 def _kept_of_list(batches: Sequence[SampleBatch], one: ListFile) -> list[SampleBatch]:
@@ -172,6 +187,7 @@ def describe_preview(
     reading: Reading,
     wanted: Wanted,
     rules: Sequence[Rule],
+    repeats: CaptionRepeats | None,
     lists: Sequence[ListFile],
     tops: Sequence[Top],
     fields: FieldsWanted,
@@ -185,7 +201,7 @@ def describe_preview(
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
         planned = pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
         ranges = [one for of_shard in planned for one in of_shard]
-    found = preview(directory, ranges, wanted, rules, lists, tops, fields)
+    found = preview(directory, ranges, wanted, rules, repeats, lists, tops, fields)
     lines = ["Preview: nothing is written.", *counts_told(counts_of(found.summary), rules_of(found.summary))]
     if found.standing:
         lines.append(f"  beside the selection that stands: {found.stay:,} stay, {found.come:,} come, {found.go:,} go")

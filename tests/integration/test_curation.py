@@ -371,7 +371,22 @@ def test_a_preview_tells_what_would_come_and_go_and_writes_nothing(finished, cur
     moved = f"{len(kept & now)} stay, {len(now - kept)} come, {len(kept - now)} go"
     assert f"  beside the selection that stands: {moved}" in told.splitlines()
     code, told, _ = curate(finished, "--image_measures", "--preview")
-    assert "without columns that are asked for: not counted here; run without --preview" in told
+    assert "without columns or fields that are asked for: not counted here; run without --preview" in told
+
+
+def test_captions_that_come_too_often_go_whatever_else_is_dropped(finished, curate):
+    counts = collections.Counter(row["caption"] for row in ledger(finished))
+    most = sorted(counts.values())[-2] - 1
+    code, told, _ = curate(finished, "--max_caption_repeats", str(most), "--preview")
+    assert (code, f"caption_repeats > {most}" in told) == (0, True)
+    code, printed, _ = curate(finished, "--max_caption_repeats", str(most))
+    tellings = [[line for line in text.splitlines() if "caption_repeats" in line] for text in (told, printed)]
+    assert (code, tellings[0]) == (0, tellings[1])
+    after = ledger(finished)
+    assert not any(row["status"] == "kept" and row["caption"] and counts[row["caption"]] > most for row in after)
+    gone = [row for row in after if row["reason"] == f"caption_repeats > {most}"]
+    assert gone
+    assert all(counts[row["caption"]] > most for row in gone)
 
 
 def test_lists_say_which_samples_stay_and_go(finished, curate, tmp_path):

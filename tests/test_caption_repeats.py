@@ -1,0 +1,54 @@
+"""Captions that come too often in the whole input, counted the same however it is cut."""
+
+import collections
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, drop_repeated, repeated
+from beam_curator.samples import SampleBatch, Shard, ShardRange
+from beam_curator.transforms.caption_repeats import DropRepeatedCaptions
+from tests.eager import eager
+
+
+def batch_of(number, captions, status):
+    table = pa.table({"status": status, "reason": pa.array([None] * len(status), pa.string()), "caption": captions})
+    return SampleBatch(ShardRange(Shard("a.tar", 10), number, number + 1, number, False), table, part="there")
+
+
+@pytest.mark.parametrize("size", [3, 50, 400])
+def test_all_samples_of_a_caption_that_comes_too_often_go(size):
+    random = np.random.default_rng(0)
+    captions = [[None, "", " "][n] if n < 3 else f"c{n}" for n in (random.pareto(1, 400) * 3).astype(int).tolist()]
+    status = random.choice(["kept", "dropped", "failed"], 400, p=[0.8, 0.1, 0.1]).tolist()
+    batches = [batch_of(n, captions[n : n + size], status[n : n + size]) for n in range(0, 400, size)]
+    found = eager(DropRepeatedCaptions(CaptionRepeats(5)), batches[::-1])
+    counts = collections.Counter(captions)
+    expected = [
+        "caption_repeats > 5" if was == "kept" and counts[text] > 5 and (text or "").strip() else None
+        for text, was in zip(captions, status, strict=True)
+    ]
+    found.sort(key=lambda batch: batch.range.start)
+    assert [reason for batch in found for reason in batch.rows["reason"].to_pylist()] == expected
+    tallies = [batch.judged["caption_repeats > 5"] for batch in found]
+    assert sum(one.dropped for one in tallies) == len(expected) - expected.count(None) > 0
+    often = [(text or "").strip() != "" and counts[text] > 5 for text in captions]
+    assert sum(one.alone for one in tallies) == sum(o for o, was in zip(often, status, strict=True) if was != "failed")
+
+
+def test_captions_are_the_same_but_for_whitespace():
+    table = pa.table({"caption": ["a  dog", "\n a dog\t", "A dog", None, "a\u00a0dog"]})
+    indices, ids = caption_ids(table)
+    assert (indices.tolist(), len(set(ids.tolist()))) == ([0, 1, 2, 4], 2)
+    assert [one.tolist() for one in repeated([ids[:1], ids[1:]], 2)] == [[True], [True, False, True]]
+    assert repeated([], 2) == []
+
+
+def test_a_caption_may_come_as_often_as_is_said():
+    table = batch_of(0, ["x", "x", "y"], ["kept"] * 3).rows
+    indices, ids = caption_ids(table)
+    assert not repeated([ids], 2)[0].any()
+    kept, tallies = drop_repeated(table, CaptionRepeats(1), indices[repeated([ids], 1)[0]])
+    assert kept["status"].to_pylist() == ["dropped", "dropped", "kept"]
+    assert tallies["caption_repeats > 1"].alone == 2
