@@ -32,9 +32,9 @@ def test_a_preset_is_made_of_flags_that_make_rules(name):
 
 
 def test_what_else_is_said_wins_or_is_added():
-    options = options_of("--min_width=300", "--preset=datacomp-basic", "--where", "width < 900")
-    assert (options.min_width, options.min_height, options.preset) == (300, 200, "datacomp-basic")
-    assert [text[:10] for text in options.where] == ["language =", "width < 90"]
+    options = options_of("--min_width=300", "--preset=coyo", "--where", "width < 900")
+    assert (options.min_width, options.min_height, options.preset) == (300, 200, "coyo")
+    assert [text[:10] for text in options.where] == ["bytes >= 5", "language =", "caption_ch", "width < 90"]
     with pytest.raises(UsageError, match="--preset coyo: --preset datacomp-basic is given as well"):
         with_preset(["--preset", "datacomp-basic", "--preset=coyo"])
     with pytest.raises(UsageError, match="no such preset: did you mean datacomp-basic"):
@@ -45,21 +45,27 @@ _ENGLISH = ("a", "photo", "of", "the", "red", "house", "on", "hill", "ok")
 _OTHERS = ("das", "Haus", "am", "See", "une", "maison", "rouge", "猫", "の", "写真", "DSC_0012.JPG")
 
 
-def test_datacomp_basic_keeps_what_datacomps_own_definition_keeps():
+@pytest.mark.parametrize("recorded", [False, True], ids=["of_the_stored_image", "original_sides"])
+def test_datacomp_basic_keeps_what_datacomps_own_definition_keeps(recorded):
     random = np.random.default_rng(0)
     words = [*_ENGLISH, *_OTHERS]
     captions = [" ".join(random.choice(words, random.integers(0, 7))) for _ in range(10_000)]
     captions[:5] = ["", "a b c", "ab cd e", "red\nhouse on", "the  red   house"]
     width, height = random.integers(150, 900, 10_000), random.integers(150, 900, 10_000)
     width[:3000], height[:3000] = 3 * height[:3000] + random.integers(-1, 2, 3000), height[:3000]
+    sides = {"width": pa.array(width, pa.int32()), "height": pa.array(height, pa.int32())}
+    if recorded:  # what is stored was resized
+        sides = {name: pa.array([256] * 10_000, pa.int32()) for name in sides} | {
+            "json.original_width": pa.array(width, pa.int64()),
+            "json.original_height": pa.array(height, pa.int64()),
+        }
     measured = LoadedScorer(CaptionMeasures())([caption or "x" for caption in captions]).values
     has = [bool(caption) for caption in captions]
     table = pa.table(
         {
             "status": ["kept"] * 10_000,
             "reason": pa.nulls(10_000, pa.string()),
-            "width": pa.array(width, pa.int32()),
-            "height": pa.array(height, pa.int32()),
+            **sides,
             "caption": captions,
             **{
                 name: pa.array([one if there else None for one, there in zip(values, has, strict=True)], type)

@@ -11,6 +11,7 @@ import numpy as np
 
 from beam_curator import rows
 from beam_curator.errors import UsageError
+from beam_curator.field_names import URL_DOMAIN
 from beam_curator.identities import ModelIdentity
 from beam_curator.made_with import made_with
 
@@ -181,7 +182,7 @@ def _check_pixels(scorer: Any, named: str) -> None:
 
 _OF_PARTS = ("embedding", "more_embeddings", "members", "headers_crc32", "extents")
 
-_OF_OUTPUT = ("input_key", "uid")
+_OF_OUTPUT = ("input_key", "uid", "json", URL_DOMAIN)
 
 TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, *_OF_PARTS, *_OF_OUTPUT})
 """What no scorer may call a column of its own."""
