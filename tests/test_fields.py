@@ -14,9 +14,11 @@ from beam_curator import rows
 from beam_curator.commands.field_lines import field_lines
 from beam_curator.errors import UsageError
 from beam_curator.field_tally import MAX_FIELDS, FieldsFound, FieldTally, column_type, sum_fields
+from beam_curator.output.added_columns import read_range
 from beam_curator.output.field_store import in_types
 from beam_curator.output.manifest import fields_of as told_fields
 from beam_curator.output.outcomes import Summary
+from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import Reading
 from beam_curator.rules.fields_wanted import fields_wanted
 from beam_curator.rules.rule import AtLeast, judge
@@ -24,6 +26,7 @@ from beam_curator.rules.top import top_fraction
 from beam_curator.rules.where import Where
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
+from tests.batches import ENCODER, MEMBERS, scored_batches
 from tests.tars import tar_bytes, write_shard
 
 
@@ -240,6 +243,13 @@ def test_a_parquet_of_something_else_is_ignored_and_told(tmp_path, content):
 def test_hashes_that_a_downloader_recorded_are_told_beside_ours(hashes, others, line):
     (told,) = field_lines(FieldsFound(hashes=hashes, other_hashes=others).told)
     assert told.startswith(line)
+
+
+def test_a_range_without_fields_keeps_no_file_and_is_not_read_again(tmp_path):
+    (batch,) = scored_batches(tmp_path, tar_bytes(MEMBERS), range_bytes=1 << 40)
+    stored = read_range(str(tmp_path / "scored"), batch.range, Wanted(ENCODER))
+    assert (stored.lacks_fields, stored.batch.fields) == (False, FieldsFound())
+    assert not (tmp_path / "scored" / "fields").exists()
 
 
 def kept(batch, *rules):

@@ -113,7 +113,7 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
     fields = None
     if rows.field_names(batch.rows):
         fields = write_fields(directory, batch, described["range"])
-    elif batch.range.reading.carry:
+    elif batch.range.reading.carry:  # there are none: the part says so
         fields = batch.fields or FieldsFound()
         described["fields"] = fields_told(batch.range, fields, described["range"])
     table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
