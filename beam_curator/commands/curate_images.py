@@ -53,6 +53,7 @@ from beam_curator.output.ownership import (
     standing_job,
 )
 from beam_curator.output.report_files import PAGE, check_own_report
+from beam_curator.output.scores_from import check_scores, scoring_job
 from beam_curator.report.writing import write_report
 from beam_curator.rules.caption_repeats import CaptionRepeats
 from beam_curator.rules.fields_wanted import FieldsWanted
@@ -64,6 +65,7 @@ from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.matching import named_patterns
 from beam_curator.sources.no_samples import refuse_what_holds_none
+from beam_curator.storage.places import real
 from beam_curator.transforms.caption_repeats import DropRepeatedCaptions
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
@@ -130,6 +132,11 @@ class Curation:
         return self.input.shards
 
     @property
+    def scores(self) -> str:
+        """The output directory that has the scores."""
+        return self.options.scores_from or self.options.output
+
+    @property
     def repeats(self) -> CaptionRepeats | None:
         """How often a caption may come; None for any number of times."""
         most = self.options.max_caption_repeats
@@ -147,7 +154,8 @@ class Curation:
         options = self.options
         inputs, given = sorted(set(matching.expand_patterns(options.input))), sorted(set(options.input))
         wanted, flags = self.scoring.wanted, model_flags(options)
-        return Job(inputs, options.range_mb, wanted.encoder, wanted.steps, flags, given, self.input.found)
+        own = Job(inputs, options.range_mb, wanted.encoder, wanted.steps, flags, given, self.input.found)
+        return dataclasses.replace(own, scores_from=real(options.scores_from)) if options.scores_from else own
 
     def selection(self, job: Job) -> dict[str, Any]:
         """What the manifest says of flags and input; patterns that spell the same shards otherwise make no other one.
@@ -177,11 +185,11 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
             options.image_column or "",
             options.caption_column or "",
         )
-        | PlanRanges(options.range_mb, options.output, reading_of(options))
-        | Checkpoint(options.output, curation.scoring, curation.hints)
+        | PlanRanges(options.range_mb, options.output, reading_of(options), options.scores_from)
+        | Checkpoint(options.output, curation.scoring, curation.hints, options.scores_from)
     )
     if curation.fields:
-        scored |= AddFields(options.output, curation.fields)
+        scored |= AddFields(curation.scores, curation.fields)
     selected = scored | bc.Select(*curation.rules)
     if curation.repeats is not None:
         selected |= DropRepeatedCaptions(curation.repeats)
@@ -232,19 +240,23 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     if options.report:
         check_own_report(options.output)
     standing = None if options.overwrite else standing_job(options.output)
-    options.range_mb = standing.range_mb if standing and standing.range_mb else options.range_mb
-    known = standing.shards if standing else ()
+    scored = scoring_job(options.scores_from, options.output) if options.scores_from else standing
+    options.range_mb = scored.range_mb if scored and scored.range_mb else options.range_mb
+    known = scored.shards if scored else ()
     reading = reading_of(options)
     matched = match_input(options.input, options.output, known, input_format=options.input_format, reading=reading)
     refuse_what_holds_none(matched.shards, reading)
     if parsing.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
-    scoring = scoring_of(options, scorers, standing, given.encoder)
+    scoring = scoring_of(options, scorers, scored, given.encoder)
+    if options.scores_from and scored is not None:
+        check_scores(options.scores_from, scored, standing, scoring.wanted.encoder, matched.found)
     if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
     duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
     names = [*map(rule_name, given.rules)]
     there = None if options.overwrite else read_manifest(options.output)
+    there = read_manifest(options.scores_from) if options.scores_from else there
     reads, described = reading_of(options).carry, describe_input(matched.shards, matched.missing)
     columns = column_types(scorers.columns)
     fields = fields_of_selection(there, reads, described, all_rules, lists, tops, columns)
@@ -351,7 +363,7 @@ def _plan(curation: Curation) -> str:
         check_output(options.output, curation.job, options.fewer_shards)
     scoring = curation.scoring
     plan = describe_plan(
-        options.output,
+        curation.scores,
         curation.shards,
         options.range_mb,
         scoring.wanted,
@@ -368,7 +380,9 @@ def _preview(curation: Curation) -> str:
     check_output(options.output, curation.job, options.fewer_shards)
     reading, wanted = reading_of(options), curation.scoring.wanted
     selecting = (curation.rules, curation.repeats, curation.lists, curation.tops, curation.fields)
-    told = describe_preview(options.output, curation.shards, options.range_mb, reading, wanted, *selecting)
+    told = describe_preview(
+        options.output, curation.scores, curation.shards, options.range_mb, reading, wanted, *selecting
+    )
     left_out = ["  NOTE: --duplicates is left out of a preview"] if curation.duplicates is not None else []
     return "\n".join([told, *left_out, *(f"  note: {line}" for line in _notes(curation))])
 

@@ -93,6 +93,13 @@ def add_input_and_output(group: Any) -> None:
         f"(default: {DEFAULT_RANGE_MB})",
     )
     group.add_argument(
+        "--scores_from",
+        type=at_home,
+        metavar="DIR",
+        help="select from the scores of this finished output directory, of the same input and models: nothing is "
+        "scored, and no score is copied; so several selections of one scoring have a directory each",
+    )
+    group.add_argument(
         "--overwrite",
         **SWITCH,
         help="remove what a job left in the output directory, its scores too, which a model computed, and begin anew",

@@ -86,7 +86,13 @@ def require_absolute(options: PipelineOptions) -> None:
     if (options.view_as(PortableOptions).environment_type or "LOOPBACK") == "LOOPBACK":
         return
     flags = options.view_as(CurationOptions)
-    for path in (*named_patterns(flags.input), flags.output, flags.model_dir, *(flags.against or ())):
+    for path in (
+        *named_patterns(flags.input),
+        flags.output,
+        flags.model_dir,
+        flags.scores_from,
+        *(flags.against or ()),
+    ):
         if path and "://" not in path and not Path(path).is_absolute():
             raise UsageError(f"{path}: a relative path means another place on each worker: give an absolute one")
 

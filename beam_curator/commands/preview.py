@@ -79,6 +79,7 @@ class Preview:
 
 def preview(
     directory: str,
+    scores: str,
     ranges: Sequence[ShardRange],
     wanted: Wanted,
     rules: Sequence[Rule],
@@ -87,7 +88,8 @@ def preview(
     tops: Sequence[Top],
     fields: FieldsWanted,
 ) -> Preview:
-    """Selects what stands in an output directory; writes nothing. Lists are in memory, one at a time.
+    """Selects from the scores in an output directory, beside what stands in `directory`; writes nothing. Lists are in
+    memory, one at a time.
 
     Raises:
       StorageError: when it cannot be read.
@@ -95,14 +97,14 @@ def preview(
       UsageError: for a field that no sample has, and a rule needs.
     """
     found, waiting = Preview(), list[SampleBatch]()
-    types = _field_types(directory, ranges, fields) if fields else {}
-    for stored in _read(directory, ranges, wanted):
+    types = _field_types(scores, ranges, fields) if fields else {}
+    for stored in _read(scores, ranges, wanted):
         if stored is None:
             found.unscored += 1
         elif stored.lacking(wanted.steps) or stored.lacks_fields:
             found.lacking += 1
         else:
-            selected = select_batch(add_fields(stored.batch, directory, types) if fields else stored.batch, rules)
+            selected = select_batch(add_fields(stored.batch, scores, types) if fields else stored.batch, rules)
             if repeats or lists or tops:
                 waiting.append(selected.replace(rows=_slim(selected.rows, lists, tops)))
             else:
@@ -182,6 +184,7 @@ def _kept_before(directory: str, batch: SampleBatch) -> np.ndarray | None:
 
 def describe_preview(
     directory: str,
+    scores: str,
     shards: Sequence[Shard],
     range_mb: float,
     reading: Reading,
@@ -197,11 +200,11 @@ def describe_preview(
     Raises:
       StorageError, JobError, UsageError: as `preview`.
     """
-    plans = KeptPlans(directory, read_only=True)
+    plans = KeptPlans(scores, read_only=True)
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
         planned = pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
         ranges = [one for of_shard in planned for one in of_shard]
-    found = preview(directory, ranges, wanted, rules, repeats, lists, tops, fields)
+    found = preview(directory, scores, ranges, wanted, rules, repeats, lists, tops, fields)
     lines = ["Preview: nothing is written.", *counts_told(counts_of(found.summary), rules_of(found.summary))]
     if found.standing:
         lines.append(f"  beside the selection that stands: {found.stay:,} stay, {found.come:,} come, {found.go:,} go")

@@ -61,15 +61,17 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
     """
     if read_manifest(other) is None:
         raise JobError(f"there is no finished job in {other} (any more, or seen from {Path.cwd()})")
+    job = read_job(other)
+    scores = job.scores_in(other) if job is not None else other
     found = sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
     with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(lambda path: _of_ledger(other, path, settings, more), found))
+        return list(threads.map(lambda path: _of_ledger(scores, path, settings, more), found))
 
 
-def _of_ledger(other: str, path: str, settings: DuplicateSettings, more: Sequence[str]) -> Competitors:
+def _of_ledger(scores: str, path: str, settings: DuplicateSettings, more: Sequence[str]) -> Competitors:
     table = ledger.with_ids(ledger.read_table(path))
     name = path.rpartition("/")[2]
-    part = files.join(other, SCORES_DIRECTORY, name)
+    part = files.join(scores, SCORES_DIRECTORY, name)
     if SEMANTIC in settings.kinds and not files.exists(part):
         raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
     competing = competitors_in(table, settings)

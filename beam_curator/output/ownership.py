@@ -14,6 +14,7 @@ from beam_curator.output import parts_before_steps
 from beam_curator.output.manifest import read_manifest, remove_output
 from beam_curator.output.resuming import (
     check_encoder,
+    check_same_scores,
     check_shards,
     loss,
     merged,
@@ -44,6 +45,7 @@ class Job:
       given: the input patterns as the command had them.
       shards: the shards that they match, and those that earlier runs had and this one has not.
       scoring_version: `score_parts.SCORING_VERSION` of the software that last began it.
+      scores_from: the output directory that has the scores, where that is another one.
     """
 
     inputs: Sequence[str]
@@ -54,6 +56,11 @@ class Job:
     given: Sequence[str] = ()
     shards: Sequence[KnownShard] = ()
     scoring_version: int = SCORING_VERSION
+    scores_from: str = ""
+
+    def scores_in(self, output: str) -> str:
+        """The directory that has the scores of the job in this one."""
+        return self.scores_from or output
 
     @property
     def models(self) -> dict[str, ModelIdentity]:
@@ -125,6 +132,8 @@ def _encoded(job: Job) -> bytes:
     content = dataclasses.asdict(job)
     content["encoder"] = job.encoder.told if job.encoder else None
     content["scorers"] = [step.told for step in job.scorers]
+    if not job.scores_from:
+        del content["scores_from"]
     for shard in content["shards"]:
         del shard["path"], shard["listing"]  # where it is found, and what was listed, is for each run to say
         if not shard["format"]:
@@ -217,6 +226,7 @@ def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | Non
         check_foreign(output)
         return None
     parts = len(_parts(output))
+    check_same_scores(output, standing.scores_from, job.scores_from, parts)
     check_encoder(output, parts, standing.encoder, job.encoder)
     check_shards(output, parts, standing.shards, job.shards, fewer_shards, files.exists)
     return standing

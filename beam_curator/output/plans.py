@@ -62,11 +62,13 @@ class KeptPlans:
       output: the directory, local or in a bucket.
       read_only: whether new ones are not added.
       title: what allows a pipeline to write there; None where whoever calls has seen to that.
+      also_in: another output directory, whose plans are as good.
     """
 
     output: str
     read_only: bool = False
     title: Permission | None = None
+    also_in: str | None = None
 
     def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> ShardPlan | None:
         """The plan of the shard as it is now, if it is known for ranges of this size and samples of this kind.
@@ -74,7 +76,15 @@ class KeptPlans:
         Raises:
           StorageError: when it cannot be read, after retries.
         """
-        url = files.join(self.output, *plan_name(shard).split("/"))
+        known = self._recall(self.output, shard, range_bytes, by_key)
+        if known is None and self.also_in is not None:
+            known = self._recall(self.also_in, shard, range_bytes, by_key)
+            if known is not None:
+                self.keep(shard, range_bytes, known, by_key)
+        return known
+
+    def _recall(self, output: str, shard: Shard, range_bytes: int, by_key: bool) -> ShardPlan | None:
+        url = files.join(output, *plan_name(shard).split("/"))
         if not files.exists(url):
             return None
         try:

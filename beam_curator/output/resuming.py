@@ -54,6 +54,22 @@ def scorer_notes(was: Sequence[ScoreStep], now: Sequence[ScoreStep]) -> list[str
     return lines
 
 
+def check_same_scores(output: str, was: str, now: str, parts: int) -> None:
+    """Raises UsageError where a job would take scores from elsewhere than the one that stands in its directory did.
+
+    Args:
+      output: the directory.
+      was, now: the output directories from which they were taken and are to be; "" for the job's own.
+      parts: how many score parts the directory has.
+    """
+    if was and not now:
+        raise UsageError(
+            f"--output {output} has no scores of its own: give --scores_from {was} again, or another directory"
+        )
+    if now and parts:
+        raise UsageError(f"--output {output} has scores of its own: leave --scores_from out, or give another directory")
+
+
 def check_shards(
     output: str,
     parts: int,

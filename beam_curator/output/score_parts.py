@@ -68,6 +68,11 @@ def range_fingerprint(range: ShardRange, several_images: bool) -> str:
     return hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()
 
 
+def directory_of(part: str) -> str:
+    """The output directory that has a part."""
+    return part.rsplit("/", 2)[0]
+
+
 def part_name(range: ShardRange) -> str:
     """The part's place under the output directory."""
     return f"{SCORES_DIRECTORY}/{range.name}.parquet"

@@ -10,10 +10,11 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_curator import progress, rows
+from beam_curator.errors import JobError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output.added_columns import read_range
-from beam_curator.output.score_parts import write_part
+from beam_curator.output.score_parts import StoredRange, write_part
 from beam_curator.output.score_steps import ScoreStep, Wanted, arranged
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.beams_own import MAIN, tagged
@@ -73,11 +74,13 @@ class _FindScored(beam.DoFn):
     MISSING, LACKING, UNSEEN = "missing", "lacking", "unseen"
     """Ranges that nothing stands of; that lack columns or fields; that lack columns from pixels."""
 
-    def __init__(self, directory: str, wanted: Wanted) -> None:
-        self._directory, self._wanted = directory, wanted
+    def __init__(self, directory: str, wanted: Wanted, all_there: bool = False) -> None:
+        self._directory, self._wanted, self._all_there = directory, wanted, all_there
 
     def process(self, range: ShardRange) -> Iterator[Any]:
         stored = read_range(self._directory, range, self._wanted)
+        if self._all_there and (stored is None or stored.lacking(self._wanted.steps) or stored.lacks_fields):
+            raise JobError(_not_there(self._directory, range, stored, self._wanted))
         if stored is None:
             yield beam.pvalue.TaggedOutput(self.MISSING, range)
             return
@@ -91,6 +94,17 @@ class _FindScored(beam.DoFn):
         failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
         progress.BOARD.add(range, samples=len(batch), failed=failed, scored=False)
         yield batch
+
+
+def _not_there(directory: str, range: ShardRange, stored: StoredRange | None, wanted: Wanted) -> str:
+    what = "scores of this encoder and these flags"
+    if stored is not None:
+        lacking = stored.lacking(wanted.steps)
+        what = f"scores of {lacking[0].name} ({lacking[0].identity})" if lacking else "fields of --carry"
+    return (
+        f"--scores_from {directory} has no {what} for {range.url} from byte {range.start:,} on: run its own command "
+        "with them first"
+    )
 
 
 @beam.typehints.with_input_types(ShardRange)
@@ -164,14 +178,19 @@ class Checkpoint(beam.PTransform):
       output: the output directory; parts go to its `scores/`, later columns to `columns/`.
       scoring: from `ShardRange` to `SampleBatch` with embeddings and scores, as `ScoreRanges` does it.
       hints: Beam's resource hints for what needs the device: the chain, and scorers that need pixels.
+      scores_from: another output directory, which has all scores: nothing is scored then.
     """
 
     output: str
     scoring: Scoring
     hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    scores_from: str | None = None
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
         wanted, scoring = self.scoring.wanted, self.scoring
+        if self.scores_from is not None:
+            taking = beam.ParDo(_FindScored(self.scores_from, wanted, all_there=True))
+            return ranges | "TakeScored" >> taking.with_output_types(SampleBatch)
         finding = beam.ParDo(_FindScored(self.output, wanted))
         tags = {_FindScored.MISSING: ShardRange, _FindScored.LACKING: ShardRange, _FindScored.UNSEEN: ShardRange}
         found = ranges | "FindScored" >> tagged(finding, main=SampleBatch, **tags)

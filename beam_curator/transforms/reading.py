@@ -125,11 +125,13 @@ class PlanRanges(beam.PTransform):
       output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
         such shards in every run.
       reading: how the ranges are to be read.
+      plans_from: another output directory, whose plans are as good.
     """
 
     range_mb: float = DEFAULT_RANGE_MB
     output: str | None = None
     reading: Reading = DEFAULT_READING
+    plans_from: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.range_mb < math.inf:
@@ -142,7 +144,8 @@ class PlanRanges(beam.PTransform):
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
         range_bytes = range_bytes_of(self.range_mb)
-        plans = KeptPlans(self.output, title=title_of(shards, self.output)) if self.output else None
+        title = title_of(shards, self.output) if self.output else None
+        plans = KeptPlans(self.output, title=title, also_in=self.plans_from) if self.output else None
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle().with_output_types(Shard)

@@ -23,7 +23,7 @@ from beam_curator.output.manifest import finish, withdraw_manifest
 from beam_curator.output.output_shard import WrittenShard, write_shard
 from beam_curator.output.placing import PlacedSamples, RangeKey, first_places, place_samples
 from beam_curator.output.plans import plan_of
-from beam_curator.output.score_parts import part_name
+from beam_curator.output.score_parts import directory_of, part_name
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, Shard
 from beam_curator.sources.no_samples import no_sample
@@ -71,7 +71,7 @@ class _PlaceSamples(beam.DoFn):
         """The columns of the fields of all ranges, of this one's samples."""
         if batch.fields is None or not batch.fields.types:
             return in_types(pa.table({}), types, len(batch))
-        return read_fields(self._output, batch.range, types)
+        return read_fields(directory_of(batch.part) if batch.part else self._output, batch.range, types)
 
 
 class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard]):

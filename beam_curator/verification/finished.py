@@ -17,7 +17,7 @@ from beam_curator.output import plans
 from beam_curator.output.job_input import match_input
 from beam_curator.output.ledger import LEDGER_DIRECTORY, has_ids
 from beam_curator.output.manifest import MANIFEST, read_manifest
-from beam_curator.output.ownership import Job, read_job
+from beam_curator.output.ownership import JOB, Job, read_job
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard, ShardRange
@@ -63,6 +63,11 @@ class FinishedJob:
     def samples_per_shard(self) -> int:
         """How many samples every output shard but the last holds."""
         return self.manifest["samples_per_shard"]
+
+    @property
+    def scores(self) -> str:
+        """The output directory that has the scores."""
+        return self.job.scores_in(self.output)
 
     @property
     def reading(self) -> Reading:
@@ -149,6 +154,11 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
             f"{output} cannot be verified: its pipeline did not cut the input with PlanRanges or ReadSamples"
         )
     _check_ids(output)
+    if job.scores_from and not files.exists(files.join(job.scores_from, JOB)):
+        raise UsageError(
+            f"{output} has its scores in {job.scores_from}, where there is no job any more: without them it cannot be "
+            "verified; bring them back, or select again into a new directory"
+        )
     move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
     try:
         patterns = [move.there(pattern) for pattern in job.inputs]

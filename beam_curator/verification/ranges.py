@@ -206,8 +206,8 @@ def _against_part(
     """Ledger rows against the score part; returns the part, and the embeddings of these rows: float16 [n, dim]."""
     name = part_name(range)
     try:
-        stored = read_part(finished.output, range, None)
-        stored = completed(finished.output, stored, finished.job.scorers) if stored is not None else None
+        stored = read_part(finished.scores, range, None)
+        stored = completed(finished.scores, stored, finished.job.scorers) if stored is not None else None
         part = stored.batch if stored is not None else None
         embeddings = embeddings_of(read_stored(part.part)) if part is not None and part.part else None
     except UNREADABLE as error:

@@ -1,0 +1,77 @@
+"""Several selections of one scoring, each in a directory of its own, without a copy of the scores."""
+
+import json
+import os
+import shutil
+
+from beam_curator.commands import verify_output
+from beam_curator.output import lease, owner
+from tests.integration.integration_content import content, ledger
+
+_OTHER = ["--min_aesthetic", "4", "--max_nsfw", "none", "--where", "json.width >= 100", "--keep_top", "aesthetic=0.8"]
+_OF_ONE = ("scores/", "columns/", "fields/", "edges/", "job.json", "manifest.json", "report.")
+
+
+def selected(directory):
+    """What a selection gave: shards, ledger, plans; and what its manifest says of it."""
+    files = {name: told for name, told in content(directory).items() if not name.startswith(_OF_ONE)}
+    manifest = json.loads((directory / "manifest.json").read_text())
+    return files, manifest["counts"], manifest["rules"], manifest["models"]
+
+
+def test_another_selection_takes_the_scores_where_they_are(finished, curate, tmp_path, capsys):
+    one, new = content(finished), tmp_path / "new"
+    code, told, err = curate(new, "--scores_from", str(finished), *_OTHER, "--duplicates", "exact,perceptual,semantic")
+    assert (code, err, "scored 0 images" in told) == (0, "", True)
+    assert content(finished) == one
+    assert not any((new / name).exists() for name in ("scores", "columns", "fields"))
+    assert verify_output.main([str(new)]) == 0
+
+    code, told, _ = curate(new, "--scores_from", str(finished), *_OTHER, "--max_caption_repeats", "2", "--preview")
+    assert (code, "caption_repeats > 2" in told, "beside the selection that stands" in told) == (0, True, True)
+    before = {row["sample_id"] for row in ledger(new) if row["status"] == "kept"}
+    assert curate(new, "--scores_from", os.path.relpath(finished), *_OTHER)[0] == 0
+    assert before < {row["sample_id"] for row in ledger(new) if row["status"] == "kept"}
+    code, told, _ = curate(tmp_path / "third", "--against", str(new), "--duplicates", "semantic", *_OTHER)
+    assert (code, "duplicate: semantic" in told) == (0, True)
+
+    assert curate(finished, *_OTHER)[0] == 0
+    assert selected(new) == selected(finished)
+
+    code, _, err = curate(new, *_OTHER)
+    assert (code, f"has no scores of its own: give --scores_from {finished} again" in err) == (2, True)
+    code, _, err = curate(tmp_path / "fourth", "--scores_from", str(new), *_OTHER)
+    assert (code, f"has no scores of its own: give --scores_from {finished}" in err) == (2, True)
+    capsys.readouterr()
+    shutil.rmtree(finished)
+    assert verify_output.main([str(new)]) == 2
+    assert f"has its scores in {finished}, where there is no job any more" in capsys.readouterr().err
+    code, _, err = curate(new, "--scores_from", str(finished), *_OTHER)
+    assert (code, len(err.splitlines()), "holds no finished job" in err) == (2, 1, True)
+
+
+def test_scores_that_are_not_those_that_are_needed_are_refused(finished, curate, raw, tmp_path):
+    more = shutil.copy(raw / "00000.tar", tmp_path / "more.tar")
+    new = tmp_path / "new"
+    for asked, output, told in (
+        ([], finished, "is the output itself: leave it out"),
+        (["--input", str(more)], new, "has no scores of 1 of the 4 shards of --input, first "),
+        (["--clip_model", "ViT-B-32"], new, ""),
+    ):
+        code, _, err = curate(output, "--scores_from", str(finished), *asked)
+        assert (code, len(err.splitlines()), told in err) == (2, 1, True), err
+    code, _, err = curate(new, "--scores_from", str(finished), "--image_measures")
+    assert (code, "has no scores of image_measures" in err, "run its own command" in err) == (1, True, True)
+    assert not (new / "manifest.json").exists()
+    with lease.held(lease.Claim(str(finished), "theirs", owner.this_process())):
+        code, _, err = curate(new, "--scores_from", str(finished))
+        assert (code, "is being written: " in err) == (2, True)
+    (finished / "manifest.json").unlink()
+    code, _, err = curate(new, "--scores_from", str(finished))
+    assert (code, "holds no finished job (manifest.json is written last)" in err) == (2, True)
+
+
+def test_a_directory_with_scores_keeps_to_them(finished, curate, tmp_path):
+    other = shutil.copytree(finished, tmp_path / "other")
+    code, _, err = curate(finished, "--scores_from", str(other))
+    assert (code, "has scores of its own: leave --scores_from out" in err) == (2, True)
