@@ -28,7 +28,8 @@ BELOW = "**"
 
 _LIST = "@"
 _JOINED = "::"
-_NOT_READ = re.compile(r"(pipe|https?|ftp|hf|cmd):", re.IGNORECASE)
+_NOT_READ = re.compile(r"(pipe|cmd):", re.IGNORECASE)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -53,7 +54,10 @@ def lines_of(text: str) -> list[str]:
 
 
 def at_home(pattern: str) -> str:
-    """The pattern with `~` or `~user` as that home directory, which no shell has written out between quotes."""
+    """The pattern with `~` or `~user` as that home directory, which no shell has written out between quotes, and a
+    url of a local file as its path."""
+    if pattern.startswith("file://"):
+        return pattern.removeprefix("file://")
     return os.path.expanduser(pattern) if pattern.startswith("~") else pattern  # noqa: PTH111 (pathlib raises)
 
 
@@ -68,7 +72,7 @@ def split_joined(pattern: str) -> list[str]:
         if scheme := _NOT_READ.match(part):
             raise UsageError(
                 f"--input {part}: {scheme[1]}: is not read, for a shard has to be read from any place in it, more than "
-                "once: give a path or a gs:// or s3:// url"
+                "once: give a path or a url of storage, such as gs:// or s3://"
             )
     return [part.removeprefix("file://").removeprefix("file:") for part in parts]
 
@@ -91,8 +95,8 @@ def written_out(pattern: str, limit: int = MAX_NAMES) -> list[str]:
 
 
 def is_glob(name: str) -> bool:
-    """Whether the name has a character that globbing takes for its own."""
-    return _MAGIC.search(name) is not None
+    """Whether the name has a character that globbing takes for its own; urls of the web have a `?` of theirs."""
+    return "*" in name if _WEB.match(name) else _MAGIC.search(name) is not None
 
 
 def is_shard_name(name: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> bool:

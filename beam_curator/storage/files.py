@@ -84,6 +84,7 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
             file = cast(BinaryIO, ObjectReader(bucket, url, size_bytes, read_ahead))
         else:
             file = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
+            size_bytes = getattr(file, "size", size_bytes) if is_remote(url) else size_bytes  # fsspec's know it
             if not read_ahead and isinstance(file, io.BufferedReader):
                 file = cast(BinaryIO, file.detach())
     return cast(BinaryIO, _Reading(file, url, size_bytes, bucket is None and is_remote(url)))

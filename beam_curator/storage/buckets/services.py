@@ -12,6 +12,7 @@ from apache_beam.options.value_provider import RuntimeValueProvider
 
 from beam_curator.storage.buckets import credentials
 from beam_curator.storage.buckets.bucket import Bucket
+from beam_curator.storage.fsspec_files import check_scheme
 
 _lock = threading.Lock()
 _services: dict[str, tuple[Any, Bucket]] = {}
@@ -22,11 +23,15 @@ def bucket_of(url: str) -> Bucket | None:
     """The service that keeps this url's objects, or None for what goes through Beam's file systems.
 
     Raises:
+      ValueError: for a scheme that nobody knows.
       ImportError: when its client is not installed.
       PermissionError: when there are no credentials for it.
     """
     scheme = url.partition("://")[0]
-    if scheme not in _NEEDS or "://" not in url:
+    if "://" not in url:
+        return None
+    if scheme not in _NEEDS:
+        check_scheme(url)
         return None
     # Where Beam's own file systems look: it sets them in every worker, and offers no other way to ask for them.
     options = FileSystems._pipeline_options or RuntimeValueProvider.runtime_options

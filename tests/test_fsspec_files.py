@@ -1,0 +1,176 @@
+"""Storage by fsspec behind the door that all storage has: its memory file system, and a web server on loopback."""
+
+import contextlib
+import functools
+import http.server
+import io
+import re
+import threading
+import uuid
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from beam_curator.commands import curate_images, verify_output
+from beam_curator.errors import StorageError
+from beam_curator.sources import matching
+from beam_curator.storage import files, fsspec_files
+from tests.tars import tar_bytes
+
+TINY = ["--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none", "--range_mb", "0.01"]
+
+
+def jpeg(shade):
+    file = io.BytesIO()
+    Image.new("RGB", (70, 70), (shade, 255 - shade, 90)).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def place():
+    """A directory in memory."""
+    root = f"memory://{uuid.uuid4().hex}"
+    yield root
+    memory = fsspec.filesystem("memory")
+    if memory.exists(root):
+        memory.rm(root, recursive=True)
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and parts of them, as real servers do and the standard library's does not."""
+
+    def send_head(self):
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        file = super().send_head() if wanted is None else None
+        if wanted is None:
+            return file
+        with open(self.translate_path(self.path), "rb") as content:  # noqa: PTH123
+            data = content.read()
+        first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        return io.BytesIO(data[first : last + 1])
+
+    def end_headers(self):
+        self.send_header("Accept-Ranges", "bytes")
+        super().end_headers()
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A directory, and the url under which it is served."""
+    directory = tmp_path / "served"
+    directory.mkdir()
+    handler = functools.partial(Ranges, directory=str(directory))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield directory, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_files_are_written_whole_listed_read_and_deleted(place):
+    for name in ("a/0.bin", "a/b/1.bin"):
+        files.write_bytes(place, name, name.encode())
+    assert [one.path for one in files.list_files(f"{place}/a", "**")] == [f"{place}/a/0.bin", f"{place}/a/b/1.bin"]
+    assert files.read_bytes(f"{place}/a/b/1.bin") == b"a/b/1.bin"
+    assert files.size_of(f"{place}/a/0.bin") == 7
+    with contextlib.suppress(ZeroDivisionError), files.atomic_writer(place, "c.bin") as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert not files.exists(f"{place}/c.bin")
+    files.delete([f"{place}/a/0.bin", f"{place}/never.bin"])
+    assert not files.exists(f"{place}/a/0.bin")
+    with pytest.raises(StorageError, match="cannot read memory://"):
+        files.read_bytes(f"{place}/a/0.bin")
+
+
+def test_directories_globs_and_what_is_missing(place):
+    for name in ("raw/x/0.tar", "raw/x/1.tar", "raw/note.txt"):
+        files.write_bytes(place, name, b"x")
+    names = [f"{place}/raw/x/0.tar", f"{place}/raw/x/1.tar"]
+    for pattern in ("raw/x/", "raw/", "raw/x/*.tar", "raw/**/?.tar", "raw/x/{0,1}.tar"):
+        assert [one.path for one in matching.find([f"{place}/{pattern}"]).files] == names
+    (missing,) = matching.find([f"{place}/gone.tar"]).missing
+    assert missing.name == f"{place}/gone.tar"
+
+
+def test_a_whole_job_reads_and_writes_there(place, capsys):
+    rows = [{"image": {"bytes": jpeg(index), "path": None}, "text": str(index)} for index in range(12)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink, row_group_size=4)
+    files.write_bytes(place, "hub/data/train-0.parquet", sink.getvalue().to_pybytes())
+    files.write_bytes(place, "hub/README.md", b"")
+    flags = ["--input", f"{place}/hub/", "--output", f"{place}/out", *TINY]
+    assert curate_images.main(flags) == 0
+    assert "12 kept + 0 dropped + 0 failed = 12 seen" in capsys.readouterr().out
+    assert curate_images.main(flags) == 0
+    assert "(12 had been scored before)" in capsys.readouterr().out
+    assert verify_output.main([f"{place}/out"]) == 0
+
+
+def test_a_list_of_urls_is_read_and_what_is_not_there_fails_by_row(web, tmp_path, capsys):
+    directory, url = web
+    (directory / "a.jpg").write_bytes(jpeg(1))
+    (directory / "b").write_bytes(jpeg(2))
+    (directory / "page.jpg").write_bytes(b"<html>")
+    (tmp_path / "list.csv").write_text(
+        f"url,text\n{url}/a.jpg?w=1.5,a\n{url}/b,b\n{url}/gone.jpg,c\n{url}/page.jpg,d\n"
+    )
+    assert curate_images.main(["--input", str(tmp_path / "list.csv"), "--output", str(tmp_path / "out"), *TINY]) == 0
+    told = capsys.readouterr().out
+    assert "2 kept + 0 dropped + 2 failed = 4 seen" in told
+    assert "1  no such file" in told
+    assert verify_output.main([str(tmp_path / "out")]) == 0
+
+
+def test_tars_of_a_web_server_are_read_by_ranges(web, tmp_path, capsys):
+    directory, url = web
+    (directory / "0.tar").write_bytes(tar_bytes([(f"{index}.jpg", jpeg(index)) for index in range(9)]))
+    flags = ["--input", f"{url}/0.tar", "--output", str(tmp_path / "out"), *TINY]
+    assert curate_images.main(flags) == 0
+    assert "9 kept" in capsys.readouterr().out
+    assert verify_output.main([str(tmp_path / "out")]) == 0
+    assert curate_images.main([*flags[:2], "--output", f"{url}/out", *TINY]) == 2
+    err = capsys.readouterr().err
+    assert "http:// is read, not written" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nosuch://b/a.tar", "there is no storage called nosuch://"),
+        ("gcs://b/a.tar", "gcs:// is called gs:// here"),
+        ("az://b/a.tar", "az:// needs a package that is not installed: pip install adlfs, or 'beam-curator[azure]'"),
+        ("hf://datasets/u/r/a.tar", "needs a package that is not installed: pip install huggingface_hub, or"),
+        ("sftp://host/a.tar", 'SFTPFileSystem requires "paramiko" to be installed'),
+    ],
+)
+def test_a_scheme_that_cannot_be_read_is_one_line_that_says_what_to_do(tmp_path, capsys, monkeypatch, url, said):
+    def absent(scheme):
+        raise ImportError(scheme)
+
+    monkeypatch.setattr(fsspec_files.fsspec, "get_filesystem_class", absent)
+    for flags in (["--input", url, "--output", str(tmp_path / "out")], ["--input", __file__, "--output", url]):
+        assert curate_images.main([*flags, *TINY]) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_url_of_a_local_file_is_its_path(tmp_path, capsys):
+    (tmp_path / "0.tar").write_bytes(tar_bytes([("a.jpg", jpeg(1))]))
+    flags = ["--input", f"file://{tmp_path}/0.tar", "--output", f"file://{tmp_path}/out", *TINY]
+    assert curate_images.main(flags) == 0
+    assert (tmp_path / "out" / "00000.tar").exists()
+    capsys.readouterr()
