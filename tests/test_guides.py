@@ -5,9 +5,10 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 
 import pytest
+
+from tests.warm_python import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -15,29 +16,24 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-COMMAND = f"""#!{sys.executable}
-import sys
-from beam_curator.commands.main import main
 
-sys.exit(main())
-"""
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """`python` and `beam-curator` that start at once."""
+    python = WarmPython(tmp_path_factory.mktemp("programs") / "bin")
+    yield python
+    python.close()
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, warm):
     """Runs a block of bash or Python in the guide's directory, with `beam-curator` and `python` of this environment."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    # A link to the interpreter would be looked at for an environment of its own, beside the link.
-    for name, program in (("beam-curator", COMMAND), ("python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')):
-        (programs / name).write_text(program)
-        (programs / name).chmod(0o755)
     directory = tmp_path / "guide"
     directory.mkdir()
-    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{directory}"}
+    environment = {**os.environ, "PATH": f"{warm.programs}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{directory}"}
 
     def run_block(language, code):
-        argv = ["bash", "-euc", code] if language == "bash" else [sys.executable, "-c", code]
+        argv = ["bash", "-euc", code] if language == "bash" else [str(warm.programs / "python"), "-c", code]
         done = subprocess.run(argv, cwd=directory, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
         return done.stdout
