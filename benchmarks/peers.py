@@ -106,8 +106,14 @@ JOBS: Mapping[str, tuple[str | None, Callable[[Setting, PhotoShards], ProcessRun
 """Name of a job: the environment that it needs, if any, and what runs it."""
 
 
-def install(environments: Path) -> int:
-    """Makes the peers' environments; says which cannot be made, and why."""
+def install(environments: Path, wanted: Mapping[str, Sequence[str]] = PACKAGES, pinned: bool = True) -> int:
+    """Makes the peers' environments; says which cannot be made, and why.
+
+    Args:
+      environments: where they go.
+      wanted: the packages of each.
+      pinned: whether each has our torch.
+    """
     import torch
     import torchvision
 
@@ -116,12 +122,12 @@ def install(environments: Path) -> int:
     if uv is None:
         sys.exit("uv is not installed: pip install uv")
     code = 0
-    for peer, packages in PACKAGES.items():
+    for peer, packages in wanted.items():
         environment = environments / peer
         into = ["--quiet", "--compile-bytecode", "--python", str(environment / "bin" / "python")]
         steps = [
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)],
-            [uv, "pip", "install", *into, *packages, *pins],
+            [uv, "pip", "install", *into, *packages, *(pins if pinned else ())],
         ]
         for step in steps:
             print(" ".join(step), flush=True)

@@ -1,9 +1,11 @@
 """The benchmark of perceptual duplicates at its smallest, and what its pictures have to say of the rule."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import lookalikes, perceptual
+from benchmarks import duplicate_peers, lookalikes, perceptual
 
 
 def test_it_prints_recall_wrong_merges_and_times(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,3 +24,12 @@ def test_edited_copies_are_found_and_what_only_looks_alike_is_not() -> None:
     found = perceptual.recall([lookalikes.photograph_like(seed) for seed in range(6)])
     for edit in ("JPEG, quality 30", "half size", "224 x 224", "grey", "blur, 2 pixels"):
         assert found[edit]["Beam Curator"] == 1, edit
+
+
+def test_peers_are_compared_on_the_same_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert duplicate_peers.main(["--pictures", "30", "--environments", str(tmp_path)]) == 0
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert table[0][:5] == ["Beam Curator", "1.000", "0", "5", "0"]
+    assert [row[1] for row in table[1:]] == ["not installed: --install"] * 2
+    found = {"pairs": [("a", "b"), ("b", "c")], "dropped": ["a", "b"], "seconds": 1.0}
+    assert duplicate_peers.row_of(found, {"b": "a", "d": "c"}) == ["0.500", "1", "2", "1", "1.0"]

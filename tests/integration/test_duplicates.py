@@ -109,6 +109,16 @@ def test_the_same_bytes_whatever_the_cells_and_the_workers(curate, deduplicated,
     assert {name: found[name] for name in due} == due
 
 
+@pytest.mark.slow
+def test_worker_processes_give_the_same_bytes(curate, tmp_path):
+    asked = [*KEEP_ALL, *ALL_KINDS, "--max_caption_repeats", "5"]
+    processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    assert curate(tmp_path / "one", *asked)[0] == curate(tmp_path / "other", *asked, *processes)[0] == 0
+    reasons = {row["reason"] for row in rows_of(tmp_path / "other")}
+    assert {"caption_repeats > 5", *(f"duplicate: {kind}" for kind in ("exact", "perceptual", "semantic"))} <= reasons
+    assert content(tmp_path / "one") == content(tmp_path / "other")
+
+
 def test_other_choices_read_no_embedding(deduplicated, curate, no_embeddings, capsys):
     before = len([row for row in rows_of(deduplicated) if row["duplicate_of"]])
     no_embeddings()
