@@ -235,7 +235,7 @@ def read_manifest(output: str) -> dict[str, Any] | None:
 def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> None:
     """Removes what jobs wrote and this one did not: output shards from `output_shards` on, plans, parts, ledger files.
 
-    A file that no job wrote stays, whatever it is called; and so do plans and score parts of shards that are not in
+    A file that no job wrote stays, whatever it is called; and so do plans, score parts and fields of shards not in
     this selection: a model computed them, and the shards may come back.
     """
     wanted = {name.rsplit("/", 1)[-1] for name in belonging}

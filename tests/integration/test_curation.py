@@ -173,7 +173,7 @@ def no_model():
         yield patch
 
 
-def test_of_a_shard_that_is_gone_only_its_scores_and_its_plan_stay(raw, tmp_path, curate):
+def test_of_a_shard_that_is_gone_only_its_scores_fields_and_plan_stay(raw, tmp_path, curate):
     copies = tmp_path / "raw"
     copies.mkdir()
     for tar in raw.glob("*.tar"):
@@ -188,7 +188,7 @@ def test_of_a_shard_that_is_gone_only_its_scores_and_its_plan_stay(raw, tmp_path
     assert (code, err) == (0, f"beam-curator: note: {said}\n")
     assert curate(tmp_path / "fresh", base=base)[0] == 0
     found, fresh = content(tmp_path / "out"), content(tmp_path / "fresh")
-    kept = {name for name in before if name.startswith(("scores/00001-", "plans/00001-"))}
+    kept = {name for name in before if name.startswith(("scores/00001-", "plans/00001-", "fields/00001-"))}
     assert set(found) == set(fresh) | kept
     assert all(found[name] == fresh[name] for name in fresh if name != "job.json")
     assert all(found[name] == before[name] for name in kept)
