@@ -72,11 +72,6 @@ def _plain(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return column.to_numpy().astype(np.float64)
 
 
-def has_status(table: pa.Table, status: str) -> NDArray[np.bool_]:
-    """Which of n rows have this status: bool [n]."""
-    return np.asarray(pc.equal(table["status"], status)).astype(bool)
-
-
 def identities(table: pa.Table) -> NDArray[np.uint64]:
     """A hash of where each of n samples stands in its shard, wherever that is: uint64 [n]. It decides which images are
     shown."""

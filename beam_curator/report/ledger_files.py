@@ -13,6 +13,9 @@ from beam_curator.report.columns import is_ledger
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
 
+_REPEATING = ["shard", "status", "reason", "format"]
+"""Columns that are decoded to numbers of a few texts, not to a text for each row."""
+
 _AT_ONCE = 3
 _REMOTE_AT_ONCE = 16
 
@@ -70,7 +73,7 @@ def read_rows(url: str, wanted: Callable[[pa.Schema], Sequence[str]]) -> pa.Tabl
     """
     content = files.read_bytes(url)
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATING)
         if not is_ledger(file.schema_arrow):
             return None
         names = set(wanted(file.schema_arrow))

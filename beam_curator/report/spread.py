@@ -16,14 +16,14 @@ class Spread:
     """The values of one column, counted.
 
     Attributes:
-      counts: int64 [65536], in the order of the values.
       lowest, highest: the ends, exactly; infinite where there is no value.
       nulls: rows without one.
       whole: whether all are whole numbers.
     """
 
     def __init__(self) -> None:
-        self.counts = np.zeros(_KEYS, np.int64)
+        self._counts = np.zeros(_KEYS, np.int64)
+        self._pending: list[NDArray[np.uint16]] = []
         self.lowest, self.highest = np.inf, -np.inf
         self.nulls = 0
         self.whole = True
@@ -34,10 +34,23 @@ class Spread:
         self.nulls += len(values) - len(there)
         if not len(there):
             return
-        self.counts += np.bincount(_keys_of(there), minlength=_KEYS)
+        self._pending.append(_keys_of(there))
+        if sum(map(len, self._pending)) >= _KEYS:
+            self._settle()
         self.lowest = min(self.lowest, float(there.min()))
         self.highest = max(self.highest, float(there.max()))
         self.whole = self.whole and bool((there == np.floor(there)).all())
+
+    def _settle(self) -> None:
+        if self._pending:
+            self._counts += np.bincount(np.concatenate(self._pending), minlength=_KEYS)
+            self._pending = []
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many values have each key, in the order of the values: int64 [65536]."""
+        self._settle()
+        return self._counts
 
     @property
     def total(self) -> int:

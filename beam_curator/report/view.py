@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from beam_curator import rows
 from beam_curator.output.outcomes import reason_kind
 from beam_curator.report.binning import places_of
-from beam_curator.report.columns import has_status, identities, numbers_of
+from beam_curator.report.columns import identities, numbers_of
 
 
 class View:
@@ -47,12 +47,16 @@ class View:
     @functools.cached_property
     def kept(self) -> NDArray[np.bool_]:
         """Which rows are kept: bool [n]."""
-        return has_status(self.table, rows.KEPT)
+        return self._has_status(rows.KEPT)
 
     @functools.cached_property
     def failed(self) -> NDArray[np.bool_]:
         """Which rows failed: bool [n]."""
-        return has_status(self.table, rows.FAILED)
+        return self._has_status(rows.FAILED)
+
+    def _has_status(self, status: str) -> NDArray[np.bool_]:
+        outcomes, codes = self._reasons
+        return np.array([one[0] == status for one in outcomes], bool)[codes]
 
     @functools.cached_property
     def identities(self) -> NDArray[np.uint64]:
@@ -62,9 +66,8 @@ class View:
     @functools.cached_property
     def _reasons(self) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
         """The outcomes that there are, (status, kind of reason), and which one each row has."""
-        status, reason = _encoded(self.table["status"]), _encoded(pc.fill_null(self.table["reason"], ""))
-        names, reasons = status.dictionary.to_pylist(), reason.dictionary.to_pylist()
-        codes = status.indices.to_numpy().astype(np.int64) * len(reasons) + reason.indices.to_numpy()
+        (names, of_status), (reasons, of_reason) = _encoded(self.table["status"]), _encoded(self.table["reason"])
+        codes = of_status * len(reasons) + of_reason
         return [(of, reason_kind(of, why)) for of in names for why in reasons], codes
 
     def outcomes(self) -> dict[tuple[str, str], int]:
@@ -83,5 +86,11 @@ class View:
         return wanted[codes] if len(outcomes) else np.zeros(len(self), bool)
 
 
-def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    return column.combine_chunks().dictionary_encode()
+def _encoded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The texts of a column, "" for none among them, and the number of each row's."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    encoded = column.unify_dictionaries().combine_chunks()
+    encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
+    texts = [text or "" for text in encoded.dictionary.to_pylist()]
+    return [*texts, ""], pc.fill_null(encoded.indices, len(texts)).to_numpy(zero_copy_only=False).astype(np.int64)
