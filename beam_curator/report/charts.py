@@ -12,7 +12,8 @@ WIDTH, HEIGHT = 520, 210
 LEFT, RIGHT, TOP, BOTTOM = 10, 34, 14, 30
 """The room around the plot: for labels of the share, of the values, and above."""
 
-TICKS = 7
+TICKS, ENOUGH = 7, 4
+"""So many labels there are at most, and so many are enough of one roundness."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,11 @@ def _ticks(edges: Sequence[float], scale: Scale) -> list[dict[str, Any]]:
     """Labels of the roundest cuts, none over another."""
     room = (WIDTH - LEFT - RIGHT) / TICKS
     found: list[float] = []
+    digits = None
     for edge in sorted(edges, key=lambda one: (-_roundness(one), one)):
+        if len(found) >= ENOUGH and digits != math.floor(_roundness(edge) if edge else 0):
+            break
+        digits = math.floor(_roundness(edge) if edge else 0)
         if all(abs(scale.x(edge) - scale.x(other)) >= room for other in found):
             found.append(edge)
     return [{"x": scale.x(edge), "text": text_of(edge)} for edge in sorted(found)]

@@ -17,6 +17,7 @@ from beam_curator.report.flow import flow_of
 from beam_curator.report.histograms import Histogram
 from beam_curator.report.how import command_of, doubts_about, flags_told, models_told, one_liners, untrained_in
 from beam_curator.report.ledger_files import LedgerFiles
+from beam_curator.report.repeats import Repeats, repeated_columns
 from beam_curator.report.sheets import Sheets
 from beam_curator.report.shown import NSFW, Shown, veil_limit
 from beam_curator.report.survey import FEW, RATIOS, SIDES, Category, Survey, survey
@@ -71,7 +72,7 @@ def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> Figures:
         "samples": shown.samples,
         "sheets": tallied.sheets.told(shown.number_of),
         "duplicates": {"groups_in_all": keepers.groups, "went_in_all": keepers.copies, **pictured},
-        "data": _data_told(surveyed, manifest),
+        "data": _data_told(surveyed, tallied, manifest),
         "how": _how_told(measures, surveyed, manifest),
     }
     return Figures(told, shown.wanted)
@@ -111,6 +112,7 @@ class Tallied:
       thresholds: those that the ledger follows.
       sheets: the samples that they show.
       copies: the duplicates that are shown.
+      repeats: the commonest texts of columns.
     """
 
     histograms: dict[str, Histogram]
@@ -118,6 +120,7 @@ class Tallied:
     thresholds: Sequence[Threshold]
     sheets: Sheets
     copies: Copies
+    repeats: Mapping[str, Repeats]
 
 
 def _tally(
@@ -139,16 +142,19 @@ def _tally(
     scores = [name for name in measures if surveyed.roles[name] == rows.SCORE]
     reasons = {status: surveyed.reasons(status) for status in (rows.DROPPED, rows.FAILED)}
     sheets, copies = Sheets(thresholds, scores, reasons), Copies(biggest)
-    for view in _views(ledger, measures, bool(biggest)):
+    repeats = {name: buckets.fullest() for name, buckets in surveyed.buckets.items()}
+    for view in _views(ledger, [*measures, *repeats], bool(biggest)):
         what_if.add(view)
         sheets.add(view)
         copies.add(view)
+        for name, texts in repeats.items():
+            texts.add(view, name)
         for name, histogram in histograms.items():
             histogram.add(view.places(name, histogram.edges), view.kept, view.failed)
     if what_if.wrong:
         followed = [one for one in thresholds if one not in what_if.wrong]
         return _tally(ledger, surveyed, measures, followed, biggest)
-    return Tallied(histograms, what_if, thresholds, sheets, copies)
+    return Tallied(histograms, what_if, thresholds, sheets, copies, repeats)
 
 
 def _views(ledger: LedgerFiles, measures: Sequence[str], has_copies: bool) -> Iterator[View]:
@@ -160,7 +166,7 @@ def _views(ledger: LedgerFiles, measures: Sequence[str], has_copies: bool) -> It
 def _first_columns(schema: pa.Schema) -> list[str]:
     """What the survey looks at."""
     measured = [column for name in numbers_in(schema) for column in behind(name)]
-    return [*NEEDED, *measured, *categories_in(schema), "duplicate_of"]
+    return [*NEEDED, *measured, *categories_in(schema), *repeated_columns(schema), "duplicate_of"]
 
 
 def _check_counts(surveyed: Survey, manifest: Mapping[str, Any]) -> None:
@@ -204,7 +210,7 @@ def _measure_told(name: str, surveyed: Survey, tallied: Tallied, manifest: Mappi
     }
 
 
-def _data_told(surveyed: Survey, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _data_told(surveyed: Survey, tallied: Tallied, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "shapes": {
             "shorter_side": list(SIDES),
@@ -215,6 +221,7 @@ def _data_told(surveyed: Survey, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "categories": {
             name: _category_told(one) for name, one in surveyed.categories.items() if not one.many and len(one.all)
         },
+        "repeats": {name: found for name, one in tallied.repeats.items() if (found := one.told())},
         "input": manifest.get("input") or {},
         "broken_shards": list(manifest.get("broken_shards") or ()),
         "passed_over": dict(manifest.get("passed_over") or {}),

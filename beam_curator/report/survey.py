@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from beam_curator import rows
 from beam_curator.report.columns import categories_in, numbers_in
+from beam_curator.report.repeats import Buckets, repeated_columns
 from beam_curator.report.spread import Spread
 from beam_curator.report.view import View
 
@@ -63,6 +64,7 @@ class Survey:
     roles: the measures that there are, in the order in which they came.
     spreads: of the samples that did not fail.
     categories: columns of few texts.
+    buckets: of columns of many texts, by which the commonest are found.
     shapes: int64 [2, len(SIDES) + 1, len(RATIOS) + 1]: samples by shorter side and by width to height, kept ones and
       all that did not fail.
     """
@@ -71,6 +73,7 @@ class Survey:
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
     spreads: dict[str, Spread] = dataclasses.field(default_factory=dict)
     categories: dict[str, Category] = dataclasses.field(default_factory=dict)
+    buckets: dict[str, Buckets] = dataclasses.field(default_factory=dict)
     shapes: NDArray[np.int64] = dataclasses.field(
         default_factory=lambda: np.zeros((2, len(SIDES) + 1, len(RATIOS) + 1), np.int64)
     )
@@ -84,6 +87,8 @@ class Survey:
             self.spreads.setdefault(name, Spread()).add(view.numbers(name)[usable])
         for name in categories_in(view.table.schema):
             self.categories.setdefault(name, Category()).add(view.table[name], view.kept, usable)
+        for name in repeated_columns(view.table.schema):
+            self.buckets.setdefault(name, Buckets()).add(view, name)
         self._add_shapes(view, usable)
 
     def _add_shapes(self, view: View, usable: NDArray[np.bool_]) -> None:

@@ -1,10 +1,12 @@
 """The report's figures are the ledger's: compared with counts over all rows, made in the plainest way."""
 
+import collections
 import dataclasses
 import json
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from beam_curator.errors import JobError
@@ -13,8 +15,10 @@ from beam_curator.report.figures import figures_of
 from beam_curator.report.flow import flow_of
 from beam_curator.report.joint import Axis, JointHistogram
 from beam_curator.report.ledger_files import files_of_ledger
+from beam_curator.report.repeats import Buckets
 from beam_curator.report.spread import Spread
 from beam_curator.report.thresholds import thresholds_of
+from beam_curator.report.view import View
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between
 from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
 
@@ -221,3 +225,35 @@ def test_a_ledger_that_is_not_the_manifests_is_told(tmp_path):
     (tmp_path / "samples" / "mine.parquet").write_bytes(b"not of the job")
     with pytest.raises(JobError, match="files of the ledger are gone or damaged: run it again"):
         figures(tmp_path)
+
+
+def test_the_commonest_texts_are_counted_exactly_in_any_order_of_files():
+    pick = np.random.default_rng(2)
+    texts = [f"caption {n % 997 if n % 3 else n} of {'x' * (n % 40)}" for n in pick.integers(0, 4000, 6000)]
+    texts += ["the same" for _ in range(70)] + ["", ""] + ["ä", "ä", "ä"]
+    texts = [texts[n] for n in pick.permutation(len(texts))]
+    tables = [
+        pa.table({"shard": ["s"] * 500, "offset": range(500), "status": ["kept"] * 500, "reason": [None] * 500})
+        for _ in range(0, len(texts) // 500)
+    ]
+    views = [
+        View(table.append_column("caption", pa.array(texts[500 * n : 500 * n + 500])), n)
+        for n, table in enumerate(tables)
+    ]
+    counted = collections.Counter(texts[: 500 * len(views)])
+
+    def told(order):
+        buckets = Buckets()
+        for view in order:
+            buckets.add(view, "caption")
+        found = buckets.fullest()
+        for view in order:
+            found.add(view, "caption")
+        return found.told()
+
+    found = told(views)
+    assert found == told(views[::-1])
+    assert found[0] == {"text": "the same", "samples": counted["the same"]}
+    best = sorted(counted.items(), key=lambda one: (-one[1], one[0]))[: len(found)]
+    assert [one["samples"] for one in found] == [count for _, count in best]
+    assert len(found) > 5

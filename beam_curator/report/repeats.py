@@ -1,0 +1,138 @@
+"""The texts of a column that come most often, exactly, of any number of texts: in two passes and bounded memory.
+
+The first pass counts hashes in a fixed number of buckets: no text comes more often than its bucket is full. The second
+counts the texts of the fullest buckets. A text that comes more often than any bucket beside these is full is among
+them; only such are told.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from beam_curator import rows
+from beam_curator.report.view import View
+
+BUCKETS = 1 << 21
+COUNTED = 64
+"""So many of the fullest buckets are looked into."""
+
+SHOWN = 15
+LONGEST = 120
+"""So many texts are told, and so many characters of each."""
+
+_PENDING = 1 << 20
+
+
+def repeated_columns(schema: pa.Schema) -> list[str]:
+    """The columns whose commonest texts are told: the caption, and domains that samples brought with them."""
+    names = [
+        field.name
+        for field in schema
+        if rows.role_of(field) == rows.CARRIED and field.name.endswith("domain") and pa.types.is_string(field.type)
+    ]
+    return [*(["caption"] if "caption" in schema.names else []), *names]
+
+
+class Buckets:
+    """The first pass over one column."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(BUCKETS, np.uint32)
+        self._pending: list[NDArray[np.uint32]] = []
+
+    def add(self, view: View, column: str) -> None:
+        """Counts the rows of a file."""
+        _, texts = _there(view, column)
+        self._pending.append(bucket_of(texts))
+        if sum(map(len, self._pending)) >= _PENDING:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._pending:
+            self._counts += np.bincount(np.concatenate(self._pending), minlength=BUCKETS).astype(np.uint32)
+            self._pending = []
+
+    def fullest(self) -> Repeats:
+        """What counts the texts of the fullest buckets."""
+        self._settle()
+        order = np.lexsort([np.arange(BUCKETS), -self._counts.astype(np.int64)])[: COUNTED + 1]
+        there = order[self._counts[order] > 0]
+        beside = int(self._counts[there[COUNTED]]) if len(there) > COUNTED else 0
+        return Repeats(np.sort(there[:COUNTED]).astype(np.uint32), beside)
+
+
+class Repeats:
+    """The second pass over one column: counts the texts of some buckets; no text of others comes more often than
+    `beside`."""
+
+    def __init__(self, buckets: NDArray[np.uint32], beside: int) -> None:
+        self._buckets, self._beside = buckets, beside
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, view: View, column: str) -> None:
+        """Counts the rows of a file."""
+        _, texts = _there(view, column)
+        inside = pa.array(np.isin(bucket_of(texts), self._buckets))
+        for one in pc.value_counts(texts.filter(inside)).to_pylist():
+            self._counts[one["values"]] += one["counts"]
+
+    def told(self) -> list[dict[str, Any]]:
+        """The texts that come most often, and at least twice."""
+        common = sorted(self._counts.items(), key=lambda one: (-one[1], one[0]))[:SHOWN]
+        return [
+            {"text": text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026", "samples": count}
+            for text, count in common
+            if count > 1 and count >= self._beside
+        ]
+
+
+def _there(view: View, column: str) -> tuple[NDArray[np.bool_], pa.Array]:
+    """Which rows have a text and did not fail, bool [n], and these texts."""
+    if column not in view.table.schema.names:
+        return np.zeros(len(view), bool), pa.array([], pa.string())
+    texts = view.table[column].combine_chunks()
+    there = np.asarray(texts.is_valid()) & ~view.failed
+    return there, texts.filter(pa.array(there))
+
+
+def bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
+    """The bucket of each of n texts, by a hash of all its bytes: uint32 [n]."""
+    slices = [texts.slice(first, _HASHED_AT_ONCE) for first in range(0, len(texts), _HASHED_AT_ONCE)]
+    return np.concatenate([np.empty(0, np.uint32), *map(_bucket_of, slices)])
+
+
+_HASHED_AT_ONCE = 1 << 13
+_BASE = 0x5851F42D4C957F2D
+_INVERSE = pow(_BASE, -1, 1 << 64)
+
+
+def _bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
+    """A polynomial of each text's bytes, from sums over all of them: what comes before a text is taken out again."""
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
+    raw = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if ends[-1] > ends[0] else np.empty(0, np.uint8)
+    ends = ends - ends[0]
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((raw + np.uint64(1)) * _powers(_BASE, len(raw)))])
+    mixed = (sums[ends[1:]] - sums[ends[:-1]]) * _powers(_INVERSE, len(raw) + 1)[ends[:-1]]
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return ((mixed ^ (mixed >> np.uint64(32))) % np.uint64(BUCKETS)).astype(np.uint32)
+
+
+def _powers(base: int, count: int) -> NDArray[np.uint64]:
+    """1, base, base squared and so on, modulo 2^64."""
+    size = 1 << max(count - 1, 1).bit_length()
+    return _power_table(base, size)[:count]
+
+
+@functools.lru_cache(maxsize=4)
+def _power_table(base: int, size: int) -> NDArray[np.uint64]:
+    table = np.full(size, base, np.uint64)
+    table[0] = 1
+    return np.multiply.accumulate(table)
