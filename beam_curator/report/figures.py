@@ -142,7 +142,7 @@ def _tally(
     scores = [name for name in measures if surveyed.roles[name] == rows.SCORE]
     reasons = {status: surveyed.reasons(status) for status in (rows.DROPPED, rows.FAILED)}
     sheets, copies = Sheets(thresholds, scores, reasons), Copies(biggest)
-    repeats = {name: buckets.fullest() for name, buckets in surveyed.buckets.items()}
+    repeats = {name: found for name, one in surveyed.buckets.items() if (found := one.fullest()) is not None}
     for view in _views(ledger, [*measures, *repeats], bool(biggest)):
         what_if.add(view)
         sheets.add(view)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ LONGEST = 120
 """So many texts are told, and so many characters of each."""
 
 _PENDING = 1 << 20
+
+_MANY = 0.05
+"""From so many texts for each bucket on, as many as chance brings together are not looked into."""
 
 
 def repeated_columns(schema: pa.Schema) -> list[str]:
@@ -59,9 +63,12 @@ class Buckets:
             self._counts += np.bincount(np.concatenate(self._pending), minlength=BUCKETS).astype(np.uint32)
             self._pending = []
 
-    def fullest(self) -> Repeats:
-        """What counts the texts of the fullest buckets."""
+    def fullest(self) -> Repeats | None:
+        """What counts the texts of the fullest buckets; None of many texts of which none stands out."""
         self._settle()
+        mean = int(self._counts.sum()) / BUCKETS
+        if mean > _MANY and self._counts.max() <= mean + 8 * math.sqrt(mean) + 8:
+            return None
         order = np.lexsort([np.arange(BUCKETS), -self._counts.astype(np.int64)])[: COUNTED + 1]
         there = order[self._counts[order] > 0]
         beside = int(self._counts[there[COUNTED]]) if len(there) > COUNTED else 0

@@ -122,6 +122,10 @@
     return "--where '" + column.replace(/'/g, "'\\''") + " " + axis.keeps + " " + plain(edge) + "'";
   }
 
+  function signed(value) {
+    return (value < 0 ? "\u2212" : "+") + number.format(Math.abs(value));
+  }
+
   function range(found) {
     return found[0] === found[1] ? number.format(found[0]) : number.format(found[0]) + " to " + number.format(found[1]);
   }
@@ -141,10 +145,9 @@
     result.dataset.high = found[1];
     const same = positions.every(function (position, index) { return position === axes[index].position; });
     const part = (100 * found[0] / Math.max(seen, 1)).toFixed(1) + " %";
-    const difference = found[0] - standing;
-    const more = found[0] !== found[1] ? "at least, " : "";
-    change.textContent = same ? "kept, as in the ledger (" + part + ")"
-      : "would be kept: " + more + (difference < 0 ? "\u2212" : "+") + number.format(Math.abs(difference)) + " (" + part + ")";
+    const moved_by = found[0] === found[1] ? signed(found[0] - standing)
+      : signed(found[0] - standing) + " to " + signed(found[1] - standing);
+    change.textContent = same ? "kept, as in the ledger (" + part + ")" : "would be kept: " + moved_by;
     flags.textContent = axes.map(function (axis, index) { return flagOf(axis, positions[index]); })
       .filter(Boolean).join(" ") || "no threshold";
     axes.forEach(function (axis, index) {
