@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,11 +22,14 @@ from beam_curator.output.outcomes import Summary
 from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import Reading
 from beam_curator.rules.fields_wanted import fields_wanted
+from beam_curator.rules.lists import candidates, ids_of
 from beam_curator.rules.rule import AtLeast, judge
 from beam_curator.rules.top import top_fraction
 from beam_curator.rules.where import Where
+from beam_curator.sources.list_files import entries_of, list_file
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.transforms.wire_format import decode_batch, encode_batch
 from tests.batches import ENCODER, MEMBERS, scored_batches
 from tests.tars import tar_bytes, write_shard
 
@@ -276,6 +280,28 @@ def test_rules_look_at_fields(tmp_path, rule, outcome):
     found = kept(batch_of(tmp_path / "a.tar", RECORDS), rule)
     assert [due is None or due == one for due, one in zip(outcome, found, strict=True)] == [True] * 3
     assert [one == "kept" for one in found] == [due == "kept" for due in outcome]
+
+
+def test_a_batch_keeps_its_fields_on_its_way_between_workers(tmp_path):
+    batch = batch_of(tmp_path / "a.tar", [*RECORDS, b"{", {"tags": []}])
+    there = decode_batch(encode_batch(batch))
+    assert there.fields == batch.fields
+    assert there.range == batch.range
+    assert there.rows.equals(batch.rows, check_metadata=True)
+
+
+def test_uids_as_datacomp_writes_them_and_urls_are_those_that_samples_say(tmp_path):
+    uids = [f"{number:032X}" for number in (3, 2**64 + 5, 7)]
+    batch = batch_of(tmp_path / "a.tar", [{"uid": uid, "url": f"http://A/{uid}"} for uid in uids] + [{}])
+    np.save(tmp_path / "subset.npy", np.array([(0, 3), (1, 5)], "u8,u8"))
+    (tmp_path / "urls.txt").write_text(f"http://A/{uids[0]}\nhttp://a/{uids[1]}\n")
+    found = []
+    for text in (str(tmp_path / "subset.npy"), f"url={tmp_path}/urls.txt"):
+        one = list_file("--allow", text, allows=True)
+        indices, ids = candidates(batch.rows, one)
+        (entries,) = entries_of(one)
+        found.append(indices[np.isin(ids, ids_of(entries))].tolist())
+    assert found == [[0, 1], [0]]
 
 
 def test_a_selection_says_which_fields_it_needs():
