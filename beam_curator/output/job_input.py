@@ -19,13 +19,14 @@ from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.folder import folders
-from beam_curator.sources.formats import AUTO, FOLDER, LIST, WEBDATASET
+from beam_curator.sources.formats import AUTO, FOLDER, LIST, PARQUET, WEBDATASET
 from beam_curator.sources.image_lists import lists
 from beam_curator.sources.input_formats import format_of
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.patterns import Patterns, several
 from beam_curator.sources.shard_identity import KnownShard, identify, labelled, with_known_urls
 from beam_curator.sources.source import source_of
+from beam_curator.sources.table_files import PARQUET_ENDINGS
 from beam_curator.storage import files
 
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -152,7 +153,12 @@ def shards_of(found: Iterable[FileMetadata]) -> list[Shard]:
       UsageError: for what is no file, or cannot be named in the ledger.
       StorageError: when one cannot be read, after retries.
     """
-    return [one.shard for one in _identified(list(found))]
+    by_format: dict[str, list[FileMetadata]] = {}
+    for file in found:
+        is_parquet = file.path.lower().endswith(PARQUET_ENDINGS)
+        by_format.setdefault(PARQUET if is_parquet else "", []).append(file)
+    shards = [one.shard for format, some in by_format.items() for one in _identified(some, format=format)]
+    return sorted(shards, key=lambda shard: shard.url)
 
 
 def match_shards(

@@ -11,18 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_curator.errors import UsageError
+from beam_curator.first_few import counted
 from beam_curator.reading import Reading
 from beam_curator.sources import matching
 from beam_curator.sources.formats import LIST
 from beam_curator.sources.keys import unique_keys
 from beam_curator.sources.listing import Entry, shards_of
 from beam_curator.sources.local_matching import Missing
+from beam_curator.sources.patterns import SHARD_ENDINGS
 from beam_curator.sources.shard_identity import KnownShard, place_of
 from beam_curator.sources.table_fields import texts_of_row
 from beam_curator.sources.table_files import LIST_ENDINGS, PARQUET_ENDINGS, path_column, rows_of_table
 from beam_curator.storage import files
 
 MAX_ROWS = 10_000_000
+_MISSING = "missing"
 
 
 def lists(names: Sequence[str], reading: Reading) -> tuple[list[KnownShard], list[Missing]]:
@@ -61,12 +64,19 @@ def entries_of(path: str, reading: Reading) -> list[Entry]:
     if len(rows) > MAX_ROWS:
         raise UsageError(f"--input {path}: has {len(rows):,} rows: cut it into lists of up to {MAX_ROWS:,}")
     given = [_path_in(row.get(column)) for row in rows]
+    shard = next((one for one in given if one and one.lower().endswith(SHARD_ENDINGS)), None)
+    if shard is not None:
+        raise UsageError(f"--input {path}: names tar shards, such as {shard}, and no images: give it as @{path}")
     names = _unique([one or f"row {number}" for number, one in enumerate(given)])
     keys = unique_keys(names)
-    return [
+    entries = [
         _entry(path, name, key, one, row, columns, reading)
         for name, key, one, row in zip(names, keys, given, rows, strict=True)
     ]
+    if all(entry.stamp == _MISSING for entry in entries):
+        named = f"{counted(len(entries), 'file')} that it names, such as {given[0]}"
+        raise UsageError(f"--input {path}: is no list of images: of the {named}, none is there")
+    return entries
 
 
 def _path_in(value: Any) -> str | None:
@@ -103,7 +113,7 @@ def _looked_at(path: str) -> tuple[int, str]:
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path would change how the user wrote it)
     except (OSError, ValueError):
-        return 0, "missing"
+        return 0, _MISSING
     return status.st_size, f"{status.st_size} {status.st_mtime!r}"
 
 

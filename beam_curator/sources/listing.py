@@ -81,6 +81,12 @@ def shards_of(root: str, place: str, format: str, entries: Iterable[Entry]) -> l
     return shards
 
 
+def root_of(place: str) -> str | None:
+    """The folder or list that a shard of some of its files is of; None of a shard that is a file."""
+    root, mark, _ = place.partition(MARK)
+    return root if mark else None
+
+
 def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     run: list[Entry] = []
     for entry in entries:

@@ -181,8 +181,8 @@ class _RowReader:
         return Record(self._key(row), members, failure, [f"column of bytes ({name})" for name in self._columns.left])
 
     def _no_image(self, path: str | None) -> str:
-        where = f": it has only a path, {path}" if path else ""
-        return f"null in the column {self._columns.image}{where}"
+        alone = ", which has a path alone: --input_format list reads paths" if path else ""
+        return f"null in the column {self._columns.image}{alone}"
 
 
 def _below(rows: Sequence[int], index: int, end: int) -> int:

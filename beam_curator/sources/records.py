@@ -40,7 +40,10 @@ class Record:
 
 def _line(record: Record) -> bytes:
     members = [[name, len(data), zlib.crc32(data)] for name, data in record.members.items()]
-    return json.dumps([record.key, members], separators=(",", ":")).encode("ascii") + b"\n"
+    return _ENCODER.encode([record.key, members]).encode("ascii") + b"\n"
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def sample_of(record: Record, row: int) -> Sample:

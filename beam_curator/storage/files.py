@@ -265,6 +265,13 @@ def exists(url: str) -> bool:
         return FileSystems.exists(url) if bucket is None else bucket.metadata(url) is not None
 
 
+def is_there(path: str) -> bool:
+    """Whether there is such a file, or a local directory, or anything in one elsewhere."""
+    if not is_remote(path):
+        return pathlib.Path(path).exists()
+    return exists(path) or not is_empty(path)
+
+
 @retried
 def size_of(url: str) -> int:
     """The size of a file in bytes."""

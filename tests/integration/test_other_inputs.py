@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import tarfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import beam_curator as bc
 from beam_curator.commands import verify_output
+from tests.eager import eager
 from tests.integration.integration_content import content, ledger
 from tests.integration.processes import wait_until
 
@@ -148,6 +152,29 @@ def test_parquet_without_images_is_one_line_before_any_work(curate, tmp_path, ta
     assert said in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_left_out_is_refused_and_files_that_are_gone_are_not(curate, inputs, tmp_path):
+    source = Path(inputs["folder"][1])
+    for place in ("one", "two"):
+        shutil.copytree(source / "0", tmp_path / place)
+    both = [*("--input", str(tmp_path / "one"), "--input", str(tmp_path / "two")), *TINY]
+    assert curate(tmp_path / "out", base=both)[0] == 0
+    code, _, err = curate(tmp_path / "out", base=[*both[2:4], *TINY])
+    assert code == 2
+    assert f"leaves out 1 of them, such as {tmp_path}/one#" in err
+    min((tmp_path / "one").glob("*.jpg")).unlink()
+    code, out, _ = curate(tmp_path / "out", base=both)
+    assert code == 0
+    scored = sum(path.suffix != ".txt" for path in (tmp_path / "one").iterdir())
+    assert f"scored {scored} images" in out  # those of the other folder are as they were
+
+
+def test_the_library_reads_the_same(inputs, pictures):
+    for kind in NOT_THERE:
+        batches = eager(bc.ReadSamples(inputs[kind][1], 0.02, input_format=kind))
+        keys = [key for batch in batches for key in batch.rows["key"].to_pylist()]
+        assert len(set(keys)) == len(keys) == len(pictures) + (kind != "folder")
 
 
 def test_flags_of_columns_do_not_go_with_tars(curate, raw, tmp_path):

@@ -157,6 +157,8 @@ def test_text_names_one_file_a_line(folder):
         ("l.csv", b"path\nx.jpg,y\n", "cannot be read as a list: row 2 has more cells than the 1 columns"),
         ("l.txt", b"\xff\xfe\x00", "cannot be read as a list"),
         ("l.jsonl", b"[1]\n", "cannot be read as a list: line 1 is no JSON object"),
+        ("l.txt", b"raw/00000.tar\n", "names tar shards, such as raw/00000.tar, and no images: give it as @"),
+        ("l.txt", b"some words\nand more\n", "is no list of images: of the 2 files that it names, such as some words"),
     ],
 )
 def test_what_is_no_list_is_one_line(tmp_path, name, content, said):

@@ -94,7 +94,7 @@ def test_rows_that_have_no_image_fail_for_their_reason(tmp_path):
     _, samples, _ = read(write(tmp_path / "a.parquet", pa.table({"image": pa.array(rows, IMAGE)})))
     assert [s.failure for s in samples] == [
         "null in the column image",
-        "null in the column image: it has only a path, away.jpg",
+        "null in the column image, which has a path alone: --input_format list reads paths",
         None,
     ]
 
