@@ -83,7 +83,7 @@ class Shown:
 
 
 def _wanted(row: Mapping[str, Any], file: str, index: int) -> Wanted:
-    return Wanted(row["shard"], row.get("image"), row.get("sha256"), file, index)
+    return Wanted(row["shard"], row.get("image"), row.get("sha256"), file, index, row.get("offset") or 0)
 
 
 def veil_limit(thresholds: Sequence[Mapping[str, Any]]) -> float:

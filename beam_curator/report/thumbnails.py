@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import io
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -15,10 +17,15 @@ from PIL import Image
 
 from beam_curator.errors import CurationError
 from beam_curator.images import IMAGE_EXTENSIONS, ImageError, decode
-from beam_curator.output.ownership import read_job
+from beam_curator.output.job_input import match_input
+from beam_curator.output.manifest import read_manifest
+from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.process_tuning import usable_cores
+from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, readable
+from beam_curator.sources.formats import PARQUET
+from beam_curator.sources.source import UnreadableShard, source_of
 from beam_curator.sources.tar.compression import DamagedStreamError, detect_compression, open_tar
 from beam_curator.sources.tar.member_table import MEMBERS
 from beam_curator.storage import files
@@ -47,6 +54,7 @@ class Wanted(NamedTuple):
       sha256: of the image; None where the ledger does not tell.
       ledger_file: the name of the ledger's file that has it.
       row: its row there.
+      offset: as the ledger has it: in a shard that is no tar, the row of that.
     """
 
     shard: str
@@ -54,6 +62,7 @@ class Wanted(NamedTuple):
     sha256: str | None
     ledger_file: str
     row: int
+    offset: int = 0
 
 
 class Thumbnail(NamedTuple):
@@ -74,28 +83,34 @@ def thumbnails(output: str, wanted: Sequence[Wanted]) -> list[Thumbnail]:
     Raises nothing because of what cannot be read: a report is made also where the input is gone.
     """
     found: dict[int, Thumbnail] = {}
-    members = _members(output, wanted, found)
-    known = _known_shards(output)
+    job = _job(output)
+    known = _known_shards(output, job, {one.shard for one in wanted})
+    scores = job.scores_in(output) if job is not None else output
+    rows = {index: (one.offset, 0) for index, one in enumerate(wanted) if _format(known, one.shard)}
+    members = rows | _members(scores, wanted, [index for index in range(len(wanted)) if index not in rows], found)
     by_shard: dict[str, list[int]] = {}
     for index in sorted(members, key=lambda index: members[index]):
         by_shard.setdefault(wanted[index].shard, []).append(index)
     tasks = list(_bounded(by_shard, members, known, found))
     remote = any(files.is_remote(shard.path) for shard, _, _ in tasks)
+    reading = _reading(output)
     with ThreadPoolExecutor(_REMOTE_THREADS if remote else usable_cores(), "thumbnails") as pool:
-        for some in pool.map(lambda task: _of_shard(task, wanted, members), tasks):
+        for some in pool.map(lambda task: _of_task(task, wanted, members, reading), tasks):
             found |= some
     return [found[index] for index in range(len(wanted))]
 
 
 _Member = tuple[int, int]
-"""Where an image begins in the uncompressed tar, and its size."""
+"""Where an image begins in the uncompressed tar, and its size; in other formats the row of its shard, and 0."""
 
 
-def _members(output: str, wanted: Sequence[Wanted], found: dict[int, Thumbnail]) -> dict[int, _Member]:
-    """Where the image of each sample stands, as the score parts say; those of which none says it are in `found`."""
+def _members(
+    output: str, wanted: Sequence[Wanted], numbers: Sequence[int], found: dict[int, Thumbnail]
+) -> dict[int, _Member]:
+    """Where the images of some samples stand, as the score parts say; those of which none says it are in `found`."""
     by_file: dict[str, list[int]] = {}
-    for number, sample in enumerate(wanted):
-        by_file.setdefault(sample.ledger_file, []).append(number)
+    for number in numbers:
+        by_file.setdefault(wanted[number].ledger_file, []).append(number)
 
     def look(item: tuple[str, list[int]]) -> dict[int, _Member | Thumbnail]:
         name, indices = item
@@ -136,17 +151,35 @@ def _is_image_name(extension: str) -> bool:
     return extension.rsplit(".", 1)[-1] in IMAGE_EXTENSIONS
 
 
-def _known_shards(output: str) -> Mapping[str, Shard]:
-    """The shards of the input, by the urls of the ledger, to be read where they stood last."""
+def _job(output: str) -> Job | None:
     try:
-        job = read_job(output)
+        return read_job(output)
     except CurationError:
-        return {}
+        return None
+
+
+def _reading(output: str) -> Reading:
+    """How the shards were read; as by default where the manifest says it in no one way."""
+    try:
+        return Reading(**(read_manifest(output) or {})["reading"])
+    except (CurationError, KeyError, TypeError):
+        return DEFAULT_READING
+
+
+def _known_shards(output: str, job: Job | None, wanted: Collection[str]) -> Mapping[str, Shard]:
+    """The shards of the input, by the urls of the ledger, to be read where they stood last."""
     found = {}
     for one in job.shards if job is not None else ():
         there = files.is_remote(one.url) or pathlib.Path(one.url).exists()
-        found[one.url] = Shard(one.url, one.size_bytes, one.generation, "" if there else one.place)
+        found[one.url] = dataclasses.replace(one, path=one.url if there else one.place).shard
+    if job is not None and any(_format(found, url) not in ("", PARQUET) for url in wanted):
+        with contextlib.suppress(CurationError, OSError):  # what is in a folder is not remembered
+            found |= {shard.url: shard for shard in match_input(job.inputs, output, job.shards).shards}
     return found
+
+
+def _format(known: Mapping[str, Shard], url: str) -> str:
+    return known[url].format if url in known else ""
 
 
 _Task = tuple[Shard, str, list[int]]
@@ -163,11 +196,14 @@ def _bounded(
     left = MOST_DECOMPRESSED_BYTES
     for url, indices in sorted(by_shard.items()):
         shard = known.get(url, Shard(url, 0))
+        if shard.format:
+            yield shard, "", indices
+            continue
         try:
             with files.open_for_reading(shard.path, read_ahead=False) as file:
                 compression = detect_compression(file)
         except (CurationError, OSError):
-            found |= dict.fromkeys(indices, Thumbnail(None, "its shard can no longer be read"))
+            found |= dict.fromkeys(indices, _GONE)
             continue
         if compression:
             end = max(sum(members[index]) for index in indices)
@@ -176,6 +212,30 @@ def _bounded(
                 continue
             left -= end
         yield shard, compression, indices
+
+
+def _of_task(
+    task: _Task, wanted: Sequence[Wanted], members: Mapping[int, _Member], reading: Reading
+) -> dict[int, Thumbnail]:
+    return _of_rows(task, wanted, reading) if task[0].format else _of_shard(task, wanted, members)
+
+
+def _of_rows(task: _Task, wanted: Sequence[Wanted], reading: Reading) -> dict[int, Thumbnail]:
+    """As `_of_shard`, of a shard that is no tar."""
+    shard, _, indices = task
+    found: dict[int, Thumbnail] = {}
+    try:
+        ordered = sorted(indices, key=lambda index: wanted[index].offset)
+        records = source_of(shard.format, reading).read(shard, [wanted[index].offset for index in ordered])
+        for index, record in zip(ordered, records, strict=True):
+            data = record.members.get(wanted[index].member or "")
+            found[index] = Thumbnail(None, "no image") if data is None else thumbnail(bytes(data), wanted[index].sha256)
+    except (CurationError, UnreadableShard, OSError, ValueError, pa.ArrowException):
+        found = {index: found.get(index, _GONE) for index in indices}
+    return found
+
+
+_GONE = Thumbnail(None, "its shard can no longer be read")
 
 
 def _of_shard(task: _Task, wanted: Sequence[Wanted], members: Mapping[int, _Member]) -> dict[int, Thumbnail]:
@@ -192,8 +252,7 @@ def _of_shard(task: _Task, wanted: Sequence[Wanted], members: Mapping[int, _Memb
                 tar.seek(offset)
                 found[index] = thumbnail(tar.read(size), wanted[index].sha256)
     except (CurationError, OSError, DamagedStreamError):
-        gone = Thumbnail(None, "its shard can no longer be read")
-        found = {index: found.get(index, gone) for index in indices}
+        found = {index: found.get(index, _GONE) for index in indices}
     return found
 
 

@@ -61,3 +61,19 @@ def test_veils_lift_by_keyboard_and_pictures_are_shown(finished):
         assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
         assert not said
         assert {one.split(":")[0] for one in asked} <= {"file", "data"}
+
+
+def test_pictures_are_found_wherever_scores_and_images_are(finished, curate, tmp_path):
+    from PIL import Image
+
+    assert curate(tmp_path / "apart", "--scores_from", str(finished), "--min_aesthetic", "3")[0] == 0
+    assert (tmp_path / "apart" / "report.html").read_text().count("data:image/webp") > 50
+    (tmp_path / "folder").mkdir()
+    for number in range(4):
+        Image.new("RGB", (90, 70 + number), (60 * number, 90, 10)).save(tmp_path / "folder" / f"{number}.png")
+    base = ["--input", str(tmp_path / "folder"), "--input_format", "folder", "--clip_model", "tiny-untrained"]
+    assert curate(tmp_path / "of_folder", "--min_aesthetic", "none", "--max_nsfw", "none", base=base)[0] == 0
+    page = (tmp_path / "of_folder" / "report.html").read_text()
+    assert "of 4 samples kept" in page
+    assert page.count("data:image/webp") >= 4
+    assert 'class="gone"' not in page
