@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from beam_curator.errors import UsageError
+from beam_curator.field_names import ALL, NONE
 from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS
@@ -139,7 +140,7 @@ def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]
 
 
 def notes_of_reading(standing: Mapping[str, Any], now: Reading) -> list[str]:
-    """What a user should know of flags by which samples are read in another way than in the standing job, in one line.
+    """What a user should know of flags by which samples are read in another way than in the standing job, a line each.
 
     Args:
       standing: the manifest of the standing job.
@@ -151,12 +152,22 @@ def notes_of_reading(standing: Mapping[str, Any], now: Reading) -> list[str]:
     changed = [name for name, value in now.identity.items() if before.get(name, value) != value]
     several = int(standing.get("several_images") or 0)
     if not changed or (changed == [_SEVERAL_IMAGES] and not several):
-        return []
+        return _notes_of_fields(before.get("carry") or (), now.carry)
     here, there = (" ".join(_flag(name, values[name]) for name in changed) for values in (now.identity, before))
     again = "all samples are read in another way, and scored again"
     if changed == [_SEVERAL_IMAGES]:
         again = f"ranges of shards with any of the {counted(several, 'sample')} with several images are scored again"
     return [f"this command says {here}, the last run {there}: {again}"]
+
+
+def _notes_of_fields(was: Sequence[str], now: Sequence[str]) -> list[str]:
+    """That shards are read again for fields that the last run did not carry; nothing of those that it did."""
+    if list(was) == [ALL] or set(now) <= set(was):
+        return []
+    return [
+        f"--carry {','.join(now)}: what the last run did not carry is read from the shards again, embedding nothing; "
+        f"--carry {','.join(was) or NONE} spares that"
+    ]
 
 
 _SEVERAL_IMAGES = "several_images"

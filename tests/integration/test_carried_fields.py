@@ -86,10 +86,12 @@ def test_fields_of_shards_that_were_scored_without_are_read_again_and_nothing_is
     assert (code, run("ac", at_once)[0]) == (0, 0)
     assert "scored 0 images (7 had been scored before)" in told
     assert "read the fields of 7 samples from their shards: none was embedded" in told
+    assert "note: --carry all: what the last run did not carry is read from the shards again, embedding nothing" in told
     assert {name: one for name, one in content(late).items() if not name.startswith(("scores/", "fields/"))} == {
         name: one for name, one in content(at_once).items() if not name.startswith(("scores/", "fields/"))
     }
-    assert run("ac", late, "--carry", "url")[0] == 0
+    code, told = run("ac", late, "--carry", "url")
+    assert (code, "note: --carry" in told) == (0, False)
     assert list(fields_in(late)) == ["json.url", "url_domain"]
     assert verify_output.main([str(late)]) == 0
     shutil.copy(at_once / "00000.parquet", late / "00000.parquet")

@@ -52,7 +52,8 @@ def test_it_resumes_scores_nothing_and_selects_the_same(job, capsys):
     assert curate_images.main(FLAGS) == 0
     said = capsys.readouterr()
     assert "scored 0 images (11 had been scored before)" in said.out
-    assert "again" not in said.err
+    assert "scored again" not in said.err
+    assert "--carry none spares that" in said.err
     assert "computed" not in said.err
     assert scores(job / "out") == before
     assert ledger_of(job / "out") == rows_before
