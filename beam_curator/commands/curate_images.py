@@ -41,7 +41,7 @@ from beam_curator.models.encoders.precision import resolve_device, resolve_preci
 from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
-from beam_curator.output.manifest import read_manifest
+from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.ownership import (
     Job,
     Remembered,
@@ -54,6 +54,7 @@ from beam_curator.output.ownership import (
 )
 from beam_curator.output.report_files import PAGE, check_own_report
 from beam_curator.output.scores_from import check_scores, scoring_job
+from beam_curator.output.side_files import notes_on, stale_side_files
 from beam_curator.report.writing import write_report
 from beam_curator.rules.caption_repeats import CaptionRepeats
 from beam_curator.rules.fields_wanted import FieldsWanted
@@ -339,6 +340,7 @@ def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
     seconds = time.time() - curation.started
     page = PAGE if curation.options.report else ""
     print(describe_run(curation.options.output, done.manifest, done.work, seconds, page))
+    running.tell("beam-curator", notes_on(stale_side_files(curation.options.output, MANIFEST)))
     return 0
 
 

@@ -18,6 +18,7 @@ from beam_curator.errors import JobError, StorageError
 from beam_curator.output import added_columns, edge_store, field_store, ledger, plans, score_parts
 from beam_curator.output.added_members import CURATION_EXTENSION
 from beam_curator.output.placing import shard_name
+from beam_curator.output.side_files import check_side_files
 from beam_curator.storage import files
 
 OF_RANGES = {
@@ -89,6 +90,7 @@ def check_free(output: str, output_shards: int) -> None:
       output: the output directory.
       output_shards: how many there are going to be.
     """
+    check_side_files(output)
     named = [path for path, index in output_shard_files(output) if index < output_shards]
     own = set(written_by_jobs(named))
     foreign = next((path for path in named if path not in own), None)

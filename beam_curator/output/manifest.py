@@ -16,13 +16,16 @@ from beam_curator.field_tally import FieldsFound
 from beam_curator.first_few import counted
 from beam_curator.identities import AUTO_PRECISION, ModelIdentity, told_models
 from beam_curator.output import ledger
+from beam_curator.output.added_members import embedding_extension
 from beam_curator.output.belonging import OF_RANGES, output_shard_files, range_files, written_by_jobs
+from beam_curator.output.dataset_card import dataset_card
 from beam_curator.output.edge_store import EDGES_DIRECTORY, edge_files
 from beam_curator.output.ledger import LedgerPart
 from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
 from beam_curator.output.output_shard import WrittenShard
 from beam_curator.output.report_files import remove_report
 from beam_curator.output.score_steps import EMBEDDING_STEP
+from beam_curator.output.side_files import remove_side_files, sizes_of, write_side_files
 from beam_curator.reading import DEFAULT_READING
 from beam_curator.storage import files
 
@@ -50,12 +53,26 @@ def finish(
     remove_strays(output, belonging, len(written))
     manifest = _manifest(recorded, parts, written, job)
     standing = read_manifest(output)
-    if standing is not None and _without_timings(standing) == _without_timings(manifest):
+    same = standing is not None and _without_timings(standing) == _without_timings(manifest)
+    _write_beside(output, manifest, parts, written)
+    if standing is not None and same:
         manifest = standing
     else:
         files.write_bytes(output, MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
     files.remove_temporaries(output)
     return manifest
+
+
+def _write_beside(
+    output: str, manifest: Mapping[str, Any], parts: Sequence[LedgerPart], written: Sequence[WrittenShard]
+) -> None:
+    """Sizes of the tars, and the dataset card, for other tools."""
+    members: collections.Counter[str] = collections.Counter()
+    for shard in written:
+        members.update(shard.members)
+    embedding = embedding_extension(models_in(part.models for part in parts))
+    card = dataset_card(manifest, dict(sorted(members.items())), embedding)
+    write_side_files(output, sizes_of({shard.index: shard.samples for shard in written}), card)
 
 
 def _manifest(
@@ -141,6 +158,7 @@ def withdraw_manifest(seen: Summary, output: str, job: Mapping[str, Any]) -> Sum
     if standing is not None and any(standing.get(name) != value for name, value in _selection(seen, job).items()):
         files.delete([files.join(output, MANIFEST)])
         remove_report(output)
+        remove_side_files(output)
     return seen
 
 
@@ -264,6 +282,7 @@ def remove_output(output: str) -> None:
     written = [*range_files(output), *(path for path, _ in output_shard_files(output)), *edge_files(output)]
     files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
     remove_report(output)
+    remove_side_files(output)
     for directory in (*OF_RANGES, EDGES_DIRECTORY):
         files.remove_empty_directories(files.join(output, directory))
     files.remove_temporaries(output)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_curator import rows
-from beam_curator.identities import told_models
+from beam_curator.identities import ModelIdentity, told_models
+from beam_curator.output.added_members import CURATION_EXTENSION, embedding_extension, own_extension
 from beam_curator.output.copying import copied_samples
 from beam_curator.output.field_store import read_carried
 from beam_curator.output.ledger import rows_beside_tar, write_table
 from beam_curator.output.placing import PlacedSamples, shard_name
 from beam_curator.output.score_parts import stored_in
 from beam_curator.output.score_steps import EMBEDDING_STEP
+from beam_curator.samples import readable
+from beam_curator.sources.tar.member_table import MEMBERS
 from beam_curator.sources.tar.writing import writing_tar
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
@@ -30,11 +34,19 @@ LAYOUT_VERSION = 4
 
 @dataclasses.dataclass(frozen=True)
 class WrittenShard:
-    """What an output shard holds: its index, samples and bytes."""
+    """What an output shard holds.
+
+    Attributes:
+      index: which one.
+      samples: how many.
+      bytes: of its tar.
+      members: of how many samples each extension is a member.
+    """
 
     index: int
     samples: int
     bytes: int
+    members: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> WrittenShard:
@@ -51,12 +63,12 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
     name = shard_name(index)
     standing = _standing(output, name, content)
     if standing is not None:
-        return WrittenShard(index, table.num_rows, standing["tar_bytes"])
-    tar_bytes = _write_tar(output, f"{name}.tar", ordered)
+        return WrittenShard(index, table.num_rows, standing["tar_bytes"], standing["members"])
+    tar_bytes, members = _write_tar(output, f"{name}.tar", ordered)
     write_table(output, f"{name}.parquet", rows_beside_tar(table))
-    described = {"content": content, "samples": table.num_rows, "tar_bytes": tar_bytes, **statistics(table)}
+    described = {"content": content, **counts_of(table.num_rows, tar_bytes, members), **statistics(table)}
     files.write_bytes(output, f"{name}_stats.json", _INDENTED.encode(described).encode())
-    return WrittenShard(index, table.num_rows, tar_bytes)
+    return WrittenShard(index, table.num_rows, tar_bytes, members)
 
 
 def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
@@ -82,7 +94,8 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
         statistics = json.loads(files.read_bytes(paths[-1]))
     except ValueError:
         return None
-    return statistics if statistics.get("content") == content else None
+    whole = statistics.get("content") == content and isinstance(statistics.get("members"), dict)
+    return statistics if whole else None
 
 
 def _carried(output: str, run: PlacedSamples) -> pa.Table:
@@ -94,14 +107,40 @@ def _carried(output: str, run: PlacedSamples) -> pa.Table:
 
 
 @files.retried
-def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> int:
+def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> tuple[int, dict[str, int]]:
+    """The tar's bytes, and of how many samples each extension is a member."""
     remote = files.is_remote(output)
+    members: collections.Counter[str] = collections.Counter()
     with files.atomic_writer(output, name) as file, writing_tar(file, behind=remote) as tar:
         for run, stored in zip(runs, prefetched(_stored, runs, 1 if remote else 0), strict=True):
+            members.update(members_written(stored, run.models))
             for pieces in copied_samples(run, stored):
                 tar.add(pieces)
                 del pieces  # as in `copied_samples`
-    return tar.bytes_written
+    return tar.bytes_written, dict(members)
+
+
+def members_written(stored: pa.Table, models: Mapping[str, ModelIdentity]) -> dict[str, int]:
+    """Of how many samples each extension is going to be a member, those that are added among them.
+
+    Args:
+      stored: n rows of a score part, with its `members`.
+      models: what gave their embeddings.
+    """
+    embedding = embedding_extension(models)
+    extensions = stored[MEMBERS].combine_chunks().flatten().field("extension")
+    counted = pc.value_counts(extensions).to_pylist()
+    own = {own_extension(one["values"].decode("utf-8", "surrogateescape"), embedding): one["counts"] for one in counted}
+    added = {embedding: len(stored), CURATION_EXTENSION: len(stored)}
+    return {readable(name): count for name, count in {**own, **added}.items()}
+
+
+def counts_of(samples: int, tar_bytes: int, members: Mapping[str, int]) -> dict[str, Any]:
+    """What the statistics say of a tar as a whole, also by the names that img2dataset has: all that is in it is a
+    success."""
+    img2dataset = {"count": samples, "successes": samples, "failed_to_download": 0, "failed_to_resize": 0}
+    own = {"samples": samples, "tar_bytes": tar_bytes, "members": dict(sorted(members.items()))}
+    return {**own, **img2dataset, "status_dict": {"success": samples}}
 
 
 def _stored(run: PlacedSamples) -> pa.Table:

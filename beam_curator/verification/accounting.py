@@ -23,6 +23,7 @@ from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import plan_of
 from beam_curator.output.report_files import report_names
 from beam_curator.output.score_parts import part_name
+from beam_curator.output.side_files import CARD, SIZES, is_of_others, side_file_names, sizes_of
 from beam_curator.samples import RETURNING_KEYS
 from beam_curator.sources.findings import describe
 from beam_curator.storage import files
@@ -65,7 +66,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     output = _Output(finished, standing, tally)
     summary = Summary()
     models: list[Mapping[str, ModelIdentity]] = []
-    names = {MANIFEST, JOB, *report_names(finished.output)}
+    names = {MANIFEST, JOB, *report_names(finished.output), *side_file_names(finished.output)}
     try:
         for ranges in finished.planned():
             names |= {name for name in map(plan_of, ranges) if name}
@@ -88,7 +89,10 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     names |= {f"{shard_name(index)}{suffix}" for index in output.samples for suffix in SUFFIXES}
     kept = finished.unselected
     ranges_there = {name.rpartition("/")[2] for name in names if name.startswith(_OF_SHARDS)}
+    yield from _check_sizes(finished, output)
     for name in sorted(standing - names):
+        if name == CARD or is_of_others(name):
+            continue  # the user's own card, and indices that other tools make of the tars
         if name.startswith(_ADDED) and name.rpartition("/")[2] in ranges_there:
             continue  # of another selection: kept, as scores are
         if not (name.startswith((*_OF_SHARDS, *_ADDED)) and shard_of(name) in kept):
@@ -114,6 +118,17 @@ def _check_manifest(
     written = {"shards": len(output.samples), "bytes": output.tar_bytes}
     yield from unequal_fields(MANIFEST, manifest.get("output") or {}, written, "output.")
     yield from unequal(MANIFEST, "models", manifest.get("models"), told_models(models_in(models)))
+
+
+def _check_sizes(finished: FinishedJob, output: _Output) -> Iterator[Difference]:
+    """sizes.json says of each output shard how many samples it has."""
+    try:
+        found = files.read_bytes(finished.path(SIZES))
+    except (OSError, BeamIOError) as error:
+        yield Difference(SIZES, f"cannot be read: {files.first_line(error)}")
+        return
+    if found != sizes_of(output.samples):
+        yield Difference(SIZES, "does not say how many samples each output shard has")
 
 
 class _Output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import io
 import itertools
@@ -19,9 +20,9 @@ from beam_curator.output.added_members import (
     embedding_files,
     own_extension,
 )
-from beam_curator.output.output_shard import statistics
+from beam_curator.output.output_shard import counts_of, statistics
 from beam_curator.output.placing import output_key, shard_name
-from beam_curator.samples import Sample, Shard, ShardRange
+from beam_curator.samples import Sample, Shard, ShardRange, readable
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
 from beam_curator.sources.tar.reading import read_samples_at
@@ -106,7 +107,7 @@ def open_shard(finished: FinishedJob, index: int) -> Generator[Difference, None,
     except UNREADABLE as error:
         yield Difference(parquet, f"cannot be read: {files.first_line(error)}")
     if table is not None:
-        yield from _check_statistics(finished, stats, table, tar_bytes)
+        yield from _check_statistics(finished, stats, table, tar_bytes, samples)
     rows = [] if table is None else table.to_pylist()
     return OutputShard(
         index,
@@ -157,7 +158,9 @@ def _check_rows(parquet: str, table: pa.Table, keys: Sequence[str], tar: str) ->
             return
 
 
-def _check_statistics(finished: FinishedJob, name: str, table: pa.Table, tar_bytes: int) -> Iterator[Difference]:
+def _check_statistics(
+    finished: FinishedJob, name: str, table: pa.Table, tar_bytes: int, samples: Sequence[Sample]
+) -> Iterator[Difference]:
     """The statistics beside a tar say of it what its rows say."""
     try:
         found = dict(json.loads(files.read_bytes(finished.path(name))))
@@ -166,7 +169,8 @@ def _check_statistics(finished: FinishedJob, name: str, table: pa.Table, tar_byt
         return
     found.pop("content", None)  # a fingerprint, by which a later run knows that the shard can stay
     try:
-        due = {"samples": table.num_rows, "tar_bytes": tar_bytes, **statistics(table)}
+        members = collections.Counter(readable(name) for sample in samples for name in sample.members)
+        due = {**counts_of(table.num_rows, tar_bytes, members), **statistics(table)}
     except (KeyError, TypeError, ValueError):
         return  # the rows are not what they should be, and are told as such
     yield from unequal_fields(name, found, due)
