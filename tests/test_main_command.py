@@ -38,13 +38,13 @@ def test_the_version_is_that_of_the_package(command):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give a command: curate, verify, report, models, demo (see --help)"),
+        ((), "give a command: curate, verify, report, export, models, demo (see --help)"),
         (("curat",), "no command curat: did you mean curate?"),
-        (("raw",), "no command raw: there are curate, verify, report, models, demo"),
+        (("raw",), "no command raw: there are curate, verify, report, export, models, demo"),
         (
             ("--input", "raw"),
-            "--input comes after a command: beam-curator curate --input ... (commands: curate, verify, report, models, "
-            "demo)",
+            "--input comes after a command: beam-curator curate --input ... (commands: curate, verify, report, export, "
+            "models, demo)",
         ),
         (("--verison",), "unknown argument --verison: did you mean --version?"),
         (("-help",), "unknown argument -help: did you mean --help?"),

@@ -20,6 +20,7 @@ COMMANDS = {
     "curate": ("curate", "read shards, embed, score, select, and write what is kept: the main job"),
     "verify": ("verify", "check a finished output against its input"),
     "report": ("report", "write the report of a finished output: one page to look at"),
+    "export": ("export", "write what is kept for other tools: embeddings, DataComp's uids"),
     "models": ("models", "fetch and verify the weights"),
     "demo": ("demo", "draw sample images, and run the main job on them"),
 }

@@ -9,11 +9,12 @@ from apache_beam.io.filesystem import FileMetadata
 from beam_curator.errors import UsageError
 from beam_curator.output.belonging import OF_RANGES, output_shard_index, written_by_jobs
 from beam_curator.output.report_files import REPORT_FILES
+from beam_curator.output.side_files import CARD, SIZES
 from beam_curator.sources import matching
 from beam_curator.storage import files
 from beam_curator.storage.places import below, has_wildcard_directory
 
-_OWN_NAMES = ("job.json", "manifest.json", *REPORT_FILES)
+_OWN_NAMES = ("job.json", "manifest.json", SIZES, CARD, *REPORT_FILES)
 
 
 def without_output(found: Sequence[FileMetadata], patterns: Sequence[str], output: str) -> list[FileMetadata]:

@@ -113,6 +113,14 @@ def test_parquet_rows_and_statistics_stand_beside_each_shard_in_its_order(finish
             assert record["models"]["aesthetic"]["trained"] is False
         statistics = json.loads((tar.parent / f"{tar.stem}_stats.json").read_text())
         assert (statistics["samples"], statistics["tar_bytes"]) == (len(samples), tar.stat().st_size)
+        assert statistics["count"] == statistics["successes"] == statistics["status_dict"]["success"] == len(samples)
+        names = collections.Counter(name for sample in samples for name in sample if not name.startswith("__"))
+        assert statistics["members"] == names
+
+
+def test_sizes_of_all_shards_are_as_open_clip_reads_them(finished):
+    sizes = {tar.name: len(samples_of(tar)) for tar in finished.glob("*.tar")}
+    assert json.loads((finished / "sizes.json").read_text()) == sizes
 
 
 def test_embeddings_in_the_tar_are_those_of_the_score_parts(finished):

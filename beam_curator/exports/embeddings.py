@@ -1,0 +1,138 @@
+"""Embeddings of what is kept, with their rows, as tools for search read them: written as they are read, range by range.
+
+`npy` is what clip-retrieval writes and autofaiss, embedding-reader, faiss and usearch read: `img_emb/img_emb_0.npy` and
+`metadata/metadata_0.parquet`, row by row. `parquet` has both in one file, `lance` is a data set of LanceDB's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_curator.errors import UsageError
+from beam_curator.exports.kept_rows import Kept, as_schema, kept_count, kept_rows, schema_of_all, with_common_names
+from beam_curator.output.embedding_column import COMPRESSION_LEVEL, EMBEDDING_TYPE, embedding_array
+from beam_curator.storage import files
+from beam_curator.storage.places import below
+
+NPY, PARQUET, LANCE = FORMATS = ("npy", "parquet", "lance")
+
+EMBEDDING = "embedding"
+_LANCE = "embeddings.lance"
+
+
+def export_embeddings(output: str, to: str, format: str = NPY, rows_per_file: int = 1_000_000) -> int:
+    """Writes the embeddings of all kept samples, in the order of the output shards; gives how many.
+
+    Args:
+      output: the output directory of a finished job, local or in a bucket.
+      to: a directory that is empty or not there, outside of `output`.
+      format: one of `FORMATS`.
+      rows_per_file: how many samples each file has but the last.
+
+    Raises:
+      UsageError: where no job was finished, or `to` is no place for it.
+      JobError: where embeddings are gone.
+      StorageError: when something cannot be read or written, after retries.
+    """
+    kept = kept_count(output)
+    _check_place(output, to, format)
+    schema = schema_of_all(output)
+    runs = _in_files(kept_rows(output), rows_per_file)
+    names = [f"{index:0{len(str(-(-kept // rows_per_file) - 1))}d}" for index in range(-(-kept // rows_per_file))]
+    if format == LANCE:
+        _write_lance(to, schema, kept_rows(output))
+        return kept
+    for index, name in enumerate(names):
+        count = min(rows_per_file, kept - index * rows_per_file)
+        if format == NPY:
+            _write_npy(to, name, count, schema, next(runs))
+        else:
+            _write_parquet(to, name, schema, next(runs))
+    files.remove_empty(to)
+    return kept
+
+
+def _check_place(output: str, to: str, format: str) -> None:
+    if below(to, output) is not None:
+        raise UsageError(f"--output {to} lies in the job's own directory {output}: give another one")
+    if not files.is_empty(to):
+        raise UsageError(f"--output {to} is not empty: give a new directory")
+    if format == LANCE and importlib.util.find_spec("lance") is None:
+        raise UsageError("--format lance needs the package pylance: pip install 'beam-curator[lance]'")
+
+
+def _in_files(found: Iterator[Kept], rows_per_file: int) -> Iterator[Iterator[Kept]]:
+    """The same in runs of so many rows, one for each file; each run is to be read to its end before the next."""
+    waiting: list[Kept] = []
+
+    def run() -> Iterator[Kept]:
+        left = rows_per_file
+        while left:
+            one = waiting.pop() if waiting else next(found, None)
+            if one is None:
+                return
+            taken = min(left, len(one.rows))
+            if taken < len(one.rows):
+                waiting.append(Kept(one.rows.slice(taken), one.embeddings[taken:]))
+            left -= taken
+            yield Kept(one.rows.slice(0, taken), one.embeddings[:taken])
+
+    while True:
+        yield run()
+
+
+def _write_npy(to: str, name: str, count: int, schema: pa.Schema, run: Iterator[Kept]) -> None:
+    with contextlib.ExitStack() as stack:
+        array: IO[bytes] | None = None
+        rows = stack.enter_context(files.atomic_writer(to, f"metadata/metadata_{name}.parquet"))
+        table = stack.enter_context(pq.ParquetWriter(rows, schema, compression="zstd"))
+        for one in run:
+            if array is None:
+                array = stack.enter_context(files.atomic_writer(to, f"img_emb/img_emb_{name}.npy"))
+                shape = (count, one.embeddings.shape[1])
+                header: dict[str, Any] = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(array, header)
+            array.write(np.ascontiguousarray(one.embeddings, "<f2").tobytes())
+            table.write_table(as_schema(with_common_names(one.rows), schema))
+
+
+def _write_parquet(to: str, name: str, schema: pa.Schema, run: Iterator[Kept]) -> None:
+    whole = schema.append(pa.field(EMBEDDING, EMBEDDING_TYPE))
+    levels = {f"{EMBEDDING}.list.element": COMPRESSION_LEVEL}
+    with (
+        files.atomic_writer(to, f"embeddings_{name}.parquet") as file,
+        pq.ParquetWriter(file, whole, compression="zstd", compression_level=levels) as writer,
+    ):
+        for one in run:
+            table = as_schema(with_common_names(one.rows), schema)
+            writer.write_table(table.append_column(whole.field(EMBEDDING), embedding_array(one.embeddings)))
+
+
+def _write_lance(to: str, schema: pa.Schema, found: Iterator[Kept]) -> None:
+    """Vectors of one length, as LanceDB wants them for an index."""
+    import lance
+
+    first = next(found)
+    vector = pa.list_(pa.float32(), first.embeddings.shape[1])
+    whole = schema.append(pa.field("vector", vector))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for one in _with_first(first, found):
+            flat = pa.array(one.embeddings.astype(np.float32).reshape(-1))
+            table = as_schema(with_common_names(one.rows), schema)
+            column = pa.FixedSizeListArray.from_arrays(flat, type=vector)
+            yield from table.append_column(whole.field("vector"), column).combine_chunks().to_batches()
+
+    lance.write_dataset(pa.RecordBatchReader.from_batches(whole, batches()), files.join(to, _LANCE))
+
+
+def _with_first(first: Kept, others: Iterator[Kept]) -> Iterator[Kept]:
+    yield first
+    yield from others

@@ -1,0 +1,123 @@
+"""The kept samples of a finished output, range by range in the order of its shards, with their embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beam_curator import rows
+from beam_curator.errors import JobError, UsageError
+from beam_curator.output import ledger
+from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.score_parts import SCORES_DIRECTORY, read_embeddings
+from beam_curator.storage import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """The kept samples of one range.
+
+    Attributes:
+      rows: n rows, in the columns of the rows beside a tar, in the order of the output.
+      embeddings: float16 [n, dim].
+    """
+
+    rows: pa.Table
+    embeddings: np.ndarray
+
+
+def kept_count(output: str) -> int:
+    """How many samples a finished output keeps.
+
+    Raises:
+      UsageError: where no job was finished, or it kept nothing.
+    """
+    manifest = read_manifest(output)
+    if manifest is None:
+        raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
+    kept = int(manifest["counts"]["kept"])
+    if not kept:
+        raise UsageError(f"{output} keeps not one sample: there is nothing to export")
+    return kept
+
+
+def ledgers_in_order(output: str) -> list[str]:
+    """The files of a ledger in the order of the input, which is that of the output.
+
+    Raises:
+      StorageError: when one cannot be read, after retries.
+    """
+    found = [one.path for one in files.list_files(files.join(output, ledger.LEDGER_DIRECTORY), "*.parquet")]
+    return [path for _, path in sorted((_place(path), path) for path in found)]
+
+
+@files.retried
+def _place(path: str) -> tuple[str, int]:
+    with files.open_for_reading(path) as file:
+        first = next(pq.ParquetFile(file).iter_batches(1, columns=["shard", "offset"]), None)
+    return ("", 0) if first is None else (first["shard"][0].as_py(), first["offset"][0].as_py())
+
+
+def kept_rows(output: str) -> Iterator[Kept]:
+    """The kept samples of each range that has any; one range at a time is in memory.
+
+    Raises:
+      JobError: where a range's score part, which has the embeddings, is gone or another one.
+      StorageError: when a file cannot be read, after retries.
+    """
+    for path in ledgers_in_order(output):
+        table = ledger.read_table(path)
+        kept = np.flatnonzero(rows.status_is(table, rows.KEPT))
+        if not len(kept):
+            continue
+        part = files.join(output, SCORES_DIRECTORY, path.rpartition("/")[2])
+        if not files.exists(part):
+            raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
+        embeddings = read_embeddings(part).embeddings
+        if len(embeddings) != len(table):
+            raise JobError(f"{part} has {len(embeddings)} embeddings, {path} {len(table)} rows: run the job again")
+        yield Kept(ledger.rows_beside_tar(table.take(pa.array(kept))), embeddings[kept])
+
+
+def with_common_names(table: pa.Table) -> pa.Table:
+    """The rows with `image_path` and `url` as well, by which clip-retrieval shows images."""
+    named = table.append_column("image_path", table["key"])
+    return named.append_column("url", table["json.url"]) if "json.url" in table.schema.names else named
+
+
+def schema_of_all(output: str) -> pa.Schema:
+    """The columns of all exported rows: those of any range, since some have more facts or fields than others.
+
+    Raises:
+      StorageError: when a file of the ledger cannot be read, after retries.
+    """
+    found: dict[str, pa.Field] = {}
+    for path in ledgers_in_order(output):
+        empty = ledger.rows_beside_tar(_schema(path).empty_table())
+        for field in with_common_names(empty).schema:
+            if field.name not in found or pa.types.is_null(found[field.name].type):
+                found[field.name] = pa.field(field.name, field.type)
+    return pa.schema(list(found.values()))
+
+
+@files.retried
+def _schema(path: str) -> pa.Schema:
+    with files.open_for_reading(path) as file:
+        return pq.read_schema(file).remove_metadata()
+
+
+def as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows in these columns; null where they have none."""
+    nothing = [pa.nulls(len(table), field.type) for field in schema]
+    return pa.table(
+        [
+            pc.cast(table[field.name], field.type) if field.name in table.schema.names else nothing[index]
+            for index, field in enumerate(schema)
+        ],
+        schema=schema,
+    )
