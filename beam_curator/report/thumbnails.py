@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import pathlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, StorageError
 from beam_curator.images import IMAGE_EXTENSIONS, ImageError, decode
 from beam_curator.output.job_input import match_input
 from beam_curator.output.manifest import read_manifest
@@ -29,6 +30,9 @@ from beam_curator.sources.source import UnreadableShard, source_of
 from beam_curator.sources.tar.compression import DamagedStreamError, detect_compression, open_tar
 from beam_curator.sources.tar.member_table import MEMBERS
 from beam_curator.storage import files
+from beam_curator.storage.retrying import why_permanent
+
+T = TypeVar("T")
 
 SIDE = 168
 """Pixels of the longer side."""
@@ -80,7 +84,10 @@ class Thumbnail(NamedTuple):
 def thumbnails(output: str, wanted: Sequence[Wanted]) -> list[Thumbnail]:
     """A thumbnail of each sample, in their order.
 
-    Raises nothing because of what cannot be read: a report is made also where the input is gone.
+    A report is made also where the input is gone: what cannot be read is told in place of its picture.
+
+    Raises:
+      StorageError: for a fault of storage that may pass, after retries.
     """
     found: dict[int, Thumbnail] = {}
     job = _job(output)
@@ -130,11 +137,28 @@ def _members(
 
 def _stored_members(part: str) -> pa.ChunkedArray | None:
     """Where the members of a part's samples stand; None for a part that does not say it."""
-    try:
+
+    def read() -> pa.ChunkedArray | None:
         with files.open_for_reading(part) as file:
             return pq.ParquetFile(file).read(columns=[MEMBERS], use_threads=False)[MEMBERS]
-    except (CurationError, OSError, pa.ArrowException, KeyError):
-        return None
+
+    return _read(read, None)
+
+
+def _read(read: Callable[[], T], otherwise: T) -> T:
+    """What is read, tried again where a fault may pass; another thing where it cannot be read, however often.
+
+    Raises:
+      StorageError: for a fault that may pass, and did not.
+    """
+    try:
+        return files.retried(read)()
+    except StorageError as error:
+        if why_permanent(error) is None:
+            raise
+        return otherwise
+    except (CurationError, UnreadableShard, DamagedStreamError, pa.ArrowException, OSError, ValueError, KeyError):
+        return otherwise
 
 
 def _member_of(lists: pa.ChunkedArray | None, one: Wanted) -> _Member | Thumbnail:
@@ -199,10 +223,8 @@ def _bounded(
         if shard.format:
             yield shard, "", indices
             continue
-        try:
-            with files.open_for_reading(shard.path, read_ahead=False) as file:
-                compression = detect_compression(file)
-        except (CurationError, OSError):
+        compression = _read(functools.partial(_compression_of, shard), None)
+        if compression is None:
             found |= dict.fromkeys(indices, _GONE)
             continue
         if compression:
@@ -214,45 +236,47 @@ def _bounded(
         yield shard, compression, indices
 
 
+def _compression_of(shard: Shard) -> str | None:
+    with files.open_for_reading(shard.path, read_ahead=False) as file:
+        return detect_compression(file)
+
+
 def _of_task(
     task: _Task, wanted: Sequence[Wanted], members: Mapping[int, _Member], reading: Reading
 ) -> dict[int, Thumbnail]:
-    return _of_rows(task, wanted, reading) if task[0].format else _of_shard(task, wanted, members)
+    """The thumbnails of one shard's images, by the numbers of their samples."""
+
+    def read() -> dict[int, Thumbnail]:
+        return _of_rows(task, wanted, reading) if task[0].format else _of_tar(task, wanted, members)
+
+    return _read(read, dict.fromkeys(task[2], _GONE))
 
 
 def _of_rows(task: _Task, wanted: Sequence[Wanted], reading: Reading) -> dict[int, Thumbnail]:
-    """As `_of_shard`, of a shard that is no tar."""
     shard, _, indices = task
-    found: dict[int, Thumbnail] = {}
-    try:
-        ordered = sorted(indices, key=lambda index: wanted[index].offset)
-        records = source_of(shard.format, reading).read(shard, [wanted[index].offset for index in ordered])
-        for index, record in zip(ordered, records, strict=True):
-            data = record.members.get(wanted[index].member or "")
-            found[index] = Thumbnail(None, "no image") if data is None else thumbnail(bytes(data), wanted[index].sha256)
-    except (CurationError, UnreadableShard, OSError, ValueError, pa.ArrowException):
-        found = {index: found.get(index, _GONE) for index in indices}
+    ordered = sorted(indices, key=lambda index: wanted[index].offset)
+    records = source_of(shard.format, reading).read(shard, [wanted[index].offset for index in ordered])
+    found = {}
+    for index, record in zip(ordered, records, strict=True):
+        data = record.members.get(wanted[index].member or "")
+        found[index] = Thumbnail(None, "no image") if data is None else thumbnail(bytes(data), wanted[index].sha256)
     return found
 
 
 _GONE = Thumbnail(None, "its shard can no longer be read")
 
 
-def _of_shard(task: _Task, wanted: Sequence[Wanted], members: Mapping[int, _Member]) -> dict[int, Thumbnail]:
-    """The thumbnails of one shard's images, by the numbers of their samples."""
+def _of_tar(task: _Task, wanted: Sequence[Wanted], members: Mapping[int, _Member]) -> dict[int, Thumbnail]:
     shard, compression, indices = task
-    found: dict[int, Thumbnail] = {}
-    try:
-        with open_tar(Shard(shard.url, shard.size_bytes, location=shard.path), compression, read_ahead=False) as tar:
-            for index in indices:
-                offset, size = members[index]
-                if size > MOST_IMAGE_BYTES:
-                    found[index] = Thumbnail(None, "too large to be shown")
-                    continue
-                tar.seek(offset)
-                found[index] = thumbnail(tar.read(size), wanted[index].sha256)
-    except (CurationError, OSError, DamagedStreamError):
-        found = {index: found.get(index, _GONE) for index in indices}
+    found = {}
+    with open_tar(Shard(shard.url, shard.size_bytes, location=shard.path), compression, read_ahead=False) as tar:
+        for index in indices:
+            offset, size = members[index]
+            if size > MOST_IMAGE_BYTES:
+                found[index] = Thumbnail(None, "too large to be shown")
+                continue
+            tar.seek(offset)
+            found[index] = thumbnail(tar.read(size), wanted[index].sha256)
     return found
 
 
