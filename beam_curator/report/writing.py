@@ -55,6 +55,7 @@ def write_report(output: str) -> Written:
     }
     for name, data in content.items():
         _write(output, name, data)
+    files.remove_temporaries(output, of=list(content))  # of another job, which may be at work there, nothing
     page, told = (files.join(output, name) for name in (PAGE, FIGURES))
     return Written(page, len(content[PAGE]), told, figures.told["counts"])
 

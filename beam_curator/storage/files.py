@@ -339,13 +339,17 @@ def _delete_local(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_temporaries(output: str) -> None:
-    """Removes what killed or failed attempts left half-written."""
+def remove_temporaries(output: str, of: Sequence[str] | None = None) -> None:
+    """Removes what killed or failed attempts left half-written: of all files, or of those with these names."""
     directory = join(output, TEMPORARY)
+
+    def is_meant(name: str) -> bool:
+        return name != LEASE and (of is None or name.rpartition(".")[0] in of)
+
     if is_remote(output):
-        delete([found.path for found in list_files(directory) if found.path.rpartition("/")[2] != LEASE])
+        delete([found.path for found in list_files(directory) if is_meant(found.path.rpartition("/")[2])])
     elif pathlib.Path(directory).is_dir():
-        delete([str(path) for path in pathlib.Path(directory).iterdir() if path.name != LEASE])
+        delete([str(path) for path in pathlib.Path(directory).iterdir() if is_meant(path.name)])
         remove_empty(output)
 
 

@@ -80,6 +80,8 @@ def check_scheme(url: str) -> None:
     if scheme in _CALLED:
         raise ValueError(f"{scheme}:// is called {_CALLED[scheme]}:// here")
     if scheme not in SCHEMES:
+        if any(one.scheme() == scheme for one in FileSystem.get_all_subclasses()):
+            return  # a file system of Beam's, of the user's own
         raise ValueError(f"there is no storage called {scheme}://: gs, s3, hdfs, {', '.join(SCHEMES)} are known")
     try:
         fsspec.get_filesystem_class(scheme)

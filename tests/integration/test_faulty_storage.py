@@ -186,7 +186,7 @@ def test_a_dry_run_that_cannot_read_is_one_line_and_exit_code_2(curate):
 
 
 IN_THE_JOB = [
-    Outage("list", "raw", after=1),
+    Outage("list", "raw", after=2),
     Outage("open", "c.tar.gz", forbidden, after=1),
     Outage("read", "b.tar", after=3),
     Outage("write", "_tmp/.*.parquet", after=2),
