@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.typehints.arrow_type_compatibility import beam_schema_from_arrow_schema
+from apache_beam.typehints.schemas import named_tuple_from_schema
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
@@ -75,6 +77,13 @@ def test_the_embedding_column_is_a_list_of_float32_and_null_where_a_sample_faile
     column = pq.read_table(part_path(tmp_path))["embedding"]
     assert column.type == pa.list_(pa.field("element", pa.float32()))
     assert column.to_pylist() == [batch.embeddings[0].astype(np.float32).tolist(), None]
+
+
+def test_beam_reads_a_part_as_rows(tmp_path, batch):
+    write_part(str(tmp_path), batch, [AESTHETIC])
+    schema = beam_schema_from_arrow_schema(pq.read_schema(part_path(tmp_path)))
+    row = named_tuple_from_schema(schema)
+    assert {"key", "aesthetic", "embedding", "members", "headers_crc32"} <= set(row._fields)
 
 
 def test_a_part_without_one_usable_sample_knows_the_length_of_embeddings(tmp_path, batch):

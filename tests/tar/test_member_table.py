@@ -95,5 +95,5 @@ def test_it_changes_with_any_byte_of_headers_and_padding_but_not_with_data(sampl
 def test_the_columns_are_lists_of_named_fields():
     columns = member_columns([Sample("a", 0, 512, {})])
     assert columns[MEMBERS].type.value_type.names == ["extension", "offset", "size"]
-    assert columns[HEADERS_CRC32].type == pa.uint32()
+    assert columns[HEADERS_CRC32].type == pa.int64()  # which Beam reads as rows; parts of before have uint32
     assert np.array(columns[MEMBERS].value_lengths()).tolist() == [0]

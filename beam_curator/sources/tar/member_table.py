@@ -56,7 +56,7 @@ def member_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
     first = np.cumsum([0, *map(len, members)], dtype=np.int32)
     return {
         MEMBERS: pa.ListArray.from_arrays(pa.array(first), entries),
-        HEADERS_CRC32: pa.array([sample.headers_crc32 for sample in samples], pa.uint32()),
+        HEADERS_CRC32: pa.array([sample.headers_crc32 for sample in samples], pa.int64()),
         EXTENTS: extents_column(samples),
     }
 
