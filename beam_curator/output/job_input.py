@@ -23,7 +23,7 @@ from beam_curator.sources.formats import AUTO, FOLDER, LIST, PARQUET, WEBDATASET
 from beam_curator.sources.image_lists import lists
 from beam_curator.sources.input_formats import format_of
 from beam_curator.sources.local_matching import Missing
-from beam_curator.sources.patterns import Patterns, several
+from beam_curator.sources.patterns import TAR_SHARD, Patterns, several
 from beam_curator.sources.shard_identity import KnownShard, identify, labelled, with_known_urls
 from beam_curator.sources.source import source_of
 from beam_curator.sources.table_files import PARQUET_ENDINGS
@@ -97,12 +97,23 @@ def match_input(
     if output is not None:
         found = dataclasses.replace(found, files=without_output(found.files, patterns, output))
     if not found.files:
-        raise UsageError(
-            f"no shard matches {listed([str(one) for one in found.missing], matching.SHOWN)}: "
-            "give --input a path, glob, directory or brace "
-            f"range of {format or 'tar'} files"
-        )
+        raise _nothing(found.missing, "" if input_format == AUTO else format or "tar")
     return Matched(_identified(found.files, known, called, format), found.missing)
+
+
+def _nothing(missing: Sequence[Missing], kind: str) -> UsageError:
+    """What is raised where nothing is found, of a kind of file, or of any kind of input where it is ""."""
+    if kind:
+        told = listed([str(one) for one in missing], matching.SHOWN)
+        return UsageError(
+            f"no shard matches {told}: give --input a path, glob, directory or brace range of {kind} files"
+        )
+    anything = f"{TAR_SHARD} or a Parquet file, and no image"
+    reasons = [dataclasses.replace(one, reason=one.reason.replace(TAR_SHARD, anything)) for one in missing]
+    return UsageError(
+        f"no shard matches {listed([str(one) for one in reasons], matching.SHOWN)}: give --input tar shards, Parquet "
+        "files with images, a folder of images or a list of them: a path, glob, directory or brace range"
+    )
 
 
 def _check_columns(format: str, reading: Reading) -> None:

@@ -91,7 +91,8 @@ def thumbnails(output: str, wanted: Sequence[Wanted]) -> list[Thumbnail]:
     """
     found: dict[int, Thumbnail] = {}
     job = _job(output)
-    known = _known_shards(output, job, {one.shard for one in wanted})
+    reading = _reading(output)
+    known = _known_shards(output, job, {one.shard for one in wanted}, reading)
     scores = job.scores_in(output) if job is not None else output
     rows = {index: (one.offset, 0) for index, one in enumerate(wanted) if _format(known, one.shard)}
     members = rows | _members(scores, wanted, [index for index in range(len(wanted)) if index not in rows], found)
@@ -100,7 +101,6 @@ def thumbnails(output: str, wanted: Sequence[Wanted]) -> list[Thumbnail]:
         by_shard.setdefault(wanted[index].shard, []).append(index)
     tasks = list(_bounded(by_shard, members, known, found))
     remote = any(files.is_remote(shard.path) for shard, _, _ in tasks)
-    reading = _reading(output)
     with ThreadPoolExecutor(_REMOTE_THREADS if remote else usable_cores(), "thumbnails") as pool:
         for some in pool.map(lambda task: _of_task(task, wanted, members, reading), tasks):
             found |= some
@@ -190,15 +190,17 @@ def _reading(output: str) -> Reading:
         return DEFAULT_READING
 
 
-def _known_shards(output: str, job: Job | None, wanted: Collection[str]) -> Mapping[str, Shard]:
+def _known_shards(output: str, job: Job | None, wanted: Collection[str], reading: Reading) -> Mapping[str, Shard]:
     """The shards of the input, by the urls of the ledger, to be read where they stood last."""
     found = {}
     for one in job.shards if job is not None else ():
         there = files.is_remote(one.url) or pathlib.Path(one.url).exists()
         found[one.url] = dataclasses.replace(one, path=one.url if there else one.place).shard
-    if job is not None and any(_format(found, url) not in ("", PARQUET) for url in wanted):
+    formats = {_format(found, url) for url in wanted} - {"", PARQUET}
+    for format in formats if job is not None else ():
         with contextlib.suppress(CurationError, OSError):  # what is in a folder is not remembered
-            found |= {shard.url: shard for shard in match_input(job.inputs, output, job.shards).shards}
+            matched = match_input(job.inputs, output, job.shards, input_format=format, reading=reading)
+            found |= {shard.url: shard for shard in matched.shards}
     return found
 
 

@@ -70,7 +70,8 @@ def _refuse(name: str, missing: list[Missing]) -> None:
     if not files.is_remote(name) and not os.path.exists(name):  # noqa: PTH110 (pathlib raises)
         missing.append(Missing(name, "there is no such folder"))
         return
-    raise UsageError(f"--input {name}: is no folder: one in a bucket ends with a slash")
+    kind = "is no folder: one in a bucket ends with a slash" if files.is_remote(name) else "is a file, and no folder"
+    raise UsageError(f"--input {name}: {kind}")
 
 
 def entries_of(root: str, found: Sequence[FileMetadata], reading: Reading) -> list[Entry]:

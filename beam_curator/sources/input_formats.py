@@ -22,6 +22,7 @@ from beam_curator.storage import files
 _EXTENSION = re.compile(r"\.[^./]+$")
 _KINDS = {WEBDATASET: "tars", PARQUET: "Parquet files with images", FOLDER: "a folder of images", LIST: "a list"}
 _LOOKED_AT = 4
+_NOTHING = ""
 
 
 def format_of(patterns: Sequence[str], asked: str = AUTO, reading: Reading = DEFAULT_READING) -> str:
@@ -36,6 +37,7 @@ def format_of(patterns: Sequence[str], asked: str = AUTO, reading: Reading = DEF
     told: dict[str, str] = {}
     for name in dict.fromkeys(matching.expand_patterns(patterns)):
         told.setdefault(_format_of_name(name, reading), name)
+    told.pop(_NOTHING, None)
     if len(told) > 1:
         mixed = " and ".join(f"{_KINDS[kind]} ({name})" for kind, name in told.items())
         raise UsageError(f"--input names {mixed}: give one kind at a time, or say which with --input_format")
@@ -43,6 +45,7 @@ def format_of(patterns: Sequence[str], asked: str = AUTO, reading: Reading = DEF
 
 
 def _format_of_name(name: str, reading: Reading) -> str:
+    """What a name says of itself, or what it names; `_NOTHING` where nothing is there to tell it by."""
     if name.endswith("/") and not is_glob(name):
         return _format_of_directory(name, reading)
     by_name = _format_of_ending(name)
@@ -51,6 +54,8 @@ def _format_of_name(name: str, reading: Reading) -> str:
     if by_name is not None or name.endswith("/"):
         return by_name or WEBDATASET
     found = [file.path for file in matching.find([name]).files]
+    if not found:
+        return _NOTHING
     kinds = {kind for kind in map(_format_of_ending, found) if kind is not None}
     if WEBDATASET in kinds or not kinds:
         return PARQUET if not kinds and any(map(_begins_as_parquet, found[:_LOOKED_AT])) else WEBDATASET
@@ -76,7 +81,7 @@ def _format_of_directory(name: str, reading: Reading) -> str:
     images = any(_EXTENSION.search(path) and _is_image_name(path) for path in below)
     if tables and (not images or any(_has_images(path, reading) for path in tables[:_LOOKED_AT])):
         return PARQUET
-    return FOLDER if images else WEBDATASET
+    return FOLDER if images else _NOTHING
 
 
 def _is_image_name(path: str) -> bool:

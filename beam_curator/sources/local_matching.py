@@ -15,6 +15,7 @@ from beam_curator.first_few import counted
 from beam_curator.sources.patterns import (
     BELOW,
     SHARD_ENDINGS,
+    ending_told,
     is_glob,
     is_shard_name,
     literal_directory,
@@ -204,6 +205,5 @@ def _why_nothing(name: str, endings: tuple[str, ...]) -> str:
     if isdir(name):
         names = [entry.name for entry in _entries(name, []) if not isdir(entry.path)]
         files = "no files" if not names else f"{counted(len(names), 'file')}, such as {names[0]}, but none"
-        kind = "a tar shard" if endings is SHARD_ENDINGS else f"*{' or *'.join(endings)}"
-        return f"the directory holds {files}{' that is' if names else ''} named like {kind}"
+        return f"the directory holds {files}{' that is' if names else ''} named like {ending_told(endings)}"
     return "matches no file"

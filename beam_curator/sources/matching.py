@@ -17,6 +17,7 @@ from beam_curator.sources.local_matching import Missing, find_local
 from beam_curator.sources.patterns import (
     MAX_NAMES,
     SHARD_ENDINGS,
+    ending_told,
     is_below,
     is_glob,
     is_shard_name,
@@ -189,8 +190,7 @@ def _matched(names: Sequence[str], endings: tuple[str, ...]) -> dict[str, tuple[
 
 def _why_nothing(name: str, endings: tuple[str, ...]) -> str:
     if name.endswith("/"):
-        kind = "a tar shard" if endings is SHARD_ENDINGS else f"*{' or *'.join(endings)}"
-        return f"nothing in it is named like {kind}"
+        return f"nothing in it is named like {ending_told(endings)}"
     return "matches no object" if is_glob(name) else "there is no such object; a directory ends with a slash"
 
 

@@ -23,6 +23,14 @@ SHARD_ENDINGS = (
 )
 """How the files that are taken from a directory end, in lower case."""
 
+TAR_SHARD = "a tar shard"
+
+
+def ending_told(endings: tuple[str, ...]) -> str:
+    """What files with these endings are called in a message."""
+    return TAR_SHARD if endings is SHARD_ENDINGS else f"*{' or *'.join(endings)}"
+
+
 BELOW = "**"
 """The segment of a glob that stands for any number of directories, none among them."""
 

@@ -24,6 +24,7 @@ def test_a_job_writes_its_report_and_the_command_writes_the_same(finished, raw, 
         (finished / name).unlink()
     assert main(["report", str(finished)]) == 0
     assert [(finished / name).read_bytes() for name in FILES] == [page, figures]
+    assert not (finished / "_tmp").exists()  # verify would say that it does not belong there
     assert curate(finished, "--min_aesthetic", "8", "--report", "false")[0] == 0
     assert not any((finished / name).exists() for name in FILES)
     shutil.move(raw, raw.with_name("elsewhere"))
@@ -77,3 +78,7 @@ def test_pictures_are_found_wherever_scores_and_images_are(finished, curate, tmp
     assert "of 4 samples kept" in page
     assert page.count("data:image/webp") >= 4
     assert 'class="gone"' not in page
+    (tmp_path / "list.csv").write_text("bild\n" + "".join(f"folder/{number}.png\n" for number in range(4)))
+    base = ["--input", str(tmp_path / "list.csv"), "--image_column", "bild", "--clip_model", "tiny-untrained"]
+    assert curate(tmp_path / "of_list", "--min_aesthetic", "none", "--max_nsfw", "none", base=base)[0] == 0
+    assert 'class="gone"' not in (tmp_path / "of_list" / "report.html").read_text()

@@ -177,6 +177,15 @@ def test_a_mixture_is_one_line_and_says_what_to_do(folder, tmp_path):
         match_input(patterns)
 
 
+def test_what_is_not_there_is_no_kind_of_input(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    matched = match_input([str(folder), str(tmp_path / "gone"), str(tmp_path / "empty")])
+    assert {one.format for one in matched.found} == {"folder"}
+    assert [one.reason for one in matched.missing] == ["there is no such folder", "no image among the 0 files in it"]
+    with pytest.raises(UsageError, match=r"tar shard or a Parquet file, and no image\).*a folder of images or a list"):
+        match_input([str(tmp_path / "empty")])
+
+
 @pytest.mark.parametrize(
     ("files", "format"),
     [

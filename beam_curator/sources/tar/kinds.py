@@ -8,6 +8,8 @@ HEAD_BYTES = 1024
 """So many bytes tell what a file is."""
 
 _IMAGE = "image: give the folder that it is in"
+_INSTEAD = "give tars, Parquet files, a folder or a list of images"
+_UNPACK = "unpack it, and give the folder"
 _NOT_READ = "which is not read: decompress it, or use zstd"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
@@ -18,18 +20,18 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"II*\0", f"a TIFF {_IMAGE}"),
     (b"MM\0*", f"a TIFF {_IMAGE}"),
     (b"\0\0\0\x0cjP  ", f"a JPEG 2000 {_IMAGE}"),
-    (b"PK\x03\x04", "a zip archive: unpack it, and pack it as tar"),
+    (b"PK\x03\x04", f"a zip archive: {_UNPACK}"),
     (b"PK\x05\x06", "an empty zip archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it, and pack it as tar"),
-    (b"Rar!\x1a\x07", "a RAR archive: unpack it, and pack it as tar"),
-    (b"!<arch>\n", "an ar archive: unpack it, and pack it as tar"),
-    (b"07070", "a cpio archive: unpack it, and pack it as tar"),
+    (b"7z\xbc\xaf\x27\x1c", f"a 7z archive: {_UNPACK}"),
+    (b"Rar!\x1a\x07", f"a RAR archive: {_UNPACK}"),
+    (b"!<arch>\n", f"an ar archive: {_UNPACK}"),
+    (b"07070", f"a cpio archive: {_UNPACK}"),
     (b"PAR1", "a Parquet file: give it with --input_format parquet or list"),
-    (b"ARROW1", "an Arrow file: give tar shards"),
-    (b"\x89HDF\r\n", "an HDF5 file: give tar shards"),
-    (b"\x93NUMPY", "a NumPy file: give tar shards"),
-    (b"SQLite format 3", "an SQLite database: give tar shards"),
-    (b"%PDF-", "a PDF: give tar shards"),
+    (b"ARROW1", "an Arrow file: write it as Parquet"),
+    (b"\x89HDF\r\n", f"an HDF5 file: {_INSTEAD}"),
+    (b"\x93NUMPY", f"a NumPy file: {_INSTEAD}"),
+    (b"SQLite format 3", f"an SQLite database: {_INSTEAD}"),
+    (b"%PDF-", f"a PDF: {_INSTEAD}"),
     (b"\x1f\x9d", f"compressed with compress (.Z), {_NOT_READ}"),
     (b"LZIP", f"compressed with lzip, {_NOT_READ}"),
     (b"\x89LZO\0", f"compressed with lzop, {_NOT_READ}"),
@@ -38,7 +40,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"<!doctype html|<html", re.IGNORECASE), "an HTML page: a server's error or login page?"),
     (re.compile(r"<\?xml|<Error>"), "XML: an error message of a bucket or server?"),
-    (re.compile(r"[{\[]"), "JSON: give tar shards"),
+    (re.compile(r"[{\[]"), "JSON: a list of images has an object on each line, and is called .jsonl"),
 )
 _CODE = re.compile(r"<Code>(\w{1,40})</Code>")
 _SHOWN = 40
@@ -49,7 +51,7 @@ def kind_of(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return f"a WebP {_IMAGE}"
     if head[4:8] == b"ftyp":
-        return f"an AVIF or HEIC {_IMAGE}" if head[8:10] in (b"av", b"he", b"mi") else "a video: give tar shards"
+        return f"an AVIF or HEIC {_IMAGE}" if head[8:10] in (b"av", b"he", b"mi") else f"a video: {_INSTEAD}"
     known = next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
     return known or _kind_of_text(head)
 
@@ -64,6 +66,5 @@ def _kind_of_text(head: bytes) -> str | None:
             code = _CODE.search(text)
             return f"{kind} ({code[1]})" if code else kind
     line = text.splitlines()[0]
-    return (
-        f'text ("{line[:_SHOWN]}{"..." if len(line) > _SHOWN else ""}"): give tar shards, or @FILE for a list of them'
-    )
+    shown = f"{line[:_SHOWN]}{'...' if len(line) > _SHOWN else ''}"
+    return f'text ("{shown}"): a list of images is called .txt, .csv, .tsv or .jsonl; one of shards is given as @FILE'
