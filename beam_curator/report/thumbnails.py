@@ -192,12 +192,13 @@ def _reading(output: str) -> Reading:
 
 def _known_shards(output: str, job: Job | None, wanted: Collection[str], reading: Reading) -> Mapping[str, Shard]:
     """The shards of the input, by the urls of the ledger, to be read where they stood last."""
-    found = {}
-    for one in job.shards if job is not None else ():
+    found: dict[str, Shard] = {}
+    if job is None:
+        return found
+    for one in job.shards:
         there = files.is_remote(one.url) or pathlib.Path(one.url).exists()
         found[one.url] = dataclasses.replace(one, path=one.url if there else one.place).shard
-    formats = {_format(found, url) for url in wanted} - {"", PARQUET}
-    for format in formats if job is not None else ():
+    for format in {_format(found, url) for url in wanted} - {"", PARQUET}:
         with contextlib.suppress(CurationError, OSError):  # what is in a folder is not remembered
             matched = match_input(job.inputs, output, job.shards, input_format=format, reading=reading)
             found |= {shard.url: shard for shard in matched.shards}
