@@ -55,6 +55,21 @@ def centres_of(sample: Directions, cells: int) -> Directions:
     return centres
 
 
+def apart(centres: Directions, gap: float) -> Directions:
+    """The centres without those that are within `gap` of an earlier one.
+
+    Where two cells are that near, most of what lives in one is a guest in the other. A picture of which there are many
+    near copies would have many such cells, and all copies would be compared in each of them.
+    """
+    squares = np.einsum("ij,ij->i", centres, centres)
+    near = squares[:, None] + squares[None, :] - 2 * _dots(centres, centres) <= gap**2
+    stays = np.ones(len(centres), bool)
+    for index in range(len(centres)):
+        if stays[index]:
+            stays[index + 1 :] &= ~near[index, index + 1 :]
+    return centres[stays]
+
+
 def _rounding(centres: Directions) -> float:
     """By how much the difference of two dot products with centres may be off, at most."""
     return 2.0**-22 * (centres.shape[1] + 8)

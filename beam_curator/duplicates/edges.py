@@ -117,7 +117,7 @@ class Listing:
 
     def __init__(self, classes: int, neighbours: int | None = None) -> None:
         """For classes numbered 0 to `classes` - 1 here, of which so many neighbours are wanted at least."""
-        self._wanted = NEIGHBOURS if neighbours is None else neighbours
+        self.wanted = NEIGHBOURS if neighbours is None else neighbours
         self._counts = np.zeros(classes, np.int64)
         self._horizon = np.full(classes, classes, np.int64)
         self._found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -125,7 +125,7 @@ class Listing:
     @property
     def full(self) -> NDArray[np.bool_]:
         """Which classes need no more neighbours: bool [classes]."""
-        return self._counts >= self._wanted
+        return self._counts >= self.wanted
 
     def edges(self, numbers: NDArray[np.int64], classes: int, distances: Callable[..., NDArray[np.float64]]) -> Edges:
         """What is listed, in the numbers that the classes have among all.
@@ -146,7 +146,7 @@ class Listing:
         """Takes the pairs of a block: all that there are in it, but for those of two full classes."""
         of, neighbour = np.concatenate([one, other]), np.concatenate([other, one])
         met = np.bincount(of, minlength=len(self._counts))
-        if (self._counts + met).max(initial=0) >= self._wanted:
+        if (self._counts + met).max(initial=0) >= self.wanted:
             listed = self._among_the_first(of, neighbour, met).reshape(2, -1).any(axis=0)
             one, other = one[listed], other[listed]
         self._found.append((one, other))
@@ -160,6 +160,6 @@ class Listing:
         starts = np.cumsum(met) - met
         place = np.empty(len(of), np.int64)
         place[order] = np.arange(len(of)) - np.repeat(starts, met) + np.repeat(self._counts, met)
-        last = place == self._wanted - 1
+        last = place == self.wanted - 1
         self._horizon[of[last]] = neighbour[last]
-        return place < self._wanted
+        return place < self.wanted

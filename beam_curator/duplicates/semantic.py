@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from beam_curator.duplicates.cells import Assigning, Cells, cells_for, centres_of, sampled
+from beam_curator.duplicates.cells import Assigning, Cells, apart, cells_for, centres_of, sampled
 from beam_curator.duplicates.edges import Edges, Listing, no_edges, together
 from beam_curator.duplicates.products import Proposing, numpy_products
 from beam_curator.duplicates.vectors import Vectors, cosines_of_pairs, directions, rounding_of
@@ -29,6 +29,11 @@ PROVEN = 0.5
 """The slack, as a part of the greatest distance of a pair, with which no pair is missed."""
 
 _TILE = 2048
+_FILLED_AT_A_TIME = 128
+_GAP = 1.25
+"""How far apart centres are at least, in the greatest distances of a pair: measured with 30 % near copies of one
+picture, where less makes many cells of them; without copies it costs nothing."""
+
 _ASSIGNED_AT_A_TIME = 2048
 _GROUPS = 64
 _MOST_VISITS = 1 / 8
@@ -82,7 +87,12 @@ class Join:
     @property
     def reach(self) -> float:
         """How near to a border a vector has to be to be a guest beyond it."""
-        return self.slack * float(np.sqrt(max(2 - 2 * self.threshold, 0.0) + 1e-6))
+        return self.slack * self.farthest
+
+    @property
+    def farthest(self) -> float:
+        """The greatest distance of a pair."""
+        return float(np.sqrt(max(2 - 2 * self.threshold, 0.0) + 1e-6))
 
 
 class Progress(Protocol):
@@ -141,9 +151,10 @@ def _centres(compared: Compared, join: Join, count: int) -> NDArray[np.float32]:
         centres = centres_of(sample, cells)
         if join.cells or cells == 1:
             return centres
+        centres = apart(centres, _GAP * join.farthest)
         tried = sample[:_ASSIGNED_AT_A_TIME]
         _, guests, _ = Cells(centres, join.reach).prepared().assign(tried)
-        if len(guests) <= _MOST_VISITS * cells * len(tried):
+        if len(guests) <= _MOST_VISITS * len(centres) * len(tried):
             return centres
         cells = max(1, cells // 8)
 
@@ -237,22 +248,34 @@ class _Cell:
     listing: Listing
 
     def compare(self, start: int, beyond: int) -> None:
-        """Finds the pairs between two tiles, or within one: between those that are not full and all others."""
-        one = np.arange(start, min(start + _TILE, len(self.ranks)))
-        other = np.arange(beyond, min(beyond + _TILE, len(self.ranks)))
-        full = self.listing.full
-        if start == beyond:
-            found = [self._block(one[self.resident[one]], other)]
-        else:
-            open_one, open_other = one[~full[one]], other[~full[other]]
-            found = [*self._meet(open_one, other), *self._meet(one[full[one]], open_other)]
-        firsts, seconds = (np.concatenate(ones) for ones in zip(*found, strict=True))
-        self.listing.add(firsts, seconds)
+        """Finds the pairs between two tiles, or within one: between those that are not full and all others.
 
-    def _meet(self, one: Indices, other: Indices) -> Iterator[tuple[Indices, Indices]]:
-        """Residents with all, and guests with residents."""
+        It takes some of the first tile at a time as long as they have many neighbours: after those, of near copies of
+        one picture, nearly all are full.
+        """
+        end, other = min(start + _TILE, len(self.ranks)), np.arange(beyond, min(beyond + _TILE, len(self.ranks)))
+        size = _FILLED_AT_A_TIME
+        while start < end:
+            one = np.arange(start, min(start + size, end))
+            found = self._between(one, other[other >= start])
+            size = _FILLED_AT_A_TIME if found > self.listing.wanted * len(one) else _TILE
+            start += len(one)
+
+    def _between(self, one: Indices, other: Indices) -> int:
+        """Finds the pairs between some of a tile and others, all of `one` and what is behind it among them, or none of
+        it; gives how many."""
+        full = self.listing.full
+        open_other = other[~full[other]]
+        found = [*self._meet(one[~full[one]], other, one[-1]), *self._meet(one[full[one]], open_other, one[-1])]
+        firsts, seconds = (np.concatenate(ones) for ones in zip(*found, strict=True))
+        if len(firsts):
+            self.listing.add(firsts, seconds)
+        return len(firsts)
+
+    def _meet(self, one: Indices, other: Indices, last: int) -> Iterator[tuple[Indices, Indices]]:
+        """Residents with all, and guests with residents; with those up to `last` the residents have met."""
         yield self._block(one[self.resident[one]], other)
-        yield self._block(one[~self.resident[one]], other[self.resident[other]])
+        yield self._block(one[~self.resident[one]], other[self.resident[other] & (other > last)])
 
     def _block(self, one: Indices, other: Indices) -> tuple[Indices, Indices]:
         """The pairs within the threshold; of two residents of both sides, once."""

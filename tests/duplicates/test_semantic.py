@@ -33,10 +33,11 @@ def distinct(vectors: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("threshold", [0.99, 0.95, 0.8])
-@pytest.mark.parametrize("cells", [1, 7, 90])
-def test_every_pair_is_found(threshold: float, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cells", [1, 7, 90, None])
+def test_every_pair_is_found(threshold: float, cells: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", 10_000)
-    vectors = distinct(planted(1500, 48, seed=cells))
+    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 60)
+    vectors = distinct(planted(1500, 48, seed=cells or 0))
     found = semantic_edges(compared(vectors), Join(threshold, cells=cells, threads=2))
     one, other = np.nonzero(np.triu(cosines(vectors) >= threshold, 1))
     assert pairs_of(found) == set(zip(one.tolist(), other.tolist(), strict=True))
@@ -45,10 +46,11 @@ def test_every_pair_is_found(threshold: float, cells: int, monkeypatch: pytest.M
     assert not len(found.cut)
 
 
-@pytest.mark.parametrize("tile", [16, 2048])
-def test_all_neighbours_up_to_the_horizon_are_listed(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tile", "filled"), [(16, 5), (16, 128), (64, 7), (2048, 3), (2048, 128)])
+def test_all_neighbours_up_to_the_horizon_are_listed(tile: int, filled: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", 4)
     monkeypatch.setattr(semantic, "_TILE", tile)
+    monkeypatch.setattr(semantic, "_FILLED_AT_A_TIME", filled)
     vectors = distinct(planted(900, 32, seed=1))
     found = semantic_edges(compared(vectors), Join(0.9, cells=12))
     near = cosines(vectors) >= 0.9
@@ -76,6 +78,23 @@ def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPa
     found = semantic_edges(compared(distinct(unit_vectors(clump))), Join(0.97, cells=1, propose=propose))
     assert len(found.first) < 6000 * 64
     assert sum(asked) < 6000 * 128 * 4
+
+
+def test_near_copies_among_others_are_compared_in_few_cells() -> None:
+    asked = []
+
+    def propose(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        asked.append(len(one) * len(other))
+        return one @ other.T
+
+    random = np.random.default_rng(0)
+    picture, others = random.standard_normal(64), random.standard_normal((5000, 64))
+    copies = picture + random.standard_normal((2500, 64)) * 0.11  # two of them have a cosine of about 0.975
+    found = semantic_edges(
+        compared(distinct(unit_vectors(np.concatenate([others, copies])))), Join(0.97, propose=propose)
+    )
+    assert 2500 * 16 < len(found.first) < 2500 * 32 * 2
+    assert sum(asked) < 2500 * 128 * 8 + 5000 * 5000 / 4
 
 
 @pytest.mark.parametrize("listed", [2, 32])
