@@ -56,7 +56,7 @@ def test_no_rows_have_no_records():
 def test_rows_in_several_chunks_are_one_after_the_other():
     tables = [rows.from_dicts([{"key": key, "aesthetic": score}]) for key, score in (("a", 1.0), ("b", 2.0))]
     found = [json.loads(record) for record in curation_files(pa.concat_tables(tables), {}).to_pylist()]
-    assert [(record["key"], record["scores"]) for record in found] == [
+    assert [(record["input_key"], record["scores"]) for record in found] == [
         ("a", {"aesthetic": 1.0}),
         ("b", {"aesthetic": 2.0}),
     ]
