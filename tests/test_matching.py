@@ -105,6 +105,12 @@ def test_a_directory_without_shards_says_what_it_holds(tmp_path):
     assert missing_of(matching.find([str(tmp_path)]))[0][1] == wanted
 
 
+def test_a_glob_that_matches_directories_alone_says_so(tmp_path):
+    (tmp_path / "cats").mkdir()
+    wanted = f"matches no file, but directories, such as {tmp_path}/cats: name these"
+    assert missing_of(matching.find([f"{tmp_path}/*"]))[0][1] == wanted
+
+
 _AS_NOBODY = """
 import os, sys
 from beam_curator.sources import matching

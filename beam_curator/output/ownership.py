@@ -25,9 +25,8 @@ from beam_curator.output.resuming import (
 from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION, count_samples
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.reading import DEFAULT_READING, Reading
-from beam_curator.sources.listing import root_of
 from beam_curator.sources.matching import match_files
-from beam_curator.sources.shard_identity import KnownShard, place_of
+from beam_curator.sources.shard_identity import KnownShard, place_of, root_of
 from beam_curator.storage import files
 
 JOB = "job.json"
@@ -216,10 +215,10 @@ def check_readable(output: str) -> None:
         raise UsageError(f"--output {output} cannot be read: {error}") from error
 
 
-def _is_left_out(place: str, roots: Collection[str | None]) -> bool:
+def _is_left_out(one: KnownShard, roots: Collection[str | None]) -> bool:
     """Whether a shard's file is still there; or the folder or list that some files were of, if none are of it now."""
-    root = root_of(place)
-    return files.exists(place) if root is None else root not in roots and files.is_there(root)
+    root = root_of(one)
+    return files.exists(one.place) if root is None else root not in roots and files.is_there(root)
 
 
 def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | None:
@@ -235,8 +234,8 @@ def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | Non
     parts = len(_parts(output))
     check_same_scores(output, standing.scores_from, job.scores_from, parts)
     check_encoder(output, parts, standing.encoder, job.encoder)
-    roots = {root_of(one.place) for one in job.shards}
-    check_shards(output, parts, standing.shards, job.shards, fewer_shards, lambda place: _is_left_out(place, roots))
+    roots = {root_of(one) for one in job.shards}
+    check_shards(output, parts, standing.shards, job.shards, fewer_shards, lambda one: _is_left_out(one, roots))
     return standing
 
 

@@ -77,7 +77,7 @@ def check_shards(
     known: Sequence[KnownShard],
     found: Sequence[KnownShard],
     fewer_shards: bool,
-    exists: Callable[[str], bool],
+    exists: Callable[[KnownShard], bool],
 ) -> None:
     """Raises UsageError for an input that has nothing of the standing job's, or leaves out what is still there.
 
@@ -87,7 +87,7 @@ def check_shards(
       known: the shards of the standing job.
       found: the shards of the input, under the urls of the standing job.
       fewer_shards: whether the user wants to leave some out.
-      exists: whether there is a file of this path.
+      exists: whether a shard is still there.
     """
     here = {one.url for one in found}
     last = [one for one in known if one.matched]
@@ -97,7 +97,7 @@ def check_shards(
             f"of --input. Give another directory, or all shards together; {loss(output, parts)}"
         )
     left_out = [one for one in last if one.url not in here]
-    there = [one for one in left_out[:_LOOKED_FOR] if exists(one.place)]
+    there = [one for one in left_out[:_LOOKED_FOR] if exists(one)]
     if there and not fewer_shards:
         raise UsageError(
             f"--output {output} holds a job of {_shards(last)}, and --input leaves out {len(left_out):,} of them, such "

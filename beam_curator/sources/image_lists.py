@@ -64,9 +64,7 @@ def entries_of(path: str, reading: Reading) -> list[Entry]:
     if len(rows) > MAX_ROWS:
         raise UsageError(f"--input {path}: has {len(rows):,} rows: cut it into lists of up to {MAX_ROWS:,}")
     given = [_path_in(row.get(column)) for row in rows]
-    shard = next((one for one in given if one and one.lower().endswith(SHARD_ENDINGS)), None)
-    if shard is not None:
-        raise UsageError(f"--input {path}: names tar shards, such as {shard}, and no images: give it as @{path}")
+    _refuse_inputs(path, [one for one in given if one])
     names = _unique([one or f"row {number}" for number, one in enumerate(given)])
     keys = unique_keys(names)
     entries = [
@@ -77,6 +75,17 @@ def entries_of(path: str, reading: Reading) -> list[Entry]:
         named = f"{counted(len(entries), 'file')} that it names, such as {given[0]}"
         raise UsageError(f"--input {path}: is no list of images: of the {named}, none is there")
     return entries
+
+
+def _refuse_inputs(path: str, given: Sequence[str]) -> None:
+    """Raises UsageError for a list of shards or folders, which is written with an @ before it."""
+    for kind, endings in (("tar shards", SHARD_ENDINGS), ("Parquet files", PARQUET_ENDINGS)):
+        shard = next((one for one in given if one.lower().endswith(endings)), None)
+        if shard is not None:
+            raise UsageError(f"--input {path}: names {kind}, such as {shard}, and no images: give it as @{path}")
+    folders = [where for one in given if not files.is_remote(where := beside(path, one)) and os.path.isdir(where)]  # noqa: PTH112
+    if folders and len(folders) == len(given):
+        raise UsageError(f"--input {path}: names folders, such as {folders[0]}, and no images: give it as @{path}")
 
 
 def _path_in(value: Any) -> str | None:

@@ -14,13 +14,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from beam_curator.sources.shard_identity import KnownShard
+from beam_curator.sources.shard_identity import MARK, KnownShard
 
 SHARD_BYTES, SHARD_FILES = 128 << 20, 1000
 """About what a shard holds: so many bytes, or so many files, whichever comes first."""
-
-MARK = "#"
-"""What stands in a shard's url between the folder or list and its first file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +58,7 @@ def shards_of(root: str, place: str, format: str, entries: Iterable[Entry]) -> l
     """
     shards: list[KnownShard] = []
     for some in _runs(entries):
-        first = some[0].name if shards else ""
+        first = some[0].name.replace("%", "%25").replace(MARK, "%23") if shards else ""
         digest = hashlib.blake2b(digest_size=16)
         for one in some:
             identity = [one.name, one.key, one.size_bytes, one.stamp, list(one.files), dict(one.texts), one.failure]
@@ -79,12 +76,6 @@ def shards_of(root: str, place: str, format: str, entries: Iterable[Entry]) -> l
             )
         )
     return shards
-
-
-def root_of(place: str) -> str | None:
-    """The folder or list that a shard of some of its files is of; None of a shard that is a file."""
-    root, mark, _ = place.partition(MARK)
-    return root if mark else None
 
 
 def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

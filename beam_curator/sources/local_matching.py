@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from os.path import isdir, islink, lexists  # unlike pathlib's, they raise nothing where permission is missing
@@ -206,4 +207,5 @@ def _why_nothing(name: str, endings: tuple[str, ...]) -> str:
         names = [entry.name for entry in _entries(name, []) if not isdir(entry.path)]
         files = "no files" if not names else f"{counted(len(names), 'file')}, such as {names[0]}, but none"
         return f"the directory holds {files}{' that is' if names else ''} named like {ending_told(endings)}"
-    return "matches no file"
+    inside = next((one for one in sorted(glob.glob(name)) if isdir(one)), None)  # noqa: PTH207 (keeps the spelling)
+    return "matches no file" if inside is None else f"matches no file, but directories, such as {inside}: name these"

@@ -258,7 +258,7 @@ def _parquet(file: BinaryIO) -> pq.ParquetFile:
 
 
 def _unreadable(error: BaseException) -> UnreadableShard:
-    text = files.first_line(error)
+    text = files.first_line(error).rstrip(".")
     if "encrypted" in text.lower() or "decryption" in text.lower():
         return UnreadableShard("is an encrypted Parquet file, which is not read: write it without encryption")
     return UnreadableShard(f"is no whole Parquet file: {text}")

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import FileMetadata
 
 from beam_curator.samples import Shard
+from beam_curator.sources.formats import FOLDER, LIST
 from beam_curator.storage import files
 from beam_curator.storage.buckets.bucket import ObjectMetadata
 from beam_curator.storage.retrying import naming, retried
@@ -29,6 +30,9 @@ PIECES, PIECE_BYTES = 32, 32 << 10
 
 WHOLE_BYTES = 8 << 20
 """A local file up to this is read whole."""
+
+MARK = "#"
+"""What stands in a shard's url between a folder or list and its first file, in whose name there is none."""
 
 _THREADS = 16
 
@@ -108,7 +112,7 @@ def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) ->
     """
     urls: dict[str, str] = {}
     left = {one.url: one for one in known}
-    for same in (_same_place, _same_url, _same_name_and_content):
+    for same in (_same_place, _same_url, _same_name_and_content, _same_files):
         candidates = {same(one): one for one in sorted(left.values(), key=lambda one: one.url, reverse=True)}
         for one in found:
             candidate = candidates.get(same(one)) if one.place not in urls else None
@@ -182,6 +186,18 @@ def _same_url(one: KnownShard) -> object:
 
 def _same_name_and_content(one: KnownShard) -> object:
     return one.url.rsplit("/", 1)[-1], one.size_bytes, one.generation or one.url
+
+
+def _same_files(one: KnownShard) -> object:
+    """Of a folder or list that has another name now; shards that are files match none by it."""
+    if root_of(one) is None:
+        return one.place
+    return one.url.rpartition(MARK)[2], one.size_bytes, one.generation
+
+
+def root_of(one: KnownShard) -> str | None:
+    """The folder or list that a shard of some of its files is of; None of a shard that is a file."""
+    return one.place.rpartition(MARK)[0] if one.format in (FOLDER, LIST) else None
 
 
 def place_of(path: str) -> str:

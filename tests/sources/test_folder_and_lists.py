@@ -13,6 +13,7 @@ from beam_curator.reading import Reading
 from beam_curator.sources.keys import unique_keys
 from beam_curator.sources.listing import unpacked
 from beam_curator.sources.ranges import plan_ranges, read_range
+from beam_curator.sources.shard_identity import root_of
 from beam_curator.sources.tar.names import split_name
 
 JPEG, PNG = b"\xff\xd8\xff" + bytes(50), b"\x89PNG\r\n\x1a\n" + bytes(70)
@@ -103,6 +104,19 @@ def test_a_file_that_is_added_changes_the_shard_that_it_is_in_and_no_other(tmp_p
     assert sorted(one.name for one in entries) == sorted(path.name for path in tmp_path.iterdir())
 
 
+def test_a_folder_under_another_name_is_the_same_shards_and_marks_in_names_mislead_nobody(tmp_path):
+    for index in range(3000):
+        write(tmp_path / "photos" / f"{index:05d}#1.png", PNG)
+    before = match_input([str(tmp_path / "photos")]).found
+    assert len(before) > 1
+    (tmp_path / "photos").rename(tmp_path / "my#photos")
+    after = match_input([str(tmp_path / "my#photos")], known=before).found
+    assert [(one.url, one.label) for one in after] == [(one.url, one.label) for one in before]
+    assert {root_of(one) for one in after} == {str(tmp_path / "my#photos")}
+    pq.write_table(pa.table({"image": [JPEG]}), tmp_path / "x#1.parquet")
+    assert [root_of(one) for one in match_input([str(tmp_path / "x#1.parquet")]).found] == [None]
+
+
 def test_a_shard_of_files_is_cut_into_ranges_by_their_sizes(folder):
     matched, _ = read(folder)
     (shard,) = matched.shards
@@ -158,6 +172,8 @@ def test_text_names_one_file_a_line(folder):
         ("l.txt", b"\xff\xfe\x00", "cannot be read as a list"),
         ("l.jsonl", b"[1]\n", "cannot be read as a list: line 1 is no JSON object"),
         ("l.txt", b"raw/00000.tar\n", "names tar shards, such as raw/00000.tar, and no images: give it as @"),
+        ("l.txt", b"raw/0.parquet\n", "names Parquet files, such as raw/0.parquet, and no images: give it as @"),
+        ("l.txt", b"/tmp\n# all\n/usr/\n", "names folders, such as /tmp, and no images: give it as @"),
         ("l.txt", b"some words\nand more\n", "is no list of images: of the 2 files that it names, such as some words"),
     ],
 )
