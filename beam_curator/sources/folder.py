@@ -50,7 +50,7 @@ def folders(names: Sequence[str], reading: Reading) -> tuple[list[KnownShard], l
     missing: list[Missing] = []
     places = {name: f"{real(name).rstrip('/')}/" for name in names}
     for name, place in places.items():
-        if not name.endswith("/"):
+        if not name.endswith("/") or not (files.is_remote(name) or os.path.exists(name)):  # noqa: PTH110
             _refuse(name, missing)
             continue
         if any(place != other and place.startswith(other) for other in places.values()):

@@ -198,6 +198,8 @@ def test_what_is_not_there_is_no_kind_of_input(folder, tmp_path):
     matched = match_input([str(folder), str(tmp_path / "gone"), str(tmp_path / "empty")])
     assert {one.format for one in matched.found} == {"folder"}
     assert [one.reason for one in matched.missing] == ["there is no such folder", "no image among the 0 files in it"]
+    with pytest.raises(UsageError, match=r"gone/ \(there is no such folder\)"):
+        match_input([f"{tmp_path}/gone/"], input_format="folder")
     with pytest.raises(UsageError, match=r"tar shard or a Parquet file, and no image\).*a folder of images or a list"):
         match_input([str(tmp_path / "empty")])
 
