@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo check test test-buckets test-engines lint docs wheel lock clean
+.PHONY: install demo check test test-buckets test-engines test-ecosystem lint docs wheel lock clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,11 @@ test-buckets: $(INSTALLED)
 # Flink, Prism and Spark, fetched and built into .engines by Maven and Go: needs Java 17, Maven and Go.
 test-engines: $(INSTALLED)
 	$(BIN)/python -m pytest -m engines -rP tests/engines
+
+# Other projects' tools read what a job leaves, each in an environment of its own, made from the package index.
+# BEAM_CURATOR_ENVIRONMENTS=DIR keeps the environments.
+test-ecosystem: $(INSTALLED)
+	$(BIN)/python -m pytest -m ecosystem tests/ecosystem
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ progress_line.LOG_EVERY_SECONDS = 24 * 3600
 settings.load_profile("project")
 remember_what_beam_asks_again()
 
-SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "engines")
+SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "ecosystem", "engines")
 """Of whole jobs, servers and measurements: all that is in them is `slow`."""
 
 

@@ -121,16 +121,31 @@ def _write_lance(to: str, schema: pa.Schema, found: Iterator[Kept]) -> None:
 
     first = next(found)
     vector = pa.list_(pa.float32(), first.embeddings.shape[1])
-    whole = schema.append(pa.field("vector", vector))
+    whole = without_dots(schema.append(pa.field("vector", vector)))
 
     def batches() -> Iterator[pa.RecordBatch]:
         for one in _with_first(first, found):
             flat = pa.array(one.embeddings.astype(np.float32).reshape(-1))
             table = as_schema(with_common_names(one.rows), schema)
             column = pa.FixedSizeListArray.from_arrays(flat, type=vector)
-            yield from table.append_column(whole.field("vector"), column).combine_chunks().to_batches()
+            table = table.append_column("vector", column).rename_columns(whole.names)
+            yield from table.combine_chunks().to_batches()
 
     lance.write_dataset(pa.RecordBatchReader.from_batches(whole, batches()), files.join(to, _LANCE))
+
+
+def without_dots(schema: pa.Schema) -> pa.Schema:
+    """The schema with `json_url` for `json.url`: in Lance a dot leads into a struct. A name that is taken gets one more
+    underscore at its end."""
+    taken = {name for name in schema.names if "." not in name}
+    fields = []
+    for field in schema:
+        name = field.name.replace(".", "_")
+        while name != field.name and name in taken:
+            name += "_"
+        taken.add(name)
+        fields.append(field.with_name(name))
+    return pa.schema(fields)
 
 
 def _with_first(first: Kept, others: Iterator[Kept]) -> Iterator[Kept]:
