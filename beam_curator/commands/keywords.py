@@ -24,13 +24,10 @@ _COMMANDS_OWN = {
 _THRESHOLDS = ("min_aesthetic", "max_nsfw")
 """What None turns off: their default is a number."""
 
-_KIND = re.compile(r"invalid _?(\w+) value: .*", re.DOTALL)
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        text = re.sub(r"^argument \S+: ", "", message)
-        raise UsageError(_KIND.sub(lambda found: f"not a {found[1].replace('_', ' ')}", text))
+        raise UsageError(re.sub(r"^argument \S+: ", "", message))
 
 
 def _parser() -> _Parser:

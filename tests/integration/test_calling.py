@@ -95,7 +95,7 @@ def test_beams_options_and_runner_are_beams(keywords, finished_once, tmp_path):
     [
         ({"min_aesthetics": 5}, "unknown argument min_aesthetics: did you mean min_aesthetic?"),
         ({"direct_num_workers": 2}, "unknown argument direct_num_workers: Beam's options go to pipeline_options"),
-        ({"min_aesthetic": "much"}, "min_aesthetic='much': not a finite float"),
+        ({"min_aesthetic": "much"}, "min_aesthetic='much': 'much' is not a number"),
         ({"min_aesthetic": float("nan")}, "min_aesthetic=nan: nan is not a finite number"),
         ({"max_nsfw": [0.5]}, "max_nsfw=[0.5]: takes one value"),
         (
@@ -103,7 +103,7 @@ def test_beams_options_and_runner_are_beams(keywords, finished_once, tmp_path):
             "model_dir=<class 'object'>: takes a text, a number or a path; an object of yours is named",
         ),
         ({"encoder": "ViT-L-14"}, "encoder='ViT-L-14': clip_model is the same argument: give one of them"),
-        ({"samples_per_shard": 2.5}, "samples_per_shard=2.5: not a positive int"),
+        ({"samples_per_shard": 2.5}, "samples_per_shard=2.5: '2.5' is not a whole number"),
         ({"overwrite": 1}, "overwrite=1: 1 is neither true nor false"),
         ({"several_images": "both"}, "several_images='both': invalid choice: 'both'"),
         ({"dry_run": True}, "dry_run: the command alone prints a plan"),
