@@ -55,7 +55,9 @@ def members(output):
     for path in sorted(pathlib.Path(output).glob("*.tar")):
         with tarfile.open(path) as tar:
             files = {member.name: tar.extractfile(member).read() for member in tar}
-        keys = {name.split(".")[0]: json.loads(data)["key"] for name, data in files.items() if "curation.json" in name}
+        keys = {
+            name.split(".")[0]: json.loads(data)["input_key"] for name, data in files.items() if "curation.json" in name
+        }
         for name, data in files.items():
             key, extension = name.split(".", 1)
             if extension not in ("clip.npy", "curation.json"):

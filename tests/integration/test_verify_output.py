@@ -127,8 +127,12 @@ def rename_column(path, _):
 
 
 def change_embedding(path, _):
-    """Changes one number of one embedding, and keeps the part's metadata."""
-    change_rows(path, lambda rows: [row | {"embedding": [0.5, *row["embedding"][1:]]} for row in rows])
+    """Changes a number of each embedding, and keeps the part's metadata."""
+
+    def changed(row):
+        return row["embedding"] and [0.5, *row["embedding"][1:]]  # of a sample that failed there is none
+
+    change_rows(path, lambda rows: [row | {"embedding": changed(row)} for row in rows])
 
 
 PLAN = "plans/00000-*.json"
