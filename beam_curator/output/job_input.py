@@ -18,6 +18,7 @@ from beam_curator.output.output_apart import without_output
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard
 from beam_curator.sources import matching
+from beam_curator.sources.choosing import source_of
 from beam_curator.sources.folder import folders
 from beam_curator.sources.formats import AUTO, FOLDER, LIST, PARQUET, WEBDATASET
 from beam_curator.sources.image_lists import lists
@@ -25,7 +26,6 @@ from beam_curator.sources.input_formats import format_of
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.patterns import TAR_SHARD, Patterns, several
 from beam_curator.sources.shard_identity import KnownShard, identify, labelled, with_known_urls
-from beam_curator.sources.source import source_of
 from beam_curator.sources.table_files import PARQUET_ENDINGS
 from beam_curator.storage import files
 

@@ -25,8 +25,9 @@ from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.process_tuning import usable_cores
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, readable
+from beam_curator.sources.choosing import source_of
 from beam_curator.sources.formats import PARQUET
-from beam_curator.sources.source import UnreadableShard, source_of
+from beam_curator.sources.source import UnreadableShard
 from beam_curator.sources.tar.compression import DamagedStreamError, detect_compression, open_tar
 from beam_curator.sources.tar.member_table import MEMBERS
 from beam_curator.storage import files

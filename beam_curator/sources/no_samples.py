@@ -12,7 +12,8 @@ from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.first_few import counted
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, readable
-from beam_curator.sources.source import UnreadableShard, source_of
+from beam_curator.sources.choosing import source_of
+from beam_curator.sources.source import UnreadableShard
 from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, detect_compression
 from beam_curator.sources.tar.headers import FILE, Header, TarBroken, iter_headers
 from beam_curator.sources.tar.kinds import HEAD_BYTES, kind_of

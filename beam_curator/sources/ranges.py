@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from beam_curator.errors import JobError
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, ShardError, ShardRange
+from beam_curator.sources.choosing import source_of
 from beam_curator.sources.records import Record, gathered, sample_of
-from beam_curator.sources.source import Rows, UnreadableShard, source_of
+from beam_curator.sources.source import Rows, UnreadableShard
 from beam_curator.sources.tar import planning
 from beam_curator.sources.tar import reading as tar_reading
 from beam_curator.sources.tar.planning import Plans

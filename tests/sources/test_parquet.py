@@ -10,9 +10,9 @@ import pytest
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard
 from beam_curator.sources import parquet as parquet_source
+from beam_curator.sources.choosing import source_of
 from beam_curator.sources.ranges import plan_ranges, read_range, read_records_laid
 from beam_curator.sources.records import bytes_of, laid, sample_of
-from beam_curator.sources.source import source_of
 
 JPEG, PNG = b"\xff\xd8\xff" + bytes(500), b"\x89PNG\r\n\x1a\n" + bytes(700)
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
