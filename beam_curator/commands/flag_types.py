@@ -82,9 +82,7 @@ def fraction(text: str) -> float:
 
 def ratio(text: str) -> float:
     """A finite number from 1."""
-    value = number(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    value = finite_float(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value

@@ -113,6 +113,9 @@ class Listing:
 
     Pairs are given block by block, so that each class meets others in the order of their numbers. A class with
     `NEIGHBOURS` neighbours is full: it needs no more, and two full classes need not be compared.
+
+    Attributes:
+      wanted: how many neighbours make a class full.
     """
 
     def __init__(self, classes: int, neighbours: int | None = None) -> None:

@@ -5,7 +5,6 @@ A relative path is one beside the list. A caption and other columns go with each
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from beam_curator.first_few import counted
 from beam_curator.reading import Reading
 from beam_curator.sources import matching
 from beam_curator.sources.formats import LIST
-from beam_curator.sources.keys import unique_keys
+from beam_curator.sources.keys import unique, unique_keys
 from beam_curator.sources.listing import Entry, shards_of
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.patterns import SHARD_ENDINGS
@@ -65,7 +64,7 @@ def entries_of(path: str, reading: Reading) -> list[Entry]:
         raise UsageError(f"--input {path}: has {len(rows):,} rows: cut it into lists of up to {MAX_ROWS:,}")
     given = [_path_in(row.get(column)) for row in rows]
     _refuse_inputs(path, [one for one in given if one])
-    names = _unique([one or f"row {number}" for number, one in enumerate(given)])
+    names = unique([one or f"row {number}" for number, one in enumerate(given)])
     keys = unique_keys(names)
     entries = [
         _entry(path, name, key, one, row, columns, reading)
@@ -124,15 +123,3 @@ def _looked_at(path: str) -> tuple[int, str]:
     except (OSError, ValueError):
         return 0, _MISSING
     return status.st_size, f"{status.st_size} {status.st_mtime!r}"
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """The names, numbered where they come again."""
-    taken: set[str] = set()
-    found = []
-    for name in names:
-        numbered = (f"{name}~{number}" for number in itertools.count(2))
-        one = next(one for one in itertools.chain([name], numbered) if one not in taken)
-        taken.add(one)
-        found.append(one)
-    return found

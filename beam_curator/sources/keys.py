@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import itertools
 import re
 from collections.abc import Sequence
 
@@ -23,14 +22,23 @@ def unique_keys(names: Sequence[str]) -> list[str]:
     wanted = [
         key if counts[key] == 1 else _key(name, with_extension=True) for name, key in zip(names, plain, strict=True)
     ]
+    return unique(wanted)
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The names, numbered from ~2 where they come again; in time that grows with their number, however often one
+    comes."""
     taken: set[str] = set()
-    keys = []
-    for key in wanted:
-        numbered = (f"{key}~{number}" for number in itertools.count(2))
-        found = next(one for one in itertools.chain([key], numbered) if one not in taken)
-        taken.add(found)
-        keys.append(found)
-    return keys
+    next_of: dict[str, int] = {}
+    found = []
+    for name in names:
+        one, number = name, next_of.get(name, 2)
+        while one in taken:
+            one, number = f"{name}~{number}", number + 1
+        next_of[name] = number
+        taken.add(one)
+        found.append(one)
+    return found
 
 
 def _key(name: str, with_extension: bool) -> str:
