@@ -105,7 +105,10 @@ class DeviceStream:
                     self._run_filling()
                     self._finish_running()
         except BaseException as error:  # it is the callers' to hear
-            self._fail(self._model.explained(error))
+            explained = self._model.explained(error)
+            if explained is not error:
+                explained.__cause__ = error
+            self._fail(explained)
 
     def _has_run_dry(self) -> bool:
         with self._lock:
