@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, drop_repeated, repeated
+from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, counts_of, drop_repeated
 from beam_curator.samples import SampleBatch, Shard, ShardRange
-from beam_curator.transforms.caption_repeats import DropRepeatedCaptions
+from beam_curator.transforms.caption_repeats import DropRepeatedCaptions, drop_repeated_captions
 from tests.eager import eager
 
 
@@ -30,6 +30,10 @@ def test_all_samples_of_a_caption_that_comes_too_often_go(size):
         for text, was in zip(captions, status, strict=True)
     ]
     found.sort(key=lambda batch: batch.range.start)
+    plain = drop_repeated_captions(batches, CaptionRepeats(5))
+    assert [(one.rows, one.judged) for one in plain] == [(one.rows, one.judged) for one in found]
+    told = [count for batch in found for count in batch.rows["caption_repeats"].to_pylist()]
+    assert told == [counts[text] if (text or "").strip() else None for text in captions]
     assert [reason for batch in found for reason in batch.rows["reason"].to_pylist()] == expected
     tallies = [batch.judged["caption_repeats > 5"] for batch in found]
     assert sum(one.dropped for one in tallies) == len(expected) - expected.count(None) > 0
@@ -41,14 +45,15 @@ def test_captions_are_the_same_but_for_whitespace():
     table = pa.table({"caption": ["a  dog", "\n a dog\t", "A dog", None, "a\u00a0dog"]})
     indices, ids = caption_ids(table)
     assert (indices.tolist(), len(set(ids.tolist()))) == ([0, 1, 2, 4], 2)
-    assert [one.tolist() for one in repeated([ids[:1], ids[1:]], 2)] == [[True], [True, False, True]]
-    assert repeated([], 2) == []
+    assert [one.tolist() for one in counts_of([ids[:1], ids[1:]])] == [[3], [3, 1, 3]]
+    assert counts_of([]) == []
 
 
 def test_a_caption_may_come_as_often_as_is_said():
     table = batch_of(0, ["x", "x", "y"], ["kept"] * 3).rows
     indices, ids = caption_ids(table)
-    assert not repeated([ids], 2)[0].any()
-    kept, tallies = drop_repeated(table, CaptionRepeats(1), indices[repeated([ids], 1)[0]])
+    (counts,) = counts_of([ids])
+    assert drop_repeated(table, CaptionRepeats(2), indices, counts)[0]["status"].to_pylist() == ["kept"] * 3
+    kept, tallies = drop_repeated(table, CaptionRepeats(1), indices, counts)
     assert kept["status"].to_pylist() == ["dropped", "dropped", "kept"]
     assert tallies["caption_repeats > 1"].alone == 2

@@ -109,6 +109,10 @@ def test_what_is_left_out_is_counted_and_told(tmp_path):
         "not carried, texts of over 64 KiB: json.exif (1 x)",
         "1 sample without fields: the .json is no JSON, or over 4 MiB",
     ]
+    assert field_lines({}, ["n", "uid"]) == ["NOTE: --carry n,uid: no sample has one of these fields"]
+    assert field_lines(told_fields(Summary(fields=found.only(["n", "uid", "tags"]))), ["n", "tags", "uid"])[1] == (
+        "NOTE: --carry uid: no sample has such a field"
+    )
 
 
 VALUES = st.one_of(

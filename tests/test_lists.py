@@ -52,6 +52,9 @@ def test_each_kind_of_file_gives_its_entries(tmp_path, name):
         ("key={tmp}/a.npy", "an array of u8,u8 holds uids, not key"),
         ("{tmp}/numbers.npy", "neither u8,u8 nor texts"),
         ("{tmp}/broken.parquet", "cannot be read: "),
+        ("{tmp}/keys.parquet", "cannot be read: its column key holds int64: write it as text"),
+        ("{tmp}/a.jsonl", "a list is Parquet, CSV, npy, or text with an entry on each line, not .jsonl"),
+        ("key={tmp}/utf16.txt", "it is text in UTF-16: write it in UTF-8"),
     ],
 )
 def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, message):
@@ -59,9 +62,34 @@ def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, message):
         write(tmp_path, name)
     np.save(tmp_path / "numbers.npy", np.arange(3))
     (tmp_path / "broken.parquet").write_text("no")
+    (tmp_path / "a.jsonl").write_text('{"key": "a"}')
+    (tmp_path / "utf16.txt").write_text("a", encoding="utf-16")
+    pq.write_table(pa.table({"key": [12]}), tmp_path / "keys.parquet")
     with pytest.raises(UsageError, match=message) as refused:
         list_file("--block", text.format(tmp=tmp_path), allows=False)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.csv", "key\r\n0012\r\n\r\n海\r\n"), ("a.txt", "0012\r\n\r\n海\r\n")])
+def test_files_of_windows_give_the_same_entries(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content.encode("utf-8-sig"))
+    listed = list_file("--allow", f"key={path}", allows=True)
+    assert [entry for piece in entries_of(listed) for entry in piece if entry] == ["0012", "海"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.npy", "a.parquet"])
+def test_a_list_without_an_entry_may_block_and_not_allow(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("npy"):
+        np.save(path, np.array([], "u8,u8"))
+    elif name.endswith("parquet"):
+        pq.write_table(pa.table({"uid": pa.array([], pa.string())}), path)
+    else:
+        path.write_text("uid\n" if name.endswith("csv") else "\n")
+    assert not any(entries_of(list_file("--block", f"uid={path}", allows=False)))
+    with pytest.raises(UsageError, match=r"--allow uid=.*: holds not one entry: every sample would be dropped"):
+        list_file("--allow", f"uid={path}", allows=True)
 
 
 def test_an_entry_and_a_sample_fall_in_the_same_part():

@@ -110,7 +110,9 @@ def test_what_is_no_number_of_samples_is_refused(text):
 
 
 def test_a_column_that_is_not_there_or_holds_texts_is_refused():
-    with pytest.raises(CurationError, match=r'top 0\.5 of "beauty": there is no such column: there are status'):
+    with pytest.raises(
+        CurationError, match=r'--keep_top beauty=0\.5 wants a column "beauty" that .* there are caption, '
+    ):
         values_of(table_of(similarity=[1]), (Top("beauty", fraction=0.5),))
-    with pytest.raises(CurationError, match="best 5 of caption: the column holds texts"):
+    with pytest.raises(CurationError, match="--keep_best 5 caption wants numbers, and the column caption holds texts"):
         values_of(table_of(similarity=[1]), (Top("caption", count=5),))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from beam_curator.commands.steps_of_flags import (
     scoring_hints,
     tops_of,
 )
-from beam_curator.commands.summary import Work, describe_plan, describe_run
+from beam_curator.commands.summary import Work, describe_plan, describe_run, planned_ranges
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError
 from beam_curator.models.encoders.encoder import Encoder
@@ -53,28 +54,24 @@ from beam_curator.output.ownership import (
     standing_job,
 )
 from beam_curator.output.report_files import PAGE, check_own_report
-from beam_curator.output.scores_from import check_scores, scoring_job
+from beam_curator.output.scores_from import check_scores, check_steps, scoring_job
 from beam_curator.output.side_files import notes_on, stale_side_files
 from beam_curator.report.writing import write_report
 from beam_curator.rules.caption_repeats import CaptionRepeats
-from beam_curator.rules.fields_wanted import FieldsWanted
-from beam_curator.rules.lists import ListFile
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
-from beam_curator.rules.top import Top
-from beam_curator.samples import Shard
+from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources import matching
 from beam_curator.sources.matching import named_patterns
 from beam_curator.sources.no_samples import refuse_what_holds_none
 from beam_curator.storage.places import real
-from beam_curator.transforms.caption_repeats import DropRepeatedCaptions
 from beam_curator.transforms.checkpointing import Checkpoint, Scoring
 from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.duplicates import DropDuplicates
 from beam_curator.transforms.fields import AddFields
-from beam_curator.transforms.listed import KeepListed
 from beam_curator.transforms.reading import PlanRanges
 from beam_curator.transforms.scoring import ScoreRanges
+from beam_curator.transforms.whole_selection import Selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,29 +100,23 @@ class Curation:
       options: the flags; --range_mb is that of the output directory.
       input: the shards, under the urls by which the output directory knows them, and what is missing.
       range_mb: the one that was asked for, if any was.
-      rules: what decides on samples.
+      selecting: what decides on samples, but for duplicates.
       scoring: from ranges to scores.
       hints: for the runner, of what scoring needs.
       started: when, in seconds since 1970.
       given_rules: the names of those rules that no flag gave, which a caller in Python did.
       duplicates: what counts as one; None where they stay.
-      tops: which of the samples that pass all rules are kept, before duplicates are dropped.
-      lists: of samples that stay or go, before the best are kept.
-      fields: which fields of the samples' metadata these look at.
     """
 
     options: CurationOptions
     input: Matched
     range_mb: float | None
-    rules: Sequence[Rule]
+    selecting: Selection
     scoring: Scoring
     hints: Mapping[str, str]
     started: float
     given_rules: Sequence[str] = ()
     duplicates: DuplicateSettings | None = None
-    tops: Sequence[Top] = ()
-    lists: Sequence[ListFile] = ()
-    fields: FieldsWanted = dataclasses.field(default_factory=FieldsWanted)
 
     @property
     def shards(self) -> Sequence[Shard]:
@@ -136,12 +127,6 @@ class Curation:
     def scores(self) -> str:
         """The output directory that has the scores."""
         return self.options.scores_from or self.options.output
-
-    @property
-    def repeats(self) -> CaptionRepeats | None:
-        """How often a caption may come; None for any number of times."""
-        most = self.options.max_caption_repeats
-        return CaptionRepeats(most) if most else None
 
     @property
     def seen(self) -> str | None:
@@ -189,15 +174,11 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         | PlanRanges(options.range_mb, options.output, reading_of(options), options.scores_from)
         | Checkpoint(options.output, curation.scoring, curation.hints, options.scores_from)
     )
-    if curation.fields:
-        scored |= AddFields(curation.scores, curation.fields)
-    selected = scored | bc.Select(*curation.rules)
-    if curation.repeats is not None:
-        selected |= DropRepeatedCaptions(curation.repeats)
-    if curation.lists:
-        selected |= KeepListed(*curation.lists)
-    if curation.tops:
-        selected |= bc.KeepTop(*curation.tops)
+    selected = scored
+    if curation.selecting.fields:
+        selected |= AddFields(curation.scores, curation.selecting.fields)
+    for step in curation.selecting.steps:
+        selected |= step.transform
     if curation.duplicates is not None:
         selected |= DropDuplicates(options.output, **dataclasses.asdict(curation.duplicates))
     written = selected | bc.WriteShards(
@@ -250,18 +231,29 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     if parsing.is_local(options):  # elsewhere the workers have the device
         resolve_precision(options.precision, resolve_device(options.device))
     scoring = scoring_of(options, scorers, scored, given.encoder)
+    described = describe_input(matched.shards, matched.missing)
     if options.scores_from and scored is not None:
         check_scores(options.scores_from, scored, standing, scoring.wanted.encoder, matched.found)
+        cut = functools.partial(_ranges, options, matched.shards)
+        check_steps(options.scores_from, scored, scoring.wanted, reading, described, cut)
     if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
     duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
     names = [*map(rule_name, given.rules)]
     there = None if options.overwrite else read_manifest(options.output)
     there = read_manifest(options.scores_from) if options.scores_from else there
-    reads, described = reading_of(options).carry, describe_input(matched.shards, matched.missing)
     columns = column_types(scorers.columns)
-    fields = fields_of_selection(there, reads, described, all_rules, lists, tops, columns)
-    return Curation(options, matched, asked, all_rules, scoring, hints, started, names, duplicates, tops, lists, fields)
+    fields = fields_of_selection(there, reading.carry, described, all_rules, lists, tops, columns)
+    repeats = CaptionRepeats(options.max_caption_repeats) if options.max_caption_repeats else None
+    selection = Selection(all_rules, repeats, lists, tops, fields)
+    return Curation(options, matched, asked, selection, scoring, hints, started, names, duplicates)
+
+
+def _ranges(options: CurationOptions, shards: Sequence[Shard]) -> Iterator[ShardRange]:
+    """The ranges of the input as the job cut them whose scores are taken."""
+    for shard in shards:
+        (planned,) = planned_ranges(options.scores_from, [shard], options.range_mb, reading_of(options))
+        yield from planned
 
 
 @contextlib.contextmanager
@@ -380,11 +372,9 @@ def _preview(curation: Curation) -> str:
     """What a preview prints; a directory that holds another job's output is refused as in earnest."""
     options = curation.options
     check_output(options.output, curation.job, options.fewer_shards)
-    reading, wanted = reading_of(options), curation.scoring.wanted
-    selecting = (curation.rules, curation.repeats, curation.lists, curation.tops, curation.fields)
-    told = describe_preview(
-        options.output, curation.scores, curation.shards, options.range_mb, reading, wanted, *selecting
-    )
+    planned = planned_ranges(curation.scores, curation.shards, options.range_mb, reading_of(options))
+    ranges = [one for of_shard in planned for one in of_shard]
+    told = describe_preview(options.output, curation.scores, ranges, curation.scoring.wanted, curation.selecting)
     left_out = ["  NOTE: --duplicates is left out of a preview"] if curation.duplicates is not None else []
     return "\n".join([told, *left_out, *(f"  note: {line}" for line in _notes(curation))])
 

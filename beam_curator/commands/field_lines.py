@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from beam_curator.field_names import ALL, PREFIX
 from beam_curator.field_tally import MAX_FIELDS, FieldTally
 from beam_curator.first_few import counted, listed
 
 
-def field_lines(fields: Mapping[str, Any]) -> list[str]:
+def field_lines(fields: Mapping[str, Any], carry: Sequence[str] = (ALL,)) -> list[str]:
     """A line on each thing that a user should know of them.
 
     Args:
       fields: as `manifest.fields_of` gives them; empty where none were met.
+      carry: those that were asked for, as `Reading.carry` has them.
     """
     columns: Mapping[str, Mapping[str, Any]] = fields.get("columns") or {}
     carried = [name for name, one in columns.items() if one["type"]]
     lines = []
     if carried:
         lines.append(f"carried {counted(len(carried), 'field')} of the samples as columns: {listed(carried)}")
+    absent = [] if list(carry) == [ALL] else [name for name in carry if f"{PREFIX}{name}" not in columns]
+    if absent:
+        lines.append(f"NOTE: --carry {','.join(absent)}: no sample has {_such(absent)}")
     mixed = [name for name, one in columns.items() if FieldTally(frozenset(one["kinds"])).is_mixed]
     if mixed:
         kinds = ", ".join(f"{name} ({_told(columns[name]['kinds'])})" for name in mixed[:_SHOWN])
@@ -39,6 +44,10 @@ def field_lines(fields: Mapping[str, Any]) -> list[str]:
         which = f"{foreign[0]} is" if len(foreign) == 1 else f"{foreign[0]} and {len(foreign) - 1:,} others are"
         lines.append(f"{which} not img2dataset's of the shard beside: ignored")
     return [*lines, *_hashes(fields)]
+
+
+def _such(names: Sequence[str]) -> str:
+    return "such a field" if len(names) == 1 else "one of these fields"
 
 
 _SHOWN = 5

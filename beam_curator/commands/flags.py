@@ -66,7 +66,22 @@ def check(argv: Sequence[str], description: str) -> None:
     parser = curation_parser(f"{PROGRAM} curate", description)
     flags, others = parser.parse_known_args(with_preset(argv))
     refuse_slips(parser, others)
+    instead_of_running(flags)
     require(flags, "input", "output")
+
+
+def instead_of_running(flags: Any) -> str:
+    """What is to be done instead of running: DRY_RUN, PREVIEW, or "".
+
+    Raises:
+      UsageError: both.
+    """
+    if flags.dry_run and flags.preview:
+        raise UsageError(
+            f"{DRY_RUN} and {PREVIEW}: give one of them: {DRY_RUN} tells what is still to be read and scored, "
+            f"{PREVIEW} what would be selected of what is scored"
+        )
+    return DRY_RUN if flags.dry_run else PREVIEW if flags.preview else ""
 
 
 def refuse_slips(parser: Parser, others: Sequence[str]) -> None:

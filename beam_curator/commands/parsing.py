@@ -18,7 +18,15 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
-from beam_curator.commands.flags import DRY_RUN, LOCAL_RUNNERS, PREVIEW, Parser, curation_parser, require
+from beam_curator.commands.flags import (
+    DRY_RUN,
+    LOCAL_RUNNERS,
+    PREVIEW,
+    Parser,
+    curation_parser,
+    instead_of_running,
+    require,
+)
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.preset_flag import with_preset
 from beam_curator.commands.runner_checks import check_runner
@@ -38,10 +46,11 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     parser = curation_parser(program, description)
     argv = with_preset(argv)
     ours, others = parser.parse_known_args(list(argv))
+    instead = instead_of_running(ours)
     options = PipelineOptions([flag for flag in argv if flag not in (DRY_RUN, PREVIEW)])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
     put_to_use(options)
-    return options, DRY_RUN if ours.dry_run else PREVIEW if ours.preview else ""
+    return options, instead
 
 
 def put_to_use(options: PipelineOptions) -> None:

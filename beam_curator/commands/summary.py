@@ -10,6 +10,7 @@ from typing import Any
 from beam_curator.commands.field_lines import field_lines
 from beam_curator.commands.progress_line import duration, rate_text
 from beam_curator.duplicates.settings import PERCEPTUAL
+from beam_curator.field_names import ALL
 from beam_curator.first_few import SHOWN, counted, lines_of
 from beam_curator.identities import ModelIdentity, models_of
 from beam_curator.models.heads.made_for import MADE_FOR
@@ -20,7 +21,8 @@ from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import KeptPlans
 from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import DEFAULT_READING, Reading
-from beam_curator.samples import Shard
+from beam_curator.rules.lists import OF_BLOCK
+from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.findings import KINDS, describe
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.ranges import plan_ranges
@@ -62,7 +64,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
     lines += lines_of(broken, "  ", f" broken shards: {MANIFEST} has them all")
     if len(broken) > 1:
         lines.append(f"  the {len(broken):,} broken shards {_lost(manifest['broken_shards'])} together")
-    lines += [f"  {line}" for line in (*_told(manifest), *field_lines(manifest.get("fields") or {}))]
+    lines += [f"  {line}" for line in (*_told(manifest), *_of_fields(manifest))]
     lines += [f"  {line}" for line in _work(counts["seen"], work, seconds)]
     halved = manifest["timings"]["batch_reductions"]
     if work.scored and halved:
@@ -89,6 +91,7 @@ def counts_told(counts: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], w
         f"  dropped  {counts['dropped']:>9,}",
         *_reasons(counts["dropped_by_rule"]),
         *_alone(rules),
+        *_matched_none(counts, rules),
         f"  failed   {counts['failed']:>9,}",
         *_reasons(counts["failed_by_reason"]),
         f"  balance: {counts['kept']:,} kept + {counts['dropped']:,} dropped + {counts['failed']:,} failed "
@@ -140,6 +143,12 @@ def _told(manifest: Mapping[str, Any]) -> list[str]:
     return lines + [describe(kind, manifest[kind]) for kind in KINDS if manifest.get(kind)]
 
 
+def _of_fields(manifest: Mapping[str, Any]) -> list[str]:
+    reading = manifest.get("reading")
+    carry = reading.get("carry", (ALL,)) if isinstance(reading, Mapping) else (ALL,)
+    return field_lines(manifest.get("fields") or {}, carry)
+
+
 def _where(output: str, shards: int, page: str) -> str:
     places = [files.join(output, page) + " (in a browser)"] if page else []
     places += [files.join(output, "samples", "*.parquet") + " (the ledger: every sample, with its reason)"]
@@ -164,6 +173,12 @@ def _alone(rules: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     told = [f"           {rule['alone']:>9,}  {rule['rule']}" for rule in rules if rule["alone"] is not None]
     return ["     alone each would drop", *lines_of(told, "           ", f" rules: {MANIFEST} has them all")]
+
+
+def _matched_none(counts: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lists of what goes in which not one sample is: what they list may be spelled otherwise than the samples say."""
+    names = [rule["rule"] for rule in rules if OF_BLOCK.match(rule["rule"]) and not rule["dropped"]]
+    return [f"     NOTE: of no sample that came to it: {name}" for name in names] if counts["kept"] else []
 
 
 def _none_kept(counts: Mapping[str, Any]) -> list[str]:
@@ -209,12 +224,9 @@ def describe_plan(
 ) -> str:
     """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
     their weights."""
-    plans = KeptPlans(output, read_only=True)
+    planned = planned_ranges(output, shards, range_mb, reading)
+    ranges = [range for one in planned for range in one]
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
-        planned = list(
-            pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards)
-        )
-        ranges = [range for one in planned for range in one]
         stored = list(pool.map(lambda range: read_range(output, range, wanted), ranges))
     lines = ["Dry run: no image is read, nothing is written.", f"  {counted(len(shards), 'shard')}:"]
     described = [
@@ -238,6 +250,17 @@ def describe_plan(
     models = wanted.models
     lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
     return "\n".join([*lines, *(f"  {line}" for line in _doubts(models))])
+
+
+def planned_ranges(output: str, shards: Sequence[Shard], range_mb: float, reading: Reading) -> list[list[ShardRange]]:
+    """The ranges of each shard, by the plans that an output directory keeps; nothing is written.
+
+    Raises:
+      StorageError: when a shard cannot be read, after retries.
+    """
+    plans = KeptPlans(output, read_only=True)
+    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
+        return list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards))
 
 
 def _missing(missing: Sequence[Missing]) -> list[str]:

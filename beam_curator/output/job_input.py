@@ -90,6 +90,9 @@ def match_input(
     """
     format = format_of(patterns, input_format, reading)
     _check_columns(format, reading)
+    if reading.group_by_key and format and format != WEBDATASET:
+        kind = _KINDS.get(format, f"of --input_format {format}")
+        raise UsageError(f"--group_by_key joins members of a tar, and this input is {kind}: leave it out")
     if format in (FOLDER, LIST):
         return _listed(patterns, format, reading, known, called)
     format = "" if format == WEBDATASET else format
@@ -99,6 +102,9 @@ def match_input(
     if not found.files:
         raise _nothing(found.missing, "" if input_format == AUTO else format or "tar")
     return Matched(_identified(found.files, known, called, format), found.missing)
+
+
+_KINDS = {FOLDER: "a folder", LIST: "a list", PARQUET: "Parquet"}
 
 
 def _nothing(missing: Sequence[Missing], kind: str) -> UsageError:

@@ -13,6 +13,7 @@ from beam_curator.field_names import is_field
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.outcomes import Summary
 from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.rules.caption_repeats import CAPTION_REPEATS
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
 
@@ -25,12 +26,13 @@ def ledger_name(range: ShardRange) -> str:
 
 
 def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:
-    """A batch's rows in the ledger's columns: facts and outcome, scores, then where the sample went; what a step of the
+    """A batch's rows in the ledger's columns: facts and outcome, scores, how often the caption comes, where that was
+    counted, then where the sample went; what a step of the
     user's own set as `duplicate_of` stays. Fields of the samples' metadata come behind, from where they are kept."""
     scores = [name for name in rows.names_with(table, rows.SCORE, rows.CARRIED) if not is_field(name)]
     facts = [field.name for field in rows.fields_there(table.schema) if rows.role_of(field) != rows.INTERNAL]
     placed = {"output_shard": output_shard, "output_key": output_key}
-    found = table.select([*facts, *scores])
+    found = table.select([*facts, *scores, *(name for name in table.schema.names if name == CAPTION_REPEATS)])
     told = [field for field in rows.DUPLICATE if field.name in table.schema.names]
     for field in (rows.OUTCOME.field("duplicate_of"), *told, *list(rows.OUTCOME)[1:]):
         there = placed.get(field.name)

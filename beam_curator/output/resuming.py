@@ -149,15 +149,40 @@ def notes_of_reading(standing: Mapping[str, Any], now: Reading) -> list[str]:
     before = standing.get("reading")
     if not isinstance(before, Mapping):
         return []  # a pipeline of the library that reads its inputs in several ways, or an early release
-    changed = [name for name, value in now.identity.items() if before.get(name, value) != value]
     several = int(standing.get("several_images") or 0)
-    if not changed or (changed == [_SEVERAL_IMAGES] and not several):
+    apart = ways_apart(before, now, several)
+    if apart is None:
         return _notes_of_fields(before.get("carry") or (), now.carry)
-    here, there = (" ".join(_flag(name, values[name]) for name in changed) for values in (now.identity, before))
+    here, there = apart
     again = "all samples are read in another way, and scored again"
-    if changed == [_SEVERAL_IMAGES]:
+    if _changed(before, now) == [_SEVERAL_IMAGES]:
         again = f"ranges of shards with any of the {counted(several, 'sample')} with several images are scored again"
     return [f"this command says {here}, the last run {there}: {again}"]
+
+
+def ways_apart(before: Mapping[str, Any], now: Reading, several_images: int) -> tuple[str, str] | None:
+    """The flags by which samples are read in another way than before: those of now, and those of before; None where
+    they are read in the same way.
+
+    Args:
+      before: the reading that a manifest tells.
+      now: how a command reads its input.
+      several_images: how many samples with several images were met.
+    """
+    changed = _changed(before, now)
+    if not changed or (changed == [_SEVERAL_IMAGES] and not several_images):
+        return None
+    here, there = (" ".join(_flag(name, values.get(name)) for name in changed) for values in (now.identity, before))
+    return here, there
+
+
+def _changed(before: Mapping[str, Any], now: Reading) -> list[str]:
+    """What of reading is another now."""
+    names = [*now.identity, *(name for name in _COLUMNS if before.get(name) and name not in now.identity)]
+    return [name for name in names if before.get(name, now.identity.get(name)) != now.identity.get(name, "")]
+
+
+_COLUMNS = ("image_column", "caption_column")
 
 
 def _notes_of_fields(was: Sequence[str], now: Sequence[str]) -> list[str]:

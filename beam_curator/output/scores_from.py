@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import lease
+from beam_curator.output.added_columns import read_range
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.ownership import Job, read_job
+from beam_curator.output.resuming import ways_apart
+from beam_curator.output.score_parts import SCORING_VERSION, StoredRange
+from beam_curator.output.score_steps import Wanted
+from beam_curator.reading import Reading
+from beam_curator.samples import ShardRange
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.storage import files
 from beam_curator.storage.places import real
@@ -74,6 +81,81 @@ def check_scores(
             f"{told} has no scores of {len(lacking):,} of the {shards} of --input, first {lacking[0].url}: run its own "
             "command with them first"
         )
+
+
+def check_steps(
+    scores_from: str,
+    job: Job,
+    wanted: Wanted,
+    reading: Reading,
+    described_input: Mapping[str, Any],
+    ranges: Callable[[], Iterable[ShardRange]],
+) -> None:
+    """Raises UsageError where a finished job has not all that another one wants of its ranges: where it read samples in
+    another way, or has no columns of a scorer, or of a field.
+
+    The manifest says what it has. What that does not tell of, as the columns of an earlier run, is looked for.
+
+    Args:
+      scores_from: the finished job's directory.
+      job: the finished job.
+      wanted: what the other one wants.
+      reading: how that reads its input.
+      described_input: as `describe_input` gives that.
+      ranges: cuts that, as the finished job did.
+
+    Raises:
+      StorageError: when a part cannot be read, after retries.
+    """
+    manifest = read_manifest(scores_from) or {}
+    before = manifest.get("reading")
+    if isinstance(before, Mapping):
+        apart = ways_apart(before, reading, int(manifest.get("several_images") or 0))
+        if apart is not None:
+            raise UsageError(
+                f"--scores_from {scores_from}: its job read samples with {apart[1]}, this command says {apart[0]}: "
+                "give its flags"
+            )
+    if _says_it_has(manifest, job, wanted, reading) and manifest.get("input") == described_input:
+        return
+    for one in ranges():
+        complaint = not_there(scores_from, one, wanted)
+        if complaint:
+            raise UsageError(complaint)
+
+
+def _says_it_has(manifest: Mapping[str, Any], job: Job, wanted: Wanted, reading: Reading) -> bool:
+    models, before = manifest.get("models") or {}, manifest.get("reading")
+    has_steps = all(models.get(step.name) == step.identity.told and step in job.scorers for step in wanted.steps)
+    has_fields = isinstance(before, Mapping) and before.get("carry") == list(reading.carry)
+    return has_steps and has_fields and job.scoring_version == SCORING_VERSION
+
+
+def not_there(scores_from: str, range: ShardRange, wanted: Wanted) -> str | None:
+    """What a finished job lacks of a range that another one wants, in one line; None where it lacks nothing.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    stored = read_range(scores_from, range, wanted)
+    return None if stored is not None and is_whole(stored, wanted) else lacks(scores_from, range, stored, wanted)
+
+
+def is_whole(stored: StoredRange, wanted: Wanted) -> bool:
+    """Whether all is there that is wanted of a range."""
+    return not stored.lacking(wanted.steps) and not stored.lacks_fields
+
+
+def lacks(scores_from: str, range: ShardRange, stored: StoredRange | None, wanted: Wanted) -> str:
+    """What is said of a range of which not all is there that is wanted."""
+    what = "scores of this encoder and these flags"
+    if stored is not None:
+        lacking = stored.lacking(wanted.steps)
+        fields = f"fields of --carry {','.join(range.reading.carry)}"
+        what = f"{lacking[0].name} ({lacking[0].identity})" if lacking else fields
+    return (
+        f"--scores_from {scores_from} has no {what} for {range.url}: run its own command with what asks for that first"
+    )
 
 
 def _changed(was: KnownShard, now: KnownShard) -> bool:

@@ -33,6 +33,10 @@ class CaptionRepeats:
         return f"caption_repeats > {self.most}"
 
 
+CAPTION_REPEATS = "caption_repeats"
+"""The column with how often a sample's caption comes in the whole input; null where it has none."""
+
+
 def caption_ids(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """The rows that have a caption, by their indices: int64 [m], and the ids of these captions: S16 [m]."""
     texts = [" ".join(caption.split()) if caption else "" for caption in table["caption"].to_pylist()]
@@ -40,31 +44,37 @@ def caption_ids(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return indices, ids_of([texts[index] for index in indices])
 
 
-def repeated(ids: Sequence[np.ndarray], most: int) -> list[np.ndarray]:
-    """Which captions come more often than that in all of these together: bool, in the shape of each.
+def counts_of(ids: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """How often each of these captions comes in all of them together: int64, in the shape of each.
 
     Args:
       ids: S16, of several ranges.
-      most: how often is not too often.
     """
     if not ids:
         return []
     _, place, count = np.unique(np.concatenate(ids), return_inverse=True, return_counts=True)
-    return np.split((count > most)[place.ravel()], np.cumsum([len(one) for one in ids])[:-1])
+    return np.split(count[place.ravel()], np.cumsum([len(one) for one in ids])[:-1])
 
 
-def drop_repeated(table: pa.Table, rule: CaptionRepeats, found: np.ndarray) -> tuple[pa.Table, dict[str, RuleTally]]:
-    """The rows with those dropped whose caption comes too often, and how the rule fared.
+def drop_repeated(
+    table: pa.Table, rule: CaptionRepeats, found: np.ndarray, counts: np.ndarray
+) -> tuple[pa.Table, dict[str, RuleTally]]:
+    """The rows with the column `caption_repeats`, those dropped whose caption comes too often, and how the rule fared.
 
     Args:
       table: n rows.
-      rule: the rule.
-      found: int64, the indices of the rows with such captions.
+      rule: how often is too often.
+      found: the indices of rows whose caption comes more than once.
+      counts: how often each of these comes.
     """
-    status = np.asarray(table["status"].to_pylist(), dtype=object)
-    reason = np.asarray(table["reason"].to_pylist(), dtype=object)
-    comes_often = np.zeros(len(table), bool)
-    comes_often[found] = True
+    has_caption = np.array([bool(text) and not text.isspace() for text in table["caption"].to_pylist()], bool)
+    repeats = has_caption.astype(np.int64)
+    repeats[found] = counts
+    table = rows.with_column(
+        table, CAPTION_REPEATS, pa.array(repeats, mask=~has_caption), pa.int64(), rows.OUTCOME_ROLE
+    )
+    status, reason = (np.asarray(table[name].to_pylist(), dtype=object) for name in ("status", "reason"))
+    comes_often = repeats > rule.most
     undecided = status == rows.KEPT
     dropped = undecided & comes_often
     tally = RuleTally(

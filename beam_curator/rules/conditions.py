@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.field_names import PREFIX, is_field
+from beam_curator.rules.names import missing_column, visible
 from beam_curator.rules.sql_engine import connection, duckdb_module, first_line
 from beam_curator.rules.sql_syntax import JSON, Condition, bracketed, told
 
@@ -21,7 +21,7 @@ from beam_curator.rules.sql_syntax import JSON, Condition, bracketed, told
 def check_condition(condition: Condition, types: Mapping[str, str]) -> None:
     """Raises UsageError where rows of these columns (`rows.types_of`) do not have the condition's, or it is neither
     true nor false of them."""
-    _check(condition, tuple((name, type) for name, type in types.items() if _is_visible(name)))
+    _check(condition, tuple((name, types[name]) for name in visible(types)))
 
 
 @functools.lru_cache(1000)
@@ -53,12 +53,12 @@ _GUESSED = 4
 
 def _complaint(condition: Condition, types: Mapping[str, pa.DataType]) -> str | None:
     """What is wrong with a condition on columns of these types, if anything is."""
-    empty = pa.table(
-        {name: pa.array([], type) for name, type in types.items()} or {"sample_id": pa.array([], pa.string())}
-    )
+    nothing = pa.table({name: pa.nulls(1, type) for name, type in types.items()} or {"sample_id": pa.nulls(1)})
     duckdb = duckdb_module()
     try:
-        ((_, kind, *_),) = connection().from_arrow(_with_json(empty)).project(bracketed(condition.text)).description
+        asked = connection().from_arrow(_with_json(nothing)).project(bracketed(condition.text))
+        ((_, kind, *_),) = asked.description
+        asked.fetchall()  # a constant that is none, as in aesthetic > 'high', is found when it is evaluated
     except duckdb.Error as error:
         return f"{told(condition.text)}: {first_line(error)}"
     if str(kind).upper() not in ("BOOL", "BOOLEAN", '"NULL"', "NULL"):
@@ -76,14 +76,6 @@ def _with_json(table: pa.Table) -> pa.Table:
 
 
 _KNOWN = {field.name: field.type for field in rows.NEW_SCHEMA}
-_HIDDEN = {
-    field.name for field in (*rows.NEW_SCHEMA, *rows.OUTCOME) if rows.role_of(field) not in (rows.FACT, rows.CARRIED)
-}
-
-
-def _is_visible(name: str) -> bool:
-    """Whether conditions may name a column: not what is for our own use, nor what becomes of samples."""
-    return name not in _HIDDEN and ("." not in name or is_field(name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +97,7 @@ def evaluate(conditions: Sequence[Condition], table: pa.Table) -> list[Answers]:
     """Evaluates conditions that `check_condition` has nothing against: what each is of the rows."""
     if not len(table):
         return [Answers(np.zeros(0, bool), np.zeros(0, bool)) for _ in conditions]
-    there = list(filter(_is_visible, table.schema.names))
+    there = visible(table.schema.names)
     names = dict.fromkeys(name for one in conditions for name in _wanted(one, there))
     chosen = {name: _plain(rows.column_of(table, name)) for name in names}
     chosen = chosen or {"sample_id": pa.nulls(len(table), pa.string())}
@@ -146,9 +138,7 @@ def _wanted(condition: Condition, there: Sequence[str]) -> list[str]:
             found.append(column)
             continue
         if column.lower() not in spelled:
-            near = difflib.get_close_matches(column.lower(), spelled, n=1, cutoff=0.6)
-            hint = f": did you mean {spelled[near[0]]}?" if near else f": there are {', '.join(there)}"
-            raise UsageError(f'{told(condition.text)} wants a column "{column}" that the samples do not have{hint}')
+            raise UsageError(f'{told(condition.text)} wants a column "{column}" {missing_column(column, there)}')
         found.append(spelled[column.lower()])
     return found
 

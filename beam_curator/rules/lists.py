@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ _OF_FIELDS = ("uid", "url")
 _AS_IT_IS = ("sample_id", "key", "url")
 
 ID = np.dtype("S16")
+
+OF_BLOCK = re.compile(rf"({'|'.join(COLUMNS)}) is in ")
+"""What the reason begins with of what a list drops that it names."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
+
+from beam_curator import rows
+from beam_curator.field_names import is_field
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LONGEST = 80
@@ -38,6 +42,51 @@ def called(name: str, values: Sequence[Any], named_values: Mapping[str, Any]) ->
 def there_are(names: Sequence[str]) -> str:
     """How messages go on about a column that is not there."""
     return f"that the samples do not have: there are {', '.join(names)}"
+
+
+_HIDDEN = frozenset(
+    field.name for field in (*rows.NEW_SCHEMA, *rows.OUTCOME) if rows.role_of(field) not in (rows.FACT, rows.CARRIED)
+)
+
+
+def visible(names: Iterable[str]) -> list[str]:
+    """Those of these columns that rules may name: not what is for our own use, nor what becomes of samples."""
+    return [name for name in names if name not in _HIDDEN and ("." not in name or is_field(name))]
+
+
+_MEASURES = ("brightness", "brightness_p5", "brightness_p99", "contrast", "blur", "entropy", "greyscale")
+
+GIVEN_BY: Mapping[str, str] = {
+    "aesthetic": "--aesthetic_model gives it",
+    "nsfw": "--nsfw_model gives it",
+    "similarity": "--similarity gives it",
+    **dict.fromkeys(
+        ("caption_words", "caption_characters", "language", "language_probability"), "--caption_measures gives it"
+    ),
+    **dict.fromkeys(_MEASURES, "--image_measures gives it"),
+    "caption_repeats": "--max_caption_repeats gives it, after all rules, and drops by it",
+    "phash256": "scores of an earlier release do not have it",
+}
+"""Columns that rows have only where they are asked for, and what asks for them."""
+
+
+def missing_column(column: str, there: Sequence[str]) -> str:
+    """How messages go on about a column that rules cannot look at: what gives it, the nearest name, or all there are.
+
+    Args:
+      column: as the user spelled it.
+      there: those that rules can look at.
+    """
+    spelled = column.lower()
+    if spelled in GIVEN_BY and spelled not in there:
+        return f"that the samples do not have: {GIVEN_BY[spelled]}"
+    known = {name.lower(): name for name in (*GIVEN_BY, *there)}
+    near = difflib.get_close_matches(spelled, known, n=1, cutoff=0.6)
+    if not near:
+        return there_are(there)
+    name = known[near[0]]
+    hint = "" if name in there else f" ({GIVEN_BY[name]})"
+    return f"that the samples do not have: did you mean {name}?{hint}"
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,7 @@ from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.field_names import is_field
 from beam_curator.rule_tally import RuleTally, Tallies
-from beam_curator.rules.names import rule_name, there_are
+from beam_curator.rules.names import missing_column, rule_name, visible
 from beam_curator.rules.users_rules import failed_of, outcome_of, tally_of
 
 Rule = Callable[[Mapping[str, Any]], Any]
@@ -95,7 +95,8 @@ class ColumnRule(TableRule):
         metadata that is not there is one that these have no value of."""
         for column in self.columns:
             if column not in types and not is_field(column):
-                raise UsageError(f'rule "{self.name}" wants a column "{column}" {there_are(list(types))}')
+                hint = missing_column(column, visible(types))
+                raise UsageError(f'rule "{self.name}" wants a column "{column}" {hint}')
             if types.get(column, rows.NOTHING) not in ("number", rows.NOTHING):
                 raise UsageError(
                     f'rule "{self.name}" compares numbers, and the column "{column}" holds {types[column]}s'

@@ -19,6 +19,7 @@ from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.field_names import is_field
 from beam_curator.rule_tally import RuleTally
+from beam_curator.rules.names import missing_column, visible
 from beam_curator.rules.rule import why_nothing
 
 LEVELS, _DIGIT_BITS = 4, 16
@@ -49,6 +50,13 @@ class Top:
         return f"top {self.fraction:g}" if self.fraction is not None else f"best {self.count}"
 
     @property
+    def _flag(self) -> str:
+        """How the user gave it."""
+        if self.fraction is None:
+            return f"--keep_best {self.count} {self.column}"
+        return f"--keep_top {self.column}={self.fraction:g}"
+
+    @property
     def name(self) -> str:
         """What it is called before its threshold is known."""
         return f"{self.column} not in the {self.told}"
@@ -61,9 +69,11 @@ class Top:
         """Raises UsageError for a column that is not among these, or that holds no numbers; fields of the samples'
         metadata may be missing."""
         if self.column not in types and not is_field(self.column):
-            raise UsageError(f'{self.told} of "{self.column}": there is no such column: there are {", ".join(types)}')
+            raise UsageError(
+                f'{self._flag} wants a column "{self.column}" {missing_column(self.column, visible(types))}'
+            )
         if types.get(self.column, rows.NOTHING) not in ("number", rows.NOTHING):
-            raise UsageError(f"{self.told} of {self.column}: the column holds {types[self.column]}s")
+            raise UsageError(f"{self._flag} wants numbers, and the column {self.column} holds {types[self.column]}s")
 
 
 def top_fraction(text: str) -> Top:
@@ -78,7 +88,9 @@ def top_fraction(text: str) -> Top:
     except ValueError:
         fraction = 0.0
     if not is_there or not column or not 0 < fraction <= 1:
-        raise UsageError(f"--keep_top {text}: write COLUMN=FRACTION with a fraction above 0, such as similarity=0.3")
+        raise UsageError(
+            f"--keep_top {text}: write COLUMN=FRACTION with a fraction above 0, and 1 at most, such as similarity=0.3"
+        )
     return Top(column, fraction=fraction)
 
 

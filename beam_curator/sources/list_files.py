@@ -36,11 +36,15 @@ def list_file(flag: str, text: str, allows: bool) -> ListFile:
     path = files.absolute(path)
     try:
         found, entries = _looked_at(path, column)
+        listed = ListFile(path, found, allows, entries)
+        nothing = found in COLUMNS and allows and is_empty(listed)
     except (StorageError, OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(f"{flag} {text}: cannot be read: {str(error).splitlines()[0]}") from error
     if found not in COLUMNS:
         raise UsageError(f"{flag} {text}: {found or 'the file does not say what it lists'}: give COLUMN=FILE, {_OF}")
-    return ListFile(path, found, allows, entries)
+    if nothing:
+        raise UsageError(f"{flag} {text}: holds not one entry: every sample would be dropped")
+    return listed
 
 
 _OF = f"with one of {', '.join(COLUMNS)}"
@@ -52,7 +56,10 @@ def _looked_at(path: str, column: str) -> tuple[str, int]:
     if kind == "parquet":
         with _opened(path) as file:
             parquet = pq.ParquetFile(file)
-            return _column(parquet.schema_arrow.names, column), parquet.metadata.num_rows
+            found = _column(parquet.schema_arrow.names, column)
+            if found in COLUMNS:
+                _check_texts(found, parquet.schema_arrow.field(found).type)
+            return found, parquet.metadata.num_rows
     if kind == "csv":
         with _opened(path) as file:
             names = pa.csv.open_csv(file).schema.names
@@ -66,7 +73,27 @@ def _looked_at(path: str, column: str) -> tuple[str, int]:
         if _are_uids(array) and column not in ("", "uid"):
             raise ValueError(f"an array of u8,u8 holds uids, not {column}")
         return ("uid" if _are_uids(array) else column), len(array)
+    with _opened(path) as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise ValueError("it is text in UTF-16: write it in UTF-8")
     return column, files.size_of(path) // _BYTES_OF_A_LINE
+
+
+def _check_texts(column: str, type: pa.DataType) -> None:
+    """Raises ValueError for a column of what is no text: as a number, key 000012 is 12, and is no sample's."""
+    values = type.value_type if pa.types.is_dictionary(type) else type
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    if not any(is_text(values) for is_text in texts):
+        raise ValueError(f"its column {column} holds {type}: write it as text")
+
+
+def is_empty(listed: ListFile) -> bool:
+    """Whether a list has not one entry.
+
+    Raises:
+      StorageError, OSError, ArrowException: when it cannot be read.
+    """
+    return not any(entries_of(listed))
 
 
 def entries_of(listed: ListFile) -> Iterator[list[str]]:
@@ -97,14 +124,22 @@ def _entries(listed: ListFile) -> Iterator[list[str]]:
             for batch in pa.csv.open_csv(file, convert_options=options):
                 yield _plain(batch.column(0))
         else:
-            lines = io.TextIOWrapper(file, "utf-8", "surrogateescape")
+            lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape")
             while piece := lines.readlines(1 << 24):
                 yield [line.strip() for line in piece if line.strip()]
 
 
 def _kind(path: str) -> str:
-    ending = path.rsplit(".", 1)[-1].lower()
+    ending = path.rsplit("/", 1)[-1].rpartition(".")[2].lower()
+    if ending in _OTHER_KINDS:
+        raise ValueError(f"a list is Parquet, CSV, npy, or text with an entry on each line, not .{ending}")
     return ending if ending in ("parquet", "csv", "npy") else "text"
+
+
+_ENDINGS = "arrow bz2 db feather gz json jsonl ndjson npz orc pickle pkl pt sqlite tar tsv xls xlsx xz zip zst"
+
+_OTHER_KINDS = frozenset(_ENDINGS.split())
+"""Endings of files that would be taken for lines of text, none of which is a sample's."""
 
 
 def _column(names: Sequence[str], wanted: str) -> str:

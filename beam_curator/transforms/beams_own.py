@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import TypeOptions
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @contextlib.contextmanager
@@ -30,3 +34,11 @@ def tagged(step: beam.ParDo, main: Any, **types: Any) -> beam.PTransform:
     """A step with several outputs, each of a type, by its tag."""
     outputs = step.with_output_types(main, **types).with_outputs(*types, main=MAIN)
     return outputs.with_output_types(main, **types)
+
+
+def gathered(pairs: Iterable[tuple[Key, Value]]) -> collections.defaultdict[Key, list[Value]]:
+    """What GroupByKey gives, of pairs in memory."""
+    found: collections.defaultdict[Key, list[Value]] = collections.defaultdict(list)
+    for key, value in pairs:
+        found[key].append(value)
+    return found

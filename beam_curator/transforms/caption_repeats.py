@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
 from beam_curator.rule_tally import sum_tallies
-from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, drop_repeated, repeated
+from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, counts_of, drop_repeated
 from beam_curator.rules.lists import in_buckets
 from beam_curator.samples import SampleBatch
-from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.beams_own import gathered, inner_steps_untyped
 from beam_curator.transforms.lineage import check_before_duplicates
 
 _BUCKETS = 256
 
 OfRange = tuple[str, np.ndarray, np.ndarray]
-"""The name of a range, indices of its rows, and the ids of their captions."""
+"""The name of a range, indices of its rows, and of each of these 16 bytes of its caption, or how often that comes."""
 
 
 def _captions(batch: SampleBatch) -> Iterator[tuple[int, OfRange]]:
@@ -27,23 +27,38 @@ def _captions(batch: SampleBatch) -> Iterator[tuple[int, OfRange]]:
         yield bucket, (batch.range.name, indices[chosen], ids[chosen])
 
 
-def _often(gathered: tuple[int, Iterable[OfRange]], most: int) -> Iterator[tuple[str, np.ndarray]]:
-    ranges = [*gathered[1]]
-    for (name, indices, _), often in zip(ranges, repeated([ids for *_, ids in ranges], most), strict=True):
-        if often.any():
-            yield name, indices[often]
+def _repeated(of_bucket: tuple[int, Iterable[OfRange]]) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """Rows whose caption comes more than once, and how often it does: all others are known without being told."""
+    ranges = [*of_bucket[1]]
+    for (name, indices, _), counts in zip(ranges, counts_of([ids for *_, ids in ranges]), strict=True):
+        again = counts > 1
+        if again.any():
+            yield name, (indices[again].astype(np.uint32), counts[again].astype(np.uint32))
 
 
-def _drop(batch: SampleBatch, rule: CaptionRepeats, found: Mapping[str, Iterable[np.ndarray]]) -> SampleBatch:
-    indices = np.concatenate([np.empty(0, np.int64), *found[batch.range.name]])
-    kept, tallies = drop_repeated(batch.rows, rule, indices)
+def _drop(
+    batch: SampleBatch, rule: CaptionRepeats, found: Mapping[str, Iterable[tuple[np.ndarray, np.ndarray]]]
+) -> SampleBatch:
+    nothing = np.empty(0, np.int64)
+    pieces = [(nothing, nothing), *found[batch.range.name]]
+    indices, counts = (np.concatenate([one[part] for one in pieces]) for part in (0, 1))
+    kept, tallies = drop_repeated(batch.rows, rule, indices.astype(np.int64), counts.astype(np.int64))
     return batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies)))
+
+
+def drop_repeated_captions(batches: Sequence[SampleBatch], rule: CaptionRepeats) -> list[SampleBatch]:
+    """What `DropRepeatedCaptions` gives of all batches of a job, without Beam."""
+    captions = [caption_ids(batch.rows) for batch in batches]
+    whole = [(batch.range.name, *of_batch) for batch, of_batch in zip(batches, captions, strict=True)]
+    found = gathered(_repeated((0, whole)))
+    return [_drop(batch, rule, found) for batch in batches]
 
 
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
 class DropRepeatedCaptions(beam.PTransform):
-    """Drops samples whose caption comes too often: takes `SampleBatch`, selected, and gives it.
+    """Drops samples whose caption comes too often: takes `SampleBatch`, selected, and gives it with the column
+    `caption_repeats`, how often the caption comes in the whole input.
 
     Captions meet by 16 bytes of each in 256 parts, and what comes back are the indices of rows.
 
@@ -64,8 +79,10 @@ class DropRepeatedCaptions(beam.PTransform):
         check_before_duplicates(batches, "DropRepeatedCaptions")
         captions = batches | "Captions" >> beam.FlatMap(_captions).with_output_types(tuple[int, OfRange])
         with inner_steps_untyped(batches.pipeline):
-            gathered = captions | "Gather" >> beam.GroupByKey()
-            found = gathered | "Count" >> beam.FlatMap(_often, self.rule.most).with_output_types(tuple[str, np.ndarray])
+            together = captions | "Gather" >> beam.GroupByKey()
+            found = together | "Count" >> beam.FlatMap(_repeated).with_output_types(
+                tuple[str, tuple[np.ndarray, np.ndarray]]
+            )
         return batches | "Drop" >> beam.Map(_drop, self.rule, beam.pvalue.AsMultiMap(found)).with_output_types(
             SampleBatch
         )

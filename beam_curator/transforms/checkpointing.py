@@ -14,8 +14,9 @@ from beam_curator.errors import JobError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output.added_columns import read_range
-from beam_curator.output.score_parts import StoredRange, write_part
+from beam_curator.output.score_parts import write_part
 from beam_curator.output.score_steps import ScoreStep, Wanted, arranged
+from beam_curator.output.scores_from import is_whole, lacks
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.beams_own import MAIN, tagged
 from beam_curator.transforms.claims import Title, title_of
@@ -79,8 +80,8 @@ class _FindScored(beam.DoFn):
 
     def process(self, range: ShardRange) -> Iterator[Any]:
         stored = read_range(self._directory, range, self._wanted)
-        if self._all_there and (stored is None or stored.lacking(self._wanted.steps) or stored.lacks_fields):
-            raise JobError(_not_there(self._directory, range, stored, self._wanted))
+        if self._all_there and (stored is None or not is_whole(stored, self._wanted)):
+            raise JobError(lacks(self._directory, range, stored, self._wanted))
         if stored is None:
             yield beam.pvalue.TaggedOutput(self.MISSING, range)
             return
@@ -94,17 +95,6 @@ class _FindScored(beam.DoFn):
         failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
         progress.BOARD.add(range, samples=len(batch), failed=failed, scored=False)
         yield batch
-
-
-def _not_there(directory: str, range: ShardRange, stored: StoredRange | None, wanted: Wanted) -> str:
-    what = "scores of this encoder and these flags"
-    if stored is not None:
-        lacking = stored.lacking(wanted.steps)
-        what = f"scores of {lacking[0].name} ({lacking[0].identity})" if lacking else "fields of --carry"
-    return (
-        f"--scores_from {directory} has no {what} for {range.url} from byte {range.start:,} on: run its own command "
-        "with them first"
-    )
 
 
 @beam.typehints.with_input_types(ShardRange)

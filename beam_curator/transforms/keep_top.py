@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -36,6 +36,15 @@ def _step(search: Search, counts: collections.Counter[int], top: Top) -> Search:
 def _keep(batch: SampleBatch, search: Search, tops: tuple[Top, ...]) -> SampleBatch:
     kept, tallies = keep_top(batch.rows, tops, search.thresholds)
     return batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies)))
+
+
+def keep_top_of(batches: Sequence[SampleBatch], tops: tuple[Top, ...]) -> list[SampleBatch]:
+    """What `KeepTop` gives of all batches of a job, without Beam."""
+    values, search = [_values(batch, tops) for batch in batches], Search()
+    for top in tops:
+        for _ in range(LEVELS):
+            search = _step(search, _add(digit_counts(one, search) for one in values), top)
+    return [_keep(batch, search, tops) for batch in batches]
 
 
 @beam.typehints.with_input_types(SampleBatch)

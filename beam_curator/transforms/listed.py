@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.lists import ListFile, apply_lists, candidates, ids_of, in_buckets
 from beam_curator.samples import SampleBatch
 from beam_curator.sources.list_files import entries_of
-from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.beams_own import gathered, inner_steps_untyped
 from beam_curator.transforms.lineage import check_before_duplicates
 
 Bucket = tuple[int, int]
@@ -45,13 +46,19 @@ def _entries(place: int, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, np
         raise JobError(f"{one.path}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def _samples(
-    batch: SampleBatch, lists: Sequence[ListFile]
-) -> Iterator[tuple[Bucket, tuple[str, np.ndarray, np.ndarray]]]:
+OfRange = tuple[str, np.ndarray, np.ndarray]
+"""The name of a range, indices of its rows, and 16 bytes of the value of each."""
+
+
+def _samples(batch: SampleBatch, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, OfRange]]:
     for place, one in enumerate(lists):
-        indices, ids = candidates(batch.rows, one)
-        for bucket, chosen in in_buckets(ids, one.buckets):
-            yield (place, bucket), (batch.range.name, indices[chosen], ids[chosen])
+        yield from _samples_of(batch, place, one)
+
+
+def _samples_of(batch: SampleBatch, place: int, one: ListFile) -> Iterator[tuple[Bucket, OfRange]]:
+    indices, ids = candidates(batch.rows, one)
+    for bucket, chosen in in_buckets(ids, one.buckets):
+        yield (place, bucket), (batch.range.name, indices[chosen], ids[chosen])
 
 
 def _matched(joined: tuple[Bucket, Mapping[str, Iterable[Any]]]) -> Iterator[tuple[str, Found]]:
@@ -78,6 +85,22 @@ def _apply(batch: SampleBatch, lists: Sequence[ListFile], found: Mapping[str, It
         by_place[one.place] = np.concatenate([by_place.get(one.place, np.empty(0, np.int64)), one.rows])
     kept, tallies = apply_lists(batch.rows, lists, by_place)
     return batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies)))
+
+
+def keep_listed(batches: Sequence[SampleBatch], lists: Sequence[ListFile]) -> list[SampleBatch]:
+    """What `KeepListed` gives of all batches of a job, without Beam; one list at a time is in memory.
+
+    Raises:
+      JobError: a list cannot be read.
+    """
+    found: dict[str, list[Found]] = {}
+    for place in range(len(lists)):
+        entries = gathered(_entries(place, lists))
+        samples = gathered(pair for batch in batches for pair in _samples_of(batch, place, lists[place]))
+        for bucket, some in samples.items():
+            for name, one in _matched((bucket, {"entries": entries[bucket], "samples": some})):
+                found.setdefault(name, []).append(one)
+    return [_apply(batch, lists, collections.defaultdict(list, found)) for batch in batches]
 
 
 @beam.typehints.with_input_types(SampleBatch)
@@ -109,9 +132,7 @@ class KeepListed(beam.PTransform):
         check_before_duplicates(batches, "KeepListed")
         places = batches.pipeline | "Lists" >> beam.Create([*range(len(self.lists))]).with_output_types(int)
         entries = places | "Entries" >> beam.FlatMap(_entries, self.lists).with_output_types(tuple[Bucket, np.ndarray])
-        samples = batches | "Samples" >> beam.FlatMap(_samples, self.lists).with_output_types(
-            tuple[Bucket, tuple[str, np.ndarray, np.ndarray]]
-        )
+        samples = batches | "Samples" >> beam.FlatMap(_samples, self.lists).with_output_types(tuple[Bucket, OfRange])
         with inner_steps_untyped(batches.pipeline):
             joined = {"entries": entries, "samples": samples} | "Join" >> beam.CoGroupByKey()
             found = joined | "Match" >> beam.FlatMap(_matched).with_output_types(tuple[str, Found])

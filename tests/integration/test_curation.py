@@ -394,6 +394,12 @@ def test_captions_that_come_too_often_go_whatever_else_is_dropped(finished, cura
     assert not any(row["status"] == "kept" and row["caption"] and counts[row["caption"]] > most for row in after)
     gone = [row for row in after if row["reason"] == f"caption_repeats > {most}"]
     assert gone
+    assert [row["caption_repeats"] for row in after] == [
+        counts[row["caption"]] if row["caption"] else None for row in after
+    ]
+    beside = {row["sample_id"]: row["caption_repeats"] for row in pq.read_table(finished / "00000.parquet").to_pylist()}
+    assert beside.items() <= {row["sample_id"]: row["caption_repeats"] for row in after}.items()
+    assert verify_output.main([str(finished)]) == 0
     assert all(counts[row["caption"]] > most for row in gone)
 
 

@@ -59,6 +59,10 @@ def command(capsys, *argv):
         (["--input", "{raw}", "--output", "{tmp}/o", *TINY, "--aesthetic_model", "{tmp}/no.pth"], ["no.pth"]),
         (["--input", "{raw}", "--output", "{raw}", *TINY], ["is not empty and holds no job"]),
         (
+            ["--input", "{raw}", "--output", "{tmp}/o", *TINY, "--dry_run", "--preview"],
+            ["--dry_run and --preview: give one of them"],
+        ),
+        (
             ["--input", "{raw}", "--output", "/proc/nowhere/out", *TINY],
             ["/proc/nowhere/out", "cannot be"],
         ),

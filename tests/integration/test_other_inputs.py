@@ -181,3 +181,10 @@ def test_flags_of_columns_do_not_go_with_tars(curate, raw, tmp_path):
     code, _, err = curate(tmp_path / "out", "--image_column", "jpg", base=["--input", str(raw), *TINY])
     assert code == 2
     assert "tars have no columns" in err
+
+
+@pytest.mark.parametrize(("kind", "told"), [("parquet", "Parquet"), ("folder", "a folder"), ("list", "a list")])
+def test_keys_of_what_is_no_tar_cannot_be_joined(curate, inputs, tmp_path, kind, told):
+    code, _, err = curate(tmp_path / "out", "--group_by_key", base=inputs[kind])
+    line = f"beam-curator: --group_by_key joins members of a tar, and this input is {told}: leave it out\n"
+    assert (code, err) == (2, line)

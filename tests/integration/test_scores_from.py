@@ -57,18 +57,37 @@ def test_scores_that_are_not_those_that_are_needed_are_refused(finished, curate,
         ([], finished, "is the output itself: leave it out"),
         (["--input", str(more)], new, "has no scores of 1 of the 4 shards of --input, first "),
         (["--clip_model", "ViT-B-32"], new, ""),
+        (["--image_measures"], new, "has no image_measures (image measures "),
+        (["--preset", "datacomp-clip-l14-30"], new, "has no similarity (similarity (tiny-untrained), untrained"),
+        (["--similarity", "--preview"], new, "run its own command with what asks for that first"),
+        (["--similarity", "--dry_run"], new, "run its own command with what asks for that first"),
+        (["--prompt", "a=x|y"], new, "has no a (prompt a: x | y"),
+        (["--group_by_key"], new, "its job read samples with no --group_by_key, this command says --group_by_key"),
+        (["--caption_from", "json:caption"], new, "this command says --caption_from json:caption: give its flags"),
+        (["--where", "similarity > 0.3"], new, "--similarity gives it"),
+        (["--keep_best", "5", "no_such"], new, '--keep_best 5 no_such wants a column "no_such"'),
     ):
         code, _, err = curate(output, "--scores_from", str(finished), *asked)
         assert (code, len(err.splitlines()), told in err) == (2, 1, True), err
-    code, _, err = curate(new, "--scores_from", str(finished), "--image_measures")
-    assert (code, "has no scores of image_measures" in err, "run its own command" in err) == (1, True, True)
-    assert not (new / "manifest.json").exists()
+    assert not new.exists()
     with lease.held(lease.Claim(str(finished), "theirs", owner.this_process())):
         code, _, err = curate(new, "--scores_from", str(finished))
         assert (code, "is being written: " in err) == (2, True)
     (finished / "manifest.json").unlink()
     code, _, err = curate(new, "--scores_from", str(finished))
     assert (code, "holds no finished job (manifest.json is written last)" in err) == (2, True)
+
+
+def test_columns_of_an_earlier_run_and_other_fields_are_found(finished, curate, tmp_path):
+    assert curate(finished, "--caption_measures", "--carry", "url,width")[0] == 0
+    assert curate(finished, "--carry", "url")[0] == 0
+    new = tmp_path / "new"
+    code, told, err = curate(new, "--scores_from", str(finished), "--caption_measures", "--carry", "url,nothere")
+    assert (code, err, "NOTE: --carry nothere: no sample has such a field" in told) == (0, "", True)
+    for part in sorted((finished / "columns" / "caption_measures").iterdir())[-1:]:
+        part.unlink()
+    code, _, err = curate(new, "--scores_from", str(finished), "--caption_measures")
+    assert (code, len(err.splitlines()), "has no caption_measures (" in err) == (2, 1, True)
 
 
 def test_a_directory_with_scores_keeps_to_them(finished, curate, tmp_path):

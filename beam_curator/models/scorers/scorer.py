@@ -182,7 +182,7 @@ def _check_pixels(scorer: Any, named: str) -> None:
 
 _OF_PARTS = ("embedding", "more_embeddings", "members", "headers_crc32", "extents")
 
-_OF_OUTPUT = ("input_key", "uid", "json", URL_DOMAIN)
+_OF_OUTPUT = ("input_key", "uid", "json", URL_DOMAIN, "caption_repeats", "text_embedding")
 
 TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, *_OF_PARTS, *_OF_OUTPUT})
 """What no scorer may call a column of its own."""
