@@ -1,13 +1,19 @@
-"""How far the job is: what the workers of this process have done, and a line about it on a terminal or in a log."""
+"""How far the job is: what the workers of this process have done, and where other processes of the job can read it."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
 import dataclasses
+import json
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+from beam_curator.phases import PHASES
 from beam_curator.samples import ShardRange
 
 
@@ -16,6 +22,10 @@ class Done:
     """What has been done so far.
 
     Attributes:
+      phase: the one that is under way, the furthest of those that have begun; "" before the first.
+      began: when it did, in seconds since 1970.
+      planned_shards: shards that are cut into ranges.
+      ranges: how many these are.
       samples: samples whose scores are written, or were found written.
       failed: those of them that cannot be used.
       scored: those of them that this run scored.
@@ -24,10 +34,20 @@ class Done:
       bytes: of shards, that `samples` cover.
       scored_bytes: of shards, that `scored` cover.
       embedded_bytes: of shards, that `embedded` cover.
+      ledger_files: ranges whose rows of the ledger are written.
       output_shards: output shards that are written.
+      output_shards_due: how many there will be; 0 where that is not known.
+      written: samples in those that are written.
       loading: the models that are being loaded.
+      flowing_since: when the first images of this run were embedded, in seconds since 1970; 0 before that. Rates are
+        counted from then on: loading a model is no part of them.
+      flowing_samples, flowing_bytes: what was embedded then.
     """
 
+    phase: str = ""
+    began: float = 0.0
+    planned_shards: int = 0
+    ranges: int = 0
     samples: int = 0
     failed: int = 0
     scored: int = 0
@@ -36,8 +56,39 @@ class Done:
     bytes: int = 0
     scored_bytes: int = 0
     embedded_bytes: int = 0
+    ledger_files: int = 0
     output_shards: int = 0
+    output_shards_due: int = 0
+    written: int = 0
     loading: tuple[str, ...] = ()
+    flowing_since: float = 0.0
+    flowing_samples: int = 0
+    flowing_bytes: int = 0
+
+    def __add__(self, other: Done) -> Done:
+        """What two processes have done together."""
+        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        loading = tuple(sorted({*self.loading, *other.loading}))
+        due = max(self.output_shards_due, other.output_shards_due)
+        last = max((self, other), key=lambda done: (_place(done.phase), -done.began))
+        flowing = min(filter(None, (self.flowing_since, other.flowing_since)), default=0.0)
+        together = {"output_shards_due": due, "loading": loading, "flowing_since": flowing}
+        return Done(last.phase, last.began, **together, **counts)
+
+
+_COUNTS = [
+    field.name for field in dataclasses.fields(Done) if field.type == "int" and field.name != "output_shards_due"
+]
+
+
+def _place(phase: str) -> int:
+    return PHASES.index(phase) if phase in PHASES else -1
+
+
+SHARED_IN = "BEAM_CURATOR_PROGRESS"
+"""The environment variable that names a directory where each worker process of a job says how far it is."""
+
+_PUBLISH_SECONDS = 0.5
 
 
 class Board:
@@ -48,50 +99,84 @@ class Board:
         self._done = Done()
         self._embedding: dict[ShardRange, tuple[int, int, int]] = {}
         self._loading: collections.Counter[str] = collections.Counter()
+        self._published = 0.0
 
     def reset(self) -> None:
         """Begins a new job."""
         with self._lock:
             self._done, self._embedding = Done(), {}
 
+    def enter(self, phase: str) -> None:
+        """A phase has work to do; the first time it begins."""
+        with self._lock:
+            if _place(phase) > _place(self._done.phase):
+                self._done.phase, self._done.began = phase, time.time()
+                self._published = 0.0
+        self._publish()
+
     @contextlib.contextmanager
     def loading(self, model: str) -> Iterator[None]:
         """While the block runs, this model is being loaded."""
-        with self._lock:
-            self._loading[model] += 1
+        self._load(model, 1)
         try:
             yield
         finally:
-            with self._lock:
-                self._loading[model] -= 1
+            self._load(model, -1)
+
+    def _load(self, model: str, by: int) -> None:
+        with self._lock:
+            self._loading[model] += by
+            self._published = 0.0
+        self._publish()
+
+    def add_planned(self, ranges: int) -> None:
+        """A shard is cut into so many ranges."""
+        self._add(planned_shards=1, ranges=ranges)
 
     def add_embedded(self, range: ShardRange, samples: int, size_bytes: int, failed: int = 0) -> None:
         """Some more samples of a range are embedded, or have failed; they take so many bytes of the shard."""
         with self._lock:
             before = self._embedding.get(range, (0, 0, 0))
             self._embedding[range] = (before[0] + samples, before[1] + size_bytes, before[2] + failed)
+            if not self._done.flowing_since and samples > failed:
+                embedded, embedded_bytes, _ = self._embedded()
+                self._done.flowing_since = time.time()
+                self._done.flowing_samples, self._done.flowing_bytes = embedded, embedded_bytes
+        self._publish()
 
     def add(self, range: ShardRange, samples: int, failed: int, scored: bool) -> None:
         """A range is scored, or was found scored."""
+        size_bytes = 0 if range.compression else range.size_bytes
+        if not scored:
+            self._add(samples=samples, failed=failed, bytes=size_bytes)
+            return
         with self._lock:
-            done, size_bytes = self._done, 0 if range.compression else range.size_bytes
-            done.samples += samples
-            done.failed += failed
-            done.bytes += size_bytes
-            if scored:
-                self._embedding.pop(range, None)
-                done.scored += samples
-                done.scored_bytes += size_bytes
+            self._embedding.pop(range, None)
+        self._add(samples=samples, failed=failed, bytes=size_bytes, scored=samples, scored_bytes=size_bytes)
 
-    def add_output_shard(self) -> None:
-        """An output shard is written."""
+    def add_ledger_file(self) -> None:
+        """The rows of a range are in the ledger."""
+        self._add(ledger_files=1)
+
+    def expect_output_shards(self, count: int) -> None:
+        """So many output shards will be written."""
         with self._lock:
-            self._done.output_shards += 1
+            self._done.output_shards_due = count
+
+    def add_output_shard(self, samples: int = 0) -> None:
+        """An output shard is written."""
+        self._add(output_shards=1, written=samples)
+
+    def _add(self, **counts: int) -> None:
+        with self._lock:
+            for name, by in counts.items():
+                setattr(self._done, name, getattr(self._done, name) + by)
+        self._publish()
 
     def read(self) -> Done:
         """The counts as they are now."""
         with self._lock:
-            embedded, embedded_bytes, failed = map(sum, zip((0, 0, 0), *self._embedding.values(), strict=True))
+            embedded, embedded_bytes, failed = self._embedded()
             return dataclasses.replace(
                 self._done,
                 embedded=embedded,
@@ -99,6 +184,45 @@ class Board:
                 embedded_failed=failed,
                 loading=tuple(sorted(model for model, count in self._loading.items() if count)),
             )
+
+    def _embedded(self) -> list[int]:
+        """Samples, bytes and failures of ranges that are not written yet."""
+        return list(map(sum, zip((0, 0, 0), *self._embedding.values(), strict=True)))
+
+    def _publish(self) -> None:
+        """Says how far this process is, where another one asked for it; now and then, as it costs a small file."""
+        directory = os.environ.get(SHARED_IN)
+        if directory is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if self._published and now - self._published < _PUBLISH_SECONDS:
+                return
+            self._published = now
+        with contextlib.suppress(OSError):  # it is about the work, and no part of it
+            write_done(directory, self.read())
+
+
+def write_done(directory: str, done: Done) -> None:
+    """Says how far this process is in a directory that the processes of a job share."""
+    name = f"{os.getpid()}-{threading.get_ident()}"
+    written = Path(directory, f"{name}.part")
+    written.write_text(json.dumps(dataclasses.asdict(done)), encoding="utf-8")
+    written.replace(Path(directory, f"{os.getpid()}.json"))
+
+
+def read_done(directory: str) -> Done:
+    """How far all processes are together that say so in a directory."""
+    found: list[Mapping[str, Any]] = []
+    for path in sorted(Path(directory).glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+    return together(Done(**{**one, "loading": tuple(one["loading"])}) for one in found)
+
+
+def together(found: Iterable[Done]) -> Done:
+    """What several processes have done together."""
+    return sum(found, Done())
 
 
 BOARD = Board()

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
+from beam_curator.phases import Span
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.rule_tally import Tallies
 
@@ -275,6 +276,7 @@ class SampleBatch:
         `embeddings`.
       more_of: int64 [m], the index of the sample that each of them is of, ascending.
       fields: what was met of the fields of the samples' metadata; None where nobody looked.
+      spans: when this run worked on it, by phase (see `phases`).
     """
 
     range: ShardRange
@@ -291,6 +293,7 @@ class SampleBatch:
     more_embeddings: np.ndarray | None = None
     more_of: np.ndarray | None = None
     fields: FieldsFound | None = None
+    spans: Mapping[str, Span] = dataclasses.field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return self.rows.num_rows

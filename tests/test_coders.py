@@ -14,6 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 import beam_curator as bc
 from beam_curator import rows
 from beam_curator.identities import ModelIdentity
+from beam_curator.phases import Span
 from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Finding, Shard, ShardError, ShardRange
 from beam_curator.sources.sample_batches import load, read_batch
@@ -55,6 +56,7 @@ def full(batch):
         findings=(Finding("repeated_keys", "a.tar", 512, "k\udcff", 2),),
         more_embeddings=np.ones((2, 6), np.float16),
         more_of=np.array([0, 2], np.int64),
+        spans={"scoring": Span(1.5, 2.5, 3)},
     )
 
 

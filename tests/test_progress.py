@@ -1,12 +1,17 @@
 """Progress: counts, and a line about them."""
 
+import dataclasses
 import io
+import json
 import threading
 
 import pytest
+from apache_beam.metrics.execution import MetricKey, MetricResult
+from apache_beam.metrics.metricbase import MetricName
 
 from beam_curator import progress
 from beam_curator.commands import progress_line
+from beam_curator.commands.progress_elsewhere import RunnersCounts
 from beam_curator.commands.progress_line import ProgressLine, describe, duration
 from beam_curator.progress import Board, Done
 from beam_curator.samples import Shard, ShardRange
@@ -38,8 +43,10 @@ def test_the_board_adds_up_what_is_scored_and_what_was_scored_before():
     board.add(range_of(1000), samples=10, failed=1, scored=True)
     board.add(range_of(500), samples=5, failed=2, scored=False)
     board.add(range_of(9999, "gzip"), samples=1, failed=0, scored=True)
-    board.add_output_shard()
-    assert board.read() == Done(samples=16, failed=3, scored=11, bytes=1500, scored_bytes=1000, output_shards=1)
+    board.add_output_shard(5)
+    assert board.read() == Done(
+        samples=16, failed=3, scored=11, bytes=1500, scored_bytes=1000, output_shards=1, written=5
+    )
     board.reset()
     assert board.read() == Done()
 
@@ -49,8 +56,10 @@ def test_images_count_as_soon_as_they_are_embedded_and_once():
     board.add_embedded(range_of(1000), 4, 300)
     board.add_embedded(range_of(1000), 4, 300, failed=1)
     assert (board.read().embedded, board.read().embedded_bytes, board.read().embedded_failed) == (8, 600, 1)
+    assert (board.read().flowing_samples, board.read().flowing_bytes) == (4, 300)
     board.add(range_of(1000), samples=10, failed=2, scored=True)
-    assert board.read() == Done(samples=10, failed=2, scored=10, bytes=1000, scored_bytes=1000)
+    done = dataclasses.replace(board.read(), flowing_since=0, flowing_samples=0, flowing_bytes=0)
+    assert done == Done(samples=10, failed=2, scored=10, bytes=1000, scored_bytes=1000)
 
 
 def test_a_model_is_being_loaded_until_the_last_thread_has_it():
@@ -85,46 +94,114 @@ def test_what_was_read_from_the_board_does_not_change_afterwards():
 
 
 @pytest.mark.parametrize(
-    ("done", "seconds", "total", "line"),
+    ("done", "seconds", "line"),
     [
-        (Done(), 0, 0, "0 images, 0.00 images/s, 0 failed"),
+        (Done(), 0, "starting"),
+        (Done("planning", planned_shards=3), 1, "planning: 3 of 10 shards"),
         (
-            Done(samples=1200, scored=1200, failed=3, bytes=250, scored_bytes=250),
+            Done("scoring", samples=1200, scored=1200, failed=3, bytes=250, scored_bytes=250),
             60,
-            1000,
-            "1,200 images, 20.0 images/s, 3 failed, 25%, 3m 00s left",
+            "scoring: 1,200 images, 20.0 images/s, 3 failed, 25%, 3m 00s left",
         ),
         (  # a resumed job: what was scored before counts as done, but not for the speed
-            Done(samples=600, scored=100, bytes=600, scored_bytes=100, embedded=20, embedded_bytes=20),
+            Done("scoring", samples=600, scored=100, bytes=600, scored_bytes=100, embedded=20, embedded_bytes=20),
             60,
-            1000,
-            "620 images, 2.0 images/s, 0 failed, 62%, 3m 10s left",
+            "scoring: 620 images, 2.0 images/s, 0 failed, 62%, 3m 10s left",
         ),
-        (Done(samples=10, scored=10, bytes=1000, scored_bytes=1000), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
-        (Done(samples=10, scored=10), 10, 1000, "10 images, 1.0 images/s, 0 failed"),
+        (  # loading the model, and what was embedded first, are no part of the speed
+            Done("scoring", 1000.0, embedded=100, embedded_bytes=200, flowing_since=1030.0, flowing_samples=20),
+            40,
+            "scoring: 100 images, 8.0 images/s, 0 failed, 20%, 40s left",
+        ),
+        (  # all was scored before: no speed that would mean anything
+            Done("planning", samples=600, failed=2, bytes=600),
+            60,
+            "reading scores: 600 images, 2 failed, 60%",
+        ),
+        (
+            Done("scoring", samples=10, scored=10, bytes=1000, scored_bytes=1000),
+            10,
+            "scoring: 10 images, 1.0 images/s, 0 failed, 100%",
+        ),
+        (Done("scoring", samples=10, scored=10), 10, "scoring: 10 images, 1.0 images/s, 0 failed"),
         (  # failures count as they happen, not when their range is written
-            Done(samples=10, scored=10, failed=1, embedded=10, embedded_failed=2),
+            Done("scoring", samples=10, scored=10, failed=1, embedded=10, embedded_failed=2),
             10,
-            1000,
-            "20 images, 2.0 images/s, 3 failed",
-        ),
-        (Done(loading=("ViT-L-14-quickgelu/openai",)), 3, 1000, "loading ViT-L-14-quickgelu/openai"),
-        (
-            Done(samples=10, failed=1, loading=("ViT-B-32/openai",)),
-            10,
-            1000,
-            "loading ViT-B-32/openai, 10 images, 0.00 images/s, 1 failed",
+            "scoring: 20 images, 2.0 images/s, 3 failed",
         ),
         (
-            Done(samples=10, scored=10, bytes=500, scored_bytes=500, output_shards=2),
-            10,
-            1000,
-            "10 images, 1.0 images/s, 0 failed, 2 output shards written",
+            Done("scoring", loading=("ViT-L-14-quickgelu/openai",)),
+            3,
+            "scoring: loading ViT-L-14-quickgelu/openai",
         ),
+        (
+            Done("scoring", samples=10, failed=1, loading=("ViT-B-32/openai",)),
+            10,
+            "reading scores: loading ViT-B-32/openai, 10 images, 1 failed",
+        ),
+        (Done("comparing duplicates", samples=10), 125, "comparing duplicates: since 2m 05s"),
+        (Done("writing", ranges=40, ledger_files=12), 9, "writing: the ledger of 12 of 40 ranges"),
+        (
+            Done("writing", output_shards=2, output_shards_due=6, written=2000),
+            10,
+            "writing: 2 of 6 output shards, 200 images/s, 20s left",
+        ),
+        (Done("writing the report", output_shards=6), 3, "writing the report: since 3s"),
     ],
 )
-def test_the_line_tells_images_rate_failures_and_the_time_left(done, seconds, total, line):
-    assert describe(done, seconds, total) == line
+def test_the_line_tells_the_phase_images_rate_failures_and_the_time_left(done, seconds, line):
+    assert describe(done, seconds, 1000, 10) == line
+
+
+def test_worker_processes_together_say_how_far_a_job_is(tmp_path, monkeypatch):
+    monkeypatch.setenv(progress.SHARED_IN, str(tmp_path))
+    board = Board()
+    board.enter("scoring")
+    board.add(range_of(500), samples=7, failed=1, scored=True)
+    other = dataclasses.replace(Done("planning"), began=1.0, samples=5, loading=("clip",), output_shards_due=3)
+    (tmp_path / "1.json").write_text(json.dumps(dataclasses.asdict(other)))
+    (tmp_path / "2.json").write_text("{ half")
+    progress.write_done(str(tmp_path), board.read())
+    found = progress.read_done(str(tmp_path))
+    assert (found.phase, found.samples, found.failed, found.loading) == ("scoring", 12, 1, ("clip",))
+    assert found.began == board.read().began
+    assert found.output_shards_due == 3
+
+
+def test_a_phase_never_goes_back():
+    board = Board()
+    for phase in ("planning", "writing", "scoring"):
+        board.enter(phase)
+    assert board.read().phase == "writing"
+
+
+class Result:
+    """A pipeline's result whose counters are those given, one set after the other."""
+
+    def __init__(self, *counts):
+        self._counts = iter(counts)
+
+    def metrics(self):
+        return self
+
+    def query(self, _):
+        found = next(self._counts)
+        if found is None:
+            raise NotImplementedError
+        keys = [MetricKey("step", MetricName("beam_curator", name)) for name in found]
+        return {"counters": [MetricResult(key, None, found[key.metric.name]) for key in keys]}
+
+
+def test_a_runner_elsewhere_is_asked_for_its_counts():
+    clock = iter([0, 60, 120, 180, 240])
+    scored = [{"samples_scored": 1000, "samples_failed": 3}, {"samples_scored": 4000, "samples_failed": 3}]
+    counts = RunnersCounts(Result(None, {}, *scored), "DataflowRunner", lambda: next(clock))
+    assert [counts.line() for _ in range(4)] == [
+        "DataflowRunner, 1m 00s: the runner tells no counts yet",
+        "DataflowRunner, 2m 00s: the runner tells no counts yet",
+        "DataflowRunner, 3m 00s: 1,000 images, 3 failed",
+        "DataflowRunner, 4m 00s: 4,000 images, 50.0 images/s, 3 failed",
+    ]
 
 
 class Stream(io.StringIO):
@@ -149,7 +226,7 @@ def test_plain_lines_are_written_where_there_is_no_terminal(monkeypatch):
         progress.BOARD.add(range_of(500), samples=7, failed=0, scored=True)
         assert stream.written.wait(HANG_SECONDS)
     lines = stream.getvalue().splitlines()
-    assert all("images/s" in line for line in lines)
+    assert lines[-1] == "reading scores: 7 images, 0 failed, 50%" or "images/s" in lines[-1]
     assert "\x1b" not in stream.getvalue()
 
 

@@ -56,6 +56,8 @@ from beam_curator.output.ownership import (
 from beam_curator.output.report_files import PAGE, check_own_report
 from beam_curator.output.scores_from import check_scores, check_steps, scoring_job
 from beam_curator.output.side_files import notes_on, stale_side_files
+from beam_curator.phases import REPORTING
+from beam_curator.progress import BOARD
 from beam_curator.report.writing import write_report
 from beam_curator.rules.caption_repeats import CaptionRepeats
 from beam_curator.rules.names import rule_name
@@ -194,6 +196,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
 
 def _with_report(manifest: dict[str, Any], output: str) -> dict[str, Any]:
     """Where the job is finished, on the worker that finished it."""
+    BOARD.enter(REPORTING)
     write_report(output)
     return manifest
 
@@ -298,7 +301,12 @@ def run_to_end(pipeline_options: PipelineOptions, curation: Curation, show_progr
     output = curation.options.output
     total_bytes = sum(shard.size_bytes for shard in curation.shards)
     result = running.run_pipeline(
-        pipeline_options, lambda pipeline: curate(pipeline, curation), total_bytes, output, show_progress
+        pipeline_options,
+        lambda pipeline: curate(pipeline, curation),
+        total_bytes,
+        output,
+        show_progress,
+        len(curation.shards),
     )
     counters = ("samples_scored", "samples_reused", "samples_from_stored", "samples_reread", "samples_fields_read")
     return Finished(_manifest(output), Work(*(running.counter(result, name) for name in counters)))

@@ -1,32 +1,79 @@
-"""The line that a terminal shows while a job runs."""
+"""The line that a terminal shows while a job runs, and that a log has once a minute."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from beam_curator.first_few import counted
+from beam_curator.phases import COMPARING, PLANNING, REPORTING, REUSING, SCORING, WRITING
 from beam_curator.progress import BOARD, Done
 
 
-def describe(done: Done, seconds: float, total_bytes: int) -> str:
-    """The line: models being loaded, images done, images/s (of those scored now), failed, share done and time left."""
+def describe(done: Done, seconds: float, total_bytes: int, total_shards: int = 0) -> str:
+    """The line: the phase, models that are being loaded, how much is done, how fast, the share done and the time left.
+
+    Args:
+      done: what is done.
+      seconds: since the phase began.
+      total_bytes, total_shards: of the input.
+    """
     loading = [f"loading {model}" for model in done.loading]
+    if not done.phase and not done.samples + done.embedded:
+        return ", ".join(loading) or "starting"
+    phase = _phase(done)
     if loading and not done.samples + done.embedded:
-        return ", ".join(loading)
-    rate = (done.scored + done.embedded) / seconds if seconds > 0 else 0.0
-    failed = done.failed + done.embedded_failed
-    images = counted(done.samples + done.embedded, "image")
-    parts = [*loading, images, f"{rate_text(rate)} images/s", f"{failed:,} failed"]
+        return f"{phase}: {', '.join(loading)}"
+    if phase == PLANNING:
+        of_all = f"{done.planned_shards:,} of {counted(total_shards, 'shard')}" if total_shards else "shards"
+        return f"{phase}: {of_all}"
+    told = {WRITING: _writing, COMPARING: _waiting, REPORTING: _waiting}.get(phase)
+    parts = told(done, seconds) if told else _samples(done, seconds, total_bytes)
+    return f"{phase}: {', '.join([*loading, *parts])}"
+
+
+def _phase(done: Done) -> str:
+    """The phase as it looks: nothing is scored where all was scored before."""
+    if done.phase in ("", PLANNING, SCORING) and done.samples and not done.scored + done.embedded:
+        return REUSING
+    return done.phase or SCORING
+
+
+def _samples(done: Done, seconds: float, total_bytes: int) -> list[str]:
+    if done.flowing_since:
+        seconds -= done.flowing_since - done.began
+    flowed = done.scored + done.embedded - done.flowing_samples
+    flowed_bytes = done.scored_bytes + done.embedded_bytes - done.flowing_bytes
     left_bytes = max(0, total_bytes - done.bytes - done.embedded_bytes)
-    scored_bytes = done.scored_bytes + done.embedded_bytes
-    if done.output_shards:
-        parts.append(f"{counted(done.output_shards, 'output shard')} written")
-    elif scored_bytes and left_bytes:
-        parts.append(f"{1 - left_bytes / total_bytes:.0%}, {duration(seconds * left_bytes / scored_bytes)} left")
-    return ", ".join(parts)
+    parts = [counted(done.samples + done.embedded, "image")]
+    if flowed > 0 and seconds > 0:
+        parts.append(f"{rate_text(flowed / seconds)} images/s")
+    parts.append(f"{done.failed + done.embedded_failed:,} failed")
+    if total_bytes and left_bytes < total_bytes:
+        parts.append(f"{1 - left_bytes / total_bytes:.0%}")
+    if flowed_bytes > 0 and left_bytes:
+        parts.append(f"{duration(seconds * left_bytes / flowed_bytes)} left")
+    return parts
+
+
+def _writing(done: Done, seconds: float) -> list[str]:
+    if not done.output_shards:
+        return [f"the ledger of {done.ledger_files:,} of {counted(done.ranges, 'range')}"]
+    due = max(done.output_shards_due, done.output_shards)
+    parts = [f"{done.output_shards:,} of {counted(due, 'output shard')}"]
+    if seconds > 0:
+        parts.append(f"{rate_text(done.written / seconds)} images/s")
+    if done.output_shards < due:
+        parts.append(f"{duration(seconds * (due - done.output_shards) / done.output_shards)} left")
+    return parts
+
+
+def _waiting(_: Done, seconds: float) -> list[str]:
+    return [f"since {duration(seconds)}"]
 
 
 def rate_text(rate: float) -> str:
@@ -44,40 +91,53 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
-LOG_EVERY_SECONDS = 30.0
+LOG_EVERY_SECONDS = 60.0
 """How often a plain line is written where there is no terminal."""
 
 
 class ProgressLine:
-    """Shows the board while a block runs: one live line on a terminal, plain lines now and then elsewhere."""
+    """Shows how far a job is while a block runs: one live line on a terminal, plain lines now and then elsewhere."""
 
-    def __init__(self, total_bytes: int, stream: TextIO | None = None) -> None:
-        self._total_bytes = total_bytes
+    def __init__(
+        self,
+        total_bytes: int,
+        stream: TextIO | None = None,
+        total_shards: int = 0,
+        read: Callable[[], Done] | None = None,
+        live_seconds: float = 0.5,
+    ) -> None:
+        """Takes what the input has, and what tells how far the job is: this process's board, or `read`."""
+        self._total_bytes, self._total_shards = total_bytes, total_shards
         self._stream = stream or sys.stderr
+        self._read = read or BOARD.read
         self._live = self._stream.isatty()
-        self._every = 0.5 if self._live else LOG_EVERY_SECONDS
+        self._every = live_seconds if self._live else LOG_EVERY_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-        self._started = time.monotonic()
         self._shown = ""
 
     def __enter__(self) -> ProgressLine:
         BOARD.reset()
-        self._started = time.monotonic()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(5)  # it may wait for an answer from elsewhere
         if self._live and self._shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
+    def line(self) -> str:
+        """What there is to say now."""
+        done = self._read()
+        return describe(done, max(0.0, time.time() - done.began), self._total_bytes, self._total_shards)
+
     def _run(self) -> None:
         while not self._stop.wait(self._every):
-            line = describe(BOARD.read(), time.monotonic() - self._started, self._total_bytes)
-            if line != self._shown:
-                self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
-                self._stream.flush()
+            line = self.line()
+            if line != self._shown and not self._stop.is_set():
+                with contextlib.suppress(ValueError):  # the stream is closed
+                    self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
+                    self._stream.flush()
                 self._shown = line

@@ -23,9 +23,11 @@ from beam_curator.commands import interruption, worker_deaths
 from beam_curator.commands.failures import as_job_error
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.parsing import has_worker_processes, is_dataflow, is_local
+from beam_curator.commands.progress_elsewhere import shown_of_processes, shown_of_runner
 from beam_curator.commands.progress_line import ProgressLine
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.output.manifest import MANIFEST
+from beam_curator.progress import BOARD
 from beam_curator.storage import files
 
 
@@ -35,19 +37,30 @@ def run_pipeline(
     total_bytes: int,
     output: str,
     show_progress: bool = True,
+    total_shards: int = 0,
 ) -> PipelineResult:
     """Builds and runs a pipeline to its end. Without --runner it runs in this process.
+
+    Args:
+      options: Beam's, and ours.
+      build: adds the steps.
+      total_bytes, total_shards: of the input, by which the time left is told.
+      output: the output directory, for errors.
+      show_progress: whether the standard error shows how far it is.
 
     Raises:
       JobError: when the job fails for a reason that the user can mend.
     """
     pipeline = _built(options, build)
     process_tuning.spare_what_is_loaded()
-    progress = _progress(options, total_bytes) if show_progress else contextlib.nullcontext()
+    BOARD.reset()
+    here = _progress_here(options, total_bytes, total_shards) if show_progress else contextlib.nullcontext()
     try:
-        with _quiet_beam(), progress, interruption.job_runs(elsewhere=not is_local(options)):
+        with _quiet_beam(), here, interruption.job_runs(elsewhere=not is_local(options)):
             result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()
-            state = result.wait_until_finish()
+            elsewhere = _progress_elsewhere(options, result, total_bytes, total_shards)
+            with elsewhere if show_progress else contextlib.nullcontext():
+                state = result.wait_until_finish()
     except Exception as error:
         raise as_job_error(error, output) from error
     if state not in (None, "DONE"):
@@ -118,10 +131,24 @@ def submit_pipeline(options: PipelineOptions, build: Callable[[beam.Pipeline], A
     return f"Beam Curator: {what}; {files.join(output, MANIFEST)} will be there when the job is done"
 
 
-def _progress(options: PipelineOptions, total_bytes: int) -> contextlib.AbstractContextManager[Any]:
-    """The progress of what runs in this process; that of other processes and machines is not seen from here."""
-    seen = is_local(options) and not has_worker_processes(options)
-    return ProgressLine(total_bytes) if seen else contextlib.nullcontext()
+def _progress_here(
+    options: PipelineOptions, total_bytes: int, total_shards: int
+) -> contextlib.AbstractContextManager[Any]:
+    """The progress of what runs on this machine."""
+    if not is_local(options):
+        return contextlib.nullcontext()
+    if has_worker_processes(options):
+        return shown_of_processes(total_bytes, total_shards)
+    return ProgressLine(total_bytes, total_shards=total_shards)
+
+
+def _progress_elsewhere(
+    options: PipelineOptions, result: PipelineResult, total_bytes: int, total_shards: int
+) -> contextlib.AbstractContextManager[Any]:
+    """The progress of what runs on other machines, as far as their runner tells."""
+    if is_local(options):
+        return contextlib.nullcontext()
+    return shown_of_runner(result, options.view_as(StandardOptions).runner or "", total_bytes, total_shards)
 
 
 def counter(result: PipelineResult, name: str) -> int:

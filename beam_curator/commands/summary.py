@@ -66,6 +66,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
         lines.append(f"  the {len(broken):,} broken shards {_lost(manifest['broken_shards'])} together")
     lines += [f"  {line}" for line in (*_told(manifest), *_of_fields(manifest))]
     lines += [f"  {line}" for line in _work(counts["seen"], work, seconds)]
+    lines += _phases(manifest["timings"], work)
     halved = manifest["timings"]["batch_reductions"]
     if work.scored and halved:
         lines.append(
@@ -115,6 +116,15 @@ def _work(seen: int, work: Work, seconds: float) -> list[str]:
     if work.fields_read:
         lines.append(f"read the fields of {counted(work.fields_read, 'sample')} from their shards: none was embedded")
     return lines
+
+
+def _phases(timings: Mapping[str, Any], work: Work) -> list[str]:
+    """What took how long; nothing of a job that changed nothing, whose manifest tells of the run before."""
+    told = []
+    for one in timings.get("phases") or ():
+        rate = one.get("samples_per_second")
+        told.append(f"{one['phase']} {duration(one['seconds'])}{f' ({rate_text(rate)} images/s)' if rate else ''}")
+    return [f"  time: {', '.join(told)}"] if told and work.scored else []
 
 
 def _lost(broken: Sequence[Mapping[str, Any]]) -> str:

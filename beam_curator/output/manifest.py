@@ -26,6 +26,7 @@ from beam_curator.output.output_shard import WrittenShard
 from beam_curator.output.report_files import remove_report
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.output.side_files import remove_side_files, sizes_of, write_side_files
+from beam_curator.phases import phases_told, sum_spans
 from beam_curator.reading import DEFAULT_READING
 from beam_curator.storage import files
 
@@ -80,6 +81,7 @@ def _manifest(
 ) -> dict[str, Any]:
     started = float(job.get("started", time.time()))
     finished = time.time()
+    spans = sum_spans([summary.spans, *(shard.spans for shard in written)])
     return {
         "software": software_versions(),
         "models": told_models(models_in(part.models for part in parts)),
@@ -95,6 +97,7 @@ def _manifest(
             "finished": _utc(finished),
             "seconds": round(finished - started, 3),
             "batch_reductions": summary.batch_reductions,
+            "phases": phases_told(spans, started, finished),
         },
     }
 

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from beam_curator.field_tally import FieldsFound
 from beam_curator.first_few import counted, listed
 from beam_curator.identities import told_models
 from beam_curator.output.losses import Losses
+from beam_curator.phases import Span, sum_spans
 from beam_curator.rule_tally import Tallies, sum_tallies
 from beam_curator.samples import Finding, SampleBatch, ShardError
 from beam_curator.sources.findings import KINDS, describe
@@ -39,6 +40,7 @@ class Summary:
       unhashed: of a job that looked for duplicates, how many samples competed without a perceptual hash, since an
         earlier release scored them.
       fields: what was met of the fields of the samples' metadata.
+      spans: when this run worked on them, by phase.
     """
 
     seen: int = 0
@@ -55,6 +57,7 @@ class Summary:
     losses: Losses = dataclasses.field(default_factory=Losses, compare=False)
     unhashed: int = 0
     fields: FieldsFound = dataclasses.field(default_factory=FieldsFound, compare=False)
+    spans: Mapping[str, Span] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def dropped(self) -> int:
@@ -82,6 +85,7 @@ class Summary:
             self.losses + other.losses,
             self.unhashed + other.unhashed,
             self.fields + other.fields,
+            sum_spans((self.spans, other.spans)),
         )
 
     def check_failed_fraction(self, limit: float) -> None:
@@ -151,6 +155,7 @@ def summarize(batch: SampleBatch) -> Summary:
         Losses.of_range(batch.range, len(batch), batch.errors),
         _unhashed(batch.rows),
         batch.fields or FieldsFound(),
+        batch.spans,
     )
 
 

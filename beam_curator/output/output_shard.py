@@ -22,6 +22,7 @@ from beam_curator.output.ledger import rows_beside_tar, write_table
 from beam_curator.output.placing import PlacedSamples, shard_name
 from beam_curator.output.score_parts import stored_in
 from beam_curator.output.score_steps import EMBEDDING_STEP
+from beam_curator.phases import Span
 from beam_curator.samples import readable
 from beam_curator.sources.tar.member_table import MEMBERS
 from beam_curator.sources.tar.writing import writing_tar
@@ -41,12 +42,14 @@ class WrittenShard:
       samples: how many.
       bytes: of its tar.
       members: of how many samples each extension is a member.
+      spans: when it was written, or found written.
     """
 
     index: int
     samples: int
     bytes: int
     members: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    spans: Mapping[str, Span] = dataclasses.field(default_factory=dict, compare=False)
 
 
 def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> WrittenShard:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
 from beam_curator import progress, rows
 from beam_curator.errors import JobError
@@ -17,11 +17,13 @@ from beam_curator.output.added_columns import read_range
 from beam_curator.output.score_parts import write_part
 from beam_curator.output.score_steps import ScoreStep, Wanted, arranged
 from beam_curator.output.scores_from import is_whole, lacks
+from beam_curator.phases import REUSING, SCORING, Span
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.beams_own import MAIN, tagged
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.lineage import facts_of
+from beam_curator.transforms.metrics import count, count_scored
 from beam_curator.transforms.stored_scoring import ScoreStored
 
 
@@ -41,11 +43,10 @@ class _WriteScores(beam.DoFn):
             yield batch
             return
         written = write_part(self._directory, batch, [step for step in self._steps if step.name in batch.models])
-        failed = int(rows.status_is(written.rows, rows.FAILED).sum())
-        Metrics.counter("beam_curator", "samples_scored").inc(len(written))
-        Metrics.counter("beam_curator", "samples_failed").inc(failed)
+        failed = count_scored(written)
         progress.BOARD.add(written.range, samples=len(written), failed=failed, scored=True)
-        yield written
+        began = min((span.began for span in batch.spans.values()), default=time.time())
+        yield written.replace(spans={SCORING: Span(began, time.time(), len(written))})
 
 
 @beam.typehints.with_input_types(SampleBatch)
@@ -79,6 +80,7 @@ class _FindScored(beam.DoFn):
         self._directory, self._wanted, self._all_there = directory, wanted, all_there
 
     def process(self, range: ShardRange) -> Iterator[Any]:
+        began = time.time()
         stored = read_range(self._directory, range, self._wanted)
         if self._all_there and (stored is None or not is_whole(stored, self._wanted)):
             raise JobError(lacks(self._directory, range, stored, self._wanted))
@@ -91,10 +93,10 @@ class _FindScored(beam.DoFn):
             yield beam.pvalue.TaggedOutput(self.UNSEEN if from_pixels else self.LACKING, range)
             return
         batch = stored.batch
-        Metrics.counter("beam_curator", "samples_reused").inc(len(batch))
+        count("samples_reused", len(batch))
         failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
         progress.BOARD.add(range, samples=len(batch), failed=failed, scored=False)
-        yield batch
+        yield batch.replace(spans={REUSING: Span(began, time.time(), len(batch))})
 
 
 @beam.typehints.with_input_types(ShardRange)

@@ -8,12 +8,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_curator import rows
+from beam_curator import progress, rows
 from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import UsageError
 from beam_curator.output.against import check_against, competitors_of_output
 from beam_curator.output.deduplicating import RangeDrops, find_duplicates
+from beam_curator.phases import COMPARING
 from beam_curator.samples import SampleBatch
 from beam_curator.storage.places import real
 from beam_curator.transforms.beams_own import inner_steps_untyped
@@ -41,6 +42,7 @@ class _Find(beam.DoFn):
 
     def process(self, ranges: tuple[None, Iterable[Competitors]]) -> Iterator[tuple[str, RangeDrops]]:
         self._title.confirm()
+        progress.BOARD.enter(COMPARING)
         others = [competitors_of_output(other, self._settings) for other in self._settings.against]
         yield from find_duplicates(self._output, self._settings, list(ranges[1]), others).items()
 

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.transforms.display import DisplayDataItem
 
@@ -42,6 +41,8 @@ from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of_samples
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.display import display_of_models
+from beam_curator.transforms.metrics import count as count_in_beam
+from beam_curator.transforms.metrics import observe
 from beam_curator.transforms.work_ahead import WorkAhead
 
 _logger = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ def submit_batch(
 
     def result() -> SampleBatch:
         encoded = encoding.result()
+        observe("image_decode_us", encoded.decode_us)
+        observe("model_pass_us", encoded.pass_us)
         reasons = _reasons(encoded.failures, members, more_of, count) | failures
         embedded = batch.replace(
             rows=rows.with_failures(_with_facts(batch.rows, encoded.facts[:count]), reasons),
@@ -368,7 +371,7 @@ class _AwaitEmbeddings(WorkAhead[PendingBatch, SampleBatch]):
 def _count_reductions(pending: PendingBatch) -> SampleBatch:
     batch = pending.result()
     if batch.batch_reductions:
-        Metrics.counter("beam_curator", "batch_reductions").inc(batch.batch_reductions)
+        count_in_beam("batch_reductions", batch.batch_reductions)
     return batch
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystem import FileMetadata
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.display import DisplayDataItem
 
+from beam_curator import progress
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import JobError, UsageError
 from beam_curator.first_few import counted
 from beam_curator.output.job_input import match_input, shards_of, urls_and_sizes
 from beam_curator.output.plans import KeptPlans
+from beam_curator.phases import PLANNING, SCORING, Span
 from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, carried, sources
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources import matching
@@ -30,6 +32,7 @@ from beam_curator.sources.tar.planning import range_bytes_of
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import title_of
 from beam_curator.transforms.display import display_of_patterns, display_of_reading
+from beam_curator.transforms.metrics import count, observe
 from beam_curator.transforms.work_ahead import WorkAhead
 
 
@@ -149,7 +152,7 @@ class PlanRanges(beam.PTransform):
         return (
             shards
             | "SpreadShards" >> beam.Reshuffle().with_output_types(Shard)
-            | "Plan" >> beam.FlatMap(plan_ranges, range_bytes, plans, self.reading).with_output_types(ShardRange)
+            | "Plan" >> beam.FlatMap(_planned, range_bytes, plans, self.reading).with_output_types(ShardRange)
             | "SpreadRanges" >> beam.Reshuffle().with_output_types(ShardRange)
         )
 
@@ -158,21 +161,39 @@ class PlanRanges(beam.PTransform):
         return {"range_mb": self.range_mb, "plans": plans, **display_of_reading(self.reading)}
 
 
+def _planned(shard: Shard, range_bytes: int, plans: KeptPlans | None, reading: Reading) -> Iterator[ShardRange]:
+    progress.BOARD.enter(PLANNING)
+    found = list(plan_ranges(shard, range_bytes, plans, reading))
+    count("shards_planned")
+    count("ranges_planned", len(found))
+    progress.BOARD.add_planned(len(found))
+    yield from found
+
+
 class _ReadRanges(WorkAhead[ShardRange, SampleBatch]):
     def setup(self) -> None:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
 
     def start(self, range: ShardRange) -> Callable[[], SampleBatch]:
-        reading = self._reader.submit(read_batch, range)
+        progress.BOARD.enter(SCORING)
+        reading = self._reader.submit(_read_timed, range)
         return lambda: _count_read(reading.result())
 
     def teardown(self) -> None:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
 
+def _read_timed(range: ShardRange) -> SampleBatch:
+    began = time.time()
+    batch = read_batch(range)
+    return batch.replace(spans={SCORING: Span(began, time.time())})
+
+
 def _count_read(batch: SampleBatch) -> SampleBatch:
-    Metrics.counter("beam_curator", "samples_read").inc(len(batch))
-    Metrics.counter("beam_curator", "bytes_read").inc(batch.range.size_bytes)
+    count("samples_read", len(batch))
+    count("bytes_read", batch.range.size_bytes)
+    observe("range_bytes", [batch.range.size_bytes])
+    observe("range_read_ms", [round(1000 * (span.ended - span.began)) for span in batch.spans.values()])
     return batch
 
 

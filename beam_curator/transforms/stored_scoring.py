@@ -7,10 +7,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-
-from apache_beam.metrics import Metrics
 
 from beam_curator import process_tuning, progress, rows
 from beam_curator.errors import JobError
@@ -21,10 +20,12 @@ from beam_curator.output.added_columns import read_range, write_columns
 from beam_curator.output.field_store import write_fields
 from beam_curator.output.score_parts import read_embeddings
 from beam_curator.output.score_steps import ScoreStep, Wanted
+from beam_curator.phases import SCORING, Span
 from beam_curator.process_tuning import usable_cores
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.transforms.claims import Title
+from beam_curator.transforms.metrics import count
 from beam_curator.transforms.picture_scoring import with_picture_scores
 from beam_curator.transforms.work_ahead import WorkAhead
 
@@ -89,6 +90,7 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
         return _counted(scoring.result())
 
     def _complete(self, range: ShardRange) -> _Completed:
+        began = time.time()
         stored = read_range(self._directory, range, self._wanted)
         if stored is None:
             raise JobError(f"{range.url}: the scores of a range are gone that were there: run the same command again")
@@ -111,6 +113,7 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
             fields = read.rows.select(rows.field_names(read.rows))
             found = write_fields(self._directory, read.replace(rows=rows.with_fields(batch.rows, fields)), stored.range)
         completed = whole.only(self._wanted.steps).batch.replace(fields=found)
+        completed = completed.replace(spans={SCORING: Span(began, time.time(), len(completed))})
         return _Completed(completed, bool(of_pixels), stored.lacks_fields, len(lacking) > len(of_pixels))
 
     def _from_pixels(self, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
@@ -159,12 +162,12 @@ def _with_embeddings(batch: SampleBatch) -> SampleBatch:
 
 def _counted(completed: _Completed) -> SampleBatch:
     batch = completed.batch
-    Metrics.counter("beam_curator", "samples_reused").inc(len(batch))
+    count("samples_reused", len(batch))
     from_stored = completed.from_stored and not completed.of_pixels
     done = (("reread", completed.of_pixels), ("fields_read", completed.of_fields), ("from_stored", from_stored))
     for name, was_done in done:
         if was_done:
-            Metrics.counter("beam_curator", f"samples_{name}").inc(len(batch))
+            count(f"samples_{name}", len(batch))
     failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
     progress.BOARD.add(batch.range, samples=len(batch), failed=failed, scored=False)
     return batch

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import models_of, told_models
+from beam_curator.phases import Span
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Finding, Member, Sample, SampleBatch, Shard, ShardError, ShardRange
@@ -68,6 +69,7 @@ def encode_batch(batch: SampleBatch) -> bytes:
         "passed_over": dict(batch.passed_over),
         "findings": [_values(finding) for finding in batch.findings],
         "fields": None if batch.fields is None else batch.fields.told,
+        "spans": {phase: _values(span) for phase, span in batch.spans.items()},
         "arrays": arrays,
         "sizes": [len(piece) for piece in pieces],
     }
@@ -96,6 +98,7 @@ def decode_batch(encoded: bytes) -> SampleBatch:
         findings=tuple(Finding(*values) for values in small.pop("findings")),
         models=models_of(small.pop("models")),
         fields=None if fields is None else FieldsFound.read(fields),
+        spans={phase: Span(*values) for phase, values in small.pop("spans").items()},
         **arrays,
         **small,
     )

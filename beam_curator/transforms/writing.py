@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 
 from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD
@@ -24,6 +24,7 @@ from beam_curator.output.output_shard import WrittenShard, write_shard
 from beam_curator.output.placing import PlacedSamples, RangeKey, first_places, place_samples
 from beam_curator.output.plans import plan_of
 from beam_curator.output.score_parts import directory_of, part_name
+from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, Shard
 from beam_curator.sources.no_samples import no_sample
@@ -32,6 +33,7 @@ from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.duplicates import check_same_output
 from beam_curator.transforms.library_job import remember_shards
+from beam_curator.transforms.metrics import count, observe
 from beam_curator.transforms.work_ahead import WorkAhead
 
 LEDGER = "ledger"
@@ -55,12 +57,16 @@ class _PlaceSamples(beam.DoFn):
     def process(self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: outcomes.Summary) -> Iterator[Any]:
         """Waits for what is checked: nothing is written when too many samples failed, or a rule is a mistake."""
         self._title.check(batch.range.url)
+        began = time.time()
+        progress.BOARD.enter(WRITING)
         first_place = places[_range_key(batch)]
         table, placed = place_samples(batch, first_place, self._samples_per_shard)
         name = ledger.ledger_name(batch.range)
         types = checked.fields.types
         ledger.write_table(self._output, name, rows.with_fields(table, self._fields(batch, types)))
-        summary = outcomes.summarize(batch.replace(rows=table))
+        spans = {**batch.spans, WRITING: Span(began, time.time())}
+        summary = outcomes.summarize(batch.replace(rows=table, spans=spans))
+        progress.BOARD.add_ledger_file()
         models, reading = dict(batch.models), batch.range.reading
         part = ledger.LedgerPart(name, part_name(batch.range), plan_of(batch.range), summary, models, reading)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
@@ -100,7 +106,7 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
 
     def start(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Callable[[], WrittenShard]:
         index, runs = placed
-        self._writing.append(self._writers.submit(write_shard, self._output, index, list(runs)))
+        self._writing.append(self._writers.submit(_write_timed, self._output, index, list(runs)))
         return self._finished
 
     def _finished(self) -> WrittenShard:
@@ -122,10 +128,17 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
             self._title.leave()
 
 
+def _write_timed(output: str, index: int, runs: Sequence[PlacedSamples]) -> WrittenShard:
+    began = time.time()
+    written = write_shard(output, index, runs)
+    return dataclasses.replace(written, spans={WRITING: Span(began, time.time(), written.samples)})
+
+
 def _count_written(written: WrittenShard) -> WrittenShard:
-    Metrics.counter("beam_curator", "samples_written").inc(written.samples)
-    Metrics.counter("beam_curator", "bytes_written").inc(written.bytes)
-    progress.BOARD.add_output_shard()
+    count("samples_written", written.samples)
+    count("bytes_written", written.bytes)
+    observe("shard_write_ms", [round(1000 * (span.ended - span.began)) for span in written.spans.values()])
+    progress.BOARD.add_output_shard(written.samples)
     return written
 
 
@@ -247,6 +260,7 @@ def _make_way(
     output = title.claim.output
     title.confirm()
     output_shards = -(-seen.kept // job["samples_per_shard"])
+    progress.BOARD.expect_output_shards(output_shards)
     check_free(output, output_shards)
     return withdraw_manifest(seen, output, _with_input(job, shards))
 

@@ -6,6 +6,7 @@ thread; the weights are the same.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -131,5 +132,8 @@ class CoreStream:
                 good.append(row)
             request.note_decoded(row, image)
         if good:
+            began = time.perf_counter_ns()
             pending = self._model.run(pixels[: len(good)])
-            request.note_embedded(good, pending.wait(), pending.batch_reductions)
+            values = pending.wait()
+            request.note_pass(began)
+            request.note_embedded(good, values, pending.batch_reductions)

@@ -8,6 +8,7 @@ Their order decides nothing: rows are placed by index, and passes have one shape
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,7 @@ class _MicroBatch:
     pixels: "torch.Tensor"
     reductions: int
     places: list[tuple[Request, int]] = field(default_factory=list)
+    began_ns: int = 0
 
     @property
     def full(self) -> bool:
@@ -152,6 +154,7 @@ class DeviceStream:
         batch = self._filling
         if batch is None:
             return
+        batch.began_ns = time.perf_counter_ns()
         pending = self._model.run(batch.pixels[: len(batch.places)])
         self._finish_running()
         self._filling, self._running = None, (batch, pending)
@@ -162,6 +165,7 @@ class DeviceStream:
             return
         batch, pending = self._running
         values, reductions = pending.wait(), batch.reductions + pending.batch_reductions
+        batch.places[0][0].note_pass(batch.began_ns)
         for request, places in batch.places_of_requests():
             request.note_embedded([batch.places[place][1] for place in places], values[places], reductions)
             reductions = 0  # the first request met what the micro-batch met

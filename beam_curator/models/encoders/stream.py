@@ -1,6 +1,7 @@
 """A list of images on its way through a model, and what becomes of it."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -37,12 +38,16 @@ class EncodedImages:
       facts: None where there were no bytes.
       failures: the ledger's reason; None where the image is good.
       batch_reductions: how often the micro-batch was halved for want of memory while these were embedded.
+      decode_us: how many microseconds each image took to be decoded, in no order.
+      pass_us: how many each pass took that began with one of these, from when it was handed to the model.
     """
 
     embeddings: NDArray[np.float16]
     facts: list[ImageFacts | None]
     failures: list[str | None]
     batch_reductions: int = 0
+    decode_us: list[int] = field(default_factory=list)
+    pass_us: list[int] = field(default_factory=list)
 
     @classmethod
     def empty(cls, count: int, dim: int) -> "EncodedImages":
@@ -90,8 +95,10 @@ class Request:
 
     def decoded(self, decode: Decode, row: int) -> DecodedImage:
         """One of its images, decoded by the calling thread."""
-        image = self.images[row]
-        return decode(image) if self.on_picture is None else decode(image, partial(self.on_picture, row))
+        image, began = self.images[row], time.perf_counter_ns()
+        found = decode(image) if self.on_picture is None else decode(image, partial(self.on_picture, row))
+        self.encoded.decode_us.append((time.perf_counter_ns() - began) // 1000)
+        return found
 
     def take(self, count: int) -> range:
         """The next images, as far as there are so many: their rows."""
@@ -127,6 +134,10 @@ class Request:
             if self.on_embedded:
                 self.on_embedded(rows, len(not_finite))
             self._finish(len(rows))
+
+    def note_pass(self, began_ns: int) -> None:
+        """A pass that began with one of its images is over; `began_ns` is by `time.perf_counter_ns`."""
+        self.encoded.pass_us.append((time.perf_counter_ns() - began_ns) // 1000)
 
     def fail(self, error: BaseException) -> None:
         """Nothing more comes of it."""

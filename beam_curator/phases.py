@@ -1,0 +1,74 @@
+"""The phases of a job, in their order, and when each was worked on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+PLANNING = "planning"
+SCORING = "scoring"
+REUSING = "reading scores"
+COMPARING = "comparing duplicates"
+SELECTING = "selecting"
+WRITING = "writing"
+REPORTING = "writing the report"
+
+PHASES = (PLANNING, REUSING, SCORING, COMPARING, SELECTING, WRITING, REPORTING)
+"""As they follow each other; a job may leave some out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """When a phase was worked on, from the beginning of the first worker to the end of the last.
+
+    Attributes:
+      began, ended: seconds since 1970, by the clocks of the workers.
+      samples: of how many samples.
+    """
+
+    began: float
+    ended: float
+    samples: int = 0
+
+    def __add__(self, other: Span) -> Span:
+        return Span(min(self.began, other.began), max(self.ended, other.ended), self.samples + other.samples)
+
+
+def sum_spans(found: Iterable[Mapping[str, Span]]) -> dict[str, Span]:
+    """The spans of all together, by phase."""
+    spans: dict[str, Span] = {}
+    for one in found:
+        for phase, span in one.items():
+            spans[phase] = spans[phase] + span if phase in spans else span
+    return spans
+
+
+def phases_told(spans: Mapping[str, Span], started: float, finished: float) -> list[dict[str, Any]]:
+    """What a manifest says of each phase: its name, seconds, and where it has samples how many, and how many a second.
+
+    Planning lasts until the first range is read, and selecting from the last score until the first row is written:
+    both have no span of their own.
+
+    Args:
+      spans: of the phases that workers told of.
+      started, finished: of the job.
+    """
+    scored = [spans[phase] for phase in (REUSING, SCORING) if phase in spans]
+    found = {phase: span for phase, span in spans.items() if phase != WRITING}
+    if scored:
+        found[PLANNING] = Span(started, min(span.began for span in scored))
+    if scored and WRITING in spans:
+        found[SELECTING] = Span(max(span.ended for span in scored), spans[WRITING].began)
+    if WRITING in spans:
+        found[WRITING] = Span(spans[WRITING].began, finished, spans[WRITING].samples)
+    return [_told(phase, found[phase]) for phase in PHASES if phase in found]
+
+
+def _told(phase: str, span: Span) -> dict[str, Any]:
+    seconds = round(max(0.0, span.ended - span.began), 3)
+    told: dict[str, Any] = {"phase": phase, "seconds": seconds}
+    if span.samples:
+        told["samples"] = span.samples
+        told["samples_per_second"] = round(span.samples / seconds, 3) if seconds else None
+    return told
