@@ -69,11 +69,10 @@ class Done:
         """What two processes have done together."""
         counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
         loading = tuple(sorted({*self.loading, *other.loading}))
-        due = max(self.output_shards_due, other.output_shards_due)
         last = max((self, other), key=lambda done: (_place(done.phase), -done.began))
         flowing = min(filter(None, (self.flowing_since, other.flowing_since)), default=0.0)
-        together = {"output_shards_due": due, "loading": loading, "flowing_since": flowing}
-        return Done(last.phase, last.began, **together, **counts)
+        counts["output_shards_due"] = max(self.output_shards_due, other.output_shards_due)
+        return Done(last.phase, last.began, loading=loading, flowing_since=flowing, **counts)
 
 
 _COUNTS = [
