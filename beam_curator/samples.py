@@ -65,6 +65,11 @@ class Shard:
         return {"url": self.url, "size_bytes": self.size_bytes, "generation": self.generation, **others}
 
     @property
+    def called(self) -> str:
+        """What ids of its samples call it."""
+        return self.label or self.url.rpartition("/")[2]
+
+    @property
     def name(self) -> str:
         """A file name's stem for what is written about this shard: readable, and unique among all shards."""
         stem = re.sub(
@@ -132,6 +137,11 @@ class ShardRange:
             "reading": self.reading.identity,
             "keys_return": self.keys_return,
         }
+
+    @property
+    def called(self) -> str:
+        """What ids of its samples call it."""
+        return self.label or self.url.rpartition("/")[2]
 
     @property
     def name(self) -> str:
@@ -251,7 +261,12 @@ def sample_id(shard: Shard, offset: int, key: str, headers_crc32: int | None) ->
       headers_crc32: as `Sample` has it.
     """
     check = zlib.crc32(f"{headers_crc32 or 0:08x} {key}".encode("utf-8", "surrogatepass"))
-    return f"{shard.label or shard.url.rpartition('/')[2]}:{offset}:{check:08x}"
+    return f"{shard.called}:{offset}:{check:08x}"
+
+
+def shard_in(sample_id: str) -> str:
+    """What a sample's identity calls its shard."""
+    return sample_id.rsplit(":", 2)[0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from beam_curator.errors import CurationError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output import score_parts
-from beam_curator.output.embedding_column import fixed_float16
+from beam_curator.output.embedding_column import of_one_length
 from beam_curator.output.score_parts import (
     embeddings_of,
     part_name,
@@ -95,7 +95,7 @@ def test_a_part_without_one_usable_sample_knows_the_length_of_embeddings(tmp_pat
 def test_a_part_of_a_release_that_stored_float16_is_read_as_well(tmp_path, batch):
     written = write_part(str(tmp_path), batch, [AESTHETIC])
     table = pq.read_table(part_path(tmp_path))
-    before = fixed_float16(table["embedding"], 8)
+    before = of_one_length(table["embedding"], 8)
     more = table["more_embeddings"].cast(pa.list_(pa.float16()))
     for name, column in (("embedding", before), ("more_embeddings", more)):
         table = table.set_column(table.schema.get_field_index(name), name, column)

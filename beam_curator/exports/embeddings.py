@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from beam_curator.errors import UsageError
 from beam_curator.exports.kept_rows import Kept, as_schema, kept_count, kept_rows, schema_of_all, with_common_names
-from beam_curator.output.embedding_column import COMPRESSION_LEVEL, EMBEDDING_TYPE, embedding_array
+from beam_curator.output.embedding_column import EMBEDDING_TYPE, embedding_array
 from beam_curator.storage import files
 from beam_curator.storage.places import below
 
@@ -105,10 +105,9 @@ def _write_npy(to: str, name: str, count: int, schema: pa.Schema, run: Iterator[
 
 def _write_parquet(to: str, name: str, schema: pa.Schema, run: Iterator[Kept]) -> None:
     whole = schema.append(pa.field(EMBEDDING, EMBEDDING_TYPE))
-    levels = {f"{EMBEDDING}.list.element": COMPRESSION_LEVEL}
     with (
         files.atomic_writer(to, f"embeddings_{name}.parquet") as file,
-        pq.ParquetWriter(file, whole, compression="zstd", compression_level=levels) as writer,
+        pq.ParquetWriter(file, whole, compression="zstd") as writer,
     ):
         for one in run:
             table = as_schema(with_common_names(one.rows), schema)

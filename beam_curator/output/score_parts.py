@@ -25,16 +25,16 @@ from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import parts_before_steps
 from beam_curator.output.embedding_column import (
-    COMPRESSION_LEVEL,
     embedding_array,
-    fixed_float16,
     float16_of,
+    in_dictionaries,
     lengths_of,
     lists_of,
+    of_one_length,
 )
 from beam_curator.output.field_store import as_carried, fields_told, write_fields
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
-from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange
+from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange, shard_in
 from beam_curator.sources.tar.extents import EXTENTS
 from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, member_columns
 from beam_curator.storage import files
@@ -144,8 +144,8 @@ def _of_any_policy(range: ShardRange) -> ShardRange:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    levels = {f"{name}.list.element": COMPRESSION_LEVEL for name in (EMBEDDING, MORE_EMBEDDINGS)}
-    pq.write_table(table, sink, compression="zstd", compression_level=levels, use_dictionary=list(rows.REPEATING))
+    repeating = [*rows.REPEATING, *in_dictionaries([EMBEDDING, MORE_EMBEDDINGS])]
+    pq.write_table(table, sink, compression="zstd", use_dictionary=repeating)
     return sink.getvalue().to_pybytes()
 
 
@@ -237,8 +237,11 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
 
 
 def _with_ids(table: pa.Table, range: ShardRange) -> pa.Table:
-    """The rows with the ids that their samples have now: made of what a part of any release holds, without the column
-    that this takes. Releases that had other ids called them `uid`."""
+    """The rows with the ids that their samples have now, without the column that this may take: those of the part, if
+    its shard is still called the same, else made anew of what a part of any release holds. Releases that had other ids
+    called them `uid`."""
+    if _ID in table.schema.names and len(table) and shard_in(table[_ID][0].as_py()) == range.shard.called:
+        return table.drop_columns([HEADERS_CRC32])
     keys, offsets, crc32 = (table[name].to_pylist() for name in ("key", "offset", HEADERS_CRC32))
     ids = pa.array(rows.ids_of(range, keys, offsets, crc32), pa.string())
     gone = {HEADERS_CRC32, _ID if _ID in table.schema.names else _OLD_ID}
@@ -337,7 +340,7 @@ def _samples_in(part: str) -> int:
 
 
 def read_stored(part: str) -> pa.Table:
-    """The columns of a part that `read_part` leaves out, embeddings as a matrix of float16: for `embeddings_of` and
+    """The columns of a part that `read_part` leaves out, embeddings as lists of one length: for `embeddings_of` and
     `MemberTable.of`.
 
     Raises:
@@ -345,7 +348,7 @@ def read_stored(part: str) -> pa.Table:
     """
     file = pq.ParquetFile(pa.BufferReader(files.read_bytes(part)))
     stored = file.read(columns=list(_STORED), use_threads=False)
-    return stored.set_column(0, EMBEDDING, fixed_float16(stored[EMBEDDING], _dim_of(file)))
+    return stored.set_column(0, EMBEDDING, of_one_length(stored[EMBEDDING], _dim_of(file)))
 
 
 def _dim_of(part: pq.ParquetFile) -> int:
