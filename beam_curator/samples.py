@@ -139,11 +139,6 @@ class ShardRange:
         }
 
     @property
-    def called(self) -> str:
-        """What ids of its samples call it."""
-        return self.label or self.url.rpartition("/")[2]
-
-    @property
     def name(self) -> str:
         """A file name's stem for what is written about this range: readable, and unique among all ranges."""
         return f"{self.shard.name}-{self.ordinal:05d}"
