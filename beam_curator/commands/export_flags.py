@@ -25,7 +25,7 @@ A range of the input is in memory at a time, whatever the size of the output.
   npy      img_emb/img_emb_0.npy (float16 [n, dim]) and metadata/metadata_0.parquet, as clip-retrieval has them:
            autofaiss, embedding-reader, faiss and usearch read them, and clip-retrieval index
   parquet  embeddings_0.parquet: the rows with `embedding`, a list of float32
-  lance    embeddings.lance with `vector`, for LanceDB (pip install 'beam-curator[lance]'); json.url is json_url there
+  lance    embeddings.lance with `vector`, for LanceDB (pip install 'beam-curator[lance]')
 
 Rows are those beside the tars: `key` is the sample's key in its tar, `sample_id` its identity; `image_path` (the key)
 and `url` (that of the samples' .json) are what clip-retrieval looks for.

@@ -158,7 +158,7 @@ def add_samples(group: Any) -> None:
         type=carried_fields,
         default=ALL,
         metavar="FIELDS",
-        help=f"which fields of a sample's .json become columns for rules and of the ledger, such as json.url: {ALL}, "
+        help=f"which fields of a sample's .json become columns, json.url for rules and json_url in the ledger: {ALL}, "
         f"{NONE}, or names with commas between them, as url,similarity; new ones of scored shards are read from these "
         "again, and nothing is embedded (default: %(default)s)",
     )

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from beam_curator.errors import UsageError
 from beam_curator.exports.kept_rows import Kept, as_schema, kept_count, kept_rows, schema_of_all, with_common_names
+from beam_curator.output.column_names import in_files, schema_in_files
 from beam_curator.output.embedding_column import EMBEDDING_TYPE, embedding_array
 from beam_curator.storage import files
 from beam_curator.storage.places import below
@@ -92,7 +93,7 @@ def _write_npy(to: str, name: str, count: int, schema: pa.Schema, run: Iterator[
     with contextlib.ExitStack() as stack:
         array: IO[bytes] | None = None
         rows = stack.enter_context(files.atomic_writer(to, f"metadata/metadata_{name}.parquet"))
-        table = stack.enter_context(pq.ParquetWriter(rows, schema, compression="zstd"))
+        table = stack.enter_context(pq.ParquetWriter(rows, schema_in_files(schema), compression="zstd"))
         for one in run:
             if array is None:
                 array = stack.enter_context(files.atomic_writer(to, f"img_emb/img_emb_{name}.npy"))
@@ -100,17 +101,17 @@ def _write_npy(to: str, name: str, count: int, schema: pa.Schema, run: Iterator[
                 header: dict[str, Any] = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(array, header)
             array.write(np.ascontiguousarray(one.embeddings, "<f2").tobytes())
-            table.write_table(as_schema(with_common_names(one.rows), schema))
+            table.write_table(_rows_in_files(one, schema))
 
 
 def _write_parquet(to: str, name: str, schema: pa.Schema, run: Iterator[Kept]) -> None:
-    whole = schema.append(pa.field(EMBEDDING, EMBEDDING_TYPE))
+    whole = schema_in_files(schema).append(pa.field(EMBEDDING, EMBEDDING_TYPE))
     with (
         files.atomic_writer(to, f"embeddings_{name}.parquet") as file,
         pq.ParquetWriter(file, whole, compression="zstd") as writer,
     ):
         for one in run:
-            table = as_schema(with_common_names(one.rows), schema)
+            table = _rows_in_files(one, schema)
             writer.write_table(table.append_column(whole.field(EMBEDDING), embedding_array(one.embeddings)))
 
 
@@ -120,31 +121,21 @@ def _write_lance(to: str, schema: pa.Schema, found: Iterator[Kept]) -> None:
 
     first = next(found)
     vector = pa.list_(pa.float32(), first.embeddings.shape[1])
-    whole = without_dots(schema.append(pa.field("vector", vector)))
+    whole = schema_in_files(schema).append(pa.field("vector", vector))
 
     def batches() -> Iterator[pa.RecordBatch]:
         for one in _with_first(first, found):
             flat = pa.array(one.embeddings.astype(np.float32).reshape(-1))
-            table = as_schema(with_common_names(one.rows), schema)
             column = pa.FixedSizeListArray.from_arrays(flat, type=vector)
-            table = table.append_column("vector", column).rename_columns(whole.names)
+            table = _rows_in_files(one, schema).append_column(whole.field("vector"), column)
             yield from table.combine_chunks().to_batches()
 
     lance.write_dataset(pa.RecordBatchReader.from_batches(whole, batches()), files.join(to, _LANCE))
 
 
-def without_dots(schema: pa.Schema) -> pa.Schema:
-    """The schema with `json_url` for `json.url`: in Lance a dot leads into a struct. A name that is taken gets one more
-    underscore at its end."""
-    taken = {name for name in schema.names if "." not in name}
-    fields = []
-    for field in schema:
-        name = field.name.replace(".", "_")
-        while name != field.name and name in taken:
-            name += "_"
-        taken.add(name)
-        fields.append(field.with_name(name))
-    return pa.schema(fields)
+def _rows_in_files(kept: Kept, schema: pa.Schema) -> pa.Table:
+    """The rows in these columns, as files have them."""
+    return in_files(as_schema(with_common_names(kept.rows), schema))
 
 
 def _with_first(first: Kept, others: Iterator[Kept]) -> Iterator[Kept]:

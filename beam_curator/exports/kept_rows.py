@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from beam_curator import rows
 from beam_curator.errors import JobError, UsageError
 from beam_curator.output import ledger
+from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.score_parts import SCORES_DIRECTORY, read_embeddings
 from beam_curator.storage import files
@@ -108,7 +109,7 @@ def schema_of_all(output: str) -> pa.Schema:
 @files.retried
 def _schema(path: str) -> pa.Schema:
     with files.open_for_reading(path) as file:
-        return pq.read_schema(file).remove_metadata()
+        return schema_from_files(pq.read_schema(file)).remove_metadata()
 
 
 def as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -17,6 +17,7 @@ from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.field_names import ALL, PREFIX, is_field
 from beam_curator.field_tally import FieldsFound, FieldTally
+from beam_curator.output.column_names import from_files, schema_from_files
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.storage import files
 
@@ -168,8 +169,11 @@ def read_carried(url: str, indices: Sequence[int] | Any) -> pa.Table:
       StorageError: when it cannot be read, after retries.
     """
     file = pq.ParquetFile(pa.BufferReader(files.read_bytes(url)))
-    names = [field.name for field in file.schema_arrow if rows.role_of(field) == rows.CARRIED and is_field(field.name)]
-    return file.read(columns=names).take(pa.array(indices)) if names else pa.table({})
+    schema = file.schema_arrow
+    ours = schema_from_files(schema)
+    fields = [rows.role_of(field) == rows.CARRIED and is_field(field.name) for field in ours]
+    names = [name for name, is_one in zip(schema.names, fields, strict=True) if is_one]
+    return from_files(file.read(columns=names)).take(pa.array(indices)) if names else pa.table({})
 
 
 def _url(directory: str, range: ShardRange) -> str:

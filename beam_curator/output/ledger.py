@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from beam_curator import rows
 from beam_curator.field_names import is_field
 from beam_curator.identities import ModelIdentity
+from beam_curator.output.column_names import from_files, in_files
 from beam_curator.output.outcomes import Summary
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.rules.caption_repeats import CAPTION_REPEATS
@@ -67,7 +68,7 @@ def write_table(directory: str, name: str, table: pa.Table) -> None:
       StorageError: when they cannot be written, after retries.
     """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=list(rows.REPEATING))
+    pq.write_table(in_files(table), sink, compression="zstd", use_dictionary=list(rows.REPEATING))
     files.write_bytes(directory, name, sink.getvalue().to_pybytes())
 
 
@@ -78,7 +79,7 @@ def read_table(url: str) -> pa.Table:
       StorageError: when it cannot be read, after retries.
       OSError, ArrowException: when it is damaged.
     """
-    return pq.read_table(pa.BufferReader(files.read_bytes(url)))
+    return from_files(pq.read_table(pa.BufferReader(files.read_bytes(url))))
 
 
 def with_ids(table: pa.Table) -> pa.Table:

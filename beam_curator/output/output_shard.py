@@ -29,7 +29,7 @@ from beam_curator.sources.tar.writing import writing_tar
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
 
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 """Goes up when the same samples would give other bytes in an output shard than before."""
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.output.belonging import ledger_files
+from beam_curator.output.column_names import from_files, schema_from_files
 from beam_curator.report.columns import is_ledger
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
@@ -74,10 +75,11 @@ def read_rows(url: str, wanted: Callable[[pa.Schema], Sequence[str]]) -> pa.Tabl
     content = files.read_bytes(url)
     try:
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATING)
-        if not is_ledger(file.schema_arrow):
+        schema = schema_from_files(file.schema_arrow)
+        if not is_ledger(schema):
             return None
-        names = set(wanted(file.schema_arrow))
-        there = [name for name in file.schema_arrow.names if name in names]
-        return file.read(columns=there, use_threads=False)
+        names = set(wanted(schema))
+        there = [stored for stored, name in zip(file.schema_arrow.names, schema.names, strict=True) if name in names]
+        return from_files(file.read(columns=there, use_threads=False))
     except (pa.ArrowException, OSError):
         return None

@@ -42,6 +42,7 @@ def _row(shard, index, number):
         "status": "success",
         "width": 96 + number,
         "height": 64,
+        "exif.width": 96 + number,
         "uid": hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest(),
         "sha256": hashlib.sha256(image).hexdigest(),
     }

@@ -145,11 +145,12 @@ print(open("logs/one/out.log").read())
 
 
 def test_beam_reads_rows(curated):
-    columns = ["key", "status", "output_shard"]
     with beam.Pipeline("FnApiRunner") as pipeline:
-        ledger = pipeline | ReadFromParquet(f"{curated}/samples/*.parquet", as_rows=True, columns=columns)
-        statuses = ledger | beam.Map(lambda row: row.status) | beam.combiners.Count.PerElement()
-        assert_that(statuses, equal_to([("kept", SAMPLES)]))
+        for name, files in (("ledger", "samples/*.parquet"), ("rows", "0*.parquet")):
+            rows = pipeline | name >> ReadFromParquet(f"{curated}/{files}", as_rows=True)
+            found = rows | f"{name} values" >> beam.Map(lambda row: (row.status, row.json_exif_width == row.width))
+            counts = found | f"{name} counts" >> beam.combiners.Count.PerElement()
+            assert_that(counts, equal_to([(("kept", True), SAMPLES)]), label=f"{name} as due")
         parts = pipeline | "Parts" >> ReadFromParquet(f"{curated}/scores/*.parquet", as_rows=True)
         lengths = parts | "Lengths" >> beam.Map(lambda row: len(row.embedding))
         assert_that(lengths | "Count" >> beam.combiners.Count.PerElement(), equal_to([(768, SAMPLES)]), label="Same")

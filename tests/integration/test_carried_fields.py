@@ -58,23 +58,23 @@ def run(curate, shards, tmp_path):
 def fields_in(directory):
     """The fields that the ledger has, by column."""
     table = pq.read_table(directory / "samples").sort_by([("shard", "ascending"), ("offset", "ascending")])
-    return {name: table[name].to_pylist() for name in table.schema.names if name.startswith(("json.", "url_"))}
+    return {name: table[name].to_pylist() for name in table.schema.names if name.startswith(("json_", "url_"))}
 
 
 def test_a_shard_that_joins_a_finished_job_may_change_a_type_as_if_all_had_been_there(run, tmp_path):
     grown, at_once = tmp_path / "grown", tmp_path / "at_once"
     assert run("ab", grown)[0] == 0
-    assert fields_in(grown)["json.n"] == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert fields_in(grown)["json_n"] == [0, 1, 2, 3, 4, 0, 1, 2]
     code, told = run("abc", grown)
     assert (code, run("abc", at_once)[0]) == (0, 0)
     assert content(grown) == content(at_once)
-    assert fields_in(grown)["json.n"] == ["0", "1", "2", "3", "4", "0", "1", "2", "eight", "1"]
-    assert fields_in(grown)["json.only_a"] == [True] * 5 + [None] * 5
+    assert fields_in(grown)["json_n"] == ["0", "1", "2", "3", "4", "0", "1", "2", "eight", "1"]
+    assert fields_in(grown)["json_only_a"] == [True] * 5 + [None] * 5
     assert "text, since values of several kinds were met: json.n (integers and fractions and texts)" in told
     assert "json.sha256 is that of the stored image in all 10 samples that say one" in told
     kept = pq.read_table(grown / "00000.parquet")
-    assert kept["json.url"].to_pylist() == [f"http://a.org/{index}" for index in range(4)]
-    assert kept.schema.field("json.url").metadata[b"role"] == b"carried"
+    assert kept["json_url"].to_pylist() == [f"http://a.org/{index}" for index in range(4)]
+    assert kept.schema.field("json_url").metadata[b"role"] == b"carried"
     assert verify_output.main([str(grown)]) == 0
 
 
@@ -92,7 +92,7 @@ def test_fields_of_shards_that_were_scored_without_are_read_again_and_nothing_is
     }
     code, told = run("ac", late, "--carry", "url")
     assert (code, "note: --carry" in told) == (0, False)
-    assert list(fields_in(late)) == ["json.url", "url_domain"]
+    assert list(fields_in(late)) == ["json_url", "url_domain"]
     assert verify_output.main([str(late)]) == 0
     shutil.copy(at_once / "00000.parquet", late / "00000.parquet")
     assert verify_output.main([str(late)]) == 1
