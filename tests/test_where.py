@@ -106,6 +106,7 @@ def test_each_rule_is_counted_in_order_and_alone():
         ("aesthetic >", 'condition "aesthetic >": syntax error at or near'),
         ("offset > 3", 'syntax error at or near "offset"; offset is a word of SQL: write "offset" in double quotes'),
         ("aestetic > 5", 'wants a column "aestetic" that the samples do not have: did you mean aesthetic?'),
+        ("json_url = 'x'", 'a column "json_url" that the samples do not have: did you mean json.url, as rules'),
         ("beauty > 5", 'wants a column "beauty" that the samples do not have: there are sample_id, shard, key'),
         ("blur > 3", 'wants a column "blur" that the samples do not have: --image_measures gives it'),
         ("brigthness > 3", "did you mean brightness? (--image_measures gives it)"),

@@ -11,10 +11,11 @@ from pathlib import PurePath
 from typing import Any
 
 from beam_curator import rows
-from beam_curator.field_names import is_field
+from beam_curator.field_names import PREFIX, is_field
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LONGEST = 80
+_FIELD_IN_FILES = f"{PREFIX.rstrip('.')}_"
 
 
 def rule_name(rule: Any) -> str:
@@ -80,6 +81,9 @@ def missing_column(column: str, there: Sequence[str]) -> str:
     spelled = column.lower()
     if spelled in GIVEN_BY and spelled not in there:
         return f"that the samples do not have: {GIVEN_BY[spelled]}"
+    if spelled.startswith(_FIELD_IN_FILES):
+        name = f"{PREFIX}{column[len(PREFIX) :]}"
+        return f"that the samples do not have: did you mean {name}, as rules call it?"
     known = {name.lower(): name for name in (*GIVEN_BY, *there)}
     near = difflib.get_close_matches(spelled, known, n=1, cutoff=0.6)
     if not near:
