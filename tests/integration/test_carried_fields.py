@@ -112,7 +112,7 @@ def test_rules_lists_and_fractions_look_at_fields(run, tmp_path):
     assert code == 2
     assert 'condition "json.simlarity > 0.2" wants json.simlarity, which no sample has: did you mean' in told
     code, told = run("abc", output, "--keep_top", "json.url=0.5")
-    assert (code, "top 0.5 of json.url: the column holds texts" in told) == (2, True), told
+    assert (code, "json.url=0.5 wants numbers, and the column json.url holds texts" in told) == (2, True), told
     code, told = run("abc", output, "--carry", "n", *asked)
     assert (code, "--carry n leaves out: add it" in told) == (2, True), told
     code, told = run("abc", tmp_path / "new", "--where", "json.simlarity > 0.2")
