@@ -10,7 +10,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.commands import flex_template, main, parsing, running
-from beam_curator.commands.flags import DRY_RUN, PREVIEW
+from beam_curator.commands.dry_run_flags import split_off
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.steps_of_flags import scoring_hints
 
@@ -52,7 +52,7 @@ def known_parser():
 
 @pytest.mark.parametrize("words", list(commands(*LAUNCHES)))
 def test_every_flag_of_a_launch_is_known_and_has_a_value_that_it_takes(words):
-    argv = [flag for flag in flags_of(words) if flag not in (DRY_RUN, PREVIEW)]
+    argv = split_off(flags_of(words))[1]
     _, unknown = known_parser().parse_known_args(argv)
     assert unknown == []
     options, _ = parsing.parse("beam-curator", "", argv)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from beam_curator import rows
-from beam_curator.commands.summary import Work, describe_plan, describe_run
+from beam_curator.commands.plan import describe_plan, look
+from beam_curator.commands.summary import Work, describe_run
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output.score_parts import write_part
@@ -125,7 +126,8 @@ def test_a_plan_tells_shards_ranges_what_is_scored_and_weights_and_writes_nothin
     empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), WANTED.models)
     write_part(str(tmp_path / "out"), rows_with_aesthetic(empty), [AESTHETIC])
     before = sorted(pathlib.Path(tmp_path).rglob("*"))
-    text = describe_plan(str(tmp_path / "out"), shards, 10_240 / (1 << 20), WANTED, {"embedding": "/models/clip.pt"})
+    plan = look(str(tmp_path / "out"), shards, 10_240 / (1 << 20), WANTED)
+    text = describe_plan(plan, 10_240 / (1 << 20), {"embedding": "/models/clip.pt"})
     assert text.startswith("Dry run: no image is read, nothing is written.\n  2 shards:")
     ranges = len(list(plan_ranges(shards[0], 10_240)))
     assert f"    {shards[0].url}  41.0 KB  {ranges} ranges" in text
@@ -140,14 +142,16 @@ def test_a_plan_tells_ranges_that_are_embedded_and_lack_columns(tmp_path):
     (one,) = plan_ranges(shard, 1 << 20)
     empty = SampleBatch(one, rows.from_samples(one, [], []), [], np.zeros((0, 4), np.float16), WANTED.models)
     write_part(str(tmp_path / "out"), rows_with_aesthetic(empty), [AESTHETIC])
-    lines = describe_plan(str(tmp_path / "out"), [shard], 1, Wanted(ENCODER, (AESTHETIC, NSFW)), {}).splitlines()
+    lines = describe_plan(
+        look(str(tmp_path / "out"), [shard], 1, Wanted(ENCODER, (AESTHETIC, NSFW))), 1, {}
+    ).splitlines()
     assert f"  together 10.2 KB in 1 range of about 1 MiB, 0 of them scored already in {tmp_path / 'out'}" in lines
     assert "  1 range embedded already, with columns to be computed from that" in lines
 
 
 def test_a_plan_of_many_shards_names_the_first_and_counts_the_rest(tmp_path):
     shards = [write_shard(tmp_path / f"{i:02d}.tar", tar_bytes([])) for i in range(25)]
-    text = describe_plan(str(tmp_path / "out"), shards, 64, WANTED, {})
+    text = describe_plan(look(str(tmp_path / "out"), shards, 64, WANTED), 64, {})
     assert "19.tar" in text
     assert "20.tar" not in text
     assert "... and 5 more" in text

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +19,12 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 import beam_curator as bc
 from beam_curator.commands import parsing, running
+from beam_curator.commands.dry_run_flags import DRY_RUN, DryRun, split_off
 from beam_curator.commands.duplicates_of_flags import duplicates_of
 from beam_curator.commands.fields_of_flags import fields_of_selection
-from beam_curator.commands.flags import DRY_RUN
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
-from beam_curator.commands.preset_flag import read_preset
+from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, look
+from beam_curator.commands.preset_flag import read_preset, with_preset
 from beam_curator.commands.preview import describe_preview
 from beam_curator.commands.runner_checks import check_runner
 from beam_curator.commands.scorers_of_flags import model_flags, scorers_of, scoring_of
@@ -34,9 +36,10 @@ from beam_curator.commands.steps_of_flags import (
     scoring_hints,
     tops_of,
 )
-from beam_curator.commands.summary import Work, describe_plan, describe_run, planned_ranges
+from beam_curator.commands.summary import Work, describe_run, planned_ranges
+from beam_curator.commands.trial import Trial, chosen, run_trial
 from beam_curator.duplicates.settings import DuplicateSettings
-from beam_curator.errors import JobError, StorageError
+from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.models.encoders.encoder import Encoder
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from beam_curator.models.scorers.scorer import Scorer
@@ -64,6 +67,7 @@ from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources import matching
+from beam_curator.sources.counting import density_of
 from beam_curator.sources.matching import named_patterns
 from beam_curator.sources.no_samples import refuse_what_holds_none
 from beam_curator.storage.places import real
@@ -318,8 +322,10 @@ def run(argv: Sequence[str]) -> int:
     pipeline_options, instead = parsing.parse("beam-curator curate", __doc__ or "", argv)
     waits = running.waits(pipeline_options)
     curation = prepare(pipeline_options.view_as(CurationOptions), started)
+    asked, _ = split_off(with_preset(argv))
+    tried = _tried(pipeline_options, curation, asked) if asked.trial else None
     if instead:
-        print(_plan(curation) if instead == DRY_RUN else _preview(curation))
+        print(_plan(curation, asked, tried) if instead == DRY_RUN else _preview(curation))
     if not curation.options.allow_missing:
         curation.input.check_missing()
     if instead:
@@ -358,22 +364,41 @@ def _notes(curation: Curation) -> list[str]:
     return [*told, *before]
 
 
-def _plan(curation: Curation) -> str:
-    """What a dry run prints; a directory that holds another job's output is refused as in earnest."""
+def _tried(pipeline_options: PipelineOptions, curation: Curation, asked: DryRun) -> Trial | None:
+    """Scores some images, which are kept in the output directory; None where none are left.
+
+    Raises:
+      UsageError: where this machine could not tell how fast the job is.
+    """
     options = curation.options
+    if not parsing.is_local(options) or parsing.has_worker_processes(options):
+        raise UsageError("--trial measures threads of this process: leave --runner and --direct_running_mode out")
+    if options.scores_from:
+        raise UsageError("--trial: with --scores_from nothing is scored that could be tried")
+    if not options.allow_missing:
+        curation.input.check_missing()
+    with claimed(curation, waits=True):
+        plan = look(options.output, curation.shards, options.range_mb, curation.scoring.wanted, reading_of(options))
+        ranges = chosen(plan.unscored, density_of(plan.unscored), asked.trial or 1)
+        if not ranges:
+            return None
+        checkpoint = Checkpoint(options.output, curation.scoring, curation.hints)
+        return run_trial(pipeline_options, checkpoint, ranges, options.output)
+
+
+def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
+    """What a dry run prints; a directory that holds another job's output is refused as in earnest."""
+    options, scoring = curation.options, curation.scoring
     if not options.overwrite:
         check_output(options.output, curation.job, options.fewer_shards)
-    scoring = curation.scoring
-    plan = describe_plan(
-        curation.scores,
-        curation.shards,
-        options.range_mb,
-        scoring.wanted,
-        scoring.sources,
-        reading_of(options),
-        curation.input.missing,
-    )
-    return "\n".join([plan, *(f"  note: {line}" for line in _notes(curation))])
+    plan = look(curation.scores, curation.shards, options.range_mb, scoring.wanted, reading_of(options))
+    rate = tried.rate if tried else known_rate(plan, read_manifest(curation.scores), options.precision)
+    notes = ["comparing duplicates is not estimated"] if curation.duplicates is not None else []
+    estimate = estimate_of(plan, rate, asked, notes)
+    if asked.json:
+        return json.dumps(estimate.told, indent=1)
+    told = describe_plan(plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else 0)
+    return "\n".join([told, *estimate_lines(estimate), *(f"  note: {line}" for line in _notes(curation))])
 
 
 def _preview(curation: Curation) -> str:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from beam_curator.commands import flag_groups
+from beam_curator.commands.dry_run_flags import add_dry_run, instead_of_running
 from beam_curator.commands.duplicate_flags import add_duplicates
 from beam_curator.commands.preset_flag import with_preset
 from beam_curator.errors import UsageError
 
 PROGRAM = "beam-curator"
-DRY_RUN = "--dry_run"
-PREVIEW = "--preview"
 LOCAL_RUNNERS = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 
 
@@ -40,18 +39,7 @@ def curation_parser(program: str, description: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    # Not one of CurationOptions: Beam's testing options have a --dry_run of another kind, which takes a value.
-    parser.add_argument(
-        DRY_RUN,
-        action="store_true",
-        help="read no images: print shards, ranges, what is scored already, and models, and stop",
-    )
-    parser.add_argument(
-        PREVIEW,
-        action="store_true",
-        help="write nothing: print what the flags would select of what is scored already, by each rule in order and "
-        "alone, and what would move beside the selection that stands; and stop",
-    )
+    add_dry_run(parser)
     add_flags(parser)
     return parser
 
@@ -68,20 +56,6 @@ def check(argv: Sequence[str], description: str) -> None:
     refuse_slips(parser, others)
     instead_of_running(flags)
     require(flags, "input", "output")
-
-
-def instead_of_running(flags: Any) -> str:
-    """What is to be done instead of running: DRY_RUN, PREVIEW, or "".
-
-    Raises:
-      UsageError: both.
-    """
-    if flags.dry_run and flags.preview:
-        raise UsageError(
-            f"{DRY_RUN} and {PREVIEW}: give one of them: {DRY_RUN} tells what is still to be read and scored, "
-            f"{PREVIEW} what would be selected of what is scored"
-        )
-    return DRY_RUN if flags.dry_run else PREVIEW if flags.preview else ""
 
 
 def refuse_slips(parser: Parser, others: Sequence[str]) -> None:

@@ -18,6 +18,8 @@ from beam_curator.errors import UsageError
 
 _COMMANDS_OWN = {
     "dry_run": "the command alone prints a plan: beam-curator curate --dry_run",
+    "trial": "the command alone tries: beam-curator curate --dry_run --trial 200",
+    "price_per_hour": "the command alone estimates: beam-curator curate --dry_run --price_per_hour PRICE",
     "preview": "the command alone prints one: beam-curator curate --preview",
     "no_wait": "curate() gives what the job gave, so that it waits for it",
 }

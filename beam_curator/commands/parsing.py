@@ -18,15 +18,8 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
-from beam_curator.commands.flags import (
-    DRY_RUN,
-    LOCAL_RUNNERS,
-    PREVIEW,
-    Parser,
-    curation_parser,
-    instead_of_running,
-    require,
-)
+from beam_curator.commands.dry_run_flags import instead_of_running, split_off
+from beam_curator.commands.flags import LOCAL_RUNNERS, Parser, curation_parser, require
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.preset_flag import with_preset
 from beam_curator.commands.runner_checks import check_runner
@@ -47,7 +40,7 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     argv = with_preset(argv)
     ours, others = parser.parse_known_args(list(argv))
     instead = instead_of_running(ours)
-    options = PipelineOptions([flag for flag in argv if flag not in (DRY_RUN, PREVIEW)])
+    options = PipelineOptions(split_off(argv)[1])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)
     put_to_use(options)
     return options, instead

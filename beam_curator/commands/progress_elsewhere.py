@@ -18,6 +18,7 @@ from beam_curator.commands import progress_line
 from beam_curator.commands.progress_line import ProgressLine, duration, rate_text
 from beam_curator.first_few import counted
 from beam_curator.progress import BOARD, SHARED_IN, read_done
+from beam_curator.transforms.metrics import NAMESPACE
 
 ASK_SECONDS = 10.0
 """How often a runner elsewhere is asked, where a terminal shows the answer."""
@@ -71,7 +72,7 @@ class RunnersCounts:
     def _counts(self) -> dict[str, int]:
         """Our counters; none where the runner gives none, for whatever reason: it is about the job, no part of it."""
         try:
-            found = self.result.metrics().query(MetricsFilter().with_namespace("beam_curator"))["counters"]
+            found = self.result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
         except Exception:
             return {}
         counts: dict[str, int] = {}

@@ -15,12 +15,10 @@ from beam_curator.first_few import SHOWN, counted, lines_of
 from beam_curator.identities import ModelIdentity, models_of
 from beam_curator.models.heads.made_for import MADE_FOR
 from beam_curator.models.scorers.heads import APPROXIMATE
-from beam_curator.output.added_columns import read_range
 from beam_curator.output.manifest import MANIFEST, MIXED_NOTE
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import KeptPlans
-from beam_curator.output.score_steps import Wanted
-from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.reading import Reading
 from beam_curator.rules.lists import OF_BLOCK
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.findings import KINDS, describe
@@ -55,7 +53,7 @@ class Work:
 def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: float, page: str = "") -> str:
     """The summary of a finished job: counts that balance, reasons, speed, and where to look; `page` is its report."""
     counts, shards = manifest["counts"], manifest["output"]
-    written = f"  in {counted(shards['shards'], 'shard')}, {_bytes(shards['bytes'])}"
+    written = f"  in {counted(shards['shards'], 'shard')}, {size_text(shards['bytes'])}"
     lines = [f"Beam Curator: {output}", *counts_told(counts, manifest.get("rules") or (), written)]
     broken = [
         f"  broken shard: {one['shard']} at byte {one['offset']:,}: {one['reason']}; {_lost([one])}"
@@ -73,7 +71,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
             f"  --batch_size did not fit in memory, and was halved {counted(halved, 'time')}: "
             "a smaller one, or auto, saves the trying"
         )
-    lines += [f"  {line}" for line in (*_none_kept(counts), *_doubts(models_of(manifest["models"])))]
+    lines += [f"  {line}" for line in (*_none_kept(counts), *doubts(models_of(manifest["models"])))]
     lines.append(f"  look at {_where(output, shards['shards'], page)}")
     return "\n".join(lines)
 
@@ -200,7 +198,7 @@ def _none_kept(counts: Mapping[str, Any]) -> list[str]:
     return [f"NOTE: no sample is kept; most, {reasons[most]:,} of {counts['seen']:,}, for: {most}"]
 
 
-def _doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
+def doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
     """What is to be known of scores that may mean nothing, or are not what their name says."""
     untrained = [step for step, model in models.items() if not model.trained]
     lines = [f"NOTE: untrained models ({', '.join(untrained)}): these scores mean nothing"] if untrained else []
@@ -215,51 +213,13 @@ def _doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
     return lines
 
 
-def _bytes(size: float) -> str:
+def size_text(size: float) -> str:
+    """Bytes as people say them: `14.5 MB`."""
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1000:
             return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
         size /= 1000
     return f"{size:,.1f} TB"
-
-
-def describe_plan(
-    output: str,
-    shards: Sequence[Shard],
-    range_mb: float,
-    wanted: Wanted,
-    weights: Mapping[str, str],
-    reading: Reading = DEFAULT_READING,
-    missing: Sequence[Missing] = (),
-) -> str:
-    """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
-    their weights."""
-    planned = planned_ranges(output, shards, range_mb, reading)
-    ranges = [range for one in planned for range in one]
-    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
-        stored = list(pool.map(lambda range: read_range(output, range, wanted), ranges))
-    lines = ["Dry run: no image is read, nothing is written.", f"  {counted(len(shards), 'shard')}:"]
-    described = [
-        f"    {shard.url}  {_bytes(shard.size_bytes)}  {counted(len(one), 'range')}"
-        for shard, one in zip(shards, planned, strict=True)
-    ]
-    lines += lines_of(described, "    ")
-    lines += _missing(missing)
-    total = sum(shard.size_bytes for shard in shards)
-    there = [one for one in stored if one is not None]
-    lacking = sum(bool(one.lacking(wanted.steps)) for one in there)
-    fieldless = sum(one.lacks_fields for one in there)
-    lines.append(
-        f"  together {_bytes(total)} in {counted(len(ranges), 'range')} of about {range_mb:g} MiB, "
-        f"{len(there) - lacking:,} of them scored already in {output}"
-    )
-    if lacking:
-        lines.append(f"  {counted(lacking, 'range')} embedded already, with columns to be computed from that")
-    if fieldless:
-        lines.append(f"  {counted(fieldless, 'range')} whose fields are to be read from the shards, embedding nothing")
-    models = wanted.models
-    lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
-    return "\n".join([*lines, *(f"  {line}" for line in _doubts(models))])
 
 
 def planned_ranges(output: str, shards: Sequence[Shard], range_mb: float, reading: Reading) -> list[list[ShardRange]]:
@@ -273,12 +233,9 @@ def planned_ranges(output: str, shards: Sequence[Shard], range_mb: float, readin
         return list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards))
 
 
-def _missing(missing: Sequence[Missing]) -> list[str]:
+def missing_lines(missing: Sequence[Missing]) -> list[str]:
+    """What the input lacks."""
     if not missing:
         return []
     named = [f"    {one}" for one in missing]
     return [f"  {len(missing):,} missing:", *lines_of(named, "    ", shown=SHOWN_MISSING)]
-
-
-def _from(path: str | None) -> str:
-    return f"\n      from {path}" if path else ""

@@ -1,0 +1,187 @@
+"""How long a job will take, and what it will cost: arithmetic on what is left to do and on a measured rate."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from beam_curator.commands.progress_line import duration, rate_text
+from beam_curator.first_few import counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """What is left to score.
+
+    Attributes:
+      images: about how many.
+      exact: whether it is exactly so many.
+      ranges: in how many ranges, each of which one worker scores.
+      bytes: of these.
+      scored: samples that are scored already.
+    """
+
+    images: float
+    exact: bool
+    ranges: int
+    bytes: int
+    scored: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """How fast one worker scores.
+
+    Attributes:
+      images_per_second: of one worker.
+      source: how it is known.
+      loading_seconds: until the first images are embedded.
+      detail: what else was measured.
+    """
+
+    images_per_second: float
+    source: str
+    loading_seconds: float = 0.0
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """So many workers.
+
+    Attributes:
+      workers: how many.
+      seconds: that scoring takes them.
+      images_per_second: of all together.
+      bytes_per_second: that they read.
+      cost: of all together; None where no price is known.
+      bound: what keeps more workers from being faster: "ranges", "bucket" or "".
+    """
+
+    workers: int
+    seconds: float
+    images_per_second: float
+    bytes_per_second: float
+    cost: float | None
+    bound: str
+
+
+def curve(left: Left, rate: Rate, price_per_hour: float | None, bucket_bytes: float | None) -> list[Point]:
+    """Scoring by 1, 2, 4, ... workers, until more of them are no faster: when each has one range, or when the bucket
+    gives no more.
+
+    Args:
+      left: what is to be scored.
+      rate: of one worker.
+      price_per_hour: of one worker.
+      bucket_bytes: how many bytes a second the input's storage gives to all together; None for no bound.
+    """
+    points: list[Point] = []
+    workers = 1
+    while left.ranges and left.images:
+        point = _point(min(workers, left.ranges), left, rate, price_per_hour, bucket_bytes)
+        points.append(point)
+        if point.bound:
+            break
+        workers *= 2
+    return points
+
+
+def _point(workers: int, left: Left, rate: Rate, price_per_hour: float | None, bucket_bytes: float | None) -> Point:
+    rounds = math.ceil(left.ranges / workers)  # the last workers have a range left when the others have none
+    seconds = rounds * left.images / left.ranges / rate.images_per_second
+    bound = "ranges" if workers == left.ranges else ""
+    if bucket_bytes is not None and left.bytes / seconds > bucket_bytes:
+        seconds, bound = left.bytes / bucket_bytes, "bucket"
+    paid = rate.loading_seconds + seconds
+    cost = None if price_per_hour is None else workers * paid / 3600 * price_per_hour
+    return Point(workers, paid, left.images / seconds, left.bytes / seconds, cost, bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What is told of a job before it runs.
+
+    Attributes:
+      left: to score.
+      rate: of one worker; None where nobody knows it.
+      planning_seconds: what planning took just now.
+      selecting_seconds: about what selecting takes, without copying what is kept.
+      selecting_source: how that is known.
+      points: scoring by more and more workers.
+      price_per_hour: of one worker.
+      notes: what the estimate leaves out.
+    """
+
+    left: Left
+    rate: Rate | None
+    planning_seconds: float
+    selecting_seconds: float
+    selecting_source: str
+    points: list[Point]
+    price_per_hour: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
+
+
+def described(estimate: Estimate, size: Any) -> list[str]:
+    """The lines of an estimate.
+
+    Args:
+      estimate: what is known.
+      size: tells bytes as people do.
+    """
+    left, rate = estimate.left, estimate.rate
+    how = "" if left.exact else "about "
+    lines = [f"to score   {how}{round(left.images):,} images, {size(left.bytes)} in {counted(left.ranges, 'range')}"]
+    if left.scored:
+        lines.append(f"scored     {left.scored:,} samples already")
+    lines.append(f"planning   {duration(estimate.planning_seconds)}, as it took just now")
+    if not left.images:
+        lines.append("scoring    no image is left to be embedded")
+    elif rate is None:
+        lines.append("scoring    unknown: no rate of this encoder was measured: --trial 200 scores some images to see")
+    else:
+        lines.append(f"rate       {rate_text(rate.images_per_second)} images/s a worker: {rate.source}")
+        lines += [f"           {rate.detail}"] if rate.detail else []
+        lines.append(f"scoring    {_scoring(estimate.points[0])}")
+    lines.append(f"selecting  about {duration(estimate.selecting_seconds)}: {estimate.selecting_source}")
+    lines.append("writing    what is kept is read again and copied: how much, the rules decide")
+    if estimate.points:
+        together = estimate.planning_seconds + estimate.points[0].seconds + estimate.selecting_seconds
+        lines.append(f"in all     about {duration(together)} on one worker, without the writing")
+    lines += _table(estimate.points, size) if len(estimate.points) > 1 else []
+    return [*lines, *(f"note       {note}" for note in estimate.notes)]
+
+
+def _scoring(point: Point) -> str:
+    cost = "" if point.cost is None else f", {point.cost:,.2f} at the given price"
+    return f"about {duration(point.seconds)} on one worker{cost}"
+
+
+def _table(points: list[Point], size: Any) -> list[str]:
+    has_cost = points[0].cost is not None
+    heads = ["workers", "images/s", "scoring", "reads", *(["cost"] if has_cost else [])]
+    cells = [
+        [
+            f"{one.workers:,}",
+            rate_text(one.images_per_second),
+            duration(one.seconds),
+            f"{size(one.bytes_per_second)}/s",
+            *([f"{one.cost:,.2f}"] if one.cost is not None else []),
+        ]
+        for one in points
+    ]
+    widths = [max(len(row[place]) for row in [heads, *cells]) for place in range(len(heads))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [heads, *cells]]
+    last = points[-1]
+    ends = {
+        "ranges": f"more than {last.workers:,} workers are no faster: each has one range then (--range_mb makes more)",
+        "bucket": f"more than {last.workers:,} workers are no faster: the bucket gives no more",
+    }
+    return ["", *lines, ends[last.bound]]

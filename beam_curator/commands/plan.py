@@ -1,0 +1,183 @@
+"""What a dry run tells: shards, ranges, what is scored already, models; and how long the rest will take."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from beam_curator.commands.dry_run_flags import DryRun
+from beam_curator.commands.estimating import Estimate, Left, Rate, curve, described
+from beam_curator.commands.measured_rates import (
+    SELECTING_SECONDS_A_ROW,
+    SELECTING_SOURCE,
+    SELECTING_START_SECONDS,
+    measured_rates,
+)
+from beam_curator.commands.summary import PLANNING_THREADS, doubts, missing_lines, planned_ranges, size_text
+from beam_curator.first_few import counted, lines_of
+from beam_curator.output.added_columns import read_range
+from beam_curator.output.score_parts import StoredRange
+from beam_curator.output.score_steps import Wanted
+from beam_curator.phases import SCORING
+from beam_curator.reading import DEFAULT_READING, Reading
+from beam_curator.samples import Shard, ShardRange
+from beam_curator.sources.counting import Density, density_of
+from beam_curator.sources.local_matching import Missing
+
+LEAST_IMAGES = 50
+"""From so many images on, what the last run took tells how fast the next one is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A job before it runs.
+
+    Attributes:
+      output: the directory that has scores.
+      shards: of the input.
+      planned: the ranges of each.
+      stored: of each range, one shard after the other, what stands of it.
+      wanted: what the job wants of each.
+      seconds: what planning took.
+    """
+
+    output: str
+    shards: Sequence[Shard]
+    planned: Sequence[Sequence[ShardRange]]
+    stored: Sequence[StoredRange | None]
+    wanted: Wanted
+    seconds: float
+
+    @property
+    def ranges(self) -> list[ShardRange]:
+        """All ranges."""
+        return [range for one in self.planned for range in one]
+
+    @property
+    def unscored(self) -> list[ShardRange]:
+        """Those that nothing stands of."""
+        return [range for range, stored in zip(self.ranges, self.stored, strict=True) if stored is None]
+
+    @property
+    def scored_samples(self) -> int:
+        """The samples of all others."""
+        return sum(len(one.batch) for one in self.stored if one is not None)
+
+    @property
+    def lacking(self) -> int:
+        """Ranges that are embedded, and lack columns."""
+        return sum(bool(one.lacking(self.wanted.steps)) for one in self.stored if one is not None)
+
+    @property
+    def fieldless(self) -> int:
+        """Ranges that are embedded, and whose fields nobody looked for."""
+        return sum(one.lacks_fields for one in self.stored if one is not None)
+
+
+def look(
+    output: str, shards: Sequence[Shard], range_mb: float, wanted: Wanted, reading: Reading = DEFAULT_READING
+) -> Plan:
+    """Plans a job and looks at what is scored; writes nothing.
+
+    Raises:
+      StorageError: when something cannot be read, after retries.
+    """
+    began = time.monotonic()
+    planned = planned_ranges(output, shards, range_mb, reading)
+    seconds = time.monotonic() - began
+    ranges = [range for one in planned for range in one]
+    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
+        stored = list(pool.map(lambda range: read_range(output, range, wanted), ranges))
+    return Plan(output, shards, planned, stored, wanted, seconds)
+
+
+def describe_plan(
+    plan: Plan, range_mb: float, weights: Mapping[str, str], missing: Sequence[Missing] = (), tried: int = 0
+) -> str:
+    """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
+    their weights.
+
+    Args:
+      plan: the job.
+      range_mb: about what a range has, in MiB.
+      weights: where those of each step come from.
+      missing: what the input lacks.
+      tried: how many images were scored just now, to see how fast that is.
+    """
+    head = "Dry run: no image is read, nothing is written."
+    if tried:
+        head = f"Trial: {counted(tried, 'image')} scored and kept in {plan.output}; nothing else is written."
+    described_shards = [
+        f"    {shard.url}  {size_text(shard.size_bytes)}  {counted(len(one), 'range')}"
+        for shard, one in zip(plan.shards, plan.planned, strict=True)
+    ]
+    lines = [head, f"  {counted(len(plan.shards), 'shard')}:", *lines_of(described_shards, "    ")]
+    lines += missing_lines(missing)
+    total = sum(shard.size_bytes for shard in plan.shards)
+    there = sum(one is not None for one in plan.stored)
+    lines.append(
+        f"  together {size_text(total)} in {counted(len(plan.stored), 'range')} of about {range_mb:g} MiB, "
+        f"{there - plan.lacking:,} of them scored already in {plan.output}"
+    )
+    if plan.lacking:
+        lines.append(f"  {counted(plan.lacking, 'range')} embedded already, with columns to be computed from that")
+    if plan.fieldless:
+        what = "whose fields are to be read from the shards, embedding nothing"
+        lines.append(f"  {counted(plan.fieldless, 'range')} {what}")
+    models = plan.wanted.models
+    lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
+    return "\n".join([*lines, *(f"  {line}" for line in doubts(models))])
+
+
+def _from(path: str | None) -> str:
+    return f"\n      from {path}" if path else ""
+
+
+def left_to_score(plan: Plan, density: Density) -> Left:
+    """What nothing stands of."""
+    unscored = plan.unscored
+    rows = [range for range in unscored if range.shard.format]
+    tars = [range for range in unscored if not range.shard.format]
+    exact = not tars or (density.whole and len(unscored) == len(plan.stored))
+    of_tars = density.samples if exact else sum(map(density.samples_in, tars))
+    images = of_tars + sum(map(density.samples_in, rows))
+    return Left(images, exact, len(unscored), sum(range.size_bytes for range in unscored), plan.scored_samples)
+
+
+def known_rate(plan: Plan, manifest: Mapping[str, Any] | None, precision: str) -> Rate | None:
+    """How fast the last run in the directory was; else how fast the encoder was on a machine of ours; else None."""
+    for one in ((manifest or {}).get("timings") or {}).get("phases") or ():
+        if one.get("phase") == SCORING and one.get("samples", 0) >= LEAST_IMAGES and one.get("samples_per_second"):
+            when = manifest["timings"].get("started") if manifest else None
+            return Rate(one["samples_per_second"], f"the run of {when} in {plan.output}, all its workers together")
+    found = measured_rates(plan.wanted.encoder.name, precision)
+    if found:
+        return Rate(
+            found[0].images_per_second,
+            f"{found[0].precision}, measured on {found[0].machine} ({found[0].source}); --trial 200 measures here",
+        )
+    return None
+
+
+def estimate_of(plan: Plan, rate: Rate | None, asked: DryRun, notes: Sequence[str] = ()) -> Estimate:
+    """How long the job will take.
+
+    Raises:
+      StorageError: when headers of tars cannot be read, after retries.
+    """
+    left = left_to_score(plan, density_of(plan.unscored))
+    bucket = None if asked.bucket_mb_per_second is None else asked.bucket_mb_per_second * 1e6
+    points = curve(left, rate, asked.price_per_hour, bucket) if rate is not None else []
+    selecting = SELECTING_START_SECONDS + SELECTING_SECONDS_A_ROW * (left.images + left.scored)
+    more = [f"{counted(plan.lacking, 'range')} with columns to be computed: not estimated"] if plan.lacking else []
+    return Estimate(
+        left, rate, plan.seconds, selecting, SELECTING_SOURCE, points, asked.price_per_hour, (*more, *notes)
+    )
+
+
+def estimate_lines(estimate: Estimate) -> list[str]:
+    """An estimate, as lines below a plan."""
+    return ["  estimate:", *(f"    {line}".rstrip() for line in described(estimate, size_text))]

@@ -1,0 +1,38 @@
+"""A trial before the run: its scores are kept, and the job afterwards gives what it gives without one."""
+
+import json
+
+from tests.integration.integration_content import content
+
+
+def test_a_trial_is_told_and_its_scores_are_kept(finished, curate, tmp_path):
+    out = tmp_path / "new"
+    code, told, err = curate(out, "--dry_run", "--trial", "20", "--price_per_hour", "2")
+    assert (code, err) == (0, "")
+    parts = len(list((out / "scores").glob("*.parquet")))
+    assert parts >= 1
+    assert not (out / "samples").exists()
+    assert f"{parts} of them scored already" in told
+    assert "images/s a worker: a trial of" in told
+    assert "at the given price" in told
+    assert "Trial: " in told.splitlines()[0]
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "scores").iterdir()}
+    code, told, _ = curate(out)
+    assert code == 0
+    assert "had been scored before" in told
+    assert {name: (out / "scores" / name).stat().st_mtime_ns for name in before} == before
+    assert content(out) == content(finished)
+    code, told, _ = curate(out, "--dry_run", "--trial", "20", "--json")
+    assert code == 0
+    assert (json.loads(told)["left"]["ranges"], json.loads(told)["points"]) == (0, [])
+
+
+def test_a_trial_that_could_tell_nothing_is_refused(finished, curate, tmp_path):
+    for more, why in (
+        (["--scores_from", str(finished)], "with --scores_from nothing is scored that could be tried"),
+        (["--direct_running_mode", "multi_processing"], "leave --runner and --direct_running_mode out"),
+    ):
+        code, _, err = curate(tmp_path / "new", "--dry_run", "--trial", "20", *more)
+        assert code == 2
+        assert why in err
+        assert not (tmp_path / "new" / "scores").exists()

@@ -1,0 +1,134 @@
+"""What is told of a job before it runs: how many images, how long, what it costs, and where more workers end."""
+
+import json
+import pathlib
+import re
+
+import pytest
+
+from beam_curator.commands.dry_run_flags import DryRun, split_off
+from beam_curator.commands.estimating import Left, Rate, curve
+from beam_curator.commands.flags import check
+from beam_curator.commands.measured_rates import MEASURED, measured_rates
+from beam_curator.commands.plan import estimate_lines, estimate_of, known_rate, left_to_score, look
+from beam_curator.commands.trial import chosen
+from beam_curator.errors import UsageError
+from beam_curator.identities import ModelIdentity
+from beam_curator.output.score_steps import Wanted
+from beam_curator.samples import Shard, ShardRange
+from beam_curator.sources.counting import Density, density_of
+from beam_curator.sources.tar.planning import plan_ranges
+from tests.tars import COMPRESSORS, tar_bytes, write_shard
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LEFT = Left(images=8000, exact=True, ranges=10, bytes=10**9, scored=0)
+RATE = Rate(10.0, "a trial", 20.0)
+WANTED = Wanted(ModelIdentity("ViT-L-14-quickgelu/openai"), ())
+
+
+def test_the_curve_ends_where_each_worker_has_one_range():
+    points = curve(LEFT, RATE, 2.0, None)
+    assert [(one.workers, round(one.seconds), one.bound) for one in points] == [
+        (1, 820, ""),
+        (2, 420, ""),  # five ranges each, and the model is loaded by both
+        (4, 260, ""),  # three rounds: two workers have nothing to do in the last
+        (8, 180, ""),
+        (10, 100, "ranges"),
+    ]
+    assert points[0].cost == pytest.approx(820 / 3600 * 2)
+    assert points[-1].cost == pytest.approx(10 * 100 / 3600 * 2)
+    assert points[-1].images_per_second == pytest.approx(100)
+    assert points[0].bytes_per_second == pytest.approx(10**9 / 800)
+
+
+def test_the_curve_ends_where_the_bucket_gives_no_more():
+    points = curve(LEFT, RATE, None, 3e6)
+    assert [(one.workers, one.bound) for one in points] == [(1, ""), (2, ""), (4, "bucket")]
+    assert points[-1].bytes_per_second == pytest.approx(3e6)
+    assert points[-1].cost is None
+
+
+def test_nothing_left_has_no_curve():
+    assert curve(Left(0, True, 0, 0, 500), RATE, 1.0, None) == []
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_headers_tell_how_many_samples_there_are(tmp_path, compression):
+    data = tar_bytes([(f"{i:03d}.{ext}", b"x" * 3000) for i in range(40) for ext in ("jpg", "txt")])
+    data = COMPRESSORS[compression](data) if compression else data
+    shards = [write_shard(tmp_path / f"{name}.tar", data) for name in "ab"]
+    ranges = [one for shard in shards for one in plan_ranges(shard, 1 << 15)]
+    density = density_of(ranges)
+    assert (density.samples, density.whole) == (80, True)
+    assert sum(map(density.samples_in, ranges)) == pytest.approx(80, rel=0.05)
+
+
+def test_some_headers_of_many_shards_tell_of_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("beam_curator.sources.counting.SAMPLES_LOOKED_AT", 32)
+    data = tar_bytes([(f"{i:03d}.jpg", b"x" * (1000 + 97 * i)) for i in range(20)])
+    ranges = [one for i in range(40) for one in plan_ranges(write_shard(tmp_path / f"{i}.tar", data), 1 << 20)]
+    density = density_of(ranges)
+    assert not density.whole
+    assert density.samples < 40
+    cut = write_shard(tmp_path / "cut.tar", data[:9000])
+    assert not density_of(list(plan_ranges(cut, 1 << 20))).whole
+
+
+def test_rows_are_counted_not_estimated():
+    rows = ShardRange(Shard("a.parquet", 100, format="parquet"), 7, 19, 0, last=True, rows_bytes=100)
+    assert Density().samples_in(rows) == 12
+
+
+def test_a_trial_takes_ranges_that_hold_about_so_many_images_and_one_at_least():
+    shard = Shard("a.parquet", 100, format="parquet")
+    ranges = [ShardRange(shard, 10 * i, 10 * i + 10, i, last=i == 9, rows_bytes=10) for i in range(10)]
+    assert len(chosen(ranges, Density(), 25)) == 3
+    assert len(chosen(ranges, Density(), 1)) == 1
+    assert len(chosen(ranges, Density(), 1000)) == 10
+    assert chosen(ranges[::-1], Density(), 25) == chosen(ranges, Density(), 25)
+    assert chosen([], Density(), 25) == []
+
+
+def test_a_rate_is_that_of_the_last_run_else_of_the_table_else_unknown(tmp_path):
+    plan = look(str(tmp_path / "out"), [write_shard(tmp_path / "a.tar", tar_bytes([("a.jpg", b"x")]))], 64, WANTED)
+    phase = {"phase": "scoring", "seconds": 10, "samples": 500, "samples_per_second": 50.0}
+    ran = {"timings": {"started": "2026-01-02T03:04:05Z", "phases": [phase]}}
+    assert known_rate(plan, ran, "fp32").images_per_second == 50
+    few = {"timings": {"phases": [{**phase, "samples": 3}]}}
+    assert known_rate(plan, few, "fp32").images_per_second == 1.79
+    assert "docs/performance.md" in known_rate(plan, None, "bf16").source
+    assert measured_rates("tiny-untrained") == []
+
+
+def test_the_table_has_what_the_docs_have():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    figures = set(map(float, re.findall(r"\| job, first range read to last part written \| +([0-9.]+) \|", text)))
+    assert {one.images_per_second for one in MEASURED} <= figures
+
+
+def test_an_estimate_is_told_and_is_json(tmp_path):
+    shard = write_shard(tmp_path / "a.tar", tar_bytes([(f"{i}.jpg", b"x" * 3000) for i in range(64)]))
+    plan = look(str(tmp_path / "out"), [shard], 0.02, WANTED)
+    assert left_to_score(plan, density_of(plan.unscored)).exact
+    estimate = estimate_of(plan, RATE, DryRun(price_per_hour=3.6), ["comparing duplicates is not estimated"])
+    lines = [line.strip() for line in estimate_lines(estimate)]
+    assert lines[1].startswith("to score   64 images, 2")
+    assert "rate       10.0 images/s a worker: a trial" in lines
+    assert "scoring    about 26s on one worker, 0.03 at the given price" in lines
+    assert any(
+        line.startswith("more than ") and "workers are no faster: each has one range then" in line for line in lines
+    )
+    assert "note       comparing duplicates is not estimated" in lines
+    told = json.loads(json.dumps(estimate.told))
+    assert told["left"]["ranges"] == told["points"][-1]["workers"]
+    unknown = [line.strip() for line in estimate_lines(estimate_of(plan, None, DryRun()))]
+    assert "scoring    unknown: no rate of this encoder was measured: --trial 200 scores some images to see" in unknown
+
+
+def test_flags_of_a_dry_run_are_ours_alone():
+    asked, others = split_off(["--input", "a", "--dry_run", "--trial", "20", "--price_per_hour=1.5", "--json"])
+    assert (asked, others) == (DryRun(20, 1.5, None, True), ["--input", "a"])
+    with pytest.raises(UsageError, match="--trial tells about a job before it runs: give --dry_run with it"):
+        check(["--input", "a", "--output", "b", "--trial", "20"], "")
+    with pytest.raises(UsageError, match="--price_per_hour: 0 is not a number above 0"):
+        check(["--input", "a", "--output", "b", "--dry_run", "--price_per_hour", "0"], "")
