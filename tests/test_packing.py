@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_curator.output.placing import first_places, output_key, shard_name, slices
+from beam_curator.output.placing import output_key, shard_name, slices
+from beam_curator.output.prefix_sums import KeySample, Place, places_of
 from tests.examples import examples
 
 KEPT = st.dictionaries(
@@ -14,13 +15,20 @@ KEPT = st.dictionaries(
 SAMPLES_PER_SHARD = st.integers(1, 12)
 
 
+def in_one_sum(kept):
+    """The place of each range, from a running sum over all: what two levels must give."""
+    ordered = sorted(kept)
+    sums = list(itertools.accumulate((kept[key] for key in ordered), initial=0))
+    return {key: Place(place, rank) for rank, (key, place) in enumerate(zip(ordered, sums, strict=False))}
+
+
 def placed(kept, samples_per_shard):
     """(output shard, position, range, which of its kept samples) of every kept sample, in the order of the input."""
-    places = first_places(kept.items())
+    places = dict(places_of(list(kept.items()), []))
     return [
         (run.output_index, run.position + index, key, run.first + index)
         for key in sorted(kept)
-        for run in slices(places[key], kept[key], samples_per_shard)
+        for run in slices(places[key].kept, kept[key], samples_per_shard)
         for index in range(run.samples)
     ]
 
@@ -41,11 +49,29 @@ def test_every_output_shard_but_the_last_is_exactly_full(kept, samples_per_shard
     assert all(0 < size <= samples_per_shard for size in sizes[-1:])
 
 
-@given(KEPT, st.randoms(use_true_random=False))
-def test_places_do_not_depend_on_the_order_in_which_ranges_arrive(kept, random):
+@given(KEPT, st.lists(st.tuples(st.sampled_from(["", "a.tar", "b.tar", "z"]), st.integers(0, 1 << 40))), st.randoms())
+def test_places_are_those_of_one_sum_whatever_the_groups_and_the_order_of_arrival(kept, cuts, random):
     shuffled = list(kept.items())
     random.shuffle(shuffled)
-    assert first_places(shuffled) == first_places(kept.items())
+    own = random.sample(sorted(kept), len(kept) // 2)  # groups also begin at ranges
+    assert dict(places_of(shuffled, sorted({*cuts, *own}))) == in_one_sum(kept)
+
+
+@given(KEPT, st.integers(1, 9), st.integers(1, 4), st.randoms())
+def test_the_keys_that_cut_groups_are_the_same_in_any_order_and_number_of_parts(kept, size, apart, random):
+    shuffled = list(kept)
+    random.shuffle(shuffled)
+    parts = [KeySample(size) for _ in range(3)]
+    for key in shuffled:
+        random.choice(parts).add(key)
+    total, whole = KeySample(size), KeySample(size)
+    for part in parts:
+        total.add_all(part)
+    for key in kept:
+        whole.add(key)
+    assert total.cuts(apart) == whole.cuts(apart)
+    assert len(total.cuts(apart)) <= size / apart
+    assert dict(places_of(list(kept.items()), total.cuts(apart))) == in_one_sum(kept)
 
 
 @examples(50)

@@ -7,7 +7,7 @@ output shard.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -73,10 +73,6 @@ def place_samples(
     return table, placed
 
 
-RangeKey = tuple[str, int]
-"""What orders ranges: (shard url, start)."""
-
-
 class Slice(NamedTuple):
     """A run of a range's kept samples that goes to one output shard.
 
@@ -91,16 +87,6 @@ class Slice(NamedTuple):
     position: int
     first: int
     samples: int
-
-
-def first_places(kept: Iterable[tuple[RangeKey, int]]) -> dict[RangeKey, int]:
-    """The place of each range's first kept sample, from how many samples each range keeps."""
-    places: dict[RangeKey, int] = {}
-    place = 0
-    for key, count in sorted(kept):
-        places[key] = place
-        place += count
-    return places
 
 
 def slices(first_place: int, count: int, samples_per_shard: int) -> Iterator[Slice]:

@@ -21,8 +21,9 @@ from beam_curator.output.field_store import in_types, read_fields
 from beam_curator.output.job_input import describe_input
 from beam_curator.output.manifest import finish, withdraw_manifest
 from beam_curator.output.output_shard import WrittenShard, write_shard
-from beam_curator.output.placing import PlacedSamples, RangeKey, first_places, place_samples
+from beam_curator.output.placing import PlacedSamples, place_samples
 from beam_curator.output.plans import plan_of
+from beam_curator.output.prefix_sums import KeptCount, RangeKey
 from beam_curator.output.score_parts import directory_of, part_name
 from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
@@ -34,13 +35,10 @@ from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.duplicates import check_same_output
 from beam_curator.transforms.library_job import remember_shards
 from beam_curator.transforms.metrics import count, observe
+from beam_curator.transforms.range_places import PlacesInHand, places_aside
 from beam_curator.transforms.work_ahead import WorkAhead
 
 LEDGER = "ledger"
-
-KeptCount = tuple[RangeKey, int]
-"""How many samples of a range are kept."""
-
 
 class _PlaceSamples(beam.DoFn):
     """Writes each batch's ledger rows and sends its kept samples to their output shards."""
@@ -54,13 +52,17 @@ class _PlaceSamples(beam.DoFn):
     def teardown(self) -> None:
         self._title.leave()
 
-    def process(self, batch: SampleBatch, places: Mapping[RangeKey, int], checked: outcomes.Summary) -> Iterator[Any]:
+    def start_bundle(self) -> None:
+        """The side inputs of a bundle are those of its window and attempt."""
+        self._places = PlacesInHand()
+
+    def process(self, batch: SampleBatch, checked: outcomes.Summary, *places: Any) -> Iterator[Any]:
         """Waits for what is checked: nothing is written when too many samples failed, or a rule is a mistake."""
         self._title.check(batch.range.url)
         began = time.time()
         progress.BOARD.enter(WRITING)
-        first_place = places[_range_key(batch)]
-        table, placed = place_samples(batch, first_place, self._samples_per_shard)
+        place = self._places.of(_range_key(batch), *places)
+        table, placed = place_samples(batch, place.kept, self._samples_per_shard)
         name = ledger.ledger_name(batch.range)
         types = checked.fields.types
         ledger.write_table(self._output, name, rows.with_fields(table, self._fields(batch, types)))
@@ -204,9 +206,8 @@ class WriteShards(beam.PTransform):
         kept = scored | "CountKept" >> beam.Map(_kept_count).with_output_types(KeptCount)
         summaries = scored | "Summarize" >> beam.Map(outcomes.summarize).with_output_types(outcomes.Summary)
         with inner_steps_untyped(batches.pipeline):
-            counts = kept | "AllCounts" >> beam.combiners.ToList()
             summary = summaries | "SumSeen" >> beam.CombineGlobally(outcomes.sum_summaries)
-        places = counts | "FirstPlaces" >> beam.Map(first_places).with_output_types(dict[RangeKey, int])
+        places = places_aside(kept)
         seen = (
             summary
             | "CheckSelection" >> beam.Map(_checked, self.max_failed_fraction).with_output_types(outcomes.Summary)
@@ -214,8 +215,8 @@ class WriteShards(beam.PTransform):
         )
         placing = beam.ParDo(
             _PlaceSamples(self.output, self.samples_per_shard, title),
-            beam.pvalue.AsSingleton(places),
             beam.pvalue.AsSingleton(seen),
+            *places,
         )
         placed = scored | "PlaceSamples" >> tagged(
             placing, main=tuple[int, PlacedSamples], **{LEDGER: ledger.LedgerPart}

@@ -1,0 +1,102 @@
+"""The places of ranges as side inputs: a small table that each worker has, and groups that it asks for one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+
+from beam_curator.output.prefix_sums import (
+    GroupCounts,
+    KeptCount,
+    KeySample,
+    Place,
+    Places,
+    RangeKey,
+    group_of,
+    offsets,
+)
+from beam_curator.transforms.beams_own import inner_steps_untyped
+
+
+class _SampleKeys(beam.CombineFn):
+    """Draws keys of ranges: of fixed size however many there are."""
+
+    def create_accumulator(self) -> KeySample:
+        return KeySample()
+
+    def add_input(self, drawn: KeySample, count: KeptCount) -> KeySample:
+        drawn.add(count[0])
+        return drawn
+
+    def merge_accumulators(self, drawn: Iterable[KeySample]) -> KeySample:
+        total = KeySample()
+        for one in drawn:
+            total.add_all(one)
+        return total
+
+    def extract_output(self, drawn: KeySample) -> list[RangeKey]:
+        return drawn.cuts()
+
+
+def _in_group(count: KeptCount, cuts: Sequence[RangeKey]) -> tuple[int, KeptCount]:
+    return group_of(count[0], cuts), count
+
+
+def _group_counts(group: tuple[int, Iterable[KeptCount]]) -> tuple[int, GroupCounts]:
+    return group[0], GroupCounts.of(group[1])
+
+
+def _total(group: tuple[int, GroupCounts]) -> tuple[int, Place]:
+    return group[0], group[1].total
+
+
+class PlacesAside(NamedTuple):
+    """The side inputs of a step that asks for places: hand them all to it, and its `process` makes `Places` of them.
+
+    Attributes:
+      cuts: one list, where groups begin.
+      offsets: one dict, what is before each group.
+      groups: by its number, the counts of each group; looked up on the runner, which need not have all on a worker.
+    """
+
+    cuts: Any
+    offsets: Any
+    groups: Any
+
+
+def places_aside(counts: beam.PCollection[KeptCount]) -> PlacesAside:
+    """The places of all ranges, from how many samples each keeps."""
+    with inner_steps_untyped(counts.pipeline):
+        cuts = beam.pvalue.AsSingleton(counts | "SampleRanges" >> beam.CombineGlobally(_SampleKeys()))
+    grouped = (
+        counts
+        | "InGroup" >> beam.Map(_in_group, cuts).with_output_types(tuple[int, KeptCount])
+        | "GroupRanges" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[KeptCount]])
+        | "CountGroup" >> beam.Map(_group_counts).with_output_types(tuple[int, GroupCounts])
+    )
+    totals = grouped | "TotalOfGroup" >> beam.Map(_total).with_output_types(tuple[int, Place])
+    with inner_steps_untyped(counts.pipeline):
+        together = totals | "AllTotals" >> beam.combiners.ToList()
+    before = together | "GroupOffsets" >> beam.Map(offsets).with_output_types(dict[int, Place])
+    return PlacesAside(cuts, beam.pvalue.AsSingleton(before), beam.pvalue.AsMultiMap(grouped))
+
+
+class PlacesInHand:
+    """`Places` as a step keeps them from one element to the next: it remembers groups that it asked for."""
+
+    def __init__(self) -> None:
+        self._places: Places | None = None
+
+    def of(
+        self,
+        key: RangeKey,
+        cuts: Sequence[RangeKey],
+        before: Mapping[int, Place],
+        groups: Mapping[int, Iterable[GroupCounts]],
+    ) -> Place:
+        """A range's place."""
+        if self._places is None:
+            self._places = Places(cuts, before, groups)
+        return self._places.of(key)
