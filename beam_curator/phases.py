@@ -39,9 +39,14 @@ def sum_spans(found: Iterable[Mapping[str, Span]]) -> dict[str, Span]:
     """The spans of all together, by phase."""
     spans: dict[str, Span] = {}
     for one in found:
-        for phase, span in one.items():
-            spans[phase] = spans[phase] + span if phase in spans else span
+        add_spans(spans, one)
     return spans
+
+
+def add_spans(spans: dict[str, Span], one: Mapping[str, Span]) -> None:
+    """Adds spans to others, in place."""
+    for phase, span in one.items():
+        spans[phase] = spans[phase] + span if phase in spans else span
 
 
 def phases_told(spans: Mapping[str, Span], started: float, finished: float) -> list[dict[str, Any]]:

@@ -55,9 +55,14 @@ def sum_tallies(tallies: Iterable[Tallies]) -> Tallies:
     """The tallies of all batches together."""
     total: dict[str, RuleTally] = {}
     for one in tallies:
-        for name, tally in one.items():
-            total[name] = total.get(name, RuleTally()) + tally
+        add_tallies(total, one)
     return total
+
+
+def add_tallies(total: dict[str, RuleTally], one: Tallies) -> None:
+    """Adds the tallies of a batch to others, in place."""
+    for name, tally in one.items():
+        total[name] = total.get(name, RuleTally()) + tally
 
 
 def check_rules(tallies: Tallies) -> None:

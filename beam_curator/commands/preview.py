@@ -19,7 +19,7 @@ from beam_curator.output.added_columns import read_range
 from beam_curator.output.field_store import found_fields
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.manifest import counts_of, rules_of
-from beam_curator.output.outcomes import Summary, summarize
+from beam_curator.output.outcomes import Summary, SummaryTotal, summarize
 from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.rule_tally import check_rules
@@ -38,7 +38,7 @@ class Preview:
     """What a selection would give.
 
     Attributes:
-      summary: the counts of the samples whose scores stand.
+      counted: the counts of the samples whose scores stand.
       unscored: ranges that nothing stands of.
       lacking: ranges that lack columns of the wanted scorers.
       standing: whether there is a selection to compare with.
@@ -47,7 +47,7 @@ class Preview:
       go: samples that are kept now, and would not be.
     """
 
-    summary: Summary = dataclasses.field(default_factory=Summary)
+    counted: SummaryTotal = dataclasses.field(default_factory=SummaryTotal)
     unscored: int = 0
     lacking: int = 0
     standing: bool = False
@@ -55,9 +55,14 @@ class Preview:
     come: int = 0
     go: int = 0
 
+    @property
+    def summary(self) -> Summary:
+        """The counts of the samples whose scores stand."""
+        return self.counted.summary
+
     def add(self, directory: str, batch: SampleBatch) -> None:
         """Counts a batch that is selected to its end."""
-        self.summary += summarize(batch)
+        self.counted.add(summarize(batch))
         is_kept = rows.status_is(batch.rows, rows.KEPT)
         was_kept = _kept_before(directory, batch)
         if was_kept is not None and len(was_kept) == len(is_kept):

@@ -15,9 +15,10 @@ from beam_curator.first_few import SHOWN, counted, lines_of
 from beam_curator.identities import ModelIdentity, models_of
 from beam_curator.models.heads.made_for import MADE_FOR
 from beam_curator.models.scorers.heads import APPROXIMATE
-from beam_curator.output.manifest import MANIFEST, MIXED_NOTE
+from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import KeptPlans
+from beam_curator.output.totals import MIXED_NOTE
 from beam_curator.reading import Reading
 from beam_curator.rules.lists import OF_BLOCK
 from beam_curator.samples import Shard, ShardRange

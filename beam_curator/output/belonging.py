@@ -35,14 +35,9 @@ _OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)")
 _THREADS = 16
 
 
-def range_files(output: str) -> list[str]:
-    """The files in the directories of `OF_RANGES` that are called as those of shards and ranges are."""
-    return [
-        metadata.path
-        for directory, names in OF_RANGES.items()
-        for metadata in files.list_files(files.join(output, directory), names)
-        if _RANGE_FILE.fullmatch(_name(metadata.path))
-    ]
+def is_range_file(name: str) -> bool:
+    """Whether a file is called as those of shards and ranges are."""
+    return _RANGE_FILE.fullmatch(_name(name)) is not None
 
 
 def ledger_files(output: str) -> list[str]:
@@ -52,7 +47,7 @@ def ledger_files(output: str) -> list[str]:
       StorageError: when they cannot be listed, after retries.
     """
     found = files.list_files(files.join(output, ledger.LEDGER_DIRECTORY), OF_RANGES[ledger.LEDGER_DIRECTORY])
-    return sorted(one.path for one in found if _RANGE_FILE.fullmatch(_name(one.path)))
+    return sorted(one.path for one in found if is_range_file(one.path))
 
 
 def output_shard_files(output: str) -> list[tuple[str, int]]:
@@ -82,21 +77,28 @@ def written_by_jobs(paths: Iterable[str]) -> list[str]:
         return [path for path, own in zip(listed, pool.map(is_own, listed), strict=True) if own]
 
 
-def check_free(output: str, output_shards: int) -> None:
-    """Raises JobError if a file that no job wrote stands where one of the output shards is going to be: also in the
-    place of one that a job wrote. A few small reads for each, beside the writing of it.
+def foreign(paths: Sequence[str]) -> list[str]:
+    """Those of these files that no job of ours wrote. A few small reads for each.
+
+    Raises:
+      StorageError: when one cannot be read, after retries.
+    """
+    own = set(written_by_jobs(paths))
+    return [path for path in paths if path not in own]
+
+
+def check_free(output: str, first_foreign: str | None) -> None:
+    """Raises JobError if a file that no job wrote stands where an output shard or what is beside it is going to be:
+    also in the place of one that a job wrote.
 
     Args:
       output: the output directory.
-      output_shards: how many there are going to be.
+      first_foreign: such a file in the place of an output shard, if there is one.
     """
     check_side_files(output)
-    named = [path for path, index in output_shard_files(output) if index < output_shards]
-    own = set(written_by_jobs(named))
-    foreign = next((path for path in named if path not in own), None)
-    if foreign is not None:
+    if first_foreign is not None:
         raise JobError(
-            f"{foreign} stands where an output shard goes, and no job of Beam Curator wrote it: move it away, "
+            f"{first_foreign} stands where an output shard goes, and no job of Beam Curator wrote it: move it away, "
             "and run the same command again"
         )
 

@@ -106,12 +106,8 @@ def has_ids(url: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class LedgerPart:
-    """A ledger file that was written: its name under the output directory, its range's score part and, if it has one,
-    plan, its counts, the models that gave its scores, and how the range was read."""
+    """The ledger of a range that was written: its counts, the models that gave its scores, and how it was read."""
 
-    name: str
-    part: str
-    plan: str | None
     summary: Summary
     models: Mapping[str, ModelIdentity]
     reading: Reading = DEFAULT_READING

@@ -33,11 +33,10 @@ class Losses:
         return cls(read, unread, () if samples else (range.shard,))
 
     def __add__(self, other: Losses) -> Losses:
-        return Losses(
-            self.read_bytes + other.read_bytes,
-            {**self.unread_bytes, **other.unread_bytes},
-            tuple(sorted({*self.empty, *other.empty})[:MAX_EMPTY]),
-        )
+        total = LossesTotal()
+        total.add(self)
+        total.add(other)
+        return total.losses
 
     def lost_samples(self, seen: int) -> int:
         """About how many samples broken shards have lost: at least one each, and as many as the bytes that could not be
@@ -58,3 +57,24 @@ class Losses:
             f" and {counted(broken, 'broken shard')} lost about {self.lost_samples(seen)} more "
             "(an estimate; at least one each)"
         )
+
+
+class LossesTotal:
+    """A sum of losses that is added to in place."""
+
+    def __init__(self) -> None:
+        self._read_bytes = 0
+        self._unread_bytes: dict[str, int] = {}
+        self._empty: tuple[Shard, ...] = ()
+
+    def add(self, one: Losses) -> None:
+        """Adds losses; of empty shards the first few stay."""
+        self._read_bytes += one.read_bytes
+        self._unread_bytes.update(one.unread_bytes)
+        if one.empty:
+            self._empty = tuple(sorted({*self._empty, *one.empty})[:MAX_EMPTY])
+
+    @property
+    def losses(self) -> Losses:
+        """The sum of what was added."""
+        return Losses(self._read_bytes, dict(self._unread_bytes), self._empty)

@@ -1,31 +1,26 @@
-"""The end of a job: the balance is checked, what an earlier selection left is removed, and the manifest is written."""
+"""The end of a job: the balance is checked, and the manifest is written."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import importlib.metadata
 import json
 import platform
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from beam_curator.field_tally import FieldsFound
-from beam_curator.first_few import counted
-from beam_curator.identities import AUTO_PRECISION, ModelIdentity, told_models
-from beam_curator.output import ledger
+from beam_curator.identities import told_models
+from beam_curator.output import strays
 from beam_curator.output.added_members import embedding_extension
-from beam_curator.output.belonging import OF_RANGES, output_shard_files, range_files, written_by_jobs
+from beam_curator.output.belonging import OF_RANGES, written_by_jobs
 from beam_curator.output.dataset_card import dataset_card
 from beam_curator.output.edge_store import EDGES_DIRECTORY, edge_files
-from beam_curator.output.ledger import LedgerPart
-from beam_curator.output.outcomes import Summary, check_balance, sum_summaries
-from beam_curator.output.output_shard import WrittenShard
+from beam_curator.output.outcomes import Summary, check_balance
 from beam_curator.output.report_files import remove_report
-from beam_curator.output.score_steps import EMBEDDING_STEP
-from beam_curator.output.side_files import remove_side_files, sizes_of, write_side_files
+from beam_curator.output.side_files import remove_side_files, sizes_when_full, write_side_files
+from beam_curator.output.totals import LedgerTotal, WrittenTotal
 from beam_curator.phases import phases_told, sum_spans
 from beam_curator.reading import DEFAULT_READING
 from beam_curator.storage import files
@@ -35,27 +30,23 @@ _SOFTWARE = ("beam-curator", "apache-beam", "numpy", "open_clip_torch", "pillow"
 
 
 def finish(
-    output: str,
-    seen: Summary,
-    parts: Sequence[LedgerPart],
-    written: Sequence[WrittenShard],
-    job: Mapping[str, Any],
+    output: str, seen: Summary, parts: LedgerTotal, written: WrittenTotal, job: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Checks the balance, removes what does not belong to this job, writes manifest.json, and gives it.
+    """Checks the balance, writes manifest.json and what is beside it, and gives the manifest. What an earlier selection
+    left is removed already.
 
     The manifest of a job that changed nothing stays as it is, timings included.
 
     Raises:
       JobError: when the ledger does not balance.
     """
-    recorded = sum_summaries(part.summary for part in parts)
-    check_balance(seen, recorded, sum(shard.samples for shard in written))
-    belonging = {name for part in parts for name in (part.name, part.part, part.plan) if name}
-    remove_strays(output, belonging, len(written))
+    recorded = parts.summary
+    check_balance(seen, recorded, written.samples)
     manifest = _manifest(recorded, parts, written, job)
     standing = read_manifest(output)
     same = standing is not None and _without_timings(standing) == _without_timings(manifest)
-    _write_beside(output, manifest, parts, written)
+    card = dataset_card(manifest, dict(sorted(written.members.items())), embedding_extension(parts.models))
+    write_side_files(output, sizes_when_full(written.samples, job["samples_per_shard"]), card)
     if standing is not None and same:
         manifest = standing
     else:
@@ -64,34 +55,20 @@ def finish(
     return manifest
 
 
-def _write_beside(
-    output: str, manifest: Mapping[str, Any], parts: Sequence[LedgerPart], written: Sequence[WrittenShard]
-) -> None:
-    """Sizes of the tars, and the dataset card, for other tools."""
-    members: collections.Counter[str] = collections.Counter()
-    for shard in written:
-        members.update(shard.members)
-    embedding = embedding_extension(models_in(part.models for part in parts))
-    card = dataset_card(manifest, dict(sorted(members.items())), embedding)
-    write_side_files(output, sizes_of({shard.index: shard.samples for shard in written}), card)
-
-
-def _manifest(
-    summary: Summary, parts: Sequence[LedgerPart], written: Sequence[WrittenShard], job: Mapping[str, Any]
-) -> dict[str, Any]:
+def _manifest(summary: Summary, parts: LedgerTotal, written: WrittenTotal, job: Mapping[str, Any]) -> dict[str, Any]:
     started = float(job.get("started", time.time()))
     finished = time.time()
-    spans = sum_spans([summary.spans, *(shard.spans for shard in written)])
+    spans = sum_spans([summary.spans, written.spans])
     return {
         "software": software_versions(),
-        "models": told_models(models_in(part.models for part in parts)),
+        "models": told_models(parts.models),
         **_selection(summary, job),
         "counts": counts_of(summary),
         "rules": rules_of(summary),
         "broken_shards": broken_shards_of(summary),
         **told_of(summary),
         "reading": reading_of(parts),
-        "output": {"shards": len(written), "bytes": sum(shard.bytes for shard in written)},
+        "output": {"shards": written.shards, "bytes": written.bytes},
         "timings": {
             "started": _utc(started),
             "finished": _utc(finished),
@@ -100,31 +77,6 @@ def _manifest(
             "phases": phases_told(spans, started, finished),
         },
     }
-
-
-def models_in(found: Iterable[Mapping[str, ModelIdentity]]) -> dict[str, ModelIdentity]:
-    """The models of a job from those of its ranges. Where ranges were embedded with different precision, the encoder's
-    is "mixed", with a note of how many ranges each has."""
-    models: dict[str, ModelIdentity] = {}
-    precisions: collections.Counter[str] = collections.Counter()
-    for one in found:
-        models |= one
-        encoder = one.get(EMBEDDING_STEP)
-        if encoder is not None and encoder.precision not in (None, AUTO_PRECISION):
-            precisions[encoder.precision] += 1
-            known = encoder
-    if precisions:  # a range without an image has none
-        models[EMBEDDING_STEP] = known
-    if len(precisions) > 1:
-        counts = ", ".join(f"{counted(count, 'range')} {precision}" for precision, count in sorted(precisions.items()))
-        encoder = dataclasses.replace(known, precision=MIXED_PRECISION)
-        models[EMBEDDING_STEP] = encoder.with_notes(f"{MIXED_NOTE}: {counts}")
-    return models
-
-
-MIXED_PRECISION = "mixed"
-MIXED_NOTE = "embeddings of different precision"
-"""What an encoder notes in the manifest of a job whose ranges do not all have the same precision."""
 
 
 def _selection(summary: Summary, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,9 +168,9 @@ def fields_of(summary: Summary) -> dict[str, Any]:
     return {**told, "columns": columns}
 
 
-def reading_of(parts: Sequence[LedgerPart]) -> Any:
+def reading_of(parts: LedgerTotal) -> Any:
     """How the shards were read, as JSON has it; a list where a job of one's own reads them in several ways."""
-    readings = sorted({part.reading for part in parts} or {DEFAULT_READING})
+    readings = parts.readings or [DEFAULT_READING]
     told = json.loads(json.dumps([dataclasses.asdict(reading) for reading in readings]))
     return told[0] if len(told) == 1 else told
 
@@ -253,37 +205,12 @@ def read_manifest(output: str) -> dict[str, Any] | None:
         return None
 
 
-def remove_strays(output: str, belonging: Iterable[str], output_shards: int) -> None:
-    """Removes what jobs wrote and this one did not: output shards from `output_shards` on, plans, parts, ledger files.
-
-    A file that no job wrote stays, whatever it is called; and so do plans, score parts and fields of shards not in
-    this selection: a model computed them, and the shards may come back.
-    """
-    wanted = {name.rsplit("/", 1)[-1] for name in belonging}
-    selected = {shard_of(name) for name in wanted}
-    ledgers = f"/{ledger.LEDGER_DIRECTORY}/"
-    strays = [
-        path
-        for path in range_files(output)
-        if (name := path.rsplit("/", 1)[-1]) not in wanted
-        and (ledgers in path[-len(ledgers) - len(name) :] or shard_of(name) in selected)
-    ]
-    strays += [path for path, index in output_shard_files(output) if index >= output_shards]
-    files.delete(written_by_jobs(strays))
-
-
-def shard_of(name: str) -> str:
-    """The `Shard.name` that the name of a plan, a score part or a file of the ledger was made of."""
-    return _OF_RANGE.sub("", name.rsplit("/", 1)[-1])
-
-
-_OF_RANGE = re.compile(r"((-\d{5,})?\.parquet|\.json)$")
-
-
 def remove_output(output: str) -> None:
     """Removes all that a job wrote, and nothing else."""
-    written = [*range_files(output), *(path for path, _ in output_shard_files(output)), *edge_files(output)]
-    files.delete([files.join(output, MANIFEST), *written_by_jobs(written)])
+    files.delete([files.join(output, MANIFEST)])
+    for directory in (*OF_RANGES, strays.OUTPUT_SHARDS):
+        strays.remove(output, strays.standing(output, directory, 0))
+    files.delete(written_by_jobs(edge_files(output)))
     remove_report(output)
     remove_side_files(output)
     for directory in (*OF_RANGES, EDGES_DIRECTORY):

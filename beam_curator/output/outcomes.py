@@ -18,9 +18,9 @@ from beam_curator.errors import JobError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.first_few import counted, listed
 from beam_curator.identities import told_models
-from beam_curator.output.losses import Losses
-from beam_curator.phases import Span, sum_spans
-from beam_curator.rule_tally import Tallies, sum_tallies
+from beam_curator.output.losses import Losses, LossesTotal
+from beam_curator.phases import Span, add_spans
+from beam_curator.rule_tally import RuleTally, Tallies, add_tallies
 from beam_curator.samples import Finding, SampleBatch, ShardError
 from beam_curator.sources.findings import KINDS, describe
 
@@ -68,25 +68,6 @@ class Summary:
     def failed(self) -> int:
         """How many samples could not be used."""
         return sum(self.failed_by.values())
-
-    def __add__(self, other: Summary) -> Summary:
-        return Summary(
-            self.seen + other.seen,
-            self.kept + other.kept,
-            self.dropped_by + other.dropped_by,
-            self.failed_by + other.failed_by,
-            self.errors + other.errors,
-            self.batch_reductions + other.batch_reductions,
-            sum_tallies((self.judged, other.judged)),
-            (self.outcomes + other.outcomes) % _OUTCOMES,
-            self.passed_over + other.passed_over,
-            together(self.findings + other.findings),
-            self.several_images + other.several_images,
-            self.losses + other.losses,
-            self.unhashed + other.unhashed,
-            self.fields + other.fields,
-            sum_spans((self.spans, other.spans)),
-        )
 
     def check_failed_fraction(self, limit: float) -> None:
         """Raises JobError if more than this fraction of the samples failed, or was lost in broken shards; under any
@@ -189,14 +170,12 @@ def _add_column(told: hashlib._Hash, column: pa.ChunkedArray) -> None:
 _OF_DUPLICATES = ("duplicate_of", *rows.DUPLICATE.names)
 
 
-def together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def _add_finding(found: dict[tuple[str, str], Finding], one: Finding) -> None:
     """One finding of each kind for each shard: its first sample, and how many there are."""
-    found: dict[tuple[str, str], Finding] = {}
-    for finding in sorted(findings):
-        first = found.get((finding.kind, finding.url))
-        count = finding.samples + (first.samples if first else 0)
-        found[finding.kind, finding.url] = dataclasses.replace(first or finding, samples=count)
-    return tuple(found.values())
+    before = found.get((one.kind, one.url))
+    if before is not None:
+        one = dataclasses.replace(min(before, one), samples=before.samples + one.samples)
+    found[one.kind, one.url] = one
 
 
 _STATUSES = (rows.KEPT, rows.DROPPED, rows.FAILED)
@@ -217,9 +196,68 @@ _QUOTED = re.compile(r' ".*"', re.DOTALL)
 _NUMBER = re.compile(r"\b\d[\dx]*\b")
 
 
+class SummaryTotal:
+    """A sum of summaries that is added to in place: its size is that of what is told, not of how many were added."""
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._counters = {name: collections.Counter[str]() for name in _COUNTERS}
+        self._errors: list[ShardError] = []
+        self._judged: dict[str, RuleTally] = {}
+        self._outcomes = 0
+        self._findings: dict[tuple[str, str], Finding] = {}
+        self._losses = LossesTotal()
+        self._fields = FieldsFound()
+        self._spans: dict[str, Span] = {}
+
+    def add(self, one: Summary) -> None:
+        """Adds a summary."""
+        for name in _COUNTS:
+            self._counts[name] += getattr(one, name)
+        for name, counter in self._counters.items():
+            counter.update(getattr(one, name))
+        self._errors += one.errors
+        add_tallies(self._judged, one.judged)
+        self._outcomes = (self._outcomes + one.outcomes) % _OUTCOMES
+        for finding in one.findings:
+            _add_finding(self._findings, finding)
+        self._losses.add(one.losses)
+        if one.fields != FieldsFound():
+            self._fields += one.fields
+        add_spans(self._spans, one.spans)
+
+    @property
+    def summary(self) -> Summary:
+        """The sum of what was added."""
+        return Summary(
+            self._counts["seen"],
+            self._counts["kept"],
+            +self._counters["dropped_by"],
+            +self._counters["failed_by"],
+            batch_reductions=self._counts["batch_reductions"],
+            passed_over=+self._counters["passed_over"],
+            several_images=self._counts["several_images"],
+            unhashed=self._counts["unhashed"],
+            errors=tuple(self._errors),
+            judged=dict(self._judged),
+            outcomes=self._outcomes,
+            findings=tuple(self._findings[key] for key in sorted(self._findings)),
+            losses=self._losses.losses,
+            fields=self._fields,
+            spans=dict(self._spans),
+        )
+
+
+_COUNTS = ("seen", "kept", "batch_reductions", "several_images", "unhashed")
+_COUNTERS = ("dropped_by", "failed_by", "passed_over")
+
+
 def sum_summaries(summaries: Iterable[Summary]) -> Summary:
-    """The counts of all: what Beam's CombineGlobally calls."""
-    return sum(summaries, Summary())
+    """The counts of all."""
+    total = SummaryTotal()
+    for one in summaries:
+        total.add(one)
+    return total.summary
 
 
 def check_balance(seen: Summary, ledger: Summary, written: int) -> None:

@@ -32,6 +32,12 @@ def sizes_of(samples: Mapping[int, int]) -> bytes:
     return json.dumps({f"{shard_name(index)}.tar": samples[index] for index in sorted(samples)}, indent=1).encode()
 
 
+def sizes_when_full(samples: int, samples_per_shard: int) -> bytes:
+    """The same where all output shards but the last are full."""
+    shards = -(-samples // samples_per_shard)
+    return sizes_of({index: min(samples_per_shard, samples - index * samples_per_shard) for index in range(shards)})
+
+
 def write_side_files(output: str, sizes: bytes, card: str) -> None:
     """Writes both, where they are not there already. A card without our mark is somebody's own, and stays.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import os
 import pathlib
@@ -296,6 +297,46 @@ def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
         matched = _match([join(_literal(directory), pattern)])
     inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
     return sorted(inside, key=lambda metadata: metadata.path)
+
+
+def iter_files(directory: str, below: bool = False) -> Iterator[str]:
+    """What the files of a directory are called there, one by one, in no order: there may be more than fit in memory.
+
+    Args:
+      directory: where; an absent one has none.
+      below: whether also those in directories below it.
+
+    Raises:
+      StorageError: when it cannot be listed, after retries.
+    """
+    if is_remote(directory):
+        yield from _iter_remote(f"{directory.rstrip('/')}/", below)
+        return
+    with naming("list", directory), contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                yield entry.name
+            elif below:
+                yield from (f"{entry.name}/{name}" for name in iter_files(entry.path, below=True))
+
+
+def _iter_remote(prefix: str, below: bool) -> Iterator[str]:
+    bucket = bucket_of(prefix)
+    if bucket is None:
+        yield from (found.path[len(prefix) :] for found in list_files(prefix, "**" if below else "*"))
+        return
+    last = ""
+    while page := _page(bucket, prefix, below, last):
+        yield from (url[len(prefix) :] for url in page if not url.endswith("/"))
+        last = page[-1]
+
+
+@retried
+def _page(bucket: Bucket, prefix: str, below: bool, after: str) -> list[str]:
+    """The urls of the next objects, as many as one request tells."""
+    with naming("list", prefix):
+        listed = (found.path for found in bucket.list(prefix, below, after) if found.path > after)
+        return list(itertools.islice(listed, 1000))
 
 
 def _literal(path: str) -> str:

@@ -20,6 +20,8 @@ from beam_curator.output.prefix_sums import (
 from beam_curator.transforms.beams_own import inner_steps_untyped
 
 
+@beam.typehints.with_input_types(KeptCount)
+@beam.typehints.with_output_types(list[RangeKey])
 class _SampleKeys(beam.CombineFn):
     """Draws keys of ranges: of fixed size however many there are."""
 

@@ -18,27 +18,30 @@ from beam_curator.errors import UsageError
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
 from beam_curator.output.field_store import in_types, read_fields
-from beam_curator.output.job_input import describe_input
 from beam_curator.output.manifest import finish, withdraw_manifest
 from beam_curator.output.output_shard import WrittenShard, write_shard
 from beam_curator.output.placing import PlacedSamples, place_samples
-from beam_curator.output.plans import plan_of
 from beam_curator.output.prefix_sums import KeptCount, RangeKey
-from beam_curator.output.score_parts import directory_of, part_name
+from beam_curator.output.score_parts import directory_of
+from beam_curator.output.totals import LedgerTotal, WrittenTotal
 from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
-from beam_curator.samples import SampleBatch, Shard
+from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.no_samples import no_sample
 from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.duplicates import check_same_output
+from beam_curator.transforms.input_read import InputRead, ReadInput
 from beam_curator.transforms.library_job import remember_shards
 from beam_curator.transforms.metrics import count, observe
 from beam_curator.transforms.range_places import PlacesInHand, places_aside
+from beam_curator.transforms.strays import files_in_the_way, strays_removed
+from beam_curator.transforms.totals import SumLedger, SumSummaries, SumWritten
 from beam_curator.transforms.work_ahead import WorkAhead
 
 LEDGER = "ledger"
+
 
 class _PlaceSamples(beam.DoFn):
     """Writes each batch's ledger rows and sends its kept samples to their output shards."""
@@ -69,8 +72,7 @@ class _PlaceSamples(beam.DoFn):
         spans = {**batch.spans, WRITING: Span(began, time.time())}
         summary = outcomes.summarize(batch.replace(rows=table, spans=spans))
         progress.BOARD.add_ledger_file()
-        models, reading = dict(batch.models), batch.range.reading
-        part = ledger.LedgerPart(name, part_name(batch.range), plan_of(batch.range), summary, models, reading)
+        part = ledger.LedgerPart(summary, dict(batch.models), batch.range.reading)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
         for index, run in placed:
             yield index, dataclasses.replace(run, fields_in=name if types else None)
@@ -202,43 +204,42 @@ class WriteShards(beam.PTransform):
         title = title_of(batches, self.output, self.take_over)
         job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
         scored = batches | "WriteScores" >> WriteScores(self.output)
-        shards = beam.pvalue.AsList(scored | "ShardsRead" >> beam.Map(_shard).with_output_types(Shard))
+        read = beam.pvalue.AsSingleton(scored | "InputRead" >> ReadInput(job))
+        seen = beam.pvalue.AsSingleton(self._make_way(scored, title, job, read))
         kept = scored | "CountKept" >> beam.Map(_kept_count).with_output_types(KeptCount)
-        summaries = scored | "Summarize" >> beam.Map(outcomes.summarize).with_output_types(outcomes.Summary)
-        with inner_steps_untyped(batches.pipeline):
-            summary = summaries | "SumSeen" >> beam.CombineGlobally(outcomes.sum_summaries)
-        places = places_aside(kept)
-        seen = (
-            summary
-            | "CheckSelection" >> beam.Map(_checked, self.max_failed_fraction).with_output_types(outcomes.Summary)
-            | "WithdrawManifest" >> beam.Map(_make_way, title, job, shards).with_output_types(outcomes.Summary)
-        )
-        placing = beam.ParDo(
-            _PlaceSamples(self.output, self.samples_per_shard, title),
-            beam.pvalue.AsSingleton(seen),
-            *places,
-        )
+        placing = beam.ParDo(_PlaceSamples(self.output, self.samples_per_shard, title), seen, *places_aside(kept))
         placed = scored | "PlaceSamples" >> tagged(
             placing, main=tuple[int, PlacedSamples], **{LEDGER: ledger.LedgerPart}
         )
-        written = (
+        shards = (
             placed[MAIN]
             | "GroupByOutputShard" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[PlacedSamples]])
             | "WriteShard" >> beam.ParDo(_WriteShards(self.output, title)).with_output_types(WrittenShard)
         )
+        with inner_steps_untyped(batches.pipeline):
+            parts = beam.pvalue.AsSingleton(placed[LEDGER] | "SumLedger" >> beam.CombineGlobally(SumLedger()))
+            written = beam.pvalue.AsSingleton(shards | "SumWritten" >> beam.CombineGlobally(SumWritten()))
+        ranges = scored | "Ranges" >> beam.Map(_range).with_output_types(ShardRange)
+        removed = beam.pvalue.AsSingleton(strays_removed(self.output, title, ranges, parts, written))
         return (
             batches.pipeline
             | "Finish" >> beam.Create([title]).with_output_types(Title)
             | "WriteManifest"
-            >> beam.Map(
-                _finish,
-                beam.pvalue.AsSingleton(seen),
-                beam.pvalue.AsList(placed[LEDGER]),
-                beam.pvalue.AsList(written),
-                job,
-                shards,
-            ).with_output_types(dict[str, Any])
+            >> beam.Map(_finish, job, seen, parts, written, read, removed).with_output_types(dict[str, Any])
         )
+
+    def _make_way(
+        self, scored: beam.PCollection[SampleBatch], title: Title, job: Mapping[str, Any], read: Any
+    ) -> beam.PCollection[outcomes.Summary]:
+        """The counts of all samples, once they are found good and the way is free for the first file."""
+        summaries = scored | "Summarize" >> beam.Map(outcomes.summarize).with_output_types(outcomes.Summary)
+        with inner_steps_untyped(scored.pipeline):
+            summary = summaries | "SumSeen" >> beam.CombineGlobally(SumSummaries())
+        checking = beam.Map(_checked, self.max_failed_fraction).with_output_types(outcomes.Summary)
+        checked = summary | "CheckSelection" >> checking
+        in_the_way = beam.pvalue.AsIter(files_in_the_way(checked, self.output, self.samples_per_shard))
+        making_way = beam.Map(_make_way, title, job, read, in_the_way).with_output_types(outcomes.Summary)
+        return checked | "WithdrawManifest" >> making_way
 
     def display_data(self) -> dict[str, Any]:
         limits = ("samples_per_shard", "max_failed_fraction")
@@ -255,38 +256,38 @@ class WriteShards(beam.PTransform):
 
 
 def _make_way(
-    seen: outcomes.Summary, title: Title, job: Mapping[str, Any], shards: Sequence[Shard]
+    seen: outcomes.Summary,
+    title: Title,
+    job: Mapping[str, Any],
+    read: InputRead,
+    in_the_way: Iterable[str],
 ) -> outcomes.Summary:
     """Before the first file of the selection: nobody else's stands where one goes, and an earlier manifest is gone."""
     output = title.claim.output
     title.confirm()
-    output_shards = -(-seen.kept // job["samples_per_shard"])
-    progress.BOARD.expect_output_shards(output_shards)
-    check_free(output, output_shards)
-    return withdraw_manifest(seen, output, _with_input(job, shards))
+    progress.BOARD.expect_output_shards(-(-seen.kept // job["samples_per_shard"]))
+    check_free(output, min(in_the_way, default=None))
+    return withdraw_manifest(seen, output, {"input": read.described, **job})
 
 
 def _finish(
     title: Title,
-    seen: outcomes.Summary,
-    parts: Sequence[ledger.LedgerPart],
-    written: Sequence[WrittenShard],
     job: Mapping[str, Any],
-    shards: Sequence[Shard],
+    seen: outcomes.Summary,
+    parts: LedgerTotal,
+    written: WrittenTotal,
+    read: InputRead,
+    removed: int,
 ) -> dict[str, Any]:
+    """The last step, once what an earlier selection left is removed."""
     output = title.claim.output
     began = title.confirm().since
     if title.facts is not None:
-        remember_shards(output, (shard.url for shard in shards))
-    manifest = finish(output, seen, parts, written, {"started": began, **_with_input(job, shards)})
+        remember_shards(output, read.urls)
+    manifest = finish(output, seen, parts, written, {"started": began, "input": read.described, **job})
     title.finish()
     return manifest
 
 
-def _with_input(job: Mapping[str, Any], shards: Sequence[Shard]) -> dict[str, Any]:
-    """What the manifest says, with the input that was read where nobody knew it before."""
-    return {"input": describe_input(sorted(set(shards))), **job}
-
-
-def _shard(batch: SampleBatch) -> Shard:
-    return batch.range.shard
+def _range(batch: SampleBatch) -> ShardRange:
+    return batch.range

@@ -16,14 +16,16 @@ from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import added_columns, field_store, plans, score_parts
 from beam_curator.output.edge_store import edge_files
 from beam_curator.output.ledger import ledger_name
-from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, models_in, shard_of, told_of
-from beam_curator.output.outcomes import Summary
+from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, told_of
+from beam_curator.output.outcomes import Summary, SummaryTotal
 from beam_curator.output.ownership import JOB
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import plan_of
 from beam_curator.output.report_files import report_names
 from beam_curator.output.score_parts import part_name
 from beam_curator.output.side_files import CARD, SIZES, is_of_others, side_file_names, sizes_of
+from beam_curator.output.strays import shard_of
+from beam_curator.output.totals import ModelsTotal
 from beam_curator.samples import RETURNING_KEYS
 from beam_curator.sources.findings import describe
 from beam_curator.storage import files
@@ -64,8 +66,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     """All that is not as the job promised: nothing, for a sound one. What was compared is added to the tally."""
     standing = finished.names()
     output = _Output(finished, standing, tally)
-    summary = Summary()
-    models: list[Mapping[str, ModelIdentity]] = []
+    summary, models = SummaryTotal(), ModelsTotal()
     names = {MANIFEST, JOB, *report_names(finished.output), *side_file_names(finished.output)}
     try:
         for ranges in finished.planned():
@@ -75,15 +76,15 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
             for range in ranges:
                 names |= {ledger_name(range), part_name(range)}
                 checked = yield from check_range(finished, range)
-                summary += checked.summary
-                models.append(checked.models)
+                summary.add(checked.summary)
+                models.add(checked.models)
                 tally.samples += checked.samples
                 yield from output.compare(ledger_name(range), checked.kept)
     except (OSError, BeamIOError) as error:  # a shard that cannot even be planned: what is due after it is unknown
         yield Difference("input", f"cannot be read: {files.first_line(error)}")
         return
     yield from output.finish()
-    yield from _check_manifest(finished, summary, output, models)
+    yield from _check_manifest(finished, summary.summary, output, models.models)
     tally.duplicates = yield from check_duplicates(finished)
     names |= {path[len(finished.output) :].lstrip("/") for path in edge_files(finished.output)}
     names |= {f"{shard_name(index)}{suffix}" for index in output.samples for suffix in SUFFIXES}
@@ -100,7 +101,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
 
 
 def _check_manifest(
-    finished: FinishedJob, summary: Summary, output: _Output, models: Sequence[Mapping[str, ModelIdentity]]
+    finished: FinishedJob, summary: Summary, output: _Output, models: Mapping[str, ModelIdentity]
 ) -> Iterator[Difference]:
     """The manifest's counts are those of the ledger, of the input's broken shards and of the output."""
     manifest = finished.manifest
@@ -117,7 +118,7 @@ def _check_manifest(
     yield from unequal_fields(MANIFEST, recorded, read, "input.")
     written = {"shards": len(output.samples), "bytes": output.tar_bytes}
     yield from unequal_fields(MANIFEST, manifest.get("output") or {}, written, "output.")
-    yield from unequal(MANIFEST, "models", manifest.get("models"), told_models(models_in(models)))
+    yield from unequal(MANIFEST, "models", manifest.get("models"), told_models(models))
 
 
 def _check_sizes(finished: FinishedJob, output: _Output) -> Iterator[Difference]:

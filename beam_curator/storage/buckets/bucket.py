@@ -66,8 +66,14 @@ class Bucket(abc.ABC):
         """Size, time of last change and content of an object, or None if there is none."""
 
     @abc.abstractmethod
-    def list(self, prefix: str) -> Iterator[ObjectMetadata]:
-        """All objects whose url begins like this, page by page."""
+    def list(self, prefix: str, below: bool = True, after: str = "") -> Iterator[ObjectMetadata]:
+        """All objects whose url begins like this, page by page, in the order of their names.
+
+        Args:
+          prefix: how their urls begin.
+          below: whether also those with a further slash in their names.
+          after: the url behind which the listing begins; some services give that one again.
+        """
 
     @abc.abstractmethod
     def put(self, url: str, content: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import requests
 from apache_beam.io.gcp.gcsio import create_storage_client
@@ -58,10 +59,13 @@ class GcsBucket(Bucket):
         blob = self._client.bucket(bucket).get_blob(name, retry=_RETRY)
         return None if blob is None else _metadata(url, blob)
 
-    def list(self, prefix: str) -> Iterator[ObjectMetadata]:
+    def list(self, prefix: str, below: bool = True, after: str = "") -> Iterator[ObjectMetadata]:
         bucket, name = split_url(prefix)
+        how: dict[str, Any] = {} if below else {"delimiter": "/"}
+        if after:
+            how["start_offset"] = split_url(after)[1]
         fields = "items(name,size,updated,crc32c,generation),nextPageToken"
-        for blob in self._client.list_blobs(bucket, prefix=name, fields=fields, retry=_RETRY):
+        for blob in self._client.list_blobs(bucket, prefix=name, fields=fields, retry=_RETRY, **how):
             yield _metadata(f"gs://{bucket}/{blob.name}", blob)
 
     def put(self, url: str, content: bytes) -> None:

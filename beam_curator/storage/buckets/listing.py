@@ -25,10 +25,11 @@ def match(bucket: Bucket, globs: Sequence[str]) -> Iterator[FileMetadata]:
     yield from named(bucket, [glob for glob in globs if not _is_glob(glob)])
     patterns = [glob for glob in globs if _is_glob(glob)]
     for prefix in dict.fromkeys(map(_literal_prefix, patterns)):
-        listed = [found for found in bucket.list(prefix) if not found.path.endswith("/")]
-        for glob in patterns:
-            if _literal_prefix(glob) == prefix:
-                yield from FileSystems.get_filesystem(glob).match_files(listed, glob)
+        here = [glob for glob in patterns if _literal_prefix(glob) == prefix]
+        below = any("/" in glob[len(prefix) :] or "**" in glob for glob in here)
+        listed = [found for found in bucket.list(prefix, below) if not found.path.endswith("/")]
+        for glob in here:
+            yield from FileSystems.get_filesystem(glob).match_files(listed, glob)
 
 
 def named(bucket: Bucket, names: Sequence[str]) -> Iterator[FileMetadata]:

@@ -60,9 +60,12 @@ class S3Bucket(Bucket):
             raise
         return _metadata(url, head["ContentLength"], head)
 
-    def list(self, prefix: str) -> Iterator[ObjectMetadata]:
+    def list(self, prefix: str, below: bool = True, after: str = "") -> Iterator[ObjectMetadata]:
         bucket, name = split_url(prefix)
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=name)
+        how = {} if below else {"Delimiter": "/"}
+        if after:
+            how["StartAfter"] = split_url(after)[1]
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=name, **how)
         with _connecting():
             for page in pages:
                 for found in page.get("Contents", ()):

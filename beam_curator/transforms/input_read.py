@@ -1,0 +1,56 @@
+"""The input as the manifest tells it, where nobody knew it before the pipeline ran."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+
+from beam_curator.output.job_input import describe_input
+from beam_curator.samples import SampleBatch, Shard
+from beam_curator.transforms.beams_own import inner_steps_untyped
+
+
+class InputRead(NamedTuple):
+    """The input that was read, where nobody knew it before.
+
+    Attributes:
+      described: as the manifest has it.
+      urls: of its shards.
+    """
+
+    described: dict[str, Any]
+    urls: list[str]
+
+
+@dataclasses.dataclass(eq=False)
+class ReadInput(beam.PTransform):
+    """What the manifest says of the input: takes batches, gives one `InputRead`.
+
+    A command knows its input before, and nothing is gathered.
+
+    Attributes:
+      job: what the manifest says of the job; with `input`, where that is known.
+    """
+
+    job: Mapping[str, Any]
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[InputRead]:
+        if "input" in self.job:
+            return batches.pipeline | "Known" >> beam.Create([InputRead({}, [])]).with_output_types(InputRead)
+        shards = batches | "ShardsRead" >> beam.Map(_shard).with_output_types(Shard)
+        with inner_steps_untyped(batches.pipeline):
+            together = shards | "EachOnce" >> beam.Distinct() | "Together" >> beam.combiners.ToList()
+        return together | "Describe" >> beam.Map(_described).with_output_types(InputRead)
+
+
+def _described(shards: Sequence[Shard]) -> InputRead:
+    ordered = sorted(set(shards))
+    return InputRead(describe_input(ordered), [shard.url for shard in ordered])
+
+
+def _shard(batch: SampleBatch) -> Shard:
+    """Of a batch's shard, what tells it."""
+    return dataclasses.replace(batch.range.shard, location="", label="", listing="")
