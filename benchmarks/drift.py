@@ -50,8 +50,7 @@ def ways(spec: ClipSpec, compile: bool) -> dict[str, tuple[ClipSpec, Callable[..
     exact = Decoder(ClipEncoder(spec).preparation, spec.max_image_pixels)
     found: dict[str, tuple[ClipSpec, Callable[..., DecodedImage]]] = {
         "exact, fp32": (spec, exact),
-        "--jpeg_draft": (spec, dataclasses.replace(exact, draft=True)),
-        "--fast_resize": (spec, dataclasses.replace(exact, fast_resize=True)),
+        "--decode fast": (spec, dataclasses.replace(exact, fast=True)),
     }
     reduced = "bf16" if resolve_precision("auto", spec.device) == "fp32" else resolve_precision("auto", spec.device)
     found[f"--precision {reduced}"] = (dataclasses.replace(spec, precision=reduced), exact)

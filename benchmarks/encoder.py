@@ -63,7 +63,7 @@ def measure(
     checkpoint = Path(spec.checkpoint) if spec.checkpoint else None
     encoder, idle = (
         ClipEncoder(spec),
-        IdleEncoder(spec.batch_size, spec.decode_threads, spec.jpeg_draft, spec.fast_resize),
+        IdleEncoder(spec.batch_size, spec.decode_threads, spec.decode),
     )
 
     # On the CPU the bare model is up to a tenth faster in a thread that is not the first, whose freed memory is kept.
@@ -153,8 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             batch_size=batch_size,
             decode_threads=flags.threads,
             compile=flags.compile,
-            jpeg_draft=flags.jpeg_draft,
-            fast_resize=flags.fast_resize,
+            decode=flags.decode,
         )
         measured = measure(shards, one, spec, flags.repetitions, ("--range_mb", str(flags.range_mb)))
         print(f"\n{shards}; {flags.threads} decode threads\n\n{report(shards, spec, measured)}", flush=True)
@@ -173,8 +172,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=usable_cores(), help="that decode (default: one a core)")
     parser.add_argument("--range_mb", type=float, default=64, help="as of the main job (default %(default)s)")
     parser.add_argument("--compile", action="store_true", help="torch.compile, for the bare model as well")
-    parser.add_argument("--jpeg_draft", action="store_true", help="decode large JPEGs at a smaller scale")
-    parser.add_argument("--fast_resize", action="store_true", help="resize with torch, not with Pillow")
+    parser.add_argument("--decode", choices=("exact", "fast"), default="exact", help="(default %(default)s)")
     parser.add_argument("--repetitions", type=int, default=3, help="of each way, in turn (default %(default)s)")
     return parser.parse_args(argv)
 

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(machine())
     shards, one = photos.shards_of(flags), photos.shards_of(flags, images=1)
     print(f"{shards}; {flags.threads} decode threads, micro-batches of {flags.batch_size}\n")
-    encoder = IdleEncoder(flags.batch_size, flags.threads, fast_resize=flags.fast_resize)
+    encoder = IdleEncoder(flags.batch_size, flags.threads, flags.decode)
     job_flags = ("--range_mb", str(flags.range_mb))
     jpegs = shards.jpegs()
     run_job(one, encoder, job_flags)  # what is imported and made once
@@ -85,7 +85,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=256, help="(default %(default)s)")
     parser.add_argument("--range_mb", type=float, default=64, help="as of the main job (default %(default)s)")
     parser.add_argument(
-        "--fast_resize", action="store_true", help="resize with torch, not with Pillow, but for the loop"
+        "--decode", choices=("exact", "fast"), default="exact", help="of all but the loop (default %(default)s)"
     )
     parser.add_argument("--repetitions", type=int, default=5, help="of each way, in turn (default %(default)s)")
     parser.add_argument("--cost_images", type=int, default=200, help="for what an image costs (default %(default)s)")

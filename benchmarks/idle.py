@@ -10,7 +10,6 @@ from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
 from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, OnPicture
-from beam_curator.models.pixels.decoding import Decoder
 from beam_curator.process_tuning import usable_cores
 
 
@@ -30,21 +29,12 @@ class IdleModel(DeviceModel):
 class IdleEncoder(ClipEncoder):
     """A `ClipEncoder` with everything but the model: decode pool, micro-batches, facts."""
 
-    def __init__(
-        self, batch_size: int, decode_threads: int = 0, jpeg_draft: bool = False, fast_resize: bool = False
-    ) -> None:
-        spec = ClipSpec(
-            "tiny-untrained",
-            batch_size=batch_size,
-            decode_threads=decode_threads,
-            jpeg_draft=jpeg_draft,
-            fast_resize=fast_resize,
-        )
+    def __init__(self, batch_size: int, decode_threads: int = 0, decode: str = "exact") -> None:
+        spec = ClipSpec("tiny-untrained", batch_size=batch_size, decode_threads=decode_threads, decode=decode)
         super().__init__(spec)
-        decode = Decoder(self.preparation, spec.max_image_pixels, jpeg_draft, fast_resize)
         pool = ThreadPoolExecutor(decode_threads or usable_cores(), thread_name_prefix="decode")
         model = IdleModel(self.dim, self.preparation, batch_size)
-        self._idle_stream = DeviceStream(model, decode, pool)
+        self._idle_stream = DeviceStream(model, self._decoder(), pool)
 
     def load(self) -> None:
         """There is nothing to load."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -64,9 +63,6 @@ class LoadedHandler(ClipModelHandler):
 
     def __init__(self, encoder: ClipEncoder) -> None:
         spec = encoder.spec
-        flags: dict[str, Any] = {
-            name: True for name in ("compile", "jpeg_draft", "fast_resize") if getattr(spec, name, False)
-        }
         super().__init__(
             spec.model,
             *([] if spec.model == TINY_UNTRAINED else [str(spec.checkpoint)]),
@@ -74,7 +70,8 @@ class LoadedHandler(ClipModelHandler):
             device=spec.device,
             batch_size=spec.batch_size,
             decode_threads=spec.decode_threads,
-            **flags,
+            compile=spec.compile,
+            decode=spec.decode,
         )
         self._key = spec
         _LOADED[spec] = encoder

@@ -43,6 +43,8 @@ def test_a_dry_run_is_ours_and_does_not_reach_beam():
         ("--max_nfsw=0.5", "did you mean --max_nsfw?"),
         ("--direct_num_worker=2", "did you mean --direct_num_workers?"),
         ("--dryrun", "did you mean --dry_run?"),
+        ("--fast_resize", "unknown argument --fast_resize: it is gone, give --decode fast in its place"),
+        ("--jpeg_draft=true", "unknown argument --jpeg_draft: it is gone, give --decode fast in its place"),
     ],
 )
 @pytest.mark.parametrize("base", [NEEDED, ELSEWHERE], ids=["here", "elsewhere"])

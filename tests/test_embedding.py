@@ -130,8 +130,8 @@ def test_a_model_is_shown_while_it_loads_and_failures_as_they_happen(tmp_path, s
 def test_options_that_change_the_numbers_change_the_identity():
     plain = ModelIdentity("tiny-untrained", trained=False, precision="fp32", member="clip")
     assert handler().identity == plain
-    assert handler(compile=True, jpeg_draft=True).identity == plain.with_notes("torch.compile", "JPEG draft")
-    assert handler(fast_resize=True).identity == plain.with_notes("fast resize")
+    assert handler(compile=True, decode="fast").identity == plain.with_notes("torch.compile", "fast resize")
+    assert handler(decode="exact").identity == plain
     assert handler(precision="bf16").identity == dataclasses.replace(plain, precision="bf16")
     assert handler(batch_size=3, decode_threads=1).identity == handler().identity
 

@@ -66,10 +66,10 @@ def test_an_encoder_of_the_users_own_that_nobody_can_tell_is_none(text):
 
 @pytest.mark.parametrize("precision", ["auto", "fp32"])
 def test_what_the_handler_is_now_is_what_the_words_said(precision):
-    options = {"compile": True, "jpeg_draft": True, "fast_resize": True}
+    options = {"compile": True, "decode": "fast"}
     text = f"tiny-untrained (untrained: scores mean nothing), precision {precision}"
     assert encoder_of(text) == ClipModelHandler("tiny-untrained", precision=precision).identity
-    noted = f"{text}, torch.compile, JPEG draft, fast resize"
+    noted = f"{text}, torch.compile, fast resize"
     assert encoder_of(noted) == ClipModelHandler("tiny-untrained", precision=precision, **options).identity
 
 

@@ -124,6 +124,9 @@ def has_worker_processes(options: PipelineOptions) -> bool:
     return is_local(options) and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
 
 
+_GONE = dict.fromkeys(("--fast_resize", "--jpeg_draft", "--jpeg_gpu"), ": it is gone, give --decode fast in its place")
+
+
 def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner: str | None) -> None:
     """Refuses flags that neither we nor Beam know. Runners elsewhere have flags of their own, which pass unless they
     look like a slip in one of ours."""
@@ -136,9 +139,9 @@ def _check_unknown(ours: argparse.ArgumentParser, others: Sequence[str], runner:
     known = [flag for parser in (ours, beams) for flag in parser._option_string_actions]
     for flag in (text.split("=")[0] for text in unknown):
         near = difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
-        if near or runner in LOCAL_RUNNERS:
+        if near or flag in _GONE or runner in LOCAL_RUNNERS:
             hint = f": did you mean {near[0]}?" if near else " (see --help)"
-            raise UsageError(f"unknown argument {flag}{hint}")
+            raise UsageError(f"unknown argument {flag}{_GONE.get(flag, hint)}")
 
 
 def _check_words(unknown: Sequence[str]) -> None:

@@ -13,9 +13,8 @@ from beam_curator.commands.scorer_flag import load_scorer
 from beam_curator.defaults import NO_MODEL, TIMM
 from beam_curator.errors import JobError, UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.models.encoders.choosing import encoder_of
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
-from beam_curator.models.encoders.settings import SETTINGS
+from beam_curator.models.encoders.settings import EXACT, FAST, SETTINGS
 from beam_curator.models.scorers.caption_measures import CAPTION_MEASURES, COLUMNS, IDENTITY, CaptionMeasures
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW, aesthetic_scorer, nsfw_scorer
 from beam_curator.models.scorers.image_measures import ImageMeasures
@@ -28,7 +27,7 @@ from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.embedding import ClipModelHandler
 from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges, similarity_of
 
-ENCODER_FLAGS = ("clip_model", "clip_pretrained", "precision", "compile", "jpeg_draft", "fast_resize")
+ENCODER_FLAGS = ("clip_model", "clip_pretrained", "precision", "compile", "decode")
 SCORER_FLAGS = (
     "aesthetic_model",
     "nsfw_model",
@@ -218,17 +217,12 @@ def scoring_of(
         if standing is None or standing.encoder is None or not _same(options, standing, ENCODER_FLAGS):
             raise
         found = [_found(one, None, standing) for one in scorers.asked]
-        return EncoderUnavailable(standing.encoder, str(error), *found, draft_side=_draft_side(options))
+        return EncoderUnavailable(standing.encoder, str(error), *found)
     found = [_found(one, handler, standing) for one in scorers.asked]
     missing = next((one for one in found if isinstance(one, RecordedScorer)), None)
     if missing is not None:  # nothing is embedded for a score that cannot be had
-        return EncoderUnavailable(handler.identity, missing.why, *found, draft_side=handler.draft_side)
+        return EncoderUnavailable(handler.identity, missing.why, *found)
     return ScoreRanges(handler, *found)
-
-
-def _draft_side(options: CurationOptions) -> int | None:
-    """As `ClipModelHandler.draft_side`, without weights."""
-    return max(encoder_of(_model(options.clip_model)).preparation.resized_shape) if options.jpeg_draft else None
 
 
 def _found(asked: AskedScorer, handler: ClipModelHandler | None, standing: Job | None) -> Scorer:
@@ -242,7 +236,15 @@ def _found(asked: AskedScorer, handler: ClipModelHandler | None, standing: Job |
 
 
 def _same(options: CurationOptions, standing: Job, flags: Sequence[str]) -> bool:
-    return all(standing.model_flags.get(flag, getattr(options, flag)) == getattr(options, flag) for flag in flags)
+    recorded = _flags_of(standing)
+    return all(recorded.get(flag, getattr(options, flag)) == getattr(options, flag) for flag in flags)
+
+
+def _flags_of(standing: Job) -> dict[str, Any]:
+    """The flags that chose a standing job's models, in today's names."""
+    flags = standing.model_flags
+    before = FAST if flags.get("fast_resize") else EXACT
+    return {"decode": None if flags.get("jpeg_draft") else before, **flags}  # nothing drafts JPEGs any more
 
 
 class RecordedScorer(Scorer):

@@ -1,6 +1,7 @@
 """Encoded bytes -> upright pixels and facts; nobody else in the package decodes with Pillow."""
 
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
+from beam_curator.images.fast_jpeg import jpeg_levels, levels_of
 from beam_curator.images.formats import IMAGE_EXTENSIONS
 from beam_curator.images.hashing import (
     PictureHashes,
@@ -26,6 +27,8 @@ __all__ = [
     "decode",
     "fine_hash_of_levels",
     "hash_of_levels",
+    "jpeg_levels",
+    "levels_of",
     "perceptual_hash",
     "picture_hashes",
     "preprocess",

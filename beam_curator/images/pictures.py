@@ -30,6 +30,7 @@ from beam_curator.images.completeness import load_whole
 from beam_curator.images.conversion import SWAPS_SIDES, GreyScale, eight_bit, opaque, transposition_of
 from beam_curator.images.decoder_messages import collected
 from beam_curator.images.facts import Encoded, ImageError, ImageFacts, reason_of
+from beam_curator.images.fast_jpeg import jpeg_levels, picture_of
 from beam_curator.images.formats import check_size, check_tiff, open_image
 from beam_curator.images.hashing import picture_hashes
 from beam_curator.images.png_chunks import without_text
@@ -43,7 +44,7 @@ _PIXELS_AT_A_TIME = 1 << 28
 
 
 def decode(
-    data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS, draft_side: int | None = None
+    data: Encoded, max_pixels: int = MAX_IMAGE_PIXELS, draft_side: int | None = None, fast: bool = False
 ) -> tuple[Image.Image, ImageFacts]:
     """Decodes one image into the picture that `preprocess` takes, converted as this module's docstring says.
 
@@ -55,6 +56,7 @@ def decode(
         in an icon are decoded first; Pillow's own limit, 179 million pixels, holds there.)
       draft_side: JPEGs are decoded at the smallest of 1/8, 1/4, 1/2 and 1 of their size that leaves no side
         shorter than this. Faster; the picture, and so its perceptual hashes, is only nearly the same.
+      fast: whether plain colour JPEGs are decoded by `fast_jpeg`: the same picture and facts.
 
     Returns:
       The upright picture (mode L, RGB, P, 1, CMYK, YCbCr, LAB, RGBX; no transparency) and its facts, all of
@@ -67,17 +69,17 @@ def decode(
     facts = ImageFacts(bytes=len(data), sha256=hashlib.sha256(encoded).hexdigest())
     with collected() as messages:
         try:
-            return _decoded_in_spite_of_text(encoded, facts, max_pixels, draft_side)
+            return _decoded_in_spite_of_text(encoded, facts, max_pixels, draft_side, fast)
         except Exception as error:  # Pillow raises nearly anything on hostile bytes
             raise ImageError(reason_of(error, messages), facts) from error
 
 
 def _decoded_in_spite_of_text(
-    data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | None
+    data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | None, fast: bool
 ) -> tuple[Image.Image, ImageFacts]:
     """`_decoded`; a PNG that fails is tried once more without its texts and colour profile."""
     try:
-        return _decoded(data, facts, max_pixels, draft_side)
+        return _decoded(data, facts, max_pixels, draft_side, fast)
     except ImageError:
         raise
     except Exception:
@@ -87,7 +89,9 @@ def _decoded_in_spite_of_text(
         return _decoded(shorter, facts, max_pixels, draft_side)
 
 
-def _decoded(data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | None) -> tuple[Image.Image, ImageFacts]:
+def _decoded(
+    data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | None, fast: bool = False
+) -> tuple[Image.Image, ImageFacts]:
     """What `decode` gives; raises ImageError, or whatever Pillow does."""
 
     def open_as_drafted(encoded: bytes) -> Image.Image:
@@ -105,8 +109,12 @@ def _decoded(data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | 
         image.draft(None, (draft_side, draft_side))
     drafted = image.size != whole_size
     with _BUDGET.taken(image.width * image.height):
-        load_whole(image, data, open_as_drafted)
-        transposition = transposition_of(image)
+        opened, levels = image, jpeg_levels(image, data) if fast and not drafted else None
+        if levels is None:
+            load_whole(image, data, open_as_drafted)
+        else:
+            image = picture_of(levels)
+        transposition = transposition_of(opened)
         if transposition is not None:
             image = image.transpose(transposition)
         image = opaque(eight_bit(image, scale))

@@ -19,9 +19,6 @@ from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Column, Needs, Sco
 EMBEDDING_STEP = "embedding"
 """What batches and manifests call the step that embeds."""
 
-JPEG_DRAFT = "JPEG draft"
-"""What an encoder notes that decodes large JPEGs at a smaller scale, which decides pixels and facts as well."""
-
 
 @dataclasses.dataclass(frozen=True)
 class ScoreStep:
@@ -60,7 +57,8 @@ class ScoreStep:
         """What its values depend on beside the range and itself, as JSON has it."""
         if self.needs in ON_EMBEDDINGS:
             return encoder.told
-        return {} if self.needs == "caption" else {"decoding": [note for note in encoder.notes if note == JPEG_DRAFT]}
+        # What a picture is, before it is resized, no flag decides: it had notes when JPEGs could be decoded smaller.
+        return {} if self.needs == "caption" else {"decoding": []}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,13 +108,11 @@ class Scoring(beam.PTransform):
       encoder: what embeds.
       scorers: what scores, in the order of their columns.
       sources: where the weights of each step come from, for people.
-      draft_side: as of `images.decode`, for scorers that need pixels.
     """
 
     encoder: ModelIdentity
     scorers: Sequence[Scorer] = ()
     sources: Mapping[str, str]
-    draft_side: int | None = None
 
     @property
     def wanted(self) -> Wanted:
@@ -189,7 +187,7 @@ class Checkpoint(beam.PTransform):
         chain = _ScoreAndWrite(scoring, self.output).with_resource_hints(**self.hints)
         fresh = found[_FindScored.MISSING] | "Score" >> chain
         title = title_of(ranges, self.output)
-        settings = (self.output, wanted, scoring.scorers, scoring.draft_side, title)
+        settings = (self.output, wanted, scoring.scorers, title)
         adding = beam.ParDo(ScoreStored(*settings)).with_output_types(SampleBatch)
         from_stored = found[_FindScored.LACKING] | "ScoreStored" >> adding
         seeing = beam.ParDo(ScoreStored(*settings, from_pixels=True)).with_output_types(SampleBatch)

@@ -27,7 +27,7 @@ from beam_curator.images import ImageFacts
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
-from beam_curator.models.encoders.settings import SETTINGS
+from beam_curator.models.encoders.settings import EXACT, FAST, SETTINGS
 from beam_curator.models.heads.made_for import UNKNOWN_ORIGIN, encoder_name
 from beam_curator.models.scorers.batches import with_answers
 from beam_curator.models.scorers.calls import LoadedScorer
@@ -35,7 +35,7 @@ from beam_curator.models.scorers.pictures import PictureScoring
 from beam_curator.models.scorers.scorer import Scorer, check_scorer, check_scorers
 from beam_curator.models.weights.resolving import choose_weights
 from beam_curator.models.weights.weights_file import WeightsFile
-from beam_curator.output.score_steps import EMBEDDING_STEP, JPEG_DRAFT, ScoreStep
+from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of_samples
@@ -48,11 +48,8 @@ from beam_curator.transforms.work_ahead import WorkAhead
 _logger = logging.getLogger(__name__)
 
 
-_NAMED_OPTIONS = {
-    "compile": "torch.compile",
-    "jpeg_draft": JPEG_DRAFT,
-    "fast_resize": "fast resize",
-}
+_NOTE_OF_FAST = "fast resize"
+"""All that fast decoding changes is the resized picture; it was called so when it was a flag of its own."""
 
 _FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
 
@@ -216,8 +213,8 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
       device: "auto", "cpu" or "cuda"; a device that is asked for and absent is an error.
       decode_threads: threads that decode ahead of the model, and on the CPU run it as well; 0 for one a core.
       compile: whether torch.compile is run on the model.
-      jpeg_draft: whether large JPEGs are decoded at a smaller scale: faster, and not quite the same.
-      fast_resize: whether torch resizes RGB pictures, not Pillow: faster, and not quite the same.
+      decode: "exact": open_clip's input, bit for bit, by Pillow; "fast": by libjpeg-turbo and torch, in half the time,
+        where some levels differ by one or two.
 
     Raises:
       UsageError: when the model or tag is unknown, or the weights cannot be had.
@@ -234,8 +231,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         device: str = "auto",
         decode_threads: int = 0,
         compile: bool = False,
-        jpeg_draft: bool = False,
-        fast_resize: bool = False,
+        decode: str = EXACT,
     ) -> None:
         super().__init__()
         self._waits = True
@@ -259,8 +255,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             batch_size=batch_size,
             decode_threads=decode_threads,
             compile=compile,
-            jpeg_draft=jpeg_draft,
-            fast_resize=fast_resize,
+            decode=decode,
         )
         self.flags |= {name: getattr(self._spec, name) for name in (one.name for one in SETTINGS)}
 
@@ -269,7 +264,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         """What gives the embeddings, as manifests and `KEY.curation.json` name it; what was embedded has its precision
         as the worker resolved it."""
         spec, weights = self._spec, self.weights
-        options = tuple(text for name, text in _NAMED_OPTIONS.items() if getattr(spec, name))
+        options = ("torch.compile",) * spec.compile + (_NOTE_OF_FAST,) * (spec.decode == FAST)
         if not isinstance(spec.model, str):
             own = spec.model
             notes = (*own.notes, *_told_of_own(own), *options)
@@ -296,11 +291,6 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         if not isinstance(spec.model, str):
             raise UsageError(f"encoder {spec.name} has no text half: leave out what compares texts")
         return spec.model, self.weights, spec.pretrained_tag
-
-    @property
-    def draft_side(self) -> int | None:
-        """No JPEG is decoded at a scale where its sides are shorter than this; None where all are at full size."""
-        return max(encoder_of(self._spec.model).preparation.resized_shape) if self._spec.jpeg_draft else None
 
     def tell_doubt(self) -> None:
         """Logs, once, what nobody can tell of the weights: when nothing speaks against the pipeline."""

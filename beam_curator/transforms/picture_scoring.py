@@ -12,9 +12,7 @@ from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of_samples
 
 
-def with_picture_scores(
-    batch: SampleBatch, scorers: Sequence[LoadedScorer], draft_side: int | None = None
-) -> SampleBatch:
+def with_picture_scores(batch: SampleBatch, scorers: Sequence[LoadedScorer]) -> SampleBatch:
     """The batch with the columns of scorers that need pixels; its images are decoded for them, and its bytes read again
     where it has lost them.
 
@@ -24,6 +22,6 @@ def with_picture_scores(
     loaded = load(batch)
     members, more_of, _ = images_of_samples(loaded.samples or (), batch.range.reading)
     images = [None if member is None else member.data for member in members]
-    for one, answers in zip(scorers, scores_of_images(images, scorers, len(batch), more_of, draft_side), strict=True):
+    for one, answers in zip(scorers, scores_of_images(images, scorers, len(batch), more_of), strict=True):
         loaded = with_answers(loaded, one, one.scorer.identity, answers)
     return loaded

@@ -36,20 +36,19 @@ class EncoderUnavailable(Scoring):
       encoder: what embedded.
       why: why they cannot be had: what the job fails with if a range has no embeddings after all.
       *scorers: the scorers, for columns that are not there yet.
-      draft_side: as of `Scoring`.
 
     Raises:
       UsageError: for a head that was not made for this encoder, or scorers that give the same column.
     """
 
-    def __init__(self, encoder: ModelIdentity, why: str, *scorers: Scorer, draft_side: int | None = None) -> None:
+    def __init__(self, encoder: ModelIdentity, why: str, *scorers: Scorer) -> None:
         super().__init__()
         check_scorers(scorers)
         for scorer in scorers:
             complaint = complaint_of(scorer, encoder, None)
             if complaint:
                 raise UsageError(complaint)
-        self.encoder, self._why, self.scorers, self.draft_side = encoder, why, scorers, draft_side
+        self.encoder, self._why, self.scorers = encoder, why, scorers
         self.sources = {one.name: one.source for one in scorers if one.source}
 
     def identity_of(self, scorer: Scorer) -> ModelIdentity:
@@ -241,7 +240,6 @@ class ScoreRanges(Scoring):
         check_scorers(plain)
         handler.tell_doubt()
         self._handler, self.encoder, self.scorers = handler, handler.identity, tuple(plain)
-        self.draft_side = handler.draft_side
         clip_source = {EMBEDDING_STEP: handler.weights.path} if handler.weights else {}
         self.sources = clip_source | {one.name: one.source for one in plain if one.source}
 

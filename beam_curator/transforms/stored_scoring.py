@@ -41,7 +41,6 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
       directory: the output directory.
       wanted: what a job wants of each range.
       scorers: what gives it.
-      draft_side: as of `images.decode`.
       title: to the output directory.
       from_pixels: whether shards are read again.
     """
@@ -51,11 +50,10 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
         directory: str,
         wanted: Wanted,
         scorers: Sequence[Scorer],
-        draft_side: int | None,
         title: Title,
         from_pixels: bool = False,
     ) -> None:
-        self._directory, self._wanted, self._draft_side, self._title = directory, wanted, draft_side, title
+        self._directory, self._wanted, self._title = directory, wanted, title
         self._loaded = {scorer.name: LoadedScorer(scorer) for scorer in scorers}
         self._of_pixels, self._tuned = from_pixels, process_tuning.is_on()
 
@@ -117,7 +115,7 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
         return _Completed(completed, bool(of_pixels), stored.lacks_fields, len(lacking) > len(of_pixels))
 
     def _from_pixels(self, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
-        return with_picture_scores(batch, [self._loaded[step.name] for step in steps], self._draft_side)
+        return with_picture_scores(batch, [self._loaded[step.name] for step in steps])
 
 
 def _read_again(batch: SampleBatch) -> SampleBatch:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from beam_curator.models.encoders.clip import ClipSpec
-from benchmarks import drift, encoder, feed, gpu, memory, peers, photos, profile
+from benchmarks import decoding, decoding_peers, drift, encoder, feed, gpu, memory, peers, photos, profile
 from benchmarks.jobs import JobRun
 from benchmarks.tables import markdown
 
@@ -220,13 +220,12 @@ def test_processes_measures_a_command_and_its_children():
 def test_drift_has_a_row_for_each_way_and_says_how_far_it_moves(cache, capsys):
     (table,) = run(drift.main, capsys, cache, "--clip_model", "tiny-untrained", "--images", 4, "--device", "cpu")
     assert [row[0] for row in table[1:]] == [
-        "--jpeg_draft",
-        "--fast_resize",
+        "--decode fast",
         "--precision bf16",
     ]
-    draft, resized, bf16 = table[1:]
-    assert number(resized[1]) < number(draft[1]) < 10
-    assert number(resized[4]) == 0
+    fast, bf16 = table[1:]
+    assert number(fast[1]) < 0.1
+    assert number(fast[4]) == 0
     assert number(bf16[1]) == 0
     assert all(0.9 < number(row[3]) <= number(row[2]) <= 1 for row in table[1:])
 
@@ -241,3 +240,20 @@ def test_processes_that_outlive_their_command_are_ended(tmp_path):
     run_python(["-c", f"import os, subprocess, sys, time; {start}; {wait}"])
     pid = int(pid_file.read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_decoding_has_a_row_for_each_way_that_is_here_and_says_why_others_are_left_out(cache, capsys, monkeypatch):
+    def absent():
+        raise ImportError("No module named 'absent'")
+
+    monkeypatch.setattr(
+        decoding_peers, "PEERS", {"torchvision": decoding_peers.PEERS["torchvision, torch's resize"], "absent": absent}
+    )
+    both = run(decoding.main, capsys, cache, "--images", 3, "--repetitions", 1)
+    assert len(both) == 2
+    for table in both:
+        exact, fast = table[1], table[2]
+        assert (exact[0], exact[4]) == ("exact: Pillow", "0")
+        assert fast[0].startswith("fast")
+        assert number(fast[4]) <= 2
+        assert [row[4] for row in table if row[0] == "torchvision"] == [fast[4]]

@@ -75,7 +75,7 @@ def test_another_selection_removes_what_it_has_too_much_and_overwriting_begins_a
     assert "scored 0 images" in out
     fewer = [name for name in service.names(f"{bucket}/out") if name.endswith(".tar")]
     assert 0 < len(fewer) < len(shards)
-    other = [*TINY, "--fast_resize"]
+    other = [*TINY, "--decode", "fast"]
     code, _, err = job(flags=other)
     assert (code, len(err.splitlines())) == (2, 1)
     assert "--overwrite" in err

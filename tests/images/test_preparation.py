@@ -5,10 +5,9 @@ import open_clip
 import pytest
 from PIL import Image
 
-from beam_curator.images import ImageError, Preparation, decode, preprocess
-from beam_curator.models.pixels.decoding import Decoder
+from beam_curator.images import ImageError, Preparation, preprocess
 from beam_curator.models.pixels.torch_resizing import fast_preprocess
-from tests.images.image_files import encoded, picture
+from tests.images.image_files import picture
 
 SHAPES = [(500, 333), (333, 500), (64, 65), (97, 31), (1, 1), (3, 90), (1200, 40)]
 MODES = ["shortest", "longest", "squash"]
@@ -97,28 +96,6 @@ def test_a_filter_that_torch_does_not_have_is_pillows():
     preparation = Preparation(64, interpolation="lanczos")
     image = picture()
     np.testing.assert_array_equal(fast_preprocess(image, preparation), preprocess(image, preparation))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_drafted_jpeg_is_never_below_what_it_is_resized_to(mode, monkeypatch):
-    drafted = []
-
-    def noted(data, max_pixels, draft_side):
-        image, facts = decode(data, max_pixels, draft_side)
-        drafted.append(image.size)
-        return image, facts
-
-    monkeypatch.setattr("beam_curator.models.pixels.decoding.decode", noted)
-    preparation = Preparation((64, 96), mode, resized=(70, 105))
-    data = encoded(picture(width=1600, height=1000), "JPEG")
-    got = Decoder(preparation, 1 << 30, draft=True)(data)
-    assert got.pixels.shape == (64, 96, 3)
-    assert (got.facts.width, got.facts.height) == (1600, 1000)
-    ((width, height),) = drafted
-    assert min(width, height) >= 105
-    assert width < 1600
-    exact = Decoder(preparation, 1 << 30)(data).pixels
-    assert np.abs(got.pixels.astype(int) - exact).mean() < 8
 
 
 def test_memory_that_is_not_there_is_a_failed_image(monkeypatch):

@@ -95,9 +95,9 @@ def _unreachable(*_, **__):
 def test_the_output_of_another_encoder_is_refused_with_what_overwrite_would_cost(finished, curate):
     before = content(finished)
     parts = len(list((finished / "scores").iterdir()))
-    code, _, err = curate(finished, "--jpeg_draft")
+    code, _, err = curate(finished, "--decode", "fast")
     assert code == 2
-    one_line(err, code, ["another job", "its embeddings are of tiny-untrained, precision auto", "JPEG draft"])
+    one_line(err, code, ["another job", "its embeddings are of tiny-untrained, precision auto", "fast resize"])
     one_line(err, code, [f"--overwrite begins anew, and throws away the scores in {finished}/scores ({parts} files)"])
     assert content(finished) == before
 

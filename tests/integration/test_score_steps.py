@@ -166,19 +166,23 @@ def test_scorers_of_ones_own_added_later_give_what_they_give_from_the_beginning(
     assert not (tmp_path / "fresh" / "columns").exists()
 
 
-def test_with_jpeg_draft_they_see_what_the_encoder_sees_from_the_beginning_and_later(tmp_path, curate):
-    """Large JPEGs are decoded at a smaller scale; what is added later is decoded so as well."""
+def test_with_fast_decoding_they_see_the_same_from_the_beginning_and_later(tmp_path, curate):
+    """It changes the encoder's input alone: pictures and facts are those of exact decoding."""
     samples = [{"__key__": key, "jpg": _picture(900 + 8 * seed, 700)} for seed, key in enumerate("abcd")]
     bc.batch_of(samples, tmp_path / "raw" / "a.tar")
-    base = ["--input", str(tmp_path / "raw"), "--clip_model", "tiny-untrained", "--min_aesthetic", "-9", "--jpeg_draft"]
+    base = ["--input", str(tmp_path / "raw"), "--clip_model", "tiny-untrained", "--min_aesthetic", "-9"]
+    fast = [*base, "--decode", "fast"]
     own = ["--scorer", "own_scorers:Warmth", "--scorer", "own_scorers:Seen"]
-    assert curate(tmp_path / "plain", base=base)[0] == 0
-    assert curate(tmp_path / "fresh", *own, base=base)[0] == 0
-    assert curate(tmp_path / "plain", *own, base=base)[0] == 0
+    assert curate(tmp_path / "plain", base=fast)[0] == 0
+    assert curate(tmp_path / "fresh", *own, base=fast)[0] == 0
+    assert curate(tmp_path / "plain", *own, base=fast)[0] == 0
+    assert curate(tmp_path / "exact", *own, base=base)[0] == 0
     assert selection(tmp_path / "plain") == selection(tmp_path / "fresh")
-    for row in ledger(tmp_path / "fresh"):
-        assert 0 < row["seen"] < row["width"] * row["height"] / 3
-    for output in ("plain", "fresh"):
+    for row, same in zip(ledger(tmp_path / "fresh"), ledger(tmp_path / "exact"), strict=True):
+        assert row["seen"] == row["width"] * row["height"]
+        told = ("seen", "warmth", "width", "height", "sha256", "phash", "phash256", "texture", "colours")
+        assert [row[name] for name in told] == [same[name] for name in told]
+    for output in ("plain", "fresh", "exact"):
         assert verify_output.main([str(tmp_path / output)]) == 0
 
 

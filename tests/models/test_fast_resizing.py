@@ -50,7 +50,7 @@ def test_a_very_long_picture_is_never_made_whole():
 
 
 def test_facts_and_failures_do_not_depend_on_it():
-    exact, fast = Decoder(Preparation(), 1_000_000), Decoder(Preparation(), 1_000_000, fast_resize=True)
+    exact, fast = Decoder(Preparation(), 1_000_000), Decoder(Preparation(), 1_000_000, fast=True)
     data = encoded(picture(640, 480))
     assert fast(data).facts == exact(data).facts
     for bad in (None, b"", b"garbage", data[:2000], encoded(picture(1200, 1000))):
@@ -61,7 +61,7 @@ def test_embeddings_hardly_move():
     images = [encoded(picture(400 + 50 * index, 300)) for index in range(4)]
     spec = {"model": "tiny-untrained", "precision": "fp32", "device": "cpu"}
     exact = ClipEncoder(ClipSpec(**spec)).encode(images).embeddings.astype(float)
-    fast = ClipEncoder(ClipSpec(**spec, fast_resize=True)).encode(images).embeddings.astype(float)
+    fast = ClipEncoder(ClipSpec(**spec, decode="fast")).encode(images).embeddings.astype(float)
     assert (exact != fast).any()
     assert np.abs(exact - fast).max() < 1e-3
 

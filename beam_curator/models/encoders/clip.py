@@ -15,7 +15,7 @@ from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import Encoder, check_encoder, load_tower
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
-from beam_curator.models.encoders.settings import EncoderSettings
+from beam_curator.models.encoders.settings import FAST, EncoderSettings
 from beam_curator.models.encoders.stream import Decode, EncodedImages, OnEmbedded, OnPicture, Stream
 from beam_curator.models.pixels.decoding import Decoder
 from beam_curator.process_tuning import keep_freed_memory, usable_cores
@@ -194,7 +194,7 @@ class ClipEncoder:
 
     def _decoder(self) -> Decode:
         spec = self.spec
-        return Decoder(self.preparation, spec.max_image_pixels, spec.jpeg_draft, spec.fast_resize)
+        return Decoder(self.preparation, spec.max_image_pixels, spec.decode == FAST)
 
 
 def _done(encoded: EncodedImages) -> "Future[EncodedImages]":

@@ -13,6 +13,9 @@ from beam_curator.defaults import AUTO
 from beam_curator.errors import UsageError
 from beam_curator.models.encoders.precision import DEVICES, PRECISIONS, check_precision
 
+EXACT, FAST = "exact", "fast"
+"""How images are decoded."""
+
 
 def _setting(default: Any, help: str, choices: Sequence[str] = (), least: int | None = None) -> Any:
     """A field, with what it may be: one of some choices, or a whole number that is not below `least`."""
@@ -24,8 +27,8 @@ class EncoderSettings:
     """How an encoder runs; `help` in the metadata of each field says what it does.
 
     A device that is asked for by name is never replaced. The batch size is where `ClipEncoder` begins: it halves it
-    where a batch does not fit; on the CPU passes are of the size that is best, 64 images at most. `jpeg_draft` and
-    `fast_resize` change embeddings a little; `benchmarks/drift.py` measures how much.
+    where a batch does not fit; on the CPU passes are of the size that is best, 64 images at most. "fast" decoding
+    changes embeddings a little, and no fact of an image; `benchmarks/drift.py` measures how much.
     """
 
     batch_size: int | Literal["auto"] = _setting(
@@ -48,11 +51,11 @@ class EncoderSettings:
         False,
         "run torch.compile on the encoder: needs a C++ compiler, on a GPU Triton; last bits of embeddings change",
     )
-    jpeg_draft: bool = _setting(
-        False, "decode large JPEGs at 1/2, 1/4 or 1/8 of their size: faster; scores and hashes change a little"
-    )
-    fast_resize: bool = _setting(
-        False, "resize RGB images with torch, in a quarter of Pillow's time; scores change in their last digits"
+    decode: str = _setting(
+        EXACT,
+        "exact: the encoder's input is open_clip's, bit for bit, by Pillow; fast: by libjpeg-turbo and torch, in half "
+        "the time, where some levels differ by one or two of 255, and so last digits of scores",
+        choices=(EXACT, FAST),
     )
 
     def __post_init__(self) -> None:

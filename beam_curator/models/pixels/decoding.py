@@ -39,15 +39,13 @@ class Decoder:
     Attributes:
       preparation: how the model's input is prepared.
       max_pixels: limit on width x height of an image.
-      draft: whether JPEGs are decoded at the smallest scale (see `images.decode`) at which neither side is shorter than
-        the longer side of what they are resized to; with "longest" that is more than is needed of the shorter side.
-      fast_resize: whether `fast_preprocess` resizes it.
+      fast: whether JPEGs are decoded by `images.fast_jpeg`, with the same levels, and `fast_preprocess` resizes, whose
+        levels differ by one or two.
     """
 
     preparation: Preparation
     max_pixels: int
-    draft: bool = False
-    fast_resize: bool = False
+    fast: bool = False
 
     def __call__(self, data: Encoded | None, watch: Watch | None = None) -> DecodedImage:
         """What becomes of an encoded image, None for a sample without one; `watch` sees the picture."""
@@ -56,20 +54,16 @@ class Decoder:
             watch(None)
             return DecodedImage(None, None, "sample without an image")
         try:
-            image, facts = decode(data, self.max_pixels, self._draft_side)
+            image, facts = decode(data, self.max_pixels, fast=self.fast)
         except ImageError as error:
             watch(None)
             return DecodedImage(None, error.facts, str(error))
         watch(image)
         try:
-            resized = (fast_preprocess if self.fast_resize else preprocess)(image, self.preparation)
+            resized = (fast_preprocess if self.fast else preprocess)(image, self.preparation)
         except ImageError as error:
             return DecodedImage(None, facts, str(error))
         return DecodedImage(resized, facts, None)
-
-    @property
-    def _draft_side(self) -> int | None:
-        return max(self.preparation.resized_shape) if self.draft else None
 
 
 def _unwatched(image: "Image | None") -> None:

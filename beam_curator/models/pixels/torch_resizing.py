@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.images import ImageError, Placed, Preparation, preprocess, reason_of
+from beam_curator.images import ImageError, Placed, Preparation, levels_of, preprocess, reason_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,11 +31,22 @@ def fast_preprocess(image: "Image", preparation: Preparation) -> NDArray[np.uint
     placed = Placed.of(image.width, image.height, preparation)
     if image.mode != "RGB" or placed.too_long or preparation.interpolation not in _OF_TORCH:
         return preprocess(image, preparation)
+    return resized_levels(levels_of(image), preparation)
+
+
+def resized_levels(levels: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.uint8]:
+    """The input of a picture's levels, uint8 [height, width, 3], RGB. Its filter is one that torch has, and it is
+    not too long.
+
+    Raises:
+      ImageError: the picture cannot be resized.
+    """
     import torch
 
+    placed = Placed.of(levels.shape[1], levels.shape[0], preparation)
     try:
-        # A copy, because torch warns of arrays that it must not write to. It takes colours that are not apart.
-        picture = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        # Of one image before its channels move to the front, or torch takes it that colours are apart, and parts them.
+        picture = torch.from_numpy(levels)[None].permute(0, 3, 1, 2)
         resized = torch.nn.functional.interpolate(
             picture, (placed.height, placed.width), mode=preparation.interpolation, antialias=True
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, ImageError, decode
+from beam_curator.images import Encoded, ImageError, decode
 from beam_curator.models.scorers.calls import Answers, LoadedScorer
 from beam_curator.models.scorers.pictures import PictureScoring
 from beam_curator.process_tuning import usable_cores
@@ -16,7 +16,6 @@ def scores_of_images(
     scorers: Sequence[LoadedScorer],
     samples: int,
     more_of: Sequence[int] = (),
-    draft_side: int | None = None,
 ) -> list[Answers]:
     """What each scorer gives of n samples, the same as beside an encoder; nothing of images that cannot be decoded.
 
@@ -25,7 +24,6 @@ def scores_of_images(
       scorers: what scores.
       samples: n.
       more_of: the sample of each of those others.
-      draft_side: as of `images.decode`.
 
     Raises:
       JobError: as `LoadedScorer`.
@@ -35,7 +33,7 @@ def scores_of_images(
     def score(place: int) -> None:
         image = images[place]
         try:
-            picture = None if image is None else decode(image, MAX_IMAGE_PIXELS, draft_side)[0]
+            picture = None if image is None else decode(image)[0]
         except ImageError:
             picture = None  # its row has failed for that
         scoring(place, picture)
