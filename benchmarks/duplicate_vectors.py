@@ -10,11 +10,14 @@ _AT_A_TIME = 50_000
 _INNER = 96
 
 
-def make_vectors(path: Path, count: int, dim: int, seed: int, copies: int = 0, exact: bool = True) -> np.memmap:
+def make_vectors(
+    path: Path, count: int, dim: int, seed: int, copies: int = 0, exact: bool = True, cliques: int = 0
+) -> np.memmap:
     """Unit vectors in a file: float16 [count, dim].
 
     Every fifth is a near copy of an earlier one, with a cosine of 0.90 to 0.999; one in fifty begins a chain of small
-    steps; the last `copies` are of one picture, equal ones or nearly so.
+    steps; the last `copies` are of one picture, equal ones or nearly so. Of some pictures,
+    `cliques`, there are 40 copies each, anywhere: more than are listed of one vector.
 
     Args:
       path: of the file.
@@ -22,6 +25,7 @@ def make_vectors(path: Path, count: int, dim: int, seed: int, copies: int = 0, e
       seed: of all of it.
       copies: how many are of one picture.
       exact: whether these are equal.
+      cliques: how many pictures have 40 copies with a cosine of 0.97 to 0.999 to the picture.
     """
     vectors = np.memmap(path, np.float16, "w+", shape=(count, dim))
     random = np.random.default_rng(seed)
@@ -42,6 +46,9 @@ def make_vectors(path: Path, count: int, dim: int, seed: int, copies: int = 0, e
                 found[step + 1] = _near(found[step : step + 1], random, 0.975, 0.985)[0]
         vectors[start : start + size] = found
         before = found
+    places = random.permutation(max(count - copies, 0))[: 41 * cliques].reshape(-1, 41)
+    for picture, *them in places.tolist():
+        vectors[them] = _near(vectors[[picture] * len(them)].astype(np.float32), random, 0.97, 0.999)
     if copies:
         one = vectors[:1].astype(np.float32)
         for start in range(count - copies, count, _AT_A_TIME):

@@ -1,6 +1,6 @@
 """Semantic duplicates: are all pairs found, how long does it take, and what do others find.
 
-python -m benchmarks.duplicates recall                 100,000 vectors against brute force in float64
+python -m benchmarks.duplicates recall                 three times 100,000 vectors against brute force in float64
 python -m benchmarks.duplicates scale --rows 1000000   the time and the memory of a join, and of one keeper a group
 python -m benchmarks.duplicates scale --rows 1000000 --copies 300000 --near
 python -m benchmarks.duplicates rules                  SemDeDup's rule and connected components, on the same vectors
@@ -11,7 +11,6 @@ Vectors are drawn: in a cone and in clumps, as CLIP's are, with planted copies a
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import re
 import sys
@@ -117,22 +116,61 @@ def _dots(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _recall(flags: argparse.Namespace, directory: Path) -> None:
     rows = []
-    vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, seed=7)
-    compared, _ = _compared(vectors)
-    started = time.perf_counter()
-    all_pairs, cosines = _brute_force(compared, min(THRESHOLDS))
-    print(f"brute force: {time.perf_counter() - started:.0f} s", flush=True)
-    for cosine, count, seed in itertools.product(THRESHOLDS, CELLS, SEEDS):
-        due = all_pairs[cosines >= cosine]
+    for seed in SEEDS:
         started = time.perf_counter()
-        edges = semantic_edges(compared, _join(cosine, count, seed=seed))
-        seconds = time.perf_counter() - started
-        found = _pairs(edges)
-        missed, wrong = len(np.setdiff1d(due, found)), len(np.setdiff1d(found, due))
-        told = f"{1 - missed / max(len(due), 1):.7f}"
-        row = [cosine, count, seed, f"{len(due):,}", told, wrong, len(edges.cut), f"{seconds:.1f}"]
-        rows.append(list(map(str, row)))
-    print(markdown(["cosine", "cells", "seed", "pairs", "recall", "wrong", "cut", "seconds"], rows))
+        cliques = flags.rows // 1000
+        vectors = make_vectors(directory / f"vectors-{seed}", flags.rows, flags.dim, seed, cliques=cliques)
+        compared, classes = _compared(vectors)
+        made = time.perf_counter()
+        all_pairs, cosines = _brute_force(compared, min(THRESHOLDS))
+        print(f"seed {seed}: vectors {made - started:.0f} s, all pairs {time.perf_counter() - made:.0f} s", flush=True)
+        for cosine in THRESHOLDS:
+            due = all_pairs[cosines >= cosine]
+            keepers = _greedy(due, len(compared.ids))
+            for count in CELLS:
+                rows.append(_recalled(compared, classes, due, keepers, cosine, count, seed))
+                print(" ".join(rows[-1]), flush=True)
+    columns = ["cosine", "cells", "seed", "pairs", "recall", "wrong", "left out by rule", "other keepers", "seconds"]
+    print(markdown(columns, rows))
+
+
+def _recalled(
+    compared: Compared,
+    classes: np.ndarray,
+    due: np.ndarray,
+    keepers: np.ndarray,
+    cosine: float,
+    cells: int,
+    seed: int,
+) -> list[str]:
+    """One row: which pairs that are due are found, and whether each vector has the keeper that all pairs give it."""
+    started = time.perf_counter()
+    edges = semantic_edges(compared, _join(cosine, cells, seed=seed))
+    seconds = time.perf_counter() - started
+    found, count = _pairs(edges), len(compared.ids)
+    absent = np.setdiff1d(due, found)
+    horizon = np.full(count, count)
+    horizon[edges.cut] = edges.horizon
+    first, second = np.divmod(absent, count)
+    left_out = int(((second > horizon[first]) & (first > horizon[second])).sum())
+    recall = 1 - (len(absent) - left_out) / max(len(due) - left_out, 1)
+    drops = _kept(compared, classes, edges, cosine)
+    given = np.full(count, -1)
+    given[classes[drops.rows]] = classes[drops.of]
+    wrong, other = len(np.setdiff1d(found, due)), int((given != keepers).sum())
+    row = [cosine, cells, seed, f"{len(due):,}", f"{recall:.7f}", wrong, f"{left_out:,}", other, f"{seconds:.1f}"]
+    return list(map(str, row))
+
+
+def _greedy(pairs: np.ndarray, count: int) -> np.ndarray:
+    """The keeper of each vector, by the definition itself, from all pairs; -1 of those that stay."""
+    first, second = np.divmod(np.sort(pairs), count)
+    order = np.lexsort((first, second))
+    keepers = np.full(count, -1)
+    for one, other in zip(first[order].tolist(), second[order].tolist(), strict=True):
+        if keepers[other] < 0 and keepers[one] < 0:
+            keepers[other] = one
+    return keepers
 
 
 def _scale(flags: argparse.Namespace, directory: Path) -> None:

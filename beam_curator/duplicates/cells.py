@@ -16,6 +16,8 @@ which compares within cells alone, misses the pairs that a border parts.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ _SAMPLED_PER_CELL = 24
 _MOST_CELLS = 4096
 
 Directions = NDArray[np.float32]
+Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
 
 
 def cells_for(vectors: int) -> int:
@@ -38,21 +41,26 @@ def sampled(ids: NDArray[np.void], cells: int, seed: int) -> NDArray[np.int64]:
     return np.argsort(ids)[drawn]
 
 
-def centres_of(sample: Directions, cells: int) -> Directions:
+def centres_of(sample: Directions, cells: int, each: Map = map) -> Directions:
     """The centres of cells: float32 [cells, dim], by Lloyd's algorithm on unit vectors, begun with the first ones.
 
     Args:
       sample: unit vectors [m, dim].
       cells: how many cells; fewer are made of a smaller sample.
+      each: `map`, or that of several threads.
     """
-    centres = sample[:cells].copy()
+    centres, parts = sample[:cells].copy(), np.array_split(sample, 16)
     for _ in range(_ITERATIONS if len(sample) > cells else 0):
-        home = np.concatenate([_dots(part, centres).argmax(axis=1) for part in np.array_split(sample, 16)])
+        home = np.concatenate(list(each(functools.partial(_nearest, centres), parts)))
         order = np.argsort(home, kind="stable")
         filled, starts = np.unique(home[order], return_index=True)
         sums = np.add.reduceat(sample[order], starts, axis=0)
         centres[filled] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     return centres
+
+
+def _nearest(centres: Directions, vectors: Directions) -> NDArray[np.int64]:
+    return _dots(vectors, centres).argmax(axis=1)
 
 
 def apart(centres: Directions, gap: float) -> Directions:
@@ -122,10 +130,17 @@ class Assigning:
 
     def assign(self, vectors: Directions) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """The homes of some vectors, int32 [n], and their visits: which vector, and in which cell: int32 [m] twice."""
-        nearness = _dots(vectors, self.centres) - self.halves
+        nearness = _dots(vectors, self.centres)
+        nearness -= self.halves
         home = nearness.argmax(axis=1)
-        best = np.take_along_axis(nearness, home[:, None], axis=1)
-        near = best - nearness <= self.tolerances[home]
-        near[np.arange(len(vectors)), home] = False
-        guest, cell = np.nonzero(near)
-        return home.astype(np.int32), guest.astype(np.int32), cell.astype(np.int32)
+        best = nearness[np.arange(len(vectors)), home]
+        farthest = best - self._largest[home] - np.float32(1e-6)
+        guest, cell = np.divmod(np.flatnonzero(nearness >= farthest[:, None]), len(self.centres))
+        near = best[guest] - nearness[guest, cell] <= self.tolerances[home[guest], cell]
+        near &= home[guest] != cell
+        return home.astype(np.int32), guest[near].astype(np.int32), cell[near].astype(np.int32)
+
+    @functools.cached_property
+    def _largest(self) -> NDArray[np.float32]:
+        """The largest tolerance of each home: float32 [cells]."""
+        return np.asarray(self.tolerances.max(axis=1))

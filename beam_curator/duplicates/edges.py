@@ -125,10 +125,9 @@ class Listing:
         self._horizon = np.full(classes, classes, np.int64)
         self._found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
-    @property
-    def full(self) -> NDArray[np.bool_]:
-        """Which classes need no more neighbours: bool [classes]."""
-        return self._counts >= self.wanted
+    def full(self, which: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some classes need no more neighbours: bool [m] of int64 [m]."""
+        return self._counts[which] >= self.wanted
 
     def edges(self, numbers: NDArray[np.int64], classes: int, distances: Callable[..., NDArray[np.float64]]) -> Edges:
         """What is listed, in the numbers that the classes have among all.
@@ -140,7 +139,7 @@ class Listing:
         """
         nothing = np.zeros(0, np.int64)
         one, other = (np.concatenate(ones) for ones in zip((nothing, nothing), *self._found, strict=True))
-        cut = np.flatnonzero(self.full)
+        cut = np.flatnonzero(self._counts >= self.wanted)
         found = listed(classes, numbers[one], numbers[other], distances(numbers[one], numbers[other]))
         horizon = numbers[self._horizon[cut]].astype(np.int32)
         return dataclasses.replace(found, cut=numbers[cut].astype(np.int32), horizon=horizon)

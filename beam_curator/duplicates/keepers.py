@@ -7,7 +7,8 @@ threshold, and there is one such answer (the lexicographically first maximal ind
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from beam_curator.duplicates.edges import Edges
 
-_AHEAD = 64
+_AHEAD = 1024
+_TILE = 2048
 
 
 class Compare(Protocol):
@@ -127,16 +129,16 @@ def keep_one(
                 walk.keep(row)
         else:
             rows.append(row)
-            keepers.append(keeper)
+            keepers.append(order[keeper])
     return _told(np.array(rows, np.int64), np.array(keepers, np.int64), relations)
 
 
 def _keeper_of(row: int, walks: Sequence[_Walk], position: NDArray[np.int64]) -> int:
-    """The first sample that stays and is near, or -1."""
+    """The place of the first sample that stays and is near, or -1."""
     found = min((place for walk in walks for place in walk.near(row)), default=len(position))
     for walk in walks:
         found = min([found, *walk.looked_at_again(row, found)])
-    return walks[0].row_at(found) if found < len(position) else -1
+    return found if found < len(position) else -1
 
 
 class _Walk:
@@ -162,8 +164,14 @@ class _Walk:
         related = (sizes > 1) | self._neighbours.has | cut
         self.involved = takes_part & related[relation.classes]
         self._kept: dict[tuple[int, int], int] = {}
-        asked = order[(self.involved & ~base & cut[relation.classes])[order]]
-        self._again = _Again(relation.compare, relation.classes[asked].astype(np.int64))
+        self._asked = order[(self.involved & ~base & cut[relation.classes])[order]]
+        self._again = _Again(
+            relation.compare,
+            position[self._asked],
+            relation.classes[self._asked].astype(np.int64),
+            np.zeros(len(self._asked), np.int64) if groups is None else groups[self._asked],
+            self._settled,
+        )
 
     def _bounds(self, edges: Edges, count: int) -> NDArray[np.int64]:
         """Up to which place all samples near a class are known: int64 [classes]."""
@@ -173,10 +181,6 @@ class _Walk:
         bounds = np.full(count, len(self._order), np.int64)
         bounds[edges.cut] = np.where(edges.horizon >= 0, best[np.maximum(edges.horizon, 0)], -1)
         return bounds
-
-    def row_at(self, place: int) -> int:
-        """The sample at this place."""
-        return int(self._order[place])
 
     def _group(self, row: int) -> int:
         return 0 if self._groups is None else int(self._groups[row])
@@ -191,21 +195,26 @@ class _Walk:
         return [place for place in found if place is not None]
 
     def looked_at_again(self, row: int, found: int) -> list[int]:
-        """The places of samples that stay, that may be before the one that was found, and are not listed."""
+        """The place of the first sample that stays and is near, if it may be before the one that was found, and is not
+        listed."""
         of = int(self._classes[row])
         if of < 0 or found <= self._bound[of] or self._bound[of] >= len(self._order):
             return []
-        group = self._group(row)
-        places = self._again.near(of)
-        return [place for place in places if self._group(self.row_at(place)) == group][:1]
+        return self._again.near(int(self._position[row]))
+
+    def _settled(self, asked: int) -> bool:
+        """Whether one of those that may be compared again has a keeper by now, and the first one."""
+        row = int(self._asked[asked])
+        return min(self.near(row), default=len(self._order)) <= int(self._bound[int(self._classes[row])])
 
     def keep(self, row: int) -> None:
         """This sample stays."""
         of, place = int(self._classes[row]), int(self._position[row])
         if of >= 0:
-            self._kept.setdefault((of, self._group(row)), place)
+            group = self._group(row)
+            self._kept.setdefault((of, group), place)
             if self._bound[of] < len(self._order):
-                self._again.add(of, place)
+                self._again.add(of, group, place)
 
 
 class _Neighbours:
@@ -225,47 +234,77 @@ class _Neighbours:
 
 
 class _Again:
-    """Compares a class with all that stay and are not fully listed; some classes that will be asked for are compared
-    ahead, so that it is done by the matrix."""
+    """Compares samples with all that stay and whose classes are not fully listed.
 
-    def __init__(self, compare: Compare, asked: NDArray[np.int64]) -> None:
-        self._compare, self._asked = compare, asked
-        self._next = 0
-        self._classes: list[int] = []
-        self._places: list[int] = []
-        self._ahead: dict[int, list[int]] = {}
-        self._compared = 0
+    Some that have no keeper yet are compared ahead, in a block, so that it is done by the matrix: with all that stay by
+    then, and with one another. Those between them in the order have a keeper: so whatever stays later is of the block.
+    """
 
-    def add(self, of: int, place: int) -> None:
-        """A sample of this class stays."""
-        self._classes.append(of)
-        self._places.append(place)
+    def __init__(
+        self,
+        compare: Compare,
+        places: NDArray[np.int64],
+        classes: NDArray[np.int64],
+        groups: NDArray[np.int64],
+        settled: Callable[[int], bool],
+    ) -> None:
+        """For samples that may be asked for, by their places in the order, ascending.
 
-    def near(self, of: int) -> list[int]:
-        """The places of those near a class, in order."""
-        if of not in self._ahead:
-            self._look_ahead(of)
-        since = self._within(np.array([of]), self._compared)
-        return [self._places[one] for one in (*self._ahead[of], *since.get(of, ()))]
+        Args:
+          compare: compares classes.
+          places, classes, groups: int64 [n], of these samples.
+          settled: says of one, by its number among them, whether it will not be asked for.
+        """
+        self._compare, self._settled = compare, settled
+        self._places, self._classes, self._groups = places, classes, groups
+        self._kept: list[tuple[int, int, int]] = []
+        self._number: dict[int, int] = {}
+        self._before = self._block = np.zeros(0, np.int64)
+        self._near = np.zeros((0, 0), bool)
+        self._stays = np.zeros(0, bool)
 
-    def _look_ahead(self, of: int) -> None:
-        rest = self._asked[self._next :]
-        at = self._next + int(np.flatnonzero(rest == of)[0])
-        block = np.unique(self._asked[at : at + _AHEAD])
-        self._next = at
-        self._ahead = {one: [] for one in block.tolist()} | self._within(block, 0)
-        self._compared = len(self._classes)
+    def add(self, of: int, group: int, place: int) -> None:
+        """A sample of this class and group stays."""
+        self._kept.append((of, group, place))
+        if place in self._number:
+            self._stays[self._number[place]] = True
 
-    def _within(self, block: NDArray[np.int64], since: int) -> dict[int, list[int]]:
-        """Of each class of a block, which of those that stay are near, counted from the first."""
-        kept = np.array(self._classes[since:], np.int64)
-        if not len(kept):
-            return {}
-        one, other = self._compare.within(block, kept)
-        found: dict[int, list[int]] = {}
-        for index, near in zip(block[one].tolist(), (other + since).tolist(), strict=True):
-            found.setdefault(index, []).append(near)
-        return found
+    def near(self, place: int) -> list[int]:
+        """The place of the first sample that stays, is near the one at this place, and of its group; or nothing."""
+        if place not in self._number:
+            self._look_ahead(int(np.searchsorted(self._places, place)))
+        number = self._number[place]
+        if self._before[number] >= 0:
+            return [int(self._before[number])]
+        return self._block[self._near[number] & self._stays][:1].tolist()
+
+    def _look_ahead(self, at: int) -> None:
+        open_ = (one for one in range(at, len(self._places)) if one == at or not self._settled(one))
+        block = np.fromiter(itertools.islice(open_, _AHEAD), np.int64)
+        self._block = self._places[block]
+        self._number = {place: number for number, place in enumerate(self._block.tolist())}
+        self._before, self._stays = np.full(len(block), -1), np.zeros(len(block), bool)
+        rest = np.arange(len(block))
+        kept = np.array(self._kept, np.int64).reshape(-1, 3)
+        for part in (kept[start : start + _TILE] for start in range(0, len(kept), _TILE)):
+            row, other = self._within(block[rest], part[:, 0], part[:, 1])
+            found, first = np.unique(row, return_index=True)
+            self._before[rest[found]] = part[other[first], 2]
+            rest = np.delete(rest, found)
+            if not len(rest):
+                break
+        self._near = np.zeros((len(block), len(block)), bool)
+        if len(rest):
+            row, other = self._within(block[rest], self._classes[block[rest]], self._groups[block[rest]])
+            self._near[rest[row], rest[other]] = True
+
+    def _within(
+        self, one: NDArray[np.int64], classes: NDArray[np.int64], groups: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of some samples are near, and of the group, of which of others: sorted indices of both."""
+        row, other = self._compare.within(self._classes[one], classes)
+        same = self._groups[one[row]] == groups[other]
+        return row[same], other[same]
 
 
 def _told(rows: NDArray[np.int64], of: NDArray[np.int64], relations: Sequence[Relation]) -> Drops:

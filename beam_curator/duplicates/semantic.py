@@ -121,7 +121,7 @@ def semantic_edges(compared: Compared, join: Join, progress: Progress | None = N
     if count < 2 or bool((compared.known | compared.base).all() and not _meets(compared)):
         return no_edges(count)
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(join.threads) as threads:
-        centres = _centres(compared, join, count)
+        centres = _centres(compared, join, count, threads)
         places = _assigned(compared, Cells(centres, join.reach).prepared(), threads)
         groups = list(places.groups())
 
@@ -142,13 +142,13 @@ def _meets(compared: Compared) -> bool:
     return bool((compared.known & ~compared.base).any() and (compared.base & ~compared.known).any())
 
 
-def _centres(compared: Compared, join: Join, count: int) -> NDArray[np.float32]:
+def _centres(compared: Compared, join: Join, count: int, threads: ThreadPoolExecutor) -> NDArray[np.float32]:
     """As many centres as suit: if most vectors were guests nearly everywhere, fewer."""
     cells = min(join.cells or cells_for(count), count)
     while True:
         some = sampled(compared.ids, cells, join.seed)
         sample = directions(compared.vectors(some))
-        centres = centres_of(sample, cells)
+        centres = centres_of(sample, cells, threads.map)
         if join.cells or cells == 1:
             return centres
         centres = apart(centres, _GAP * join.farthest)
@@ -264,9 +264,10 @@ class _Cell:
     def _between(self, one: Indices, other: Indices) -> int:
         """Finds the pairs between some of a tile and others, all of `one` and what is behind it among them, or none of
         it; gives how many."""
-        full = self.listing.full
-        open_other = other[~full[other]]
-        found = [*self._meet(one[~full[one]], other, one[-1]), *self._meet(one[full[one]], open_other, one[-1])]
+        full, open_other = self.listing.full(one), other[~self.listing.full(other)]
+        if full.all() and not len(open_other):
+            return 0
+        found = [*self._meet(one[~full], other, one[-1]), *self._meet(one[full], open_other, one[-1])]
         firsts, seconds = (np.concatenate(ones) for ones in zip(*found, strict=True))
         if len(firsts):
             self.listing.add(firsts, seconds)
@@ -303,7 +304,7 @@ def pairs_within(
     """
     left = directions(vectors(one))
     products, off = join.propose(left, directions(vectors(other))), rounding_of(left.shape[1])
-    row, column = np.nonzero(products >= join.threshold - off)
+    row, column = np.divmod(np.flatnonzero(products >= join.threshold - off), len(other))
     sure = products[row, column] >= join.threshold + off
     unsure = np.flatnonzero(~sure)
     exact = cosines_of_pairs(vectors, one[row[unsure]], other[column[unsure]])

@@ -22,7 +22,9 @@ def test_recall_is_told_of_each_threshold(monkeypatch, capsys):
     monkeypatch.setattr(duplicates, "SEEDS", (1,))
     assert duplicates.main(["recall", "--rows", "2000", "--dim", "48"]) == 0
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| 0.9")]
-    assert [(float(row[0]), float(row[4]), int(row[5])) for row in rows] == [(t, 1, 0) for t in duplicates.THRESHOLDS]
+    told = [(float(row[0]), float(row[4]), int(row[5]), int(row[7])) for row in rows]
+    assert told == [(cosine, 1, 0, 0) for cosine in duplicates.THRESHOLDS]
+    assert int(rows[-1][6].replace(",", "")) > 0
 
 
 @pytest.mark.parametrize("more", [[], ["--copies", "300"], ["--copies", "300", "--near"]], ids=" ".join)

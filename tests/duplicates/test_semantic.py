@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from beam_curator.duplicates import edges as edges_module
-from beam_curator.duplicates import semantic
+from beam_curator.duplicates import keepers, semantic
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
 from beam_curator.duplicates.products import torch_products
 from beam_curator.duplicates.semantic import Compared, Cosines, Join, semantic_edges
-from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
+from beam_curator.duplicates.vectors import comparable, cosines_of_pairs, ids_of, unit_vectors
 from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted
 
 
@@ -97,12 +97,84 @@ def test_near_copies_among_others_are_compared_in_few_cells() -> None:
     assert sum(asked) < 2500 * 128 * 8 + 5000 * 5000 / 4
 
 
+def clump(kind: str, random: np.random.Generator) -> np.ndarray:
+    """Many of one picture, without the picture: float16 [n, 48]."""
+    picture = random.standard_normal(48)
+    if kind == "chain":
+        steps = random.standard_normal((600, 48)) * 0.13
+        return unit_vectors(picture + np.cumsum(steps, axis=0))
+    radius = {"clique": 0.08, "within": 0.155, "about": 0.172, "out": 0.19}[kind]
+    noise = random.standard_normal((600, 48))
+    noise -= np.outer(noise @ picture, picture) / (picture @ picture)
+    noise *= radius / np.linalg.norm(noise, axis=1, keepdims=True)
+    return unit_vectors(picture / np.linalg.norm(picture) + noise)
+
+
+@pytest.mark.parametrize("ahead", [7, 1024])
+@pytest.mark.parametrize("kind", ["clique", "within", "about", "out", "chain"])
+def test_clumps_have_the_keepers_that_brute_force_has(kind: str, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_module, "NEIGHBOURS", 4)
+    monkeypatch.setattr(keepers, "_AHEAD", ahead)
+    monkeypatch.setattr(keepers, "_TILE", ahead + 2)
+    random = np.random.default_rng(len(kind))
+    vectors = distinct(np.concatenate([clump(kind, random), clump(kind, random), planted(300, 48, seed=2)]))
+    order = random.permutation(len(vectors))
+    for groups in (None, random.integers(0, 2, len(vectors))):
+        near = cosines(vectors) >= 0.97
+        if groups is not None:
+            near &= groups[:, None] == groups[None, :]
+        relation = _relation(vectors, order, order, Join(0.97))
+        everything, nothing = np.ones(len(vectors), bool), np.zeros(len(vectors), bool)
+        drops = keep_one(order, everything, nothing, [relation], groups)
+        expected = kept_by_brute_force(near, order, everything)
+        assert dict(zip(drops.rows.tolist(), drops.of.tolist(), strict=True)) == expected
+        np.testing.assert_array_equal(drops.distance, cosines(vectors)[drops.rows, drops.of])
+
+
+def test_copies_without_a_keeper_are_compared_once() -> None:
+    """Half of them are near one that goes, and near nothing that stays."""
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((2500, 64))
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    noise *= np.where(random.random((2500, 1)) < 0.5, 0.05, 0.22)
+    first = noise[:1] / np.linalg.norm(noise[:1]) * 0.19
+    vectors = distinct(unit_vectors(np.eye(1, 64) + np.concatenate([first, noise])))
+    asked = []
+
+    def propose(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        asked.append(len(one) * len(other))
+        return one @ other.T
+
+    order = np.arange(len(vectors))
+    relation = _relation(vectors, order, order, Join(0.97, propose=propose))
+    asked.clear()
+    everything, nothing = np.ones(len(vectors), bool), np.zeros(len(vectors), bool)
+    drops = keep_one(order, everything, nothing, [relation])
+    near = cosines(vectors) >= 0.97
+    assert dict(zip(drops.rows.tolist(), drops.of.tolist(), strict=True)) == kept_by_brute_force(
+        near, order, everything
+    )
+    kept = len(vectors) - len(drops.rows)
+    assert kept > 300
+    assert sum(asked) < kept * (kept + 2 * keepers._AHEAD)
+
+
+@pytest.mark.parametrize("pairs", ["of few", "of many"])
+def test_cosines_of_pairs_are_those_one_by_one(pairs: str) -> None:
+    vectors = planted(2000, 32, seed=9)
+    random = np.random.default_rng(1)
+    one, other = random.integers(0, 20 if pairs == "of few" else 2000, 9000), random.integers(0, 2000, 9000)
+    found = cosines_of_pairs(lambda ranks: vectors[ranks], one, other)
+    np.testing.assert_array_equal(found, cosines(vectors)[one, other])
+
+
 @pytest.mark.parametrize("listed", [2, 32])
 @pytest.mark.parametrize("threshold", [0.97, 0.85])
 def test_one_keeper_a_group_as_brute_force_has_it(
     listed: int, threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", listed)
+    monkeypatch.setattr(keepers, "_AHEAD", 10 * listed)
     vectors = planted(800, 24, seed=3)
     random = np.random.default_rng(4)
     captions = random.integers(0, 3, len(vectors))
