@@ -14,7 +14,7 @@ import multiprocessing
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ from benchmarks.photos import PhotoShards
 
 EMBEDDING_DIM = 768
 PROCESSES = 2
+SMALL = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +76,20 @@ def make_scored_job(directory: Path, size: JobSize) -> None:
     its own.
     """
     (directory / "raw").mkdir(parents=True)
-    spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, mp_context=spawned) as pool:
+    with _processes(size) as pool:
         list(pool.map(functools.partial(_make_shard, str(directory / "raw"), size), range(size.shards)))
         options = PipelineOptions(flags_of_job(directory, size)).view_as(CurationOptions)
         job = prepare(options, time.time()).job
         claim_output(str(directory / "curated"), job, overwrite=False)
         score = functools.partial(_score_shard, str(directory / "curated"), size.range_mb, job.models, job.scorers)
         list(pool.map(score, match_shards(options.input)))
+
+
+def _processes(size: JobSize) -> Executor:
+    """What makes a job; a small one is made in less time than processes take to start."""
+    if size.samples <= SMALL:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _make_shard(directory: str, size: JobSize, index: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_curator.commands import interruption, parsing, running
+from beam_curator.commands import parsing, running
 from beam_curator.commands.export_flags import EMBEDDINGS, export_parser
 from beam_curator.commands.flags import PROGRAM
 from beam_curator.exports.datacomp_uids import export_datacomp_uids
@@ -28,7 +28,4 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 0, 1 where what is exported is not all there, 2 for bad usage."""
-    code = running.exit_code(PROGRAM, run, argv)
-    if argv is None:  # the command is this process
-        interruption.end_process(code)
-    return code
+    return running.last_exit_code(PROGRAM, run, argv)

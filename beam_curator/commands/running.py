@@ -185,6 +185,14 @@ def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[
         return _exit_code(program, run, sys.argv[1:])
 
 
+def last_exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
+    """As `exit_code`; and if the command is this process, it ends here (see `interruption.end_process`)."""
+    code = exit_code(program, run, argv)
+    if argv is None:
+        interruption.end_process(code)
+    return code
+
+
 def _exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger().addFilter(_is_not_about_beams_own_metrics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_curator.commands import interruption, parsing, running
+from beam_curator.commands import parsing, running
 from beam_curator.commands.flags import PROGRAM
 from beam_curator.commands.plain_flags import report_parser
 from beam_curator.first_few import counted
@@ -26,7 +26,4 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 0, 1 for a damaged ledger, 2 where no job was finished."""
-    code = running.exit_code(PROGRAM, run, argv)
-    if argv is None:  # the command is this process
-        interruption.end_process(code)
-    return code
+    return running.last_exit_code(PROGRAM, run, argv)
