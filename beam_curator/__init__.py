@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
     from beam_curator.transforms.keep_top import KeepTop
     from beam_curator.transforms.reading import MatchShards, ReadSamples
-    from beam_curator.transforms.scoring import Score, ScoreAesthetic, ScoreNsfw, ScoreSimilarity, score_batch
+    from beam_curator.transforms.scoring import (
+        EmbedCaptions,
+        Score,
+        ScoreAesthetic,
+        ScoreNsfw,
+        ScoreSimilarity,
+        score_batch,
+    )
     from beam_curator.transforms.selection import Select
     from beam_curator.transforms.writing import WriteShards
 
@@ -85,6 +92,7 @@ _HOMES = {
         "ReadSamples",
     ),
     "transforms.scoring": (
+        "EmbedCaptions",
         "Score",
         "ScoreAesthetic",
         "ScoreNsfw",
@@ -106,6 +114,7 @@ __all__ = [
     "Column",
     "CurationError",
     "DropDuplicates",
+    "EmbedCaptions",
     "EmbedImages",
     "Encoder",
     "ExplodeSamples",

@@ -287,6 +287,10 @@ class SampleBatch:
       more_of: int64 [m], the index of the sample that each of them is of, ascending.
       fields: what was met of the fields of the samples' metadata; None where nobody looked.
       spans: when this run worked on it, by phase (see `phases`).
+      text_embeddings: float16 [n, dim], L2-normalised, of the captions, zeros where there is none; None where they are
+        not kept, before they are embedded, and once they are written.
+      caption_tokens: int32 [n, tokens], of the captions, where they were made while pictures were decoded, until they
+        are embedded; zeros where there are none.
     """
 
     range: ShardRange
@@ -304,6 +308,8 @@ class SampleBatch:
     more_of: np.ndarray | None = None
     fields: FieldsFound | None = None
     spans: Mapping[str, Span] = dataclasses.field(default_factory=dict, compare=False)
+    text_embeddings: np.ndarray | None = None
+    caption_tokens: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.rows.num_rows

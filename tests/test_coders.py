@@ -57,6 +57,8 @@ def full(batch):
         more_embeddings=np.ones((2, 6), np.float16),
         more_of=np.array([0, 2], np.int64),
         spans={"scoring": Span(1.5, 2.5, 3)},
+        text_embeddings=np.ones((count, 6), np.float16),
+        caption_tokens=np.ones((count, 77), np.int32),
     )
 
 

@@ -60,11 +60,11 @@ SUBMITTED: list[str] = []
 CHANGED = threading.Condition()
 
 
-def submit_noted(batch, encoder, identity, scorers, submit=embedding.submit_batch):
+def submit_noted(batch, *others, submit=embedding.submit_batch):
     with CHANGED:
         SUBMITTED.append(batch.range.url)
         CHANGED.notify_all()
-    return submit(batch, encoder, identity, scorers)
+    return submit(batch, *others)
 
 
 def wait_for_the_next(batch):

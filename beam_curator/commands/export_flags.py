@@ -27,6 +27,9 @@ A range of the input is in memory at a time, whatever the size of the output.
   parquet  embeddings_0.parquet: the rows with `embedding`, a list of float32
   lance    embeddings.lance with `vector`, for LanceDB (pip install 'beam-curator[lance]')
 
+Of a job with --keep_text_embeddings those of captions stand beside them: text_emb/text_emb_0.npy (zeros where a sample
+has no caption), `text_embedding` or `text_vector` (null there).
+
 Rows are those beside the tars: `key` is the sample's key in its tar, `sample_id` its identity; `image_path` (the key)
 and `url` (that of the samples' .json) are what clip-retrieval looks for.
 """

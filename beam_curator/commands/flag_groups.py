@@ -216,6 +216,12 @@ def add_models(group: Any) -> None:
         "by the encoder's own text half",
     )
     group.add_argument(
+        "--keep_text_embeddings",
+        **SWITCH,
+        help="keep an embedding of each caption beside that of its image, by the encoder's own text half: similarity "
+        "and other comparisons are computed from it later, and export embeddings writes it",
+    )
+    group.add_argument(
         "--image_measures",
         **SWITCH,
         help="measure brightness, contrast, blur, entropy and greyscale of each picture, as columns for rules",

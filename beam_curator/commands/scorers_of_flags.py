@@ -19,13 +19,21 @@ from beam_curator.models.scorers.caption_measures import CAPTION_MEASURES, COLUM
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW, aesthetic_scorer, nsfw_scorer
 from beam_curator.models.scorers.image_measures import ImageMeasures
 from beam_curator.models.scorers.prompt import Prompt, asked_as, parse_prompt, prompt_scorers
-from beam_curator.models.scorers.scorer import Column, Needs, Scorer, Worse, check_scorer, check_scorers
+from beam_curator.models.scorers.scorer import (
+    TEXT_EMBEDDING,
+    Column,
+    Needs,
+    Scorer,
+    Worse,
+    check_scorer,
+    check_scorers,
+)
 from beam_curator.models.scorers.similarity import SIMILARITY
 from beam_curator.output.ownership import Job
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.embedding import ClipModelHandler
-from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges, similarity_of
+from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges, similarity_of, text_embedding_of
 
 ENCODER_FLAGS = ("clip_model", "clip_pretrained", "precision", "compile", "decode")
 SCORER_FLAGS = (
@@ -88,8 +96,10 @@ def scorers_of(options: CurationOptions, more: Sequence[Scorer] = ()) -> AskedSc
             is_recorded = functools.partial(_chosen_by, options, (flag, _ACCEPT))
             asked.append(AskedScorer(name, (Column(name, worse=worse),), _head(options, flag, make), is_recorded))
     asked += _Prompts(options.prompt or ()).asked()
+    if options.keep_text_embeddings:
+        asked.append(AskedScorer(TEXT_EMBEDDING, (), _text_embedding, _is_recorded_as(TEXT_EMBEDDING)))
     if options.similarity:
-        asked.append(AskedScorer(SIMILARITY, (Column(SIMILARITY),), _similarity, _is_recorded_similarity))
+        asked.append(AskedScorer(SIMILARITY, (Column(SIMILARITY),), _similarity, _is_recorded_as(SIMILARITY)))
     if options.image_measures:
         asked.append(_as_it_is(ImageMeasures()))
     if options.caption_measures:
@@ -129,9 +139,18 @@ def _similarity(handler: ClipModelHandler | None) -> Scorer:
     return similarity_of(handler)
 
 
-def _is_recorded_similarity(standing: Job, step: ScoreStep) -> bool:
+def _text_embedding(handler: ClipModelHandler | None) -> Scorer:
+    if handler is None:
+        raise UsageError("--keep_text_embeddings: the encoder's weights cannot be had, which embed captions as well")
+    try:
+        return text_embedding_of(handler)
+    except UsageError as error:
+        raise UsageError(f"--keep_text_embeddings: {str(error).removeprefix('text embeddings: ')}") from error
+
+
+def _is_recorded_as(name: str) -> Callable[[Job, ScoreStep], bool]:
     """The encoder is that of the standing job, or its output would be another job's."""
-    return step.identity.name.startswith(f"{SIMILARITY} (")
+    return lambda _, step: step.identity.name.startswith(f"{name} (")
 
 
 class _Prompts:

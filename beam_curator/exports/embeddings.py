@@ -16,7 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.errors import UsageError
-from beam_curator.exports.kept_rows import Kept, as_schema, kept_count, kept_rows, schema_of_all, with_common_names
+from beam_curator.exports.kept_rows import (
+    Kept,
+    as_schema,
+    kept_count,
+    kept_rows,
+    schema_of_all,
+    text_model_of,
+    with_common_names,
+)
+from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output.column_names import in_files, schema_in_files
 from beam_curator.output.embedding_column import EMBEDDING_TYPE, embedding_array
 from beam_curator.storage import files
@@ -44,7 +53,7 @@ def export_embeddings(output: str, to: str, format: str = NPY, rows_per_file: in
     """
     kept = kept_count(output)
     _check_place(output, to, format)
-    schema = schema_of_all(output)
+    schema, has_texts = schema_of_all(output), text_model_of(output) is not None
     runs = _in_files(kept_rows(output), rows_per_file)
     names = [f"{index:0{len(str(-(-kept // rows_per_file) - 1))}d}" for index in range(-(-kept // rows_per_file))]
     if format == LANCE:
@@ -55,7 +64,7 @@ def export_embeddings(output: str, to: str, format: str = NPY, rows_per_file: in
         if format == NPY:
             _write_npy(to, name, count, schema, next(runs))
         else:
-            _write_parquet(to, name, schema, next(runs))
+            _write_parquet(to, name, schema, next(runs), has_texts)
     files.remove_empty(to)
     return kept
 
@@ -81,9 +90,9 @@ def _in_files(found: Iterator[Kept], rows_per_file: int) -> Iterator[Iterator[Ke
                 return
             taken = min(left, len(one.rows))
             if taken < len(one.rows):
-                waiting.append(Kept(one.rows.slice(taken), one.embeddings[taken:]))
+                waiting.append(one.between(taken, len(one.rows)))
             left -= taken
-            yield Kept(one.rows.slice(0, taken), one.embeddings[:taken])
+            yield one.between(0, taken)
 
     while True:
         yield run()
@@ -91,28 +100,49 @@ def _in_files(found: Iterator[Kept], rows_per_file: int) -> Iterator[Iterator[Ke
 
 def _write_npy(to: str, name: str, count: int, schema: pa.Schema, run: Iterator[Kept]) -> None:
     with contextlib.ExitStack() as stack:
-        array: IO[bytes] | None = None
+        arrays: dict[str, IO[bytes]] = {}
         rows = stack.enter_context(files.atomic_writer(to, f"metadata/metadata_{name}.parquet"))
         table = stack.enter_context(pq.ParquetWriter(rows, schema_in_files(schema), compression="zstd"))
         for one in run:
-            if array is None:
-                array = stack.enter_context(files.atomic_writer(to, f"img_emb/img_emb_{name}.npy"))
-                shape = (count, one.embeddings.shape[1])
-                header: dict[str, Any] = {"descr": "<f2", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(array, header)
-            array.write(np.ascontiguousarray(one.embeddings, "<f2").tobytes())
+            for kind, vectors in _kinds(one):
+                if kind not in arrays:
+                    file = stack.enter_context(files.atomic_writer(to, f"{kind}/{kind}_{name}.npy"))
+                    arrays[kind] = _array(file, (count, vectors.shape[1]))
+                arrays[kind].write(np.ascontiguousarray(vectors, "<f2").tobytes())
             table.write_table(_rows_in_files(one, schema))
 
 
-def _write_parquet(to: str, name: str, schema: pa.Schema, run: Iterator[Kept]) -> None:
+def _kinds(one: Kept) -> list[tuple[str, np.ndarray]]:
+    """The vectors of some samples, by the names that clip-retrieval has for them."""
+    return [("img_emb", one.embeddings), *([] if one.texts is None else [("text_emb", one.texts)])]
+
+
+def _array(file: IO[bytes], shape: tuple[int, int]) -> IO[bytes]:
+    """The file with what an .npy begins with."""
+    header: dict[str, Any] = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file
+
+
+def _text_array(texts: np.ndarray) -> pa.ListArray:
+    """Embeddings of captions as a column, null where a sample has no caption."""
+    return embedding_array(texts, np.logical_not(texts.any(axis=1)))
+
+
+def _write_parquet(to: str, name: str, schema: pa.Schema, run: Iterator[Kept], has_texts: bool) -> None:
     whole = schema_in_files(schema).append(pa.field(EMBEDDING, EMBEDDING_TYPE))
+    if has_texts:
+        whole = whole.append(pa.field(TEXT_EMBEDDING, EMBEDDING_TYPE))
     with (
         files.atomic_writer(to, f"embeddings_{name}.parquet") as file,
         pq.ParquetWriter(file, whole, compression="zstd") as writer,
     ):
         for one in run:
             table = _rows_in_files(one, schema)
-            writer.write_table(table.append_column(whole.field(EMBEDDING), embedding_array(one.embeddings)))
+            table = table.append_column(whole.field(EMBEDDING), embedding_array(one.embeddings))
+            if one.texts is not None:
+                table = table.append_column(whole.field(TEXT_EMBEDDING), _text_array(one.texts))
+            writer.write_table(table)
 
 
 def _write_lance(to: str, schema: pa.Schema, found: Iterator[Kept]) -> None:
@@ -121,13 +151,16 @@ def _write_lance(to: str, schema: pa.Schema, found: Iterator[Kept]) -> None:
 
     first = next(found)
     vector = pa.list_(pa.float32(), first.embeddings.shape[1])
-    whole = schema_in_files(schema).append(pa.field("vector", vector))
+    names = ["vector", *([] if first.texts is None else ["text_vector"])]
+    whole = pa.schema([*schema_in_files(schema), *(pa.field(name, vector) for name in names)])
 
     def batches() -> Iterator[pa.RecordBatch]:
         for one in _with_first(first, found):
-            flat = pa.array(one.embeddings.astype(np.float32).reshape(-1))
-            column = pa.FixedSizeListArray.from_arrays(flat, type=vector)
-            table = _rows_in_files(one, schema).append_column(whole.field("vector"), column)
+            table = _rows_in_files(one, schema)
+            for name, (_, vectors) in zip(names, _kinds(one), strict=True):
+                flat = pa.array(vectors.astype(np.float32).reshape(-1))
+                nothing = pa.array(np.logical_not(vectors.any(axis=1)))
+                table = table.append_column(name, pa.FixedSizeListArray.from_arrays(flat, type=vector, mask=nothing))
             yield from table.combine_chunks().to_batches()
 
     lance.write_dataset(pa.RecordBatchReader.from_batches(whole, batches()), files.join(to, _LANCE))

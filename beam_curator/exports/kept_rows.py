@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.errors import JobError, UsageError
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output import ledger
+from beam_curator.output.added_columns import read_text_embeddings
 from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.ownership import read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY, read_embeddings
 from beam_curator.storage import files
 
@@ -26,10 +30,17 @@ class Kept:
     Attributes:
       rows: n rows, in the columns of the rows beside a tar, in the order of the output.
       embeddings: float16 [n, dim].
+      texts: float16 [n, dim], of the captions, zeros where there is none; None where the job keeps none.
     """
 
     rows: pa.Table
     embeddings: np.ndarray
+    texts: np.ndarray | None = None
+
+    def between(self, start: int, end: int) -> Kept:
+        """Some of them."""
+        texts = None if self.texts is None else self.texts[start:end]
+        return Kept(self.rows.slice(start, end - start), self.embeddings[start:end], texts)
 
 
 def kept_count(output: str) -> int:
@@ -71,18 +82,39 @@ def kept_rows(output: str) -> Iterator[Kept]:
       JobError: where a range's score part, which has the embeddings, is gone or another one.
       StorageError: when a file cannot be read, after retries.
     """
+    scores, model = scores_of(output), text_model_of(output)
     for path in ledgers_in_order(output):
         table = ledger.read_table(path)
         kept = np.flatnonzero(rows.status_is(table, rows.KEPT))
         if not len(kept):
             continue
-        part = files.join(output, SCORES_DIRECTORY, path.rpartition("/")[2])
+        name = path.rpartition("/")[2]
+        part = files.join(scores, SCORES_DIRECTORY, name)
         if not files.exists(part):
             raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
         embeddings = read_embeddings(part).embeddings
         if len(embeddings) != len(table):
             raise JobError(f"{part} has {len(embeddings)} embeddings, {path} {len(table)} rows: run the job again")
-        yield Kept(ledger.rows_beside_tar(table.take(pa.array(kept))), embeddings[kept])
+        texts = None
+        if model is not None:
+            texts = read_text_embeddings(scores, name.removesuffix(".parquet"), model)
+            if texts is None or len(texts) != len(table):
+                raise JobError(f"{part}: the text embeddings of its samples are not there any more: run its job again")
+        rows_kept = ledger.rows_beside_tar(table.take(pa.array(kept)))
+        yield Kept(rows_kept, embeddings[kept], None if texts is None else texts[kept])
+
+
+def scores_of(output: str) -> str:
+    """The directory that has the scores of an output."""
+    job = read_job(output)
+    return output if job is None else job.scores_in(output)
+
+
+def text_model_of(output: str) -> ModelIdentity | None:
+    """What embedded the captions of a finished output, where they are kept; else None."""
+    job = read_job(output)
+    steps = () if job is None else job.scorers
+    return next((step.identity for step in steps if step.name == TEXT_EMBEDDING), None)
 
 
 def with_common_names(table: pa.Table) -> pa.Table:

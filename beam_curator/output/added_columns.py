@@ -7,14 +7,25 @@ what it was computed from; where that, or the scorer, is another now, it is comp
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator import rows
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
+from beam_curator.output.embedding_column import float16_of, in_dictionaries
 from beam_curator.output.field_store import found_fields
-from beam_curator.output.score_parts import StoredRange, read_part
+from beam_curator.output.score_parts import (
+    SCORES_DIRECTORY,
+    StoredRange,
+    described_in,
+    read_part,
+    text_embedding_array,
+)
 from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.storage import files
@@ -48,11 +59,16 @@ def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: 
     """
     names = [*(column.name for column in step.columns), rows.failure_column(step.name)]
     table = scored.rows.select([name for name in names if name in scored.rows.schema.names])
+    repeating: list[str] = []
+    if step.name == TEXT_EMBEDDING:
+        vectors = text_embedding_array(scored)
+        table = table.append_column(rows.field_of(TEXT_EMBEDDING, vectors.type, rows.INTERNAL), vectors)
+        repeating = in_dictionaries([TEXT_EMBEDDING])
     told = {_METADATA: json.dumps(_told(stored, step), sort_keys=True)}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(told), sink, compression="zstd", use_dictionary=False)
+    pq.write_table(table.replace_schema_metadata(told), sink, compression="zstd", use_dictionary=repeating)
     files.write_bytes(directory, columns_name(stored.batch.range, step.name), sink.getvalue().to_pybytes())
-    return _merged(stored, step, table)
+    return _merged(stored, step, table.select([name for name in table.schema.names if name != TEXT_EMBEDDING]))
 
 
 def _told(stored: StoredRange, step: ScoreStep) -> dict[str, object]:
@@ -94,6 +110,43 @@ def _with_columns(directory: str, stored: StoredRange, step: ScoreStep) -> Store
     return stored if table is None or table.num_rows != len(stored.batch) else _merged(stored, step, table)
 
 
+def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> np.ndarray | None:
+    """The embeddings of a range's captions by this model, float16 [n, dim], zeros where there is none; None where they
+    are not kept.
+
+    Args:
+      directory: the output directory.
+      name: that of the range (`ShardRange.name`), whose part stands.
+      model: the identity of what embeds captions.
+
+    Raises:
+      StorageError: when they cannot be read, after retries.
+    """
+    part = _opened(files.join(directory, SCORES_DIRECTORY, f"{name}.parquet"))
+    told = described_in(part.schema_arrow)
+    if any(_is_of(step, model) for step in told["scorers"]):
+        return _text_embeddings_in(part, told["dim"])
+    beside = files.join(directory, COLUMNS_DIRECTORY, TEXT_EMBEDDING, f"{name}.parquet")
+    if not files.exists(beside):
+        return None
+    file = _opened(beside)
+    of_file = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+    same = of_file.get("range") == told["range"] and _is_of(of_file["scorer"], model)
+    return _text_embeddings_in(file, told["dim"]) if same else None
+
+
+def _opened(url: str) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(files.read_bytes(url)))
+
+
+def _is_of(step: Mapping[str, Any], model: ModelIdentity) -> bool:
+    return step["name"] == TEXT_EMBEDDING and ModelIdentity.of(step["identity"]) == model
+
+
+def _text_embeddings_in(file: pq.ParquetFile, dim: int) -> np.ndarray:
+    return float16_of(file.read(columns=[TEXT_EMBEDDING])[TEXT_EMBEDDING], dim)
+
+
 def _merged(stored: StoredRange, step: ScoreStep, table: pa.Table) -> StoredRange:
     merged = stored.batch.rows
     for field in table.schema:
@@ -108,9 +161,10 @@ def _read(url: str, told: dict[str, object]) -> pa.Table | None:
         return None
     content = files.read_bytes(url)
     try:
-        table = pq.read_table(pa.BufferReader(content))
-        if json.loads((table.schema.metadata or {}).get(_METADATA, b"{}")) != told:
+        file = pq.ParquetFile(pa.BufferReader(content))
+        if json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}")) != told:
             return None
+        table = file.read(columns=[name for name in file.schema_arrow.names if name != TEXT_EMBEDDING])
     except (pa.ArrowException, OSError, ValueError):
         return None  # not a whole one of ours: it is computed again and replaced
     return table.replace_schema_metadata(None)

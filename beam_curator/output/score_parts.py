@@ -23,6 +23,7 @@ from beam_curator import rows
 from beam_curator.errors import CurationError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output import parts_before_steps
 from beam_curator.output.embedding_column import (
     embedding_array,
@@ -100,6 +101,8 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
     table = rows.without_fields(batch.rows).drop_columns(["status", "reason"])
     none = rows.unusable(batch.rows)
     columns = {EMBEDDING: embedding_array(batch.embeddings, none), MORE_EMBEDDINGS: more_embeddings_array(batch)}
+    if TEXT_EMBEDDING in (step.name for step in steps):
+        columns[TEXT_EMBEDDING] = text_embedding_array(batch)
     for name, column in {**columns, **member_columns(batch.samples)}.items():
         table = table.append_column(rows.field_of(name, column.type, rows.INTERNAL), column)
     several = _has_several_images(table)
@@ -129,6 +132,8 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         embeddings=None,
         more_embeddings=None,
         more_of=None,
+        text_embeddings=None,
+        caption_tokens=None,
         part=files.join(directory, *part_name(batch.range).split("/")),
     )
 
@@ -144,7 +149,7 @@ def _of_any_policy(range: ShardRange) -> ShardRange:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    repeating = [*rows.REPEATING, *in_dictionaries([EMBEDDING, MORE_EMBEDDINGS])]
+    repeating = [*rows.REPEATING, *in_dictionaries([EMBEDDING, MORE_EMBEDDINGS, TEXT_EMBEDDING])]
     pq.write_table(table, sink, compression="zstd", use_dictionary=repeating)
     return sink.getvalue().to_pybytes()
 
@@ -157,6 +162,19 @@ def more_embeddings_array(batch: SampleBatch) -> pa.Array:
         for index, embedding in zip(batch.more_of, batch.more_embeddings, strict=True):
             of[index].append(embedding)
     return lists_of(of)
+
+
+def text_embedding_array(batch: SampleBatch) -> pa.Array:
+    """The embeddings of a batch's captions as an Arrow column; null where there is none.
+
+    Raises:
+      CurationError: for a batch that has lost them.
+    """
+    if batch.text_embeddings is None:
+        raise CurationError(
+            "embeddings of captions were lost on the way: put EmbedCaptions after the step that makes new batches"
+        )
+    return embedding_array(batch.text_embeddings, np.logical_not(batch.text_embeddings.any(axis=1)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +234,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         described = _described(part, range, anyhow=encoder is None)
         if described is None or not (encoder is None or (described.encoder and encoder.gives(described.encoder))):
             return None
-        columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS)]
+        columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS, TEXT_EMBEDDING)]
         table = part.read(columns=[*columns, HEADERS_CRC32]).replace_schema_metadata(None)
         table = _with_ids(table, range)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
@@ -296,6 +314,13 @@ def _described(part: pq.ParquetFile, range: ShardRange, anyhow: bool) -> _Descri
     steps = tuple(ScoreStep.read(step) for step in told["scorers"])
     fields = told.get("fields", {})
     return _Described(told["range"], encoder, steps, errors, passed_over, findings, fields=fields)
+
+
+def described_in(schema: pa.Schema) -> dict[str, Any]:
+    """What a score part with this schema says of itself, as `write_part` wrote it; a part of an early release has no
+    scorers, for it told models in words."""
+    told = json.loads((schema.metadata or {}).get(_METADATA, b"{}"))
+    return {"range": None, "scorers": [], "dim": 0, **told}
 
 
 def is_described(schema: pa.Schema) -> bool:

@@ -24,6 +24,7 @@ from beam_curator.defaults import AUTO, DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.images import ImageFacts
+from beam_curator.models.encoders.caption_encoder import CaptionTokeniser, TokensOfBatch, all_of
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
@@ -72,12 +73,17 @@ def _lost() -> SampleBatch:
 
 
 def submit_batch(
-    batch: SampleBatch, encoder: ClipEncoder, identity: ModelIdentity, scorers: Sequence[LoadedScorer] = ()
+    batch: SampleBatch,
+    encoder: ClipEncoder,
+    identity: ModelIdentity,
+    scorers: Sequence[LoadedScorer] = (),
+    tokenise: CaptionTokeniser | None = None,
 ) -> PendingBatch:
     """Begins to embed a batch; its result has embeddings (float16 [n, dim], L2-normalised) and image facts.
 
     A sample without an image, or with one that cannot be decoded, is failed for that reason; so is one with several,
-    unless the range's `reading` says what to do with them. Scorers that need pixels see each picture as it is decoded.
+    unless the range's `reading` says what to do with them. Scorers that need pixels see each picture as it is decoded;
+    its sample's caption is tokenised by the same thread, where tokens are wanted.
 
     Raises:
       CurationError: for a batch that has lost its bytes on the way (see `load`).
@@ -90,8 +96,11 @@ def submit_batch(
         with progress.BOARD.loading(encoder_name(identity)):
             encoder.load()
     pictures = PictureScoring(scorers, len(members)) if scorers else None
+    captions = TokensOfBatch(tokenise, batch.rows["caption"].to_pylist()) if tokenise and count else None
     encoding = encoder.submit(
-        [None if m is None else m.data for m in members], functools.partial(_show_progress, batch), pictures
+        [None if m is None else m.data for m in members],
+        functools.partial(_show_progress, batch),
+        all_of([pictures, captions]),
     )
     if members:
         identity = dataclasses.replace(identity, precision=encoder.precision)
@@ -108,6 +117,7 @@ def submit_batch(
             more_of=np.array(more_of, np.int64),
             models={**batch.models, EMBEDDING_STEP: identity},
             batch_reductions=encoded.batch_reductions,
+            caption_tokens=captions.tokens if captions else None,
         )
         for one, answers in zip(scorers, pictures.answers(count, more_of) if pictures else (), strict=True):
             embedded = with_answers(embedded, one, one.scorer.identity, answers)
@@ -168,8 +178,14 @@ class LazyEncoder:
     Beside it are the scorers that see the pictures it decodes.
     """
 
-    def __init__(self, spec: ClipSpec, weights: WeightsFile | None, scorers: Sequence[Scorer] = ()) -> None:
-        self._spec, self._weights = spec, weights
+    def __init__(
+        self,
+        spec: ClipSpec,
+        weights: WeightsFile | None,
+        scorers: Sequence[Scorer] = (),
+        tokenise: CaptionTokeniser | None = None,
+    ) -> None:
+        self._spec, self._weights, self.tokenise = spec, weights, tokenise
         self.scorers = [LoadedScorer(scorer) for scorer in scorers]
         self._lock = threading.Lock()
         self._encoder: ClipEncoder | None = None
@@ -236,6 +252,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         super().__init__()
         self._waits = True
         self._scorers: tuple[Scorer, ...] = ()
+        self._tokenise: CaptionTokeniser | None = None
         self._tuned = process_tuning.is_on()
         self._here: LazyEncoder | None = None
         if not isinstance(model, str):
@@ -298,11 +315,13 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
             _logger.warning("%s", self._doubt)
         self._doubt = None
 
-    def working_ahead(self, scorers: Sequence[Scorer] = ()) -> ClipModelHandler:
+    def working_ahead(
+        self, scorers: Sequence[Scorer] = (), tokenise: CaptionTokeniser | None = None
+    ) -> ClipModelHandler:
         """The same handler, but for `run_inference`, which does not wait: it gives each batch as a `PendingBatch`; and
-        scorers that need pixels see the pictures."""
+        scorers that need pixels see the pictures, and captions are tokenised as these are decoded."""
         ahead = copy.copy(self)
-        ahead._scorers = tuple(scorers)
+        ahead._scorers, ahead._tokenise = tuple(scorers), tokenise
         ahead._waits = False
         return ahead
 
@@ -317,7 +336,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     def load_model(self) -> LazyEncoder:
         """An encoder that loads its weights when the first batch comes."""
         process_tuning.turn_on(self._tuned)
-        return LazyEncoder(self._spec, self.weights, self._scorers)
+        return LazyEncoder(self._spec, self.weights, self._scorers, self._tokenise)
 
     def run_inference(
         self,
@@ -326,7 +345,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         inference_args: Mapping[str, Any] | None = None,
     ) -> list[Any]:
         """Embeds batches."""
-        pending = [submit_batch(one, model.get(), self.identity, model.scorers) for one in batch]
+        pending = [submit_batch(one, model.get(), self.identity, model.scorers, model.tokenise) for one in batch]
         return [one.result() for one in pending] if self._waits else pending
 
     def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
@@ -376,14 +395,15 @@ class EmbedImages(beam.PTransform):
     Args:
       handler: the model; `ClipModelHandler()` is CLIP ViT-L/14 with OpenAI's weights.
       *scorers: scorers that need pixels: they see each picture as it is decoded, once for all.
+      tokenise: what makes tokens of captions, ahead of the step that embeds or compares them: `tokenise` of its scorer.
 
     Raises:
       UsageError: for what is no scorer that needs pixels.
     """
 
-    def __init__(self, handler: ClipModelHandler, *scorers: Scorer) -> None:
+    def __init__(self, handler: ClipModelHandler, *scorers: Scorer, tokenise: CaptionTokeniser | None = None) -> None:
         super().__init__()
-        self.handler, self.scorers = handler, scorers
+        self.handler, self.scorers, self._tokenise = handler, scorers, tokenise
         for scorer in scorers:
             check_scorer(scorer)
             if scorer.needs != "pixels":
@@ -399,7 +419,7 @@ class EmbedImages(beam.PTransform):
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         self.handler.tell_doubt()
         loaded = batches | "Load" >> beam.Map(load).with_output_types(SampleBatch)
-        embedding = loaded | _RunInference(self.handler.working_ahead(self.scorers))
+        embedding = loaded | _RunInference(self.handler.working_ahead(self.scorers, self._tokenise))
         return embedding | "Await" >> beam.ParDo(_AwaitEmbeddings()).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_curator import rows
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, UsageError
+from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output.score_steps import fields_of
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.samples import Sample, SampleBatch
@@ -112,6 +113,8 @@ class ExplodeSamples(beam.PTransform):
             columns = columns_of(batches)
             names = [name for name, _ in columns]
             return batches | beam.FlatMap(rows_of_batch, names).with_output_types(row_type(columns))
+        if any(step.name == TEXT_EMBEDDING for step in facts_of(batches).steps):
+            raise UsageError("ExplodeSamples gives no embeddings of captions: put EmbedCaptions after BatchSamples")
         return batches | beam.FlatMap(explode).with_output_types(Sample)
 
 

@@ -17,6 +17,7 @@ from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.heads import HeadScorer, aesthetic_scorer, nsfw_scorer, try_head
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Scorer, check_scorer, check_scorers
 from beam_curator.models.scorers.similarity import Similarity
+from beam_curator.models.scorers.text_embedding import TextEmbedding
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.checkpointing import Scoring
@@ -220,6 +221,39 @@ def similarity_of(handler: ClipModelHandler) -> Similarity:
     return Similarity(*handler.text_half, encoder=handler.identity, dim=handler.dim, device=handler.flags["device"])
 
 
+class EmbedCaptions(Score):
+    """Embeds captions by the text half of the model that embeds images: `WriteShards` keeps them in score parts, beside
+    the images' embeddings, and a `ScoreSimilarity` after it takes them.
+
+    Args:
+      handler: what embeds the images in this pipeline. By default `ClipModelHandler()`.
+      model_dir: where weights are looked for first, where no handler is given.
+
+    Raises:
+      UsageError: the encoder has no text half, or none that can be had here.
+    """
+
+    def __init__(self, handler: ClipModelHandler | None = None, model_dir: str | None = None) -> None:
+        super().__init__(text_embedding_of(handler or ClipModelHandler(model_dir=model_dir)))
+
+    def default_label(self) -> str:
+        return "EmbedCaptions"
+
+
+def text_embedding_of(handler: ClipModelHandler) -> TextEmbedding:
+    """What embeds captions beside this encoder's embeddings of images.
+
+    Raises:
+      UsageError: as `TextEmbedding`.
+    """
+    return TextEmbedding(*handler.text_half, dim=handler.dim, device=handler.flags["device"])
+
+
+def _texts_of(scorer: Scorer) -> TextEmbedding | None:
+    """What embeds captions for a scorer, or is it."""
+    return scorer if isinstance(scorer, TextEmbedding) else scorer.texts if isinstance(scorer, Similarity) else None
+
+
 class ScoreRanges(Scoring):
     """The whole scoring chain: takes `ShardRange`, gives `SampleBatch` with embeddings and scores.
 
@@ -257,7 +291,8 @@ class ScoreRanges(Scoring):
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
         of_pixels = [scorer for scorer in self.scorers if scorer.needs == "pixels"]
-        batches = ranges | ReadRanges() | EmbedImages(self._handler, *of_pixels)
+        tokenise = next((texts.tokenise for texts in map(_texts_of, self.scorers) if texts is not None), None)
+        batches = ranges | ReadRanges() | EmbedImages(self._handler, *of_pixels, tokenise=tokenise)
         for score in self._scores:
             batches |= score
         return batches

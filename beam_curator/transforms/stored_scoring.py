@@ -13,10 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from beam_curator import process_tuning, progress, rows
 from beam_curator.errors import JobError
-from beam_curator.models.scorers.batches import with_scores
+from beam_curator.models.scorers.batches import has_texts_of, with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
-from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Scorer
-from beam_curator.output.added_columns import read_range, write_columns
+from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, TEXT_EMBEDDING, Scorer
+from beam_curator.output.added_columns import read_range, read_text_embeddings, write_columns
 from beam_curator.output.field_store import write_fields
 from beam_curator.output.score_parts import read_embeddings
 from beam_curator.output.score_steps import ScoreStep, Wanted
@@ -98,9 +98,13 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
         if any(step.needs in ON_EMBEDDINGS for step in lacking):
             batch = _with_embeddings(batch)
         for step in lacking:
+            loaded = self._loaded[step.name]
             if step.needs != "pixels":
-                scored = with_scores(batch, self._loaded[step.name], step.identity)
+                if loaded.texts is not None and not has_texts_of(batch, loaded.texts):
+                    batch = self._with_text_embeddings(batch, loaded.texts)
+                scored = with_scores(batch, loaded, step.identity)
                 whole = write_columns(self._directory, whole, step, scored)
+                batch = batch.replace(text_embeddings=scored.text_embeddings, models=scored.models)
         read = _read_again(batch) if of_pixels or stored.lacks_fields else batch
         if of_pixels:
             again = self._from_pixels(batch.replace(samples=read.samples), of_pixels)
@@ -113,6 +117,14 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
         completed = whole.only(self._wanted.steps).batch.replace(fields=found)
         completed = completed.replace(spans={SCORING: Span(began, time.time(), len(completed))})
         return _Completed(completed, bool(of_pixels), stored.lacks_fields, len(lacking) > len(of_pixels))
+
+    def _with_text_embeddings(self, batch: SampleBatch, texts: LoadedScorer) -> SampleBatch:
+        """The batch with the embeddings of its captions, where they are kept: no text is embedded then."""
+        model = texts.scorer.identity
+        found = read_text_embeddings(self._directory, batch.range.name, model)
+        if found is None:
+            return batch
+        return batch.replace(text_embeddings=found, models={**batch.models, TEXT_EMBEDDING: model})
 
     def _from_pixels(self, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
         return with_picture_scores(batch, [self._loaded[step.name] for step in steps])

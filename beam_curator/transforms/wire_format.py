@@ -24,7 +24,7 @@ from beam_curator.reading import Reading
 from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Finding, Member, Sample, SampleBatch, Shard, ShardError, ShardRange
 
-_ARRAYS = ("embeddings", "more_embeddings", "more_of")
+_ARRAYS = ("embeddings", "more_embeddings", "more_of", "text_embeddings", "caption_tokens")
 _HUNG_ON = ("row", "embedding", "range", "models", "more_embeddings", "of_batch")
 """The attributes of a sample that it has only outside of a batch."""
 

@@ -13,8 +13,9 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import rows
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output import ledger
-from beam_curator.output.added_columns import completed
+from beam_curator.output.added_columns import completed, read_text_embeddings
 from beam_curator.output.field_store import in_types, with_hashes
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.outcomes import Summary, summarize
@@ -220,6 +221,7 @@ def _against_part(
     if lacking:
         yield Difference(name, f"has no scores of {lacking[0].name} ({lacking[0].identity}), nor are they beside it")
         return part, embeddings
+    yield from _captions_embedded(name, finished, range, part)
     in_part = dict((yield from _pairs(name, part.rows, expected)))
     if len(in_part) < expected.num_rows:
         return part, None
@@ -238,6 +240,26 @@ def _against_part(
     if range.reading.several_images == "all" and part.part:
         yield from _all_images_embedded(name, scored, np.array(count_more_embeddings(part.part), np.int64)[order])
     return part, embeddings[order]
+
+
+def _captions_embedded(name: str, finished: FinishedJob, range: ShardRange, part: SampleBatch) -> Iterator[Difference]:
+    """Where embeddings of captions are kept, each sample that can be used has one if it has a caption."""
+    model = next((step.identity for step in finished.job.scorers if step.name == TEXT_EMBEDDING), None)
+    if model is None:
+        return
+    try:
+        found = read_text_embeddings(finished.scores, range.name, model)
+    except UNREADABLE as error:
+        yield Difference(name, f"text embeddings cannot be read: {files.first_line(error)}")
+        return
+    has_caption = np.array([bool(caption) for caption in part.rows["caption"].to_pylist()], bool)
+    failures = rows.failure_column(TEXT_EMBEDDING)
+    failed = ~np.asarray(part.rows[failures].is_null()) if failures in part.rows.schema.names else False
+    due = has_caption & ~rows.unusable(part.rows) & ~np.asarray(failed)
+    there = np.zeros(len(part), bool) if found is None else found.any(axis=1)
+    for index in np.flatnonzero(due != there)[:1].tolist():
+        what = "is not embedded" if due[index] else "is embedded, and it has none, or cannot be used"
+        yield Difference(name, f"the caption of {shown(part.rows['key'][index].as_py())} {what}")
 
 
 def _all_images_embedded(name: str, scored: pa.Table, more: np.ndarray) -> Iterator[Difference]:

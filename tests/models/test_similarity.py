@@ -11,10 +11,12 @@ import torch
 from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.encoders.caption_encoder import TokensOfBatch
 from beam_curator.models.scorers.batches import with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.scorer import EmbeddedCaptions, check_scorer
 from beam_curator.models.scorers.similarity import Similarity
+from beam_curator.models.scorers.text_embedding import TextEmbedding
 from beam_curator.models.weights.weights_file import WeightsFile, measured_sha256
 from beam_curator.rules.rule import AtLeast, judge
 from beam_curator.samples import SampleBatch, Shard, ShardRange
@@ -83,6 +85,36 @@ def test_without_a_caption_there_is_none_and_a_rule_on_it_says_so(tmp_path):
 def test_a_model_without_texts_and_embeddings_of_another_model_are_refused(tmp_path):
     with pytest.raises(UsageError, match="--similarity: model 'timm:vit' has no text half"):
         Similarity("timm:vit", None, None, encoder=ENCODER, dim=96)
+    with pytest.raises(UsageError, match="text embeddings: model 'timm:vit' has no text half"):
+        TextEmbedding("timm:vit", None, None, dim=96)
     scorer = scorer_of(SMALL, tmp_path)
     assert complaint_of(scorer, ENCODER, 96) is None
     assert "captions are embedded by small/ours" in complaint_of(scorer, ModelIdentity("other", "1" * 64), 96)
+
+
+def test_tokens_made_ahead_and_embeddings_that_are_kept_change_no_bit(tmp_path):
+    captions = ["a red bicycle", None, "word " * 200, "", *(f"photo {number}" for number in range(40))]
+    table = pa.table({name: pa.nulls(44, pa.string()) for name in ("status", "reason", "failure")})
+    table = table.append_column("caption", pa.array(captions, pa.string()))
+    batch = SampleBatch(ShardRange(Shard("a.tar", 10), 0, 10, 0, True), table, embeddings=embeddings(44))
+    loaded = LoadedScorer(scorer_of(SMALL, tmp_path))
+    alone = with_scores(batch, loaded, loaded.scorer.identity)
+
+    ahead = TokensOfBatch(loaded.texts.scorer.tokenise, captions)
+    for place in (
+        0,
+        2,
+        *range(4, 30),
+    ):  # the others, as where a picture came late, are tokenised when they are embedded
+        ahead(place, "picture")
+    ahead(30, None)
+    ahead(44, "a picture of a sample that has several")
+    assert ahead.tokens.shape == (44, 77)
+    assert np.flatnonzero(ahead.tokens.any(axis=1)).tolist() == [0, 2, *range(4, 30)]
+    texts = with_scores(batch.replace(caption_tokens=ahead.tokens), loaded.texts, loaded.texts.scorer.identity)
+    there = texts.text_embeddings.any(axis=1)
+    assert there.tolist() == [bool(caption) for caption in captions]
+    kept = with_scores(texts, loaded, loaded.scorer.identity)
+    assert kept.rows["similarity"].equals(alone.rows["similarity"])
+    others = texts.replace(models={"text_embedding": ModelIdentity("another")}, text_embeddings=-texts.text_embeddings)
+    assert with_scores(others, loaded, loaded.scorer.identity).rows["similarity"].equals(alone.rows["similarity"])

@@ -74,12 +74,15 @@ class TextTower:
         Raises:
           UsageError: a text is longer than the model reads.
         """
+        return self.encode_rows(self.tokenise(list(texts)) if cut else self._tokens(texts))
+
+    def encode_rows(self, tokens: torch.Tensor | NDArray[np.int32]) -> NDArray[np.float32]:
+        """Encodes texts that are tokenised: integers [n, context_length] to float32 [n, dim], L2-normalised."""
         import torch
 
-        tokens = self.tokenise(list(texts)) if cut else self._tokens(texts)
         half = torch.autocast("cuda", torch.float16, enabled=self.device == "cuda")
         with torch.inference_mode(), half:
-            vectors = self.encode_tokens(tokens.to(self.device))
+            vectors = self.encode_tokens(torch.as_tensor(tokens).to(self.device, torch.int64))
         wide = vectors if vectors.dtype == torch.float64 else vectors.float()
         return torch.nn.functional.normalize(wide, dim=-1).to("cpu", torch.float32).numpy()
 
@@ -118,19 +121,32 @@ def load_text_tower(
       UsageError: unknown tag, a model without a text half, a checkpoint that is absent, unreadable, or does not fit the
         model, or a tokenizer that cannot be had.
     """
-    import open_clip
-
     if model == TINY_UNTRAINED:
         tiny = _tiny_untrained()
         tiny = (tiny if precise else tiny.float()).to(device)
-        return TextTower(model, _TINY_LOGIT_SCALE, tiny, open_clip.SimpleTokenizer(), device)
+        return TextTower(model, _TINY_LOGIT_SCALE, tiny, tokeniser_for(model, None), device)
     _check_known(model)
     path = require_checkpoint(model, checkpoint)
-    tokenise = tokenizer_of(model, path)
+    tokenise = tokeniser_for(model, path)
     whole = _loaded(model, path, pretrained_tag).eval()
     whole.visual = None  # before the copy in float64: it is most of the model
     whole = (whole.double() if precise else whole.float()).to(device)
     return TextTower(model, whole.logit_scale.exp().item(), whole.encode_text, tokenise, device)
+
+
+def tokeniser_for(model: str, weights: str | None) -> Any:
+    """What makes tokens for a model's text half: texts to int64 [n, context_length], which it has as an attribute.
+
+    Args:
+      model: an open_clip architecture, or "tiny-untrained".
+      weights: where its weights are: its tokenizer may stand beside them.
+
+    Raises:
+      UsageError: it cannot be had.
+    """
+    import open_clip
+
+    return open_clip.SimpleTokenizer() if model == TINY_UNTRAINED else tokenizer_of(model, weights)
 
 
 def check_text_half(model: str, weights: str | None) -> None:

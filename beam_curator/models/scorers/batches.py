@@ -11,8 +11,9 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.errors import CurationError
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.encoders.caption_encoder import Captions
 from beam_curator.models.scorers.calls import Answers, LoadedScorer, with_worst
-from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, EmbeddedCaptions
+from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, TEXT_EMBEDDING, EmbeddedCaptions, VectorScorer
 from beam_curator.samples import SampleBatch
 
 
@@ -33,7 +34,43 @@ def with_scores(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentit
     Raises:
       CurationError: for a batch without embeddings where the scorer needs them; or as `LoadedScorer`.
     """
+    scorer = loaded.scorer
+    if isinstance(scorer, VectorScorer):
+        return with_text_embeddings(batch, loaded, identity)
+    if loaded.texts is not None and not has_texts_of(batch, loaded.texts):
+        # Of all samples at once, as where they are kept: so the numbers are the same.
+        embedded, failures = _embedded_captions(batch, loaded.texts)
+        answers = _answers(embedded, loaded)
+        return with_answers(batch, loaded, identity, Answers(answers.values, {**answers.failures, **failures}))
     return with_answers(batch, loaded, identity, _answers(batch, loaded))
+
+
+def has_texts_of(batch: SampleBatch, texts: LoadedScorer) -> bool:
+    """Whether the batch has the embeddings of its captions that this scorer gives."""
+    return batch.text_embeddings is not None and batch.models.get(TEXT_EMBEDDING) == texts.scorer.identity
+
+
+def with_text_embeddings(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentity) -> SampleBatch:
+    """The batch with embeddings of its captions; zeros where there is none, and of samples that cannot be used.
+
+    Raises:
+      CurationError: as `LoadedScorer`.
+    """
+    batch, failures = _embedded_captions(batch, loaded)
+    table = rows.with_failures(batch.rows, failures, of=loaded.scorer.name)
+    return batch.replace(rows=table, models={**batch.models, loaded.scorer.name: identity})
+
+
+def _embedded_captions(batch: SampleBatch, loaded: LoadedScorer) -> tuple[SampleBatch, dict[int, str]]:
+    """The batch with embeddings of its captions, and why there are none of some that have one."""
+    usable = np.flatnonzero(~rows.unusable(batch.rows))
+    indices, captions = _items(batch.rows, usable, "caption")
+    answers = Answers.none_of(loaded.scorer, len(batch))
+    if len(indices):
+        tokens = batch.caption_tokens
+        answers.put(indices, loaded(Captions(captions, None if tokens is None else tokens[indices])))
+    vectors = answers.values[loaded.scorer.name]
+    return batch.replace(text_embeddings=vectors, caption_tokens=None), answers.failures
 
 
 def with_answers(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentity, answers: Answers) -> SampleBatch:
@@ -54,24 +91,28 @@ def _answers(batch: SampleBatch, loaded: LoadedScorer) -> Answers:
         if len(indices):
             answers.put(indices, loaded(items))
         return answers
-    embeddings, captions = embeddings_of(batch), None
+    embeddings, captions, texts = embeddings_of(batch), None, batch.text_embeddings
     if scorer.needs == "embedding+caption":
         captions = batch.rows["caption"].to_pylist()
         usable = np.array([index for index in usable.tolist() if captions[index]], np.int64)
     if len(usable):
-        answers.put(usable.tolist(), loaded(_on_embeddings(embeddings[usable], captions, usable)))
+        answers.put(usable.tolist(), loaded(_on_embeddings(embeddings[usable], captions, texts, usable)))
     if batch.more_embeddings is not None and batch.more_of is not None:
         of = batch.more_of
         there = np.arange(len(of)) if captions is None else np.flatnonzero([bool(captions[index]) for index in of])
         if len(there):
-            more = loaded(_on_embeddings(batch.more_embeddings[there], captions, of[there]))
+            more = loaded(_on_embeddings(batch.more_embeddings[there], captions, texts, of[there]))
             answers = with_worst(answers, scorer.columns, more, of[there].tolist())
     return answers
 
 
-def _on_embeddings(embeddings: np.ndarray, captions: Sequence[str] | None, of: np.ndarray) -> Any:
+def _on_embeddings(
+    embeddings: np.ndarray, captions: Sequence[str] | None, texts: np.ndarray | None, of: np.ndarray
+) -> Any:
     """What a scorer on embeddings is called with; they are a copy, as the user's code may write into what it gets."""
-    return embeddings if captions is None else EmbeddedCaptions(embeddings, [captions[index] for index in of])
+    if captions is None:
+        return embeddings
+    return EmbeddedCaptions(embeddings, [captions[index] for index in of], None if texts is None else texts[of])
 
 
 def _items(table: pa.Table, usable: np.ndarray, needs: str) -> tuple[Sequence[int], Sequence[Any]]:

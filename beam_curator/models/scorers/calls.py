@@ -14,7 +14,7 @@ import numpy as np
 from beam_curator import progress
 from beam_curator.errors import CurationError, JobError
 from beam_curator.models.device_errors import DeviceLostError, first_line, is_lost, wants_memory
-from beam_curator.models.scorers.scorer import Column, Scorer, values_by_column
+from beam_curator.models.scorers.scorer import Column, Scorer, VectorScorer, values_by_column
 
 
 @dataclasses.dataclass
@@ -23,7 +23,7 @@ class Answers:
 
     Attributes:
       values: by column n values: float32 [n], NaN where there is none; or a list of n flags or texts, None where there
-        is none.
+        is none. Of a `VectorScorer` by its name float16 [n, dim], zeros where there is none.
       failures: why it gave none of an item, by index.
     """
 
@@ -34,6 +34,13 @@ class Answers:
     def none(cls, columns: Sequence[Column], count: int) -> Answers:
         """Nothing of so many items."""
         return cls({column.name: _nothing(column, count) for column in columns}, {})
+
+    @classmethod
+    def none_of(cls, scorer: Scorer, count: int) -> Answers:
+        """Nothing of so many items, by a scorer of any kind."""
+        if isinstance(scorer, VectorScorer):
+            return cls({scorer.name: np.zeros((count, scorer.dim), np.float16)}, {})
+        return cls.none(scorer.columns, count)
 
     def put(self, indices: Sequence[int], of: Answers) -> None:
         """Takes over the answers of some of the items, which have these indices here."""
@@ -54,10 +61,16 @@ class LoadedScorer:
     """A scorer that is loaded by its first call, and called by one thread at a time unless it is `parallel`.
 
     Pickled, it is a scorer that is not loaded.
+
+    Attributes:
+      scorer: what is called.
+      texts: what embeds captions for it, where it needs that; else None.
     """
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
+        texts = getattr(scorer, "texts", None)
+        self.texts = LoadedScorer(texts) if isinstance(texts, VectorScorer) else None
         self._lock, self._loaded = threading.Lock(), False
 
     def __reduce__(self) -> tuple[type[LoadedScorer], tuple[Scorer]]:
@@ -116,6 +129,8 @@ def _answers(scorer: Scorer, items: Any) -> Answers:
         _pass_on(error)
         _check_device(scorer, error)
         return _in_pieces(scorer, items, error)
+    if isinstance(scorer, VectorScorer):
+        return Answers({scorer.name: given}, {})
     return _checked(scorer, values_by_column(scorer, given), len(items))
 
 
@@ -128,11 +143,11 @@ def _in_pieces(scorer: Scorer, items: Any, error: BaseException) -> Answers:
                 f"scorer {scorer.name}: not even one sample at a time fits in memory ({_said(error)}): free memory, or "
                 "take a larger device"
             ) from error
-        failed = Answers.none(scorer.columns, 1)
+        failed = Answers.none_of(scorer, 1)
         failed.failures[0] = f"scorer {scorer.name} raised {_said(error)}"
         return failed
     size = -(-count // 2) if memory_wanted else 1
-    answers = Answers.none(scorer.columns, count)
+    answers = Answers.none_of(scorer, count)
     del error
     for start in range(0, count, size):
         end = min(start + size, count)

@@ -55,16 +55,19 @@ class EmbeddedCaptions:
     Attributes:
       embeddings: float16 [n, dim], L2-normalised, of images.
       captions: n texts, none of them empty.
+      texts: float16 [n, dim], L2-normalised, of these, where they are known.
     """
 
     embeddings: np.ndarray
     captions: Sequence[str]
+    texts: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def __getitem__(self, place: slice) -> EmbeddedCaptions:
-        return EmbeddedCaptions(self.embeddings[place], self.captions[place])
+        texts = None if self.texts is None else self.texts[place]
+        return EmbeddedCaptions(self.embeddings[place], self.captions[place], texts)
 
 
 class Scorer(Protocol):
@@ -129,6 +132,25 @@ class Scorer(Protocol):
         raise NotImplementedError
 
 
+TEXT_EMBEDDING = "text_embedding"
+"""The scorer that embeds captions, and the column that holds what it gives."""
+
+
+class VectorScorer(Scorer):
+    """A scorer of ours that gives a vector of each sample in place of columns: they stay beside the rows, as embeddings
+    do. It needs captions.
+
+    Attributes:
+      dim: length of a vector.
+    """
+
+    dim: int
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        return ()
+
+
 def check_scorer(scorer: Any, what: str = "") -> None:
     """Raises UsageError for what is no scorer, in one line; `what` says how the user named it."""
     if isinstance(scorer, type):
@@ -153,7 +175,7 @@ def _check(scorer: Any, named: str) -> None:
         raise UsageError(f"{named}: needs={scorer.needs!r}: it is one of {', '.join(NEEDS)}")
     if not isinstance(scorer.identity, ModelIdentity):
         raise UsageError(f"{named}: identity={scorer.identity!r} is no ModelIdentity")
-    if not scorer.columns:
+    if not scorer.columns and not isinstance(scorer, VectorScorer):
         raise UsageError(f"{named}: columns: a scorer gives one column at least")
     for column in scorer.columns:
         _check_column(column, named)

@@ -1,0 +1,69 @@
+"""Embeddings of captions, kept beside those of images: what `similarity` and other comparisons are computed from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.errors import UsageError
+from beam_curator.identities import ModelIdentity
+from beam_curator.models.encoders.caption_encoder import CaptionEncoder, Captions, CaptionTokeniser
+from beam_curator.models.encoders.text_tower import check_text_half
+from beam_curator.models.scorers.scorer import TEXT_EMBEDDING, VectorScorer
+from beam_curator.models.weights.weights_file import WeightsFile
+
+
+class TextEmbedding(VectorScorer):
+    """Gives an embedding of each caption, by the text half of the model that embeds the images: float16, normalised.
+
+    In fp32 on the CPU, in fp16 on a GPU. A caption that is longer than the model reads is cut, as by open_clip. A
+    sample without a caption, or with an empty one, has none.
+
+    Args:
+      model: the open_clip architecture that embeds the images, or "tiny-untrained".
+      weights: its weights; None for "tiny-untrained".
+      pretrained_tag: the open_clip tag that they were published under; None for a checkpoint of unknown origin.
+      dim: length of an embedding.
+      device: "auto", "cpu" or "cuda".
+
+    Raises:
+      UsageError: a model that has no text half, or none that can be had here.
+    """
+
+    name = TEXT_EMBEDDING
+    needs = "caption"
+
+    def __init__(
+        self, model: str, weights: WeightsFile | None, pretrained_tag: str | None, *, dim: int, device: str = "auto"
+    ) -> None:
+        try:
+            check_text_half(model, weights.path if weights else None)
+        except UsageError as error:
+            raise UsageError(f"text embeddings: {error}") from error
+        self.dim = dim
+        self.source = weights.path if weights else None
+        self._model, self._weights = model, weights
+        self._encoder = CaptionEncoder(model, weights, pretrained_tag, device)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What gives the embeddings: other weights are another model."""
+        name, sha256 = (self._weights.name, self._weights.model_sha256) if self._weights else (self._model, None)
+        return ModelIdentity(f"{TEXT_EMBEDDING} ({name})", sha256, trained=self._weights is not None)
+
+    @property
+    def tokenise(self) -> CaptionTokeniser:
+        """What makes tokens of a caption, ahead of a call."""
+        return self._encoder.tokenise
+
+    def load(self) -> None:
+        """Reads the text half of the weights, and takes the device.
+
+        Raises:
+          JobError: they cannot be had on this worker.
+        """
+        self._encoder.load()
+
+    def __call__(self, batch: Captions) -> NDArray[np.float16]:
+        """Embeds captions: float16 [n, dim]."""
+        return self._encoder.encode(batch)

@@ -1,0 +1,83 @@
+"""Embeddings of captions, kept on request: the same whenever they are made, and what similarity is computed from."""
+
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from beam_curator.commands import main, verify_output
+from beam_curator.models.encoders.caption_encoder import CaptionEncoder, CaptionTokeniser
+from tests.integration.integration_content import ledger
+
+KEEP = "--keep_text_embeddings"
+
+
+def kept_in(directory):
+    """The rows of a part, and of the files of columns beside it, in the order of the parts."""
+    return ds.dataset(directory).to_table()["text_embedding"].to_pylist()
+
+
+def test_they_are_kept_beside_those_of_images_and_similarity_needs_no_text_half(
+    curate, finished, tmp_path, monkeypatch, capsys
+):
+    code, printed, told = curate(finished, KEEP)
+    assert (code, "no image read" in printed) == (0, True)
+    assert "text_embedding is new, text_embedding (tiny-untrained), untrained" in told
+    later = kept_in(finished / "columns" / "text_embedding")
+    rows = ds.dataset(finished / "scores").to_table().to_pylist()
+    has_text = [bool(row["caption"]) and row["failure"] is None for row in rows]
+    assert [one is not None for one in later] == has_text
+    assert False in has_text[:-1] or any(row["failure"] for row in rows)
+
+    monkeypatch.setattr(CaptionEncoder, "encode", None)  # nothing is embedded any more
+    assert curate(finished, "--similarity")[0] == 0
+    images = [row["embedding"] for row in rows]
+    cosine = {
+        row["sample_id"]: np.dot(image, text) / np.linalg.norm(image) / np.linalg.norm(text)
+        for row, image, text in zip(rows, images, later, strict=True)
+        if text is not None
+    }
+    similarity = {row["sample_id"]: row["similarity"] for row in ledger(finished)}
+    assert {name for name, value in similarity.items() if value is not None} == set(cosine)
+    assert all(abs(similarity[name] - value) < 1e-6 for name, value in cosine.items())
+    monkeypatch.undo()
+
+    threads = []
+    tokenise = CaptionTokeniser.__call__
+    monkeypatch.setattr(
+        CaptionTokeniser,
+        "__call__",
+        lambda self, caption: threads.append(threading.current_thread().name) or tokenise(self, caption),
+    )
+    new = tmp_path / "new"
+    assert curate(new, KEEP, "--similarity")[0] == 0
+    assert kept_in(new / "scores") == later
+    assert {row["sample_id"]: row["similarity"] for row in ledger(new)} == similarity
+    assert len(threads) == sum(has_text)
+    assert {name.partition("_")[0] for name in threads} == {"core"}  # those that decode
+    assert verify_output.main([str(new)]) == 0
+
+    other = tmp_path / "other"
+    assert curate(other, "--scores_from", str(new), KEEP)[0] == 0
+    assert verify_output.main([str(other)]) == 0
+    for output, format in ((new, "npy"), (other, "parquet")):
+        to = tmp_path / format
+        assert main.main(["export", "embeddings", str(output), "--output", str(to), "--format", format]) == 0
+    by_id = {row["sample_id"]: text for row, text in zip(rows, later, strict=True)}
+    table = pq.read_table(tmp_path / "parquet" / "embeddings_0.parquet")
+    expected = [by_id[name] for name in table["sample_id"].to_pylist()]
+    assert table["text_embedding"].to_pylist() == expected
+    array = np.load(tmp_path / "npy" / "text_emb" / "text_emb_0.npy")
+    nothing = np.zeros(array.shape[1])
+    np.testing.assert_array_equal(array, np.array([nothing if one is None else one for one in expected], np.float16))
+
+    part = sorted((new / "scores").iterdir())[0]
+    table = pq.read_table(part)
+    index = table.schema.get_field_index("text_embedding")
+    emptied = table.set_column(index, table.schema.field(index), pa.nulls(len(table), table.schema.types[index]))
+    pq.write_table(emptied.replace_schema_metadata(table.schema.metadata), part)
+    capsys.readouterr()
+    assert verify_output.main([str(new)]) == 1
+    assert "is not embedded" in capsys.readouterr().out
