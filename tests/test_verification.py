@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 
 from beam_curator import rows
+from beam_curator.output.moved_input import Move, root_of
 from beam_curator.output.placing import output_key, shard_name
 from beam_curator.verification.differences import Difference, match_rows, unequal, unequal_columns, unequal_fields
-from beam_curator.verification.finished import Move, root_of
 from beam_curator.verification.output_shards import check_place, place_of
 
 NAN = float("nan")

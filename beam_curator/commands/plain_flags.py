@@ -64,11 +64,7 @@ def verify_parser() -> Parser:
         allow_abbrev=False,
     )
     made.add_argument("output", metavar="OUT", help="output directory of a finished job; local, gs:// or s3://")
-    made.add_argument(
-        "--input_root",
-        metavar="DIR",
-        help="where the input is now, if it was moved: what stands for the deepest directory that held all of it",
-    )
+    _add_input_root(made)
     return made
 
 
@@ -82,7 +78,16 @@ def report_parser() -> Parser:
         allow_abbrev=False,
     )
     made.add_argument("output", metavar="OUT", help="output directory of a finished job; local, gs:// or s3://")
+    _add_input_root(made)
     return made
+
+
+def _add_input_root(made: Parser) -> None:
+    made.add_argument(
+        "--input_root",
+        metavar="DIR",
+        help="where the input is now, if it was moved: what stands for the deepest directory that held all of it",
+    )
 
 
 def models_parser() -> Parser:

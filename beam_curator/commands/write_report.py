@@ -15,7 +15,7 @@ def run(argv: Sequence[str]) -> int:
     """Parses, writes and prints; gives the exit code."""
     flags, others = report_parser().parse_known_args(list(argv))
     parsing.use_storage_flags(others)
-    written = write_report(flags.output)
+    written = write_report(flags.output, flags.input_root)
     kept, seen = written.counts["kept"], written.counts["seen"]
     print(
         f"{written.page}: {written.page_bytes / 1e6:.1f} MB, {kept:,} of {counted(seen, 'sample')} kept; open it in "

@@ -85,7 +85,7 @@ def find_duplicates(
     with stored_vectors([one.part for one in samples.ranges], samples.sizes) as vectors:
         relations = []
         if EXACT in settings.kinds:
-            relations.append(_exact(samples))
+            relations.append(exact_relation(samples))
         if PERCEPTUAL in settings.kinds:
             relations.append(_perceptual(samples, settings, EdgeStore(output, PERCEPTUAL)))
         if SEMANTIC in settings.kinds:
@@ -109,14 +109,15 @@ def _by_range(samples: Samples, drops: Drops, kinds: Sequence[str]) -> dict[str,
     return found
 
 
-def _exact(samples: Samples) -> Relation:
+def exact_relation(samples: Samples) -> Relation:
+    """Copies of the same file."""
     codes = codes_of(samples.table["sha256"])
     classes = numbered(codes, (codes >= 0) & samples.stays, samples.order)
     return Relation(EXACT, classes, no_edges(int(classes.max(initial=-1)) + 1), NothingElse(), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Known:
+class KnownEdges:
     """What an earlier run compared, in the numbers of this one.
 
     Attributes:
@@ -133,17 +134,24 @@ class _Known:
         return bool(self.known.all())
 
 
-def _known(stored: StoredEdges | None, classes: Classes, base: NDArray[np.bool_]) -> _Known:
+def known_edges(stored: StoredEdges | None, classes: Classes, base: NDArray[np.bool_]) -> KnownEdges:
+    """What an earlier run compared of these classes.
+
+    Args:
+      stored: what stands; None for nothing.
+      classes: of the samples of this run.
+      base: bool [classes], those that are not compared with one another.
+    """
     count = len(classes)
     if stored is None:
-        return _Known(no_edges(count), np.zeros(count, bool))
+        return KnownEdges(no_edges(count), np.zeros(count, bool))
     if stored.ids.equals(classes.ids) and not (stored.base & ~base).any():
-        return _Known(stored.edges, np.ones(count, bool))
+        return KnownEdges(stored.edges, np.ones(count, bool))
     number = pc.fill_null(pc.index_in(stored.ids, classes.ids), -1).to_numpy().astype(np.int64)
     there = number >= 0
     known = np.zeros(count, bool)
     known[number[there]] = ~stored.base[there] | base[number[there]]
-    return _Known(stored.edges.renumbered(number, count), known)
+    return KnownEdges(stored.edges.renumbered(number, count), known)
 
 
 def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, vectors: StoredVectors) -> Relation:
@@ -153,7 +161,7 @@ def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, v
     classes = classes_of(samples.order, ids)
     base = samples.base_classes(classes.of_samples)
     fits = stored is not None and stored.limit <= settings.cosine and stored.slack >= settings.slack
-    known = _known(stored if fits else None, classes, base)
+    known = known_edges(stored if fits else None, classes, base)
 
     def of_classes(numbers: NDArray[np.int64]) -> Any:
         return vectors.of_rows(classes.row[numbers])
@@ -194,7 +202,7 @@ def _perceptual(samples: Samples, settings: DuplicateSettings, store: EdgeStore)
     base = samples.base_classes(classes.of_samples)
     stored = store.read()
     fits = stored is not None and stored.limit >= settings.bits
-    known = _known(stored if fits else None, classes, base)
+    known = known_edges(stored if fits else None, classes, base)
     limit = stored.limit if fits and stored is not None else settings.bits
     distinct = hashes.take(classes.row)
     edges = known.edges

@@ -12,10 +12,19 @@ from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.report.columns import NEEDED, behind, categories_in, numbers_in
 from beam_curator.report.copies import Copies, KeeperCounts, Keepers, id_column
+from beam_curator.report.duplicate_curves import duplicate_curves
 from beam_curator.report.edges import edges_of
 from beam_curator.report.flow import flow_of
 from beam_curator.report.histograms import Histogram
-from beam_curator.report.how import command_of, doubts_about, flags_told, models_told, one_liners, untrained_in
+from beam_curator.report.how import (
+    command_of,
+    doubts_about,
+    flags_told,
+    models_told,
+    one_liners,
+    times_of,
+    untrained_in,
+)
 from beam_curator.report.ledger_files import LedgerFiles
 from beam_curator.report.repeats import Repeats, repeated_columns
 from beam_curator.report.sheets import Sheets
@@ -64,6 +73,7 @@ def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> Figures:
     counts = manifest["counts"]
     told = {
         "format": FORMAT,
+        "times": times_of(manifest),
         "counts": counts,
         "flow": [dataclasses.asdict(step) for step in flow_of(counts, _rule_names(manifest))],
         "rules": list(manifest.get("rules") or ()),
@@ -71,7 +81,12 @@ def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> Figures:
         "what_if": tallied.what_if.told(surveyed.reasons(rows.DROPPED), manifest),
         "samples": shown.samples,
         "sheets": tallied.sheets.told(shown.number_of),
-        "duplicates": {"groups_in_all": keepers.groups, "went_in_all": keepers.copies, **pictured},
+        "duplicates": {
+            "groups_in_all": keepers.groups,
+            "went_in_all": keepers.copies,
+            "curves": duplicate_curves(ledger, manifest),
+            **pictured,
+        },
         "data": _data_told(surveyed, tallied, manifest),
         "how": _how_told(measures, surveyed, manifest),
     }

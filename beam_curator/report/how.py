@@ -26,6 +26,16 @@ def models_told(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def times_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run that wrote the output took: the only figures that another run of the same job would not give."""
+    timings = manifest.get("timings") or {}
+    return {
+        "seconds": timings.get("seconds"),
+        "phases": list(timings.get("phases") or ()),
+        "halvings": timings.get("batch_reductions") or 0,
+    }
+
+
 def untrained_in(manifest: Mapping[str, Any]) -> list[str]:
     """The steps whose numbers mean nothing."""
     return [model["step"] for model in models_told(manifest) if not model["trained"]]

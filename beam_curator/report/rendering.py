@@ -105,7 +105,15 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"count": count, "share": share, "number": text_of, "short": short, "size": size, "title": title}
+    made.filters |= {
+        "count": count,
+        "share": share,
+        "number": text_of,
+        "short": short,
+        "size": size,
+        "title": title,
+        "time": time_text,
+    }
     made.globals |= {"histogram": charts.histogram, "facts": facts}
     return made
 
@@ -161,6 +169,18 @@ def size(value: float) -> str:
             return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} TB"
+
+
+def time_text(seconds: float) -> str:
+    """`0.4 s`, `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def title(name: str) -> str:

@@ -20,6 +20,7 @@ from beam_curator.errors import CurationError, StorageError
 from beam_curator.images import IMAGE_EXTENSIONS, ImageError, decode
 from beam_curator.output.job_input import match_input
 from beam_curator.output.manifest import read_manifest
+from beam_curator.output.moved_input import Move
 from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.process_tuning import usable_cores
@@ -82,10 +83,15 @@ class Thumbnail(NamedTuple):
     why: str = ""
 
 
-def thumbnails(output: str, wanted: Sequence[Wanted]) -> list[Thumbnail]:
+def thumbnails(output: str, wanted: Sequence[Wanted], input_root: str | None = None) -> list[Thumbnail]:
     """A thumbnail of each sample, in their order.
 
     A report is made also where the input is gone: what cannot be read is told in place of its picture.
+
+    Args:
+      output: the output directory.
+      wanted: the samples.
+      input_root: where the input is now, if it was moved: what stands for the deepest directory that held all of it.
 
     Raises:
       StorageError: for a fault of storage that may pass, after retries.
@@ -93,7 +99,8 @@ def thumbnails(output: str, wanted: Sequence[Wanted]) -> list[Thumbnail]:
     found: dict[int, Thumbnail] = {}
     job = _job(output)
     reading = _reading(output)
-    known = _known_shards(output, job, {one.shard for one in wanted}, reading)
+    move = Move.to(input_root, job.inputs if job is not None else ())
+    known = _known_shards(output, job, {one.shard for one in wanted}, reading, move)
     scores = job.scores_in(output) if job is not None else output
     rows = {index: (one.offset, 0) for index, one in enumerate(wanted) if _format(known, one.shard)}
     members = rows | _members(scores, wanted, [index for index in range(len(wanted)) if index not in rows], found)
@@ -191,17 +198,21 @@ def _reading(output: str) -> Reading:
         return DEFAULT_READING
 
 
-def _known_shards(output: str, job: Job | None, wanted: Collection[str], reading: Reading) -> Mapping[str, Shard]:
-    """The shards of the input, by the urls of the ledger, to be read where they stood last."""
+def _known_shards(
+    output: str, job: Job | None, wanted: Collection[str], reading: Reading, move: Move
+) -> Mapping[str, Shard]:
+    """The shards of the input, by the urls of the ledger, to be read where they stood last, or were moved to."""
     found: dict[str, Shard] = {}
     if job is None:
         return found
     for one in job.shards:
-        there = files.is_remote(one.url) or pathlib.Path(one.url).exists()
-        found[one.url] = dataclasses.replace(one, path=one.url if there else one.place).shard
+        url = move.there(one.url)
+        there = files.is_remote(url) or pathlib.Path(url).exists()
+        found[one.url] = dataclasses.replace(one, path=url if there else one.place).shard
     for format in {_format(found, url) for url in wanted} - {"", PARQUET}:
         with contextlib.suppress(CurationError, OSError):  # what is in a folder is not remembered
-            matched = match_input(job.inputs, output, job.shards, input_format=format, reading=reading)
+            patterns = list(map(move.there, job.inputs))
+            matched = match_input(patterns, output, job.shards, move.back, format, reading)
             found |= {shard.url: shard for shard in matched.shards}
     return found
 

@@ -34,10 +34,15 @@ class Written:
     counts: Mapping[str, Any]
 
 
-def write_report(output: str) -> Written:
+def write_report(output: str, input_root: str | None = None) -> Written:
     """Makes the report of the finished job in an output directory.
 
-    The same ledger, input and software give the same bytes. A file that is as it would be is not written again.
+    The same ledger, input, software and timings give the same bytes. A file that is as it would be is not written
+    again.
+
+    Args:
+      output: the directory, local or in a bucket.
+      input_root: where the input is now, if it was moved: what stands for the deepest directory that held all of it.
 
     Raises:
       UsageError: when no job was finished there, or another's file stands in the place of one of the report's.
@@ -48,7 +53,7 @@ def write_report(output: str) -> Written:
     manifest = finished_manifest(output)
     check_own_report(output)
     figures = figures_of(files_of_ledger(output), manifest)
-    pictures = thumbnails(output, figures.wanted)
+    pictures = thumbnails(output, figures.wanted, input_root)
     content = {
         FIGURES: json.dumps({"generator": GENERATOR, **figures.told}, indent=1, sort_keys=True).encode() + b"\n",
         PAGE: render(figures.told, pictures).encode(),

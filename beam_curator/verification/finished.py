@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ from beam_curator.output import plans
 from beam_curator.output.job_input import match_input
 from beam_curator.output.ledger import LEDGER_DIRECTORY, has_ids
 from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.moved_input import Move
 from beam_curator.output.ownership import JOB, Job, read_job
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import Reading
@@ -25,22 +24,6 @@ from beam_curator.sources.formats import WEBDATASET
 from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.tar.planning import range_bytes_of
 from beam_curator.storage import files
-
-
-@dataclasses.dataclass(frozen=True)
-class Move:
-    """Where the input went after the job: urls that began with `before` begin with `now`."""
-
-    before: str = ""
-    now: str = ""
-
-    def there(self, url: str) -> str:
-        """Where it stands now what the job knew under this url."""
-        return self.now + url.removeprefix(self.before)
-
-    def back(self, url: str) -> str:
-        """What the job called the file that stands here now."""
-        return self.before + url.removeprefix(self.now)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +142,7 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
             f"{output} has its scores in {job.scores_from}, where there is no job any more: without them it cannot be "
             "verified; bring them back, or select again into a new directory"
         )
-    move = Move(root_of(job.inputs), f"{input_root.rstrip('/')}/") if input_root else Move()
+    move = Move.to(input_root, job.inputs)
     try:
         patterns = [move.there(pattern) for pattern in job.inputs]
         format = next((one.format for one in job.shards if one.matched), "") or WEBDATASET
@@ -184,10 +167,3 @@ def _not_in_the_output(job: Job, manifest: Mapping[str, Any]) -> list[str]:
     """Scorers that job.json has and the output has not; none where the manifest does not tell."""
     models = manifest.get("models") or {}
     return [step.name for step in job.scorers if step.name not in models] if EMBEDDING_STEP in models else []
-
-
-def root_of(patterns: Sequence[str]) -> str:
-    """The deepest directory that holds all that these patterns can match, with the slash at its end."""
-    directories = [re.split(r"[\[*?]", pattern)[0].split("/")[:-1] for pattern in patterns]
-    levels = zip(*directories, strict=False)
-    return "".join(f"{level[0]}/" for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels))

@@ -6,7 +6,8 @@ import pytest
 from apache_beam.internal.gcp import auth
 
 from beam_curator.commands import curate_images, verify_output
-from beam_curator.storage import retrying
+from beam_curator.commands.main import main
+from beam_curator.storage import files, retrying
 from beam_curator.storage.files import TEMPORARY
 from tests.buckets.job_output import TINY, comparable, without_timings
 from tests.buckets.proxy import Fault
@@ -62,6 +63,19 @@ def test_a_job_leaves_in_a_bucket_what_it_leaves_on_local_files(job, command, bu
     threads = ("--direct_num_workers", "3", "--direct_running_mode", "multi_threading")
     assert job(*threads, output="other")[0] == 0
     assert without_timings(service.contents(f"{bucket}/other")) == without_timings(first)
+
+
+@pytest.mark.buckets
+def test_a_report_is_written_again_from_what_is_in_a_bucket(job, command, bucket, service):
+    assert job("--duplicates", "exact,semantic")[0] == 0
+    page = service.contents(f"{bucket}/out")["report.html"]
+    assert page.count(b"data:image/webp") > 50
+    assert b"Semantic: kept by threshold" in page
+    files.delete([f"{bucket}/out/{name}" for name in ("report.html", "report.json")])
+    code, out, err = command(main, "report", f"{bucket}/out")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{bucket}/out/report.html: ")
+    assert service.contents(f"{bucket}/out")["report.html"] == page
 
 
 @pytest.mark.buckets

@@ -29,12 +29,45 @@ def test_a_job_writes_its_report_and_the_command_writes_the_same(finished, raw, 
     assert not any((finished / name).exists() for name in FILES)
     shutil.move(raw, raw.with_name("elsewhere"))
     try:
+        assert main(["report", str(finished), "--input_root", str(raw.with_name("elsewhere"))]) == 0
+        assert (finished / "report.html").read_text().count("data:image/webp") > 50
         assert main(["report", str(finished)]) == 0
     finally:
         shutil.move(raw.with_name("elsewhere"), raw)
     page = (finished / "report.html").read_text()
     assert "its shard can no longer be read" in page
     assert "data:image/webp" not in page
+
+
+def test_the_curve_of_duplicates_says_what_jobs_with_other_thresholds_keep(finished, curate):
+    base = ["--duplicates", "exact,perceptual,semantic", "--duplicate_bits", "40", "--min_aesthetic", "none"]
+    base += ["--max_nsfw", "none"]
+
+    def figures(*more):
+        assert curate(finished, *base, *more)[0] == 0
+        return json.loads((finished / "report.json").read_text())
+
+    told = figures("--duplicate_cosine", "0.98")
+    curves = {
+        one["kind"]: {point["threshold"]: point["kept"] for point in one["points"]}
+        for one in told["duplicates"]["curves"]
+    }
+    assert curves["perceptual"][40] == curves["semantic"][0.98] == told["counts"]["kept"]
+    assert min(curves["semantic"]) == 0.98
+    assert max(curves["perceptual"]) == 40
+    assert curves["semantic"][0.999] > curves["semantic"][0.98]
+    stricter = figures("--duplicate_cosine", "0.995")
+    assert stricter["counts"]["kept"] == curves["semantic"][0.995]
+    again = {one["kind"]: one["points"] for one in stricter["duplicates"]["curves"]}
+    assert again["semantic"][0]["threshold"] == 0.98  # pairs are listed as far as the first job compared
+    page = (finished / "report.html").read_text()
+    assert "Semantic: kept by threshold" in page
+    shutil.rmtree(finished / "edges")
+    assert main(["report", str(finished)]) == 0
+    assert (
+        "Not known: the pairs of perceptual duplicates are not in edges/ any more"
+        in (finished / "report.html").read_text()
+    )
 
 
 def test_a_page_of_somebody_else_stops_a_job_before_any_work(finished, curate):

@@ -1,0 +1,32 @@
+"""How many samples other thresholds of duplicates would keep, of the samples that the rules kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from beam_curator.duplicates.settings import EXACT, settings_of_flags
+from beam_curator.errors import UsageError
+from beam_curator.output.duplicate_curve import competing, kept_curves, wanted_columns
+from beam_curator.report.ledger_files import LedgerFiles
+
+
+def duplicate_curves(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The curve of each kind that has a threshold, as JSON has it; none where no duplicates were looked for.
+
+    Raises:
+      StorageError, JobError: when the ledger, or another output that it was compared with, cannot be read.
+    """
+    try:
+        settings = settings_of_flags(manifest.get("flags") or {})
+    except UsageError:  # flags of a release that took others
+        return []
+    if settings is None or set(settings.kinds) == {EXACT}:
+        return []
+    found = ledger.tables(wanted_columns)
+    ranges = [competing(_range_name(ledger.urls[place]), table, settings) for place, table in found]
+    return [one.told for one in kept_curves(ledger.output, settings, ranges)] if ranges else []
+
+
+def _range_name(url: str) -> str:
+    return url.rpartition("/")[2].removesuffix(".parquet")
