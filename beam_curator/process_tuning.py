@@ -43,6 +43,26 @@ def turn_on(wanted: bool = True) -> None:
     _on = _on or wanted
 
 
+_processes = 1
+
+
+def share_machine(processes: int) -> None:
+    """Tells that so many processes of a job work on this machine, this one among them: each takes its share of the
+    cores for decoding and encoding, and of a GPU's memory. Like the switch, it travels with the steps."""
+    global _processes
+    _processes = max(1, processes)
+
+
+def sharing_processes() -> int:
+    """How many processes share this machine."""
+    return _processes
+
+
+def share_of_cores() -> int:
+    """How many cores are this process's own share: at least one."""
+    return max(1, usable_cores() // _processes)
+
+
 def is_on() -> bool:
     """Whether this process may be tuned."""
     return _on

@@ -7,7 +7,7 @@ import torch
 
 from beam_curator.images import Encoded, Preparation
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
-from beam_curator.models.encoders.cuda_stream import DeviceStream
+from beam_curator.models.encoders.cuda_stream import DeviceStream, images_at_once
 from beam_curator.models.encoders.device_model import DeviceModel, PendingEmbeddings
 from beam_curator.models.encoders.stream import EncodedImages, OnEmbedded, OnPicture
 from beam_curator.process_tuning import usable_cores
@@ -32,9 +32,12 @@ class IdleEncoder(ClipEncoder):
     def __init__(self, batch_size: int, decode_threads: int = 0, decode: str = "exact") -> None:
         spec = ClipSpec("tiny-untrained", batch_size=batch_size, decode_threads=decode_threads, decode=decode)
         super().__init__(spec)
-        pool = ThreadPoolExecutor(decode_threads or usable_cores(), thread_name_prefix="decode")
+        threads = decode_threads or usable_cores()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         model = IdleModel(self.dim, self.preparation, batch_size)
-        self._idle_stream = DeviceStream(model, self._decoder(), pool)
+        self._idle_stream = DeviceStream(
+            model, self._decoder(), pool, images_at_once=images_at_once(batch_size, threads)
+        )
 
     def load(self) -> None:
         """There is nothing to load."""

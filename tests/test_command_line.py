@@ -1,16 +1,20 @@
 """Flags and errors: what is unknown is refused with a hint, what the user can mend is one line, bugs stay bugs."""
 
+import pickle
+
 import apache_beam as beam
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_curator import process_tuning
 from beam_curator.commands import interruption, parsing, running
 from beam_curator.commands.failures import as_job_error
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.parsing import parse, require_absolute
 from beam_curator.commands.running import exit_code, run_pipeline
 from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.transforms.embedding import ClipModelHandler
 
 NEEDED = ["--input", "raw/*.tar", "--output", "out"]
 ELSEWHERE = [*NEEDED, "--runner", "FlinkRunner"]
@@ -300,3 +304,19 @@ def test_a_command_that_is_stopped_says_whether_its_job_goes_on():
     with interruption.job_runs(elsewhere=False):
         assert interruption.line("beam-curator") == told
     assert interruption.line("beam-curator") == told
+
+
+def test_worker_processes_share_the_cores_of_this_machine(monkeypatch):
+    monkeypatch.setattr(process_tuning, "usable_cores", lambda: 16)
+    flags = ["--direct_running_mode=multi_processing"]
+    try:
+        for more, processes, cores in ((["--direct_num_workers=4"], 4, 4), (["--direct_num_workers=0"], 16, 1)):
+            parsing.put_to_use(PipelineOptions([*flags, *more]))
+            handler = pickle.dumps(ClipModelHandler("tiny-untrained"))
+            process_tuning.share_machine(1)  # another process, to which the handler travels
+            pickle.loads(handler).load_model()
+            assert (process_tuning.sharing_processes(), process_tuning.share_of_cores()) == (processes, cores)
+        parsing.put_to_use(PipelineOptions(["--direct_num_workers=4"]))  # threads of one process
+        assert process_tuning.share_of_cores() == 16
+    finally:
+        process_tuning.share_machine(1)

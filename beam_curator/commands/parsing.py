@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
+from beam_curator import process_tuning
 from beam_curator.commands.dry_run_flags import instead_of_running, split_off
 from beam_curator.commands.flags import LOCAL_RUNNERS, Parser, curation_parser, require
 from beam_curator.commands.options import CurationOptions
@@ -52,6 +53,12 @@ def put_to_use(options: PipelineOptions) -> None:
     if setup.save_main_session is None:  # which Beam takes for yes on Dataflow; nothing here needs it
         setup.save_main_session = False
     files.use_options(options)
+    process_tuning.share_machine(_worker_processes(options) if has_worker_processes(options) else 1)
+
+
+def _worker_processes(options: PipelineOptions) -> int:
+    """How many processes Beam starts on this machine; one a core where the flag is 0."""
+    return options.view_as(DirectOptions).direct_num_workers or process_tuning.usable_cores()
 
 
 def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, CurationOptions]:

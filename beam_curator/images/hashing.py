@@ -121,9 +121,9 @@ def texture_of_levels(grey: NDArray[np.uint8]) -> int:
     Args:
       grey: uint8 [64, 64].
     """
-    levels = grey.astype(np.int16)
-    down, right = np.abs(levels[1:] - levels[:-1]), np.abs(levels[:, 1:] - levels[:, :-1])
-    return int(np.sum(_HUNDREDTHS[down]) + np.sum(_HUNDREDTHS[right])) // 90
+    levels = grey.astype(np.intp)
+    differences = np.concatenate(((levels[1:] - levels[:-1]).ravel(), (levels[:, 1:] - levels[:, :-1]).ravel()))
+    return int(np.bincount(np.abs(differences), minlength=256) @ _HUNDREDTHS) // 90
 
 
 _HUNDREDTHS: NDArray[np.int64] = np.arange(256) * 100 // 255

@@ -22,7 +22,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from PIL import Image
 
@@ -122,7 +122,7 @@ def _decoded(
     width, height = image.size
     if drafted:
         width, height = reversed(whole_size) if transposition in SWAPS_SIDES else whole_size
-    return image, replace(facts, width=width, height=height, format=format_name, **asdict(hashes))
+    return image, replace(facts, width=width, height=height, format=format_name, **vars(hashes))
 
 
 class PixelBudget:

@@ -253,7 +253,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         self._waits = True
         self._scorers: tuple[Scorer, ...] = ()
         self._tokenise: CaptionTokeniser | None = None
-        self._tuned = process_tuning.is_on()
+        self._tuned, self._sharing = process_tuning.is_on(), process_tuning.sharing_processes()
         self._here: LazyEncoder | None = None
         if not isinstance(model, str):
             check_encoder(model)
@@ -336,6 +336,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     def load_model(self) -> LazyEncoder:
         """An encoder that loads its weights when the first batch comes."""
         process_tuning.turn_on(self._tuned)
+        process_tuning.share_machine(self._sharing)
         return LazyEncoder(self._spec, self.weights, self._scorers, self._tokenise)
 
     def run_inference(

@@ -4,13 +4,26 @@ import io
 import math
 import re
 import shutil
+import subprocess
+import sys
 
 import psutil
 import pytest
 from PIL import Image
 
 from beam_curator.models.encoders.clip import ClipSpec
-from benchmarks import decoding, decoding_peers, drift, encoder, feed, gpu, memory, peers, photos, profile
+from benchmarks import (
+    decoding,
+    decoding_peers,
+    drift,
+    encoder,
+    feed,
+    gpu,
+    memory,
+    peers,
+    photos,
+    profile,
+)
 from benchmarks.jobs import JobRun
 from benchmarks.tables import markdown
 
@@ -257,3 +270,15 @@ def test_decoding_has_a_row_for_each_way_that_is_here_and_says_why_others_are_le
         assert fast[0].startswith("fast")
         assert number(fast[4]) <= 2
         assert [row[4] for row in table if row[0] == "torchvision"] == [fast[4]]
+
+
+@pytest.mark.slow
+def test_emulated_feed_has_a_row_for_each_way():
+    """In a process of its own, which has no threads when it forks."""
+    flags = ["--images", "24", "--threads", "4", "--processes", "1", "2", "--gpu", "1e5", "--decode", "fast"]
+    argv = [sys.executable, "-m", "benchmarks.emulated_feed", *flags, "--slow", "none", "1 in 100 takes 90 ms"]
+    (table,) = tables(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    assert [row[:5] for row in table[1:]] == [
+        ["fast", slow, "auto", processes, "4"] for slow in ("none", "1 in 100 takes 90 ms") for processes in "12"
+    ]
+    assert all(number(row[5]) > 0 for row in table[1:])

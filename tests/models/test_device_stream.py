@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from beam_curator.errors import JobError
-from beam_curator.models.encoders.cuda_stream import DeviceStream
+from beam_curator.models.encoders.cuda_stream import DeviceStream, images_at_once
 from beam_curator.models.encoders.device_model import MOST_IMAGES_A_PASS, DeviceModel
 from tests.models.recording_model import RecordingModel, embeddings_alone, held_up, images, picture
 from tests.patience import HANG_SECONDS
@@ -75,6 +75,26 @@ def test_bad_images_leave_no_holes_and_their_list_ends_all_the_same():
     assert model.calls == [2, 1]
     assert not got.embeddings[[1, 4]].any()
     assert np.abs(got.embeddings[[0, 2, 3]] - embeddings_alone(1, 2, 3)).max() < 1e-3
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 100])
+def test_a_thread_that_decodes_several_images_at_a_time_changes_no_bit(at_once):
+    lists = [[b"\x01", b"", b"\x02", b"\x03", b""], images(4, 5, 6, 7), images(8)]
+    rows = {}
+    for count in (1, at_once):
+        pool = ThreadPoolExecutor(3)
+        stream = DeviceStream(RecordingModel(3, equal_passes=True), picture, pool, images_at_once=count)
+        got = [future.result(30) for future in [stream.submit(one) for one in lists]]
+        assert got[0].failures == [None, "empty image", None, None, "empty image"]
+        rows[count] = np.concatenate([one.embeddings for one in got]).tobytes()
+    assert rows[1] == rows[at_once]
+
+
+def test_two_passes_have_images_for_each_thread():
+    for batch_size in (1, 16, 256):
+        for threads in (1, 8, 26, 200):
+            assert 1 <= images_at_once(batch_size, threads) <= max(1, 2 * batch_size // threads)
+    assert images_at_once(256, 26) == 8
 
 
 def test_callers_hear_of_each_image_once_as_it_comes():

@@ -11,14 +11,14 @@ from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, Preparation
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool
-from beam_curator.models.encoders.cuda_stream import DeviceStream
+from beam_curator.models.encoders.cuda_stream import DeviceStream, images_at_once
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import Encoder, check_encoder, load_tower
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from beam_curator.models.encoders.settings import FAST, EncoderSettings
 from beam_curator.models.encoders.stream import Decode, EncodedImages, OnEmbedded, OnPicture, Stream
 from beam_curator.models.pixels.decoding import Decoder
-from beam_curator.process_tuning import keep_freed_memory, usable_cores
+from beam_curator.process_tuning import keep_freed_memory, share_of_cores
 
 
 @dataclass(frozen=True)
@@ -171,14 +171,15 @@ class ClipEncoder:
     def _load(self) -> Stream:
         spec = self.spec
         device = resolve_device(spec.device)
-        threads = spec.decode_threads or usable_cores()
+        threads = spec.decode_threads or share_of_cores()
         decode = self._decoder()
         if device == "cuda":
             # One thread loads and runs the model.
             driver = ThreadPoolExecutor(1, thread_name_prefix="encode")
             self._model = driver.submit(self._load_model, device).result()
             pool = ThreadPoolExecutor(threads, "decode")
-            return DeviceStream(self._model, decode, pool, driver)
+            at_once = images_at_once(self._model.batch_size, threads)
+            return DeviceStream(self._model, decode, pool, driver, at_once)
         keep_freed_memory()
         pool = core_pool(threads)
         # Loaded in one of these, as what torch.compile makes depends on how many threads compute.

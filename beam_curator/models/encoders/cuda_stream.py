@@ -5,6 +5,9 @@ decoded, also those of the list that comes after: the device waits neither for t
 
 Images are taken as they are decoded, not in their order, so that one that takes a second does not stop the device.
 Their order decides nothing: rows are placed by index, and passes have one shape whatever is in them.
+
+A thread decodes a few images at a time, so that threads wake each other, and wait for Python's lock to do so, once for
+all of these.
 """
 
 import threading
@@ -14,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_Decoding: TypeAlias = "Future[list[DecodedImage]]"
+
+
 @dataclass
 class _MicroBatch:
     """Pixels for one call of the model, and whose they are."""
@@ -37,12 +43,15 @@ class _MicroBatch:
     places: list[tuple[Request, int]] = field(default_factory=list)
     began_ns: int = 0
 
+    def __post_init__(self) -> None:
+        self._levels: NDArray[np.uint8] = self.pixels.numpy()
+
     @property
     def full(self) -> bool:
         return len(self.places) == len(self.pixels)
 
     def add(self, request: Request, row: int, pixels: NDArray[np.uint8]) -> None:
-        self.pixels[len(self.places)].numpy()[...] = pixels
+        self._levels[len(self.places)] = pixels
         self.places.append((request, row))
 
     def places_of_requests(self) -> list[tuple[Request, list[int]]]:
@@ -51,6 +60,14 @@ class _MicroBatch:
         for place, (request, _) in enumerate(self.places):
             found.setdefault(id(request), (request, []))[1].append(place)
         return list(found.values())
+
+
+MOST_IMAGES_AT_ONCE = 8
+
+
+def images_at_once(batch_size: int, threads: int) -> int:
+    """How many images a thread decodes at a time: so few that two passes have some for each thread, twice."""
+    return max(1, min(MOST_IMAGES_AT_ONCE, batch_size // threads))
 
 
 class DeviceStream:
@@ -66,16 +83,19 @@ class DeviceStream:
         decode: Decode,
         pool: ThreadPoolExecutor,
         driver: ThreadPoolExecutor | None = None,
+        images_at_once: int = 1,
     ) -> None:
-        """Takes what decodes one image, the pool that it is done in, and the one thread that runs the model."""
-        self._model, self._decode, self._pool = model, decode, pool
+        """Takes what decodes one image, the pool that it is done in, the one thread that runs the model, and how many
+        images a thread of the pool takes at once."""
+        self._model, self._decode, self._pool, self._at_once = model, decode, pool, images_at_once
         self._driver = driver or ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._lock = threading.Lock()
         self._requests: deque[Request] = deque()  # those with images that are not decoding yet
         self._driving = False
-        self._decoded: SimpleQueue[Future[DecodedImage] | None] = SimpleQueue()  # None: there are new requests
+        self._decoded: SimpleQueue[_Decoding | None] = SimpleQueue()  # None: there are new requests
         # Only the driver's thread touches these.
-        self._decoding: dict[Future[DecodedImage], tuple[Request, int]] = {}
+        self._decoding: dict[_Decoding, tuple[Request, range]] = {}
+        self._ahead = 0  # images that are decoding
         self._filling: _MicroBatch | None = None
         self._running: tuple[_MicroBatch, PendingEmbeddings] | None = None
 
@@ -123,30 +143,36 @@ class DeviceStream:
         """Keeps images decoding, as many as may."""
         while True:
             with self._lock:
-                if not self._requests or len(self._decoding) > 2 * self._model.batch_size:
+                if not self._requests or self._ahead > 2 * self._model.batch_size:
                     return
                 request = self._requests[0]
-                (row,) = request.take(1)
+                rows = request.take(self._at_once)
                 if not request.unread:
                     self._requests.popleft()
-            decoding = self._pool.submit(request.decoded, self._decode, row)
-            self._decoding[decoding] = request, row
+            decoding = self._pool.submit(self._decode_some, request, rows)
+            self._decoding[decoding] = request, rows
+            self._ahead += len(rows)
             decoding.add_done_callback(self._decoded.put)
 
+    def _decode_some(self, request: Request, rows: range) -> list[DecodedImage]:
+        return [request.decoded(self._decode, row) for row in rows]
+
     def _take_decoded(self) -> None:
-        """Waits for the next image that is decoded, notes what became of it, and puts its pixels into the micro-batch:
-        good ones are packed close."""
+        """Waits for the next images that are decoded, notes what became of them, and puts their pixels into the
+        micro-batch: good ones are packed close."""
         decoded = self._decoded.get()
         if decoded is None:
             return
-        image, (request, row) = decoded.result(), self._decoding[decoded]
-        request.note_decoded(row, image)
-        if image.pixels is not None:
-            if self._filling is None:
-                self._filling = _MicroBatch(*self._model.new_pass())
-            self._filling.add(request, row, image.pixels)
-            if self._filling.full:
-                self._run_filling()
+        found, (request, rows) = decoded.result(), self._decoding[decoded]
+        for row, image in zip(rows, found, strict=True):
+            request.note_decoded(row, image)
+            if image.pixels is not None:
+                if self._filling is None:
+                    self._filling = _MicroBatch(*self._model.new_pass())
+                self._filling.add(request, row, image.pixels)
+                if self._filling.full:
+                    self._run_filling()
+        self._ahead -= len(rows)
         del self._decoding[decoded]
 
     def _run_filling(self) -> None:
@@ -180,7 +206,7 @@ class DeviceStream:
             for decoding in self._decoding:
                 decoding.cancel()
             self._requests.clear()
-            self._decoding = {}
+            self._decoding, self._ahead = {}, 0
             self._decoded = SimpleQueue()  # what is still decoding goes into the old one
             self._filling, self._running, self._driving = None, None, False
         for request in requests:

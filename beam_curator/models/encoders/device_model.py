@@ -15,6 +15,7 @@ from beam_curator.images import Preparation
 from beam_curator.models.device_errors import DeviceLostError, first_line, is_lost, wants_memory
 from beam_curator.models.encoders.encoder import VisualTower, raised
 from beam_curator.models.encoders.precision import cast_matrices, torch_dtype
+from beam_curator.process_tuning import sharing_processes
 
 if TYPE_CHECKING:
     import torch
@@ -270,14 +271,14 @@ class DeviceModel:
 
     @contextlib.contextmanager
     def _leaving_memory(self) -> Iterator[None]:
-        """Meanwhile this process may not fill the GPU's memory to its end."""
+        """Meanwhile this process may not fill the GPU's memory, or its share of that, to its end."""
         if self.device != "cuda":
             yield
             return
         import torch
 
         before = torch.cuda.get_per_process_memory_fraction()
-        torch.cuda.set_per_process_memory_fraction(min(before, _MEMORY_TO_FILL))
+        torch.cuda.set_per_process_memory_fraction(min(before, _MEMORY_TO_FILL / sharing_processes()))
         try:
             yield
         finally:

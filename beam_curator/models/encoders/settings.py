@@ -44,7 +44,8 @@ class EncoderSettings:
     device: str = _setting("auto", "where the encoder runs; cuda without a GPU is an error", choices=DEVICES)
     decode_threads: int = _setting(
         0,
-        "threads that decode images ahead of the encoder, and on the CPU run it as well; 0 for one a core",
+        "threads that decode images ahead of the encoder, and on the CPU run it as well; 0 for one a core, shared out "
+        "among --direct_num_workers processes",
         least=0,
     )
     compile: bool = _setting(
