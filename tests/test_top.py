@@ -10,6 +10,7 @@ import beam_curator as bc
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, top_count, top_fraction, values_of
 from beam_curator.samples import SampleBatch, Shard, ShardRange
+from beam_curator.transforms.keep_top import keep_top_of
 from tests.eager import eager
 from tests.examples import examples
 
@@ -83,6 +84,8 @@ def test_the_transform_keeps_the_same_for_every_order_of_batches():
     batches = [batch_of(number, table) for number, table in enumerate([*tables, nothing.cast(tables[0].schema)])]
     forward = eager(bc.KeepTop("similarity=0.3", "5 similarity"), batches)
     backward = eager(bc.KeepTop("similarity=0.3", "5 similarity"), batches[::-1])
+    plain = keep_top_of(batches, (top_fraction("similarity=0.3"), top_count("5 similarity")))
+    assert [(one.rows, one.judged) for one in plain] == [(one.rows, one.judged) for one in forward]
     by_range = {batch.range.start: batch.rows.to_pylist() for batch in forward}
     assert by_range == {batch.range.start: batch.rows.to_pylist() for batch in backward}
     came = np.delete(similarity, np.arange(3, 120, 10))

@@ -21,6 +21,8 @@ COLUMNS = ("sample_id", "uid", "key", "sha256", "phash", "url")
 _OF_FIELDS = ("uid", "url")
 _AS_IT_IS = ("sample_id", "key", "url")
 
+_LEAST_BUCKETS = 16
+
 ID = np.dtype("S16")
 
 OF_BLOCK = re.compile(rf"({'|'.join(COLUMNS)}) is in ")
@@ -60,8 +62,9 @@ class ListFile:
 
     @property
     def buckets(self) -> int:
-        """In how many parts it is compared: about a million entries each."""
-        return max(1, self.entries // 1_000_000)
+        """In how many parts it is compared: about a million entries each; some of a short list as well, whose parts
+        the samples fill."""
+        return max(_LEAST_BUCKETS, self.entries // 1_000_000)
 
 
 def ids_of(values: Sequence[str]) -> np.ndarray:
@@ -76,17 +79,17 @@ def in_buckets(ids: np.ndarray, buckets: int) -> Iterator[tuple[int, np.ndarray]
         if len(ids):
             yield 0, np.arange(len(ids))
         return
-    first = np.ascontiguousarray(ids).view(np.uint64)[::2] % np.uint64(buckets)
-    for bucket in np.unique(first).tolist():
-        yield int(bucket), np.flatnonzero(first == bucket)
+    of = np.ascontiguousarray(ids).view(np.uint64)[::2] % np.uint64(buckets)
+    order = np.argsort(of, kind="stable")
+    there, starts = np.unique(of[order], return_index=True)
+    yield from zip(there.tolist(), np.split(order, starts[1:]) if len(order) else (), strict=True)
 
 
 def candidates(table: pa.Table, one: ListFile) -> tuple[np.ndarray, np.ndarray]:
     """The kept rows that have a value in the list's column, by their indices, and the ids of these values."""
-    values = one.comparable(rows.column_of(table, one.row_column).to_pylist())
-    is_kept = rows.status_is(table, rows.KEPT)
-    indices = np.array([i for i, value in enumerate(values) if is_kept[i] and value is not None], np.int64)
-    return indices, ids_of([values[index] for index in indices])
+    column = rows.column_of(table, one.row_column)
+    indices = np.flatnonzero(rows.status_is(table, rows.KEPT) & np.asarray(column.is_valid()))
+    return indices, ids_of([value for value in one.comparable(column.take(indices).to_pylist()) if value is not None])
 
 
 def apply_lists(

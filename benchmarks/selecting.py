@@ -1,0 +1,175 @@
+"""How long selecting anew takes of a finished job: conditions, fractions, a list, a preset; and DataComp's own rules.
+
+python -m benchmarks.selecting                          1,000,000 rows
+python -m benchmarks.selecting --rows 10000000 --dim 16    memory at ten times as many
+python -m benchmarks.selecting --rows 200000 --dir /tmp/selecting --keep
+
+A finished job of many rows is made first (minutes). Then the main job selects from it, and a preview looks at the
+same, each in a fresh process. Beside it stand the rules of DataComp's baselines (`basic_filter`, `clip_score`; the
+script is no package, so they are written here), on the same rows, in one process: which samples each keeps, and how
+long it takes. The language of a caption is the one that is stored, for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+
+from beam_curator.exports.datacomp_uids import export_datacomp_uids
+from benchmarks.select_job import TimedJob, run_job
+from benchmarks.selecting_data import ScoredRows, flags_of, make_list, make_scored_rows
+from benchmarks.tables import machine, markdown
+from benchmarks.timing import seconds_of
+
+SELECTION = (
+    *("--preset", "datacomp-basic"),
+    *("--where", "aesthetic >= 5 AND (similarity > 0.2 OR caption ILIKE '%photo%')"),
+    *("--where", "nsfw < 0.4 AND language_probability > 0.5"),
+    *("--where", "json.original_width * json.original_height >= 90000"),
+    *("--max_caption_repeats", "10"),
+    *("--keep_top", "similarity=0.3", "--keep_top", "aesthetic=0.5"),
+)
+PEER_ROWS = 200_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Makes the job, measures, and prints the tables."""
+    flags = _parse(argv)
+    directory = flags.dir or Path(tempfile.mkdtemp(prefix="selecting-"))
+    try:
+        print(f"{machine()}; in {directory}", flush=True)
+        size = ScoredRows(flags.rows, flags.rows_per_shard, flags.dim)
+        _make(directory, size)
+        block = make_list(directory, flags.listed)
+        given = [*flags_of(directory), *SELECTION, "--block", f"sha256={block}"]
+        _print_selection(size, flags.listed, run_job(directory, given), run_job(directory, [*given, "--preview"]))
+        if flags.peer:
+            _print_peers(*beside_datacomp(directory, size))
+    finally:
+        if not flags.keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="python -m benchmarks.selecting"
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the job")
+    parser.add_argument("--rows_per_shard", type=int, default=4000, help="of its input")
+    parser.add_argument("--dim", type=int, default=768, help="length of the embeddings, which nobody looks at")
+    parser.add_argument("--listed", type=int, default=1_000_000, help="entries of the block list")
+    parser.add_argument("--peer", type=int, default=1, help="0 to leave DataComp's rules out")
+    parser.add_argument("--dir", type=Path, help="where the job is made (default: a temporary directory)")
+    parser.add_argument("--keep", action="store_true", help="leave it there; a job that stands there is used again")
+    return parser.parse_args(argv)
+
+
+def _make(directory: Path, size: ScoredRows) -> None:
+    made = directory / "made.txt"
+    if made.is_file() and made.read_text() == str(size):
+        return
+    seconds = seconds_of(lambda: make_scored_rows(directory, size))
+    made.write_text(str(size))
+    print(f"made {size.rows:,} rows in {size.shards:,} shards in {seconds:.0f} s", flush=True)
+
+
+def beside_datacomp(directory: Path, size: ScoredRows) -> tuple[int, list[list[str]]]:
+    """How many rows were compared, and a line for each rule: what it keeps here and there, and in what time."""
+    shards = max(1, min(size.shards, PEER_ROWS // size.rows_per_shard))
+    metadata = sorted((directory / "metadata").iterdir())[:shards]
+    ways: dict[str, Callable[[Sequence[Path]], np.ndarray]] = {
+        "datacomp-basic": basic_filter,
+        "datacomp-clip-l14-30": clip_score,
+    }
+    lines = []
+    for preset, rule in ways.items():
+        output = directory / preset
+        flags = [*flags_of(directory), "--input_format", "webdataset", "--preset", preset]
+        flags[flags.index("--input") + 1] = str(directory / "raw" / f"{{00000..{shards - 1:05d}}}.tar")
+        flags[flags.index("--output") + 1] = str(output)
+        job = run_job(directory, [*flags, "--scores_from", str(directory / "curated")])
+        subset = directory / f"{preset}.npy"
+        export_datacomp_uids(str(output), str(subset))
+        ours, theirs = np.load(subset), np.empty(0, "u8,u8")
+
+        def peer(rule: Callable[[Sequence[Path]], np.ndarray] = rule) -> None:
+            nonlocal theirs
+            theirs = rule(metadata)
+
+        seconds = seconds_of(peer)
+        other = len(np.setxor1d(ours, theirs))
+        lines.append([preset, f"{len(ours):,}", f"{len(theirs):,}", f"{other:,}", *_times(job, seconds)])
+    return shards * size.rows_per_shard, lines
+
+
+def _times(job: TimedJob, seconds: float) -> list[str]:
+    return [f"{job.seconds_before_copying:.1f}", f"{seconds:.1f}"]
+
+
+def basic_filter(metadata: Sequence[Path]) -> np.ndarray:
+    """DataComp's `basic_filter`: sorted uids as u8,u8."""
+    kept = []
+    for path in metadata:
+        found = pd.read_parquet(path, columns=["uid", "text", "original_width", "original_height", "language"])
+        least = np.minimum(found.original_width, found.original_height)
+        most = np.maximum(found.original_width, found.original_height)
+        words, characters = found.text.map(lambda text: len(text.split())), found.text.map(len)
+        is_kept = (found.language == "en") & (words > 2) & (characters > 5) & (least >= 200) & (most / least <= 3.0)
+        kept.append(_uids(found.uid[is_kept]))
+    return np.sort(np.concatenate(kept))
+
+
+def clip_score(metadata: Sequence[Path], fraction: float = 0.3) -> np.ndarray:
+    """DataComp's `clip_score` with a fraction: sorted uids as u8,u8."""
+    column = "clip_l14_similarity_score"
+    scores = np.concatenate([pd.read_parquet(path, columns=[column])[column].to_numpy() for path in metadata])
+    threshold = np.sort(scores)[::-1][int(len(scores) * fraction)]
+    tables = (pd.read_parquet(path, columns=["uid", column]) for path in metadata)
+    return np.sort(np.concatenate([_uids(table.uid[table[column] >= threshold]) for table in tables]))
+
+
+def _uids(texts: pd.Series) -> np.ndarray:
+    return np.array([(int(text[:16], 16), int(text[16:], 16)) for text in texts], "u8,u8")
+
+
+def _print_selection(size: ScoredRows, listed: int, job: TimedJob, preview: TimedJob) -> None:
+    print(f"\nSelecting {size.rows:,} rows of {size.shards:,} shards: a preset, three --where, --max_caption_repeats,")
+    print(f"a block list of {listed:,} entries, two --keep_top. Phases are of all threads, and overlap.\n")
+    table = [
+        [name, f"{phase.busy:.2f}", f"{phase.calls:,}", f"{phase.busy / size.rows * 1e6:.1f}"]
+        for name, phase in job.phases.items()
+        if phase.calls
+    ]
+    for name, seconds in (
+        ("all before copying", job.seconds_before_copying),
+        ("the whole job", job.seconds),
+        ("CPU time of the whole job", job.cpu_seconds),
+        ("a preview, the whole process", preview.seconds),
+        ("CPU time of that", preview.cpu_seconds),
+    ):
+        table.append([name, f"{seconds:.2f}", "", f"{seconds / size.rows * 1e6:.1f}"])
+    print(markdown(["phase", "seconds", "calls", "us/row"], table))
+    for name, one in (("job", job), ("preview", preview)):
+        print(f"\nPeak memory of the {name}: {one.peak_rss_bytes / 1e9:.2f} GB.", end="")
+    print(
+        "\n\n" + "\n".join(line for line in job.output.splitlines() if line.startswith("  ") and "look at" not in line)
+    )
+
+
+def _print_peers(rows: int, lines: Sequence[Sequence[str]]) -> None:
+    print(f"\nThe rules of DataComp's baselines beside the presets, on {rows:,} rows; seconds of ours are those before")
+    print("copying, of the whole process from its start.\n")
+    header = ["rule", "kept by us", "kept by theirs", "by one alone", "ours, s", "theirs, s"]
+    print(markdown(header, lines), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
