@@ -82,6 +82,8 @@ def competing(name: str, table: pa.Table, settings: DuplicateSettings) -> Compet
       settings: of the job.
     """
     table = table if "sample_id" in table.schema.names else table.rename_columns(list(map(_named, table.schema.names)))
+    if "duplicate_kind" not in table.schema.names:  # of a pipeline that looked for none
+        table = table.append_column("duplicate_kind", pa.nulls(len(table), pa.string()))
     passed = pc.or_(pc.equal(table["status"].cast(pa.string()), rows.KEPT), pc.is_valid(table["duplicate_kind"]))
     place = table.schema.get_field_index("status")
     table = table.set_column(place, "status", pc.if_else(passed, rows.KEPT, rows.DROPPED))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -65,8 +65,9 @@ def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> Figures:
     keepers = KeeperCounts()
     surveyed = survey(_surveyed(ledger, keepers))
     _check_counts(surveyed, manifest)
-    measures = _measures(surveyed)
-    thresholds = [one for one in thresholds_of(manifest) if one.column in surveyed.spreads]
+    found = thresholds_of(manifest)
+    measures = _measures(surveyed, {one.column for one in found})
+    thresholds = [one for one in found if one.column in measures]
     tallied = _tally(ledger, surveyed, measures, thresholds, keepers.biggest())
     measured = [_measure_told(name, surveyed, tallied, manifest) for name in measures]
     shown, pictured = _shown(ledger, tallied, measured)
@@ -197,11 +198,13 @@ def _as_text(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{count:,} {status}" if count is not None else f"no {status}" for status, count in counts.items())
 
 
-def _measures(surveyed: Survey) -> list[str]:
-    """What is shown: scores first, then facts, then what samples brought with them; as far as there are values."""
+def _measures(surveyed: Survey, ruled: Collection[str]) -> list[str]:
+    """What is shown: scores first, then facts, then what samples brought with them; as far as there are values. Of many
+    the first, and those that rules look at."""
     order = (rows.SCORE, rows.FACT, rows.CARRIED)
     there = [name for name, spread in surveyed.spreads.items() if spread.total]
-    return sorted(there, key=lambda name: order.index(surveyed.roles[name]))[:MOST_MEASURES]
+    ordered = sorted(there, key=lambda name: order.index(surveyed.roles[name]))
+    return [name for place, name in enumerate(ordered) if place < MOST_MEASURES or name in ruled]
 
 
 def _rule_names(manifest: Mapping[str, Any]) -> list[str]:

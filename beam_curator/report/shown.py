@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -72,14 +73,19 @@ class Shown:
             "width": row.get("width"),
             "height": row.get("height"),
             "caption": caption if len(caption) <= MOST_CAPTION else f"{caption[: MOST_CAPTION - 1]}\u2026",
-            "scores": {name: value for name, value in scores.items() if value is not None},
+            "scores": {name: _written(value) for name, value in scores.items() if value is not None},
             "kind": row.get("duplicate_kind"),
-            "distance": row.get("duplicate_distance"),
+            "distance": _written(row.get("duplicate_distance")),
             "veiled": any(
-                isinstance(value, float) and name.startswith(NSFW) and value >= self._limit
+                isinstance(value, float) and name.startswith(NSFW) and not value < self._limit
                 for name, value in scores.items()
             ),
         }
+
+
+def _written(value: Any) -> Any:
+    """A value as JSON has it: what is no number of JSON's, such as NaN, is text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _wanted(row: Mapping[str, Any], file: str, index: int) -> Wanted:

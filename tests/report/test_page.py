@@ -2,13 +2,17 @@
 
 import html.parser
 import json
+import math
 import re
 
+import pyarrow as pa
 import pytest
 
+from beam_curator import rows
 from beam_curator.commands.main import main
 from beam_curator.report.rendering import share, size
 from beam_curator.report.writing import write_report
+from beam_curator.rules.rule import AtLeast
 from tests.report.ledgers import drawn_rows, write_job
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{7*7}}"""
@@ -128,3 +132,51 @@ def test_numbers_are_told_as_people_do():
         "100 %",
     ]
     assert [size(999), size(14_500_000)] == ["999 B", "14.5 MB"]
+
+
+def failed(table):
+    """All rows failed, each for a reason of its own."""
+    reasons = [f"reason {chr(97 + row % 26)}{chr(97 + row // 26)}" for row in range(len(table))]
+    for name, values in (("status", [rows.FAILED] * len(table)), ("reason", reasons)):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place), pa.array(values, pa.string()))
+    return table
+
+
+def with_aesthetic(values):
+    def change(table):
+        place = table.schema.get_field_index("aesthetic")
+        found = pa.array([values[row % len(values)] for row in range(len(table))], pa.float32())
+        return table.set_column(place, table.schema.field(place), found)
+
+    return change
+
+
+def without_scores(table):
+    return table.drop_columns(["aesthetic", "nsfw"])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "change", "rules", "said"),
+    [
+        (None, failed, None, ["No sample is kept.", "289 other reasons", "No sample that could be used has a score"]),
+        (None, None, [AtLeast("width", 1_000_000)], ["No sample is kept.", "of 300, for: width &lt; 1e+06"]),
+        (with_aesthetic([math.nan, math.inf, -math.inf, 5.0]), None, None, ["aesthetic nan"]),
+        (with_aesthetic([math.nan]), None, None, ["of 300 samples kept"]),
+        (with_aesthetic([5.1]), None, None, ["of 300 samples kept"]),
+        (without_scores, None, [AtLeast("width", 64)], ["of 300 samples kept"]),
+    ],
+    ids=["all failed", "none kept", "no numbers", "all NaN", "all equal", "no scores"],
+)
+def test_odd_ledgers_have_a_page_and_figures_that_are_json(tmp_path, prepare, change, rules, said):
+    tables = [prepare(table) if prepare else table for table in drawn_rows(300)]
+    given = {} if rules is None else {"rules": rules, "flags": {"min_width": rules[0].minimum}}
+    write_job(tmp_path, tables, **given, **({"change": change} if change else {}))
+    write_report(str(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert [text for text in said if text not in page] == []
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
