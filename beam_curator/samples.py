@@ -31,7 +31,7 @@ def readable(text: str) -> str:
 Buffer = bytes | memoryview
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True, order=True, slots=True)
 class Shard:
     """A tar file; or what holds samples in another format: a Parquet file, some files of a folder or of a list.
 

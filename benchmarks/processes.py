@@ -35,18 +35,31 @@ class CommandFailedError(Exception):
     """A command that ended with another exit code than 0; the message says which, and its last lines."""
 
 
-def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> ProcessRun:
+def run(argv: Sequence[str], env: Mapping[str, str] | None = None, limit_seconds: float | None = None) -> ProcessRun:
     """Runs a command to its end.
+
+    Args:
+      argv: the command.
+      env: variables of its environment, beside this one's.
+      limit_seconds: after which it is ended.
 
     Raises:
       CommandFailedError: with its last lines.
+      subprocess.TimeoutExpired: when it is ended.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
         list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
     )
     watch = _Watch(process.pid)
-    output, _ = process.communicate()
+    try:
+        output, _ = process.communicate(timeout=limit_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        watch.stop()
+        watch.kill_left_over()
+        raise
     seconds = time.perf_counter() - started
     watch.stop()
     watch.kill_left_over()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -44,7 +45,7 @@ class Matched:
     found: list[KnownShard]
     missing: list[Missing]
 
-    @property
+    @functools.cached_property
     def shards(self) -> list[Shard]:
         """The shards, to be read."""
         return [one.shard for one in self.found]

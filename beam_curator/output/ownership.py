@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from beam_curator.errors import StorageError, UsageError
@@ -75,9 +77,9 @@ def read_job(output: str) -> Job | None:
     try:
         if not files.exists(url):
             return None
-        return _decoded(json.loads(files.read_bytes(url)))
+        return _read(files.read_bytes(url))
     except (ValueError, TypeError) as error:
-        parts = len(_parts(output))
+        parts = _Parts(output)
         raise UsageError(f"{url} cannot be read ({error}): give another --output; {loss(output, parts)}") from error
     except StorageError as error:
         raise UsageError(f"--output {output} cannot be read: {error}") from error
@@ -92,7 +94,7 @@ def standing_job(output: str) -> Job | None:
       StorageError: when the directory cannot be listed, after retries.
     """
     job = read_job(output)
-    return job if job is not None and (_parts(output) or read_manifest(output) is not None) else None
+    return job if job is not None and (_Parts(output) or read_manifest(output) is not None) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +112,27 @@ class Remembered:
         return job.shards if job is not None else ()
 
 
+_last_read: list[tuple[bytes, Job]] = []
+"""The job that was read last, by what its file held: a command asks for it several times, and it may be large."""
+
+
+def _read(content: bytes) -> Job:
+    digest = hashlib.blake2b(content).digest()
+    for known, job in _last_read:
+        if known == digest:
+            return job
+    told = json.loads(content, object_hook=_shard_or_as_it_is)
+    remembers = "shards" in told
+    job = _decoded(told)
+    _last_read[:] = [(digest, job)] if remembers else []  # else it depends on what stands there
+    return job
+
+
+def _shard_or_as_it_is(told: dict[str, Any]) -> Any:
+    """A shard as soon as it is read, so that not all of them are dicts at a time."""
+    return KnownShard(**told) if told.keys() >= {"url", "size_bytes", "generation", "place"} else told
+
+
 def _decoded(content: dict[str, Any]) -> Job:
     """Releases before this one remembered no shards: they are what the patterns match now, with a content that is not
     known."""
@@ -122,28 +145,66 @@ def _decoded(content: dict[str, Any]) -> Job:
         content["encoder"] = ModelIdentity.of(encoder) if encoder else None
         content["scorers"] = tuple(ScoreStep.read(step) for step in scorers)
     if shards is not None:
-        return Job(**content, shards=[KnownShard(**shard) for shard in shards], scoring_version=version)
+        return Job(**content, shards=shards, scoring_version=version)
     found = match_files(content["inputs"]) if content["inputs"] else []
     known = [KnownShard(file.path, file.size_in_bytes, "", place_of(file.path)) for file in found]
     return Job(**content, shards=known, scoring_version=version)
 
 
 def _encoded(job: Job) -> bytes:
-    content = dataclasses.asdict(job)
+    content = dataclasses.asdict(dataclasses.replace(job, shards=()))
     content["encoder"] = job.encoder.told if job.encoder else None
     content["scorers"] = [step.told for step in job.scorers]
     if not job.scores_from:
         del content["scores_from"]
-    for shard in content["shards"]:
-        del shard["path"], shard["listing"]  # where it is found, and what was listed, is for each run to say
-        if not shard["format"]:
-            del shard["format"]
-    return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
+    text = json.dumps({**content, "shards": []}, indent=2, sort_keys=True)
+    if not job.shards:
+        return text.encode() + b"\n"
+    before, after = text.rsplit('"shards": []', 1)
+    written = io.BytesIO(f'{before}"shards": [\n'.encode())
+    written.seek(0, io.SEEK_END)
+    for index, shard in enumerate(job.shards):
+        written.write((",\n" if index else "").encode() + _told_shard(shard).encode())
+    written.write(f"\n  ]{after}\n".encode())
+    return written.getvalue()
 
 
-def _parts(output: str) -> list[str]:
-    """The score parts that stand in a directory."""
-    return [found.path for found in files.list_files(files.join(output, SCORES_DIRECTORY), "*.parquet")]
+def _told_shard(shard: KnownShard) -> str:
+    """A shard as `json.dumps` tells it with an indent of 2, which takes ten times as long for a million of them. Where
+    it is found, and what was listed, is for each run to say."""
+    lines = [f'"format": {_text(shard.format)}'] if shard.format else []
+    lines += [
+        f'"generation": {_text(shard.generation)}',
+        f'"label": {_text(shard.label)}',
+        f'"matched": {"true" if shard.matched else "false"}',
+        f'"place": {_text(shard.place)}',
+        f'"size_bytes": {int(shard.size_bytes)}',
+        f'"url": {_text(shard.url)}',
+    ]
+    return "    {\n      " + ",\n      ".join(lines) + "\n    }"
+
+
+_text = json.encoder.encode_basestring_ascii
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """The score parts that stand in a directory. There may be millions: they are counted only where that is told."""
+
+    output: str
+
+    def __iter__(self) -> Iterator[str]:
+        directory = files.join(self.output, SCORES_DIRECTORY)
+        named = (name for name in files.iter_files(directory) if name.endswith(".parquet"))
+        return (files.join(directory, name) for name in named)
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(1 for _ in self)
 
 
 def continued(standing: Job | None, job: Job) -> Job:
@@ -231,7 +292,7 @@ def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | Non
     if standing is None:
         check_foreign(output)
         return None
-    parts = len(_parts(output))
+    parts = _Parts(output)
     check_same_scores(output, standing.scores_from, job.scores_from, parts)
     check_encoder(output, parts, standing.encoder, job.encoder)
     roots = {root_of(one) for one in job.shards}
@@ -251,9 +312,9 @@ def notes_before(
       overwrite: whether to begin anew.
       reading: how the command reads its input.
     """
-    parts = _parts(output)
+    parts = _Parts(output)
     if overwrite:
-        samples = count_samples(parts)
+        samples = count_samples(list(parts))
         lost = f"--overwrite throws away the scores of {counted(samples, 'sample')} in {output}/{SCORES_DIRECTORY}"
         return [lost] if parts else []
     standing = standing_job(output)
@@ -268,7 +329,7 @@ def notes_before(
         lines.append(f"--range_mb is {standing.range_mb:g}, with which {output} was begun, not {range_mb:g}")
     if standing.scoring_version not in (SCORING_VERSION, parts_before_steps.SCORING_VERSION) and parts:
         lines.append(
-            f"the scores in {output}/{SCORES_DIRECTORY} ({counted(len(parts), 'file')}) are of another version of this "
-            "software, which kept less with them: all is scored again"
+            f"the scores in {output}/{SCORES_DIRECTORY} ({counted(parts.count, 'file')}) are of another version of "
+            "this software, which kept less with them: all is scored again"
         )
     return lines

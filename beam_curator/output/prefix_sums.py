@@ -11,6 +11,7 @@ import bisect
 import dataclasses
 import hashlib
 import heapq
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ KeptCount = tuple[RangeKey, int]
 """How many samples of a range are kept."""
 
 SAMPLED, APART = 32768, 8
-"""So many keys are drawn, and each of so many of these begins a new group: 4,096 groups of much the same size."""
+"""So many keys are drawn, and each of so many of these begins a new group: 4,096 groups of much the same size. Where
+all keys are drawn, there are as many groups as a group has ranges."""
 
 
 class Place(NamedTuple):
@@ -62,7 +64,13 @@ class KeySample:
             heapq.heapreplace(self._drawn, one)
 
     def cuts(self, apart: int = APART) -> list[RangeKey]:
-        """The keys at which groups begin, but for the first, in order: each of so many that were drawn."""
+        """The keys at which groups begin, but for the first, in order.
+
+        Args:
+          apart: how many of the drawn ones are in a group, at least.
+        """
+        if len(self._drawn) < self._size:
+            apart = max(apart, math.isqrt(len(self._drawn)))
         return sorted({key for _, key in self._drawn})[apart::apart]
 
 

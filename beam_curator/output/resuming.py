@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from beam_curator.errors import UsageError
 from beam_curator.field_names import ALL, NONE
@@ -23,15 +23,24 @@ _LOOKED_FOR = 100
 """So many shards that are no longer matched are looked for, to tell those that are gone."""
 
 
-def loss(output: str, parts: int) -> str:
+class Parts(Protocol):
+    """The score parts of a directory: whether there are any, and how many, which is asked for only where it is told."""
+
+    def __bool__(self) -> bool: ...
+
+    @property
+    def count(self) -> int: ...
+
+
+def loss(output: str, parts: Parts) -> str:
     """What is said wherever --overwrite is named: what it costs."""
     if not parts:
         return "--overwrite begins anew (nothing is scored there yet)"
-    files = counted(parts, "file")
+    files = counted(parts.count, "file")
     return f"--overwrite begins anew, and throws away the scores in {output}/scores ({files}), which a model computed"
 
 
-def check_encoder(output: str, parts: int, was: ModelIdentity | None, now: ModelIdentity | None) -> None:
+def check_encoder(output: str, parts: Parts, was: ModelIdentity | None, now: ModelIdentity | None) -> None:
     """Raises UsageError where another encoder embedded what is in the directory. Other scorers are no other job."""
     if was is not None and now is not None and was != now:
         raise UsageError(
@@ -55,13 +64,13 @@ def scorer_notes(was: Sequence[ScoreStep], now: Sequence[ScoreStep]) -> list[str
     return lines
 
 
-def check_same_scores(output: str, was: str, now: str, parts: int) -> None:
+def check_same_scores(output: str, was: str, now: str, parts: Parts) -> None:
     """Raises UsageError where a job would take scores from elsewhere than the one that stands in its directory did.
 
     Args:
       output: the directory.
       was, now: the output directories from which they were taken and are to be; "" for the job's own.
-      parts: how many score parts the directory has.
+      parts: the score parts that the directory has.
     """
     if was and not now:
         raise UsageError(
@@ -73,7 +82,7 @@ def check_same_scores(output: str, was: str, now: str, parts: int) -> None:
 
 def check_shards(
     output: str,
-    parts: int,
+    parts: Parts,
     known: Sequence[KnownShard],
     found: Sequence[KnownShard],
     fewer_shards: bool,
@@ -83,7 +92,7 @@ def check_shards(
 
     Args:
       output: the directory.
-      parts: how many score parts it holds.
+      parts: the score parts that it holds.
       known: the shards of the standing job.
       found: the shards of the input, under the urls of the standing job.
       fewer_shards: whether the user wants to leave some out.

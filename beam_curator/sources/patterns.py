@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import itertools
 import os
 import os.path
@@ -112,12 +113,14 @@ def is_shard_name(name: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> bool:
     return not name.startswith(".") and name.lower().endswith(endings)
 
 
+@functools.lru_cache(maxsize=64)
 def literal_directory(glob: str) -> str:
     """The deepest directory that holds all that a glob can match, with the slash at its end; "" for the current one."""
     plain = _MAGIC.split(glob, maxsplit=1)[0]
     return plain[: plain.rfind("/") + 1]
 
 
+@functools.lru_cache(maxsize=64)
 def segments_of(glob: str) -> list[list[str]]:
     """The segments below `literal_directory`, in each way that a glob can be read: `a**b` in one segment, as Beam and
     gsutil have it, stands for `a*b` and for `a*/**/*b`."""

@@ -37,7 +37,7 @@ MARK = "#"
 _THREADS = 16
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class KnownShard:
     """A shard as job.json remembers it.
 
@@ -101,8 +101,11 @@ def identify(
         path, place = called(file.path), place_of(called(file.path))
         return KnownShard(path, file.size_in_bytes, generation_of(file), place, file.path, format=format)
 
+    # What is in our buckets is told by its listing; a local file is read for it.
+    listed = [described(file) for file in places.values() if isinstance(file, ObjectMetadata)]
+    others = [file for file in places.values() if not isinstance(file, ObjectMetadata)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        return labelled(with_known_urls(list(threads.map(described, places.values())), known), known)
+        return labelled(with_known_urls([*listed, *threads.map(described, others)], known), known)
 
 
 def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) -> list[KnownShard]:
@@ -122,7 +125,9 @@ def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) ->
     for one in found:
         if one.place not in urls:
             urls[one.place] = one.place if one.url in taken else one.url
-    return sorted((dataclasses.replace(one, url=urls[one.place]) for one in found), key=lambda one: one.url)
+    called = ((one, urls[one.place]) for one in found)
+    named = (one if one.url == url else dataclasses.replace(one, url=url) for one, url in called)
+    return sorted(named, key=lambda one: one.url)
 
 
 def labelled(found: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> list[KnownShard]:
@@ -138,7 +143,8 @@ def labelled(found: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> l
     labels = {one.url: one.label for one in known if one.label}
     urls = {one.url for one in (*found, *known)}
     labels |= _shortest_ends([url for url in sorted(urls) if url not in labels], urls, set(labels.values()))
-    return [dataclasses.replace(one, label=labels[one.url]) for one in found]
+    called = ((one, labels[one.url]) for one in found)
+    return [one if one.label == label else dataclasses.replace(one, label=label) for one, label in called]
 
 
 def _shortest_ends(wanted: Sequence[str], urls: Collection[str], taken: Collection[str]) -> dict[str, str]:

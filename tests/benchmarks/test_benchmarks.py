@@ -23,6 +23,7 @@ from benchmarks import (
     peers,
     photos,
     profile,
+    scale,
 )
 from benchmarks.jobs import JobRun
 from benchmarks.tables import markdown
@@ -282,3 +283,15 @@ def test_emulated_feed_has_a_row_for_each_way():
         ["fast", slow, "auto", processes, "4"] for slow in ("none", "1 in 100 takes 90 ms") for processes in "12"
     ]
     assert all(number(row[5]) > 0 for row in table[1:])
+
+
+@pytest.mark.slow
+def test_scale_measures_each_phase_and_tells_those_that_take_too_long(capsys):
+    assert scale.main(["--ranges", "30", "--phases", "checks", "strays"]) == 0
+    printed = capsys.readouterr().out
+    assert "match (1 requests)" in printed
+    (table,) = tables(printed)
+    assert [row[:2] for row in table] == [["phase", "ranges"], ["checks", "30"], ["strays", "30"]]
+    assert all(number(row[5]) > 0 for row in table[1:])
+    assert scale.main(["--ranges", "30", "--phases", "places", "--limit", "0.01"]) == 0
+    assert tables(capsys.readouterr().out)[0][1][2] == scale.NOT_FINISHED

@@ -1,0 +1,234 @@
+"""One phase of a job over very many ranges, without images: run by `benchmarks.scale`, in a process of its own.
+
+python -m benchmarks.scale_phases places --ranges 100000 [flags of Beam]
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_curator import rows
+from beam_curator.identities import ModelIdentity
+from beam_curator.output.job_input import describe_input, match_input, urls_and_sizes
+from beam_curator.output.lease import Claim
+from beam_curator.output.ledger import LedgerPart
+from beam_curator.output.outcomes import Summary
+from beam_curator.output.output_shard import WrittenShard
+from beam_curator.output.ownership import Job, Remembered, claim_output, notes_before, standing_job
+from beam_curator.output.prefix_sums import Place
+from beam_curator.output.score_steps import EMBEDDING_STEP
+from beam_curator.reading import DEFAULT_READING
+from beam_curator.rule_tally import RuleTally
+from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
+from beam_curator.transforms.claims import Title
+from beam_curator.transforms.range_places import PlacesInHand, places_aside
+from beam_curator.transforms.strays import strays_removed
+from beam_curator.transforms.totals import SumLedger, SumSummaries, SumWritten
+from beam_curator.transforms.writing import WriteShards
+from benchmarks.simulated_bucket import ROOT, Listing, SimulatedBucket, stand_in
+
+RANGES_PER_SHARD, SAMPLES_PER_RANGE, SAMPLES_PER_SHARD = 10, 650, 1000
+_SOWN = 10_000
+"""So many ranges are made of one element of the pipeline."""
+
+_ENCODER = ModelIdentity("ViT-L-14-quickgelu/openai", "0" * 64, precision="bf16", member="clip")
+_MODELS = {EMBEDDING_STEP: _ENCODER, "aesthetic": ModelIdentity("v2", "1" * 64), "nsfw": ModelIdentity("b32", "2" * 64)}
+
+
+def _shard(number: int) -> Shard:
+    return Shard(f"{ROOT}/raw/{number:08d}.tar", RANGES_PER_SHARD << 26, f"crc32c:{number}")
+
+
+def _range(number: int) -> ShardRange:
+    shard, ordinal = divmod(number, RANGES_PER_SHARD)
+    start = ordinal << 26
+    return ShardRange(_shard(shard), start, start + (1 << 26), ordinal, ordinal == RANGES_PER_SHARD - 1)
+
+
+def _kept(number: int) -> int:
+    return number * 7919 % (SAMPLES_PER_RANGE + 1)
+
+
+def _numbers(pipeline: beam.Pipeline, count: int) -> beam.PCollection[int]:
+    def sow(first: int) -> Iterator[int]:
+        yield from range(first, min(first + _SOWN, count))
+
+    seeds = pipeline | "Seeds" >> beam.Create(range(0, count, _SOWN))
+    return seeds | "Spread" >> beam.Reshuffle() | "Numbers" >> beam.FlatMap(sow).with_output_types(int)
+
+
+class _Ask(beam.DoFn):
+    """Asks for the place of each range, as the step that places samples does."""
+
+    def start_bundle(self) -> None:
+        self._places = PlacesInHand()
+
+    def process(self, number: int, *places: Any) -> Iterator[tuple[int, int]]:
+        found: Place = self._places.of((_range(number).url, _range(number).start), *places)
+        yield found.ranges - number, found.kept
+
+
+def places(pipeline: beam.Pipeline, count: int) -> None:
+    """Prefix sums, and the place of each range asked for."""
+    numbers = _numbers(pipeline, count)
+    counts = numbers | "Count" >> beam.Map(lambda n: ((_range(n).url, _range(n).start), _kept(n))).with_output_types(
+        tuple[tuple[str, int], int]
+    )
+    asked = numbers | "Ask" >> beam.ParDo(_Ask(), *places_aside(counts))
+    total = asked | "Kept" >> beam.Map(lambda one: one[1]) | "Sum" >> beam.CombineGlobally(sum)
+    asked | "Wrong" >> beam.Filter(lambda one: one[0] != 0) | "None" >> beam.Map(_fail)
+    kept = np.arange(count, dtype=np.int64) * 7919 % (SAMPLES_PER_RANGE + 1)
+    total | "Check" >> beam.Map(_expect, int((np.cumsum(kept) - kept).sum()))
+
+
+def _fail(one: Any) -> None:
+    raise AssertionError(f"a range is at another place than it should be: {one}")
+
+
+def _expect(found: Any, due: Any) -> None:
+    if found != due:
+        raise AssertionError(f"{found}, should be {due}")
+
+
+def _summary(number: int) -> Summary:
+    kept = _kept(number)
+    summary = Summary(SAMPLES_PER_RANGE, kept, judged={"aesthetic < 5": RuleTally(SAMPLES_PER_RANGE, dropped=1)})
+    summary.dropped_by["aesthetic < 5"] = SAMPLES_PER_RANGE - kept
+    return summary
+
+
+def totals(pipeline: beam.Pipeline, count: int) -> None:
+    """Counts of all ranges, what the ledger holds, and what all output shards do."""
+    numbers = _numbers(pipeline, count)
+    seen = numbers | "Summarize" >> beam.Map(_summary).with_output_types(Summary)
+    parts = numbers | "Part" >> beam.Map(lambda n: LedgerPart(_summary(n), _MODELS)).with_output_types(LedgerPart)
+    shards = numbers | "Shard" >> beam.Map(_written).with_output_types(WrittenShard)
+    (
+        seen
+        | "Seen" >> beam.CombineGlobally(SumSummaries())
+        | "Check" >> beam.Map(lambda total: _expect(total.seen, count * SAMPLES_PER_RANGE))
+    )
+    parts | "Ledger" >> beam.CombineGlobally(SumLedger())
+    shards | "Written" >> beam.CombineGlobally(SumWritten())
+
+
+def _written(number: int) -> WrittenShard:
+    return WrittenShard(number, SAMPLES_PER_SHARD, 1 << 27, {"jpg": SAMPLES_PER_SHARD, "txt": 990})
+
+
+class _Unclaimed(Title):
+    """A title to a directory that nobody else is after."""
+
+    def enter(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+    def confirm(self) -> Any:
+        return None
+
+
+def strays(pipeline: beam.Pipeline, count: int) -> None:
+    """Names of what belongs beside names of what stands in three directories: nothing is to be removed."""
+    shards = -(-count // RANGES_PER_SHARD)
+    of_ranges = Listing(count, lambda number: f"{_range(number).name}.parquet")
+    output = f"{ROOT}/out"
+    bucket = SimulatedBucket({f"{output}/{name}": of_ranges for name in ("fields", "samples", "scores")})
+    bucket.listings[f"{output}/plans"] = Listing(shards, lambda number: f"{_shard(number).name}.json")
+    stand_in(bucket)
+    ranges = _numbers(pipeline, count) | "Range" >> beam.Map(_range).with_output_types(ShardRange)
+    nothing = pipeline | "Nothing" >> beam.Create([0])
+    parts = beam.pvalue.AsSingleton(nothing)
+    written = beam.pvalue.AsSingleton(
+        pipeline | "NoShards" >> beam.Create([WrittenShard(0, 0, 0)]) | beam.CombineGlobally(SumWritten())
+    )
+    title = _Unclaimed(Claim(output, "simulated", None, 0), None, False)
+    removed = strays_removed(output, title, ranges, parts, written)
+    removed | "Check" >> beam.Map(_expect, 0)
+
+
+def ledger(pipeline: beam.Pipeline, count: int, output: str, samples: int) -> None:
+    """The whole sink over rows of which none is kept: what its batches take on this runner, and its files."""
+
+    def batch(number: int) -> SampleBatch:
+        of = _range(number)
+        given = [Sample(f"{number:08d}{index:04d}", of.start + index, 1, {}) for index in range(samples)]
+        table = rows.from_samples(of, given, [f"a caption of some words {index}" for index in range(samples)])
+        for name in ("aesthetic", "nsfw"):
+            table = rows.with_score(table, name, np.linspace(0, 1, samples))
+        table = rows.with_column(table, "status", pa.array([rows.DROPPED] * samples))
+        table = rows.with_column(table, "reason", pa.array(["aesthetic < 5"] * samples))
+        return SampleBatch(of, table, models=_MODELS, part=f"{output}/scores/{of.name}.parquet")
+
+    batches = _numbers(pipeline, count) | "Batch" >> beam.Map(batch).with_output_types(SampleBatch)
+    input = describe_input([_shard(number) for number in range(-(-count // RANGES_PER_SHARD))])
+    batches | WriteShards(output, job={"flags": {}, "input": input})
+
+
+def checks(count: int) -> dict[str, float]:
+    """All that a command looks at before it begins, over so many shards in a bucket; the seconds of each step."""
+    output = f"{ROOT}/out"
+    bucket = SimulatedBucket({f"{ROOT}/raw": Listing(count, lambda number: f"{number:08d}.tar")})
+    stand_in(bucket)
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, step: Callable[[], Any]) -> Any:
+        began, before = time.perf_counter(), bucket.requests.total()
+        found = step()
+        seconds[f"{name} ({bucket.requests.total() - before:,} requests)"] = round(time.perf_counter() - began, 2)
+        return found
+
+    patterns = [f"{ROOT}/raw/*.tar"]
+    matched = timed("match", lambda: match_input(patterns, output))
+    job = Job(patterns, 64, _ENCODER, (), {}, patterns, matched.found)
+    timed("identities", lambda: (urls_and_sizes(matched.shards), describe_input(matched.shards)))
+    timed("first claim", lambda: claim_output(output, job, overwrite=False))
+    bucket.listings[f"{output}/scores"] = Listing(count * RANGES_PER_SHARD, lambda n: f"{_range(n).name}.parquet")
+    standing = timed("standing job", lambda: standing_job(output))
+    again = timed("match again", lambda: match_input(patterns, output, standing.shards if standing else ()))
+    timed("notes", lambda: notes_before(output, job, None, False, DEFAULT_READING))
+    timed("claim again", lambda: claim_output(output, job, overwrite=False))
+    timed("remembered", Remembered(output))
+    _expect([one.url for one in again.found[:3]], [one.url for one in matched.found[:3]])
+    return seconds
+
+
+PHASES = {"places": places, "totals": totals, "strays": strays}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a phase, and prints what it took as a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale_phases", description=__doc__)
+    parser.add_argument("phase", choices=[*PHASES, "ledger", "checks"])
+    parser.add_argument("--ranges", type=int, required=True)
+    parser.add_argument("--output", default="", help="of the phase ledger: a new directory")
+    parser.add_argument("--samples", type=int, default=20, help="of a range, in the phase ledger (default 20)")
+    flags, of_beam = parser.parse_known_args(argv)
+    began = time.perf_counter()
+    steps: dict[str, float] = {}
+    if flags.phase == "checks":
+        steps = checks(-(-flags.ranges // RANGES_PER_SHARD))
+    else:
+        options = PipelineOptions(of_beam)
+        runner = None if options.get_all_options().get("runner") else FnApiRunner()
+        with beam.Pipeline(runner=runner, options=options) as pipeline:
+            if flags.phase == "ledger":
+                ledger(pipeline, flags.ranges, flags.output, flags.samples)
+            else:
+                PHASES[flags.phase](pipeline, flags.ranges)
+    print(json.dumps({"seconds": round(time.perf_counter() - began, 2), "steps": steps}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

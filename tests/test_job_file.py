@@ -1,0 +1,55 @@
+"""job.json: written shard by shard as `json.dumps` would write all of it, and read back."""
+
+import dataclasses
+import json
+
+import pytest
+
+from beam_curator.output.ownership import Job, notes_before, read_job, standing_job, write_job
+from beam_curator.sources.shard_identity import KnownShard
+from beam_curator.storage import files
+
+SHARDS = [
+    KnownShard('é"a.tar', 5, "g\n", "p", path="elsewhere", label="a"),
+    KnownShard("b", 6, "", "q", matched=False, format="parquet", listing="left out"),
+]
+
+
+def told(job):
+    """What the file holds, by the library alone."""
+    content = {**dataclasses.asdict(job), "encoder": None, "scorers": []}
+    del content["scores_from"]
+    for shard in content["shards"]:
+        del shard["path"], shard["listing"]
+        if not shard["format"]:
+            del shard["format"]
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_job_is_written_as_json_tells_it_and_read_again(tmp_path, count):
+    job = Job(["a"], 64.0, given=['"shards": []'], shards=SHARDS[:count])
+    write_job(str(tmp_path), job)
+    assert (tmp_path / "job.json").read_text() == told(job)
+    read = read_job(str(tmp_path))
+    assert read.given == job.given
+    due = [dataclasses.replace(shard, path="", listing="") for shard in SHARDS[:count]]
+    assert list(read.shards) == due
+    write_job(str(tmp_path), dataclasses.replace(job, range_mb=2.0))
+    assert read_job(str(tmp_path)).range_mb == 2.0  # what was read last is another one
+
+
+def test_before_a_job_begins_score_parts_are_not_counted(tmp_path, monkeypatch):
+    write_job(str(tmp_path), Job(["a"], 64.0, shards=SHARDS))
+    assert standing_job(str(tmp_path)) is None
+    looked_at = []
+
+    def parts(directory, below=False):
+        for number in range(1_000_000):
+            looked_at.append(number)
+            yield f"a-0123456789-{number:05d}.parquet"
+
+    monkeypatch.setattr(files, "iter_files", parts)
+    assert standing_job(str(tmp_path)) is not None
+    assert notes_before(str(tmp_path), Job(["a"], 64.0, shards=SHARDS), None, overwrite=False) is not None
+    assert len(looked_at) < 10
