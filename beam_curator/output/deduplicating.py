@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,6 +33,7 @@ from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, Duplic
 from beam_curator.duplicates.vectors import ID_BYTES
 from beam_curator.errors import JobError
 from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
+from beam_curator.output.ownership import read_job
 from beam_curator.output.score_parts import embeddings_digest
 from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
 from beam_curator.process_tuning import usable_cores
@@ -87,9 +88,9 @@ def find_duplicates(
         if EXACT in settings.kinds:
             relations.append(exact_relation(samples))
         if PERCEPTUAL in settings.kinds:
-            relations.append(_perceptual(samples, settings, EdgeStore(output, PERCEPTUAL)))
+            relations.append(_perceptual(samples, settings, _stores(output, PERCEPTUAL)))
         if SEMANTIC in settings.kinds:
-            relations.append(_semantic(samples, settings, EdgeStore(output, SEMANTIC), vectors))
+            relations.append(_semantic(samples, settings, _stores(output, SEMANTIC), vectors))
         drops = keep_one(samples.order, samples.competes, samples.base, relations, samples.groups)
     return _by_range(samples, drops, [relation.kind for relation in relations])
 
@@ -114,6 +115,27 @@ def exact_relation(samples: Samples) -> Relation:
     codes = codes_of(samples.table["sha256"])
     classes = numbered(codes, (codes >= 0) & samples.stays, samples.order)
     return Relation(EXACT, classes, no_edges(int(classes.max(initial=-1)) + 1), NothingElse(), np.nan)
+
+
+def _stores(output: str, kind: str) -> list[EdgeStore]:
+    """Where edges may be found: first the job's own, to which new ones go, then those of the job that has its
+    scores."""
+    job = read_job(output)
+    return [EdgeStore(place, kind) for place in dict.fromkeys([output, job.scores_in(output) if job else output])]
+
+
+def _serving(
+    stores: Sequence[EdgeStore], serves: Callable[[StoredEdges], bool]
+) -> tuple[StoredEdges | None, dict[str, PartIds]]:
+    """The first stored edges that serve, and what is known of the parts' ids, whether the edges serve or not."""
+    parts: dict[str, PartIds] = {}
+    for store in stores:
+        stored = store.read()
+        if stored is not None:
+            parts = {**stored.parts, **parts}
+            if serves(stored):
+                return stored, parts
+    return None, parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,61 +176,63 @@ def known_edges(stored: StoredEdges | None, classes: Classes, base: NDArray[np.b
     return KnownEdges(stored.edges.renumbered(number, count), known)
 
 
-def _semantic(samples: Samples, settings: DuplicateSettings, store: EdgeStore, vectors: StoredVectors) -> Relation:
-    stored = store.read()
-    parts = _part_ids(samples, stored, vectors)
+def _semantic(
+    samples: Samples, settings: DuplicateSettings, stores: Sequence[EdgeStore], vectors: StoredVectors
+) -> Relation:
+    stored, known_ids = _serving(
+        stores, lambda stored: stored.limit <= settings.cosine and stored.slack >= settings.slack
+    )
+    parts = _part_ids(samples, known_ids, vectors)
     ids = pa.chunked_array([one.ids for one in parts], pa.binary()).combine_chunks()
     classes = classes_of(samples.order, ids)
     base = samples.base_classes(classes.of_samples)
-    fits = stored is not None and stored.limit <= settings.cosine and stored.slack >= settings.slack
-    known = known_edges(stored if fits else None, classes, base)
+    known = known_edges(stored, classes, base)
 
     def of_classes(numbers: NDArray[np.int64]) -> Any:
         return vectors.of_rows(classes.row[numbers])
 
-    limit = stored.limit if fits and stored is not None else settings.cosine
+    limit = stored.limit if stored is not None else settings.cosine
     join = Join(limit, settings.slack, threads=usable_cores(), propose=best_products())
     edges = known.edges
     if not known.whole:
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), f"V{ID_BYTES}")
         compared = Compared(names, of_classes, base, known.known)
         fingerprint = join_fingerprint(compared, join)
-        found = semantic_edges(compared, join, store.pieces(fingerprint, len(classes)))
+        found = semantic_edges(compared, join, stores[0].pieces(fingerprint, len(classes)))
         edges = together([edges, found], len(classes))
         by_name = {one.range: ids_there for one, ids_there in zip(samples.ranges, parts, strict=True)}
-        store.write(StoredEdges(limit, settings.slack, classes.ids, base, edges, by_name), fingerprint)
+        stores[0].write(StoredEdges(limit, settings.slack, classes.ids, base, edges, by_name), fingerprint)
     near = edges.where(edges.distance >= settings.cosine)
     compare = Cosines(of_classes, dataclasses.replace(join, threshold=settings.cosine))
     return Relation(SEMANTIC, classes.of_samples, near, compare, 1.0)
 
 
-def _part_ids(samples: Samples, stored: StoredEdges | None, vectors: StoredVectors) -> list[PartIds]:
+def _part_ids(samples: Samples, known_ids: Mapping[str, PartIds], vectors: StoredVectors) -> list[PartIds]:
     """The ids of the vectors of each range; embeddings are read where they are not known."""
     with ThreadPoolExecutor(_THREADS) as threads:
         digests = list(threads.map(embeddings_digest, [one.part for one in samples.ranges]))
     found = []
     for index, (one, digest) in enumerate(zip(samples.ranges, digests, strict=True)):
-        known = stored.parts.get(one.range) if stored is not None else None
+        known = known_ids.get(one.range)
         if known is None or digest is None or known.content != digest or len(known.ids) != len(one.table):
             known = PartIds(digest or "", vectors.ids_of_part(index))
         found.append(known)
     return found
 
 
-def _perceptual(samples: Samples, settings: DuplicateSettings, store: EdgeStore) -> Relation:
+def _perceptual(samples: Samples, settings: DuplicateSettings, stores: Sequence[EdgeStore]) -> Relation:
     """Samples of parts that have no such hashes are duplicates of equal files alone."""
     hashes, ids = hashes_in(samples.table)
     classes = classes_of(samples.order, ids)
     base = samples.base_classes(classes.of_samples)
-    stored = store.read()
-    fits = stored is not None and stored.limit >= settings.bits
-    known = known_edges(stored if fits else None, classes, base)
-    limit = stored.limit if fits and stored is not None else settings.bits
+    stored, _ = _serving(stores, lambda stored: stored.limit >= settings.bits)
+    known = known_edges(stored, classes, base)
+    limit = stored.limit if stored is not None else settings.bits
     distinct = hashes.take(classes.row)
     edges = known.edges
     if not known.whole:
         edges = together([edges, perceptual_edges(distinct, int(limit), base, known.known)], len(classes))
         told = hashlib.sha256(f"{limit} {b''.join(classes.ids.to_pylist()).hex()}".encode()).hexdigest()[:16]
-        store.write(StoredEdges(limit, PROVEN, classes.ids, base, edges), told)
+        stores[0].write(StoredEdges(limit, PROVEN, classes.ids, base, edges), told)
     near = edges.where(edges.distance <= settings.bits)
     return Relation(PERCEPTUAL, classes.of_samples, near, Bits(distinct, settings.bits), 0.0)

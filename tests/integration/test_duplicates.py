@@ -133,6 +133,21 @@ def test_other_choices_read_no_embedding(deduplicated, curate, no_embeddings, ca
     assert "duplicate_kind" not in pq.read_schema(next((deduplicated / "samples").glob("*.parquet"))).names
 
 
+def test_what_the_scoring_job_compared_is_not_compared_again(
+    deduplicated, curate, no_embeddings, monkeypatch, tmp_path
+):
+    def refuse(*given):
+        raise AssertionError("pairs are compared again")
+
+    monkeypatch.setattr(deduplicating, "semantic_edges", refuse)
+    monkeypatch.setattr(deduplicating, "perceptual_edges", refuse)
+    no_embeddings()
+    code, _, err = curate(tmp_path / "new", "--scores_from", str(deduplicated), *KEEP_ALL, *ALL_KINDS)
+    assert (code, err) == (0, "")
+    assert ledger(tmp_path / "new") == ledger(deduplicated)
+    assert not list(tmp_path.glob("new/edges/*/*"))
+
+
 def test_a_lower_threshold_compares_again_and_a_higher_one_then_does_not(deduplicated, curate, no_embeddings, capsys):
     assert curate(deduplicated, *KEEP_ALL, "--duplicates", "semantic", "--duplicate_cosine", "0.99")[0] == 0
     lower = len([row for row in rows_of(deduplicated) if row["duplicate_of"]])
