@@ -158,7 +158,7 @@ class Listing:
         self, of: NDArray[np.int64], neighbour: NDArray[np.int64], met: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
         """Which neighbours are among the first that are wanted; where there are that many, sets the horizon."""
-        order = np.lexsort((neighbour, of))
+        order = np.argsort(of * len(self._counts) + neighbour)
         starts = np.cumsum(met) - met
         place = np.empty(len(of), np.int64)
         place[order] = np.arange(len(of)) - np.repeat(starts, met) + np.repeat(self._counts, met)

@@ -36,6 +36,7 @@ picture, where less makes many cells of them; without copies it costs nothing.""
 
 _ASSIGNED_AT_A_TIME = 2048
 _GROUPS = 64
+_MET = 4 * _TILE
 _MOST_VISITS = 1 / 8
 
 
@@ -189,9 +190,9 @@ class _Places:
         return told.hexdigest()[:8]
 
     def groups(self) -> Iterator[Sequence[int]]:
-        """All cells in groups of about the same work."""
+        """All cells in groups of about the same work. Of near copies of one picture each meets some others alone."""
         lived, visited = np.diff(self.resident_starts), np.diff(self.guest_starts)
-        work = np.cumsum(lived * (lived + visited) + 1)
+        work = np.cumsum(lived * np.minimum(lived + visited, _MET) + 1)
         group = ((work - 1) * _GROUPS) // work[-1]
         for cells in np.split(np.arange(len(work)), np.flatnonzero(np.diff(group)) + 1):
             yield cells.tolist()

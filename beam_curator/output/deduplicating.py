@@ -124,18 +124,31 @@ def _stores(output: str, kind: str) -> list[EdgeStore]:
     return [EdgeStore(place, kind) for place in dict.fromkeys([output, job.scores_in(output) if job else output])]
 
 
-def _serving(
-    stores: Sequence[EdgeStore], serves: Callable[[StoredEdges], bool]
-) -> tuple[StoredEdges | None, dict[str, PartIds]]:
-    """The first stored edges that serve, and what is known of the parts' ids, whether the edges serve or not."""
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What stands in `edges/`.
+
+    Attributes:
+      stored: the edges that serve, or None.
+      parts: the ids of the rows of score parts, as far as they are known, whether the edges serve or not.
+      own: whether the edges are in the job's own directory.
+    """
+
+    stored: StoredEdges | None
+    parts: Mapping[str, PartIds]
+    own: bool = True
+
+
+def _found(stores: Sequence[EdgeStore], serves: Callable[[StoredEdges], bool]) -> _Found:
+    """The first edges that serve."""
     parts: dict[str, PartIds] = {}
     for store in stores:
         stored = store.read()
         if stored is not None:
             parts = {**stored.parts, **parts}
             if serves(stored):
-                return stored, parts
-    return None, parts
+                return _Found(stored, parts, store is stores[0])
+    return _Found(None, parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,10 +192,8 @@ def known_edges(stored: StoredEdges | None, classes: Classes, base: NDArray[np.b
 def _semantic(
     samples: Samples, settings: DuplicateSettings, stores: Sequence[EdgeStore], vectors: StoredVectors
 ) -> Relation:
-    stored, known_ids = _serving(
-        stores, lambda stored: stored.limit <= settings.cosine and stored.slack >= settings.slack
-    )
-    parts = _part_ids(samples, known_ids, vectors)
+    there = _found(stores, lambda stored: stored.limit <= settings.cosine and stored.slack >= settings.slack)
+    stored, parts = there.stored, _part_ids(samples, there.parts, vectors)
     ids = pa.chunked_array([one.ids for one in parts], pa.binary()).combine_chunks()
     classes = classes_of(samples.order, ids)
     base = samples.base_classes(classes.of_samples)
@@ -194,12 +205,13 @@ def _semantic(
     limit = stored.limit if stored is not None else settings.cosine
     join = Join(limit, settings.slack, threads=usable_cores(), propose=best_products())
     edges = known.edges
-    if not known.whole:
+    if not (known.whole and there.own):
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), f"V{ID_BYTES}")
-        compared = Compared(names, of_classes, base, known.known)
+        compared = Compared(names, of_classes, base, known.known & ~np.bool_(known.whole))
         fingerprint = join_fingerprint(compared, join)
-        found = semantic_edges(compared, join, stores[0].pieces(fingerprint, len(classes)))
-        edges = together([edges, found], len(classes))
+        if not known.whole:
+            found = semantic_edges(compared, join, stores[0].pieces(fingerprint, len(classes)))
+            edges = together([edges, found], len(classes))
         by_name = {one.range: ids_there for one, ids_there in zip(samples.ranges, parts, strict=True)}
         stores[0].write(StoredEdges(limit, settings.slack, classes.ids, base, edges, by_name), fingerprint)
     near = edges.where(edges.distance >= settings.cosine)
@@ -225,13 +237,14 @@ def _perceptual(samples: Samples, settings: DuplicateSettings, stores: Sequence[
     hashes, ids = hashes_in(samples.table)
     classes = classes_of(samples.order, ids)
     base = samples.base_classes(classes.of_samples)
-    stored, _ = _serving(stores, lambda stored: stored.limit >= settings.bits)
-    known = known_edges(stored, classes, base)
+    there = _found(stores, lambda stored: stored.limit >= settings.bits)
+    stored, known = there.stored, known_edges(there.stored, classes, base)
     limit = stored.limit if stored is not None else settings.bits
     distinct = hashes.take(classes.row)
     edges = known.edges
     if not known.whole:
         edges = together([edges, perceptual_edges(distinct, int(limit), base, known.known)], len(classes))
+    if not (known.whole and there.own):
         told = hashlib.sha256(f"{limit} {b''.join(classes.ids.to_pylist()).hex()}".encode()).hexdigest()[:16]
         stores[0].write(StoredEdges(limit, PROVEN, classes.ids, base, edges), told)
     near = edges.where(edges.distance <= settings.bits)

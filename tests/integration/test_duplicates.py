@@ -145,7 +145,10 @@ def test_what_the_scoring_job_compared_is_not_compared_again(
     code, _, err = curate(tmp_path / "new", "--scores_from", str(deduplicated), *KEEP_ALL, *ALL_KINDS)
     assert (code, err) == (0, "")
     assert ledger(tmp_path / "new") == ledger(deduplicated)
-    assert not list(tmp_path.glob("new/edges/*/*"))
+    found = [
+        {path.name: path.read_bytes() for path in place.glob("edges/*/*")} for place in (tmp_path / "new", deduplicated)
+    ]
+    assert found[0] == found[1] != {}
 
 
 def test_a_lower_threshold_compares_again_and_a_higher_one_then_does_not(deduplicated, curate, no_embeddings, capsys):
