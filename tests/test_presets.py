@@ -35,6 +35,8 @@ def test_what_else_is_said_wins_or_is_added():
     options = options_of("--min_width=300", "--preset=coyo", "--where", "width < 900")
     assert (options.min_width, options.min_height, options.preset) == (300, 200, "coyo")
     assert [text[:10] for text in options.where] == ["bytes >= 5", "language =", "caption_ch", "width < 90"]
+    assert read_preset("coyo").beside(options) == ["--min_width 300 takes the place of 200, which --preset coyo says"]
+    assert read_preset("coyo").beside(options_of("--preset=coyo", "--caption_measures")) == []
     with pytest.raises(UsageError, match="--preset coyo: --preset datacomp-basic is given as well"):
         with_preset(["--preset", "datacomp-basic", "--preset=coyo"])
     with pytest.raises(UsageError, match="no such preset: did you mean datacomp-basic"):

@@ -112,6 +112,17 @@ def test_only_the_most_frequent_of_many_reasons_are_named_and_the_others_counted
     assert not [line for line in lines if "reason 20" in line]
 
 
+def test_a_list_of_what_goes_in_which_no_sample_is_and_a_field_that_none_has_are_told():
+    names = ("key is in bad.txt", "key is not in good.txt", "sha256 is in worse.txt", "NOT (key is in bad.txt)")
+    rules = [{"rule": name, "dropped": 5 if "worse" in name else 0, "alone": None} for name in names]
+    told = describe_run("out", manifest_of(rules=rules, reading={"carry": ["url"]}), Work(0, 12345), 1).splitlines()
+    notes = [line.strip() for line in told if "NOTE: key" in line or "NOTE: sha256" in line or "--carry" in line]
+    assert notes == [
+        "NOTE: key is in bad.txt: true of no sample that came to it",
+        "NOTE: --carry url: no sample has such a field",
+    ]
+
+
 def test_untrained_models_are_told_with_every_summary():
     models = {"embedding": ModelIdentity("tiny-untrained", trained=False), "aesthetic": ModelIdentity("v2")}
     text = describe_run("out", manifest_of(models=told_models(models)), Work(1, 0), 1)

@@ -359,7 +359,8 @@ def _manifest(output: str) -> Mapping[str, Any]:
 
 def _notes(curation: Curation) -> list[str]:
     options = curation.options
-    told = [str(read_preset(options.preset))] if options.preset else []
+    preset = read_preset(options.preset) if options.preset else None
+    told = [str(preset), *preset.beside(options)] if preset is not None else []
     before = notes_before(options.output, curation.job, curation.range_mb, options.overwrite, reading_of(options))
     return [*told, *before]
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from beam_curator.errors import UsageError
 
@@ -34,6 +36,28 @@ class Preset:
     def __str__(self) -> str:
         told = " ".join(f'"{word}"' if " " in word else word for word in self.flags)
         return f"{FLAG} {self.name} stands for {told} (after {self.source})"
+
+    def beside(self, options: Any) -> list[str]:
+        """What a command says otherwise than the preset, which gives way, a line each.
+
+        Args:
+          options: the command's flags, the preset's among them.
+        """
+        told = []
+        for flag, value in itertools.pairwise(self.flags):
+            now = getattr(options, flag.removeprefix("--"), None) if flag.startswith("--") else None
+            if now is None or isinstance(now, list) or value.startswith("--") or _plain(now) == _plain(value):
+                continue
+            told.append(f"{flag} {_plain(now)} takes the place of {value}, which {FLAG} {self.name} says")
+        return told
+
+
+def _plain(value: Any) -> str:
+    """A flag's value as text, numbers with the fewest digits."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return str(value)
 
 
 def preset_names() -> list[str]:

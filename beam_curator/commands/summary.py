@@ -187,7 +187,7 @@ def _alone(rules: Sequence[Mapping[str, Any]]) -> list[str]:
 def _matched_none(counts: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lists of what goes in which not one sample is: what they list may be spelled otherwise than the samples say."""
     names = [rule["rule"] for rule in rules if OF_BLOCK.match(rule["rule"]) and not rule["dropped"]]
-    return [f"     NOTE: of no sample that came to it: {name}" for name in names] if counts["kept"] else []
+    return [f"     NOTE: {name}: true of no sample that came to it" for name in names] if counts["kept"] else []
 
 
 def _none_kept(counts: Mapping[str, Any]) -> list[str]:
