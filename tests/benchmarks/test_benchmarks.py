@@ -1,6 +1,7 @@
 """Each benchmark at its smallest size: that it runs, and that its tables say what they should. No figure is judged."""
 
 import io
+import json
 import math
 import re
 import shutil
@@ -19,6 +20,9 @@ from benchmarks import (
     encoder,
     feed,
     gpu,
+    gpu_feed,
+    gpu_model,
+    gpu_wheels,
     memory,
     peers,
     photos,
@@ -150,14 +154,42 @@ def test_memory_makes_bitmaps(tmp_path):
     assert source.size_bytes > 3 * 3 * memory.BITMAP_SIDE**2
 
 
-def test_gpu_prints_all_its_tables_on_the_cpu(cache, capsys):
-    argv = ["--device", "cpu", "--size", "tiny", "--repetitions", 1, "--no_compile", "--images", 6, "--threads", 1]
-    ceiling, whole, threads, identity = run(gpu.main, capsys, cache, *argv)
-    assert [row[0] for row in ceiling[1:]] == ["2", "4"]
-    assert {"ClipEncoder", "job, scoring", "job, whole but start"} <= {row[0] for row in whole}
-    assert [row[0] for row in threads[1:]] == ["1"]
-    same = next(row for row in identity if row[0] == "the same again")
-    assert same[1].startswith("0 of ")
+@pytest.mark.slow
+def test_gpu_has_lines_of_each_section_on_the_cpu(cache, capsys, tmp_path):
+    output = tmp_path / "gpu.jsonl"
+    argv = ["--device", "cpu", "--size", "tiny", "--no_compile", "--images", "6", "--output", str(output)]
+    assert gpu.main([*argv, "--cache", str(cache)]) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")] == lines
+    told = {line["section"] for line in lines if "section_seconds" not in line}
+    assert told == {"machine", *gpu_model.FIRST, *gpu_feed.SECTIONS, *gpu_model.LAST}
+    assert all(line["differ"] == 0 for line in lines if line.get("what") == "the same again")
+    ours = [line for line in lines if line.get("way") == "ours"]
+    assert [line["batch"] for line in ours] == [2, 4]
+    assert all(line["images_per_second"] > 0 for line in ours)
+
+
+def test_a_section_of_gpu_that_fails_is_a_line_and_the_next_begins():
+    def fails():
+        yield {"one": 1}
+        raise RuntimeError("CUDA error: something\nand more")
+
+    report, clock = gpu.Report(None), gpu.Clock(60)
+    gpu.run_sections({"bad": fails, "good": lambda: iter([{"two": 2}])}, report, clock)
+    gpu.run_sections({"late": fails}, report, gpu.Clock(-1))
+    told = [line for line in report.lines if "section_seconds" not in line]
+    assert told == [
+        {"section": "bad", "one": 1},
+        {"section": "bad", "error": "RuntimeError: CUDA error: something"},
+        {"section": "good", "two": 2},
+        {"section": "late", "skipped": "no time is left"},
+    ]
+
+
+def test_the_wheels_for_a_gpu_machine_are_what_it_lacks():
+    found = gpu_wheels.closure(gpu_wheels.our_requirements(), frozenset({"torch", "torchvision", "pillow", "numpy"}))
+    assert {"apache-beam", "open-clip-torch", "timm", "simplejpeg", "pyarrow", "grpcio"} <= set(found)
+    assert not {"torch", "numpy", "pytest", "beam-curator"} & set(found)
 
 
 def test_peers_that_are_not_installed_are_said_to_be_with_the_command(tmp_path, capsys):

@@ -1,0 +1,176 @@
+"""Sections of `benchmarks.gpu` on what feeds the model: decoding, the encoder, the whole job, several processes."""
+
+import dataclasses
+import multiprocessing
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from beam_curator import process_tuning
+from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
+from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.models.encoders.settings import EXACT, FAST
+from benchmarks import photos
+from benchmarks.gpu import Rows
+from benchmarks.gpu_model import Bench, Section
+from benchmarks.photos import PhotoShards
+from benchmarks.timing import seconds_of
+
+_SIDES = {"0.55 MP": None, "256 px": 256}
+
+
+class BenchEncoder(ClipEncoder):
+    """An encoder whose tower is loaded already."""
+
+    def __init__(self, bench: Bench, decode: str, threads: int = 0) -> None:
+        super().__init__(spec_of(bench, decode, threads))
+        self._bench = bench
+
+    def _load_model(self, device: str) -> DeviceModel:
+        assert isinstance(self.spec.batch_size, int)
+        return self._bench.model(self.spec.batch_size)
+
+
+def spec_of(bench: Bench, decode: str, threads: int = 0) -> ClipSpec:
+    """An encoder's settings."""
+    return ClipSpec(
+        model=bench.size.model,
+        checkpoint=str(bench.checkpoint) if bench.checkpoint else None,
+        precision=bench.precision,
+        device=bench.device,
+        batch_size=min(256, bench.size.batch_sizes[-1]),
+        decode_threads=threads,
+        decode=decode,
+    )
+
+
+def shards_of(bench: Bench, longest_side: int | None, images: int | None = None) -> PhotoShards:
+    """Photographs, drawn once."""
+    return photos.make_shards(bench.cache, images or bench.size.images, 500, longest_side=longest_side)
+
+
+def decoding(bench: Bench) -> Rows:
+    """What threads decode, while the GPU is idle and while it is busy."""
+    for name, side in _SIDES.items():
+        jpegs = shards_of(bench, side).jpegs()
+        for model in (None, bench.model(min(256, bench.size.batch_sizes[-1]))):
+            for decode in (EXACT, FAST):
+                for threads in bench.size.threads:
+                    if bench.clock.left <= 0:
+                        return
+                    count = min(len(jpegs), 150 * threads)
+                    rate = _decoded(bench, jpegs[:count], decode, threads, model)
+                    told = {"images": name, "gpu": "busy" if model else "idle", "decode": decode, "threads": threads}
+                    yield {**told, "images_per_second": round(rate, 1)}
+
+
+def _decoded(bench: Bench, jpegs: list[bytes], decode: str, threads: int, model: DeviceModel | None) -> float:
+    decoder, stop = ClipEncoder(spec_of(bench, decode))._decoder(), threading.Event()
+    beside = threading.Thread(target=_keep_busy, args=(bench, model, stop)) if model else None
+    with ThreadPoolExecutor(threads) as pool:
+        if beside:
+            beside.start()
+        try:
+            return len(jpegs) / seconds_of(lambda: [None for _ in pool.map(decoder, jpegs)])
+        finally:
+            stop.set()
+            if beside:
+                beside.join()
+
+
+def _keep_busy(bench: Bench, model: DeviceModel, stop: threading.Event) -> None:
+    pixels = bench.pixels(model.batch_size)
+    while not stop.is_set():
+        model.run(pixels).wait()
+
+
+def encoder(bench: Bench) -> Rows:
+    """Images a second from JPEG bytes, without a job around them."""
+    for name, side in _SIDES.items():
+        jpegs = shards_of(bench, side).jpegs()
+        for decode in (EXACT, FAST):
+            one = BenchEncoder(bench, decode)
+            one.encode(jpegs[: bench.size.batch_sizes[0]])
+            seconds = seconds_of(lambda one=one, jpegs=jpegs: one.encode(jpegs))  # type: ignore[misc]
+            yield {"images": name, "decode": decode, **_against(bench, len(jpegs) / seconds)}
+            del one
+            bench.free()
+
+
+def job(bench: Bench) -> Rows:
+    """The whole job, beside the model alone."""
+    from benchmarks.jobs import run_job  # which needs Beam
+
+    for name, side in _SIDES.items():
+        shards, first = shards_of(bench, side), shards_of(bench, side, 1)
+        for decode in (FAST, EXACT):
+            one = BenchEncoder(bench, decode)
+            start = run_job(first, one).seconds
+            found = run_job(shards, one)
+            told = {"images": name, "decode": decode, "start_seconds": round(start, 1)}
+            yield {**told, "what": "scoring", **_against(bench, shards.images / found.scoring_seconds)}
+            if found.seconds > start:
+                rate = shards.images / (found.seconds - start)
+                yield {**told, "what": "whole, but for its start", **_against(bench, rate)}
+            del one
+            bench.free()
+
+
+def _against(bench: Bench, rate: float) -> Mapping[str, Any]:
+    told = {"images_per_second": round(rate, 1)}
+    return told | ({"of_model_alone": round(rate / bench.best_rate, 3)} if bench.best_rate else {})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Worker:
+    """One of several processes on a GPU: what it encodes, in threads that are its share of the cores."""
+
+    spec: ClipSpec
+    jpegs: list[bytes]
+    processes: int
+
+    def run(self, begin: Any) -> float:
+        """Images a second; all processes begin together."""
+        process_tuning.share_machine(self.processes)
+        one = ClipEncoder(self.spec)
+        one.encode(self.jpegs[:8])
+        begin.wait(240)
+        return len(self.jpegs) / seconds_of(lambda: one.encode(self.jpegs))
+
+
+def _work(worker: _Worker, begin: Any, rates: Any) -> None:
+    try:
+        rates.put(worker.run(begin))
+    except Exception as error:
+        begin.abort()
+        rates.put(f"{type(error).__name__}: {error}")
+
+
+def processes(bench: Bench) -> Rows:
+    """Several processes on the GPU, each with its own model, and its share of the cores."""
+    bench.free()
+    context = multiprocessing.get_context("spawn")
+    jpegs = shards_of(bench, 256).jpegs()
+    for count in bench.size.processes:
+        worker = _Worker(spec_of(bench, FAST), jpegs, count)
+        begin, rates = context.Barrier(count), context.Queue()
+        started = [context.Process(target=_work, args=(worker, begin, rates), daemon=True) for _ in range(count)]
+        for one in started:
+            one.start()
+        found = [rates.get(timeout=max(1.0, min(240.0, bench.clock.left))) for _ in started]
+        for one in started:
+            one.join(30)
+        errors = [one for one in found if isinstance(one, str)]
+        if errors:
+            yield {"processes": count, "unavailable": errors[0].splitlines()[0]}
+        else:
+            yield {"processes": count, "images": "256 px", "decode": FAST, **_against(bench, sum(found))}
+
+
+SECTIONS: dict[str, Section] = {
+    "encoder": encoder,
+    "job": job,
+    "decoding": decoding,
+    "processes": processes,
+}

@@ -1,0 +1,121 @@
+"""Collects the wheels that a GPU machine without a network lacks for `benchmarks.gpu`.
+
+python -m benchmarks.gpu_wheels wheels --python 3.12
+
+They are what this environment has of beam-curator's own dependencies, without those that --present names, which a
+machine with torch has.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+LIMIT_MIB = 64
+PRESENT = (
+    "torch",
+    "torchvision",
+    "triton",
+    "numpy",
+    "pillow",
+    "sympy",
+    "mpmath",
+    "networkx",
+    "jinja2",
+    "markupsafe",
+    "fsspec",
+    "filelock",
+    "typing-extensions",
+    "setuptools",
+)
+"""What comes with torch, and torchvision; names that begin with "nvidia-" or "cuda-" as well."""
+NOT_NEEDED = ("duckdb",)
+"""Of our own dependencies, what no section imports."""
+
+
+def our_requirements() -> list[str]:
+    """As pyproject.toml has them: what is installed of this package may be of an earlier day."""
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    block = text[text.index("\ndependencies = [") : text.index("\n]\n", text.index("\ndependencies = ["))]
+    return re.findall(r'^  "([^"]+)"', block, re.MULTILINE)
+
+
+def closure(requirements: Sequence[str], left_out: frozenset[str]) -> dict[str, str]:
+    """The installed distributions that satisfy requirements, and theirs, without extras, by name, with versions."""
+    found: dict[str, str] = {}
+    due = [list(requirements)]
+    while due:
+        for text in due.pop():
+            needed = Requirement(text)
+            name = normal(needed.name)
+            if name in left_out or name in found or name.startswith(("nvidia-", "cuda-")):
+                continue
+            if needed.marker and not needed.marker.evaluate({"extra": ""}):
+                continue
+            found[name] = metadata.version(name)
+            due.append(metadata.requires(name) or [])
+    return found
+
+
+def normal(name: str) -> str:
+    """A distribution's name as registries have it."""
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def download(found: dict[str, str], directory: Path, python: str) -> list[Path]:
+    """Fetches wheels for Linux on x86; those that there is no wheel of are built here."""
+    directory.mkdir(parents=True, exist_ok=True)
+    common = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(directory)]
+    elsewhere = ["--only-binary=:all:", f"--python-version={python}"]
+    elsewhere += [f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
+    for name, version in sorted(found.items()):
+        wanted = f"{name}=={version}"
+        if subprocess.run([*common, *elsewhere, wanted], check=False).returncode:
+            build = [
+                sys.executable,
+                "-m",
+                "pip",
+                "wheel",
+                "--quiet",
+                "--no-deps",
+                "--wheel-dir",
+                str(directory),
+                wanted,
+            ]
+            subprocess.run(build, check=True)
+    return sorted(directory.glob("*.whl"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetches them; 1 if they are too large together."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_wheels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", type=Path, help="where they go")
+    version = ".".join(map(str, sys.version_info[:2]))
+    parser.add_argument("--python", default=version, help="the other machine's (default %(default)s)")
+    parser.add_argument("--present", nargs="*", default=[], help="what else is there, such as pyarrow")
+    parser.add_argument("--list", action="store_true", help="print names and versions, and fetch nothing")
+    flags = parser.parse_args(argv)
+    found = closure(our_requirements(), frozenset(map(normal, (*PRESENT, *NOT_NEEDED, *flags.present))))
+    if flags.list:
+        print("\n".join(f"{name}=={version}" for name, version in sorted(found.items())))
+        return 0
+    wheels = download(found, flags.directory, flags.python)
+    sizes = {wheel.name: wheel.stat().st_size / (1 << 20) for wheel in wheels}
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        print(f"{size:7.1f} MiB  {name}")
+    whole = sum(sizes.values())
+    print(f"{whole:7.1f} MiB in {len(sizes)} wheels: {'within' if whole <= LIMIT_MIB else 'OVER'} {LIMIT_MIB} MiB")
+    return 0 if whole <= LIMIT_MIB else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
