@@ -17,7 +17,7 @@ from PIL import Image
 from beam_curator.commands import curate_images, verify_output
 from beam_curator.errors import StorageError
 from beam_curator.sources import matching
-from beam_curator.storage import files, fsspec_files
+from beam_curator.storage import conditional_writing, files, fsspec_files
 from tests.tars import tar_bytes
 
 TINY = ["--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none", "--range_mb", "0.01"]
@@ -102,6 +102,17 @@ def test_directories_globs_and_what_is_missing(place):
         assert [one.path for one in matching.find([f"{place}/{pattern}"]).files] == names
     (missing,) = matching.find([f"{place}/gone.tar"]).missing
     assert missing.name == f"{place}/gone.tar"
+
+
+def test_a_file_that_is_created_meanwhile_is_left_alone(place, monkeypatch):
+    url = f"{place}/leases/job.lease"
+    assert conditional_writing.create(url, b"first")
+    monkeypatch.setattr(files, "exists", lambda _: False)  # as it was a moment before
+    assert not fsspec_files.create(url, b"second")
+    monkeypatch.undo()
+    assert not conditional_writing.create(url, b"second")
+    assert conditional_writing.create(url, b"first")  # a write whose answer was lost
+    assert files.read_bytes(url) == b"first"
 
 
 def test_a_whole_job_reads_and_writes_there(place, capsys):

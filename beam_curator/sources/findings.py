@@ -7,6 +7,7 @@ from typing import Any
 
 from beam_curator.first_few import counted
 from beam_curator.samples import DOTTED_NAMES, REPEATED_KEYS, RETURNING_KEYS
+from beam_curator.sources.told_places import told_place
 
 REPACK = "mkdir X && tar -xf SHARD -C X && tar --sort=name -cf NEW.tar -C X ."
 
@@ -15,7 +16,7 @@ def describe(kind: str, found: Sequence[Mapping[str, Any]]) -> str:
     """One line on all findings of a kind, each as the manifest has it: shard, offset, first, samples."""
     samples = sum(one["samples"] for one in found)
     shards = f" of {len(found):,} shards" if len(found) > 1 else ""
-    first = f"the first is {found[0]['first']} at byte {found[0]['offset']:,} of {found[0]['shard']}"
+    first = f"the first is {found[0]['first']} {told_place(found[0]['shard'], found[0]['offset'])}"
     return _WORDS[kind](f"{counted(samples, 'sample')}{shards}", first, found[0]["first"])
 
 

@@ -77,11 +77,10 @@ def entries_of(path: str, reading: Reading) -> list[Entry]:
 
 
 def _refuse_inputs(path: str, given: Sequence[str]) -> None:
-    """Raises UsageError for a list of shards or folders, which is written with an @ before it."""
+    """Raises UsageError for a list of nothing but shards or folders, which is written with an @ before it."""
     for kind, endings in (("tar shards", SHARD_ENDINGS), ("Parquet files", PARQUET_ENDINGS)):
-        shard = next((one for one in given if one.lower().endswith(endings)), None)
-        if shard is not None:
-            raise UsageError(f"--input {path}: names {kind}, such as {shard}, and no images: give it as @{path}")
+        if given and all(one.lower().endswith(endings) for one in given):
+            raise UsageError(f"--input {path}: names {kind}, such as {given[0]}, and no images: give it as @{path}")
     folders = [where for one in given if not files.is_remote(where := beside(path, one)) and os.path.isdir(where)]  # noqa: PTH112
     if folders and len(folders) == len(given):
         raise UsageError(f"--input {path}: names folders, such as {folders[0]}, and no images: give it as @{path}")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError, UsageError
+from beam_curator.first_few import counted
 from beam_curator.images import IMAGE_EXTENSIONS
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.sources import matching
@@ -56,10 +57,21 @@ def _format_of_name(name: str, reading: Reading) -> str:
     found = [file.path for file in matching.find([name]).files]
     if not found:
         return _NOTHING
+    _refuse_images(name, found)
     kinds = {kind for kind in map(_format_of_ending, found) if kind is not None}
     if WEBDATASET in kinds or not kinds:
         return PARQUET if not kinds and any(map(_begins_as_parquet, found[:_LOOKED_AT])) else WEBDATASET
     return _format_of_parquet(lambda: iter(found), reading) if PARQUET in kinds else LIST
+
+
+def _refuse_images(name: str, found: Sequence[str]) -> None:
+    """Raises UsageError for images by their own names: a folder or a list keeps what belongs to them."""
+    if all(map(_is_image_name, found)):
+        folder = found[0].rpartition("/")[0] or "."
+        raise UsageError(
+            f"--input {name}: names {counted(len(found), 'image')}: give the folder, --input {folder}/, or write their "
+            "paths into a file, one on each line, and give that: --input images.txt"
+        )
 
 
 def _format_of_ending(name: str) -> str | None:

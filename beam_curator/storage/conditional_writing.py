@@ -1,8 +1,8 @@
 """Small files that are written only if nobody else was faster: what a lease stands on.
 
 Locally a new file is linked into place, and a standing one replaced under a lock of the directory. In `gs://` and
-`s3://` the service compares. Other file systems of Beam offer nothing of the kind: there two writers in one instant may
-both win.
+`s3://` the service compares. Azure creates a file only where there is none, and replaces without comparing. Other file
+systems offer nothing of the kind: there two writers in one instant may both win.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pathlib
 import uuid
 from collections.abc import Iterator
 
-from beam_curator.storage import files
+from beam_curator.storage import files, fsspec_files
 from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.services import bucket_of
 from beam_curator.storage.retrying import naming, retried
@@ -89,7 +89,12 @@ def _write_over(before: Standing | None, url: str, content: bytes) -> bool:
         if not files.is_remote(url):
             path = pathlib.Path(url)
             return _create_local(path, content) if before is None else _replace_local(path, content, before)
+        created = fsspec_files.create(url, content) if before is None else None
+        if created:
+            return True
     found = read(url)
+    if created is False:
+        return found is not None and found.content == content  # a write whose answer was lost
     stands, stood = (None if one is None else one.content for one in (found, before))
     if stands == content:  # a write whose answer was lost
         return True

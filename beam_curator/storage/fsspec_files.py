@@ -96,6 +96,25 @@ def _how_to_install(scheme: str) -> str:
     return f"pip install {package}, or 'beam-curator[{_EXTRAS[scheme]}]'"
 
 
+_EXCLUSIVE = frozenset({"abfs", "abfss", "az", "file", "memory"})
+"""Schemes whose file systems create a file only where there is none."""
+
+
+def create(url: str, content: bytes) -> bool | None:
+    """Writes a file if there is none; gives whether it did, or None where the storage offers nothing of the kind."""
+    found = _SCHEME.match(url)
+    if found is None or found[1] not in _EXCLUSIVE:
+        return None
+    fs, inner = _opened(url)
+    fs.makedirs(fs._parent(inner), exist_ok=True)
+    try:
+        with fs.open(inner, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
 class _ByFsspec:
     """The methods of Beam's `FileSystem`, each by fsspec."""
 

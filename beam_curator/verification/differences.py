@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_curator.sources.told_places import told_place
+
 _SHOWN_CHARACTERS = 80
 
 
@@ -85,7 +87,7 @@ def match_rows(where: str, found: pa.Table, expected: pa.Table) -> Iterator[Diff
 
 def _sample(table: pa.Table, index: int) -> str:
     row = table.select(["key", "offset", "shard"]).slice(index, 1).to_pylist()[0]
-    return f"{shown(row['key'])} at byte {row['offset']} of {row['shard']}"
+    return f"{shown(row['key'])} {told_place(row['shard'], row['offset'])}"
 
 
 def unequal_columns(where: str, found: pa.Table, expected: pa.Table, names: Sequence[str]) -> Iterator[Difference]:

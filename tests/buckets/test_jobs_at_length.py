@@ -118,10 +118,14 @@ def test_weights_are_read_from_a_bucket_and_score_real_photographs(service, buck
 
 
 def test_listings_of_thousands_are_whole(service, bucket):
-    names = [f"raw/{index:05d}.tar" for index in range(2345)]
+    """Of several pages, where the service has pages: the emulator of GCS that pip installs has one alone, and is slow
+    with many objects."""
+    in_pages = service.scheme == "s3" or "FAKE_GCS_SERVER" in os.environ
+    names = [f"raw/{index:05d}.tar" for index in range(2345 if in_pages else 234)]
     service.put_many(bucket, names)
     found = matching.match_files([f"{bucket}/raw/*.tar"])
     assert [one.path for one in found] == [f"{bucket}/{name}" for name in names]
-    assert len(matching.match_files([f"{bucket}/raw/{{00001..02000}}.tar"])) == 2000
-    files.delete([one.path for one in found[:2000]])
-    assert service.names(bucket) == names[2000:]
+    most = len(names) * 6 // 7
+    assert len(matching.match_files([f"{bucket}/raw/{{00001..{most:05d}}}.tar"])) == most
+    files.delete([one.path for one in found[:most]])
+    assert service.names(bucket) == names[most:]

@@ -15,6 +15,7 @@ from beam_curator.sources.listing import unpacked
 from beam_curator.sources.ranges import plan_ranges, read_range
 from beam_curator.sources.shard_identity import root_of
 from beam_curator.sources.tar.names import split_name
+from beam_curator.sources.told_places import told_place
 
 JPEG, PNG = b"\xff\xd8\xff" + bytes(50), b"\x89PNG\r\n\x1a\n" + bytes(70)
 
@@ -181,6 +182,32 @@ def test_what_is_no_list_is_one_line(tmp_path, name, content, said):
     write(tmp_path / name, content)
     with pytest.raises(UsageError, match=re.escape(said)):
         read(tmp_path / name)
+
+
+def test_a_list_of_images_may_name_what_is_called_otherwise(folder):
+    write(folder / "list.txt", b"a/x.jpg\nnot_there.parquet\n")
+    _, samples = read(folder / "list.txt")
+    assert sorted(str(one.failure) for one in samples) == ["None", "no such file"]
+
+
+@pytest.mark.parametrize("pattern", ["a/*.jpg", "a/x.jpg"])
+def test_images_by_their_own_names_are_one_line_that_says_what_to_give(folder, pattern):
+    with pytest.raises(UsageError, match=re.escape(f"names 1 image: give the folder, --input {folder}/a/, or write")):
+        match_input([f"{folder}/{pattern}"])
+
+
+@pytest.mark.parametrize(
+    ("shard", "told"),
+    [
+        ("raw/a.tar", "at byte 1,024 of raw/a.tar"),
+        ("raw/#1.tar.gz", "at byte 1,024 of raw/#1.tar.gz"),
+        ("raw/a.parquet", "in row 1,024 of raw/a.parquet"),
+        ("photos#cats/1.jpg", "in photos"),
+        ("photos#", "in photos"),
+    ],
+)
+def test_a_sample_is_told_by_what_its_shard_is(shard, told):
+    assert told_place(shard, 1024) == told
 
 
 def test_a_mixture_is_one_line_and_says_what_to_do(folder, tmp_path):
