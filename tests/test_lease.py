@@ -1,10 +1,12 @@
 """The lease of an output directory: who has it, who may take it, and that nothing of it stays."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -13,7 +15,7 @@ import pytest
 from beam_curator.errors import JobError, UsageError
 from beam_curator.output import lease, owner
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS, Claim
-from beam_curator.storage import files
+from beam_curator.storage import conditional_writing, files
 
 
 def mine(output, token="mine", **changes):
@@ -126,6 +128,24 @@ def test_a_sign_of_life_is_told_and_ends_the_grace_of_a_submitted_job(tmp_path):
 def test_a_lease_that_is_gone_is_not_made_again_by_renewing(tmp_path):
     assert lease.renew(mine(tmp_path))
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_lease_that_is_given_back_while_it_is_renewed_is_gone(tmp_path, monkeypatch):
+    claim = Claim(str(tmp_path), "one")
+    lease.acquire(claim)
+    releasing, written = threading.Thread(target=lease.release, args=[claim]), conditional_writing._new_file
+
+    @contextlib.contextmanager
+    def meanwhile(path, content):
+        with written(path, content) as new:
+            releasing.start()
+            releasing.join(0.3)  # as far as it comes
+            yield new
+
+    monkeypatch.setattr(conditional_writing, "_new_file", meanwhile)
+    lease.renew(claim)
+    releasing.join()
+    assert lease.read(str(tmp_path)) is None
 
 
 def test_workers_of_a_process_that_has_ended_write_no_more(tmp_path):

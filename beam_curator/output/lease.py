@@ -200,10 +200,14 @@ def release(claim: Claim) -> None:
     Raises:
       StorageError: when it cannot be removed, after retries.
     """
-    found = read(claim.output)
-    if found is not None and found.token == claim.token:
-        files.delete([url_of(claim.output)])
-        files.remove_empty(claim.output)
+    for _ in range(_ATTEMPTS):
+        standing = conditional_writing.read(url_of(claim.output))
+        found = None if standing is None else _decode(standing)
+        if standing is None or found is None or found.token != claim.token:
+            return
+        if conditional_writing.remove(url_of(claim.output), standing):  # else it was renewed meanwhile
+            files.remove_empty(claim.output)
+            return
 
 
 # What this process holds.

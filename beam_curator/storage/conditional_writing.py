@@ -80,6 +80,26 @@ def replace(url: str, content: bytes, before: Standing) -> bool:
     return _write_over(before, url, content)
 
 
+@retried
+def remove(url: str, before: Standing) -> bool:
+    """Removes a file if it still stands as it was read; gives whether it is gone. Locally nobody replaces it meanwhile;
+    in a bucket, what is replaced in this instant is removed as well.
+
+    Raises:
+      StorageError: when it cannot be removed, after retries.
+    """
+    if files.is_remote(url):
+        files.delete([url])
+        return True
+    path = pathlib.Path(url)
+    with naming("remove", url), contextlib.suppress(FileNotFoundError), _locked(path.parent):
+        found = _read_local(path)
+        if found is not None and found.content != before.content:
+            return False
+        path.unlink()
+    return True
+
+
 def _write_over(before: Standing | None, url: str, content: bytes) -> bool:
     """Writes a file where that stands, or nothing; gives whether it did."""
     with naming("write", url):
