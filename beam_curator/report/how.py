@@ -100,8 +100,9 @@ def one_liners(score: str, has_shards: bool) -> list[dict[str, str]]:
         found += [
             {
                 "tool": "embedding-atlas",
-                "what": "a map of the kept samples",
-                "command": "embedding-atlas '0*.parquet' --text caption",
+                "what": "a map of the kept samples, by the embeddings that are there",
+                "command": "beam-curator export embeddings . --output ../vectors --format parquet && "
+                "embedding-atlas ../vectors/*.parquet --vector embedding --text caption",
             },
             {
                 "tool": "FiftyOne",
