@@ -17,7 +17,7 @@ from beam_curator.errors import StorageError, UsageError
 from beam_curator.rules.lists import COLUMNS, ListFile
 from beam_curator.storage import files
 
-_AT_ONCE = 1_000_000
+_AT_ONCE = 1 << 16
 _BYTES_OF_A_LINE = 33
 _UIDS = [("<u8", "<u8"), ("u8", "u8")]
 
@@ -125,7 +125,7 @@ def _entries(listed: ListFile) -> Iterator[list[str]]:
                 yield _plain(batch.column(0))
         else:
             lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape")
-            while piece := lines.readlines(1 << 24):
+            while piece := lines.readlines(1 << 21):
                 yield [line.strip() for line in piece if line.strip()]
 
 
