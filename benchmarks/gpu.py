@@ -3,9 +3,10 @@
 On a machine with the network, in the repository, the wheels that the other lacks are collected (at most 64 MiB; name
 what is there with --present, its Python with --python):
 
-    python -m benchmarks.gpu_wheels wheels --python 3.12
+    python -m benchmarks.gpu_wheels wheels --python 3.12 --present pyarrow
 
-On the GPU machine, which needs no network, with the repository and that directory:
+Beam and pyarrow are for the section on the job alone, which says what it lacks. On the GPU machine, which needs no
+network, with the repository and that directory:
 
     pip install --no-index --no-deps wheels/*.whl
     python -m benchmarks.gpu --output gpu.jsonl

@@ -34,8 +34,8 @@ PRESENT = (
     "setuptools",
 )
 """What comes with torch, and torchvision; names that begin with "nvidia-" or "cuda-" as well."""
-NOT_NEEDED = ("duckdb",)
-"""Of our own dependencies, what no section imports."""
+NOT_NEEDED = ("duckdb", "hf-xet")
+"""What no section imports."""
 
 
 def our_requirements() -> list[str]:
@@ -73,8 +73,10 @@ def download(found: dict[str, str], directory: Path, python: str) -> list[Path]:
     common = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(directory)]
     elsewhere = ["--only-binary=:all:", f"--python-version={python}"]
     elsewhere += [f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
-    for name, version in sorted(found.items()):
-        wanted = f"{name}=={version}"
+    every = [f"{name}=={version}" for name, version in sorted(found.items())]
+    if not subprocess.run([*common, *elsewhere, *every], check=False).returncode:
+        return sorted(directory.glob("*.whl"))
+    for wanted in every:
         if subprocess.run([*common, *elsewhere, wanted], check=False).returncode:
             build = [
                 sys.executable,
