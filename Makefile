@@ -36,7 +36,7 @@ test-engines: $(INSTALLED)
 	$(BIN)/python -m pytest -m engines -rP tests/engines
 
 # Other projects' tools read what a job leaves, each in an environment of its own, made from the package index.
-# BEAM_CURATOR_ENVIRONMENTS=DIR keeps the environments.
+# BEAM_CURATOR_ENVIRONMENTS=DIR keeps the environments; BEAM_CURATOR_DATACOMP_RESHARDER=resharder.py is of a clone.
 test-ecosystem: $(INSTALLED)
 	$(BIN)/python -m pytest -m ecosystem tests/ecosystem
 

@@ -12,6 +12,8 @@ from beam_curator.commands.export import main as export
 from tests.ecosystem.downloads import write_downloads
 
 SAMPLES, SAMPLES_PER_SHARD = 60, 25
+TORCH = "torch>=2.6,<2.11"
+OPEN_CLIP_TRAIN = ["open_clip_torch[training]", "webdataset==0.2.86", TORCH]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -63,7 +65,8 @@ def run_with(environments, curated):
             uv = [sys.executable, "-m", "uv"]
             _run([*uv, "venv", "--quiet", "--python", sys.executable, python.parents[1]], curated.parent)
             _run([*uv, "pip", "install", "--quiet", "--python", python, *requirements], curated.parent)
-        return _run([python, "-c", program, *arguments], curated.parent)
+        run = [program] if isinstance(program, pathlib.Path) else ["-c", program]
+        return _run([python, *run, *arguments], curated.parent)
 
     return run
 

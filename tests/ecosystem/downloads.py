@@ -28,13 +28,19 @@ def write_downloads(directory, samples, shards=3):
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
         pq.write_table(pa.Table.from_pylist([row for row, _ in rows]), directory / f"{shard:05d}.parquet")
+        (directory / f"{shard:05d}_stats.json").write_text(json.dumps({"count": each, "successes": each}))
 
 
-def _row(shard, index, number):
+def picture(number):
+    """A JPEG file; each number gives another one."""
     pixels = np.random.default_rng(number).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).resize((96 + number, 64), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
-    image = file.getvalue()
+    return file.getvalue()
+
+
+def _row(shard, index, number):
+    image = picture(number)
     row = {
         "key": f"{shard:05d}{index:04d}",
         "url": f"https://pictures.example/{number}.jpg",
