@@ -106,8 +106,9 @@ def completed(directory: str, stored: StoredRange, steps: Sequence[ScoreStep]) -
 
 def _with_columns(directory: str, stored: StoredRange, step: ScoreStep) -> StoredRange:
     """The range with the columns that were computed for this step, if they are there."""
-    table = _read(files.join(directory, *columns_name(stored.batch.range, step.name).split("/")), _told(stored, step))
-    return stored if table is None or table.num_rows != len(stored.batch) else _merged(stored, step, table)
+    url = files.join(directory, *columns_name(stored.batch.range, step.name).split("/"))
+    table = _read(url, _told(stored, step), len(stored.batch))
+    return stored if table is None else _merged(stored, step, table)
 
 
 def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> np.ndarray | None:
@@ -156,13 +157,15 @@ def _merged(stored: StoredRange, step: ScoreStep, table: pa.Table) -> StoredRang
     return StoredRange(stored.batch.replace(rows=merged, models=models), stored.range, steps)
 
 
-def _read(url: str, told: dict[str, object]) -> pa.Table | None:
+def _read(url: str, told: dict[str, object], samples: int) -> pa.Table | None:
     if not files.exists(url):
         return None
     content = files.read_bytes(url)
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         if json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}")) != told:
+            return None
+        if file.metadata.num_rows != samples:  # asked of the file: a table without columns may lose its length
             return None
         table = file.read(columns=[name for name in file.schema_arrow.names if name != TEXT_EMBEDDING])
     except (pa.ArrowException, OSError, ValueError):

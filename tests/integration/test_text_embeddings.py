@@ -32,6 +32,10 @@ def test_they_are_kept_beside_those_of_images_and_similarity_needs_no_text_half(
     assert False in has_text[:-1] or any(row["failure"] for row in rows)
 
     monkeypatch.setattr(CaptionEncoder, "encode", None)  # nothing is embedded any more
+    assert verify_output.main([str(finished)]) == 0
+    elsewhere = tmp_path / "elsewhere"
+    assert curate(elsewhere, "--scores_from", str(finished), KEEP)[0] == 0  # they are found beside the parts
+    assert verify_output.main([str(elsewhere)]) == 0
     assert curate(finished, "--similarity")[0] == 0
     images = [row["embedding"] for row in rows]
     cosine = {
