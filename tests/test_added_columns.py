@@ -133,6 +133,15 @@ def test_what_needs_no_embedding_is_read_whatever_embeds(output, added, step):
     assert completed(output, of_precision(added, "bf16"), [step]).steps == (step,)
 
 
+def test_what_needs_pixels_is_not_read_where_they_are_decoded_in_another_way(output, added):
+    scored = added.batch.replace(rows=rows.with_score(added.batch.rows, "bright", np.ones(6)))
+    write_columns(output, added, BRIGHT, scored)
+    drafting = ENCODER.with_notes("JPEG draft")
+    models = {**added.batch.models, "embedding": drafting}
+    changed = dataclasses.replace(added, batch=added.batch.replace(models=models))
+    assert completed(output, changed, [BRIGHT]).lacking([BRIGHT]) == [BRIGHT]
+
+
 def test_of_another_state_of_the_shard_they_are_not_read(output, added):
     other = dataclasses.replace(added, range="0" * 64)
     assert completed(output, other, [WARM]).lacking([WARM]) == [WARM]

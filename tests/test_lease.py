@@ -52,6 +52,14 @@ def test_the_lease_is_there_while_a_job_runs_and_nothing_of_it_after(tmp_path):
     assert list(output.rglob("*")) == []
 
 
+def test_a_job_that_is_done_gives_it_back_also_where_workers_in_its_process_were_not_told(tmp_path):
+    claim = mine(tmp_path)
+    with lease.held(claim):
+        lease.hold(claim)
+    assert lease.read(str(tmp_path)) is None
+    lease.let_go(claim)
+
+
 def test_a_job_that_fails_gives_it_back(tmp_path):
     with pytest.raises(ZeroDivisionError), lease.held(mine(tmp_path)):
         raise ZeroDivisionError

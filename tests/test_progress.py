@@ -6,15 +6,19 @@ import json
 import threading
 
 import pytest
+from apache_beam.metrics import monitoring_infos
 from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metricbase import MetricName
+from apache_beam.portability.api import beam_job_api_pb2
+from apache_beam.runners.portability.portable_runner import PipelineResult
 
 from beam_curator import progress
-from beam_curator.commands import progress_line
+from beam_curator.commands import progress_line, running
 from beam_curator.commands.progress_elsewhere import RunnersCounts
 from beam_curator.commands.progress_line import ProgressLine, describe, duration
 from beam_curator.progress import Board, Done
 from beam_curator.samples import Shard, ShardRange
+from beam_curator.transforms.metrics import NAMESPACE
 from tests.patience import HANG_SECONDS
 
 
@@ -202,6 +206,24 @@ def test_a_runner_elsewhere_is_asked_for_its_counts():
         "DataflowRunner, 3m 00s: 1,000 images, 3 failed",
         "DataflowRunner, 4m 00s: 4,000 images, 50.0 images/s, 3 failed",
     ]
+
+
+class FlinkJob:
+    """A portable job's service, which counts more each time it is asked."""
+
+    asked = 0
+
+    def GetJobMetrics(self, _):  # noqa: N802 (the service's name)
+        self.asked += 1
+        count = monitoring_infos.int64_user_counter(NAMESPACE, "samples_scored", self.asked, ptransform="ReadRanges")
+        return beam_job_api_pb2.GetJobMetricsResponse(metrics=beam_job_api_pb2.MetricResults(committed=[count]))
+
+
+def test_a_portable_job_is_asked_again_at_its_end():
+    result = PipelineResult(FlinkJob(), "job", [], [])
+    counts = RunnersCounts(result, "FlinkRunner", lambda: 0)
+    assert [counts.line().rpartition(": ")[2] for _ in range(2)] == ["1 image, 0 failed", "2 images, 0 failed"]
+    assert running.counter(result, "samples_scored") == 3
 
 
 class Stream(io.StringIO):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from apache_beam.metrics import MetricsFilter
+from apache_beam.metrics.metric import MetricResults
 from apache_beam.runners.runner import PipelineResult
 
 from beam_curator.commands import progress_line
@@ -34,6 +35,13 @@ def shown_of_processes(total_bytes: int, total_shards: int) -> Iterator[None]:
                 yield
         finally:
             del os.environ[SHARED_IN]
+
+
+def metrics_now(result: PipelineResult) -> MetricResults:
+    """What a runner counts by now: the result of a portable job (Flink, Spark, Prism) remembers its first answer."""
+    if getattr(result, "_metrics", None) is not None:
+        result._metrics = None
+    return result.metrics()
 
 
 class RunnersCounts:
@@ -72,7 +80,7 @@ class RunnersCounts:
     def _counts(self) -> dict[str, int]:
         """Our counters; none where the runner gives none, for whatever reason: it is about the job, no part of it."""
         try:
-            found = self.result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+            found = metrics_now(self.result).query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
         except Exception:
             return {}
         counts: dict[str, int] = {}

@@ -23,7 +23,7 @@ from beam_curator.commands import interruption, worker_deaths
 from beam_curator.commands.failures import as_job_error
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.parsing import has_worker_processes, is_dataflow, is_local
-from beam_curator.commands.progress_elsewhere import shown_of_processes, shown_of_runner
+from beam_curator.commands.progress_elsewhere import metrics_now, shown_of_processes, shown_of_runner
 from beam_curator.commands.progress_line import ProgressLine
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.output.manifest import MANIFEST
@@ -154,7 +154,7 @@ def _progress_elsewhere(
 def counter(result: PipelineResult, name: str) -> int:
     """The value of one of our counters, over the whole job."""
     query = beam.metrics.MetricsFilter().with_namespace("beam_curator").with_name(name)
-    return sum(found.committed or 0 for found in result.metrics().query(query)["counters"])
+    return sum(found.committed or 0 for found in metrics_now(result).query(query)["counters"])
 
 
 def _is_not_about_beams_own_metrics(record: logging.LogRecord) -> bool:

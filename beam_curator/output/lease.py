@@ -322,14 +322,16 @@ def held(claim: Claim, take_over: bool = False, hands_on: bool = False) -> Itera
       StorageError: when the lease cannot be read or written, after retries.
     """
     hold(claim)
-    handed_on = False
+    ended_well = False
     try:
         found = acquire(claim, take_over)
         _note(claim, had=True)
         yield found
-        handed_on = hands_on
+        ended_well = True
     finally:
-        if let_go(claim) and not handed_on:
+        # Workers in this process, which Flink has in its command, may not have been told that all is done.
+        nobody_writes = let_go(claim) or ended_well
+        if nobody_writes and not (ended_well and hands_on):
             with contextlib.suppress(StorageError):  # the next job has it when this process has ended
                 release(claim)
 

@@ -20,6 +20,10 @@ EMBEDDING_STEP = "embedding"
 """What batches and manifests call the step that embeds."""
 
 
+JPEG_DRAFT = "JPEG draft"
+"""What an encoder of an earlier release notes that decoded large JPEGs at a smaller scale: other pixels, and facts."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ScoreStep:
     """One scorer, as score parts and job.json know it.
@@ -57,8 +61,7 @@ class ScoreStep:
         """What its values depend on beside the range and itself, as JSON has it."""
         if self.needs in ON_EMBEDDINGS:
             return encoder.told
-        # What a picture is, before it is resized, no flag decides: it had notes when JPEGs could be decoded smaller.
-        return {} if self.needs == "caption" else {"decoding": []}
+        return {} if self.needs == "caption" else {"decoding": [note for note in encoder.notes if note == JPEG_DRAFT]}
 
 
 @dataclasses.dataclass(frozen=True)
