@@ -9,6 +9,7 @@ from PIL import Image
 
 from beam_curator.commands import progress_line
 from tests.quick_beam import remember_what_beam_asks_again
+from tests.warm_python import WarmPython
 
 # No test is judged by the clock: not by hypothesis's, nor by lines of progress of a job that takes long.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,6 +20,14 @@ remember_what_beam_asks_again()
 
 SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "ecosystem", "engines")
 """Of whole jobs, servers and measurements: all that is in them is `slow`."""
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """`python` and `beam-curator` that start at once."""
+    python = WarmPython(tmp_path_factory.mktemp("programs") / "bin")
+    yield python
+    python.close()
 
 
 def _is_in_slow_folder(path):

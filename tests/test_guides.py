@@ -8,21 +8,11 @@ import subprocess
 
 import pytest
 
-from tests.warm_python import WarmPython
-
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    """`python` and `beam-curator` that start at once."""
-    python = WarmPython(tmp_path_factory.mktemp("programs") / "bin")
-    yield python
-    python.close()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from beam_curator.errors import JobError, UsageError
 from beam_curator.output import lease, owner
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS, Claim
 from beam_curator.storage import conditional_writing, files
+from tests.warm_python import ROOT
 
 
 def mine(output, token="mine", **changes):
@@ -196,11 +197,12 @@ sys.stdin.readline()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dead", [False, True])
-def test_of_several_processes_in_one_moment_one_has_it_also_where_a_dead_ones_stands(tmp_path, dead):
+def test_of_several_processes_in_one_moment_one_has_it_also_where_a_dead_ones_stands(tmp_path, warm, dead):
     if dead:
         standing(tmp_path, owner=ended_process())
-    command = [sys.executable, "-c", ASKING, str(tmp_path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [str(warm.programs / "python"), "-c", ASKING, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"env": environment, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
     assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
     for process in processes:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -11,8 +12,15 @@ from benchmarks import select
 from benchmarks.photos import make_shards
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
 from benchmarks.select_job import run_job
+from tests.warm_python import ROOT
 
 SIZE = JobSize(samples=1200, samples_per_shard=500, images=1000, range_mb=0.5)
+
+
+@pytest.fixture(autouse=True)
+def _started_at_once(warm, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(warm.programs / "python"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @pytest.fixture(scope="module")
