@@ -378,13 +378,21 @@ def _tried(pipeline_options: PipelineOptions, curation: Curation, asked: DryRun)
         raise UsageError("--trial: with --scores_from nothing is scored that could be tried")
     if not options.allow_missing:
         curation.input.check_missing()
+    if not options.overwrite and not _unscored(curation):
+        return None  # nothing is claimed: a finished output stays as it is, whatever the flags
     with claimed(curation, waits=True):
-        plan = look(options.output, curation.shards, options.range_mb, curation.scoring.wanted, reading_of(options))
-        ranges = chosen(plan.unscored, density_of(plan.unscored), asked.trial or 1)
+        unscored = _unscored(curation)
+        ranges = chosen(unscored, density_of(unscored), asked.trial or 1)
         if not ranges:
             return None
         checkpoint = Checkpoint(options.output, curation.scoring, curation.hints)
         return run_trial(pipeline_options, checkpoint, ranges, options.output)
+
+
+def _unscored(curation: Curation) -> Sequence[ShardRange]:
+    options = curation.options
+    plan = look(options.output, curation.shards, options.range_mb, curation.scoring.wanted, reading_of(options))
+    return plan.unscored
 
 
 def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:

@@ -36,3 +36,10 @@ def test_a_trial_that_could_tell_nothing_is_refused(finished, curate, tmp_path):
         assert code == 2
         assert why in err
         assert not (tmp_path / "new" / "scores").exists()
+
+
+def test_a_trial_of_what_is_scored_leaves_a_finished_output_as_it_is(finished, curate):
+    before = (finished / "job.json").read_bytes()
+    code, told, _ = curate(finished, "--dry_run", "--trial", "20", "--nsfw_model", "none")
+    assert (code, "nothing is written" in told) == (0, True)
+    assert (finished / "job.json").read_bytes() == before
