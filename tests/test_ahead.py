@@ -63,7 +63,7 @@ def wait_for_the_next(range):
 def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
     """The step that follows does not go on before the next range's read has begun; without reading ahead it would
     wait in vain."""
-    monkeypatch.setattr(reading, "read_batch", read_noted)
+    monkeypatch.setattr(reading, "_read_timed", read_noted)
     monkeypatch.setattr(reading, "_count_read", lambda batch: batch)
     eager(beam.ParDo(reading._ReadRanges()) | beam.Map(wait_for_the_next), list("abc"))
     assert WAITED == {"a": True, "b": True, "c": True}

@@ -58,7 +58,7 @@ def scoring(tmp_path, scorer, monkeypatch, cores=2):
     monkeypatch.setattr(stored_scoring, "usable_cores", lambda: cores)
     stored_scoring._threads.cache_clear()
     wanted = Wanted(ENCODER, (AESTHETIC, ScoreStep.of(scorer)))
-    step = stored_scoring.ScoreStored(str(tmp_path / "scored"), wanted, [scorer], None, NOBODYS)
+    step = stored_scoring.ScoreStored(str(tmp_path / "scored"), wanted, [scorer], NOBODYS)
     step.setup()
     step.start_bundle()
     return step, wanted

@@ -98,11 +98,15 @@ def test_planted_copies_are_found_and_told(curate, tmp_path, capsys):
     assert f"; {len(dropped)} duplicates and their keepers, all kept samples with each other" in said
 
 
-def test_the_same_bytes_whatever_the_cells_and_the_workers(curate, deduplicated, tmp_path, monkeypatch):
-    due = {name: data for name, data in content(deduplicated).items() if not name.startswith(("edges/", "manifest"))}
+@pytest.mark.parametrize("neighbours", [edges.NEIGHBOURS, 2])
+def test_the_same_bytes_whatever_the_cells_and_the_workers(curate, deduplicated, tmp_path, monkeypatch, neighbours):
+    other = ("edges/", "manifest")
+    if neighbours != edges.NEIGHBOURS:  # the report counts what other thresholds keep, from pairs that are listed
+        other = (*other, "report.")
+    due = {name: data for name, data in content(deduplicated).items() if not name.startswith(other)}
     monkeypatch.setattr(semantic, "cells_for", lambda vectors: 11)
     monkeypatch.setattr(semantic, "_TILE", 8)
-    monkeypatch.setattr(edges, "NEIGHBOURS", 2)
+    monkeypatch.setattr(edges, "NEIGHBOURS", neighbours)
     code, _, _ = curate(tmp_path / "other", *KEEP_ALL, *ALL_KINDS, "--direct_num_workers", "2")
     assert code == 0
     found = content(tmp_path / "other")
