@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beam_curator.identities import models_of
+from beam_curator.identities import ModelIdentity, models_of
+from beam_curator.output import parts_before_steps
 from beam_curator.output.score_steps import EMBEDDING_STEP
 
 OUT = "OUT"
@@ -19,11 +20,19 @@ _OF_PYTHON = "rules"
 
 def models_told(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What gave embeddings and scores, the encoder first."""
-    found = models_of(manifest.get("models") or {})
+    found = _identities(manifest.get("models") or {})
     return [
         {"step": step, **model.told}
         for step, model in sorted(found.items(), key=lambda one: (one[0] != EMBEDDING_STEP, one[0]))
     ]
+
+
+def _identities(told: Mapping[str, Any]) -> dict[str, ModelIdentity]:
+    """Step to model; early releases told models in words."""
+    if not any(isinstance(one, str) for one in told.values()):
+        return models_of(told)
+    wanted = parts_before_steps.wanted_of(told)
+    return wanted.models if wanted else {}
 
 
 def times_of(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_curator import rows
-from beam_curator.commands import curate_images, verify_output
+from beam_curator.commands import curate_images, verify_output, write_report
 from tests.integration.integration_content import content
 
 MADE_BEFORE = pathlib.Path(__file__).resolve().parents[1] / "data" / "output_before_rooms"
@@ -126,3 +126,9 @@ def test_a_fact_that_only_ledger_or_part_has_is_a_difference(job, capsys):
     pq.write_table(rows.with_column(table, "texture", [9] * len(table)), old)
     assert verify_output.main(["out"]) == 1
     assert "has a column texture, which scores/b-" in capsys.readouterr().out
+
+
+def test_it_has_a_report_before_it_is_run_again(job, capsys):
+    assert write_report.main(["out"]) == 0, capsys.readouterr().err
+    figures = json.loads((job / "out" / "report.json").read_text())
+    assert "untrained" in json.dumps(figures)
