@@ -181,7 +181,6 @@ def parquet():
 
 
 NO_TARS = {
-    "0.jpg": (jpeg(), "is a JPEG image: give the folder that it is in"),
     "parquet.tar": (parquet(), "is a Parquet file"),
     "error.tar": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is XML: an error message of a"),
     "pointer.tar": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
@@ -204,14 +203,21 @@ def test_input_that_is_no_tar_is_refused_for_what_it_is(run, tmp_path, name):
 
 def test_many_files_of_which_none_is_a_tar_are_refused_and_one_tar_among_them_is_not(run, shards, tmp_path):
     for index in range(40):
-        (shards / f"0{index:04d}.jpg").write_bytes(jpeg())
-    err = refused(run, tmp_path, f"{shards}/*.jpg")
+        (shards / f"0{index:04d}.dat").write_bytes(jpeg())
+    err = refused(run, tmp_path, f"{shards}/*.dat")
     assert "--input matches 40 files, and none is a tar with samples" in err
     assert err.count("is a JPEG image") == 3
     assert "; and 37 more" in err
     code, out, _ = run(f"{shards}/*")
     assert code == 0
     assert out.count(", but a JPEG image: give the folder that it is in") == 20
+
+
+def test_images_by_name_are_refused_with_what_to_give(run, tmp_path):
+    for name in ("0.jpg", "1.JPEG"):
+        (tmp_path / name).write_bytes(jpeg())
+    told = f"names 2 images: give the folder, --input {tmp_path}/, or write their paths into a file"
+    assert told in refused(run, tmp_path, f"{tmp_path}/*.[jJ]*")
 
 
 def test_a_directory_without_shards_is_refused(run, tmp_path):
