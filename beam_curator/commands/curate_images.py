@@ -369,7 +369,7 @@ def _tried(pipeline_options: PipelineOptions, curation: Curation, asked: DryRun)
     """Scores some images, which are kept in the output directory; None where none are left.
 
     Raises:
-      UsageError: where this machine could not tell how fast the job is.
+      UsageError: where this machine could not tell how fast the job is, or a finished job stands in the directory.
     """
     options = curation.options
     if not parsing.is_local(options) or parsing.has_worker_processes(options):
@@ -378,21 +378,20 @@ def _tried(pipeline_options: PipelineOptions, curation: Curation, asked: DryRun)
         raise UsageError("--trial: with --scores_from nothing is scored that could be tried")
     if not options.allow_missing:
         curation.input.check_missing()
-    if not options.overwrite and not _unscored(curation):
-        return None  # nothing is claimed: a finished output stays as it is, whatever the flags
+    if options.overwrite:
+        raise UsageError("--trial keeps what it scores, and --overwrite removes what is there: leave one of them out")
+    plan = look(options.output, curation.shards, options.range_mb, curation.scoring.wanted, reading_of(options))
+    ranges = chosen(plan.unscored, density_of(plan.unscored), asked.trial or 1)
+    if not ranges:
+        return None
+    if read_manifest(options.output) is not None:
+        raise UsageError(
+            f"--trial: {options.output} holds a finished job, which stays as it is: leave --trial out, and its last "
+            "run says how fast it is; or give another --output"
+        )
     with claimed(curation, waits=True):
-        unscored = _unscored(curation)
-        ranges = chosen(unscored, density_of(unscored), asked.trial or 1)
-        if not ranges:
-            return None
         checkpoint = Checkpoint(options.output, curation.scoring, curation.hints)
         return run_trial(pipeline_options, checkpoint, ranges, options.output)
-
-
-def _unscored(curation: Curation) -> Sequence[ShardRange]:
-    options = curation.options
-    plan = look(options.output, curation.shards, options.range_mb, curation.scoring.wanted, reading_of(options))
-    return plan.unscored
 
 
 def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:

@@ -109,7 +109,7 @@ def describe_plan(
     """
     head = "Dry run: no image is read, nothing is written."
     if tried:
-        head = f"Trial: {counted(tried, 'image')} scored and kept in {plan.output}; nothing else is written."
+        head = f"Trial: {counted(tried, 'image')} scored and kept in {plan.output}; nothing is selected or copied."
     described_shards = [
         f"    {shard.url}  {size_text(shard.size_bytes)}  {counted(len(one), 'range')}"
         for shard, one in zip(plan.shards, plan.planned, strict=True)

@@ -38,6 +38,16 @@ def test_a_trial_that_could_tell_nothing_is_refused(finished, curate, tmp_path):
         assert not (tmp_path / "new" / "scores").exists()
 
 
+def test_a_trial_never_touches_a_finished_output(finished, curate):
+    min((finished / "scores").iterdir()).unlink()  # something is left to score
+    before = content(finished)
+    for more, why in (([], "holds a finished job, which stays as it is"), (["--overwrite"], "leave one of them out")):
+        code, _, err = curate(finished, "--dry_run", "--trial", "20", *more)
+        assert code == 2
+        assert why in err
+    assert content(finished) == before
+
+
 def test_a_trial_of_what_is_scored_leaves_a_finished_output_as_it_is(finished, curate):
     before = (finished / "job.json").read_bytes()
     code, told, _ = curate(finished, "--dry_run", "--trial", "20", "--nsfw_model", "none")
