@@ -111,8 +111,9 @@ def together(pieces: Sequence[Edges], classes: int) -> Edges:
 class Listing:
     """The pairs that are found among some classes, as many of them as have to be listed.
 
-    Pairs are given block by block, so that each class meets others in the order of their numbers. A class with
-    `NEIGHBOURS` neighbours is full: it needs no more, and two full classes need not be compared.
+    Pairs are given block by block, so that each class meets others in the order of their numbers, or it is said up to
+    which number it does (`knows_below`). A class with `NEIGHBOURS` neighbours is full: it needs no more, and two full
+    classes need not be compared.
 
     Attributes:
       wanted: how many neighbours make a class full.
@@ -123,11 +124,16 @@ class Listing:
         self.wanted = NEIGHBOURS if neighbours is None else neighbours
         self._counts = np.zeros(classes, np.int64)
         self._horizon = np.full(classes, classes, np.int64)
+        self._passed_over = np.full(classes, classes, np.int64)
         self._found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def full(self, which: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some classes need no more neighbours: bool [m] of int64 [m]."""
         return self._counts[which] >= self.wanted
+
+    def knows_below(self, which: NDArray[np.int64], passed_over: int) -> None:
+        """Says that some classes meet others in their order only below a number, of one that they pass over for now."""
+        self._passed_over[which] = passed_over
 
     def edges(self, numbers: NDArray[np.int64], classes: int, distances: Callable[..., NDArray[np.float64]]) -> Edges:
         """What is listed, in the numbers that the classes have among all.
@@ -141,7 +147,8 @@ class Listing:
         one, other = (np.concatenate(ones) for ones in zip((nothing, nothing), *self._found, strict=True))
         cut = np.flatnonzero(self._counts >= self.wanted)
         found = listed(classes, numbers[one], numbers[other], distances(numbers[one], numbers[other]))
-        horizon = numbers[self._horizon[cut]].astype(np.int32)
+        known = np.minimum(self._horizon[cut], self._passed_over[cut] - 1)
+        horizon = np.where(known < 0, -1, numbers[known]).astype(np.int32)
         return dataclasses.replace(found, cut=numbers[cut].astype(np.int32), horizon=horizon)
 
     def add(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> None:

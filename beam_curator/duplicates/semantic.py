@@ -225,10 +225,8 @@ def _of_cell(compared: Compared, join: Join, residents: Indices, guests: Indices
     if len(ranks) < 2 or not len(residents) or not _has_wanted(compared, ranks):
         return no_edges(count)
     cell = _Cell(compared, join, ranks, resident, Listing(len(ranks), join.neighbours))
-    tiles = range(0, len(ranks), _TILE)
-    for start in tiles:
-        for beyond in range(start, len(ranks), _TILE):
-            cell.compare(start, beyond)
+    for start in range(0, len(ranks), _TILE):
+        cell.find(start, min(start + _TILE, len(ranks)))
     return cell.listing.edges(ranks, count, functools.partial(cosines_of_pairs, compared.vectors))
 
 
@@ -238,43 +236,81 @@ def _has_wanted(compared: Compared, ranks: Indices) -> bool:
     return bool((~known & ~base).any() or ((known & ~base).any() and (~known & base).any()))
 
 
-@dataclasses.dataclass(frozen=True)
 class _Cell:
-    """A cell while its pairs are found: `ranks` int64 [n], ascending; `resident` bool [n]."""
+    """A cell while its pairs are found, in the order of ranks, a tile at a time, and some of it, a *turn*, at a time.
 
-    compared: Compared
-    join: Join
-    ranks: Indices
-    resident: NDArray[np.bool_]
-    listing: Listing
+    Those of a turn meet the rest of their tile, and all later ones that still want neighbours. Later ones that want
+    none are met when their own tile is worked on, by the earlier ones that still want some. So of near copies of one
+    picture nearly all are read once, and the few others among them meet them all together.
+    """
 
-    def compare(self, start: int, beyond: int) -> None:
-        """Finds the pairs between two tiles, or within one: between those that are not full and all others.
+    def __init__(
+        self, compared: Compared, join: Join, ranks: Indices, resident: NDArray[np.bool_], listing: Listing
+    ) -> None:
+        """Of `ranks`, int64 [n], ascending; `resident`, bool [n]."""
+        self.compared, self.join, self.ranks, self.resident = compared, join, ranks, resident
+        self.listing = listing
+        self._turn = np.zeros(len(ranks), np.int64)  # the first of those with which each had its turn
+        self._filled = np.full(len(ranks), len(ranks))  # the turn in which each was filled before its own
 
-        It takes some of the first tile at a time as long as they have many neighbours: after those, of near copies of
-        one picture, nearly all are full.
+    def find(self, start: int, end: int) -> None:
+        """Finds what there is between a tile and itself, all later ones, and the full ones of it and earlier ones.
+
+        It takes some of the tile at a time as long as they have many neighbours: after those, of near copies of one
+        picture, nearly all are full.
         """
-        end, other = min(start + _TILE, len(self.ranks)), np.arange(beyond, min(beyond + _TILE, len(self.ranks)))
+        self._catch_up(np.arange(start, end))
         size = _FILLED_AT_A_TIME
         while start < end:
             one = np.arange(start, min(start + size, end))
-            found = self._between(one, other[other >= start])
+            found = self._own_tile(one, np.arange(start, end)) + self._later(one, end)
             size = _FILLED_AT_A_TIME if found > self.listing.wanted * len(one) else _TILE
             start += len(one)
 
-    def _between(self, one: Indices, other: Indices) -> int:
-        """Finds the pairs between some of a tile and others, all of `one` and what is behind it among them, or none of
-        it; gives how many."""
-        full, open_other = self.listing.full(one), other[~self.listing.full(other)]
-        if full.all() and not len(open_other):
-            return 0
-        found = [*self._meet(one[~full], other, one[-1]), *self._meet(one[full], open_other, one[-1])]
-        firsts, seconds = (np.concatenate(ones) for ones in zip(*found, strict=True))
-        if len(firsts):
-            self.listing.add(firsts, seconds)
-        return len(firsts)
+    def _catch_up(self, tile: Indices) -> None:
+        """Those of a tile that are full, and earlier ones that still want neighbours and have not met them."""
+        full = tile[self.listing.full(tile)]
+        if not len(full):
+            return
+        waiting = np.flatnonzero(~self.listing.full(np.arange(tile[0])))
+        waiting = waiting[self._turn[waiting] > self._filled[full].min()]
+        full = full[self._filled[full] < self._turn[waiting].max(initial=0)]
+        for some in self._parts(waiting):
+            found = [*self._meet(some, full)]
+            one, other = (np.concatenate(ones) for ones in zip(*found, strict=True))
+            new = self._filled[other] < self._turn[one]
+            self._take(one[new], other[new])
 
-    def _meet(self, one: Indices, other: Indices, last: int) -> Iterator[tuple[Indices, Indices]]:
+    def _own_tile(self, one: Indices, tile: Indices) -> int:
+        """A turn, and the rest of its tile; gives how many pairs there are."""
+        full, open_ones = self.listing.full(one), tile[~self.listing.full(tile)]
+        if full.all() and not len(open_ones):
+            return 0
+        found = [*self._meet(one[~full], tile, one[-1]), *self._meet(one[full], open_ones, one[-1])]
+        return self._take(*(np.concatenate(ones) for ones in zip(*found, strict=True)))
+
+    def _later(self, one: Indices, end: int) -> int:
+        """A turn, and all behind its tile that want neighbours; gives how many pairs there are."""
+        full, count = self.listing.full(np.arange(end, len(self.ranks))), 0
+        later = end + np.flatnonzero(~full)
+        self._turn[one] = one[0]
+        if full.any():
+            self.listing.knows_below(one, end + int(full.argmax()))
+        for some in self._parts(later):
+            found = [*self._meet(one, some, one[-1])]
+            count += self._take(*(np.concatenate(ones) for ones in zip(*found, strict=True)))
+        self._filled[later[self.listing.full(later)]] = one[0]
+        return count
+
+    def _parts(self, which: Indices) -> Iterator[Indices]:
+        return (which[start : start + _TILE] for start in range(0, len(which), _TILE))
+
+    def _take(self, one: Indices, other: Indices) -> int:
+        if len(one):
+            self.listing.add(one, other)
+        return len(one)
+
+    def _meet(self, one: Indices, other: Indices, last: int = -1) -> Iterator[tuple[Indices, Indices]]:
         """Residents with all, and guests with residents; with those up to `last` the residents have met."""
         yield self._block(one[self.resident[one]], other)
         yield self._block(one[~self.resident[one]], other[self.resident[other] & (other > last)])

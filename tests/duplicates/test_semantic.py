@@ -80,6 +80,24 @@ def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPa
     assert sum(asked) < 6000 * 128 * 4
 
 
+def test_strangers_among_near_copies_meet_them_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each tile there are some that never have many neighbours: nobody reads the copies once for each tile."""
+    monkeypatch.setattr(semantic, "_TILE", 128)
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal(64) + random.standard_normal((6000, 64)) * 0.02
+    vectors[::50] = random.standard_normal((120, 64))
+    vectors = distinct(unit_vectors(vectors))
+    read = []
+
+    def of_ranks(ranks: np.ndarray) -> np.ndarray:
+        read.append(len(ranks))
+        return vectors[ranks]
+
+    found = semantic_edges(dataclasses.replace(compared(vectors), vectors=of_ranks), Join(0.97, cells=1))
+    assert 5880 <= len(found.cut) < 5900
+    assert sum(read) < 6000 * 16
+
+
 def test_near_copies_among_others_are_compared_in_few_cells() -> None:
     asked = []
 
