@@ -218,7 +218,11 @@ def similarity_of(handler: ClipModelHandler) -> Similarity:
     Raises:
       UsageError: as `Similarity`.
     """
-    return Similarity(*handler.text_half, encoder=handler.identity, dim=handler.dim, device=handler.flags["device"])
+    try:
+        texts = text_embedding_of(handler)
+    except UsageError as error:
+        raise UsageError(f"--similarity: {str(error).removeprefix('text embeddings: ')}") from error
+    return Similarity(texts, handler.identity)
 
 
 class EmbedCaptions(Score):

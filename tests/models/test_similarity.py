@@ -1,6 +1,7 @@
 """How well captions tell their images: as open_clip's own two halves say, and nothing where there is no caption."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -20,7 +21,7 @@ from beam_curator.models.scorers.text_embedding import TextEmbedding
 from beam_curator.models.weights.weights_file import WeightsFile, measured_sha256
 from beam_curator.rules.rule import AtLeast, judge
 from beam_curator.samples import SampleBatch, Shard, ShardRange
-from beam_curator.transforms.scoring import complaint_of
+from beam_curator.transforms.scoring import complaint_of, similarity_of
 from tests.models.small_text_models import SIGLIP_LIKE, SMALL, add_small_text_models, random_checkpoint
 
 CAPTIONS = ["a red bicycle", "Ein Fahrrad, 自転車, 🚲", "word " * 200, *(f"photo {number}" for number in range(40))]
@@ -35,7 +36,7 @@ def _architectures(tmp_path_factory):
 def scorer_of(model, folder):
     path = random_checkpoint(model, folder / "weights.pt")
     weights = WeightsFile("small/ours", path, measured_sha256(path))
-    return Similarity(model, weights, None, encoder=ENCODER, dim=96, device="cpu")
+    return Similarity(TextEmbedding(model, weights, None, dim=96, device="cpu"), ENCODER)
 
 
 def embeddings(count):
@@ -84,7 +85,7 @@ def test_without_a_caption_there_is_none_and_a_rule_on_it_says_so(tmp_path):
 
 def test_a_model_without_texts_and_embeddings_of_another_model_are_refused(tmp_path):
     with pytest.raises(UsageError, match="--similarity: model 'timm:vit' has no text half"):
-        Similarity("timm:vit", None, None, encoder=ENCODER, dim=96)
+        similarity_of(SimpleNamespace(text_half=("timm:vit", None, None), dim=96, flags={"device": "cpu"}))
     with pytest.raises(UsageError, match="text embeddings: model 'timm:vit' has no text half"):
         TextEmbedding("timm:vit", None, None, dim=96)
     scorer = scorer_of(SMALL, tmp_path)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.encoders.caption_encoder import Captions
 from beam_curator.models.scorers.scorer import EmbeddedCaptions, Scorer
 from beam_curator.models.scorers.text_embedding import TextEmbedding
-from beam_curator.models.weights.weights_file import WeightsFile
 
 SIMILARITY = "similarity"
 
@@ -22,43 +20,21 @@ class Similarity(Scorer):
     caption's is kept or not. A sample without a caption, or with an empty one, has none.
 
     Args:
-      model: the open_clip architecture that embeds the images, or "tiny-untrained".
-      weights: its weights; None for "tiny-untrained".
-      pretrained_tag: the open_clip tag that they were published under; None for a checkpoint of unknown origin.
+      texts: what embeds captions.
       encoder: what the images' embeddings are of.
-      dim: length of these embeddings.
-      device: "auto", "cpu" or "cuda".
-
-    Raises:
-      UsageError: a model that has no text half, or none that can be had here.
     """
 
     name = SIMILARITY
     needs = "embedding+caption"
 
-    def __init__(
-        self,
-        model: str,
-        weights: WeightsFile | None,
-        pretrained_tag: str | None,
-        *,
-        encoder: ModelIdentity,
-        dim: int,
-        device: str = "auto",
-    ) -> None:
-        try:
-            self.texts = TextEmbedding(model, weights, pretrained_tag, dim=dim, device=device)
-        except UsageError as error:
-            raise UsageError(f"--similarity: {str(error).removeprefix('text embeddings: ')}") from error
-        self.dim, self.encoder = dim, encoder
-        self.source = self.texts.source
-        self._model, self._weights = model, weights
+    def __init__(self, texts: TextEmbedding, encoder: ModelIdentity) -> None:
+        self.texts, self.encoder = texts, encoder
+        self.dim, self.source = texts.dim, texts.source
 
     @property
     def identity(self) -> ModelIdentity:
         """What gives the column: other weights are another model."""
-        name, sha256 = (self._weights.name, self._weights.model_sha256) if self._weights else (self._model, None)
-        return ModelIdentity(f"{SIMILARITY} ({name})", sha256, trained=self._weights is not None)
+        return self.texts.identity_as(SIMILARITY)
 
     def complaint(self, encoder: ModelIdentity | None) -> str | None:
         """What is wrong with it on the embeddings of this encoder, if anything is, in one line."""

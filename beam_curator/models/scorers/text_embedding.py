@@ -48,8 +48,12 @@ class TextEmbedding(VectorScorer):
     @property
     def identity(self) -> ModelIdentity:
         """What gives the embeddings: other weights are another model."""
+        return self.identity_as(TEXT_EMBEDDING)
+
+    def identity_as(self, step: str) -> ModelIdentity:
+        """The identity of what a step makes of the embeddings by itself."""
         name, sha256 = (self._weights.name, self._weights.model_sha256) if self._weights else (self._model, None)
-        return ModelIdentity(f"{TEXT_EMBEDDING} ({name})", sha256, trained=self._weights is not None)
+        return ModelIdentity(f"{step} ({name})", sha256, trained=self._weights is not None)
 
     @property
     def tokenise(self) -> CaptionTokeniser:
