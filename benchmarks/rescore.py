@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +21,10 @@ import numpy as np
 import torch
 
 import beam_curator as bc
+from benchmarks.finished_job import job_directory, job_parser, make_once
 from benchmarks.select_data import JobSize, flags_of_job, make_scored_job
 from benchmarks.select_job import TimedJob, run_job
-from benchmarks.tables import machine, markdown
+from benchmarks.tables import markdown
 
 KEEP_NONE = ("--min_aesthetic", "10", "--max_nsfw", "0.5")
 NSFW_WIDTHS = (768, 64, 512, 256, 1)
@@ -34,36 +33,25 @@ NSFW_WIDTHS = (768, 64, 512, 256, 1)
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the job, measures, and prints the table."""
     flags = _parse(argv)
-    directory = flags.dir or Path(tempfile.mkdtemp(prefix="rescore-"))
-    try:
-        print(f"{machine()}; in {directory}", flush=True)
+    with job_directory(flags, "rescore") as directory:
         size = JobSize(flags.rows, flags.samples_per_shard, flags.image_bytes)
         runs = rescore(directory, size, flags.model_dir)
         columns = ["run", "whole process, s", "CPU time, s", "reading embeddings, s", "scoring, s", "peak memory, GB"]
         print(markdown(columns, _rows(runs)))
-    finally:
-        if not flags.keep:
-            shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="python -m benchmarks.rescore"
-    )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the job")
+    parser = job_parser("rescore", __doc__)
     parser.add_argument("--samples_per_shard", type=int, default=4000, help="of its input")
     parser.add_argument("--image_bytes", type=int, default=1000, help="of each image; none is read")
     parser.add_argument("--model_dir", help="with the published heads (default: random ones)")
-    parser.add_argument("--dir", type=Path, help="where the job is made (default: a temporary directory)")
-    parser.add_argument("--keep", action="store_true", help="leave it there; a job that stands there is used again")
     return parser.parse_args(argv)
 
 
 def rescore(directory: Path, size: JobSize, model_dir: str | None) -> dict[str, TimedJob]:
     """Runs of the main job on a finished job of this size, by what they do."""
-    if not (directory / "raw").is_dir():
-        make_scored_job(directory, size)
+    make_once(directory, size, lambda: make_scored_job(directory, size))
     flags = [*flags_of_job(directory, size), *KEEP_NONE, "--accept_other_encoder"]
     untrained = ["--aesthetic_model", "untrained", "--nsfw_model", "untrained"]
     other = ["--aesthetic_model", "v2", "--nsfw_model", "laion", "--model_dir", str(model_dir)]

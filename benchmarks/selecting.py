@@ -13,9 +13,7 @@ long it takes. The language of a caption is the one that is stored, for both.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,9 +21,10 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from beam_curator.exports.datacomp_uids import export_datacomp_uids
+from benchmarks.finished_job import job_directory, job_parser, make_once
 from benchmarks.select_job import TimedJob, run_job
 from benchmarks.selecting_data import ScoredRows, flags_of, make_list, make_scored_rows
-from benchmarks.tables import machine, markdown
+from benchmarks.tables import markdown
 from benchmarks.timing import seconds_of
 
 SELECTION = (
@@ -36,49 +35,37 @@ SELECTION = (
     *("--max_caption_repeats", "10"),
     *("--keep_top", "similarity=0.3", "--keep_top", "aesthetic=0.5"),
 )
+KEEP_NONE = ("--min_aesthetic", "10")
 PEER_ROWS = 200_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the job, measures, and prints the tables."""
     flags = _parse(argv)
-    directory = flags.dir or Path(tempfile.mkdtemp(prefix="selecting-"))
-    try:
-        print(f"{machine()}; in {directory}", flush=True)
+    with job_directory(flags, "selecting") as directory:
         size = ScoredRows(flags.rows, flags.rows_per_shard, flags.dim)
-        _make(directory, size)
+        make_once(directory, size, lambda: _make(directory, size))
         block = make_list(directory, flags.listed)
         given = [*flags_of(directory), *SELECTION, "--block", f"sha256={block}"]
         _print_selection(size, flags.listed, run_job(directory, given), run_job(directory, [*given, "--preview"]))
         if flags.peer:
             _print_peers(*beside_datacomp(directory, size))
-    finally:
-        if not flags.keep:
-            shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="python -m benchmarks.selecting"
-    )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the job")
+    parser = job_parser("selecting", __doc__)
     parser.add_argument("--rows_per_shard", type=int, default=4000, help="of its input")
     parser.add_argument("--dim", type=int, default=768, help="length of the embeddings, which nobody looks at")
     parser.add_argument("--listed", type=int, default=1_000_000, help="entries of the block list")
     parser.add_argument("--peer", type=int, default=1, help="0 to leave DataComp's rules out")
-    parser.add_argument("--dir", type=Path, help="where the job is made (default: a temporary directory)")
-    parser.add_argument("--keep", action="store_true", help="leave it there; a job that stands there is used again")
     return parser.parse_args(argv)
 
 
 def _make(directory: Path, size: ScoredRows) -> None:
-    made = directory / "made.txt"
-    if made.is_file() and made.read_text() == str(size):
-        return
-    seconds = seconds_of(lambda: make_scored_rows(directory, size))
-    made.write_text(str(size))
-    print(f"made {size.rows:,} rows in {size.shards:,} shards in {seconds:.0f} s", flush=True)
+    """A job that has run to its end, with a selection that keeps nothing."""
+    make_scored_rows(directory, size)
+    run_job(directory, [*flags_of(directory), *KEEP_NONE])
 
 
 def beside_datacomp(directory: Path, size: ScoredRows) -> tuple[int, list[list[str]]]:

@@ -20,7 +20,7 @@ def test_the_tables_tell_of_a_job_a_preview_and_of_datacomps_rules(tmp_path, cap
     flags = ["--rows", "900", "--rows_per_shard", "300", "--dim", "8", "--listed", "40"]
     assert selecting.main([*flags, "--dir", str(tmp_path / "job")]) == 0
     told = capsys.readouterr().out
-    (job, preview, basic, clip) = printed
+    (_, job, preview, basic, clip) = printed
     for text in ("sha256 is in block-40.parquet", "caption_repeats > 10", "(top 0.3)", "(top 0.5)", "= 900 seen"):
         assert text in job
         assert text in preview
