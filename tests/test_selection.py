@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_curator import rows
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, UsageError
+from beam_curator.rules.missed_columns import check_users_rule
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, judge, select
 from beam_curator.transforms.selection import Select
@@ -283,6 +284,66 @@ def test_a_row_says_which_columns_there_are_where_a_rule_asks_for_another():
         "rule rule raised KeyError: 'beauty', a column that the samples do not have: there are key"
     )
     assert tallies["rule"].never_answered
+
+
+class Tenth:
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self, row):
+        self.asked += 1
+        return self.asked % 10 == 0 and row["no_such"]
+
+
+def wrapped(row):
+    try:
+        return row["widht"] > 3
+    except KeyError as error:
+        raise ValueError("no width") from error
+
+
+def provided(row):
+    try:
+        return row["beauty"] > 3
+    except KeyError:
+        return row.get("no_such") is None
+
+
+TYPES = {**rows.types_of(rows.NEW_SCHEMA), "aesthetic": "number"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (lambda row: row["width"] > 3 and row["aesthetik"] > 3, 'a column "aesthetik" .*: did you mean aesthetic?'),
+        (lambda row: len(row["caption"].split()) > 0 and row["similarity"], ".*: --similarity gives it"),
+        (lambda row: row["json.url"].split("/") and row["beauty"], 'a column "beauty"'),
+        (wrapped, 'a column "widht" .*: did you mean width?'),
+        (provided, None),
+        (lambda row: row["json.url"].startswith("https") and row["json.n"] > 3, None),
+        (lambda row: {}["no key of a row"], None),
+        (Tenth(), None),
+    ],
+    ids=["a slip", "a score", "after a field", "in another error", "provided for", "fields", "its own", "later"],
+)
+def test_a_rule_of_the_user_on_a_column_that_no_row_has_is_found_by_a_trial(rule, told):
+    if told is None:
+        check_users_rule(rule, TYPES, None, ("all",))
+    else:
+        with pytest.raises(UsageError, match=f'rule ".*" wants {told}'):
+            check_users_rule(rule, TYPES, None, ("all",))
+    assert getattr(rule, "asked", 0) == 0  # a copy was tried
+
+
+def test_a_trial_knows_fields_where_a_finished_job_says_them():
+    check_users_rule(lambda row: row["json.url"], TYPES, {"json.url": "text"}, ("all",))
+    for there, carry, told in (
+        ({"json.url": "text"}, ("all",), "json.ulr, which no sample has: did you mean json.url?"),
+        (None, ("caption",), "json.ulr, which --carry caption leaves out: add it"),
+        ({}, (), "json.ulr, which --carry none leaves out: add it"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(told)):
+            check_users_rule(lambda row: row["json.ulr"], TYPES, there, carry)
 
 
 def test_each_rule_is_tallied_for_the_samples_that_came_to_it_and_by_its_number_where_names_repeat():

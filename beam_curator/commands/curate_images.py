@@ -21,6 +21,7 @@ import beam_curator as bc
 from beam_curator.commands import parsing, running
 from beam_curator.commands.dry_run_flags import DRY_RUN, DryRun, split_off
 from beam_curator.commands.duplicates_of_flags import duplicates_of
+from beam_curator.commands.facts_of_parts import check_facts
 from beam_curator.commands.fields_of_flags import fields_of_selection
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
 from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, look
@@ -77,7 +78,7 @@ from beam_curator.transforms.duplicates import DropDuplicates
 from beam_curator.transforms.fields import AddFields
 from beam_curator.transforms.reading import PlanRanges
 from beam_curator.transforms.scoring import ScoreRanges
-from beam_curator.transforms.whole_selection import Selection
+from beam_curator.transforms.whole_selection import ReadRows, Selection, WholeSelection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,10 +183,11 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     )
     selected = scored
     if curation.selecting.fields:
-        selected |= AddFields(curation.scores, curation.selecting.fields)
-    for step in curation.selecting.steps:
-        selected |= step.transform
+        selected |= AddFields(curation.scores, curation.selecting.fields, curation.scoring.wanted)
+    selected |= WholeSelection(curation.selecting, curation.scoring.wanted)
     if curation.duplicates is not None:
+        if curation.selecting.waits:
+            selected |= ReadRows(curation.scoring.wanted)
         selected |= DropDuplicates(options.output, **dataclasses.asdict(curation.duplicates))
     written = selected | bc.WriteShards(
         options.output,
@@ -239,9 +241,9 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
         resolve_precision(options.precision, resolve_device(options.device))
     scoring = scoring_of(options, scorers, scored, given.encoder)
     described = describe_input(matched.shards, matched.missing)
+    cut = functools.partial(_ranges, options, matched.shards)
     if options.scores_from and scored is not None:
         check_scores(options.scores_from, scored, standing, scoring.wanted.encoder, matched.found)
-        cut = functools.partial(_ranges, options, matched.shards)
         check_steps(options.scores_from, scored, scoring.wanted, reading, described, cut)
     if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
@@ -251,15 +253,20 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     there = read_manifest(options.scores_from) if options.scores_from else there
     columns = column_types(scorers.columns)
     fields = fields_of_selection(there, reading.carry, described, all_rules, lists, tops, columns)
+    if scored is not None:
+        scores = options.scores_from or options.output
+        check_facts(scores, scoring.wanted.encoder, cut, all_rules, tops, columns)
     repeats = CaptionRepeats(options.max_caption_repeats) if options.max_caption_repeats else None
     selection = Selection(all_rules, repeats, lists, tops, fields)
     return Curation(options, matched, asked, selection, scoring, hints, started, names, duplicates)
 
 
 def _ranges(options: CurationOptions, shards: Sequence[Shard]) -> Iterator[ShardRange]:
-    """The ranges of the input as the job cut them whose scores are taken."""
+    """The ranges of the input as the job cut them whose scores stand."""
     for shard in shards:
-        (planned,) = planned_ranges(options.scores_from, [shard], options.range_mb, reading_of(options))
+        (planned,) = planned_ranges(
+            options.scores_from or options.output, [shard], options.range_mb, reading_of(options)
+        )
         yield from planned
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_curator import rows
-from beam_curator.field_tally import INTEGER
+from beam_curator.field_tally import INTEGER, FieldsFound
+from beam_curator.output.manifest import fields_in
 from beam_curator.rules.fields_wanted import FieldsWanted, fields_wanted
 from beam_curator.rules.lists import ListFile
+from beam_curator.rules.missed_columns import check_users_rule
 from beam_curator.rules.rule import Rule, TableRule
 from beam_curator.rules.top import Top
 
@@ -43,18 +46,30 @@ def fields_of_selection(
     if not wanted:
         return wanted
     wanted.check_carried(carry)
+    found = _fields_known(manifest, carry, described_input)
+    fields = None if found is None else _types(found)
+    for rule in rules:
+        if not isinstance(rule, TableRule):
+            check_users_rule(rule, columns, fields, carry)
+    if found is None or fields is None:
+        return wanted
+    wanted.check_there(found.types)
+    types = {**dict.fromkeys(wanted.optional, rows.NOTHING), **columns, **fields}
+    for one in (*(rule for rule in rules if isinstance(rule, TableRule)), *tops):
+        one.check(types)
+    return dataclasses.replace(wanted, found=found)
+
+
+def _fields_known(
+    manifest: Mapping[str, Any] | None, carry: Sequence[str], described_input: Mapping[str, Any]
+) -> FieldsFound | None:
+    """What was met of all fields of the input, where a finished job says it."""
     reading = (manifest or {}).get("reading")
     if manifest is None or not isinstance(reading, Mapping) or reading.get("carry") != list(carry):
-        return wanted
-    if manifest.get("input") == described_input:
-        told = (manifest.get("fields") or {}).get("columns") or {}
-        there = {name: one["type"] for name, one in told.items() if one["type"]}
-        wanted.check_there(there)
-        types = {**dict.fromkeys(wanted.optional, rows.NOTHING), **columns}
-        types |= {name: "number" if type == INTEGER else type for name, type in there.items()}
-        for rule in rules:
-            if isinstance(rule, TableRule):
-                rule.check(types)
-        for top in tops:
-            top.check(types)
-    return wanted
+        return None
+    return fields_in(manifest) if manifest.get("input") == described_input else None
+
+
+def _types(found: FieldsFound) -> dict[str, str]:
+    """What fields hold, by the names of `rows.types_of`."""
+    return {name: "number" if type == INTEGER else type for name, type in found.types.items()}

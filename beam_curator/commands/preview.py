@@ -82,7 +82,7 @@ def preview(directory: str, scores: str, ranges: Sequence[ShardRange], wanted: W
       UsageError: for a field that no sample has, and a rule needs.
     """
     found, waiting = Preview(), list[SampleBatch]()
-    fields, (first, *others) = selection.fields, selection.steps
+    fields, (first, *others) = selection.fields, selection.plain_steps
     types = _field_types(scores, ranges, fields) if fields else {}
     for stored in _read(scores, ranges, wanted):
         if stored is None:
@@ -90,13 +90,13 @@ def preview(directory: str, scores: str, ranges: Sequence[ShardRange], wanted: W
         elif stored.lacking(wanted.steps) or stored.lacks_fields:
             found.lacking += 1
         else:
-            (selected,) = first.plain([add_fields(stored.batch, scores, types) if fields else stored.batch])
+            (selected,) = first([add_fields(stored.batch, scores, types) if fields else stored.batch])
             if others:
                 waiting.append(selected.replace(rows=_slim(selected.rows, selection)))
             else:
                 found.add(directory, selected)
     for step in others:
-        waiting = step.plain(waiting)
+        waiting = step(waiting)
     for batch in waiting:
         found.add(directory, batch)
     check_rules(found.summary.judged)

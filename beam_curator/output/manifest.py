@@ -168,6 +168,15 @@ def fields_of(summary: Summary) -> dict[str, Any]:
     return {**told, "columns": columns}
 
 
+def fields_in(manifest: Mapping[str, Any]) -> FieldsFound:
+    """The inverse of `fields_of`, of a whole manifest."""
+    told = manifest.get("fields") or {"columns": {}}
+    columns = {
+        name: {key: value for key, value in one.items() if key != "type"} for name, one in told["columns"].items()
+    }
+    return FieldsFound.read({**told, "columns": columns})
+
+
 def reading_of(parts: LedgerTotal) -> Any:
     """How the shards were read, as JSON has it; a list where a job of one's own reads them in several ways."""
     readings = parts.readings or [DEFAULT_READING]

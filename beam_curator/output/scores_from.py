@@ -148,13 +148,15 @@ def is_whole(stored: StoredRange, wanted: Wanted) -> bool:
 
 def lacks(scores_from: str, range: ShardRange, stored: StoredRange | None, wanted: Wanted) -> str:
     """What is said of a range of which not all is there that is wanted."""
-    what = "scores of this encoder and these flags"
+    what, instead = "scores of this encoder and these flags", ""
     if stored is not None:
         lacking = stored.lacking(wanted.steps)
         fields = f"fields of --carry {','.join(range.reading.carry)}"
         what = f"{lacking[0].name} ({lacking[0].identity})" if lacking else fields
+        instead = "" if lacking else ", or go without fields: --carry none"
     return (
         f"--scores_from {scores_from} has no {what} for {range.url}: run its own command with what asks for that first"
+        f"{instead}"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from beam_curator.errors import UsageError
 from beam_curator.field_names import is_carried, is_field
-from beam_curator.field_tally import nearest
+from beam_curator.field_tally import FieldsFound, nearest
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.rule import Rule, TableRule
 from beam_curator.rules.top import Top
@@ -21,11 +21,13 @@ class FieldsWanted:
       needed: by column, what needs it, as the user is told.
       optional: columns that are looked at if they are there.
       every: whether all are wanted that there are: a rule of the user's own may look at any.
+      found: what was met of all fields, where a finished job says it; None where it is told by all samples together.
     """
 
     needed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     every: bool = False
+    found: FieldsFound | None = None
 
     def __bool__(self) -> bool:
         return bool(self.needed or self.optional or self.every)

@@ -54,6 +54,32 @@ def drop_repeated_captions(batches: Sequence[SampleBatch], rule: CaptionRepeats)
     return [_drop(batch, rule, found) for batch in batches]
 
 
+Repeats = tuple[str, tuple[np.ndarray, np.ndarray]]
+"""The name of a range, indices of some of its rows, and how often the caption of each comes: more than once."""
+
+
+def repeats_in(batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Repeats]:
+    """The captions that come more than once in all batches together."""
+    captions = batches | "Captions" >> beam.FlatMap(_captions).with_output_types(tuple[int, OfRange])
+    with inner_steps_untyped(batches.pipeline):
+        together = captions | "Gather" >> beam.GroupByKey()
+        return together | "Count" >> beam.FlatMap(_repeated).with_output_types(Repeats)
+
+
+def without_repeats(
+    batches: beam.PCollection[SampleBatch], rule: CaptionRepeats, found: beam.PCollection[Repeats]
+) -> beam.PCollection[SampleBatch]:
+    """The batches with samples dropped whose caption comes too often.
+
+    Args:
+      batches: of whose captions only whether there is one matters.
+      rule: how often is too often.
+      found: what `repeats_in` gave of the same batches.
+    """
+    dropping = beam.Map(_drop, rule, beam.pvalue.AsMultiMap(found)).with_output_types(SampleBatch)
+    return batches | "Drop" >> dropping
+
+
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
 class DropRepeatedCaptions(beam.PTransform):
@@ -77,15 +103,7 @@ class DropRepeatedCaptions(beam.PTransform):
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         check_before_duplicates(batches, "DropRepeatedCaptions")
-        captions = batches | "Captions" >> beam.FlatMap(_captions).with_output_types(tuple[int, OfRange])
-        with inner_steps_untyped(batches.pipeline):
-            together = captions | "Gather" >> beam.GroupByKey()
-            found = together | "Count" >> beam.FlatMap(_repeated).with_output_types(
-                tuple[str, tuple[np.ndarray, np.ndarray]]
-            )
-        return batches | "Drop" >> beam.Map(_drop, self.rule, beam.pvalue.AsMultiMap(found)).with_output_types(
-            SampleBatch
-        )
+        return without_repeats(batches, self.rule, repeats_in(batches))
 
     def display_data(self) -> dict[str, Any]:
         return {"keeps": f"captions that come {self.rule.most} times at most"}

@@ -11,7 +11,11 @@ from beam_curator import rows
 from beam_curator.errors import JobError, UsageError
 from beam_curator.field_tally import FieldsFound, sum_fields
 from beam_curator.output.field_store import in_types, read_fields
+from beam_curator.output.manifest import MANIFEST
+from beam_curator.output.score_steps import Wanted
+from beam_curator.output.whole_rows import with_all_columns
 from beam_curator.rules.fields_wanted import FieldsWanted
+from beam_curator.rules.waiting import waiting_rows
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import inner_steps_untyped
 
@@ -32,6 +36,28 @@ def add_fields(batch: SampleBatch, output: str, types: Mapping[str, str | None])
     for name in types.keys() - known.keys():
         table = table.append_column(rows.field_of(name, pa.null(), rows.CARRIED), pa.nulls(len(table)))
     return batch.replace(rows=table)
+
+
+def add_known_fields(batch: SampleBatch, output: str, types: Types, found: FieldsFound) -> SampleBatch:
+    """As `add_fields`, where a finished job says what was met of all fields.
+
+    Raises:
+      JobError: where a batch has what was not met.
+    """
+    if batch.fields is not None and (found + batch.fields).types != found.types:
+        raise JobError(
+            f"{batch.range.url}: its fields hold other things than {MANIFEST} of {output} says: remove that file, and "
+            "run the same command again"
+        )
+    return add_fields(batch, output, types)
+
+
+def _waiting(batch: SampleBatch) -> SampleBatch:
+    return batch.replace(rows=waiting_rows(batch.rows))
+
+
+def _read_and_add(batch: SampleBatch, parts: Wanted, output: str, types: Types) -> SampleBatch:
+    return add_fields(with_all_columns(batch, parts), output, types)
 
 
 def _met(batch: SampleBatch) -> FieldsFound:
@@ -55,22 +81,29 @@ def _types(found: FieldsFound, wanted: FieldsWanted) -> Types:
 class AddFields(beam.PTransform):
     """Gives batches whose scores are written the fields that a selection looks at: takes and gives `SampleBatch`.
 
-    What a column holds follows from all samples, so all are scored before the first is selected. Other fields stay
-    where they are until the ledger is written.
+    What a column holds follows from all samples, so all are scored before the first is selected, unless a finished job
+    says it: then rows wait for nothing. Those that wait leave their columns in the score parts, and have them read
+    again. Other fields stay where they are until the ledger is written.
 
     Args:
       output: the output directory, whose `fields/` has them.
       wanted: which.
+      parts: what the job wants of each range, by which its parts are read again.
     """
 
-    def __init__(self, output: str, wanted: FieldsWanted) -> None:
+    def __init__(self, output: str, wanted: FieldsWanted, parts: Wanted) -> None:
         super().__init__()
-        self._output, self._wanted = output, wanted
+        self._output, self._wanted, self._parts = output, wanted, parts
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        found = self._wanted.found
+        if found is not None:
+            known = beam.Map(add_known_fields, self._output, self._wanted.types(found.types), found)
+            return batches | "AddKnown" >> known.with_output_types(SampleBatch)
         met = batches | "Met" >> beam.Map(_met).with_output_types(FieldsFound)
         with inner_steps_untyped(batches.pipeline):
             total = met | "SumMet" >> beam.CombineGlobally(_sum)
         types = total | "Types" >> beam.Map(_types, self._wanted).with_output_types(Types)
-        adding = beam.Map(add_fields, self._output, beam.pvalue.AsSingleton(types))
-        return batches | "Add" >> adding.with_output_types(SampleBatch)
+        adding = beam.Map(_read_and_add, self._parts, self._output, beam.pvalue.AsSingleton(types))
+        waiting = batches | "LeaveColumns" >> beam.Map(_waiting).with_output_types(SampleBatch)
+        return waiting | "Add" >> adding.with_output_types(SampleBatch)

@@ -11,7 +11,7 @@ from apache_beam.pipeline import AppliedPTransform
 
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.output.score_steps import ScoreStep
+from beam_curator.output.score_steps import ScoreStep, Wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Facts:
       steps: what scores, in the order of the pipeline.
       flags: what else was chosen, by the names of the command's flags.
       left_out: output directories that are no input, though patterns may match what is in them.
+      left: where rows come with some of their columns, what parts are read again by for the others; else None.
     """
 
     patterns: Sequence[str] = ()
@@ -35,6 +36,7 @@ class Facts:
     steps: Sequence[ScoreStep] = ()
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     left_out: Sequence[str] = ()
+    left: Wanted | None = None
 
 
 def facts_of(collection: beam.pvalue.PValue) -> Facts:
@@ -46,6 +48,7 @@ def facts_of(collection: beam.pvalue.PValue) -> Facts:
     flags: dict[str, Any] = {}
     range_mb: float | None = None
     left_out: list[str] = []
+    left: Wanted | None = None
     for transform in transforms_before(collection):
         facts = getattr(transform, "facts", {})
         patterns += facts.get("patterns", ())
@@ -55,7 +58,8 @@ def facts_of(collection: beam.pvalue.PValue) -> Facts:
         flags |= facts.get("flags", {})
         range_mb = facts.get("range_mb", range_mb)
         left_out += facts.get("left_out", ())
-    return Facts(sorted(set(patterns)), range_mb, rules, encoder, steps, flags, sorted(set(left_out)))
+        left = facts.get("left", left)
+    return Facts(sorted(set(patterns)), range_mb, rules, encoder, steps, flags, sorted(set(left_out)), left)
 
 
 def check_before_duplicates(batches: beam.pvalue.PValue, step: str) -> None:

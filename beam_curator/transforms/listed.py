@@ -103,6 +103,32 @@ def keep_listed(batches: Sequence[SampleBatch], lists: Sequence[ListFile]) -> li
     return [_apply(batch, lists, collections.defaultdict(list, found)) for batch in batches]
 
 
+def found_in_lists(
+    batches: beam.PCollection[SampleBatch], lists: Sequence[ListFile]
+) -> beam.PCollection[tuple[str, Found]]:
+    """The samples that are kept so far and in a list, by the name of their range."""
+    places = batches.pipeline | "Lists" >> beam.Create([*range(len(lists))]).with_output_types(int)
+    entries = places | "Entries" >> beam.FlatMap(_entries, lists).with_output_types(tuple[Bucket, np.ndarray])
+    samples = batches | "Samples" >> beam.FlatMap(_samples, lists).with_output_types(tuple[Bucket, OfRange])
+    with inner_steps_untyped(batches.pipeline):
+        joined = {"entries": entries, "samples": samples} | "Join" >> beam.CoGroupByKey()
+        return joined | "Match" >> beam.FlatMap(_matched).with_output_types(tuple[str, Found])
+
+
+def without_listed(
+    batches: beam.PCollection[SampleBatch], lists: Sequence[ListFile], found: beam.PCollection[tuple[str, Found]]
+) -> beam.PCollection[SampleBatch]:
+    """The batches with samples dropped that lists drop.
+
+    Args:
+      batches: of what lists are of, only whether there is a value matters.
+      lists: in the order in which they are tried.
+      found: what `found_in_lists` gave of the same batches, of which more samples may have been kept then.
+    """
+    applying = beam.Map(_apply, lists, beam.pvalue.AsMultiMap(found)).with_output_types(SampleBatch)
+    return batches | "Apply" >> applying
+
+
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
 class KeepListed(beam.PTransform):
@@ -130,15 +156,7 @@ class KeepListed(beam.PTransform):
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         check_before_duplicates(batches, "KeepListed")
-        places = batches.pipeline | "Lists" >> beam.Create([*range(len(self.lists))]).with_output_types(int)
-        entries = places | "Entries" >> beam.FlatMap(_entries, self.lists).with_output_types(tuple[Bucket, np.ndarray])
-        samples = batches | "Samples" >> beam.FlatMap(_samples, self.lists).with_output_types(tuple[Bucket, OfRange])
-        with inner_steps_untyped(batches.pipeline):
-            joined = {"entries": entries, "samples": samples} | "Join" >> beam.CoGroupByKey()
-            found = joined | "Match" >> beam.FlatMap(_matched).with_output_types(tuple[str, Found])
-        return batches | "Apply" >> beam.Map(_apply, self.lists, beam.pvalue.AsMultiMap(found)).with_output_types(
-            SampleBatch
-        )
+        return without_listed(batches, self.lists, found_in_lists(batches, self.lists))
 
     def display_data(self) -> dict[str, Any]:
         return {"lists": ", ".join(one.name for one in self.lists)}

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 
+from beam_curator.output.score_steps import Wanted
+from beam_curator.output.whole_rows import with_all_columns
 from beam_curator.rules.caption_repeats import CaptionRepeats
 from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.rule import Rule
 from beam_curator.rules.top import Top
+from beam_curator.rules.waiting import waiting_rows
 from beam_curator.samples import SampleBatch
-from beam_curator.transforms.caption_repeats import DropRepeatedCaptions, drop_repeated_captions
+from beam_curator.transforms.caption_repeats import drop_repeated_captions, repeats_in, without_repeats
 from beam_curator.transforms.keep_top import KeepTop, keep_top_of
-from beam_curator.transforms.listed import KeepListed, keep_listed
+from beam_curator.transforms.listed import found_in_lists, keep_listed, without_listed
 from beam_curator.transforms.selection import Select, select_batch
 
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One step of a selection.
-
-    Attributes:
-      transform: takes `SampleBatch`, and gives it.
-      plain: the same of all batches of a job, without Beam.
-    """
-
-    transform: beam.PTransform
-    plain: Callable[[Sequence[SampleBatch]], list[SampleBatch]]
+Plain = Callable[[Sequence[SampleBatch]], list[SampleBatch]]
+"""A step of a selection on all batches of a job, without Beam."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +45,82 @@ class Selection:
     fields: FieldsWanted = dataclasses.field(default_factory=FieldsWanted)
 
     @property
-    def steps(self) -> list[Step]:
-        """The steps in their order; the first one looks at each batch by itself."""
+    def waits(self) -> bool:
+        """Whether anything is decided by all samples together."""
+        return bool(self.repeats or self.lists or self.tops)
+
+    @property
+    def plain_steps(self) -> list[Plain]:
+        """The steps in the order of `WholeSelection`; the first one looks at each batch by itself."""
         rules, repeats, lists, tops = self.rules, self.repeats, self.lists, tuple(self.tops)
-        steps = [Step(Select(*rules), lambda batches: [select_batch(batch, rules) for batch in batches])]
+        steps: list[Plain] = [lambda batches: [select_batch(batch, rules) for batch in batches]]
         if repeats is not None:
-            steps.append(Step(DropRepeatedCaptions(repeats), lambda batches: drop_repeated_captions(batches, repeats)))
+            steps.append(lambda batches: drop_repeated_captions(batches, repeats))
         if lists:
-            steps.append(Step(KeepListed(*lists), lambda batches: keep_listed(batches, lists)))
+            steps.append(lambda batches: keep_listed(batches, lists))
         if tops:
-            steps.append(Step(KeepTop(*tops), lambda batches: keep_top_of(batches, tops)))
+            steps.append(lambda batches: keep_top_of(batches, tops))
         return steps
+
+
+def _waiting(batch: SampleBatch, selection: Selection) -> SampleBatch:
+    return batch.replace(rows=waiting_rows(batch.rows, selection.lists, selection.tops))
+
+
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+class WholeSelection(beam.PTransform):
+    """Selects: takes `SampleBatch` whose scores are written, and gives it, selected.
+
+    Where something is decided by all samples together, rows wait for it with the few columns that it looks at
+    (`waiting_rows`), since a runner may have to hold those of all samples in memory; and so they come out.
+    `WriteShards` reads the others again from the score parts, as `ReadRows` does before other steps. What captions and
+    lists ask for is told while all columns are at hand, of all samples that rules keep.
+
+    Args:
+      selection: what decides.
+      wanted: what the job wants of each range, by which its parts are read again.
+    """
+
+    def __init__(self, selection: Selection, wanted: Wanted) -> None:
+        super().__init__()
+        self._selection, self._wanted = selection, wanted
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """By what the columns are found that its rows leave."""
+        return {"left": self._wanted} if self._selection.waits else {}
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        chosen = self._selection
+        judged = batches | Select(*chosen.rules)
+        if not chosen.waits:
+            return judged
+        selected = judged | "LeaveColumns" >> beam.Map(_waiting, chosen).with_output_types(SampleBatch)
+        if chosen.repeats is not None:
+            selected = without_repeats(selected, chosen.repeats, repeats_in(judged))
+        if chosen.lists:
+            selected = without_listed(selected, chosen.lists, found_in_lists(judged, chosen.lists))
+        return selected | KeepTop(*chosen.tops) if chosen.tops else selected
+
+
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+class ReadRows(beam.PTransform):
+    """Gives batches all columns of their rows again, from their score parts: takes and gives `SampleBatch`.
+
+    Args:
+      wanted: what the job wants of each range.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """That nothing is left behind."""
+        return {"left": None}
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        return batches | beam.Map(with_all_columns, self._wanted).with_output_types(SampleBatch)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_curator import rows
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import models_of, told_models
 from beam_curator.phases import Span
@@ -159,9 +160,12 @@ def _sample(values: Sequence[Any]) -> Sample:
 
 
 def _arrow(table: pa.Table) -> bytes:
-    """The table as a stream of Arrow; taken afresh, so that nothing lies unseen under nulls and around slices."""
+    """The table as a stream of Arrow; taken afresh, so that nothing lies unseen under nulls and around slices. Rows
+    that wait with some of their columns are to take little room: they are compressed."""
     fresh = table.take(np.arange(table.num_rows)).combine_chunks()
+    is_whole = all(name in fresh.schema.names for name in rows.SCHEMA.names)
+    options = pa.ipc.IpcWriteOptions(compression=None if is_whole else "zstd")
     stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, fresh.schema) as writer:
+    with pa.ipc.new_stream(stream, fresh.schema, options=options) as writer:
         writer.write_table(fresh)
     return stream.getvalue().to_pybytes()

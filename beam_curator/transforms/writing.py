@@ -23,7 +23,9 @@ from beam_curator.output.output_shard import WrittenShard, write_shard
 from beam_curator.output.placing import PlacedSamples, place_samples
 from beam_curator.output.prefix_sums import KeptCount, RangeKey
 from beam_curator.output.score_parts import directory_of
+from beam_curator.output.score_steps import Wanted
 from beam_curator.output.totals import LedgerTotal, WrittenTotal
+from beam_curator.output.whole_rows import with_all_columns
 from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, ShardRange
@@ -34,6 +36,7 @@ from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.duplicates import check_same_output
 from beam_curator.transforms.input_read import InputRead, ReadInput
 from beam_curator.transforms.library_job import remember_shards
+from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.metrics import count, observe
 from beam_curator.transforms.range_places import PlacesInHand, places_aside
 from beam_curator.transforms.strays import files_in_the_way, strays_removed
@@ -44,10 +47,11 @@ LEDGER = "ledger"
 
 
 class _PlaceSamples(beam.DoFn):
-    """Writes each batch's ledger rows and sends its kept samples to their output shards."""
+    """Writes each batch's ledger rows and sends its kept samples to their output shards. Where rows come with some of
+    their columns, the others are read again by what is `left`."""
 
-    def __init__(self, output: str, samples_per_shard: int, title: Title) -> None:
-        self._output, self._samples_per_shard, self._title = output, samples_per_shard, title
+    def __init__(self, output: str, samples_per_shard: int, title: Title, left: Wanted | None) -> None:
+        self._output, self._samples_per_shard, self._title, self._left = output, samples_per_shard, title, left
 
     def setup(self) -> None:
         self._title.enter()
@@ -65,6 +69,8 @@ class _PlaceSamples(beam.DoFn):
         began = time.time()
         progress.BOARD.enter(WRITING)
         place = self._places.of(_range_key(batch), *places)
+        if self._left is not None:
+            batch = with_all_columns(batch, self._left)
         table, placed = place_samples(batch, place.kept, self._samples_per_shard)
         name = ledger.ledger_name(batch.range)
         types = checked.fields.types
@@ -207,7 +213,8 @@ class WriteShards(beam.PTransform):
         read = beam.pvalue.AsSingleton(scored | "InputRead" >> ReadInput(job))
         seen = beam.pvalue.AsSingleton(self._make_way(scored, title, job, read))
         kept = scored | "CountKept" >> beam.Map(_kept_count).with_output_types(KeptCount)
-        placing = beam.ParDo(_PlaceSamples(self.output, self.samples_per_shard, title), seen, *places_aside(kept))
+        place = _PlaceSamples(self.output, self.samples_per_shard, title, facts_of(batches).left)
+        placing = beam.ParDo(place, seen, *places_aside(kept))
         placed = scored | "PlaceSamples" >> tagged(
             placing, main=tuple[int, PlacedSamples], **{LEDGER: ledger.LedgerPart}
         )

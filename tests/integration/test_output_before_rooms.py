@@ -92,6 +92,27 @@ def test_what_is_missing_of_it_is_written_again_bit_for_bit(job, capsys):
     assert without_versions(job / "out") == before
 
 
+def test_what_its_scores_do_not_have_is_told_before_any_work(job, capsys):
+    before = content(job / "out")
+    (job / "texture_rule.py").write_text("def smooth(row): return row['width'] > 3 and row['texture'] < 9\n")
+    for flags, told in (
+        (
+            ["--where", "texture < 9"],
+            'condition "texture < 9" wants a column "texture" that scores of an earlier release',
+        ),
+        (
+            ["--keep_top", "texture=0.5"],
+            '--keep_top or --keep_best of texture wants a column "texture" that scores of an earlier release',
+        ),
+        (["--rule", "texture_rule:smooth"], 'rule "smooth" wants a column "texture" that scores of an earlier release'),
+        (["--output", "new", "--scores_from", "out"], "first, or go without fields: --carry none"),
+    ):
+        code, err = curate_images.main([*FLAGS, *flags]), capsys.readouterr().err
+        assert (code, len(err.splitlines()), told in err) == (2, 1, True), err
+    assert (content(job / "out"), (job / "new").exists()) == (before, False)
+    assert curate_images.main([*FLAGS, "--output", "new", "--scores_from", "out", "--carry", "none"]) == 0
+
+
 def test_a_shard_that_joins_it_has_the_facts_of_today_and_the_rest_stays_without(job, capsys):
     before = ledger_of(job / "out")
     shutil.copy(job / "raw" / "b.tar", job / "raw" / "c.tar")
