@@ -55,8 +55,11 @@ def fields_of_selection(
         return wanted
     wanted.check_there(found.types)
     types = {**dict.fromkeys(wanted.optional, rows.NOTHING), **columns, **fields}
-    for one in (*(rule for rule in rules if isinstance(rule, TableRule)), *tops):
-        one.check(types)
+    for rule in rules:
+        if isinstance(rule, TableRule):
+            rule.check(types)
+    for top in tops:
+        top.check(types)
     return dataclasses.replace(wanted, found=found)
 
 

@@ -45,7 +45,7 @@ class _Number(int):
     """A number that compares as is chosen, and counts as 1."""
 
     choose: Callable[..., bool]
-    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _chooses  # type: ignore[assignment]
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _chooses
     __hash__ = int.__hash__
 
 
@@ -53,8 +53,8 @@ class _Text(str):
     """A text that compares, contains and begins as is chosen."""
 
     choose: Callable[..., bool]
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _chooses  # type: ignore[assignment]
-    startswith = endswith = _chooses  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _chooses
+    startswith = endswith = _chooses
     __hash__ = str.__hash__
 
 
