@@ -54,6 +54,22 @@ def test_a_slip_is_one_line_that_says_what_to_type(command, words, said):
     assert command(*words) == (2, "", f"beam-curator: {said}\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "redirected", "code"),
+    [
+        ("--help", "| true", 0),
+        ("curate --help", "2>&1 | true", 0),
+        ("curat", "2>&1 | true", 2),
+        ("--version", ">&-", 0),
+        ("curat", "2>&-", 2),
+    ],
+)
+def test_a_reader_that_leaves_changes_neither_the_exit_code_nor_what_is_said(command, redirected, code):
+    program = f'"$1" -m beam_curator.commands.main {command} {redirected}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", program, "", sys.executable], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_help_and_slips_import_neither_torch_nor_beam():
     program = (
         "import contextlib, sys; from beam_curator.commands.main import COMMANDS, main\n"

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 import beam_curator
+from beam_curator.commands.unread_output import bear_with_readers_that_leave
 
 PROGRAM = "beam-curator"
 COMMANDS = {
@@ -37,6 +38,8 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first argument names; gives its exit code, 2 if there is no such command."""
     words = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:
+        bear_with_readers_that_leave()
     if words[:1] in (["--help"], ["-h"], ["help"]):
         print(usage())
         return 0
@@ -55,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_as_process(module: str) -> int:
     """Imports a command and runs it on this process's arguments; Ctrl-C ends it in one line while it imports, too."""
+    bear_with_readers_that_leave()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as under nohup
         signal.signal(signal.SIGINT, _end_at_once)
     return importlib.import_module(module).main(None)
