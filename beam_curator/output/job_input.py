@@ -110,6 +110,8 @@ _KINDS = {FOLDER: "a folder", LIST: "a list", PARQUET: "Parquet"}
 
 def _nothing(missing: Sequence[Missing], kind: str) -> UsageError:
     """What is raised where nothing is found, of a kind of file, or of any kind of input where it is ""."""
+    if not missing:
+        return UsageError("--input is empty: give a path, glob, directory or brace range")
     if kind:
         told = listed([str(one) for one in missing], matching.SHOWN)
         return UsageError(

@@ -41,6 +41,8 @@ def columns_of(schema: pa.Schema, image: str = "", caption: str = "") -> Columns
     Raises:
       UnreadableShard: when there is no such column, or when several may be meant.
     """
+    if len(set(schema.names)) < len(schema.names):
+        raise UnreadableShard(f"has two columns of one name, which are not told apart; its columns are {_told(schema)}")
     image = image_column(schema, image)
     found = caption_column(schema, caption, image)
     others = [name for name in schema.names if name not in (image, found)]

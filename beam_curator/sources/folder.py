@@ -7,7 +7,6 @@ captions and other fields, as Hugging Face's imagefolder has it.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import os
 import posixpath
@@ -25,8 +24,8 @@ from beam_curator.sources.keys import unique_keys
 from beam_curator.sources.listing import Entry, shards_of
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.shard_identity import KnownShard
-from beam_curator.sources.table_fields import texts_of_row
-from beam_curator.sources.table_files import path_column, rows_of_table
+from beam_curator.sources.table_fields import texts_of_rows
+from beam_curator.sources.table_files import path_column, table_of
 from beam_curator.storage import files
 from beam_curator.storage.buckets.bucket import ObjectMetadata
 from beam_curator.storage.places import real
@@ -83,20 +82,22 @@ def entries_of(root: str, found: Sequence[FileMetadata], reading: Reading) -> li
       reading: which columns of metadata are meant.
     """
     by_name = {file.path[len(root) :].lstrip("/"): file for file in found}
-    texts = _texts(by_name, reading)
-    images = sorted(name for name in by_name if _extension(name) in IMAGE_EXTENSIONS)
+    texts, unused = _texts(by_name, reading)
+    images = sorted(name for name in by_name if name in texts or _extension(name) in IMAGE_EXTENSIONS)
+    sidecars = _sidecars(by_name)
     absent = sorted(name for name in texts if name not in by_name)
     keys = dict(zip([*images, *absent], unique_keys([*images, *absent]), strict=True))
     used: set[str] = set()
     entries = []
     for name in sorted([*images, *absent]):
         if name in by_name:
-            beside = _beside(name, by_name)
+            beside = _beside(name, sidecars)
             used |= {name, *beside.values()}
             entries.append(_entry(name, keys[name], by_name, beside, texts.get(name, {})))
         else:
-            entries.append(Entry(name, keys[name], "", failure="the metadata names it, and there is no such file"))
-    return _with_passed_over(entries, [name for name in by_name if name not in used])
+            where = "it is outside the folder" if name.startswith(("/", "../")) else "there is no such file"
+            entries.append(Entry(name, keys[name], "", failure=f"the metadata names it, and {where}"))
+    return _with_passed_over(entries, [name for name in by_name if name not in used], unused)
 
 
 def _entry(
@@ -114,40 +115,55 @@ def _other(extension: str, beside: Mapping[str, str]) -> str:
     return f"metadata.{extension}" if extension in beside else extension
 
 
-def _beside(name: str, by_name: Mapping[str, FileMetadata]) -> dict[str, str]:
-    stem = name[: -len(_extension(name)) - 1]
-    found = {}
-    for extension in SIDECARS:
-        candidates = [one for one in (f"{stem}.{extension}", f"{name}.{extension}") if one in by_name]
-        if candidates:
-            found[extension] = candidates[0]
+def _sidecars(by_name: Mapping[str, FileMetadata]) -> dict[str, str]:
+    """The files that may belong to images, by their names with the extension in lower case."""
+    found: dict[str, str] = {}
+    for name in sorted(by_name, reverse=True):  # where both are there, in capitals and not, the one that is not
+        extension = _extension(name)
+        if extension in SIDECARS:
+            found.setdefault(f"{name[: -len(extension)]}{extension}", name)
     return found
 
 
-def _texts(by_name: Mapping[str, FileMetadata], reading: Reading) -> dict[str, dict[str, str]]:
-    """What tables of metadata say, by the names of the files."""
+def _beside(name: str, sidecars: Mapping[str, str]) -> dict[str, str]:
+    extension = _extension(name)
+    stem = name[: -len(extension) - 1] if extension else name
+    named = {one: (sidecars.get(f"{stem}.{one}"), sidecars.get(f"{name}.{one}")) for one in SIDECARS}
+    return {one: first or second for one, (first, second) in named.items() if first or second}
+
+
+def _texts(by_name: Mapping[str, FileMetadata], reading: Reading) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """What tables of metadata say, by the names of the files; and the kind of each row that says nothing."""
     texts: dict[str, dict[str, str]] = {}
+    unused: list[str] = []
     tables = [name for name in by_name if posixpath.basename(name) in METADATA]
-    for table in sorted(tables, key=lambda name: (name.count("/"), name)):
-        path = by_name[table].path
-        columns, rows = rows_of_table(path)
-        column = path_column(columns, reading.image_column)
+    for named in sorted(tables, key=lambda name: (name.count("/"), name)):
+        path = by_name[named].path
+        table = table_of(path)
+        column = path_column(table.columns, reading.image_column)
         if column is None:
-            raise UsageError(f"--input {path}: has no column file_name; its columns are {', '.join(columns)}")
-        for row in rows:
-            if isinstance(row.get(column), str):
-                name = posixpath.normpath(posixpath.join(posixpath.dirname(table), row[column]))
-                texts[name] = texts_of_row(path, columns, row, reading.caption_column, without=column)
-    return texts
+            raise UsageError(
+                f"--input {path}: has no column file_name; its columns are {', '.join(table.columns) or 'none'}"
+            )
+        rows = zip(table.rows, texts_of_rows(path, table, reading.caption_column, without=column), strict=True)
+        for row, texts_of_row in rows:
+            if not isinstance(row.get(column), str):
+                unused.append("row of metadata that names no file")
+                continue
+            name = posixpath.normpath(posixpath.join(posixpath.dirname(named), row[column]))
+            if name in texts:
+                unused.append("row of metadata whose file a later row names")
+            texts[name] = texts_of_row
+    return texts, unused
 
 
-def _with_passed_over(entries: list[Entry], others: Sequence[str]) -> list[Entry]:
-    """The same entries; the first one also tells of files that belong to none."""
+def _with_passed_over(entries: list[Entry], others: Sequence[str], unused: Sequence[str]) -> list[Entry]:
+    """The same entries; the first one also tells of files that belong to none, and of rows of metadata that do not."""
     strange = [name for name in others if posixpath.basename(name) not in METADATA]
-    kinds = collections.Counter(f"file that is no image (.{_extension(name)})" for name in strange)
+    kinds = [*(f"file that is no image ({_told_extension(name)})" for name in strange), *unused]
     if not entries or not kinds:
         return entries
-    return [dataclasses.replace(entries[0], passed_over=sorted(kinds.elements())), *entries[1:]]
+    return [dataclasses.replace(entries[0], passed_over=sorted(kinds)), *entries[1:]]
 
 
 def stamp_of(file: FileMetadata) -> str:
@@ -156,6 +172,11 @@ def stamp_of(file: FileMetadata) -> str:
     if isinstance(file, ObjectMetadata):
         return file.content
     return f"{file.size_in_bytes} {file.last_updated_in_seconds!r}"
+
+
+def _told_extension(name: str) -> str:
+    extension = _extension(name)
+    return f".{extension}" if extension else "no extension"
 
 
 def _extension(name: str) -> str:

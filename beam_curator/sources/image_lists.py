@@ -11,16 +11,17 @@ from typing import Any
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
+from beam_curator.images import IMAGE_EXTENSIONS
 from beam_curator.reading import Reading
 from beam_curator.sources import matching
 from beam_curator.sources.formats import LIST
 from beam_curator.sources.keys import unique, unique_keys
 from beam_curator.sources.listing import Entry, shards_of
 from beam_curator.sources.local_matching import Missing
-from beam_curator.sources.patterns import SHARD_ENDINGS
+from beam_curator.sources.patterns import SHARD_ENDINGS, at_home
 from beam_curator.sources.shard_identity import KnownShard, place_of
-from beam_curator.sources.table_fields import texts_of_row
-from beam_curator.sources.table_files import LIST_ENDINGS, PARQUET_ENDINGS, path_column, rows_of_table
+from beam_curator.sources.table_fields import texts_of_rows
+from beam_curator.sources.table_files import LIST_ENDINGS, PARQUET_ENDINGS, path_column, table_of
 from beam_curator.storage import files
 
 MAX_ROWS = 10_000_000
@@ -53,27 +54,42 @@ def entries_of(path: str, reading: Reading) -> list[Entry]:
       UsageError: for what is no list of images.
       StorageError: when it cannot be read.
     """
-    columns, rows = rows_of_table(path)
+    table = table_of(path)
+    columns, rows = table.columns, table.rows
     column = path_column(columns, reading.image_column) if columns else "path"
     if column is None:
         told = ", ".join(columns)
-        raise UsageError(f"--input {path}: has no column of paths or urls: give --image_column; its columns are {told}")
+        raise UsageError(
+            f"--input {path}: has no column of paths or urls: {_what_to_do(columns)}; its columns are {told}"
+        )
     if not rows:
         raise UsageError(f"--input {path}: the list names nothing")
     if len(rows) > MAX_ROWS:
         raise UsageError(f"--input {path}: has {len(rows):,} rows: cut it into lists of up to {MAX_ROWS:,}")
     given = [_path_in(row.get(column)) for row in rows]
+    if not any(given):
+        raise UsageError(f"--input {path}: its column {column} holds no path and no url: give --image_column")
     _refuse_inputs(path, [one for one in given if one])
     names = unique([one or f"row {number}" for number, one in enumerate(given)])
     keys = unique_keys(names)
+    texts = texts_of_rows(path, table, reading.caption_column) if columns else ({} for _ in rows)
     entries = [
-        _entry(path, name, key, one, row, columns, reading)
-        for name, key, one, row in zip(names, keys, given, rows, strict=True)
+        _entry(path, name, key, one, of_row) for name, key, one, of_row in zip(names, keys, given, texts, strict=True)
     ]
     if all(entry.stamp == _MISSING for entry in entries):
         named = f"{counted(len(entries), 'file')} that it names, such as {given[0]}"
         raise UsageError(f"--input {path}: is no list of images: of the {named}, none is there")
     return entries
+
+
+def _what_to_do(columns: Sequence[str]) -> str:
+    """About a table without a column of paths."""
+    if len(columns) == 1 and (mark := next((one for one in ";\t|" if one in columns[0]), None)):
+        name = {";": "semicolons", "\t": "tabs", "|": "bars"}[mark]
+        return f"separate them by commas, not by {name}{', or call it .tsv' if mark == chr(9) else ''}"
+    if any("/" in one or one.rpartition(".")[2].lower() in IMAGE_EXTENSIONS for one in columns):
+        return "write their names into its first line"
+    return "give --image_column"
 
 
 def _refuse_inputs(path: str, given: Sequence[str]) -> None:
@@ -93,10 +109,7 @@ def _path_in(value: Any) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _entry(
-    path: str, name: str, key: str, given: str | None, row: Mapping[str, Any], columns: Sequence[str], reading: Reading
-) -> Entry:
-    texts = texts_of_row(path, columns, row, reading.caption_column) if columns else {}
+def _entry(path: str, name: str, key: str, given: str | None, texts: Mapping[str, str]) -> Entry:
     if given is None:
         return Entry(name, key, "", texts=texts, failure="null where the list has its paths")
     where = beside(path, given)
@@ -105,9 +118,8 @@ def _entry(
 
 
 def beside(path: str, given: str) -> str:
-    """A path in a list, relative to the list's directory; urls and absolute paths are as they are."""
-    if given.startswith("file://"):
-        return given.removeprefix("file://")
+    """A path in a list, relative to the list's directory; urls and absolute paths are as they are, `~` is a home."""
+    given = at_home(given)
     if files.is_remote(given) or given.startswith("/"):
         return given
     return path[: path.rfind("/") + 1] + given

@@ -12,6 +12,7 @@ from beam_curator.sources.listing import Entry, unpacked
 from beam_curator.sources.records import Record
 from beam_curator.sources.source import Rows
 from beam_curator.storage import files
+from beam_curator.storage.places import is_special
 from beam_curator.storage.read_ahead import prefetched
 from beam_curator.storage.retrying import why_permanent
 
@@ -74,6 +75,8 @@ def record_of(entry: Entry) -> Record:
 
 def _read(path: str) -> tuple[bytes | None, str | None]:
     """A file's bytes, or why there are none."""
+    if is_special(path):
+        return None, "a pipe, socket or device, not a file"
     try:
         return _bytes_of(path)
     except StorageError as error:

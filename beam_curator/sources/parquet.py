@@ -226,7 +226,17 @@ def _value(column: pa.Array, index: int) -> Any:
         except pa.ArrowException:
             return None
     except (ValueError, OverflowError):  # a date that Python has no room for
-        return str(column.slice(index, 1).cast(pa.int64())[0].as_py())
+        return _without_python(column.slice(index, 1))
+
+
+def _without_python(value: pa.Array) -> str | None:
+    """A value that Python has no room for as text: its number; None where it has none."""
+    for type in (pa.int64(), pa.int32()):
+        try:
+            return str(value.cast(type)[0].as_py())
+        except pa.ArrowException:
+            continue
+    return None
 
 
 def _extension_in(path: str | None) -> str | None:

@@ -7,13 +7,14 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.storage import files
+from beam_curator.storage.places import is_special
 
 PARQUET_ENDINGS = (".parquet", ".pq")
 LIST_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
@@ -29,6 +30,20 @@ _CELL_CHARACTERS = 1 << 24
 csv.field_size_limit(_CELL_CHARACTERS)
 
 
+class Table(NamedTuple):
+    """What a table says.
+
+    Attributes:
+      columns: their names, in order; none of text with a path on each line, whose rows have "path" alone.
+      rows: by column; some may be missing.
+      of_texts: whether all values are texts or None, as CSV has them: `value_of` says what they stand for.
+    """
+
+    columns: list[str]
+    rows: list[Mapping[str, Any]]
+    of_texts: bool = False
+
+
 def path_column(names: Sequence[str], named: str = "") -> str | None:
     """The column of paths or urls: the one that is named, else the first known one, in any case."""
     if named:
@@ -36,42 +51,55 @@ def path_column(names: Sequence[str], named: str = "") -> str | None:
     return next((one for known in (*PATH_NAMES, *URL_NAMES) for one in names if one.lower() == known.lower()), None)
 
 
-def rows_of_table(path: str, flag: str = "--input") -> tuple[list[str], list[Mapping[str, Any]]]:
-    """The columns of a table, and its rows; texts of CSV that are numbers are numbers. Of text, no columns, and rows of
-    "path" alone.
+def table_of(path: str, flag: str = "--input") -> Table:
+    """The table in a file.
 
     Raises:
       UsageError: for a file that is no such table.
       StorageError: when it cannot be read, after retries.
     """
+    if is_special(path):  # which is read once, and a table is read by each run again
+        raise UsageError(f"{flag} {path}: is not a file, but a pipe, socket or device: write it into a file")
     try:
-        return _rows(path, path.lower())
+        return _table(path, path.lower())
     except (UnicodeDecodeError, csv.Error, ValueError, pa.ArrowException) as error:
         raise UsageError(f"{flag} {path}: cannot be read as a list: {files.first_line(error)}") from error
 
 
-def _rows(path: str, lower: str) -> tuple[list[str], list[Mapping[str, Any]]]:
+def _table(path: str, lower: str) -> Table:
     if lower.endswith(PARQUET_ENDINGS):
-        return _rows_of_parquet(path)
-    text = files.read_bytes(path).decode("utf-8-sig")
+        return _table_of_parquet(path)
+    data = files.read_bytes(path)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is text in UTF-16: write it in UTF-8")
+    text = data.decode("utf-8-sig")
     if lower.endswith((".jsonl", ".ndjson")):
         rows = list(_json_rows(text))
-        return list(dict.fromkeys(name for row in rows for name in row)), rows
+        return Table(list(dict.fromkeys(name for row in rows for name in row)), rows)
     if lower.endswith((".csv", ".tsv")):
-        return _rows_of_csv(text, "\t" if lower.endswith(".tsv") else ",")
+        return _table_of_csv(text, "\t" if lower.endswith(".tsv") else ",")
     lines = (line.strip("\r\n") for line in text.split("\n"))
-    return [], [{"path": line.strip()} for line in lines if line.strip() and not line.startswith("#")]
+    return Table([], [{"path": line.strip()} for line in lines if line.strip() and not line.startswith("#")])
 
 
-def _rows_of_parquet(path: str) -> tuple[list[str], list[Mapping[str, Any]]]:
+def _table_of_parquet(path: str) -> Table:
     try:
         with files.open_for_reading(path) as file:
-            table = pq.read_table(pa.PythonFile(file, "r"))
+            parquet = pq.ParquetFile(pa.PythonFile(file, "r"))
+            _check_names(parquet.schema_arrow.names)
+            table = parquet.read()
     except StorageError:
         raise
     except OSError as error:
         raise ValueError(str(error)) from error
-    return table.schema.names, table.to_pylist()
+    return Table(table.schema.names, table.to_pylist())
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raises ValueError for a table two of whose columns have one name."""
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ValueError(f"two columns are called {twice!r}: rename one of them")
 
 
 def _json_rows(text: str) -> Iterator[Mapping[str, Any]]:
@@ -83,24 +111,28 @@ def _json_rows(text: str) -> Iterator[Mapping[str, Any]]:
             yield row
 
 
-def _rows_of_csv(text: str, delimiter: str) -> tuple[list[str], list[Mapping[str, Any]]]:
+def _table_of_csv(text: str, delimiter: str) -> Table:
     """With a header; a file of one column whose first line is a path has none."""
     lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
     if not lines:
-        return [], []
+        return Table([], [])
     if len(lines[0]) == 1 and path_column(lines[0]) is None and re.search(r"[/.]", lines[0][0]):
-        return [], [{"path": line[0].strip()} for line in lines]
+        return Table([], [{"path": line[0].strip()} for line in lines])
     names = [name.strip() for name in lines[0]]
     wrong = next((number for number, line in enumerate(lines, 1) if len(line) > len(names)), None)
     if wrong is not None:
         raise ValueError(f"row {wrong} has more cells than the {len(names)} columns")
-    return names, [dict(zip(names, map(_value, line), strict=False)) for line in lines[1:]]
+    filled = {place for line in lines[1:] for place, cell in enumerate(line) if cell}
+    used = [place for place, name in enumerate(names) if name or place in filled]
+    _check_names([names[place] for place in used])
+    rows = [{names[place]: line[place] or None for place in used if place < len(line)} for line in lines[1:]]
+    return Table([names[place] for place in used], rows, of_texts=True)
 
 
-def _value(text: str) -> Any:
-    """A cell: a number where it is written as one, None where it is empty."""
+def value_of(text: str | None) -> Any:
+    """What a cell of CSV stands for: a number where it is written as one."""
+    if text is None:
+        return None
     if _INTEGER.fullmatch(text):
         return int(text)
-    if _DECIMAL.fullmatch(text):
-        return float(text)
-    return text if text else None
+    return float(text) if _DECIMAL.fullmatch(text) else text

@@ -1,10 +1,12 @@
-"""Whether a file lies in a directory, on any spelling: relative, through links, with slashes to spare."""
+"""Whether a file lies in a directory, on any spelling: relative, through links, with slashes to spare; and whether what
+lies there is a file."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import re
+import stat
 from collections.abc import Iterator
 
 from beam_curator.storage import files
@@ -16,6 +18,17 @@ def real(url: str) -> str:
         scheme, _, rest = url.partition("://")
         return f"{scheme}://{rest.rstrip('/')}"
     return os.path.realpath(url)
+
+
+def is_special(url: str) -> bool:
+    """Whether a pipe, a socket or a device stands at a local path: it would be waited for, or read, without end."""
+    if files.is_remote(url):
+        return False
+    try:
+        mode = os.stat(url).st_mode  # noqa: PTH116 (a Path would change how the user wrote it)
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def below(file: str, directory: str) -> str | None:

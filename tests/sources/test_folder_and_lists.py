@@ -1,6 +1,7 @@
 """Folders and lists of images: what is in them, how they are cut, and what is said of what is not there."""
 
 import json
+import os
 import re
 
 import pyarrow as pa
@@ -77,6 +78,60 @@ def test_metadata_of_imagefolder_gives_captions_and_fields(folder):
     assert members(found["b/x"])["txt"] == b"a dog"
     assert members(found["b/x"])["metadata.json"] == b'{"width": 12}'
     assert found["gone"].failure == "the metadata names it, and there is no such file"
+
+
+def test_rows_of_metadata_that_stand_for_no_sample_are_counted_and_what_they_name_is_one(folder):
+    rows = [
+        {"file_name": "a/x.jpg", "text": "first"},
+        {"file_name": "a/x.jpg", "text": "last"},
+        {"file_name": None, "text": "no name"},
+        {"text": "no column"},
+        {"file_name": "a/blob", "text": "no extension"},
+        {"file_name": "../up.jpg", "text": "outside"},
+    ]
+    write(folder / "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    write(folder / "a" / "blob", PNG)
+    matched, samples = read(folder)
+    found = {s.key: s for s in samples}
+    assert members(found["a/x_jpg"])["metadata.txt"] == b"last"
+    assert members(found["a/blob"]) == {"png": PNG, "txt": b"no extension"}
+    assert found["up"].failure == "the metadata names it, and it is outside the folder"
+    entries = [one for shard in matched.shards for one in unpacked(shard.listing)]
+    assert [kind for one in entries for kind in one.passed_over] == [
+        "file that is no image (.md)",
+        "row of metadata that names no file",
+        "row of metadata that names no file",
+        "row of metadata whose file a later row names",
+    ]
+
+
+def test_files_beside_an_image_belong_to_it_in_capitals_too(tmp_path):
+    for name, data in [("IMG.JPG", JPEG), ("IMG.TXT", b"a"), ("b.jpg", JPEG), ("b.Json", b"{}"), ("b.txt", b"small")]:
+        write(tmp_path / name, data)
+    write(tmp_path / "b.TXT", b"large")
+    _, samples = read(tmp_path)
+    assert {s.key: members(s) for s in samples} == {
+        "IMG": {"jpg": JPEG, "txt": b"a"},
+        "b": {"jpg": JPEG, "txt": b"small", "json": b"{}"},
+    }
+
+
+def test_pipes_and_devices_are_waited_for_by_nobody(tmp_path):
+    write(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    write(tmp_path / "list.txt", b"a.jpg\npipe.jpg\n/dev/zero\n")
+    failure = "a pipe, socket or device, not a file"
+    assert {s.key: s.failure for s in read(tmp_path, input_format="folder")[1]} == {"a": None, "pipe": failure}
+    assert {s.key: s.failure for s in read(tmp_path / "list.txt")[1]} == {
+        "a": None,
+        "pipe": failure,
+        "dev/zero": failure,
+    }
+    os.mkfifo(tmp_path / "list.csv")
+    with pytest.raises(
+        UsageError, match=r"list.csv: is not a file, but a pipe, socket or device: write it into a file"
+    ):
+        read(tmp_path / "list.csv")
 
 
 def test_links_are_followed_and_outputs_of_jobs_left_out(folder, tmp_path):
@@ -157,6 +212,57 @@ def test_a_list_gives_captions_and_fields_and_each_row_is_accounted_for(folder, 
     assert json.loads(found["json"]) == {"image_path": "a/x.jpg", "similarity": 0.25}
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "captions"),
+    [
+        ("l.csv", b"path,text,n\na/x.jpg,007,1\na/x.png,1.50,2\nb/x.jpg,words,3\n", ["007", "1.50", "words"]),
+        (
+            "l.jsonl",
+            b'{"path":"a/x.jpg","text":7}\n{"path":"a/x.png","text":"w"}\n{"path":"b/x.jpg"}\n',
+            ["7", "w", None],
+        ),
+        ("l.csv", b"path,caption,text\na/x.jpg,,a\na/x.png,,b\nb/x.jpg,,1\n", ["a", "b", "1"]),
+    ],
+    ids=["numbers-as-written", "numbers-of-json", "empty-column"],
+)
+def test_a_caption_is_what_is_written_also_where_it_is_a_number(folder, name, content, captions):
+    write(folder / name, content)
+    _, samples = read(folder / name)
+    texts = {s.key: members(s).get("txt") for s in samples}
+    assert [texts[key] and texts[key].decode() for key in ("a/x_jpg", "a/x_png", "b/x")] == captions
+    fields = [json.loads(members(s).get("json", b"{}")) for s in samples]
+    assert all("text" not in one for one in fields)
+    assert all(isinstance(one.get("n", 1), int) for one in fields)
+
+
+def test_a_caption_that_is_no_text_stays_a_field(folder):
+    write(folder / "l.jsonl", b'{"path":"a/x.jpg","caption":["a","b"]}\n{"path":"a/x.png","caption":"c"}\n')
+    found = {s.key: members(s) for s in read(folder / "l.jsonl")[1]}
+    assert json.loads(found["a/x_jpg"]["json"])["caption"] == ["a", "b"]
+    assert (found["a/x_png"]["txt"], json.loads(found["a/x_png"]["json"])) == (b"c", {"path": "a/x.png"})
+
+
+def test_lists_as_office_programs_and_shells_write_them(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rows = [
+        "\ufeffpath,caption,,",
+        '"a/x.jpg","say ""hi"",\r\nthere",,',
+        "~/photos/a/x.png,b,,",
+        " b/x.jpg ,c,,",
+        "num,d,,",
+    ]
+    write(folder / "l.csv", "\r\n".join([*rows, "", ""]).encode())
+    found = {s.key: s for s in read(folder / "l.csv")[1]}
+    assert {key: s.failure for key, s in found.items()} == {
+        "a/x": None,
+        "~/photos/a/x": None,
+        "b/x": None,
+        "num": "no such file",
+    }
+    assert members(found["a/x"])["txt"] == b'say "hi",\r\nthere'
+    assert json.loads(members(found["b/x"])["json"]) == {"path": " b/x.jpg "}
+
+
 def test_text_names_one_file_a_line(folder):
     write(folder / "list.txt", f"# mine\na/x.jpg\n\n{folder}/b/x.jpg\nfile://{folder}/a/x.png\n".encode())
     _, samples = read(folder / "list.txt")
@@ -170,7 +276,17 @@ def test_text_names_one_file_a_line(folder):
         ("l.csv", b"a,b\n1,2\n", "has no column of paths or urls: give --image_column; its columns are a, b"),
         ("l.csv", b"path\n", "the list names nothing"),
         ("l.csv", b"path\nx.jpg,y\n", "cannot be read as a list: row 2 has more cells than the 1 columns"),
-        ("l.txt", b"\xff\xfe\x00", "cannot be read as a list"),
+        ("l.csv", b"path,a,path\nx.jpg,1,y.jpg\n", "cannot be read as a list: two columns are called 'path'"),
+        (
+            "l.csv",
+            b"path;a\nx.jpg;1\n",
+            "paths or urls: separate them by commas, not by semicolons; its columns are path;a",
+        ),
+        ("l.csv", b"path\ta\nx.jpg\t1\n", "separate them by commas, not by tabs, or call it .tsv; its columns are"),
+        ("l.csv", b"x.jpg,a\ny.jpg,b\n", "write their names into its first line; its columns are x.jpg, a"),
+        ("l.jsonl", b'{"path": 5}\n', "its column path holds no path and no url: give --image_column"),
+        ("l.txt", "x.jpg".encode("utf-16"), "cannot be read as a list: it is text in UTF-16: write it in UTF-8"),
+        ("l.txt", b"\xfe\xfd\x00", "cannot be read as a list"),
         ("l.jsonl", b"[1]\n", "cannot be read as a list: line 1 is no JSON object"),
         ("l.txt", b"raw/00000.tar\n", "names tar shards, such as raw/00000.tar, and no images: give it as @"),
         ("l.txt", b"raw/0.parquet\n", "names Parquet files, such as raw/0.parquet, and no images: give it as @"),

@@ -166,3 +166,22 @@ def test_some_rows_are_read_again_as_they_were(tmp_path):
         assert sample_of(record, row) == samples[row]
         for member in samples[row].members.values():
             assert data[place + member.offset :][: member.size] == member.data
+
+
+def test_dates_that_python_has_no_room_for_are_texts_and_fail_no_row(tmp_path):
+    days = pa.array([10**9, 0], pa.date32())
+    lists = pa.array([[10**9], [0]], pa.list_(pa.date32()))
+    shard = write(tmp_path / "a.parquet", pa.table({"image": images(2), "date": days, "dates": lists}))
+    _, samples, errors = read(shard)
+    assert ([s.failure for s in samples], errors) == ([None, None], [])
+    assert [json.loads(members(s)["json"]) for s in samples] == [
+        {"date": "1000000000", "dates": None, "path": "p/0.jpg"},
+        {"date": "1970-01-01", "dates": ["1970-01-01"], "path": "p/1.jpg"},
+    ]
+
+
+def test_columns_of_one_name_are_a_broken_shard(tmp_path):
+    table = pa.Table.from_arrays([images(1), *[pa.array(["a"])] * 2], ["image", "x", "x"])
+    _, samples, (error,) = read(write(tmp_path / "a.parquet", table))
+    assert samples == []
+    assert error.reason.startswith("has two columns of one name, which are not told apart; its columns are image (")
