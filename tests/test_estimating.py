@@ -7,6 +7,7 @@ import re
 import pytest
 
 from beam_curator.commands.dry_run_flags import DryRun, split_off
+from beam_curator.commands.estimated_steps import adding_columns, comparing, writing
 from beam_curator.commands.estimating import Left, Rate, curve
 from beam_curator.commands.flags import check
 from beam_curator.commands.measured_rates import MEASURED, measured_rates
@@ -110,7 +111,7 @@ def test_an_estimate_is_told_and_is_json(tmp_path):
     shard = write_shard(tmp_path / "a.tar", tar_bytes([(f"{i}.jpg", b"x" * 3000) for i in range(64)]))
     plan = look(str(tmp_path / "out"), [shard], 0.02, WANTED)
     assert left_to_score(plan, density_of(plan.unscored)).exact
-    estimate = estimate_of(plan, RATE, DryRun(price_per_hour=3.6), ["comparing duplicates is not estimated"])
+    estimate = estimate_of(plan, RATE, DryRun(price_per_hour=3.6), ("exact", "semantic"))
     lines = [line.strip() for line in estimate_lines(estimate)]
     assert lines[1].startswith("to score   64 images, 2")
     assert "rate       10.0 images/s a worker: a trial" in lines
@@ -118,7 +119,15 @@ def test_an_estimate_is_told_and_is_json(tmp_path):
     assert any(
         line.startswith("more than ") and "workers are no faster: each has one range then" in line for line in lines
     )
-    assert "note       comparing duplicates is not estimated" in lines
+    assert any(
+        line.startswith("comparing  at most about 0s: exact, semantic duplicates of 64 samples (docs/")
+        for line in lines
+    )
+    assert any(
+        re.match(r"writing    at most about 0s: .* KB of 64 samples, where all are kept \(docs/", line)
+        for line in lines
+    )
+    assert "in all     at most about 35s on one worker" in lines
     told = json.loads(json.dumps(estimate.told))
     assert told["left"]["ranges"] == told["points"][-1]["workers"]
     unknown = [line.strip() for line in estimate_lines(estimate_of(plan, None, DryRun()))]
@@ -132,3 +141,18 @@ def test_flags_of_a_dry_run_are_ours_alone():
         check(["--input", "a", "--output", "b", "--trial", "20"], "")
     with pytest.raises(UsageError, match="--price_per_hour: 0 is not a number above 0"):
         check(["--input", "a", "--output", "b", "--dry_run", "--price_per_hour", "0"], "")
+
+
+def test_what_comes_beside_scoring_is_estimated_by_what_it_took():
+    assert adding_columns(0, ["nsfw"], False) is None
+    assert adding_columns(1_000_000, ["nsfw"], False).seconds == pytest.approx(46)
+    assert adding_columns(1_000_000, ["mine"], True).seconds is None
+    assert comparing(1e6, ()) is None
+    assert comparing(1e6, ("semantic",)).seconds == pytest.approx(279)
+    assert comparing(28e6, ("semantic",)).seconds == pytest.approx(16 * comparing(7e6, ("semantic",)).seconds)
+    assert comparing(2e5, ("perceptual",)).seconds == pytest.approx(3.6)
+    phases = [{"phase": "writing", "seconds": 5, "samples": 500, "samples_per_second": 100.0}]
+    ran = {"timings": {"started": "2026-01-02T03:04:05Z", "phases": phases}}
+    assert writing(2000, 10**9, str, ran, "out").seconds == 20
+    assert writing(2000, 1_346_000_000, str, None, "out").seconds == pytest.approx(1)
+    assert writing(1e6, 10**6, str, None, "out").seconds == pytest.approx(49)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from beam_curator.commands.estimated_steps import Step
 from beam_curator.commands.progress_line import duration, rate_text
 from beam_curator.first_few import counted
 
@@ -107,11 +108,11 @@ class Estimate:
       left: to score.
       rate: of one worker; None where nobody knows it.
       planning_seconds: what planning took just now.
-      selecting_seconds: about what selecting takes, without copying what is kept.
+      selecting_seconds: about what selecting takes, without the other steps.
       selecting_source: how that is known.
       points: scoring by more and more workers.
       price_per_hour: of one worker.
-      notes: what the estimate leaves out.
+      steps: what comes beside scoring and selecting, in order.
     """
 
     left: Left
@@ -121,7 +122,7 @@ class Estimate:
     selecting_source: str
     points: list[Point]
     price_per_hour: float | None = None
-    notes: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     @property
     def told(self) -> dict[str, Any]:
@@ -151,12 +152,26 @@ def described(estimate: Estimate, size: Any) -> list[str]:
         lines += [f"           {rate.detail}"] if rate.detail else []
         lines.append(f"scoring    {_scoring(estimate.points[0])}")
     lines.append(f"selecting  about {duration(estimate.selecting_seconds)}: {estimate.selecting_source}")
-    lines.append("writing    what is kept is read again and copied: how much, the rules decide")
-    if estimate.points:
-        together = estimate.planning_seconds + estimate.points[0].seconds + estimate.selecting_seconds
-        lines.append(f"in all     about {duration(together)} on one worker, without the writing")
-    lines += _table(estimate.points, size) if len(estimate.points) > 1 else []
-    return [*lines, *(f"note       {note}" for note in estimate.notes)]
+    lines += map(_step, estimate.steps)
+    lines += _in_all(estimate)
+    return [*lines, *(_table(estimate.points, size) if len(estimate.points) > 1 else [])]
+
+
+def _step(step: Step) -> str:
+    if step.seconds is None:
+        return f"{step.name:<9}  unknown: {step.what}"
+    at_most = "about" if step.name == "columns" else "at most about"
+    return f"{step.name:<9}  {at_most} {duration(step.seconds)}: {step.what} ({step.source})"
+
+
+def _in_all(estimate: Estimate) -> list[str]:
+    """The sum, where all that it is made of is known."""
+    known = [step.seconds for step in estimate.steps if step.seconds is not None]
+    if (estimate.left.images and not estimate.points) or len(known) < len(estimate.steps):
+        return []
+    scoring = estimate.points[0].seconds if estimate.points else 0.0
+    together = estimate.planning_seconds + scoring + estimate.selecting_seconds + sum(known)
+    return [f"in all     at most about {duration(together)} on one worker"]
 
 
 def _scoring(point: Point) -> str:

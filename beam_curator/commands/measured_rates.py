@@ -39,6 +39,19 @@ SELECTING_START_SECONDS, SELECTING_SECONDS_A_ROW = 9.0, 45e-6
 SELECTING_SOURCE = "docs/performance.md, select: 200,000 samples of 1 KB on 2 cores"
 """What selecting takes: the start of a process, and what each row takes."""
 
+COPYING_BYTES_A_SECOND, COPYING_SECONDS_A_ROW = 1346e6, 49e-6
+COPYING_SOURCE = "docs/performance.md, select: from disk to disk, 2 cores"
+"""What copying takes: large samples their bytes, small ones so long each."""
+
+SEMANTIC_SECONDS_A_MILLION, SEMANTIC_POWER = 279.0, 1.5
+HASHES_SECONDS_A_ROW = 18e-6
+COMPARING_SOURCE = "docs/performance.md, duplicates: 1,000,000 drawn samples, 2 cores"
+"""What finding duplicates takes: of semantic ones with a power of the rows, up to 7,000,000; of hashes so long each."""
+
+COLUMNS_SECONDS_A_ROW = 46e-6
+COLUMNS_SOURCE = "docs/performance.md, rescore: LAION's two heads, CPU time"
+"""What columns take that are computed of stored embeddings."""
+
 
 def measured_rates(encoder: str, precision: str | None = None) -> list[MeasuredRate]:
     """The figures of an encoder, of this precision where it is told."""

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beam_curator.commands.dry_run_flags import DryRun
+from beam_curator.commands.estimated_steps import Step, adding_columns, comparing, writing
 from beam_curator.commands.estimating import Estimate, Left, Rate, curve, described
 from beam_curator.commands.measured_rates import (
     SELECTING_SECONDS_A_ROW,
@@ -162,8 +163,21 @@ def known_rate(plan: Plan, manifest: Mapping[str, Any] | None, precision: str) -
     return None
 
 
-def estimate_of(plan: Plan, rate: Rate | None, asked: DryRun, notes: Sequence[str] = ()) -> Estimate:
+def estimate_of(
+    plan: Plan,
+    rate: Rate | None,
+    asked: DryRun,
+    duplicates: Sequence[str] = (),
+    manifest: Mapping[str, Any] | None = None,
+) -> Estimate:
     """How long the job will take.
+
+    Args:
+      plan: the job.
+      rate: how fast a worker scores, if that is known.
+      asked: the flags of the dry run.
+      duplicates: the kinds that are looked for.
+      manifest: of the last run in the output directory, if there was one.
 
     Raises:
       StorageError: when headers of tars cannot be read, after retries.
@@ -172,10 +186,30 @@ def estimate_of(plan: Plan, rate: Rate | None, asked: DryRun, notes: Sequence[st
     bucket = None if asked.bucket_mb_per_second is None else asked.bucket_mb_per_second * 1e6
     points = curve(left, rate, asked.price_per_hour, bucket) if rate is not None else []
     selecting = SELECTING_START_SECONDS + SELECTING_SECONDS_A_ROW * (left.images + left.scored)
-    more = [f"{counted(plan.lacking, 'range')} with columns to be computed: not estimated"] if plan.lacking else []
     return Estimate(
-        left, rate, plan.seconds, selecting, SELECTING_SOURCE, points, asked.price_per_hour, (*more, *notes)
+        left,
+        rate,
+        plan.seconds,
+        selecting,
+        SELECTING_SOURCE,
+        points,
+        asked.price_per_hour,
+        _steps(plan, left, duplicates, manifest),
     )
+
+
+def _steps(plan: Plan, left: Left, duplicates: Sequence[str], manifest: Mapping[str, Any] | None) -> tuple[Step, ...]:
+    """What comes beside scoring and selecting."""
+    lacking = [(one, one.lacking(plan.wanted.steps)) for one in plan.stored if one is not None]
+    steps = {step.name: step for _, some in lacking for step in some}
+    rows = sum(len(one.batch) for one, some in lacking if some)
+    together = left.images + left.scored
+    found = [
+        adding_columns(rows, list(steps), any(step.needs == "pixels" for step in steps.values())),
+        comparing(together, duplicates),
+        writing(together, sum(one.size_bytes for one in plan.ranges), size_text, manifest, plan.output),
+    ]
+    return tuple(one for one in found if one is not None)
 
 
 def estimate_lines(estimate: Estimate) -> list[str]:
