@@ -267,3 +267,11 @@ def test_rows_say_what_webdataset_reads(shards):
     assert [k for one in plan_ranges(shards[0], 5000) for k in read_batch(one).rows["key"].to_pylist()] == [
         reference.key for reference in webdataset_samples(data)
     ]
+
+
+def test_joining_by_key_is_refused_where_there_are_no_tars(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    told = r"group_by_key joins members of a tar, and .*photos# is none: leave it out"
+    with pytest.raises(Exception, match=told):
+        eager(ReadSamples(str(tmp_path / "photos"), group_by_key=True))

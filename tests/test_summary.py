@@ -10,6 +10,7 @@ from beam_curator.commands.plan import describe_plan, look
 from beam_curator.commands.summary import Work, describe_run
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.models.scorers.scorer import Column
+from beam_curator.output.manifest import is_of_run
 from beam_curator.output.score_parts import write_part
 from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.samples import SampleBatch
@@ -53,6 +54,31 @@ def test_the_summary_tells_counts_that_balance_and_reasons_with_the_most_frequen
     assert "                  45  no image" in lines
     assert "  broken shard: raw/b.tar at byte 5,120: truncated; lost about 8 samples, or more (an estimate)" in lines
     assert "  scored 12,345 images in 1m 40s (123 images/s over the whole run)" in lines
+
+
+@pytest.mark.parametrize(
+    ("shard", "offset", "told"),
+    [
+        ("raw/b.tar.gz", 5120, "raw/b.tar.gz at byte 5,120: cut"),
+        ("b.parquet", 0, "b.parquet: cut"),
+        ("b.parquet", 17, "b.parquet at row 17: cut"),
+        ("photos#cats/1.jpg", 0, "photos#cats/1.jpg: cut"),
+    ],
+)
+def test_where_a_broken_shard_stops_is_told_as_its_kind_counts(shard, offset, told):
+    broken = [{"shard": shard, "offset": offset, "reason": "cut", "lost_samples": 1}]
+    text = describe_run("out", manifest_of(broken_shards=broken), Work(1, 0), 1)
+    assert f"  broken shard: {told}; lost about 1 sample, or more (an estimate)" in text.splitlines()
+
+
+def test_times_are_told_of_a_run_that_scored_nothing_and_not_of_an_earlier_one():
+    phases = [{"phase": "reading scores", "seconds": 3.0}, {"phase": "writing", "seconds": 4.0}]
+    manifest = manifest_of(timings={"batch_reductions": 0, "started": "2026-01-01T00:00:00Z", "phases": phases})
+    told = "  time: reading scores 3s, writing 4s"
+    assert told in describe_run("out", manifest, Work(0, 12345), 9).splitlines()
+    assert "time:" not in describe_run("out", manifest, Work(0, 12345), 9, timed=False)
+    assert is_of_run(manifest, 1767225600.4)
+    assert not is_of_run(manifest, 1767225602.0)
 
 
 def test_the_summary_says_where_to_look():

@@ -46,7 +46,7 @@ from beam_curator.models.encoders.precision import resolve_device, resolve_preci
 from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
-from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.manifest import MANIFEST, is_of_run, read_manifest
 from beam_curator.output.ownership import (
     Job,
     Remembered,
@@ -352,7 +352,8 @@ def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
     done = run_to_end(pipeline_options, curation)
     seconds = time.time() - curation.started
     page = PAGE if curation.options.report else ""
-    print(describe_run(curation.options.output, done.manifest, done.work, seconds, page))
+    timed = is_of_run(done.manifest, curation.started)
+    print(describe_run(curation.options.output, done.manifest, done.work, seconds, page, timed))
     running.tell("beam-curator", notes_on(stale_side_files(curation.options.output, MANIFEST)))
     return 0
 
@@ -407,9 +408,10 @@ def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
     if not options.overwrite:
         check_output(options.output, curation.job, options.fewer_shards)
     plan = look(curation.scores, curation.shards, options.range_mb, scoring.wanted, reading_of(options))
-    rate = tried.rate if tried else known_rate(plan, read_manifest(curation.scores), options.precision)
-    notes = ["comparing duplicates is not estimated"] if curation.duplicates is not None else []
-    estimate = estimate_of(plan, rate, asked, notes)
+    manifest = read_manifest(curation.scores)
+    rate = tried.rate if tried else known_rate(plan, manifest, options.precision)
+    kinds = curation.duplicates.kinds if curation.duplicates is not None else ()
+    estimate = estimate_of(plan, rate, asked, kinds, manifest)
     if asked.json:
         return json.dumps(estimate.told, indent=1)
     told = describe_plan(plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else 0)

@@ -26,6 +26,7 @@ from beam_curator.sources.findings import KINDS, describe
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.tar.planning import range_bytes_of
+from beam_curator.sources.told_places import told_end
 from beam_curator.storage import files
 
 PLANNING_THREADS = 16
@@ -51,13 +52,24 @@ class Work:
     fields_read: int = 0
 
 
-def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: float, page: str = "") -> str:
-    """The summary of a finished job: counts that balance, reasons, speed, and where to look; `page` is its report."""
+def describe_run(
+    output: str, manifest: Mapping[str, Any], work: Work, seconds: float, page: str = "", timed: bool = True
+) -> str:
+    """The summary of a finished job: counts that balance, reasons, speed, and where to look.
+
+    Args:
+      output: the output directory.
+      manifest: what the job says of itself.
+      work: what the run did.
+      seconds: that it took.
+      page: the name of the report, if there is one.
+      timed: whether the manifest's timings are those of the run; a job that changed nothing leaves those of an earlier.
+    """
     counts, shards = manifest["counts"], manifest["output"]
     written = f"  in {counted(shards['shards'], 'shard')}, {size_text(shards['bytes'])}"
     lines = [f"Beam Curator: {output}", *counts_told(counts, manifest.get("rules") or (), written)]
     broken = [
-        f"  broken shard: {one['shard']} at byte {one['offset']:,}: {one['reason']}; {_lost([one])}"
+        f"  broken shard: {one['shard']}{told_end(one['shard'], one['offset'])}: {one['reason']}; {_lost([one])}"
         for one in manifest["broken_shards"]
     ]
     lines += lines_of(broken, "  ", f" broken shards: {MANIFEST} has them all")
@@ -65,7 +77,7 @@ def describe_run(output: str, manifest: Mapping[str, Any], work: Work, seconds: 
         lines.append(f"  the {len(broken):,} broken shards {_lost(manifest['broken_shards'])} together")
     lines += [f"  {line}" for line in (*_told(manifest), *_of_fields(manifest))]
     lines += [f"  {line}" for line in _work(counts["seen"], work, seconds)]
-    lines += _phases(manifest["timings"], work)
+    lines += _phases(manifest["timings"]) if timed else []
     halved = manifest["timings"]["batch_reductions"]
     if work.scored and halved:
         lines.append(
@@ -117,13 +129,13 @@ def _work(seen: int, work: Work, seconds: float) -> list[str]:
     return lines
 
 
-def _phases(timings: Mapping[str, Any], work: Work) -> list[str]:
-    """What took how long; nothing of a job that changed nothing, whose manifest tells of the run before."""
+def _phases(timings: Mapping[str, Any]) -> list[str]:
+    """What took how long."""
     told = []
     for one in timings.get("phases") or ():
         rate = one.get("samples_per_second")
         told.append(f"{one['phase']} {duration(one['seconds'])}{f' ({rate_text(rate)} images/s)' if rate else ''}")
-    return [f"  time: {', '.join(told)}"] if told and work.scored else []
+    return [f"  time: {', '.join(told)}"] if told else []
 
 
 def _lost(broken: Sequence[Mapping[str, Any]]) -> str:

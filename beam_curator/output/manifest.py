@@ -199,6 +199,12 @@ def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def is_of_run(manifest: Mapping[str, Any], started: float) -> bool:
+    """Whether a manifest was written by the run that began then, in seconds since 1970: one that changes nothing leaves
+    the manifest of an earlier one."""
+    return manifest["timings"].get("started") == _utc(started)
+
+
 def _without_timings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name != "timings"}
 

@@ -14,6 +14,7 @@ from beam_curator.errors import UsageError
 from beam_curator.field_names import ALL, NONE
 from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.encoders.told_settings import flags_apart
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.reading import Reading
@@ -42,11 +43,18 @@ def loss(output: str, parts: Parts) -> str:
 
 def check_encoder(output: str, parts: Parts, was: ModelIdentity | None, now: ModelIdentity | None) -> None:
     """Raises UsageError where another encoder embedded what is in the directory. Other scorers are no other job."""
-    if was is not None and now is not None and was != now:
+    if was is None or now is None or was == now:
+        return
+    apart = flags_apart(was, now)
+    if apart is not None:
         raise UsageError(
-            f"--output {output} holds another job's output: its embeddings are of {was}, not of {now}. "
-            f"Give another directory; {loss(output, parts)}"
+            f"--output {output} holds another job's output: it was embedded with {apart[0]}, and this command says "
+            f"{apart[1]}. Give {apart[0]}, or another directory; {loss(output, parts)}"
         )
+    raise UsageError(
+        f"--output {output} holds another job's output: its embeddings are of {was}, not of {now}. "
+        f"Give another directory; {loss(output, parts)}"
+    )
 
 
 def scorer_notes(was: Sequence[ScoreStep], now: Sequence[ScoreStep]) -> list[str]:

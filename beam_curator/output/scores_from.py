@@ -9,6 +9,7 @@ from typing import Any
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
+from beam_curator.models.encoders.told_settings import flags_apart
 from beam_curator.output import lease
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.manifest import MANIFEST, read_manifest
@@ -67,6 +68,9 @@ def check_scores(
     """
     told = f"--scores_from {scores_from}"
     if job.encoder is None or not encoder.gives(job.encoder):
+        apart = flags_apart(job.encoder, encoder) if job.encoder else None
+        if apart is not None:
+            raise UsageError(f"{told} was embedded with {apart[0]}, and this command says {apart[1]}: give its flags")
         raise UsageError(f"{told} was embedded by {job.encoder}, and this command asks for {encoder}: give its flags")
     if standing is not None and standing.range_mb != job.range_mb:
         raise UsageError(

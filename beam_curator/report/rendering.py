@@ -19,6 +19,7 @@ from beam_curator.report import charts
 from beam_curator.report.charts import text_of
 from beam_curator.report.embedded_pictures import EmbeddedPictures
 from beam_curator.report.thumbnails import Thumbnail
+from beam_curator.sources.told_places import told_end
 
 _TITLES = {
     "aesthetic": "Aesthetic",
@@ -107,6 +108,7 @@ def _environment() -> jinja2.Environment:
     )
     made.filters |= {
         "count": count,
+        "end": told_end,
         "share": share,
         "number": text_of,
         "short": short,

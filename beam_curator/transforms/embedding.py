@@ -29,6 +29,7 @@ from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.encoder import Encoder, check_encoder
 from beam_curator.models.encoders.settings import EXACT, FAST, SETTINGS
+from beam_curator.models.encoders.told_settings import NOTE_OF_COMPILE, NOTE_OF_FAST
 from beam_curator.models.heads.made_for import UNKNOWN_ORIGIN, encoder_name
 from beam_curator.models.scorers.batches import with_answers
 from beam_curator.models.scorers.calls import LoadedScorer
@@ -47,10 +48,6 @@ from beam_curator.transforms.metrics import observe
 from beam_curator.transforms.work_ahead import WorkAhead
 
 _logger = logging.getLogger(__name__)
-
-
-_NOTE_OF_FAST = "fast resize"
-"""All that fast decoding changes is the resized picture; it was called so when it was a flag of its own."""
 
 _FACTS = tuple(field.name for field in dataclasses.fields(ImageFacts))
 
@@ -281,7 +278,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         """What gives the embeddings, as manifests and `KEY.curation.json` name it; what was embedded has its precision
         as the worker resolved it."""
         spec, weights = self._spec, self.weights
-        options = ("torch.compile",) * spec.compile + (_NOTE_OF_FAST,) * (spec.decode == FAST)
+        options = (NOTE_OF_COMPILE,) * spec.compile + (NOTE_OF_FAST,) * (spec.decode == FAST)
         if not isinstance(spec.model, str):
             own = spec.model
             notes = (*own.notes, *_told_of_own(own), *options)

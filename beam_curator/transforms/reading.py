@@ -163,6 +163,8 @@ class PlanRanges(beam.PTransform):
 
 def _planned(shard: Shard, range_bytes: int, plans: KeptPlans | None, reading: Reading) -> Iterator[ShardRange]:
     progress.BOARD.enter(PLANNING)
+    if reading.group_by_key and shard.format:
+        raise JobError(f"group_by_key joins members of a tar, and {shard.url} is none: leave it out")
     found = list(plan_ranges(shard, range_bytes, plans, reading))
     count("shards_planned")
     count("ranges_planned", len(found))
@@ -247,7 +249,8 @@ class ReadSamples(beam.PTransform):
       range_mb: about how much of a shard is one batch, in MiB.
       allow_missing: whether to go on without what is missing, where something else is there.
       group_by_key, several_images, image_from, caption_from, carry: as those of `Reading`; extensions and fields may
-        be given as text with commas between them.
+        be given as text with commas between them. `group_by_key` is of tars alone: the job fails where other shards are
+        read with it.
       output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
         such shards in every run. It may lie under the patterns: what a job wrote there is left out.
       input_format: as that of `MatchShards`.

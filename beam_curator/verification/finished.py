@@ -11,8 +11,9 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import UsageError
+from beam_curator.first_few import counted
 from beam_curator.output import plans
-from beam_curator.output.job_input import match_input
+from beam_curator.output.job_input import describe_input, match_input
 from beam_curator.output.ledger import LEDGER_DIRECTORY, has_ids
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.moved_input import Move
@@ -126,11 +127,11 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
             f"{output} does not say in one way how its shards were read: a job of an earlier version, or one that "
             "reads its inputs with different flags; run the same command again, or check those apart"
         ) from error
-    unfinished = _not_in_the_output(job, manifest)
-    if unfinished:
+    later = _later_run(job, manifest)
+    if later:
         raise UsageError(
-            f"{output} holds what an earlier run gave: a later one, which adds {', '.join(unfinished)}, did not reach "
-            "its end: run that command again (or the earlier one), and verify then"
+            f"{output} holds what an earlier run gave: a later one, which {later}, did not reach its end: run that "
+            "command again (or the earlier one), and verify then"
         )
     if job.range_mb is None:
         raise UsageError(
@@ -163,7 +164,16 @@ def _check_ids(output: str) -> None:
             )
 
 
-def _not_in_the_output(job: Job, manifest: Mapping[str, Any]) -> list[str]:
-    """Scorers that job.json has and the output has not; none where the manifest does not tell."""
-    models = manifest.get("models") or {}
-    return [step.name for step in job.scorers if step.name not in models] if EMBEDDING_STEP in models else []
+def _later_run(job: Job, manifest: Mapping[str, Any]) -> str:
+    """What a later run was to do otherwise: job.json is of a run from its start, the manifest from its end. "" where
+    they are of one run, or do not tell."""
+    models, told = manifest.get("models") or {}, manifest.get("input") or {}
+    scorers = {step.name for step in job.scorers}
+    if EMBEDDING_STEP in models:
+        added, gone = sorted(scorers - set(models)), sorted(set(models) - scorers - {EMBEDDING_STEP})
+        if added or gone:
+            return f"{'adds' if added else 'leaves out'} {', '.join(added or gone)}"
+    matched = [one.shard for one in job.shards if one.matched]
+    if matched and "fingerprint" in told and describe_input(matched)["fingerprint"] != told["fingerprint"]:
+        return f"reads other input ({counted(len(matched), 'shard')})"
+    return ""

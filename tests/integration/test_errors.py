@@ -97,7 +97,8 @@ def test_the_output_of_another_encoder_is_refused_with_what_overwrite_would_cost
     parts = len(list((finished / "scores").iterdir()))
     code, _, err = curate(finished, "--decode", "fast")
     assert code == 2
-    one_line(err, code, ["another job", "its embeddings are of tiny-untrained, precision auto", "fast resize"])
+    one_line(err, code, ["another job's output: it was embedded with --decode exact, and this command says"])
+    one_line(err, code, ["--decode fast. Give --decode exact, or another directory; --overwrite begins anew"])
     one_line(err, code, [f"--overwrite begins anew, and throws away the scores in {finished}/scores ({parts} files)"])
     assert content(finished) == before
 

@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
-from beam_curator.commands import verify_output
+from beam_curator.commands import curate_images, parsing, verify_output
+from beam_curator.commands.options import CurationOptions
+from beam_curator.output.ownership import claim_output
 from tests.integration.damage import change_json, change_rows, change_tar, flip_byte
 from tests.integration.spoiled_output import LEDGER, PART, SHARD, SPOILED, TAR, first
 
@@ -180,3 +183,19 @@ def test_what_libraries_do_when_the_interpreter_ends_does_not_change_the_answer(
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith(f"beam-curator: {tmp_path} holds no finished job")
+
+
+def test_a_run_that_was_killed_as_it_began_is_told_and_running_it_again_mends_it(
+    finished, flags, curate, verify, raw, tmp_path
+):
+    shutil.copy(sorted(raw.glob("*.tar"))[0], tmp_path / "more.tar")
+    argv = [*flags, "--input", str(tmp_path / "more.tar"), "--output", str(finished)]
+    options, _ = parsing.parse("beam-curator curate", "", argv)
+    later = curate_images.prepare(options.view_as(CurationOptions), time.time())
+    claim_output(str(finished), later.job, overwrite=False)  # and here it is killed
+    code, lines, err = verify(finished)
+    assert (code, lines) == (2, [])
+    assert "a later one, which reads other input (4 shards), did not reach its end: run that command again (or" in err
+    assert len(err.strip().splitlines()) == 1
+    assert curate(finished, "--fewer_shards")[0] == 0
+    assert verify(finished)[0] == 0
