@@ -128,8 +128,8 @@ def _sidecars(by_name: Mapping[str, FileMetadata]) -> dict[str, str]:
 def _beside(name: str, sidecars: Mapping[str, str]) -> dict[str, str]:
     extension = _extension(name)
     stem = name[: -len(extension) - 1] if extension else name
-    named = {one: (sidecars.get(f"{stem}.{one}"), sidecars.get(f"{name}.{one}")) for one in SIDECARS}
-    return {one: first or second for one, (first, second) in named.items() if first or second}
+    found = {one: sidecars.get(f"{stem}.{one}") or sidecars.get(f"{name}.{one}") for one in SIDECARS}
+    return {extension: beside for extension, beside in found.items() if beside is not None}
 
 
 def _texts(by_name: Mapping[str, FileMetadata], reading: Reading) -> tuple[dict[str, dict[str, str]], list[str]]:

@@ -40,7 +40,7 @@ class Table(NamedTuple):
     """
 
     columns: list[str]
-    rows: list[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     of_texts: bool = False
 
 
