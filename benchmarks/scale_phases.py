@@ -20,7 +20,7 @@ from beam_curator import rows
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.job_input import describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import Claim
-from beam_curator.output.ledger import LedgerPart
+from beam_curator.output.ledger import LedgerPart, ledger_name, name_of_many, ranges_per_file
 from beam_curator.output.outcomes import Summary
 from beam_curator.output.output_shard import WrittenShard
 from beam_curator.output.ownership import Job, Remembered, claim_output, notes_before, standing_job
@@ -142,18 +142,24 @@ def strays(pipeline: beam.Pipeline, count: int) -> None:
     """Names of what belongs beside names of what stands in three directories: nothing is to be removed."""
     shards = -(-count // RANGES_PER_SHARD)
     of_ranges = Listing(count, lambda number: f"{_range(number).name}.parquet")
-    output = f"{ROOT}/out"
-    bucket = SimulatedBucket({f"{output}/{name}": of_ranges for name in ("fields", "samples", "scores")})
+    output, per_file = f"{ROOT}/out", ranges_per_file(count)
+    bucket = SimulatedBucket({f"{output}/{name}": of_ranges for name in ("fields", "scores")})
+    of_many = Listing(-(-count // per_file), lambda number: name_of_many(number).rpartition("/")[2])
+    bucket.listings[f"{output}/samples"] = of_ranges if per_file == 1 else of_many
     bucket.listings[f"{output}/plans"] = Listing(shards, lambda number: f"{_shard(number).name}.json")
     stand_in(bucket)
     ranges = _numbers(pipeline, count) | "Range" >> beam.Map(_range).with_output_types(ShardRange)
+    if per_file == 1:
+        ledger_files = ranges | "Ledger" >> beam.Map(ledger_name).with_output_types(str)
+    else:
+        ledger_files = pipeline | "Ledger" >> beam.Create([name_of_many(n) for n in range(of_many.count)])
     nothing = pipeline | "Nothing" >> beam.Create([0])
     parts = beam.pvalue.AsSingleton(nothing)
     written = beam.pvalue.AsSingleton(
         pipeline | "NoShards" >> beam.Create([WrittenShard(0, 0, 0)]) | beam.CombineGlobally(SumWritten())
     )
     title = _Unclaimed(Claim(output, "simulated", None, 0), None, False)
-    removed = strays_removed(output, title, ranges, parts, written)
+    removed = strays_removed(output, title, ranges, ledger_files, parts, written)
     removed | "Check" >> beam.Map(_expect, 0)
 
 

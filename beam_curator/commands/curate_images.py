@@ -194,6 +194,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
         options.samples_per_shard,
         options.max_failed_fraction,
         job={**selection, "started": curation.started},
+        ranges_per_ledger_file=options.ranges_per_ledger_file,
     )
     if not options.report:
         return written

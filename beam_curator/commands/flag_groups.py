@@ -93,6 +93,13 @@ def add_input_and_output(group: Any) -> None:
         f"(default: {DEFAULT_RANGE_MB})",
     )
     group.add_argument(
+        "--ranges_per_ledger_file",
+        type=positive_int,
+        metavar="N",
+        help="how many ranges have a file of the ledger together, 1 for a file each (default: a file each up to 10,000 "
+        "ranges, and 1,000 together above that)",
+    )
+    group.add_argument(
         "--scores_from",
         type=at_home,
         metavar="DIR",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from beam_curator import rows
 from beam_curator.commands.summary import PLANNING_THREADS, counts_told
@@ -17,15 +14,14 @@ from beam_curator.field_tally import sum_fields
 from beam_curator.first_few import counted
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.field_store import found_fields
-from beam_curator.output.ledger import ledger_name
 from beam_curator.output.manifest import counts_of, rules_of
 from beam_curator.output.outcomes import Summary, SummaryTotal, summarize
 from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
+from beam_curator.output.standing_ledger import StandingLedger
 from beam_curator.rule_tally import check_rules
 from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.samples import SampleBatch, ShardRange
-from beam_curator.storage import files
 from beam_curator.transforms.fields import add_fields
 from beam_curator.transforms.whole_selection import Selection
 
@@ -60,11 +56,11 @@ class Preview:
         """The counts of the samples whose scores stand."""
         return self.counted.summary
 
-    def add(self, directory: str, batch: SampleBatch) -> None:
+    def add(self, ledger: StandingLedger, batch: SampleBatch) -> None:
         """Counts a batch that is selected to its end."""
         self.counted.add(summarize(batch))
         is_kept = rows.status_is(batch.rows, rows.KEPT)
-        was_kept = _kept_before(directory, batch)
+        was_kept = ledger.kept(batch.range)
         if was_kept is not None and len(was_kept) == len(is_kept):
             self.standing = True
             self.stay += int((is_kept & was_kept).sum())
@@ -81,7 +77,7 @@ def preview(directory: str, scores: str, ranges: Sequence[ShardRange], wanted: W
       JobError: for a rule that answers for none of the samples, and a list that cannot be read.
       UsageError: for a field that no sample has, and a rule needs.
     """
-    found, waiting = Preview(), list[SampleBatch]()
+    found, waiting, ledger = Preview(), list[SampleBatch](), StandingLedger(directory)
     fields, (first, *others) = selection.fields, selection.plain_steps
     types = _field_types(scores, ranges, fields) if fields else {}
     for stored in _read(scores, ranges, wanted):
@@ -94,11 +90,11 @@ def preview(directory: str, scores: str, ranges: Sequence[ShardRange], wanted: W
             if others:
                 waiting.append(selected.replace(rows=_slim(selected.rows, selection)))
             else:
-                found.add(directory, selected)
+                found.add(ledger, selected)
     for step in others:
         waiting = step(waiting)
     for batch in waiting:
-        found.add(directory, batch)
+        found.add(ledger, batch)
     check_rules(found.summary.judged)
     return found
 
@@ -122,15 +118,6 @@ def _slim(table: pa.Table, selection: Selection) -> pa.Table:
     columns = [*(one.row_column for one in selection.lists), *(top.column for top in selection.tops)]
     wanted = dict.fromkeys(["sample_id", "status", "reason", "images", "caption", *columns])
     return table.select([name for name in wanted if name in table.schema.names])
-
-
-def _kept_before(directory: str, batch: SampleBatch) -> np.ndarray | None:
-    """Which samples of a range the standing ledger keeps: bool [n]; None where there is no ledger of it."""
-    url = files.join(directory, *ledger_name(batch.range).split("/"))
-    if not files.exists(url):
-        return None
-    table = pq.read_table(io.BytesIO(files.read_bytes(url)), columns=["status"])
-    return rows.status_is(table, rows.KEPT)
 
 
 def describe_preview(

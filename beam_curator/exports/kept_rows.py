@@ -18,6 +18,7 @@ from beam_curator.output import ledger
 from beam_curator.output.added_columns import read_text_embeddings
 from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.ownership import read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY, read_embeddings
 from beam_curator.storage import files
@@ -83,13 +84,12 @@ def kept_rows(output: str) -> Iterator[Kept]:
       StorageError: when a file cannot be read, after retries.
     """
     scores, model = scores_of(output), text_model_of(output)
-    for path in ledgers_in_order(output):
-        table = ledger.read_table(path)
+    ranges = ((path, *one) for path in ledgers_in_order(output) for one in tables_of(path))
+    for path, name, table in ranges:
         kept = np.flatnonzero(rows.status_is(table, rows.KEPT))
         if not len(kept):
             continue
-        name = path.rpartition("/")[2]
-        part = files.join(scores, SCORES_DIRECTORY, name)
+        part = files.join(scores, SCORES_DIRECTORY, f"{name}.parquet")
         if not files.exists(part):
             raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
         embeddings = read_embeddings(part).embeddings
@@ -97,7 +97,7 @@ def kept_rows(output: str) -> Iterator[Kept]:
             raise JobError(f"{part} has {len(embeddings)} embeddings, {path} {len(table)} rows: run the job again")
         texts = None
         if model is not None:
-            texts = read_text_embeddings(scores, name.removesuffix(".parquet"), model)
+            texts = read_text_embeddings(scores, name, model)
             if texts is None or len(texts) != len(table):
                 raise JobError(f"{part}: the text embeddings of its samples are not there any more: run its job again")
         rows_kept = ledger.rows_beside_tar(table.take(pa.array(kept)))

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
+
 from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
 from beam_curator.errors import JobError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import ledger
 from beam_curator.output.manifest import MANIFEST, read_manifest
+from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.ownership import read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.storage import files
@@ -65,13 +68,19 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
     scores = job.scores_in(other) if job is not None else other
     found = sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
     with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(lambda path: _of_ledger(scores, path, settings, more), found))
+        of_files = threads.map(lambda path: _of_ledger(scores, path, settings, more), found)
+        return [one for some in of_files for one in some]
 
 
-def _of_ledger(scores: str, path: str, settings: DuplicateSettings, more: Sequence[str]) -> Competitors:
-    table = ledger.with_ids(ledger.read_table(path))
-    name = path.rpartition("/")[2]
-    part = files.join(scores, SCORES_DIRECTORY, name)
+def _of_ledger(scores: str, path: str, settings: DuplicateSettings, more: Sequence[str]) -> list[Competitors]:
+    return [_of_range(scores, path, name, table, settings, more) for name, table in tables_of(path)]
+
+
+def _of_range(
+    scores: str, path: str, name: str, table: pa.Table, settings: DuplicateSettings, more: Sequence[str]
+) -> Competitors:
+    table = ledger.with_ids(table)
+    part = files.join(scores, SCORES_DIRECTORY, f"{name}.parquet")
     if SEMANTIC in settings.kinds and not files.exists(part):
         raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
     competing = competitors_in(table, settings)

@@ -41,13 +41,13 @@ def is_range_file(name: str) -> bool:
 
 
 def ledger_files(output: str) -> list[str]:
-    """The files in `samples/` that are called as those of ranges are, in the order of their names.
+    """The files in `samples/` that are called as ours are, in the order of their names.
 
     Raises:
       StorageError: when they cannot be listed, after retries.
     """
     found = files.list_files(files.join(output, ledger.LEDGER_DIRECTORY), OF_RANGES[ledger.LEDGER_DIRECTORY])
-    return sorted(one.path for one in found if is_range_file(one.path))
+    return sorted(one.path for one in found if is_range_file(one.path) or ledger.is_of_many(one.path))
 
 
 def output_shard_files(output: str) -> list[tuple[str, int]]:

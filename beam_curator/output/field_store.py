@@ -6,18 +6,20 @@ What a column holds in the output follows from all ranges together, so files sta
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from beam_curator import rows
 from beam_curator.errors import JobError
-from beam_curator.field_names import ALL, PREFIX, is_field
+from beam_curator.field_names import ALL, PREFIX
 from beam_curator.field_tally import FieldsFound, FieldTally
-from beam_curator.output.column_names import from_files, schema_from_files
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.storage import files
 
@@ -162,18 +164,33 @@ def in_types(found: pa.Table, types: Mapping[str, str], count: int) -> pa.Table:
     return pa.table(arrays, schema=pa.schema(schema))
 
 
-def read_carried(url: str, indices: Sequence[int] | Any) -> pa.Table:
-    """The fields that a file of the ledger has of the rows with these indices.
+@dataclasses.dataclass(frozen=True)
+class CarriedFields:
+    """The fields of a range's samples, as the whole job carries them: what the columns hold, and where they are read.
 
-    Raises:
-      StorageError: when it cannot be read, after retries.
+    Attributes:
+      types: what each column holds, by the names of `rows.CARRIED_TYPES`.
+      directory: the output directory that has them; None where the range has none of them.
     """
-    file = pq.ParquetFile(pa.BufferReader(files.read_bytes(url)))
-    schema = file.schema_arrow
-    ours = schema_from_files(schema)
-    fields = [rows.role_of(field) == rows.CARRIED and is_field(field.name) for field in ours]
-    names = [name for name, is_one in zip(schema.names, fields, strict=True) if is_one]
-    return from_files(file.read(columns=names)).take(pa.array(indices)) if names else pa.table({})
+
+    types: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    directory: str | None = None
+
+    def read(self, range: ShardRange, count: int) -> pa.Table:
+        """The columns of all `count` samples.
+
+        Raises:
+          StorageError, JobError: as `read_fields`.
+        """
+        if self.directory is None or not self.types:
+            return in_types(pa.table({}), self.types, count)
+        return read_fields(self.directory, range, self.types)
+
+    def read_rows(self, range: ShardRange, indices: NDArray[np.int64]) -> pa.Table:
+        """The columns of the samples with these indices."""
+        if self.directory is None or not self.types:
+            return in_types(pa.table({}), self.types, len(indices))
+        return read_fields(self.directory, range, self.types).take(pa.array(indices))
 
 
 def _url(directory: str, range: ShardRange) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +22,43 @@ from beam_curator.storage import files
 
 LEDGER_DIRECTORY = "samples"
 
+RANGES_PER_FILE = 1000
+"""So many ranges have a file of the ledger together in a job of many."""
+
+FILE_EACH = 10_000
+"""Up to so many ranges each has a file of its own."""
+
+PARQUET: Mapping[str, Any] = {"compression": "zstd", "use_dictionary": list(rows.REPEATING)}
+"""How files of the ledger are encoded."""
+
+_OF_MANY = re.compile(r"ledger-\d{6,}\.parquet")
+
+
+def ranges_per_file(ranges: int, wanted: int | None = None) -> int:
+    """How many ranges each file of the ledger but the last holds.
+
+    Args:
+      ranges: how many the job has.
+      wanted: what the user wants; None for what suits the tools that read it.
+    """
+    if wanted is not None:
+        return wanted
+    return 1 if ranges <= FILE_EACH else RANGES_PER_FILE
+
 
 def ledger_name(range: ShardRange) -> str:
-    """Where a range's ledger rows are, under the output directory."""
+    """Where a range's ledger rows are, under the output directory, where each has a file of its own."""
     return f"{LEDGER_DIRECTORY}/{range.name}.parquet"
+
+
+def name_of_many(index: int) -> str:
+    """Where the rows of many ranges are, which are the `index`-th among such files."""
+    return f"{LEDGER_DIRECTORY}/ledger-{index:06d}.parquet"
+
+
+def is_of_many(path: str) -> bool:
+    """Whether a file of the ledger is called as those of many ranges are."""
+    return _OF_MANY.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) -> pa.Table:
@@ -67,9 +102,14 @@ def write_table(directory: str, name: str, table: pa.Table) -> None:
     Raises:
       StorageError: when they cannot be written, after retries.
     """
+    files.write_bytes(directory, name, encoded(table))
+
+
+def encoded(table: pa.Table) -> bytes:
+    """Rows as a file holds them."""
     sink = pa.BufferOutputStream()
-    pq.write_table(in_files(table), sink, compression="zstd", use_dictionary=list(rows.REPEATING))
-    files.write_bytes(directory, name, sink.getvalue().to_pybytes())
+    pq.write_table(in_files(table), sink, **PARQUET)
+    return sink.getvalue().to_pybytes()
 
 
 def read_table(url: str) -> pa.Table:
@@ -106,8 +146,16 @@ def has_ids(url: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class LedgerPart:
-    """The ledger of a range that was written: its counts, the models that gave its scores, and how it was read."""
+    """The ledger of a range that was written.
+
+    Attributes:
+      summary: its counts.
+      models: what gave its scores.
+      reading: how it was read.
+      ranges_per_file: how many ranges each file of the ledger holds.
+    """
 
     summary: Summary
     models: Mapping[str, ModelIdentity]
     reading: Reading = DEFAULT_READING
+    ranges_per_file: int = 1

@@ -69,6 +69,7 @@ def _manifest(summary: Summary, parts: LedgerTotal, written: WrittenTotal, job: 
         **told_of(summary),
         "reading": reading_of(parts),
         "output": {"shards": written.shards, "bytes": written.bytes},
+        **({"ledger": {"ranges_per_file": parts.ranges_per_file}} if parts.ranges_per_file > 1 else {}),
         "timings": {
             "started": _utc(started),
             "finished": _utc(finished),

@@ -17,7 +17,6 @@ from beam_curator import rows
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output.added_members import CURATION_EXTENSION, embedding_extension, own_extension
 from beam_curator.output.copying import copied_samples
-from beam_curator.output.field_store import read_carried
 from beam_curator.output.ledger import rows_beside_tar, write_table
 from beam_curator.output.placing import PlacedSamples, shard_name
 from beam_curator.output.score_parts import stored_in
@@ -61,7 +60,7 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
       StorageError: when something cannot be read or written, after retries.
     """
     ordered = sorted(runs, key=lambda run: run.position)
-    table = rows.stacked([rows.with_fields(run.rows, _carried(output, run)) for run in ordered])
+    table = rows.stacked([_with_fields(run) for run in ordered])
     content = _fingerprint(ordered, table)
     name = shard_name(index)
     standing = _standing(output, name, content)
@@ -101,12 +100,11 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
     return statistics if whole else None
 
 
-def _carried(output: str, run: PlacedSamples) -> pa.Table:
-    """The fields of a run's samples, from their ledger, which was written where they were placed: they are not
-    shuffled."""
-    if run.fields_in is None:
-        return pa.table({})
-    return read_carried(files.join(output, *run.fields_in.split("/")), run.part_rows)
+def _with_fields(run: PlacedSamples) -> pa.Table:
+    """The rows of a run with the fields of its samples, which are read where they are kept: they are not shuffled."""
+    if not run.fields.types:
+        return run.rows
+    return rows.with_fields(run.rows, run.fields.read_rows(run.range, run.part_rows))
 
 
 @files.retried

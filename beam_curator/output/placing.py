@@ -17,6 +17,7 @@ from beam_curator import rows
 from beam_curator.errors import CurationError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import ledger
+from beam_curator.output.field_store import CarriedFields
 from beam_curator.samples import SampleBatch, ShardRange
 
 
@@ -32,8 +33,7 @@ class PlacedSamples:
       spans: int64 [n, 2], offset and length of each in the uncompressed tar.
       rows: n rows in the ledger's columns.
       models: what gave the scores.
-      fields_in: the file of the ledger that has the fields of their metadata, under the output directory; None where
-        none are carried.
+      fields: those of their metadata that are carried, and where they are.
     """
 
     position: int
@@ -43,7 +43,7 @@ class PlacedSamples:
     spans: np.ndarray
     rows: pa.Table
     models: Mapping[str, ModelIdentity]
-    fields_in: str | None = None
+    fields: CarriedFields = dataclasses.field(default_factory=CarriedFields)
 
 
 def place_samples(

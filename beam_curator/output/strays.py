@@ -44,10 +44,9 @@ def bucket_of(name: str) -> int:
 
 
 def belonging_to(range: ShardRange) -> list[str]:
-    """What a range's files are called, and its plan, if it has one: without their directories, but for the ledger's,
-    whose files are another selection's."""
+    """What a range's files are called but for the ledger's, and its plan, if it has one: without their directories."""
     plan = plan_of(range)
-    return [ledger.ledger_name(range), f"{range.name}.parquet", *([plan.rpartition("/")[2]] if plan else [])]
+    return [f"{range.name}.parquet", *([plan.rpartition("/")[2]] if plan else [])]
 
 
 def standing(output: str, directory: str, output_shards: int) -> Iterator[str]:
@@ -69,7 +68,8 @@ def standing(output: str, directory: str, output_shards: int) -> Iterator[str]:
     of_scorers = directory == added_columns.COLUMNS_DIRECTORY
     for name in files.iter_files(files.join(output, directory), below=of_scorers):
         ending = OF_RANGES[directory].rpartition("*")[2]
-        if name.endswith(ending) and name.count("/") == of_scorers and is_range_file(name):
+        named = is_range_file(name) or (directory == ledger.LEDGER_DIRECTORY and ledger.is_of_many(name))
+        if name.endswith(ending) and name.count("/") == of_scorers and named:
             yield f"{directory}/{name}"
 
 
@@ -81,7 +81,7 @@ def strays(belonging: Iterable[str], there: Iterable[str]) -> list[str]:
     back.
 
     Args:
-      belonging: as `belonging_to` gives them.
+      belonging: as `belonging_to` gives them, and the files of the ledger, with their directory.
       there: as `standing` gives them.
     """
     wanted = set(belonging)

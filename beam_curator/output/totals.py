@@ -71,23 +71,30 @@ def _first(models: Iterable[ModelIdentity]) -> ModelIdentity:
 
 
 class LedgerTotal:
-    """What all files of the ledger hold together."""
+    """What all files of the ledger hold together.
+
+    Attributes:
+      ranges_per_file: how many ranges each of them holds.
+    """
 
     def __init__(self) -> None:
         self._summary, self._models = SummaryTotal(), ModelsTotal()
         self._readings: set[Reading] = set()
+        self.ranges_per_file = 1
 
     def add(self, part: LedgerPart) -> None:
         """Adds what was written of a range."""
         self._summary.add(part.summary)
         self._models.add(part.models)
         self._readings.add(part.reading)
+        self.ranges_per_file = max(self.ranges_per_file, part.ranges_per_file)
 
     def add_all(self, other: LedgerTotal) -> None:
         """Adds what another one has."""
         self._summary.add(other.summary)
         self._models.add_all(other._models)
         self._readings |= other._readings
+        self.ranges_per_file = max(self.ranges_per_file, other.ranges_per_file)
 
     @property
     def summary(self) -> Summary:

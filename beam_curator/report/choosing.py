@@ -39,8 +39,8 @@ class First:
         """Adds m rows of a file.
 
         Args:
-          view: the file.
-          rows: int64 [m], which ones.
+          view: rows of the file.
+          rows: int64 [m], which ones of these.
           ranks: float64 [m], the least come first.
         """
         if len(self._ranks) == self.most and self.most:
@@ -48,7 +48,7 @@ class First:
             rows, ranks = rows[may], ranks[may]
         if not len(rows):
             return
-        places = np.stack([np.full(len(rows), view.file), rows], axis=1)
+        places = np.stack([np.full(len(rows), view.file), view.first + rows], axis=1)
         self._keep(
             np.concatenate([self._ranks, ranks]),
             np.concatenate([self._identities, view.identities[rows]]),

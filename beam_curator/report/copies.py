@@ -187,4 +187,4 @@ class Keepers:
         for row in np.flatnonzero(np.isin(ids_of(names), self._hashes)).tolist():
             name = names[row].as_py()
             if name in self._names:
-                self.found[name] = Place(view.file, row)
+                self.found[name] = Place(view.file, view.first + row)

@@ -23,10 +23,5 @@ def duplicate_curves(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> list[d
         return []
     if settings is None or set(settings.kinds) == {EXACT}:
         return []
-    found = ledger.tables(wanted_columns)
-    ranges = [competing(_range_name(ledger.urls[place]), table, settings) for place, table in found]
+    ranges = [competing(name, table, settings) for name, table in ledger.ranges(wanted_columns)]
     return [one.told for one in kept_curves(ledger.output, settings, ranges)] if ranges else []
-
-
-def _range_name(url: str) -> str:
-    return url.rpartition("/")[2].removesuffix(".parquet")

@@ -95,8 +95,8 @@ def figures_of(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> Figures:
 
 
 def _surveyed(ledger: LedgerFiles, keepers: KeeperCounts) -> Iterator[View]:
-    for place, table in ledger.tables(_first_columns):
-        view = View(table, place)
+    for run in ledger.tables(_first_columns):
+        view = View(*run)
         keepers.add(view)
         yield view
 
@@ -111,8 +111,8 @@ def _shown(
     names = {place: shown.keeper_names[place] for place in tallied.copies.places}
     keepers = Keepers(names.values())
     if names:
-        for place, table in ledger.tables(lambda schema: [*NEEDED, id_column(schema)]):
-            keepers.add(View(table, place))
+        for run in ledger.tables(lambda schema: [*NEEDED, id_column(schema)]):
+            keepers.add(View(*run))
     keeper_of = {place: keepers.found.get(name) for place, name in names.items()}
     shown.add(ledger, [place for place in keeper_of.values() if place is not None])
     return shown, tallied.copies.told(shown.number_of, keeper_of)
@@ -176,7 +176,7 @@ def _tally(
 def _views(ledger: LedgerFiles, measures: Sequence[str], has_copies: bool) -> Iterator[View]:
     copies = ["duplicate_of", *rows.DUPLICATE.names] if has_copies else []
     wanted = [*NEEDED, *(column for name in measures for column in behind(name)), *copies]
-    return (View(table, place) for place, table in ledger.tables(lambda _: wanted))
+    return (View(*run) for run in ledger.tables(lambda _: wanted))
 
 
 def _first_columns(schema: pa.Schema) -> list[str]:

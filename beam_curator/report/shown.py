@@ -11,7 +11,7 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.report.choosing import Place
 from beam_curator.report.copies import id_column
-from beam_curator.report.ledger_files import LedgerFiles, read_rows
+from beam_curator.report.ledger_files import LedgerFiles
 from beam_curator.report.thumbnails import Wanted
 
 MOST_CAPTION = 200
@@ -47,12 +47,9 @@ class Shown:
             by_file.setdefault(place.file, []).append(place)
         found: dict[Place, tuple[dict[str, Any], Wanted]] = {}
         for file, its in by_file.items():
-            url = ledger.urls[file]
-            table = read_rows(url, lambda schema: schema.names)
-            assert table is not None
-            taken = table.take([place.row for place in its])
-            for place, row in zip(its, taken.to_pylist(), strict=True):
-                found[place] = self._told(taken.schema, row), _wanted(row, url.rpartition("/")[2], place.row)
+            for place, one in zip(its, ledger.rows(file, [place.row for place in its]), strict=True):
+                (row,) = one.table.to_pylist()
+                found[place] = self._told(one.table.schema, row), _wanted(row, f"{one.range}.parquet", one.row)
                 if row.get("duplicate_of"):
                     self.keeper_names[place] = row["duplicate_of"]
         for place in new:

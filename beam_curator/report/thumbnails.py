@@ -58,7 +58,7 @@ class Wanted(NamedTuple):
       shard: as the ledger calls it.
       member: the extension of its image; None where the ledger does not tell.
       sha256: of the image; None where the ledger does not tell.
-      ledger_file: the name of the ledger's file that has it.
+      ledger_file: what the score part of its range is called.
       row: its row there.
       offset: as the ledger has it: in a shard that is no tar, the row of that.
     """

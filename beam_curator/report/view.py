@@ -17,15 +17,16 @@ from beam_curator.report.columns import identities, numbers_of
 
 
 class View:
-    """The rows of one file.
+    """Rows that stand together in a file.
 
     Attributes:
       table: n rows.
       file: the file's place among those of the ledger.
+      first: which row of the file the first one is.
     """
 
-    def __init__(self, table: pa.Table, file: int = 0) -> None:
-        self.table, self.file = table, file
+    def __init__(self, table: pa.Table, file: int = 0, first: int = 0) -> None:
+        self.table, self.file, self.first = table, file, first
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._places: dict[str, NDArray[np.int64]] = {}
 

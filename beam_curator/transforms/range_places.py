@@ -91,6 +91,12 @@ class PlacesInHand:
     def __init__(self) -> None:
         self._places: Places | None = None
 
+    @property
+    def total(self) -> Place:
+        """What all ranges add together, once one was asked for."""
+        assert self._places is not None
+        return self._places.total
+
     def of(
         self,
         key: RangeKey,

@@ -37,11 +37,10 @@ class _Packing(beam.DoFn):
 
 
 class _Belonging(_Packing):
-    """What belongs to ranges."""
+    """What belongs there, by what it is called."""
 
-    def process(self, range: ShardRange) -> Iterator[Bucketed]:
-        for name in strays.belonging_to(range):
-            yield from self._packing.add(name)
+    def process(self, name: str) -> Iterator[Bucketed]:
+        yield from self._packing.add(name)
 
 
 class _Standing(_Packing):
@@ -79,6 +78,7 @@ def strays_removed(
     output: str,
     title: Title,
     ranges: beam.PCollection[ShardRange],
+    ledger_files: beam.PCollection[str],
     parts: Any,
     written: Any,
 ) -> beam.PCollection[int]:
@@ -88,10 +88,13 @@ def strays_removed(
       output: the output directory.
       title: what allows to write there.
       ranges: all ranges of the selection.
+      ledger_files: the names of all files of its ledger, each given when it is written.
       parts: a side input, the `LedgerTotal`, which is there when the ledger is written.
       written: a side input, the `WrittenTotal`, which is there when all output shards are.
     """
-    belonging = ranges | "Belonging" >> beam.ParDo(_Belonging()).with_output_types(Bucketed)
+    of_ranges = ranges | "OfRanges" >> beam.FlatMap(strays.belonging_to).with_output_types(str)
+    named = (of_ranges, ledger_files) | "AllBelonging" >> beam.Flatten()
+    belonging = named | "Belonging" >> beam.ParDo(_Belonging()).with_output_types(Bucketed)
     there = (
         ranges.pipeline
         | "Directories" >> beam.Create([*OF_RANGES, strays.OUTPUT_SHARDS]).with_output_types(str)

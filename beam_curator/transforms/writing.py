@@ -17,11 +17,12 @@ from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD
 from beam_curator.errors import UsageError
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
-from beam_curator.output.field_store import in_types, read_fields
+from beam_curator.output.compaction import Piece, write_piece
+from beam_curator.output.field_store import CarriedFields
 from beam_curator.output.manifest import finish, withdraw_manifest
 from beam_curator.output.output_shard import WrittenShard, write_shard
 from beam_curator.output.placing import PlacedSamples, place_samples
-from beam_curator.output.prefix_sums import KeptCount, RangeKey
+from beam_curator.output.prefix_sums import KeptCount, Place, RangeKey
 from beam_curator.output.score_parts import directory_of
 from beam_curator.output.score_steps import Wanted
 from beam_curator.output.totals import LedgerTotal, WrittenTotal
@@ -33,6 +34,7 @@ from beam_curator.sources.no_samples import no_sample
 from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
+from beam_curator.transforms.compaction import JoinPieces
 from beam_curator.transforms.duplicates import check_same_output
 from beam_curator.transforms.input_read import InputRead, ReadInput
 from beam_curator.transforms.library_job import remember_shards
@@ -43,15 +45,21 @@ from beam_curator.transforms.strays import files_in_the_way, strays_removed
 from beam_curator.transforms.totals import SumLedger, SumSummaries, SumWritten
 from beam_curator.transforms.work_ahead import WorkAhead
 
-LEDGER = "ledger"
+LEDGER, LEDGER_FILES, PIECES = "ledger", "ledger_files", "pieces"
 
 
 class _PlaceSamples(beam.DoFn):
     """Writes each batch's ledger rows and sends its kept samples to their output shards. Where rows come with some of
-    their columns, the others are read again by what is `left`."""
+    their columns, the others are read again by what is `left`.
 
-    def __init__(self, output: str, samples_per_shard: int, title: Title, left: Wanted | None) -> None:
+    Of few ranges each has a file of the ledger, whose name is given; of many its rows are a piece of one.
+    """
+
+    def __init__(
+        self, output: str, samples_per_shard: int, ranges_per_file: int | None, title: Title, left: Wanted | None
+    ) -> None:
         self._output, self._samples_per_shard, self._title, self._left = output, samples_per_shard, title, left
+        self._ranges_per_file = ranges_per_file
 
     def setup(self) -> None:
         self._title.enter()
@@ -69,25 +77,33 @@ class _PlaceSamples(beam.DoFn):
         began = time.time()
         progress.BOARD.enter(WRITING)
         place = self._places.of(_range_key(batch), *places)
+        per_file = ledger.ranges_per_file(self._places.total.ranges, self._ranges_per_file)
         if self._left is not None:
             batch = with_all_columns(batch, self._left)
         table, placed = place_samples(batch, place.kept, self._samples_per_shard)
-        name = ledger.ledger_name(batch.range)
-        types = checked.fields.types
-        ledger.write_table(self._output, name, rows.with_fields(table, self._fields(batch, types)))
+        fields = self._fields(batch, checked.fields.types)
+        yield self._write(batch.range, rows.with_fields(table, fields.read(batch.range, len(batch))), place, per_file)
         spans = {**batch.spans, WRITING: Span(began, time.time())}
         summary = outcomes.summarize(batch.replace(rows=table, spans=spans))
         progress.BOARD.add_ledger_file()
-        part = ledger.LedgerPart(summary, dict(batch.models), batch.range.reading)
+        part = ledger.LedgerPart(summary, dict(batch.models), batch.range.reading, per_file)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
         for index, run in placed:
-            yield index, dataclasses.replace(run, fields_in=name if types else None)
+            yield index, dataclasses.replace(run, fields=fields)
 
-    def _fields(self, batch: SampleBatch, types: Mapping[str, str]) -> pa.Table:
-        """The columns of the fields of all ranges, of this one's samples."""
+    def _write(self, range: ShardRange, table: pa.Table, place: Place, per_file: int) -> beam.pvalue.TaggedOutput:
+        if per_file == 1:
+            name = ledger.ledger_name(range)
+            ledger.write_table(self._output, name, table)
+            return beam.pvalue.TaggedOutput(LEDGER_FILES, name)
+        piece = write_piece(self._output, range, place.ranges, table)
+        return beam.pvalue.TaggedOutput(PIECES, (place.ranges // per_file, piece))
+
+    def _fields(self, batch: SampleBatch, types: Mapping[str, str]) -> CarriedFields:
+        """Where the columns of the fields of all ranges are, of this one's samples."""
         if batch.fields is None or not batch.fields.types:
-            return in_types(pa.table({}), types, len(batch))
-        return read_fields(directory_of(batch.part) if batch.part else self._output, batch.range, types)
+            return CarriedFields(types)
+        return CarriedFields(types, directory_of(batch.part) if batch.part else self._output)
 
 
 class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard]):
@@ -185,6 +201,8 @@ class WriteShards(beam.PTransform):
       job: what else the manifest says, in place of what the pipeline shows: `flags`, `input`, and when it was
         `started`, in seconds since 1970.
       take_over: whether to have the directory, where the pipeline is built, from another job that holds it.
+      ranges_per_ledger_file: how many ranges have a file of the ledger together, from 1; None for a file each up to
+        10,000 ranges, and for 1,000 together above that.
 
     Raises:
       UsageError: where the pipeline is built, when the directory holds another job's output, or files that are
@@ -196,6 +214,7 @@ class WriteShards(beam.PTransform):
     max_failed_fraction: float = 1.0
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     take_over: bool = False
+    ranges_per_ledger_file: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.samples_per_shard, int) or self.samples_per_shard < 1:
@@ -204,6 +223,9 @@ class WriteShards(beam.PTransform):
             )
         if not 0 <= self.max_failed_fraction <= 1:
             raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
+        ranges = self.ranges_per_ledger_file
+        if ranges is not None and (not isinstance(ranges, int) or ranges < 1):
+            raise UsageError(f"ranges_per_ledger_file={ranges}: a file holds a whole number of ranges, 1 or more")
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
         check_same_output(batches, self.output)
@@ -213,11 +235,13 @@ class WriteShards(beam.PTransform):
         read = beam.pvalue.AsSingleton(scored | "InputRead" >> ReadInput(job))
         seen = beam.pvalue.AsSingleton(self._make_way(scored, title, job, read))
         kept = scored | "CountKept" >> beam.Map(_kept_count).with_output_types(KeptCount)
-        place = _PlaceSamples(self.output, self.samples_per_shard, title, facts_of(batches).left)
-        placing = beam.ParDo(place, seen, *places_aside(kept))
+        left = facts_of(batches).left
+        placer = _PlaceSamples(self.output, self.samples_per_shard, self.ranges_per_ledger_file, title, left)
+        types = {LEDGER: ledger.LedgerPart, LEDGER_FILES: str, PIECES: tuple[int, Piece]}
         placed = scored | "PlaceSamples" >> tagged(
-            placing, main=tuple[int, PlacedSamples], **{LEDGER: ledger.LedgerPart}
+            beam.ParDo(placer, seen, *places_aside(kept)), main=tuple[int, PlacedSamples], **types
         )
+        joined = placed[PIECES] | "JoinPieces" >> JoinPieces(self.output, title)
         shards = (
             placed[MAIN]
             | "GroupByOutputShard" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[PlacedSamples]])
@@ -227,7 +251,8 @@ class WriteShards(beam.PTransform):
             parts = beam.pvalue.AsSingleton(placed[LEDGER] | "SumLedger" >> beam.CombineGlobally(SumLedger()))
             written = beam.pvalue.AsSingleton(shards | "SumWritten" >> beam.CombineGlobally(SumWritten()))
         ranges = scored | "Ranges" >> beam.Map(_range).with_output_types(ShardRange)
-        removed = beam.pvalue.AsSingleton(strays_removed(self.output, title, ranges, parts, written))
+        ledger_files = (placed[LEDGER_FILES], joined) | "LedgerFiles" >> beam.Flatten()
+        removed = beam.pvalue.AsSingleton(strays_removed(self.output, title, ranges, ledger_files, parts, written))
         return (
             batches.pipeline
             | "Finish" >> beam.Create([title]).with_output_types(Title)

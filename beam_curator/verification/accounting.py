@@ -15,7 +15,6 @@ from apache_beam.io.filesystem import BeamIOError
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import added_columns, field_store, plans, score_parts
 from beam_curator.output.edge_store import edge_files
-from beam_curator.output.ledger import ledger_name
 from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, told_of
 from beam_curator.output.outcomes import Summary, SummaryTotal
 from beam_curator.output.ownership import JOB
@@ -42,6 +41,7 @@ from beam_curator.verification.output_shards import (
     tar_name,
 )
 from beam_curator.verification.ranges import KeptSample, check_range
+from beam_curator.verification.recorded import RecordedIn
 from beam_curator.verification.shard_plans import check_plan
 
 _ADDED = (f"{added_columns.COLUMNS_DIRECTORY}/", f"{field_store.FIELDS_DIRECTORY}/")
@@ -65,7 +65,7 @@ class Tally:
 def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     """All that is not as the job promised: nothing, for a sound one. What was compared is added to the tally."""
     standing = finished.names()
-    output = _Output(finished, standing, tally)
+    output, recorded_in = _Output(finished, standing, tally), RecordedIn(finished)
     summary, models = SummaryTotal(), ModelsTotal()
     names = {MANIFEST, JOB, *report_names(finished.output), *side_file_names(finished.output)}
     try:
@@ -74,15 +74,17 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
             yield from check_plan(finished, ranges)
             tally.shards += 1
             for range in ranges:
-                names |= {ledger_name(range), part_name(range)}
-                checked = yield from check_range(finished, range)
+                yield from recorded_in.turn_to(range)
+                names |= {recorded_in.file, part_name(range)}
+                checked = yield from check_range(finished, range, recorded_in)
                 summary.add(checked.summary)
                 models.add(checked.models)
                 tally.samples += checked.samples
-                yield from output.compare(ledger_name(range), checked.kept)
+                yield from output.compare(recorded_in.file, checked.kept)
     except (OSError, BeamIOError) as error:  # a shard that cannot even be planned: what is due after it is unknown
         yield Difference("input", f"cannot be read: {files.first_line(error)}")
         return
+    yield from recorded_in.finish()
     yield from output.finish()
     yield from _check_manifest(finished, summary.summary, output, models.models)
     tally.duplicates = yield from check_duplicates(finished)

@@ -31,7 +31,7 @@ from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
 from beam_curator.process_tuning import usable_cores
 from beam_curator.verification.differences import Difference, shown
 from beam_curator.verification.finished import FinishedJob
-from beam_curator.verification.ranges import UNREADABLE
+from beam_curator.verification.recorded import UNREADABLE
 
 WHOLE = 2_000_000
 """Up to so many kept samples all are compared with all; above it, so many of them, spread evenly, with all."""

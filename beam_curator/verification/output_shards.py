@@ -29,7 +29,8 @@ from beam_curator.sources.tar.reading import read_samples_at
 from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, shown, unequal_fields
 from beam_curator.verification.finished import FinishedJob
-from beam_curator.verification.ranges import UNREADABLE, KeptSample
+from beam_curator.verification.ranges import KeptSample
+from beam_curator.verification.recorded import UNREADABLE
 
 SUFFIXES = (".tar", ".parquet", "_stats.json")
 

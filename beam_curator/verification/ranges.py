@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import rows
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
-from beam_curator.output import ledger
 from beam_curator.output.added_columns import completed, read_text_embeddings
 from beam_curator.output.field_store import in_types, with_hashes
-from beam_curator.output.ledger import ledger_name
 from beam_curator.output.outcomes import Summary, summarize
 from beam_curator.output.score_parts import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
 from beam_curator.reading import Reading
@@ -29,9 +26,7 @@ from beam_curator.sources.sample_images import dotted_names, images_of
 from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, match_rows, shown, unequal, unequal_columns
 from beam_curator.verification.finished import FinishedJob
-
-UNREADABLE = (OSError, BeamIOError, pa.ArrowException)
-"""What reading a file may raise that is absent, damaged, or out of reach."""
+from beam_curator.verification.recorded import UNREADABLE, RecordedIn
 
 _FROM_THE_TAR = ("shard", "key", "offset", "same_key", "image", "images", "caption")
 
@@ -72,7 +67,9 @@ class CheckedRange:
     models: Mapping[str, ModelIdentity] = dataclasses.field(default_factory=dict)
 
 
-def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, CheckedRange]:
+def check_range(
+    finished: FinishedJob, range: ShardRange, recorded_in: RecordedIn
+) -> Generator[Difference, None, CheckedRange]:
     """What is not as promised about one range, but for its output; returns what the output is checked with."""
     try:
         content = read_range(range)
@@ -83,17 +80,18 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
     expected = rows_of(range, samples)
     fields, met = fields_of(range, samples)
     findings = [*content.findings, *dotted_names(range, samples)]
-    recorded = yield from _recorded(finished, range)
+    name = recorded_in.file
+    recorded = yield from recorded_in.rows()
     if recorded is None:
         return CheckedRange(len(samples))
-    pairs = yield from _pairs(ledger_name(range), recorded, expected)
+    pairs = yield from _pairs(name, recorded, expected)
     indices, places = (pa.array(ones, pa.int64()) for ones in (zip(*pairs, strict=True) if pairs else ((), ())))
     taken = recorded.take(places)
     here = [samples[index] for index, _ in pairs]
-    yield from _against_input(ledger_name(range), taken, expected.take(indices), here, range.reading)
-    yield from _fields(finished, range, taken, fields.take(indices) if fields.schema.names else fields)
-    yield from _outcomes(ledger_name(range), taken)
-    part, embeddings = yield from _against_part(finished, range, expected, pairs, taken)
+    yield from _against_input(name, taken, expected.take(indices), here, range.reading)
+    yield from _fields(finished, name, taken, fields.take(indices) if fields.schema.names else fields)
+    yield from _outcomes(name, taken)
+    part, embeddings = yield from _against_part(finished, range, expected, pairs, (name, taken))
     kept = [
         KeptSample(
             sample,
@@ -116,23 +114,6 @@ def check_range(finished: FinishedJob, range: ShardRange) -> Generator[Differenc
     )
     summary = summarize(batch)
     return CheckedRange(len(samples), kept, summary, batch.models)
-
-
-def _recorded(finished: FinishedJob, range: ShardRange) -> Generator[Difference, None, pa.Table | None]:
-    """The range's ledger rows, if they are there."""
-    name = ledger_name(range)
-    try:
-        table = ledger.read_table(finished.path(name))
-    except UNREADABLE as error:
-        yield Difference(name, f"cannot be read: {files.first_line(error)}")
-        return None
-    facts = rows.fields_there(table.schema)
-    due = [field for field in (*facts, *rows.OUTCOME) if rows.role_of(field) != rows.INTERNAL]
-    wrong = [field.name for field in due if field.name not in table.schema.names or table.field(field.name) != field]
-    if wrong:
-        yield Difference(name, f"has no column {wrong[0]}, or one of another type")
-        return None
-    return table
 
 
 def _pairs(name: str, found: pa.Table, expected: pa.Table) -> Generator[Difference, None, list[tuple[int, int]]]:
@@ -161,9 +142,9 @@ def _against_input(
         yield from unequal(name, f"sha256 of {shown(row['key'])}", row["sha256"], sha256)
 
 
-def _fields(finished: FinishedJob, range: ShardRange, found: pa.Table, expected: pa.Table) -> Iterator[Difference]:
+def _fields(finished: FinishedJob, name: str, found: pa.Table, expected: pa.Table) -> Iterator[Difference]:
     """The fields of ledger rows against those of the samples' metadata, in the columns that the manifest tells of."""
-    name, types = ledger_name(range), finished.field_types
+    types = finished.field_types
     there = rows.field_names(found)
     if there != list(types):
         yield Difference(name, f"has columns {shown(there)} of the samples' fields, should have {shown(list(types))}")
@@ -202,10 +183,11 @@ def _against_part(
     range: ShardRange,
     expected: pa.Table,
     pairs: Sequence[tuple[int, int]],
-    recorded: pa.Table,
+    in_ledger: tuple[str, pa.Table],
 ) -> Generator[Difference, None, tuple[SampleBatch | None, np.ndarray | None]]:
-    """Ledger rows against the score part; returns the part, and the embeddings of these rows: float16 [n, dim]."""
-    name = part_name(range)
+    """Ledger rows, and the file that has them, against the score part; returns the part, and the embeddings of these
+    rows: float16 [n, dim]."""
+    name, (recorded_in, recorded) = part_name(range), in_ledger
     try:
         stored = read_part(finished.scores, range, None)
         stored = completed(finished.scores, stored, finished.job.scorers) if stored is not None else None
@@ -230,13 +212,13 @@ def _against_part(
     facts = rows.names_with(scored, rows.FACT, rows.SCORE)
     absent = [field for field in facts if field not in recorded.schema.names]
     if absent:
-        yield Difference(ledger_name(range), f"has no column {absent[0]}, which {name} has")
+        yield Difference(recorded_in, f"has no column {absent[0]}, which {name} has")
         return part, embeddings[order]
     for name_of_fact in rows.OPTIONAL_FACTS.names:
         if rows.has_fact(recorded.schema, name_of_fact) and name_of_fact not in facts:
-            yield Difference(ledger_name(range), f"has a column {name_of_fact}, which {name} has not")
-    yield from unequal_columns(ledger_name(range), recorded, scored, facts)
-    yield from _failed_stay_failed(ledger_name(range), recorded, scored)
+            yield Difference(recorded_in, f"has a column {name_of_fact}, which {name} has not")
+    yield from unequal_columns(recorded_in, recorded, scored, facts)
+    yield from _failed_stay_failed(recorded_in, recorded, scored)
     if range.reading.several_images == "all" and part.part:
         yield from _all_images_embedded(name, scored, np.array(count_more_embeddings(part.part), np.int64)[order])
     return part, embeddings[order]

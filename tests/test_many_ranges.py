@@ -1,0 +1,130 @@
+"""Files of the ledger that hold many ranges: what goes in comes out, range by range, and joining may be done again."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_curator import rows
+from beam_curator.errors import JobError, StorageError
+from beam_curator.output import compaction, ledger
+from beam_curator.output.compaction import join, write_piece
+from beam_curator.output.many_ranges import ManyRanges, tables_of
+from beam_curator.output.standing_ledger import StandingLedger
+from beam_curator.report.ledger_files import LedgerFiles
+from beam_curator.samples import Sample, Shard, ShardRange
+
+URLS = [f"/raw/{name}.tar" for name in "abcd"]
+
+
+def range_of(number):
+    return ShardRange(Shard(URLS[number // 3], 90), number % 3, number % 3 + 1, number % 3, last=True)
+
+
+def rows_of(number, samples):
+    """A ledger's rows of a range, of which every second one is kept."""
+    of = range_of(number)
+    given = [Sample(f"{number}-{index}", index, 1, {}) for index in range(samples)]
+    table = rows.from_samples(of, given, [f"caption {index}" for index in range(samples)])
+    table = rows.with_column(table, "status", [rows.KEPT if (number + n) % 2 else "dropped" for n in range(samples)])
+    nowhere = pa.nulls(samples, pa.string())
+    return ledger.ledger_table(table, nowhere, nowhere)
+
+
+def of_other_columns(table, number):
+    """What steps of the user's own, scorers and fields may add, to some ranges and not to others."""
+    fields = {
+        0: ("json.url", pa.array([f"u{n}" for n in range(len(table))])),
+        1: ("mine", pa.nulls(len(table))),
+        2: ("mine", pa.array([1 + n for n in range(len(table))])),
+        3: ("mine", pa.array([0.5 + n for n in range(len(table))])),
+    }
+    return table.append_column(*fields[number % 5]) if number % 5 in fields else table
+
+
+TABLES = [of_other_columns(rows_of(number, samples), number) for number, samples in enumerate([3, 0, 4, 2, 5, 1, 3])]
+
+
+def pieces(output, tables=TABLES, first=0):
+    return [write_piece(str(output), range_of(n), n, table) for n, table in enumerate(tables, first)]
+
+
+@pytest.fixture
+def joined(tmp_path, monkeypatch):
+    monkeypatch.setattr(compaction, "ROWS_PER_GROUP", 6)
+    assert join(str(tmp_path), 0, reversed(pieces(tmp_path))) == "samples/ledger-000000.parquet"
+    return tmp_path / "samples" / "ledger-000000.parquet"
+
+
+def test_each_range_comes_out_as_it_went_in_and_others_read_all_of_them(joined):
+    found = list(tables_of(str(joined)))
+    assert [name for name, _ in found] == [range_of(number).name for number in range(len(TABLES))]
+    for (_, table), due in zip(found, TABLES, strict=True):
+        assert table.schema.equals(due.schema, check_metadata=True)
+        assert table.equals(due)
+    whole = pq.read_table(joined)
+    assert whole["sample_id"].to_pylist() == [one for table in TABLES for one in table["sample_id"].to_pylist()]
+    assert whole["json_url"].to_pylist()[:4] == ["u0", "u1", "u2", None]
+    groups = pq.read_metadata(joined)
+    assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [7, 7, 4]
+
+
+def test_joining_again_gives_the_same_bytes_and_is_found_done_where_the_pieces_are_gone(joined, tmp_path):
+    before, output = joined.read_bytes(), str(tmp_path)
+    assert not list((tmp_path / "_tmp").iterdir())
+    again = pieces(tmp_path)
+    join(output, 0, again)
+    assert joined.read_bytes() == before
+    join(output, 0, again)  # a retry of what was done: the pieces are gone, the file stands
+    assert joined.read_bytes() == before
+    with pytest.raises(StorageError, match=r"cannot read .*_tmp/.*: no such file|No such file"):
+        join(output, 0, again[:-1])  # gone as well, and the file that stands is of others
+
+
+def test_a_file_that_lost_rows_or_does_not_say_its_ranges_is_no_ledger(joined):
+    whole = pq.read_table(joined)
+    for spoiled in (whole.slice(1), whole.replace_schema_metadata({})):
+        pq.write_table(spoiled, joined)
+        with pytest.raises(pa.ArrowInvalid, match="ranges"):
+            ManyRanges(str(joined))
+
+
+def test_columns_of_one_name_and_types_that_nothing_holds_are_told_with_what_to_do(tmp_path):
+    text = TABLES[1].append_column("mine", pa.array([], pa.string()))
+    of = [write_piece(str(tmp_path), range_of(n), n, table) for n, table in enumerate([text, TABLES[2]])]
+    with pytest.raises(JobError, match=r"columns of one name and of different types .*--ranges_per_ledger_file 1"):
+        join(str(tmp_path), 0, of)
+
+
+def test_the_standing_ledger_is_asked_in_order_and_again_from_the_beginning(tmp_path):
+    of = pieces(tmp_path)
+    for index, some in enumerate([of[:2], of[2:4], of[5:]]):
+        join(str(tmp_path), index, some)
+    for _ in range(2):
+        standing = StandingLedger(str(tmp_path))
+        for number in [0, 1, 2, 3, 4, 5, 6, 7, 0, 5]:
+            kept = standing.kept(range_of(number))
+            if number in (4, 7):
+                assert kept is None
+            else:
+                assert kept.tolist() == rows.status_is(TABLES[number], rows.KEPT).tolist()
+
+
+def test_the_report_reads_row_groups_and_finds_each_row_in_its_range(joined, tmp_path):
+    files = LedgerFiles(str(tmp_path), [str(joined)])
+    runs = list(files.tables(lambda schema: ["sample_id", "mine"]))
+    assert [(run.file, run.first, len(run.table)) for run in runs] == [(0, 0, 7), (0, 7, 7), (0, 14, 4)]
+    ids = [one for run in runs for one in run.table["sample_id"].to_pylist()]
+    wanted = [17, 0, 8, 7]
+    for number, found in zip(wanted, files.rows(0, wanted), strict=True):
+        assert found.table["sample_id"].to_pylist() == [ids[number]]
+        table = TABLES[[range_of(n).name for n in range(7)].index(found.range)]
+        assert found.table.equals(table.slice(found.row, 1))
+    by_range = list(files.ranges(lambda schema: [name for name in ("key", "mine") if name in schema.names]))
+    assert [table.schema.names for _, table in by_range] == [
+        ["key", *(["mine"] if "mine" in table.schema.names else [])] for table in TABLES
+    ]
+
+
+def test_few_ranges_have_a_file_each_unless_the_user_says_how_many(tmp_path):
+    assert [ledger.ranges_per_file(n) for n in (0, 1, 10_000, 10_001, 10_000_000)] == [1, 1, 1, 1000, 1000]
+    assert [ledger.ranges_per_file(n, 3) for n in (1, 10_000_000)] == [3, 3]
