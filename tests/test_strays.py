@@ -16,7 +16,7 @@ EVERYTHING = [
     *(ledger_name(one) for one in RANGES),
     *(f"{place}/{one.name}.parquet" for one in RANGES for place in ("scores", "fields", "columns/aesthetic")),
     *(f"plans/{shard.name}.json" for shard in SHARDS),
-    "00007.tar",
+    *("00007.tar", "samples/ledger-000002.parquet"),
 ]
 
 
@@ -37,7 +37,8 @@ def due(ranges, there):
 @given(st.sets(st.sampled_from(RANGES)), st.sets(st.sampled_from(EVERYTHING)))
 def test_buckets_find_what_one_look_at_all_names_finds(ranges, there):
     buckets = collections.defaultdict(lambda: ([], []))
-    for side, names in enumerate(([n for one in ranges for n in strays.belonging_to(one)], there)):
+    belong = [n for one in ranges for n in (*strays.belonging_to(one), ledger_name(one))]
+    for side, names in enumerate((belong, there)):
         packing = strays.Packing()
         packed = [one for name in names for one in packing.add(name)] + list(packing.rest())
         for bucket, some in packed:

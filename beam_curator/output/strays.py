@@ -68,8 +68,8 @@ def standing(output: str, directory: str, output_shards: int) -> Iterator[str]:
     of_scorers = directory == added_columns.COLUMNS_DIRECTORY
     for name in files.iter_files(files.join(output, directory), below=of_scorers):
         ending = OF_RANGES[directory].rpartition("*")[2]
-        named = is_range_file(name) or (directory == ledger.LEDGER_DIRECTORY and ledger.is_of_many(name))
-        if name.endswith(ending) and name.count("/") == of_scorers and named:
+        ours = is_range_file(name) or (directory == ledger.LEDGER_DIRECTORY and ledger.is_of_many(name))
+        if name.endswith(ending) and name.count("/") == of_scorers and ours:
             yield f"{directory}/{name}"
 
 

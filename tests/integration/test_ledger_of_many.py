@@ -89,10 +89,10 @@ def test_exports_previews_and_comparisons_read_it(each, many, flags_here, tmp_pa
 def test_from_a_file_each_to_many_and_back_with_more_and_fewer_shards(each, many, flags_here, raw, tmp_path):
     out = tmp_path / "out"
     some = [path for path in sorted(raw.iterdir()) if path.suffix == ".tar"][1:]
-    fewer = ["--input", *map(str, some), *flags_here[2:]]
+    fewer = [*(word for path in some for word in ("--input", str(path))), *flags_here[2:]]
     for flags in ([*fewer, *OF_MANY], [*flags_here, *OF_MANY], flags_here, [*fewer, *OF_MANY, "--fewer_shards"]):
         assert curate_images.main([*flags, "--output", str(out)]) == 0
-        if flags[:2] == flags_here[:2]:
+        if flags[1] == flags_here[1]:
             due = many if OF_MANY[0] in flags else each
             assert {n: d for n, d in content(out).items() if n.startswith("samples/")} == {
                 n: d for n, d in content(due).items() if n.startswith("samples/")
@@ -160,7 +160,7 @@ def test_verify_tells_of_a_file_too_many_and_of_ranges_that_are_not_in_the_input
     manifest = json.loads((out / "manifest.json").read_text())
     capsys.readouterr()
     assert verify_output.main([str(out)]) == 1
-    assert capsys.readouterr().out.splitlines()[0] == "samples/ledger-000999.parquet: does not belong here"
+    assert "samples/ledger-000999.parquet: does not belong here" in capsys.readouterr().out.splitlines()
     (out / "manifest.json").write_text(json.dumps({**manifest, "ledger": {"ranges_per_file": 2}}))
     assert verify_output.main([str(out)]) == 1
     assert re.search(r"ledger-000000.parquet: has rows of .*, which is no range of the input", capsys.readouterr().out)
