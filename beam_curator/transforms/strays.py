@@ -93,7 +93,7 @@ def strays_removed(
       written: a side input, the `WrittenTotal`, which is there when all output shards are.
     """
     of_ranges = ranges | "OfRanges" >> beam.FlatMap(strays.belonging_to).with_output_types(str)
-    named = (of_ranges, ledger_files) | "AllBelonging" >> beam.Flatten()
+    named = (of_ranges, ledger_files) | "AllBelonging" >> beam.Flatten().with_output_types(str)
     belonging = named | "Belonging" >> beam.ParDo(_Belonging()).with_output_types(Bucketed)
     there = (
         ranges.pipeline

@@ -251,7 +251,7 @@ class WriteShards(beam.PTransform):
             parts = beam.pvalue.AsSingleton(placed[LEDGER] | "SumLedger" >> beam.CombineGlobally(SumLedger()))
             written = beam.pvalue.AsSingleton(shards | "SumWritten" >> beam.CombineGlobally(SumWritten()))
         ranges = scored | "Ranges" >> beam.Map(_range).with_output_types(ShardRange)
-        ledger_files = (placed[LEDGER_FILES], joined) | "LedgerFiles" >> beam.Flatten()
+        ledger_files = (placed[LEDGER_FILES], joined) | "LedgerFiles" >> beam.Flatten().with_output_types(str)
         removed = beam.pvalue.AsSingleton(strays_removed(self.output, title, ranges, ledger_files, parts, written))
         return (
             batches.pipeline
