@@ -42,7 +42,7 @@ from beam_curator.commands.trial import Trial, chosen, run_trial
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.models.encoders.encoder import Encoder
-from beam_curator.models.encoders.precision import resolve_device, resolve_precision
+from beam_curator.models.encoders.precision import check_here
 from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
@@ -239,7 +239,7 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     matched = match_input(options.input, options.output, known, input_format=options.input_format, reading=reading)
     refuse_what_holds_none(matched.shards, reading)
     if parsing.is_local(options):  # elsewhere the workers have the device
-        resolve_precision(options.precision, resolve_device(options.device))
+        check_here(options.precision, options.device)
     scoring = scoring_of(options, scorers, scored, given.encoder)
     described = describe_input(matched.shards, matched.missing)
     cut = functools.partial(_ranges, options, matched.shards)

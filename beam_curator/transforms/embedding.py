@@ -16,7 +16,6 @@ from typing import Any, Literal
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator import process_tuning, progress, rows
@@ -41,6 +40,7 @@ from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of_samples
+from beam_curator.transforms.beams_inference import ModelHandler, RunInference
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.metrics import count as count_in_beam

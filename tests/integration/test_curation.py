@@ -6,6 +6,8 @@ import io
 import json
 import platform
 import re
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -417,3 +419,16 @@ def test_lists_say_which_samples_stay_and_go(finished, curate, tmp_path):
     assert kept == {row["sample_id"] for row in rows if row["sample_id"] in good and row["sha256"] not in bad}
     code, _, err = curate(finished, "--block", str(tmp_path / "bad.txt"))
     assert (code, len(err.splitlines()), "give COLUMN=FILE" in err) == (2, 1, True)
+
+
+def test_selecting_again_imports_no_torch(flags, finished):
+    """It takes two seconds to import, and nothing is scored."""
+    program = (
+        "import sys\n"
+        "from beam_curator.commands.main import main\n"
+        f"code = main({['curate', *flags, '--output', str(finished), '--min_width', '50']!r})\n"
+        "print(code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["0 False"], done.stderr
+    assert "scored 0 images" in done.stdout

@@ -1,6 +1,7 @@
 """Which device a model runs on, and in which floating-point precision."""
 
 import platform
+import sys
 from typing import TYPE_CHECKING
 
 from beam_curator.errors import UsageError
@@ -48,6 +49,16 @@ def resolve_precision(precision: str, device: str) -> str:
     if precision != "auto":
         return precision
     return "bf16" if (_gpu_computes_bf16() if device == "cuda" else _cpu_computes_bf16()) else "fp32"
+
+
+def check_here(precision: str, device: str) -> None:
+    """Refuses what this machine cannot compute; torch, seconds to import, is not asked where it could refuse nothing.
+
+    Raises:
+      UsageError: as `resolve_device` and `resolve_precision`.
+    """
+    if device == "cuda" or precision == "fp16" or "torch" in sys.modules:
+        resolve_precision(precision, resolve_device(device))
 
 
 def check_precision(precision: str, device: str) -> None:
