@@ -11,6 +11,7 @@ Vectors are drawn: in a cone and in clumps, as CLIP's are, with planted copies a
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import sys
@@ -18,13 +19,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from beam_curator.duplicates.cells import Cells
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Drops, Relation, keep_one
-from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, semantic_edges
+from beam_curator.duplicates.products import numpy_products
+from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, centres_for, members_of, semantic_edges
 from beam_curator.duplicates.vectors import ids_of
 from benchmarks.duplicate_vectors import make_vectors
 from benchmarks.tables import machine, markdown
@@ -69,7 +73,7 @@ def _compared(vectors: np.ndarray) -> tuple[Compared, np.ndarray]:
     rank = np.argsort(np.argsort(first))
     rows = np.sort(first)
     no = np.zeros(len(rows), bool)
-    return Compared(ids[rows], lambda ones: vectors[rows[ones]], no, no), rank[inverse.ravel()].astype(np.int32)
+    return Compared(lambda ones: vectors[rows[ones]], no, no, ids[rows]), rank[inverse.ravel()].astype(np.int32)
 
 
 def _join(cosine: float, cells: int | None = None, slack: float = PROVEN, seed: int = 0) -> Join:
@@ -175,12 +179,14 @@ def _greedy(pairs: np.ndarray, count: int) -> np.ndarray:
 
 def _scale(flags: argparse.Namespace, directory: Path) -> None:
     vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, 7, flags.copies, not flags.near)
+    counted = _Counted()
     with _Memory() as memory:
         started = time.perf_counter()
         compared, classes = _compared(vectors)
         named = time.perf_counter()
-        edges = semantic_edges(compared, _join(flags.cosine))
-        joined = time.perf_counter()
+        cpu = time.process_time()
+        edges = semantic_edges(compared, dataclasses.replace(_join(flags.cosine), propose=counted))
+        joined, cpu = time.perf_counter(), time.process_time() - cpu
         drops = _kept(compared, classes, edges, flags.cosine)
         done = time.perf_counter()
     columns = ["rows", "distinct", "pairs listed", "cut", "dropped", "names, s", "join, s", "keepers, s", "memory, GB"]
@@ -194,6 +200,40 @@ def _scale(flags: argparse.Namespace, directory: Path) -> None:
     seconds = (named - started, joined - named, done - joined)
     print(markdown(columns, [[*row, *(f"{one:.0f}" for one in seconds), f"{memory.most / 1e9:.2f}"]]))
     print("memory: without what is mapped from the file of vectors")
+    print(
+        f"the join: {cpu:.0f} s of a core; {counted.pairs / len(compared.ids):,.0f} products a vector in its cells, "
+        f"which took {counted.seconds:.0f} s; {_cells_told(compared, flags.cosine)}"
+    )
+
+
+class _Counted:
+    """Makes products on the processor, and counts them.
+
+    Attributes:
+      pairs: how many products.
+      seconds: of a core.
+    """
+
+    def __init__(self) -> None:
+        self.pairs, self.seconds, self._lock = 0, 0.0, threading.Lock()
+
+    def __call__(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        started = time.thread_time()
+        found = numpy_products(one, other)
+        with self._lock:
+            self.pairs += found.size
+            self.seconds += time.thread_time() - started
+        return found
+
+
+def _cells_told(compared: Compared, cosine: float) -> str:
+    """How many cells there are, and in how many of them a vector is: of some vectors."""
+    join = _join(cosine)
+    with ThreadPoolExecutor(join.threads) as threads:
+        centres = centres_for(compared, join, len(compared), threads)
+        some = np.arange(0, len(compared), max(1, len(compared) // 10_000))
+        members = members_of(compared.vectors, some, Cells(centres, join.reach).prepared(), threads)
+    return f"{len(centres):,} cells, a vector in {len(members.rank) / len(some):.2f} of them"
 
 
 def _kept(compared: Compared, classes: np.ndarray, edges: Edges, cosine: float) -> Drops:

@@ -32,8 +32,13 @@ def run(argv: Sequence[str]) -> int:
 def _duplicates(checked: DuplicatesChecked | None) -> str:
     if checked is None:
         return ""
-    some = "all" if checked.with_all == checked.kept else f"{checked.with_all:,} of the {checked.kept:,}"
-    return f"; {counted(checked.dropped, 'duplicate')} and their keepers, {some} kept samples with each other"
+    told = f"; {counted(checked.dropped, 'duplicate')} and their keepers, "
+    if checked.sampled is None:
+        return f"{told}all kept samples with each other"
+    return (
+        f"{told}of the embeddings of {checked.kept:,} kept samples {checked.sampled:,}, spread evenly from the best to "
+        "the last, with all others"
+    )
 
 
 def _print_first(differences: Iterable[Difference]) -> int:

@@ -35,9 +35,14 @@ def cells_for(vectors: int) -> int:
     return int(min(max(1, round(1.5 * vectors**0.5)), _MOST_CELLS)) if vectors > 4096 else 1
 
 
+def sample_size(cells: int) -> int:
+    """How many vectors the centres of so many cells are made from."""
+    return _SAMPLED_PER_CELL * cells
+
+
 def sampled(ids: NDArray[np.void], cells: int, seed: int) -> NDArray[np.int64]:
     """Which vectors the centres are made from: drawn by name, whatever the order of the vectors."""
-    drawn = np.random.default_rng(seed).permutation(len(ids))[: _SAMPLED_PER_CELL * cells]
+    drawn = np.random.default_rng(seed).permutation(len(ids))[: sample_size(cells)]
     return np.argsort(ids)[drawn]
 
 

@@ -57,6 +57,19 @@ class Edges:
             found[there] = self.distance[at[there]]
         return found
 
+    def among(self, numbers: NDArray[np.int64], classes: int) -> Edges:
+        """The same of classes that are some among more.
+
+        Args:
+          numbers: int64 [n], the number of each among all, ascending.
+          classes: how many there are in all.
+        """
+        first, second, cut = (numbers[of].astype(np.int32) for of in (self.first, self.second, self.cut))
+        horizon = np.full(len(cut), -1, np.int32)
+        known = self.horizon >= 0
+        horizon[known] = numbers[self.horizon[known]]
+        return Edges(classes, first, second, self.distance, cut, horizon)
+
     def renumbered(self, number: NDArray[np.int64], classes: int) -> Edges:
         """The same pairs, of classes that have other numbers, and perhaps another order: horizons are not known then.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 Directions = NDArray[np.float32]
 Proposing = Callable[[Directions, Directions], NDArray[np.float32]]
@@ -18,6 +20,29 @@ Proposing = Callable[[Directions, Directions], NDArray[np.float32]]
 def numpy_products(one: Directions, other: Directions) -> NDArray[np.float32]:
     """On the processor."""
     return np.asarray(one @ other.T)
+
+
+_limit = threading.Lock()
+_limited: list[Any] = []
+_users = 0
+
+
+@contextlib.contextmanager
+def one_thread_a_product() -> Iterator[None]:
+    """While the block runs, in any thread of the process, the BLAS computes each product in the thread that asks for
+    it: threads work on cells, and would wait for each other."""
+    global _users
+    with _limit:
+        _users += 1
+        if _users == 1:
+            _limited.append(threadpool_limits(1, "blas"))
+    try:
+        yield
+    finally:
+        with _limit:
+            _users -= 1
+            if not _users:
+                _limited.pop().restore_original_limits()
 
 
 def best_products() -> Proposing:

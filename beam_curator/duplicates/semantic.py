@@ -10,17 +10,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from beam_curator.duplicates.cells import Assigning, Cells, apart, cells_for, centres_of, sampled
 from beam_curator.duplicates.edges import Edges, Listing, no_edges, together
-from beam_curator.duplicates.products import Proposing, numpy_products
+from beam_curator.duplicates.products import Proposing, numpy_products, one_thread_a_product
 from beam_curator.duplicates.vectors import Vectors, cosines_of_pairs, directions, rounding_of
 
 Indices = NDArray[np.int64]
@@ -35,31 +33,49 @@ _GAP = 1.25
 picture, where less makes many cells of them; without copies it costs nothing."""
 
 _ASSIGNED_AT_A_TIME = 2048
-_GROUPS = 64
 _MET = 4 * _TILE
 _MOST_VISITS = 1 / 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
-    """What is compared.
+class Meeting:
+    """Vectors that may have to be compared, known by their ranks.
 
     Attributes:
-      ids: void16 [n], the names of the vectors, which differ, in the order of their ranks.
       vectors: gives the vectors of some ranks: int64 [m] to float16 [m, dim].
       base: bool [n]: vectors that need not be compared with one another, such as those of another output.
       known: bool [n]: vectors that were compared with one another before, and, if they are not `base`, with all of
         `known`.
     """
 
-    ids: NDArray[np.void]
     vectors: Callable[[Indices], Vectors]
     base: NDArray[np.bool_]
     known: NDArray[np.bool_]
 
+    def __len__(self) -> int:
+        return len(self.base)
+
     def wanted(self, one: Indices, other: Indices) -> NDArray[np.bool_]:
         """Which pairs of these ranks have to be compared: bool [m]."""
         return ~(self.known[one] & self.known[other]) & ~(self.base[one] & self.base[other])
+
+    def any_wanted(self, ranks: Indices | slice = slice(None)) -> bool:
+        """Whether any two of these may have to be compared."""
+        known, base = self.known[ranks], self.base[ranks]
+        if len(known) < 2:
+            return False
+        return bool((~known & ~base).any() or ((known & ~base).any() and (~known & base).any()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared(Meeting):
+    """All that is compared.
+
+    Attributes:
+      ids: void16 [n], the names of the vectors, which differ, in the order of their ranks.
+    """
+
+    ids: NDArray[np.void]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,18 +112,6 @@ class Join:
         return float(np.sqrt(max(2 - 2 * self.threshold, 0.0) + 1e-6))
 
 
-class Progress(Protocol):
-    """Where what is done of a join is kept, so that one that was killed goes on."""
-
-    def recall(self, name: str) -> Edges | None:
-        """What was kept under a name."""
-        ...
-
-    def keep(self, name: str, edges: Edges) -> None:
-        """Keeps a piece of the result."""
-        ...
-
-
 def join_fingerprint(compared: Compared, join: Join) -> str:
     """What shapes the pieces of a join, as 16 hex digits."""
     told = hashlib.sha256(f"1 {join.threshold!r} {join.slack!r} {join.cells} {join.seed} {join.neighbours}".encode())
@@ -116,35 +120,30 @@ def join_fingerprint(compared: Compared, join: Join) -> str:
     return told.hexdigest()[:16]
 
 
-def semantic_edges(compared: Compared, join: Join, progress: Progress | None = None) -> Edges:
+def semantic_edges(compared: Compared, join: Join) -> Edges:
     """The pairs of vectors whose cosine is `join.threshold` or more, but for those that need not be compared."""
-    count = len(compared.ids)
-    if count < 2 or bool((compared.known | compared.base).all() and not _meets(compared)):
+    count = len(compared)
+    if not compared.any_wanted():
         return no_edges(count)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(join.threads) as threads:
-        centres = _centres(compared, join, count, threads)
-        places = _assigned(compared, Cells(centres, join.reach).prepared(), threads)
-        groups = list(places.groups())
-
-        def found(index: int) -> Edges:
-            name = f"{places.digest}-{index:05d}"
-            kept = progress.recall(name) if progress else None
-            if kept is None:
-                kept = together([_of_cell(compared, join, *places.of(cell)) for cell in groups[index]], count)
-                if progress:
-                    progress.keep(name, kept)
-            return kept
-
-        return together(list(threads.map(found, range(len(groups)))), count)
+    with one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
+        cells = Cells(centres_for(compared, join, count, threads), join.reach)
+        members = members_of(compared.vectors, np.arange(count), cells.prepared(), threads)
+        return edges_in_cells(compared, join, members, threads)
 
 
-def _meets(compared: Compared) -> bool:
-    """Whether a vector that is known has to meet one of the base that is not."""
-    return bool((compared.known & ~compared.base).any() and (compared.base & ~compared.known).any())
+def centres_for(
+    compared: Compared, join: Join, count: int, threads: ThreadPoolExecutor, most_visits: float = np.inf
+) -> NDArray[np.float32]:
+    """The centres of as many cells as suit: if most vectors were guests nearly everywhere, or oftener than they may be,
+    fewer.
 
-
-def _centres(compared: Compared, join: Join, count: int, threads: ThreadPoolExecutor) -> NDArray[np.float32]:
-    """As many centres as suit: if most vectors were guests nearly everywhere, fewer."""
+    Args:
+      compared: the vectors that centres may be made from.
+      join: how pairs are found.
+      count: how many vectors will be in the cells.
+      threads: work on it.
+      most_visits: as how many cells' guest a vector may be, on average.
+    """
     cells = min(join.cells or cells_for(count), count)
     while True:
         some = sampled(compared.ids, cells, join.seed)
@@ -155,85 +154,79 @@ def _centres(compared: Compared, join: Join, count: int, threads: ThreadPoolExec
         centres = apart(centres, _GAP * join.farthest)
         tried = sample[:_ASSIGNED_AT_A_TIME]
         _, guests, _ = Cells(centres, join.reach).prepared().assign(tried)
-        if len(guests) <= _MOST_VISITS * len(centres) * len(tried):
+        if len(guests) <= min(_MOST_VISITS * len(centres), most_visits) * len(tried):
             return centres
-        cells = max(1, cells // 8)
+        everywhere = len(guests) > _MOST_VISITS * len(centres) * len(tried)
+        cells = max(1, cells // (8 if everywhere else 2))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Places:
-    """Who is in which cell: ranks, ascending within each cell.
+class Members:
+    """Who is in which cell; a vector is there once as a resident, and as often as it is a guest.
 
     Attributes:
-      residents, guests: int32, by cell.
-      resident_starts, guest_starts: int64 [cells + 1], where each cell's begin.
+      rank: int32 [m], ascending within each cell.
+      cell: int32 [m], ascending.
+      resident: bool [m]; the others are guests.
     """
 
-    residents: NDArray[np.int32]
-    resident_starts: Indices
-    guests: NDArray[np.int32]
-    guest_starts: Indices
+    rank: NDArray[np.int32]
+    cell: NDArray[np.int32]
+    resident: NDArray[np.bool_]
 
-    def of(self, cell: int) -> tuple[Indices, Indices]:
-        """The residents and the guests of a cell."""
-        residents = self.residents[self.resident_starts[cell] : self.resident_starts[cell + 1]]
-        guests = self.guests[self.guest_starts[cell] : self.guest_starts[cell + 1]]
-        return residents.astype(np.int64), guests.astype(np.int64)
+    @classmethod
+    def of(cls, rank: NDArray[np.int32], cell: NDArray[np.int32], resident: NDArray[np.bool_]) -> Members:
+        """These, in any order."""
+        order = np.lexsort((rank, cell))
+        return cls(rank[order], cell[order], resident[order])
 
-    @functools.cached_property
-    def digest(self) -> str:
-        """What tells these places from others, as 8 hex digits. Centres are made of float32 sums, which another
-        processor rounds otherwise: what was found in other places does not fit together with what is found here."""
-        told = hashlib.sha256()
-        for array in (self.residents, self.resident_starts, self.guests, self.guest_starts):
-            told.update(np.ascontiguousarray(array).view(np.uint8).data)
-        return told.hexdigest()[:8]
-
-    def groups(self) -> Iterator[Sequence[int]]:
-        """All cells in groups of about the same work. Of near copies of one picture each meets some others alone."""
-        lived, visited = np.diff(self.resident_starts), np.diff(self.guest_starts)
-        work = np.cumsum(lived * np.minimum(lived + visited, _MET) + 1)
-        group = ((work - 1) * _GROUPS) // work[-1]
-        for cells in np.split(np.arange(len(work)), np.flatnonzero(np.diff(group)) + 1):
-            yield cells.tolist()
+    def cells(self) -> Iterator[tuple[Indices, Indices]]:
+        """The residents and the guests of each cell."""
+        for of_cell in np.split(np.arange(len(self.cell)), np.flatnonzero(np.diff(self.cell)) + 1):
+            rank, resident = self.rank[of_cell].astype(np.int64), self.resident[of_cell]
+            yield rank[resident], rank[~resident]
 
 
-def _assigned(compared: Compared, assigning: Assigning, threads: ThreadPoolExecutor) -> _Places:
-    count, cells = len(compared.ids), len(assigning.centres)
+def members_of(
+    vectors: Callable[[Indices], Vectors], ranks: Indices, assigning: Assigning, threads: ThreadPoolExecutor
+) -> Members:
+    """Who is in which cell, of vectors of these ranks: int64 [n]."""
 
-    def part(start: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        ranks = np.arange(start, min(start + _ASSIGNED_AT_A_TIME, count))
-        home, guest, cell = assigning.assign(directions(compared.vectors(ranks)))
-        return home, guest + np.int32(start), cell
+    def part(start: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
+        some = ranks[start : start + _ASSIGNED_AT_A_TIME]
+        home, guest, cell = assigning.assign(directions(vectors(some)))
+        resident = np.arange(len(home) + len(guest)) < len(home)
+        return np.concatenate([some, some[guest]]), np.concatenate([home, cell]), resident
 
-    parts = list(threads.map(part, range(0, count, _ASSIGNED_AT_A_TIME)))
-    home, guest, cell = (np.concatenate(ones) for ones in zip(*parts, strict=True))
-    return _Places(*_by_cell(np.arange(count, dtype=np.int32), home, cells), *_by_cell(guest, cell, cells))
-
-
-def _by_cell(ranks: NDArray[np.int32], cell: NDArray[np.int32], cells: int) -> tuple[NDArray[np.int32], Indices]:
-    order = np.argsort(cell, kind="stable")
-    return ranks[order], np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=cells))])
+    parts = list(threads.map(part, range(0, len(ranks), _ASSIGNED_AT_A_TIME)))
+    rank, cell, resident = (np.concatenate(ones) for ones in zip(*parts, strict=True))
+    return Members.of(rank.astype(np.int32), cell, resident)
 
 
-def _of_cell(compared: Compared, join: Join, residents: Indices, guests: Indices) -> Edges:
+def work_in_cells(residents: Indices, guests: Indices) -> Indices:
+    """About how long each cell takes, int64 [cells], from how many are in it. Of near copies of one picture each meets
+    some others alone."""
+    return np.asarray(residents * np.minimum(residents + guests, _MET) + 1)
+
+
+def edges_in_cells(compared: Meeting, join: Join, members: Members, threads: ThreadPoolExecutor) -> Edges:
+    """The pairs that meet in these cells."""
+    found = threads.map(lambda of_cell: _of_cell(compared, join, *of_cell), members.cells())
+    return together(list(found), len(compared))
+
+
+def _of_cell(compared: Meeting, join: Join, residents: Indices, guests: Indices) -> Edges:
     """The pairs of a cell's residents with one another and with its guests."""
-    count = len(compared.ids)
+    count = len(compared)
     ranks = np.concatenate([residents, guests])
     order = np.argsort(ranks)
     ranks, resident = ranks[order], order < len(residents)
-    if len(ranks) < 2 or not len(residents) or not _has_wanted(compared, ranks):
+    if not len(residents) or not compared.any_wanted(ranks):
         return no_edges(count)
     cell = _Cell(compared, join, ranks, resident, Listing(len(ranks), join.neighbours))
     for start in range(0, len(ranks), _TILE):
         cell.find(start, min(start + _TILE, len(ranks)))
     return cell.listing.edges(ranks, count, functools.partial(cosines_of_pairs, compared.vectors))
-
-
-def _has_wanted(compared: Compared, ranks: Indices) -> bool:
-    """Whether any two of these may have to be compared."""
-    known, base = compared.known[ranks], compared.base[ranks]
-    return bool((~known & ~base).any() or ((known & ~base).any() and (~known & base).any()))
 
 
 class _Cell:
@@ -245,7 +238,7 @@ class _Cell:
     """
 
     def __init__(
-        self, compared: Compared, join: Join, ranks: Indices, resident: NDArray[np.bool_], listing: Listing
+        self, compared: Meeting, join: Join, ranks: Indices, resident: NDArray[np.bool_], listing: Listing
     ) -> None:
         """Of `ranks`, int64 [n], ascending; `resident`, bool [n]."""
         self.compared, self.join, self.ranks, self.resident = compared, join, ranks, resident

@@ -94,7 +94,10 @@ def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:
     if kinds is None:
         flag = next((flag for flag, name in _FLAGS.items() if name in given), None)
         if flag is not None:
-            raise UsageError(f"--{flag} {_shown(flags[flag])}: says how to look for duplicates: add --duplicates KINDS")
+            raise UsageError(
+                f"--{flag} {_shown(flags[flag])}: nothing looks for duplicates: add --duplicates {','.join(KINDS)}, or "
+                "some of them"
+            )
         return None
     return DuplicateSettings(tuple(kinds), **given)
 

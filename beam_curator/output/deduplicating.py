@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,16 +27,15 @@ from beam_curator.duplicates.edges import Edges, no_edges, together
 from beam_curator.duplicates.keepers import Drops, NothingElse, Relation, keep_one, numbered
 from beam_curator.duplicates.order import NEEDS
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
-from beam_curator.duplicates.products import best_products
-from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, join_fingerprint, semantic_edges
+from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, join_fingerprint
 from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import ID_BYTES
 from beam_curator.errors import JobError
 from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
 from beam_curator.output.ownership import read_job
 from beam_curator.output.score_parts import embeddings_digest
-from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
-from beam_curator.process_tuning import usable_cores
+from beam_curator.output.semantic_join import BlockTask, JoinPlace, plan_join
+from beam_curator.output.stored_vectors import StoredVectors, ids_in_part, stored_vectors
 
 _THREADS = 16
 
@@ -58,31 +57,91 @@ class RangeDrops:
     distance: NDArray[np.float64]
 
 
+def all_samples(sets: Sequence[Sequence[Competitors]], settings: DuplicateSettings) -> Samples | None:
+    """The samples of other outputs and, the last ones, the job's own; None where it has none.
+
+    Raises:
+      JobError: where there is no score to keep the best by.
+    """
+    own = sets[-1]
+    if not sum(len(one.table) for one in own):
+        return None
+    lacking = NEEDS.get(settings.keep)
+    if lacking and not any(lacking in one.table.schema.names for one in own):
+        raise JobError(
+            f"keep={settings.keep}: there is no score of that name: have it computed, or keep by another order"
+        )
+    return samples_of(sets, settings)
+
+
+def known_ids(output: str, ranges: Sequence[Competitors]) -> Iterator[tuple[Competitors, PartIds | None]]:
+    """Of each range the ids of its vectors, as far as an earlier comparison has told them.
+
+    Raises:
+      StorageError: when parts or edges cannot be read, after retries.
+    """
+    there: dict[str, PartIds] = {}
+    for store in _stores(output, SEMANTIC):
+        stored = store.read()
+        there = {**(stored.parts if stored is not None else {}), **there}
+    with ThreadPoolExecutor(_THREADS) as threads:
+        digests = list(threads.map(embeddings_digest, [one.part for one in ranges]))
+    for one, digest in zip(ranges, digests, strict=True):
+        found = there.get(one.range)
+        stands = found is not None and digest is not None and found.content == digest
+        yield one, found if stands and found is not None and len(found.ids) == len(one.table) else None
+
+
+def read_ids(part: str, rows: int) -> PartIds:
+    """The ids of a part's vectors, by reading it.
+
+    Raises:
+      JobError: where the part has another number of rows.
+      StorageError: when it cannot be read, after retries.
+    """
+    return PartIds(embeddings_digest(part) or "", ids_in_part(part, rows))
+
+
+def plan_semantic_join(
+    output: str, settings: DuplicateSettings, sets: Sequence[Sequence[Competitors]], ids: Mapping[str, PartIds]
+) -> Iterator[BlockTask]:
+    """The blocks of vectors that have to be compared; see `semantic_join`.
+
+    Args:
+      output, settings, sets, ids: as of `find_duplicates`.
+
+    Raises:
+      JobError, StorageError: as of `plan_join`.
+    """
+    samples = all_samples(sets, settings)
+    if samples is not None:
+        asked = _Asked.of(output, samples, settings, ids)
+        if not asked.known.whole:
+            yield from plan_join(asked.place, asked.compared, samples, asked.classes)
+
+
 def find_duplicates(
     output: str,
     settings: DuplicateSettings,
-    ranges: Sequence[Competitors],
-    against: Sequence[Sequence[Competitors]] = (),
+    sets: Sequence[Sequence[Competitors]],
+    ids: Mapping[str, PartIds],
+    pieces: Iterable[str] = (),
 ) -> dict[str, RangeDrops]:
     """Which samples go, by the names of their ranges; those without any are left out.
 
     Args:
       output: the job's directory: edges are looked up and kept there.
       settings: what counts.
-      ranges: the job's own.
-      against: those of other outputs, which stay.
+      sets: the ranges of other outputs, which stay, and, as the last, the job's own.
+      ids: of the vectors of each range, by the ranges' names, where semantic duplicates count.
+      pieces: the names of what `compare_cells` found, if `plan_semantic_join` had work.
 
     Raises:
       StorageError: when parts or edges cannot be read or written, after retries.
     """
-    if not sum(len(one.table) for one in ranges):
+    samples = all_samples(sets, settings)
+    if samples is None:
         return {}
-    lacking = NEEDS.get(settings.keep)
-    if lacking and not any(lacking in one.table.schema.names for one in ranges):
-        raise JobError(
-            f"keep={settings.keep}: there is no score of that name: have it computed, or keep by another order"
-        )
-    samples = samples_of([*against, ranges], settings)
     with stored_vectors([one.part for one in samples.ranges], samples.sizes) as vectors:
         relations = []
         if EXACT in settings.kinds:
@@ -90,7 +149,8 @@ def find_duplicates(
         if PERCEPTUAL in settings.kinds:
             relations.append(_perceptual(samples, settings, _stores(output, PERCEPTUAL)))
         if SEMANTIC in settings.kinds:
-            relations.append(_semantic(samples, settings, _stores(output, SEMANTIC), vectors))
+            asked = _Asked.of(output, samples, settings, ids)
+            relations.append(_semantic(asked, samples, settings, sorted(pieces), vectors))
         drops = keep_one(samples.order, samples.competes, samples.base, relations, samples.groups)
     return _by_range(samples, drops, [relation.kind for relation in relations])
 
@@ -124,31 +184,13 @@ def _stores(output: str, kind: str) -> list[EdgeStore]:
     return [EdgeStore(place, kind) for place in dict.fromkeys([output, job.scores_in(output) if job else output])]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Found:
-    """What stands in `edges/`.
-
-    Attributes:
-      stored: the edges that serve, or None.
-      parts: the ids of the rows of score parts, as far as they are known, whether the edges serve or not.
-      own: whether the edges are in the job's own directory.
-    """
-
-    stored: StoredEdges | None
-    parts: Mapping[str, PartIds]
-    own: bool = True
-
-
-def _found(stores: Sequence[EdgeStore], serves: Callable[[StoredEdges], bool]) -> _Found:
-    """The first edges that serve."""
-    parts: dict[str, PartIds] = {}
+def _found(stores: Sequence[EdgeStore], serves: Callable[[StoredEdges], bool]) -> tuple[StoredEdges | None, bool]:
+    """The first edges that serve, or None, and whether they are in the job's own directory."""
     for store in stores:
         stored = store.read()
-        if stored is not None:
-            parts = {**stored.parts, **parts}
-            if serves(stored):
-                return _Found(stored, parts, store is stores[0])
-    return _Found(None, parts)
+        if stored is not None and serves(stored):
+            return stored, store is stores[0]
+    return None, False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,47 +231,74 @@ def known_edges(stored: StoredEdges | None, classes: Classes, base: NDArray[np.b
     return KnownEdges(stored.edges.renumbered(number, count), known)
 
 
-def _semantic(
-    samples: Samples, settings: DuplicateSettings, stores: Sequence[EdgeStore], vectors: StoredVectors
-) -> Relation:
-    there = _found(stores, lambda stored: stored.limit <= settings.cosine and stored.slack >= settings.slack)
-    stored, parts = there.stored, _part_ids(samples, there.parts, vectors)
-    ids = pa.chunked_array([one.ids for one in parts], pa.binary()).combine_chunks()
-    classes = classes_of(samples.order, ids)
-    base = samples.base_classes(classes.of_samples)
-    known = known_edges(stored, classes, base)
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """The semantic duplicates of some samples, as they are asked for.
 
-    def of_classes(numbers: NDArray[np.int64]) -> Any:
-        return vectors.of_rows(classes.row[numbers])
+    Attributes:
+      classes: of equal vectors.
+      compared: all of them, without the vectors themselves.
+      known: what is known of them.
+      own: whether that is in the job's own directory.
+      place: of the join.
+      parts: the ids of the rows of score parts.
+    """
 
-    limit = stored.limit if stored is not None else settings.cosine
-    join = Join(limit, settings.slack, threads=usable_cores(), propose=best_products())
-    edges = known.edges
-    if not (known.whole and there.own):
+    classes: Classes
+    compared: Compared
+    known: KnownEdges
+    own: bool
+    place: JoinPlace
+    parts: Mapping[str, PartIds]
+
+    @classmethod
+    def of(cls, output: str, samples: Samples, settings: DuplicateSettings, ids: Mapping[str, PartIds]) -> _Asked:
+        """By what stands in `edges/`."""
+        parts = {one.range: ids[one.range] for one in samples.ranges}
+        stored, own = _found(
+            _stores(output, SEMANTIC), lambda one: one.limit <= settings.cosine and one.slack >= settings.slack
+        )
+        of_ranges = [ids[one.range].ids.cast(pa.binary()) for one in samples.ranges]
+        classes = classes_of(samples.order, pa.chunked_array(of_ranges, pa.binary()).combine_chunks())
+        base = samples.base_classes(classes.of_samples)
+        known = known_edges(stored, classes, base)
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), f"V{ID_BYTES}")
-        compared = Compared(names, of_classes, base, known.known & ~np.bool_(known.whole))
-        fingerprint = join_fingerprint(compared, join)
-        if not known.whole:
-            found = semantic_edges(compared, join, stores[0].pieces(fingerprint, len(classes)))
-            edges = together([edges, found], len(classes))
-        by_name = {one.range: ids_there for one, ids_there in zip(samples.ranges, parts, strict=True)}
-        stores[0].write(StoredEdges(limit, settings.slack, classes.ids, base, edges, by_name), fingerprint)
+        compared = Compared(_no_vectors, base, known.known & ~np.bool_(known.whole), names)
+        join = Join(stored.limit if stored is not None else settings.cosine, settings.slack)
+        place = JoinPlace(output, join_fingerprint(compared, join), len(classes), join)
+        return cls(classes, compared, known, own, place, parts)
+
+
+def _no_vectors(numbers: NDArray[np.int64]) -> Any:
+    raise AssertionError(f"{len(numbers)} vectors are read where pairs are planned")
+
+
+def _semantic(
+    asked: _Asked, samples: Samples, settings: DuplicateSettings, pieces: Sequence[str], vectors: StoredVectors
+) -> Relation:
+    place, classes, edges = asked.place, asked.classes, asked.known.edges
+    if not (asked.known.whole and asked.own):
+        if not asked.known.whole:
+            edges = together([edges, *_pieces(place, pieces)], len(classes))
+        limit, slack = place.join.threshold, place.join.slack
+        stored = StoredEdges(limit, slack, classes.ids, asked.compared.base, edges, asked.parts)
+        place.store.write(stored, place.fingerprint)
     near = edges.where(edges.distance >= settings.cosine)
-    compare = Cosines(of_classes, dataclasses.replace(join, threshold=settings.cosine))
+    join = dataclasses.replace(place.on_this_worker(), threshold=settings.cosine)
+    compare = Cosines(lambda numbers: vectors.of_rows(classes.row[numbers]), join)
     return Relation(SEMANTIC, classes.of_samples, near, compare, 1.0)
 
 
-def _part_ids(samples: Samples, known_ids: Mapping[str, PartIds], vectors: StoredVectors) -> list[PartIds]:
-    """The ids of the vectors of each range; embeddings are read where they are not known."""
-    with ThreadPoolExecutor(_THREADS) as threads:
-        digests = list(threads.map(embeddings_digest, [one.part for one in samples.ranges]))
-    found = []
-    for index, (one, digest) in enumerate(zip(samples.ranges, digests, strict=True)):
-        known = known_ids.get(one.range)
-        if known is None or digest is None or known.content != digest or len(known.ids) != len(one.table):
-            known = PartIds(digest or "", vectors.ids_of_part(index))
-        found.append(known)
-    return found
+def _pieces(place: JoinPlace, names: Sequence[str]) -> Iterator[Edges]:
+    kept = place.store.pieces(place.fingerprint, place.classes)
+    for name in names:
+        found = kept.recall(name)
+        if found is None:
+            raise JobError(
+                f"{place.store.path(place.fingerprint, f'piece-{name}.parquet')} is gone, or damaged, while "
+                "duplicates are compared: run the same command again"
+            )
+        yield found
 
 
 def _perceptual(samples: Samples, settings: DuplicateSettings, stores: Sequence[EdgeStore]) -> Relation:
@@ -237,14 +306,14 @@ def _perceptual(samples: Samples, settings: DuplicateSettings, stores: Sequence[
     hashes, ids = hashes_in(samples.table)
     classes = classes_of(samples.order, ids)
     base = samples.base_classes(classes.of_samples)
-    there = _found(stores, lambda stored: stored.limit >= settings.bits)
-    stored, known = there.stored, known_edges(there.stored, classes, base)
+    stored, own = _found(stores, lambda one: one.limit >= settings.bits)
+    known = known_edges(stored, classes, base)
     limit = stored.limit if stored is not None else settings.bits
     distinct = hashes.take(classes.row)
     edges = known.edges
     if not known.whole:
         edges = together([edges, perceptual_edges(distinct, int(limit), base, known.known)], len(classes))
-    if not (known.whole and there.own):
+    if not (known.whole and own):
         told = hashlib.sha256(f"{limit} {b''.join(classes.ids.to_pylist()).hex()}".encode()).hexdigest()[:16]
         stores[0].write(StoredEdges(limit, PROVEN, classes.ids, base, edges), told)
     near = edges.where(edges.distance <= settings.bits)

@@ -2,7 +2,9 @@
 
 `edges/KIND-FINGERPRINT/` holds `classes.parquet` (what was compared, each thing once), `pairs.parquet` (two of their
 numbers, and the distance) and `rows.parquet` (which rows of which score part have which). `classes.parquet` is written
-last: without it the directory is of a join that goes on, whose finished pieces are `piece-PLACES-NNNNN.parquet`.
+last: without it the directory is of a join that goes on, which keeps there the centres of its cells
+(`centres.parquet`), its vectors by cell (`block-CENTRES-NNNNN.parquet`, see `vector_blocks`) and the pairs that it has
+found (`piece-PLACES-NNNNN.parquet`).
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ EDGES_DIRECTORY = "edges"
 EDGES_VERSION = 2
 
 _METADATA = b"beam_curator_edges"
-_CLASSES, _PAIRS, _ROWS = "classes.parquet", "pairs.parquet", "rows.parquet"
+_CLASSES, _PAIRS, _ROWS, _CENTRES = "classes.parquet", "pairs.parquet", "rows.parquet", "centres.parquet"
 _FILE = re.compile(
-    rf"{EDGES_DIRECTORY}/[a-z]+-[0-9a-f]{{16}}/(classes|pairs|rows|piece-[0-9a-f]{{8}}-\d{{5}})\.parquet"
+    rf"{EDGES_DIRECTORY}/[a-z]+-[0-9a-f]{{16}}/(classes|pairs|rows|centres|(block|piece)-[0-9a-f]{{8}}-\d{{5}})\.parquet"
 )
 
 _NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
@@ -130,11 +132,36 @@ class EdgeStore:
         """Where what this shaped is, under the output directory."""
         return f"{EDGES_DIRECTORY}/{self._kind}-{fingerprint}"
 
-    def pieces(self, fingerprint: str, classes: int) -> Pieces:
-        """The pieces of a join that goes on; those of others are removed."""
+    def path(self, fingerprint: str, name: str) -> str:
+        """The path of a file in such a directory."""
+        return files.join(self._output, EDGES_DIRECTORY, f"{self._kind}-{fingerprint}", name)
+
+    def begin(self, fingerprint: str) -> None:
+        """Before a join: what others left that did not end is removed."""
         directory = self.directory(fingerprint)
-        self._delete(name for name in self._names("piece-*.parquet") if not name.startswith(f"{directory}/"))
-        return Pieces(self, directory, classes)
+        self._delete(
+            name
+            for pattern in ("centres.parquet", "block-*.parquet", "piece-*.parquet")
+            for name in self._names(pattern)
+            if not name.startswith(f"{directory}/")
+        )
+
+    def pieces(self, fingerprint: str, classes: int) -> Pieces:
+        """The pieces of a join of so many classes."""
+        return Pieces(self, self.directory(fingerprint), classes)
+
+    def centres(self, fingerprint: str) -> NDArray[np.float32] | None:
+        """The centres of the cells of a join that goes on: float32 [cells, dim]."""
+        try:
+            table = self._table(f"{self.directory(fingerprint)}/{_CENTRES}")
+            return np.stack(table["centre"].to_numpy()).astype(np.float32)
+        except _NOT_WHOLE:
+            return None
+
+    def keep_centres(self, fingerprint: str, centres: NDArray[np.float32]) -> None:
+        """Keeps the centres of a join."""
+        table = pa.table({"centre": list(centres)})
+        self._write(f"{self.directory(fingerprint)}/{_CENTRES}", table)
 
     def _names(self, pattern: str) -> list[str]:
         """Files of this kind, under the output directory."""
@@ -155,19 +182,15 @@ class EdgeStore:
 
 
 class Pieces:
-    """Pieces of a join, kept as each is done: `semantic.Progress`."""
+    """The pairs that a join finds, kept piece by piece: what is there is not compared again."""
 
     def __init__(self, store: EdgeStore, directory: str, classes: int) -> None:
         self._store, self._directory, self._classes = store, directory, classes
-        self._there = set(store._names("piece-*.parquet"))
 
     def recall(self, name: str) -> Edges | None:
         """A piece that was kept."""
-        path = f"{self._directory}/piece-{name}.parquet"
-        if path not in self._there:
-            return None
         try:
-            table = self._store._table(path)
+            table = self._store._table(f"{self._directory}/piece-{name}.parquet")
             told = _told(table.schema)
             return _edges(table, self._classes, told["cut"], told["horizon"])
         except _NOT_WHOLE:
@@ -226,6 +249,11 @@ def _edges(pairs: pa.Table, classes: int, cut: Any, horizon: Any) -> Edges:
 
 def _pairs_table(edges: Edges) -> pa.Table:
     return pa.table({"first": edges.first, "second": edges.second, "distance": edges.distance})
+
+
+def block_metadata() -> dict[bytes, str]:
+    """What a file in `edges/` says of itself."""
+    return {_METADATA: json.dumps({"version": EDGES_VERSION})}
 
 
 def _told(schema: pa.Schema) -> dict[str, Any]:

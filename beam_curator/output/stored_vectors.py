@@ -49,11 +49,7 @@ class StoredVectors:
         start, end = self._starts[part : part + 2].tolist()
         if start == end or self._file is None:
             return pa.nulls(end - start, pa.binary())
-        vectors = np.asarray(self._file[start:end])
-        names = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(ID_BYTES), len(vectors), [None, pa.py_buffer(ids_of(vectors).tobytes())]
-        )
-        return pc.if_else(pa.array(comparable(vectors)), names.cast(pa.binary()), None)
+        return ids_of_vectors(np.asarray(self._file[start:end]))
 
     def _fill(self, parts: Iterable[int]) -> None:
         """Reads those of some parts that are not read yet; only one that is written is filled: others look."""
@@ -66,43 +62,87 @@ class StoredVectors:
         start, end = self._starts[part : part + 2].tolist()
         if start == end:
             return
-        found = unit_vectors(read_embeddings(self._parts[part]).embeddings)
+        found = vectors_of_part(self._parts[part], end - start)
         if not comparable(found).any():
             return  # not one could be embedded: what the file has not is zeros
         if self._file is None:
-            self._file = self._made(found.shape[1])
-        if len(found) != end - start:
-            raise JobError(
-                f"{self._parts[part]} has {len(found)} embeddings, its ledger {end - start} samples: the job that "
-                "wrote them has gone on since; run it to its end, then this one again"
-            )
-        if found.shape[1] != self._file.shape[1]:
-            raise JobError(
-                f"{self._parts[part]} has embeddings {list(found.shape)}, others of {self._file.shape[1]} numbers: "
-                "semantic duplicates are told by embeddings of one encoder"
-            )
-        # Written as a file: a store to a map of a full disk would end the process.
-        with self._told_if_full(), self._place.open("r+b") as file:
-            file.seek(start * found.shape[1] * found.itemsize)
-            file.write(np.ascontiguousarray(found).data)
+            self._file = vectors_file(self._place, int(self._starts[-1]), found.shape[1])
+        check_dim(self._parts[part], found, self._file.shape[1])
+        write_vectors(self._file, start, found)
 
-    def _made(self, dim: int) -> np.memmap:
-        """The file, as long as it is going to be; what is not written yet takes no room, and is zeros."""
-        shape = (int(self._starts[-1]), dim)
-        with self._told_if_full(), self._place.open("wb") as file:
-            file.truncate(shape[0] * dim * np.dtype(np.float16).itemsize)
-        return np.memmap(self._place, np.float16, "r", shape=shape)
 
-    @contextlib.contextmanager
-    def _told_if_full(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            size = int(self._starts[-1]) * (self._file.shape[1] if self._file is not None else 0) * 2
-            raise JobError(
-                f"{self._place.parent}: no embeddings can be written there ({error.strerror or error}); "
-                f"they take {size / 1e9:.1f} GB: set TMPDIR to a directory with more room"
-            ) from error
+def vectors_of_part(part: str, rows: int) -> Vectors:
+    """The embeddings of the first images of a part's rows, as they are compared: float16 [rows, dim].
+
+    Args:
+      part: its path.
+      rows: how many its ledger has.
+
+    Raises:
+      JobError: where the part has another number of them.
+      StorageError: when it cannot be read, after retries.
+    """
+    found = unit_vectors(read_embeddings(part).embeddings)
+    if len(found) != rows and comparable(found).any():
+        raise JobError(
+            f"{part} has {len(found)} embeddings, its ledger {rows} samples: the job that wrote them has gone on "
+            "since; run it to its end, then this one again"
+        )
+    return found
+
+
+def check_dim(part: str, found: Vectors, dim: int) -> None:
+    """Raises JobError where a part's vectors are of another encoder than those of others."""
+    if found.shape[1] != dim:
+        raise JobError(
+            f"{part} has embeddings {list(found.shape)}, others of {dim} numbers: semantic duplicates are told by "
+            "embeddings of one encoder"
+        )
+
+
+def ids_of_vectors(vectors: Vectors) -> pa.Array:
+    """The ids of vectors, null where one has no direction."""
+    names = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(ID_BYTES), len(vectors), [None, pa.py_buffer(ids_of(vectors).tobytes())]
+    )
+    return pc.if_else(pa.array(comparable(vectors)), names.cast(pa.binary()), None)
+
+
+def ids_in_part(part: str, rows: int) -> pa.Array:
+    """The ids of a part's vectors: as `ids_of_vectors`, without a file on this disk. Raises as `vectors_of_part`."""
+    found = vectors_of_part(part, rows) if rows else np.zeros((0, 1), np.float16)
+    return ids_of_vectors(found) if len(found) == rows else pa.nulls(rows, pa.binary())
+
+
+def vectors_file(place: Path, rows: int, dim: int) -> np.memmap:
+    """A local file of vectors, as long as it is going to be: float16 [rows, dim], to be read; what `write_vectors` has
+    not written takes no room, and is zeros. Raises JobError where it cannot be made."""
+    with _told_if_full(place, rows, dim), place.open("wb") as file:
+        file.truncate(rows * dim * np.dtype(np.float16).itemsize)
+    return np.memmap(place, np.float16, "r", shape=(rows, dim))
+
+
+def write_vectors(into: np.memmap, start: int, vectors: Vectors) -> None:
+    """Writes vectors into a file from a row on, as a file: a store to a map of a full disk would end the process.
+
+    Raises:
+      JobError: where there is no room.
+    """
+    place = Path(str(into.filename))
+    with _told_if_full(place, *into.shape), place.open("r+b") as file:
+        file.seek(start * into.shape[1] * into.itemsize)
+        file.write(np.ascontiguousarray(vectors).data)
+
+
+@contextlib.contextmanager
+def _told_if_full(place: Path, rows: int, dim: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise JobError(
+            f"{place.parent}: no embeddings can be written there ({error.strerror or error}); "
+            f"they take {rows * dim * 2 / 1e9:.1f} GB: set TMPDIR to a directory with more room"
+        ) from error
 
 
 @contextlib.contextmanager

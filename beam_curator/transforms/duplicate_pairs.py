@@ -183,7 +183,7 @@ def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[
     there = np.flatnonzero(comparable(vectors))
     names, first, inverse = np.unique(ids_of(vectors[there]), return_index=True, return_inverse=True)
     no = np.zeros(len(names), bool)
-    compared = Compared(names, lambda ones: vectors[there[first[ones]]], no, no)
+    compared = Compared(lambda ones: vectors[there[first[ones]]], no, no, names)
     everything = dataclasses.replace(join, threads=usable_cores(), neighbours=max(len(ids), 1))
     found = semantic_edges(compared, everything)
     yield from _of_things(ids, _members(there, inverse), found, SEMANTIC, 1.0)

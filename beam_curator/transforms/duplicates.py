@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 
-from beam_curator import progress, rows
+from beam_curator import rows
 from beam_curator.duplicates.competitors import Competitors, competitors_in
-from beam_curator.duplicates.settings import DuplicateSettings
+from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
 from beam_curator.errors import UsageError
 from beam_curator.output.against import check_against, competitors_of_output
 from beam_curator.output.deduplicating import RangeDrops, find_duplicates
-from beam_curator.phases import COMPARING
 from beam_curator.samples import SampleBatch
 from beam_curator.storage.places import real
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.lineage import check_before_duplicates, facts_of, transforms_before
+from beam_curator.transforms.semantic_join import JoinVectors, OfSet, OfVectors, OnTitle, sets_of
 
 
-def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> Competitors:
+def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> OfSet:
     table = competitors_in(batch.rows, settings)
-    return Competitors(batch.range.name, batch.range.url, batch.range.start, batch.part or "", table)
+    found = Competitors(batch.range.name, batch.range.url, batch.range.start, batch.part or "", table)
+    return len(settings.against), found
 
 
-class _Find(beam.DoFn):
+def _competitors_of_other(other: tuple[int, str], settings: DuplicateSettings) -> Iterator[OfSet]:
+    number, output = other
+    for found in competitors_of_output(output, settings):
+        yield number, found
+
+
+class _Find(OnTitle):
     """Decides for all samples, on one worker."""
 
     def __init__(self, output: str, settings: DuplicateSettings, title: Title) -> None:
-        self._output, self._settings, self._title = output, settings, title
+        super().__init__(title)
+        self._output, self._settings = output, settings
 
-    def setup(self) -> None:
-        self._title.enter()
-
-    def teardown(self) -> None:
-        self._title.leave()
-
-    def process(self, ranges: tuple[None, Iterable[Competitors]]) -> Iterator[tuple[str, RangeDrops]]:
-        self._title.confirm()
-        progress.BOARD.enter(COMPARING)
-        others = [competitors_of_output(other, self._settings) for other in self._settings.against]
-        yield from find_duplicates(self._output, self._settings, list(ranges[1]), others).items()
+    def process(
+        self, gathered: tuple[None, Iterable[OfSet]], ids: Iterable[OfVectors], pieces: Sequence[str]
+    ) -> Iterator[tuple[str, RangeDrops]]:
+        self.begin()
+        sets = sets_of(gathered[1], self._settings)
+        yield from find_duplicates(self._output, self._settings, sets, dict(ids), pieces).items()
 
 
 def drop_from_batch(batch: SampleBatch, drops: Mapping[str, Iterable[RangeDrops]]) -> SampleBatch:
@@ -70,8 +73,9 @@ class DropDuplicates(beam.PTransform):
     Only samples that are kept so far compete. In the order of `keep`, a sample goes if, and only if, one before it
     stays that it is a duplicate of. Its reason is "duplicate: KIND", and it says `duplicate_of` (the `sample_id` of the
     first such sample), `duplicate_kind` and `duplicate_distance`. Batches whose scores are not written yet are written
-    to `scores/` of the output first: embeddings are read from there, on one worker, whose disk for temporary files
-    holds them all for the time being (2 bytes a number). What was found stays in `edges/`.
+    to `scores/` of the output first: embeddings are read from there, and stand in `edges/` by cell while workers share
+    the comparison (2 bytes a number, about three times). What was found stays in `edges/`. One worker decides which
+    ones go.
 
     Args:
       output: the output directory: that of `WriteShards`.
@@ -98,15 +102,25 @@ class DropDuplicates(beam.PTransform):
         check_against(self.settings, self.output, facts.encoder)
         title = title_of(batches, self.output)
         scored = batches | "WriteScores" >> WriteScores(self.output)
-        competitors = scored | "Compete" >> beam.Map(_competitors, self.settings).with_output_types(Competitors)
+        competitors = scored | "Compete" >> beam.Map(_competitors, self.settings).with_output_types(OfSet)
         with inner_steps_untyped(batches.pipeline):
+            if self.settings.against:
+                competitors = (competitors, self._others(batches.pipeline)) | "WithOthers" >> beam.Flatten()
             together = competitors | "OnOneWorker" >> beam.WithKeys(None) | "Gather" >> beam.GroupByKey()
-        drops = together | "FindDuplicates" >> beam.ParDo(_Find(self.output, self.settings, title)).with_output_types(
-            tuple[str, RangeDrops]
-        )
+            aside: tuple[Any, Any] = [], []
+            if SEMANTIC in self.settings.kinds:
+                ids, pieces = together | "JoinVectors" >> JoinVectors(self.output, self.settings, title)
+                aside = beam.pvalue.AsIter(ids), beam.pvalue.AsList(pieces)
+        find = beam.ParDo(_Find(self.output, self.settings, title), *aside)
+        drops = together | "FindDuplicates" >> find.with_output_types(tuple[str, RangeDrops])
         return scored | "Drop" >> beam.Map(drop_from_batch, beam.pvalue.AsMultiMap(drops)).with_output_types(
             SampleBatch
         )
+
+    def _others(self, pipeline: beam.Pipeline) -> beam.PCollection[OfSet]:
+        """The samples of the outputs that are compared with."""
+        others = pipeline | "Others" >> beam.Create(list(enumerate(self.settings.against)))
+        return others | "CompeteOthers" >> beam.FlatMap(_competitors_of_other, self.settings).with_output_types(OfSet)
 
     def display_data(self) -> dict[str, Any]:
         told = dataclasses.asdict(self.settings)

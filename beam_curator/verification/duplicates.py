@@ -34,7 +34,8 @@ from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.recorded import UNREADABLE
 
 WHOLE = 2_000_000
-"""Up to so many kept samples all are compared with all; above it, so many of them, spread evenly, with all."""
+"""Up to so many different embeddings of kept samples all are compared with all; above it, so many of them, spread
+evenly in the order of keepers, with all."""
 
 _TOLD = ("reason", "duplicate_of", "duplicate_kind", "duplicate_distance")
 
@@ -46,12 +47,13 @@ class DuplicatesChecked:
     Attributes:
       dropped: duplicates, each with its keeper.
       kept: kept samples of the job.
-      with_all: how many of them were compared with all others.
+      sampled: how many different embeddings, spread evenly in the order of keepers, were compared with all others; None
+        where all were.
     """
 
     dropped: int
     kept: int
-    with_all: int
+    sampled: int | None
 
 
 def check_duplicates(finished: FinishedJob) -> Generator[Difference, None, DuplicatesChecked | None]:
@@ -83,13 +85,18 @@ def check_duplicates(finished: FinishedJob) -> Generator[Difference, None, Dupli
             return None
     kept = int(samples.competes.sum())
     dropped = int(samples.table["duplicate_of"].is_valid().to_numpy()[~samples.base].sum())
-    return DuplicatesChecked(dropped, kept, min(kept, WHOLE))
+    return DuplicatesChecked(dropped, kept, checked.sampled)
 
 
 class _Checked:
-    """All rows of the ledger, and of other outputs."""
+    """All rows of the ledger, and of other outputs.
+
+    Attributes:
+      sampled: see `DuplicatesChecked`.
+    """
 
     def __init__(self, samples: Samples, settings: DuplicateSettings, vectors: StoredVectors) -> None:
+        self.sampled: int | None = None
         self._samples, self._settings, self._vectors, self._table = samples, settings, vectors, samples.table
 
     def _name(self, row: int) -> str:
@@ -201,13 +208,13 @@ class _Checked:
     def _semantic(self, classes: Classes) -> tuple[Edges, Compare]:
         """The pairs of distinct embeddings, found by other cells than the job's, and what compares them."""
         count = len(classes)
-        known = np.zeros(count, bool)
-        if count > WHOLE:
-            known[:] = True
-            known[np.linspace(0, count - 1, WHOLE).astype(np.int64)] = False
-        names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
         base = self._samples.base_classes(classes.of_samples)
-        compared = Compared(names, lambda ones: self._vectors.of_rows(classes.row[ones]), base, known)
+        own, known = np.flatnonzero(~base), np.zeros(count, bool)
+        if len(own) > WHOLE:
+            self.sampled, known[:] = WHOLE, True
+            known[own[np.linspace(0, len(own) - 1, WHOLE).astype(np.int64)]] = False
+        names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
+        compared = Compared(lambda ones: self._vectors.of_rows(classes.row[ones]), base, known, names)
         join = Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=usable_cores())
         return semantic_edges(compared, join), Cosines(compared.vectors, join)
 

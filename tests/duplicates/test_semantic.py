@@ -20,7 +20,7 @@ from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted
 def compared(vectors: np.ndarray) -> Compared:
     """All of these, which differ, with one another."""
     no = np.zeros(len(vectors), bool)
-    return Compared(ids_of(vectors), lambda ranks: vectors[ranks], no, no)
+    return Compared(lambda ranks: vectors[ranks], no, no, ids_of(vectors))
 
 
 def pairs_of(edges: Edges) -> set[tuple[int, int]]:
@@ -240,39 +240,6 @@ def test_what_was_compared_is_not_compared_again(monkeypatch: pytest.MonkeyPatch
     base = np.arange(len(vectors)) < 300
     with_base = semantic_edges(dataclasses.replace(whole, base=base), join)
     assert pairs_of(with_base) == {pair for pair in pairs_of(everything) if not (base[pair[0]] and base[pair[1]])}
-
-
-class Kept:
-    """Pieces of a join, by their names."""
-
-    def __init__(self) -> None:
-        self.pieces: dict[str, Edges] = {}
-
-    def recall(self, name: str) -> Edges | None:
-        return self.pieces.get(name)
-
-    def keep(self, name: str, edges: Edges) -> None:
-        assert name not in self.pieces
-        self.pieces[name] = edges
-
-
-def test_a_joined_piece_is_recalled() -> None:
-    kept = Kept()
-    vectors = distinct(planted(1000, 32, seed=6))
-    first = semantic_edges(compared(vectors), Join(0.95, cells=10), kept)
-    again = semantic_edges(compared(vectors), Join(0.95, cells=10), kept)
-    assert pairs_of(first) == pairs_of(again)
-    assert len(kept.pieces) > 1
-
-
-def test_pieces_of_other_cells_do_not_count() -> None:
-    """Another processor, which goes on with a join, may make other centres of the same vectors."""
-    kept = Kept()
-    vectors = distinct(planted(1000, 32, seed=6))
-    due = semantic_edges(compared(vectors), Join(0.95, cells=10), kept)
-    for name in sorted(kept.pieces)[::2]:
-        del kept.pieces[name]
-    assert pairs_of(semantic_edges(compared(vectors), Join(0.95, cells=10, seed=1), kept)) == pairs_of(due)
 
 
 @pytest.mark.parametrize("threshold", [1.0, -1.0])

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import tarfile
 
@@ -14,8 +15,9 @@ import beam_curator as bc
 from beam_curator.commands import verify_output
 from beam_curator.duplicates import edges, semantic
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.output import deduplicating, stored_vectors
+from beam_curator.output import deduplicating, semantic_join, stored_vectors
 from beam_curator.rows import DUPLICATE
+from beam_curator.verification import duplicates as verification_duplicates
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes, write_shard
 
@@ -143,7 +145,7 @@ def test_what_the_scoring_job_compared_is_not_compared_again(
     def refuse(*given):
         raise AssertionError("pairs are compared again")
 
-    monkeypatch.setattr(deduplicating, "semantic_edges", refuse)
+    monkeypatch.setattr(deduplicating, "plan_join", refuse)
     monkeypatch.setattr(deduplicating, "perceptual_edges", refuse)
     no_embeddings()
     code, _, err = curate(tmp_path / "new", "--scores_from", str(deduplicated), *KEEP_ALL, *ALL_KINDS)
@@ -169,8 +171,8 @@ def test_new_shards_are_compared_with_what_is_there(raw, flags, curate, tmp_path
     asked = []
     monkeypatch.setattr(
         deduplicating,
-        "semantic_edges",
-        lambda compared, join, pieces: asked.append(compared) or semantic.semantic_edges(compared, join, pieces),
+        "plan_join",
+        lambda place, compared, *more: asked.append(compared) or semantic_join.plan_join(place, compared, *more),
     )
     output = tmp_path / "grown"
     base = [*flags[2:], *KEEP_ALL, *ALL_KINDS]
@@ -228,15 +230,21 @@ def test_a_killed_join_goes_on(curate, tmp_path, monkeypatch):
         return of_cell(compared, join, residents, guests)
 
     monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
-    monkeypatch.setattr(deduplicating, "usable_cores", lambda: 1)
+    monkeypatch.setattr(semantic_join, "share_of_cores", lambda: 1)
     monkeypatch.setattr(semantic, "_of_cell", dies)
     assert curate(output, *KEEP_ALL, *ALL_KINDS)[0] == 1
     assert list(output.glob("edges/semantic-*/piece-*.parquet"))
     again = []
+
+    def refuse(*given):
+        raise AssertionError("vectors are put in order again")
+
+    monkeypatch.setattr(semantic_join, "write_block", refuse)
     monkeypatch.setattr(semantic, "_of_cell", lambda *given: again.append(1) or of_cell(*given))
     assert curate(output, *KEEP_ALL, *ALL_KINDS)[0] == 0
     assert 0 < len(again) <= 12 - 5
-    assert not list(output.glob("edges/semantic-*/piece-*.parquet"))
+    names = {path.name for path in output.glob("edges/semantic-*/*")}
+    assert names == {"classes.parquet", "pairs.parquet", "rows.parquet"}
 
 
 TAMPERED = {
@@ -271,6 +279,24 @@ def test_a_ledger_that_tells_otherwise_is_found_out(name, deduplicated, capsys):
     assert told in said
 
 
+def test_of_very_many_samples_some_are_compared_with_all(deduplicated, capsys, monkeypatch):
+    """And which ones is told. What is kept though it is a duplicate of one of them is found out."""
+    monkeypatch.setattr(verification_duplicates, "WHOLE", 7)
+    kept = sum(row["status"] == "kept" for row in rows_of(deduplicated))
+    code, said = verified(deduplicated, capsys)
+    assert code == 0
+    told = f"of the embeddings of {kept} kept samples 7, spread evenly from the best to the last, with all others"
+    assert told in said
+    manifest = json.loads((deduplicated / "manifest.json").read_text())
+    manifest["flags"] |= {"duplicates": ["semantic"], "duplicate_cosine": -1.0}
+    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
+    code, said = verified(deduplicated, capsys)
+    assert code == 1
+    pairs = 7 * (kept - 7) + 7 * 6 // 2
+    assert "are kept, and are semantic duplicates" in said
+    assert 0 < int(re.search(r"(\d+) differences", said)[1]) - pairs < 2 * len(rows_of(deduplicated))
+
+
 def test_embeddings_that_are_gone_are_told(deduplicated, capsys):
     part = min((deduplicated / "scores").glob("*.parquet"))
     part.unlink()
@@ -302,7 +328,7 @@ def test_duplicates_that_were_kept_are_found_out(kind, deduplicated, curate, cap
     ("given", "told"),
     [
         (["--duplicates", "exact,near"], "'near' is none of exact, perceptual, semantic"),
-        (["--duplicate_cosine", "0.9"], "--duplicate_cosine 0.9: says how to look for duplicates: add --duplicates"),
+        (["--duplicate_cosine", "0.9"], "--duplicate_cosine 0.9: nothing looks for duplicates: add --duplicates"),
         (["--duplicates", "semantic", "--duplicate_cosine", "97"], "97 is not between -1 and 1"),
         (["--duplicates", "exact", "--keep", "similarity"], "--keep similarity: this job has no score similarity"),
         (["--duplicates", "exact", "--keep", "biggest"], "invalid choice: 'biggest'"),

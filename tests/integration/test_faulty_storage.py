@@ -235,6 +235,32 @@ def test_a_part_that_cannot_be_read_is_an_error_and_not_a_reason_to_score_again(
     assert content(bucket) == undisturbed
 
 
+# edges
+
+DUPLICATES = ("--duplicates", "perceptual,semantic", "--duplicate_cosine", "0.5")
+
+
+@pytest.fixture(scope="module")
+def undisturbed_edges(raw_bucket, tmp_path_factory):
+    """What a job that looks for duplicates leaves where nothing fails."""
+    output = tmp_path_factory.mktemp("edges")
+    assert run_faulty_job(raw_bucket, output, Faults(), *DUPLICATES).code == 0
+    return content(output)
+
+
+@pytest.mark.parametrize("name", ["centres", "block-", "piece-", "pairs", "classes"])
+def test_a_disk_that_is_full_while_duplicates_are_compared_is_one_line_and_the_same_command_goes_on(
+    curate, bucket, undisturbed_edges, name
+):
+    run = curate(Faults(outages=[Outage("close", f"_tmp/{name}.*parquet", full)]), *DUPLICATES)
+    run.assert_is_one_line(
+        1, "cannot write faulty://out/edges/", name, "the disk is full", "run the same command again"
+    )
+    assert under_final_names(bucket).keys().isdisjoint({"manifest.json", "00000.tar"})
+    assert_went_well(curate(Faults(), *DUPLICATES), scored=0)
+    assert content(bucket) == undisturbed_edges
+
+
 # a full disk
 
 DISK_BYTES = 400_000
