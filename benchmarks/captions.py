@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -25,7 +24,7 @@ from beam_curator.models.encoders.precision import resolve_precision
 from beam_curator.models.weights.weights_file import WeightsFile, measured_sha256
 from benchmarks import photos
 from benchmarks.tables import machine, markdown, usable_cores
-from benchmarks.timing import interleaved, median, spread
+from benchmarks.timing import cpu_seconds_of, interleaved, median, spread
 from benchmarks.weights import random_checkpoint
 
 IMAGES = {"ViT-B-32-quickgelu": 256, "ViT-L-14-quickgelu": 32}
@@ -55,13 +54,7 @@ def measure(
     }
     for work in ways.values():  # warm
         work()
-    return interleaved({name: partial(_cpu_seconds, work) for name, work in ways.items()}, repetitions)
-
-
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
+    return interleaved({name: partial(cpu_seconds_of, work) for name, work in ways.items()}, repetitions)
 
 
 def report(spec: ClipSpec, images: int, seconds: Mapping[str, list[float]]) -> str:

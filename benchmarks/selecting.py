@@ -25,7 +25,7 @@ from benchmarks.finished_job import job_directory, job_parser, make_once
 from benchmarks.select_job import TimedJob, run_job
 from benchmarks.selecting_data import ScoredRows, flags_of, make_list, make_scored_rows
 from benchmarks.tables import markdown
-from benchmarks.timing import seconds_of
+from benchmarks.timing import cpu_seconds_of
 
 SELECTION = (
     *("--preset", "datacomp-basic"),
@@ -91,14 +91,11 @@ def beside_datacomp(directory: Path, size: ScoredRows) -> tuple[int, list[list[s
             nonlocal theirs
             theirs = rule(metadata)
 
-        seconds = seconds_of(peer)
+        seconds = cpu_seconds_of(peer)
         other = len(np.setxor1d(ours, theirs))
-        lines.append([preset, f"{len(ours):,}", f"{len(theirs):,}", f"{other:,}", *_times(job, seconds)])
+        times = [f"{job.cpu_seconds:.1f}", f"{seconds:.1f}"]
+        lines.append([preset, f"{len(ours):,}", f"{len(theirs):,}", f"{other:,}", *times])
     return shards * size.rows_per_shard, lines
-
-
-def _times(job: TimedJob, seconds: float) -> list[str]:
-    return [f"{job.seconds_before_copying:.1f}", f"{seconds:.1f}"]
 
 
 def basic_filter(metadata: Sequence[Path]) -> np.ndarray:
@@ -152,9 +149,9 @@ def _print_selection(size: ScoredRows, listed: int, job: TimedJob, preview: Time
 
 
 def _print_peers(rows: int, lines: Sequence[Sequence[str]]) -> None:
-    print(f"\nThe rules of DataComp's baselines beside the presets, on {rows:,} rows; seconds of ours are those before")
-    print("copying, of the whole process from its start.\n")
-    header = ["rule", "kept by us", "kept by theirs", "by one alone", "ours, s", "theirs, s"]
+    print(f"\nThe rules of DataComp's baselines beside the presets, on {rows:,} rows. CPU seconds of ours are those of")
+    print("the whole job: the start of the process, the ledger of all samples, and copying what is kept.\n")
+    header = ["rule", "kept by us", "kept by theirs", "by one alone", "ours, CPU s", "theirs, CPU s"]
     print(markdown(header, lines), flush=True)
 
 

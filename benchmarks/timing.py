@@ -25,6 +25,13 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def cpu_seconds_of(work: Callable[[], object]) -> float:
+    """How long it keeps this process busy, all threads together."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def median(values: list[float]) -> float:
     """The middle one."""
     return statistics.median(values)

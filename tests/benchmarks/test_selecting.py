@@ -26,5 +26,5 @@ def test_the_tables_tell_of_a_job_a_preview_and_of_datacomps_rules(tmp_path, cap
         assert text in preview
     for name, output in (("datacomp-basic", basic), ("datacomp-clip-l14-30", clip)):
         kept = re.search(r"kept +(\d+)", output)[1]
-        assert re.search(rf"^\| {name} +\| +{kept} \| +{kept} \| +0 \| +1\.0 \|", told, re.MULTILINE), told
+        assert re.search(rf"^\| {name} +\| +{kept} \| +{kept} \| +0 \| +2\.0 \|", told, re.MULTILINE), told
     assert not (tmp_path / "job").exists()
