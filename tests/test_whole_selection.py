@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from beam_curator import rows
+from beam_curator.commands.rule_flag import NamedTableRule
 from beam_curator.errors import CurationError, JobError
 from beam_curator.output.score_steps import Wanted
 from beam_curator.output.whole_rows import with_all_columns
@@ -13,6 +14,7 @@ from beam_curator.rules.lists import ListFile
 from beam_curator.rules.rule import AtLeast
 from beam_curator.rules.top import Top
 from beam_curator.rules.waiting import waiting_rows
+from beam_curator.rules.where import Where
 from beam_curator.transforms.whole_selection import Selection, WholeSelection
 from beam_curator.transforms.wire_format import decode_batch, encode_batch
 from tests.batches import AESTHETIC, ENCODER, MEMBERS, scored_batches
@@ -65,6 +67,26 @@ def test_rows_wait_with_few_columns_and_the_same_are_kept(batches, tmp_path):
         stored = with_all_columns(other, WANTED)
         assert whole.rows.equals(stored.rows)
         assert whole.rows["key"].equals(other.rows["key"])
+
+
+def test_what_a_selection_looks_at_is_known_but_for_rules_of_the_user():
+    lists, tops = [ListFile("x.txt", "uid", False)], [Top("nsfw", count=3)]
+    rules = [
+        AtLeast("Width", 3),
+        Where("aesthetic > 3 OR Caption ILIKE '%x%'"),
+        NamedTableRule("a", Where("bytes > 3")),
+    ]
+    found = Selection(rules, None, lists, tops).looked_at
+    counted = {"sample_id", "status", "reason", "images", "caption"}
+    assert found == {*counted, "width", "aesthetic", "bytes", "json.uid", "nsfw"}
+    assert Selection(rules).looked_at is None  # nothing is read again
+    assert Selection([*rules, lambda row: row["key"]], None, lists, tops).looked_at is None
+
+    class Odd(AtLeast):
+        def decide(self, table):
+            return super().decide(table.filter(table["key"].is_valid()))
+
+    assert Selection([Odd("width", 3)], None, lists, tops).looked_at is None
 
 
 def test_without_a_step_that_waits_rows_keep_their_columns(batches):

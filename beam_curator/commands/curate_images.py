@@ -179,7 +179,9 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
             options.caption_column or "",
         )
         | PlanRanges(options.range_mb, options.output, reading_of(options), options.scores_from)
-        | Checkpoint(options.output, curation.scoring, curation.hints, options.scores_from)
+        | Checkpoint(
+            options.output, curation.scoring, curation.hints, options.scores_from, curation.selecting.looked_at
+        )
     )
     selected = scored
     if curation.selecting.fields:

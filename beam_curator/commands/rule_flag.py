@@ -38,6 +38,11 @@ class NamedTableRule(TableRule):
         """As of the rule itself."""
         return self.rule.fields
 
+    @property
+    def looked_at(self) -> tuple[str, ...] | None:
+        """As of the rule itself."""
+        return self.rule.looked_at
+
     def check(self, types: Mapping[str, str]) -> None:
         """As of the rule itself."""
         self.rule.check(types)

@@ -68,6 +68,11 @@ class TableRule(abc.ABC):
         """The fields of the samples' metadata that it looks at, by column: whether it needs them."""
         return {}
 
+    @property
+    def looked_at(self) -> tuple[str, ...] | None:
+        """The columns that it looks at, in any letters; None where nobody knows."""
+        return None
+
     @classmethod
     def decide_all(cls, rules: Sequence[Any], table: pa.Table) -> list[Decisions]:
         """What several rules of this class make of the same rows, where that is faster together."""
@@ -105,6 +110,10 @@ class ColumnRule(TableRule):
     @property
     def fields(self) -> Mapping[str, bool]:
         return {name: True for name in self.columns if is_field(name)}
+
+    @property
+    def looked_at(self) -> tuple[str, ...] | None:
+        return self.columns if type(self).decide is ColumnRule.decide else None
 
     def decide(self, table: pa.Table) -> Decisions:
         """Rows without a value in a column are dropped for that: "no aesthetic", or "no caption" if that is why."""

@@ -8,10 +8,22 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.rules.lists import ListFile
+from beam_curator.rules.rule import Rule, TableRule
 from beam_curator.rules.top import Top
 
 COUNTED = ("sample_id", "status", "reason", "images")
 """The columns that counts of outcomes look at."""
+
+
+def looked_at(rules: Sequence[Rule], lists: Sequence[ListFile], tops: Sequence[Top]) -> frozenset[str] | None:
+    """The columns that a selection looks at, in small letters; None where a rule may look at any."""
+    found = {*COUNTED, "caption", *(one.row_column for one in lists), *(top.column for top in tops)}
+    for rule in rules:
+        columns = rule.looked_at if isinstance(rule, TableRule) else None
+        if columns is None:
+            return None
+        found.update(columns)
+    return frozenset(name.lower() for name in found)
 
 
 def waiting_rows(table: pa.Table, lists: Sequence[ListFile] = (), tops: Sequence[Top] = ()) -> pa.Table:

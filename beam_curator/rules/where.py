@@ -52,6 +52,10 @@ class Where(TableRule):
         return {name: name not in condition.provided for name in condition.columns if is_field(name)}
 
     @property
+    def looked_at(self) -> tuple[str, ...] | None:
+        return tuple(self._parsed.columns)
+
+    @property
     def _text(self) -> str:
         return " ".join(self.condition.split())
 

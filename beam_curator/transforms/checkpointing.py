@@ -76,8 +76,8 @@ class _FindScored(beam.DoFn):
     MISSING, LACKING, UNSEEN = "missing", "lacking", "unseen"
     """Ranges that nothing stands of; that lack columns or fields; that lack columns from pixels."""
 
-    def __init__(self, directory: str, wanted: Wanted, all_there: bool = False) -> None:
-        self._directory, self._wanted, self._all_there = directory, wanted, all_there
+    def __init__(self, directory: str, wanted: Wanted, columns: frozenset[str] | None, all_there: bool = False) -> None:
+        self._directory, self._wanted, self._columns, self._all_there = directory, wanted, columns, all_there
 
     def process(self, range: ShardRange) -> Iterator[Any]:
         began = time.time()
@@ -96,7 +96,10 @@ class _FindScored(beam.DoFn):
         count("samples_reused", len(batch))
         failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
         progress.BOARD.add(range, samples=len(batch), failed=failed, scored=False)
-        yield batch.replace(spans={REUSING: Span(began, time.time(), len(batch))})
+        table = batch.rows
+        if self._columns is not None:
+            table = table.select([name for name in table.schema.names if name.lower() in self._columns])
+        yield batch.replace(rows=table, spans={REUSING: Span(began, time.time(), len(batch))})
 
 
 @beam.typehints.with_input_types(ShardRange)
@@ -169,19 +172,22 @@ class Checkpoint(beam.PTransform):
       scoring: from `ShardRange` to `SampleBatch` with embeddings and scores, as `ScoreRanges` does it.
       hints: Beam's resource hints for what needs the device: the chain, and scorers that need pixels.
       scores_from: another output directory, which has all scores: nothing is scored then.
+      columns: those that rows of ranges that were scored before come with, in small letters, where what follows looks
+        at no others, and reads them again; None for all.
     """
 
     output: str
     scoring: Scoring
     hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scores_from: str | None = None
+    columns: frozenset[str] | None = None
 
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
         wanted, scoring = self.scoring.wanted, self.scoring
         if self.scores_from is not None:
-            taking = beam.ParDo(_FindScored(self.scores_from, wanted, all_there=True))
+            taking = beam.ParDo(_FindScored(self.scores_from, wanted, self.columns, all_there=True))
             return ranges | "TakeScored" >> taking.with_output_types(SampleBatch)
-        finding = beam.ParDo(_FindScored(self.output, wanted))
+        finding = beam.ParDo(_FindScored(self.output, wanted, self.columns))
         tags = {_FindScored.MISSING: ShardRange, _FindScored.LACKING: ShardRange, _FindScored.UNSEEN: ShardRange}
         found = ranges | "FindScored" >> tagged(finding, main=SampleBatch, **tags)
         chain = _ScoreAndWrite(scoring, self.output).with_resource_hints(**self.hints)

@@ -15,7 +15,7 @@ from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.rule import Rule
 from beam_curator.rules.top import Top
-from beam_curator.rules.waiting import waiting_rows
+from beam_curator.rules.waiting import looked_at, waiting_rows
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.caption_repeats import drop_repeated_captions, repeats_in, without_repeats
 from beam_curator.transforms.keep_top import KeepTop, keep_top_of
@@ -48,6 +48,11 @@ class Selection:
     def waits(self) -> bool:
         """Whether anything is decided by all samples together."""
         return bool(self.repeats or self.lists or self.tops)
+
+    @property
+    def looked_at(self) -> frozenset[str] | None:
+        """The columns that are looked at before the others are read again, in small letters; None for all."""
+        return looked_at(self.rules, self.lists, self.tops) if self.waits else None
 
     @property
     def plain_steps(self) -> list[Plain]:
