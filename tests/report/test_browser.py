@@ -48,3 +48,17 @@ def test_nothing_is_wider_than_the_window(tmp_path, width):
     with opened(tmp_path / "report.html", width=width, dark=width == 375) as (page, said, _):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert not said
+
+
+def test_pictures_beside_each_other_begin_at_one_height_however_long_their_headings_are(tmp_path):
+    write_job(tmp_path, drawn_rows(300))
+    write_report(str(tmp_path))
+    with opened(tmp_path / "report.html") as (page, _, _):
+        page.evaluate("document.querySelector('.side-by-side h4').textContent = 'reason '.repeat(60)")
+        tops = page.eval_on_selector_all(
+            ".side-by-side > div",
+            "all => all.map(one => [one, one.querySelector('.sheet')].map(it => it.getBoundingClientRect().top))",
+        )
+        line = [pictures for heading, pictures in tops if heading == tops[0][0]]
+        assert len(line) > 1
+        assert max(line) - min(line) < 1
