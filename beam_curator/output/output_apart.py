@@ -12,7 +12,7 @@ from beam_curator.output.report_files import REPORT_FILES
 from beam_curator.output.side_files import CARD, SIZES
 from beam_curator.sources import matching
 from beam_curator.storage import files
-from beam_curator.storage.places import below, has_wildcard_directory
+from beam_curator.storage.places import all_below, has_wildcard_directory
 
 _OWN_NAMES = ("job.json", "manifest.json", SIZES, CARD, *REPORT_FILES)
 
@@ -25,7 +25,7 @@ def without_output(found: Sequence[FileMetadata], patterns: Sequence[str], outpu
         job, whose directory it does not name, beside files that are none.
       StorageError: when files cannot be read to tell.
     """
-    inside = {file.path: name for file in found if (name := below(file.path, output)) is not None}
+    inside = dict(all_below((file.path for file in found), output))
     stranger = next(_strangers(inside), None)
     if stranger is not None:
         raise UsageError(

@@ -6,7 +6,6 @@ on with the scores that are there: more shards, fewer, moved or changed ones, an
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -223,8 +222,8 @@ def _flag(name: str, value: Any) -> str:
 
 def merged(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[KnownShard]:
     """What job.json remembers after this run: the shards of the input, and those that are no longer in it."""
-    now = {one.url: dataclasses.replace(one, path="", matched=True) for one in found}
-    gone = {one.url: dataclasses.replace(one, path="", matched=False) for one in known if one.url not in now}
+    now = {one.url: one.remembered(matched=True) for one in found}
+    gone = {one.url: one.remembered(matched=False) for one in known if one.url not in now}
     return [one for _, one in sorted({**now, **gone}.items())]
 
 

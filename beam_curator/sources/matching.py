@@ -25,7 +25,7 @@ from beam_curator.sources.patterns import (
     list_of,
     plain_prefix,
     split_joined,
-    url_matches,
+    url_matcher,
     written_out,
 )
 from beam_curator.storage import files
@@ -205,7 +205,8 @@ def _in_storage(bucket: Bucket | None, names: Sequence[str], endings: tuple[str,
         every = _everything(bucket, prefix)
         for name in patterns:
             if plain_prefix(name) == prefix:
-                matched[name] = [file for file in every if url_matches(file.path, name, endings)]
+                matches = url_matcher(name, endings)
+                matched[name] = [file for file in every if matches(file.path)]
             if name == prefix and name.endswith("/") and not matched[name]:
                 below = _without_outputs([file for file in every if is_below(file.path, name)], name)
                 matched[name] = [file for file in below if is_shard_name(file.path.rpartition("/")[2], endings)]

@@ -8,7 +8,7 @@ import itertools
 import os
 import os.path
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bracex
 
@@ -166,12 +166,28 @@ def plain_prefix(glob: str) -> str:
     return _MAGIC.split(glob, maxsplit=1)[0]
 
 
-def url_matches(url: str, glob: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> bool:
-    """Whether a glob, or a directory (which ends with a slash), matches the url of an object.
+def url_matcher(glob: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> Callable[[str], bool]:
+    """Tells whether a glob, or a directory (which ends with a slash), matches the url of an object.
 
     An object whose name ends with a slash is what some tools make of a directory: no file.
     """
-    parts = url[len(literal_directory(glob)) :].split("/")
-    if glob.endswith("/"):
-        return is_shard_name(parts.pop(), endings) and any(path_matches(parts, way) for way in segments_of(glob))
-    return bool(parts[-1]) and any(path_matches(parts, way) for way in segments_of(glob))
+    begin, ways = len(literal_directory(glob)), segments_of(glob)
+
+    def matches(url: str) -> bool:
+        parts = url[begin:].split("/")
+        if glob.endswith("/"):
+            return is_shard_name(parts.pop(), endings) and any(path_matches(parts, way) for way in ways)
+        return bool(parts[-1]) and any(path_matches(parts, way) for way in ways)
+
+    if glob.endswith("/") or len(ways) != 1 or len(ways[0]) != 1 or ways[0][0] == BELOW:
+        return matches
+    (segment,) = ways[0]
+    one, hidden = re.compile(fnmatch.translate(segment)).match, segment.startswith(".")
+
+    def matches_name(url: str) -> bool:
+        name = url[begin:]
+        if not name or "/" in name:
+            return False
+        return name == segment or ((hidden or not name.startswith(".")) and one(name) is not None)
+
+    return matches_name

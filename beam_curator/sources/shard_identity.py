@@ -71,6 +71,25 @@ class KnownShard:
             self.url, self.size_bytes, self.generation, location, self.label, format=self.format, listing=self.listing
         )
 
+    def renamed(self, url: str, label: str) -> KnownShard:
+        """The same under another name: what `dataclasses.replace` gives, in a fraction of its time for a million."""
+        where = (self.place, self.path, self.matched)
+        return KnownShard(url, self.size_bytes, self.generation, *where, label, self.format, self.listing)
+
+    def remembered(self, matched: bool) -> KnownShard:
+        """The same as job.json has it, whatever its path is now."""
+        return KnownShard(
+            self.url,
+            self.size_bytes,
+            self.generation,
+            self.place,
+            "",
+            matched,
+            self.label,
+            self.format,
+            self.listing,
+        )
+
     def same_content(self, other: KnownShard) -> bool:
         """Whether it holds what the other one holds."""
         return (self.size_bytes, self.generation) == (other.size_bytes, other.generation)
@@ -126,7 +145,7 @@ def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) ->
         if one.place not in urls:
             urls[one.place] = one.place if one.url in taken else one.url
     called = ((one, urls[one.place]) for one in found)
-    named = (one if one.url == url else dataclasses.replace(one, url=url) for one, url in called)
+    named = (one if one.url == url else one.renamed(url, one.label) for one, url in called)
     return sorted(named, key=lambda one: one.url)
 
 
@@ -144,7 +163,7 @@ def labelled(found: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> l
     urls = {one.url for one in (*found, *known)}
     labels |= _shortest_ends([url for url in sorted(urls) if url not in labels], urls, set(labels.values()))
     called = ((one, labels[one.url]) for one in found)
-    return [one if one.label == label else dataclasses.replace(one, label=label) for one, label in called]
+    return [one if one.label == label else one.renamed(one.url, label) for one, label in called]
 
 
 def _shortest_ends(wanted: Sequence[str], urls: Collection[str], taken: Collection[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from beam_curator.storage import files
 
@@ -45,6 +45,21 @@ def below(file: str, directory: str) -> str | None:
         if _is_same(parent, within):
             return name
     return None
+
+
+def all_below(found: Iterable[str], directory: str) -> Iterator[tuple[str, str]]:
+    """The files among these that lie in a directory, each with what it is called there; of a million in a bucket each
+    takes no more than a look at how its url begins."""
+    if not files.is_remote(directory):
+        here = ((file, None if files.is_remote(file) else below(file, directory)) for file in found)
+        yield from ((file, name) for file, name in here if name is not None)
+        return
+    within = real(directory)
+    for file in found:
+        if file.startswith(within):
+            name = below(file, directory)
+            if name is not None:
+                yield file, name
 
 
 def _parents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
