@@ -15,7 +15,7 @@ from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import gathered, inner_steps_untyped
 from beam_curator.transforms.lineage import check_before_duplicates
 
-_BUCKETS = 256
+_BUCKETS = 64
 
 OfRange = tuple[str, np.ndarray, np.ndarray]
 """The name of a range, indices of its rows, and of each of these 16 bytes of its caption, or how often that comes."""
@@ -86,7 +86,7 @@ class DropRepeatedCaptions(beam.PTransform):
     """Drops samples whose caption comes too often: takes `SampleBatch`, selected, and gives it with the column
     `caption_repeats`, how often the caption comes in the whole input.
 
-    Captions meet by 16 bytes of each in 256 parts, and what comes back are the indices of rows.
+    Captions meet by 16 bytes of each in 64 parts, and what comes back are the indices of rows.
 
     Args:
       rule: how often is too often.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from beam_curator.models.encoders.clip import ClipSpec
 from benchmarks import (
+    captions,
     decoding,
     decoding_peers,
     drift,
@@ -117,6 +118,13 @@ def test_encoder_gives_no_rate_where_starting_hides_it():
     assert table[1] == ["bare encode_image, fp32", "6.00", "1.000", "+0..+0 %"]
     assert table[3][1:3] == ["4.00", "0.667"]
     assert table[4] == ["job, whole, but for its start (2.5 s)", "-", "-", "-"]
+
+
+def test_captions_are_compared_with_their_images(cache, capsys):
+    (table,) = run(captions.main, capsys, cache, "--models", "tiny-untrained", "--images", 6, "--repetitions", 1)
+    names = ["images, from JPEG bytes", "captions, from tokens", "captions, from texts", "tokenising"]
+    assert ([row[0] for row in table[1:]], table[1][2]) == (names, "1.000")
+    assert all(number(row[1]) >= 0 for row in table[1:])
 
 
 def test_feed_compares_the_job_with_a_loop_that_only_decodes(cache, capsys):
