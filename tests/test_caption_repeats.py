@@ -17,6 +17,7 @@ def batch_of(number, captions, status):
     return SampleBatch(ShardRange(Shard("a.tar", 10), number, number + 1, number, False), table, part="there")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 50, 400])
 def test_all_samples_of_a_caption_that_comes_too_often_go(size):
     random = np.random.default_rng(0)

@@ -50,6 +50,7 @@ def known_parser():
     return parser
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", list(commands(*LAUNCHES)))
 def test_every_flag_of_a_launch_is_known_and_has_a_value_that_it_takes(words):
     argv = split_off(flags_of(words))[1]

@@ -128,6 +128,7 @@ def test_other_elements_are_refused_where_the_pipeline_is_built():
         pipeline | beam.Create([1]) | bc.FindDuplicates()
 
 
+@pytest.mark.slow
 def test_hashes_are_compared_in_place_of_vectors():
     random = np.random.default_rng(0)
     fine = random.integers(0, 2, 256)

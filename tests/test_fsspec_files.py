@@ -115,6 +115,7 @@ def test_a_file_that_is_created_meanwhile_is_left_alone(place, monkeypatch):
     assert files.read_bytes(url) == b"first"
 
 
+@pytest.mark.slow
 def test_a_whole_job_reads_and_writes_there(place, capsys):
     rows = [{"image": {"bytes": jpeg(index), "path": None}, "text": str(index)} for index in range(12)]
     sink = pa.BufferOutputStream()
@@ -129,6 +130,7 @@ def test_a_whole_job_reads_and_writes_there(place, capsys):
     assert verify_output.main([f"{place}/out"]) == 0
 
 
+@pytest.mark.slow
 def test_a_list_of_urls_is_read_and_what_is_not_there_fails_by_row(web, tmp_path, capsys):
     directory, url = web
     (directory / "a.jpg").write_bytes(jpeg(1))
@@ -144,6 +146,7 @@ def test_a_list_of_urls_is_read_and_what_is_not_there_fails_by_row(web, tmp_path
     assert verify_output.main([str(tmp_path / "out")]) == 0
 
 
+@pytest.mark.slow
 def test_tars_of_a_web_server_are_read_by_ranges(web, tmp_path, capsys):
     directory, url = web
     (directory / "0.tar").write_bytes(tar_bytes([(f"{index}.jpg", jpeg(index)) for index in range(9)]))
@@ -179,6 +182,7 @@ def test_a_scheme_that_cannot_be_read_is_one_line_that_says_what_to_do(tmp_path,
         assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_url_of_a_local_file_is_its_path(tmp_path, capsys):
     (tmp_path / "0.tar").write_bytes(tar_bytes([("a.jpg", jpeg(1))]))
     flags = ["--input", f"file://{tmp_path}/0.tar", "--output", f"file://{tmp_path}/out", *TINY]

@@ -81,6 +81,7 @@ def begin_to_write_shards():
     writer.teardown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", [launch_a_job, load_a_model, begin_to_write_shards])
 def test_it_is_done_where_much_has_been_loaded_and_much_is_to_be_made(begin):
     begin()

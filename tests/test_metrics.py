@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import apache_beam as beam
+import pytest
 from apache_beam.metrics import MetricsFilter
 
 import beam_curator as bc
@@ -14,6 +15,7 @@ from tests.tars import tar_bytes, write_shard
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_beams_metrics_tell_what_a_job_did(tmp_path, small_jpeg):
     entries = [("a.jpg", small_jpeg), ("b.jpg", b"no image"), ("c.jpg", b""), ("d.jpg", small_jpeg)]
     shard = write_shard(tmp_path / "a.tar", tar_bytes(entries))

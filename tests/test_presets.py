@@ -47,6 +47,7 @@ _ENGLISH = ("a", "photo", "of", "the", "red", "house", "on", "hill", "ok")
 _OTHERS = ("das", "Haus", "am", "See", "une", "maison", "rouge", "猫", "の", "写真", "DSC_0012.JPG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", [False, True], ids=["of_the_stored_image", "original_sides"])
 def test_datacomp_basic_keeps_what_datacomps_own_definition_keeps(recorded):
     random = np.random.default_rng(0)

@@ -42,6 +42,7 @@ def test_a_name_that_the_user_sets_on_a_partial_or_a_lambda_goes_before():
         assert rule_name(rule) == "too short"
 
 
+@pytest.mark.slow
 def test_sets_are_told_in_the_same_order_in_every_process():
     code = (
         "import functools; from beam_curator.rules.names import rule_name; "

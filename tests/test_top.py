@@ -69,6 +69,7 @@ def batch_of(number, table):
     return SampleBatch(ShardRange(Shard("a.tar", 10), number, number + 1, number, False), table, part="there")
 
 
+@pytest.mark.slow
 def test_the_transform_keeps_the_same_for_every_order_of_batches():
     random = np.random.default_rng(1)
     similarity = random.normal(size=120).astype(np.float32)

@@ -82,6 +82,7 @@ def untyped(pipeline):
     return found
 
 
+@pytest.mark.slow
 def test_a_whole_job_builds_where_beam_requires_all_types(tmp_path):
     pipeline = beam.Pipeline(options=PipelineOptions(ALL_REQUIRED))
     batches = (

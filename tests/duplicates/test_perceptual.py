@@ -33,6 +33,7 @@ def due(hashes: Hashes, bits: int, neighbours: int) -> tuple[set[tuple[int, int]
     return set(zip(one[wanted].tolist(), other[wanted].tolist(), strict=True)), {of: int(horizon[of]) for of in cut}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [0, 16, 32, 96])
 def test_every_pair_is_found(bits: int) -> None:
     hashes = planted(2500, seed=bits)
@@ -44,28 +45,35 @@ def test_every_pair_is_found(bits: int) -> None:
     assert not len(found.cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neighbours", [3, 32])
 @pytest.mark.parametrize(
-    ("small", "tile", "pruned_from", "settled_below"),
-    [(128, 32, 1 << 22, 4096), (4, 8, 200, 0), (1, 64, 50, 100), (128, 32, 300, 0)],
+    ("small", "tile", "pruned_from", "settled_below", "seed"),
+    [(128, 32, 1 << 22, 4096, 0), (4, 8, 200, 0, 1), (1, 64, 50, 100, 2), (128, 32, 300, 0, 0)],
 )
 def test_of_a_cut_class_all_neighbours_up_to_its_horizon_are_listed(
-    neighbours: int, small: int, tile: int, pruned_from: int, settled_below: int, monkeypatch: pytest.MonkeyPatch
+    neighbours: int,
+    small: int,
+    tile: int,
+    pruned_from: int,
+    settled_below: int,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", neighbours)
     monkeypatch.setattr(perceptual, "_SMALL", small)
     monkeypatch.setattr(perceptual, "_TILE", tile)
     monkeypatch.setattr(perceptual, "_PRUNED_FROM", pruned_from)
     monkeypatch.setattr(perceptual, "_SETTLED_BELOW", settled_below)
-    for seed in range(3):
-        hashes = planted(700, seed, clump=250)
-        found = perceptual_edges(hashes)
-        pairs, horizon = due(hashes, 32, neighbours)
-        assert pairs_of(found) == pairs
-        assert dict(zip(found.cut.tolist(), found.horizon.tolist(), strict=True)) == horizon
-        assert 0 < len(horizon) < len(hashes)
+    hashes = planted(700, seed, clump=250)
+    found = perceptual_edges(hashes)
+    pairs, horizon = due(hashes, 32, neighbours)
+    assert pairs_of(found) == pairs
+    assert dict(zip(found.cut.tolist(), found.horizon.tolist(), strict=True)) == horizon
+    assert 0 < len(horizon) < len(hashes)
 
 
+@pytest.mark.slow
 def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
     whole = perceptual.bits_between
@@ -82,6 +90,7 @@ def test_near_copies_of_one_picture_do_not_multiply(monkeypatch: pytest.MonkeyPa
     assert sum(compared) < 20_000**2 / 3
 
 
+@pytest.mark.slow
 def test_the_order_decides_which_end_wins_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", 10_000)
     hashes = planted(1500, seed=1, clump=200)
@@ -101,6 +110,7 @@ def test_what_was_compared_is_not_compared_again() -> None:
     assert 0 < len(rest) < len(everything)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neighbours", [2, 32])
 def test_one_keeper_a_group_as_brute_force_has_it(neighbours: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", neighbours)

@@ -32,6 +32,7 @@ def distinct(vectors: np.ndarray) -> np.ndarray:
     return vectors[np.sort(first)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.99, 0.95, 0.8])
 @pytest.mark.parametrize("cells", [1, 7, 90, None])
 def test_every_pair_is_found(threshold: float, cells: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +99,7 @@ def test_strangers_among_near_copies_meet_them_together(monkeypatch: pytest.Monk
     assert sum(read) < 6000 * 16
 
 
+@pytest.mark.slow
 def test_near_copies_among_others_are_compared_in_few_cells() -> None:
     asked = []
 
@@ -128,6 +130,7 @@ def clump(kind: str, random: np.random.Generator) -> np.ndarray:
     return unit_vectors(picture / np.linalg.norm(picture) + noise)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [7, 1024])
 @pytest.mark.parametrize("kind", ["clique", "within", "about", "out", "chain"])
 def test_clumps_have_the_keepers_that_brute_force_has(kind: str, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +189,7 @@ def test_cosines_of_pairs_are_those_one_by_one(pairs: str) -> None:
     np.testing.assert_array_equal(found, cosines(vectors)[one, other])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [2, 32])
 @pytest.mark.parametrize("threshold", [0.97, 0.85])
 def test_one_keeper_a_group_as_brute_force_has_it(

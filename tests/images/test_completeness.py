@@ -142,6 +142,7 @@ def test_a_gif_smaller_than_its_canvas_is_whole_and_one_that_ends_early_is_not()
     assert reason(data[:first] + bytes([100]) + half[1:] + b"\x00\x3b") == "truncated image"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAME_AS_OPEN_CLIP)
 def test_whole_pictures_are_decoded_over_either_mark_alike(name, monkeypatch):
     image, facts = decode(SAME_AS_OPEN_CLIP[name])

@@ -20,6 +20,7 @@ def test_facts_are_those_of_the_file():
     assert facts.phash == perceptual_hash(Image.open(io.BytesIO(data)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "drafted"), [((1000, 700), (500, 350)), ((1800, 1800), (225, 225)), ((400, 300), (400, 300))]
 )

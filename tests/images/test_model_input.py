@@ -19,6 +19,7 @@ from tests.images.image_files import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAME_AS_OPEN_CLIP)
 def test_pixels_are_bit_equal_to_those_of_open_clips_transform(name):
     data = SAME_AS_OPEN_CLIP[name]
@@ -26,6 +27,7 @@ def test_pixels_are_bit_equal_to_those_of_open_clips_transform(name):
     np.testing.assert_array_equal(model_input(data), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "size"),
     [((500, 333), 224), ((333, 500), 336), ((224, 225), 224), ((1001, 777), 224), ((1, 1), 336), ((3, 90), 224)],
@@ -84,6 +86,7 @@ def test_a_broken_colour_profile_is_ignored():
         np.testing.assert_array_equal(model_input(broken), model_input(plain))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 1000), (1000, 3), (1, 400), (5000, 100)])
 def test_a_strip_is_cropped_before_it_is_resized_and_looks_the_same(shape):
     image = picture(width=shape[0], height=shape[1])

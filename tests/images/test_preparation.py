@@ -48,6 +48,7 @@ def test_pixels_are_bit_equal_for_oblong_inputs(shape, size, mode):
     np.testing.assert_array_equal(pixels, open_clips(image, preparation))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill_color", [0, 200])
 @pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "YCbCr", "LAB"])
 @pytest.mark.parametrize("resize_mode", ["longest", "squash"])

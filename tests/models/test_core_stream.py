@@ -205,6 +205,7 @@ begun.wait()
     assert (ended.stdout, ended.returncode) == ("RuntimeError\n", 0), ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", ["packed", "torch's own"])
 def test_the_number_of_cores_changes_no_bit(layers, monkeypatch):
     if layers == "torch's own":

@@ -62,6 +62,7 @@ class ShortOfMemory(RecordingModel):
         return super().new_buffer(count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_buffers", [False, True], ids=["pass", "buffer"])
 @pytest.mark.parametrize("name", WANTS_MEMORY)
 def test_want_of_memory_in_any_shape_halves_the_pass_and_loses_nothing(name, of_buffers):

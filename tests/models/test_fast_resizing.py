@@ -28,6 +28,7 @@ def encoded(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [224, 336])
 @pytest.mark.parametrize("shape", [(640, 480), (333, 500), (1601, 1203), (224, 225), (224, 224), (90, 100), (1, 1)])
 def test_levels_differ_by_one_and_few_do(shape, size):

@@ -44,6 +44,7 @@ def embeddings(count):
     return (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [SMALL, SIGLIP_LIKE])
 def test_it_is_open_clips_own_cosine_and_long_captions_are_cut_as_there(model, tmp_path):
     scorer = pickle.loads(pickle.dumps(scorer_of(model, tmp_path)))

@@ -37,6 +37,7 @@ def open_clip_vectors(model: str, checkpoint: str, texts: list[str], **options: 
         return whole.encode_text(open_clip.get_tokenizer(model)(texts), normalize=True).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [SMALL, f"{SMALL}-quickgelu", SIGLIP_LIKE])
 def test_texts_are_encoded_as_by_open_clip(model, tmp_path):
     checkpoint = random_checkpoint(model, tmp_path / "weights.pt")

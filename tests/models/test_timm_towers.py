@@ -71,6 +71,7 @@ def test_pixels_and_embeddings_are_those_of_timm(model, tmp_path):
     assert np.abs(expected[0] - expected[1:]).max() > 2e-3  # or the comparison would prove nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["squash", "border", "center"])
 @pytest.mark.parametrize("side", [(3, 160, 160), (3, 128, 192)])
 def test_each_of_timms_ways_to_crop_is_followed(mode, side, monkeypatch):

@@ -146,6 +146,7 @@ def test_links_are_followed_and_outputs_of_jobs_left_out(folder, tmp_path):
     assert [s.key for s in samples] == ["a/x_jpg", "a/x_png", "a/y y_v2", "b/x", "c/linked"]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_added_changes_the_shard_that_it_is_in_and_no_other(tmp_path):
     for index in range(4000):
         write(tmp_path / f"{index:05d}.png", PNG)
@@ -160,6 +161,7 @@ def test_a_file_that_is_added_changes_the_shard_that_it_is_in_and_no_other(tmp_p
     assert sorted(one.name for one in entries) == sorted(path.name for path in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_folder_under_another_name_is_the_same_shards_and_marks_in_names_mislead_nobody(tmp_path):
     for index in range(3000):
         write(tmp_path / "photos" / f"{index:05d}#1.png", PNG)

@@ -227,6 +227,7 @@ MANY = [(f"{i:03d}.jpg", NOISE.randbytes(3000)) for i in range(150)]
 MANY_TAR = tar_bytes(MANY, tarfile.USTAR_FORMAT)  # each sample takes 3584 bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0001, 0.2, 0.5, 0.9])
 @pytest.mark.parametrize("compression", COMPRESSORS)
 def test_of_a_truncated_compressed_shard_the_readable_samples_go_on(compression, share):
