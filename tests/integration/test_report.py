@@ -12,7 +12,25 @@ from tests.report.browsers import opened
 FILES = ("report.html", "report.json")
 
 
+@pytest.fixture
+def curate(curate):
+    """The main job, with a report."""
+
+    def run(output, *more, base=None):
+        return curate(output, *(("--report", "true") if base is None else ()), *more, base=base)
+
+    return run
+
+
+@pytest.fixture
+def finished(finished):
+    """A finished job that has a report."""
+    assert main(["report", str(finished)]) == 0
+    return finished
+
+
 def test_a_job_writes_its_report_and_the_command_writes_the_same(finished, raw, curate):
+    assert curate(finished)[0] == 0
     page, figures = ((finished / name).read_bytes() for name in FILES)
     told, manifest = json.loads(figures), json.loads((finished / "manifest.json").read_text())
     assert told["counts"] == manifest["counts"]
