@@ -1,5 +1,6 @@
 """Rules: on columns as on rows, the first one that rejects gives the reason, a raising one fails the row."""
 
+import contextlib
 import functools
 import re
 
@@ -309,6 +310,15 @@ def provided(row):
         return row.get("no_such") is None
 
 
+def halves(row):
+    """A loop whose end depends on the value."""
+    side = 4096
+    while side > row["width"]:
+        with contextlib.suppress(Exception):
+            side = max(side // 2, 1)
+    return row["aesthetic"] > 3
+
+
 TYPES = {**rows.types_of(rows.NEW_SCHEMA), "aesthetic": "number"}
 
 
@@ -323,8 +333,19 @@ TYPES = {**rows.types_of(rows.NEW_SCHEMA), "aesthetic": "number"}
         (lambda row: row["json.url"].startswith("https") and row["json.n"] > 3, None),
         (lambda row: {}["no key of a row"], None),
         (Tenth(), None),
+        (halves, None),
     ],
-    ids=["a slip", "a score", "after a field", "in another error", "provided for", "fields", "its own", "later"],
+    ids=[
+        "a slip",
+        "a score",
+        "after a field",
+        "in another error",
+        "provided for",
+        "fields",
+        "its own",
+        "later",
+        "loop",
+    ],
 )
 def test_a_rule_of_the_user_on_a_column_that_no_row_has_is_found_by_a_trial(rule, told):
     if told is None:

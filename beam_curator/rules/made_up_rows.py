@@ -10,6 +10,12 @@ from beam_curator import rows
 _MOST_WAYS = 64
 """A function of more is tried on so many of them."""
 
+_MOST_ANSWERS = 10_000
+
+
+class NeverEnds(BaseException):
+    """A function compares made-up values again and again: no `except Exception` of its own keeps it from ending."""
+
 
 class Choices:
     """What comparisons answer, one after the other; each new one answers yes at first."""
@@ -18,7 +24,13 @@ class Choices:
         self._answers, self._asked = answers, 0
 
     def __call__(self, *_: Any) -> bool:
-        """The next answer."""
+        """The next answer.
+
+        Raises:
+          NeverEnds: after very many, as in a loop that waits for another answer.
+        """
+        if self._asked == _MOST_ANSWERS:
+            raise NeverEnds
         if self._asked == len(self._answers):
             self._answers.append(True)
         self._asked += 1

@@ -10,7 +10,7 @@ from typing import Any
 from beam_curator.errors import UsageError
 from beam_curator.field_names import is_carried, is_field
 from beam_curator.field_tally import nearest
-from beam_curator.rules.made_up_rows import GUESSES, MadeUpRow, all_choices
+from beam_curator.rules.made_up_rows import GUESSES, MadeUpRow, NeverEnds, all_choices
 from beam_curator.rules.names import missing_column, rule_name, visible
 
 _UsersRule = Callable[[Mapping[str, Any]], Any]
@@ -53,6 +53,8 @@ def _missed_by(rule: _UsersRule, types: Mapping[str, str], may_be_there: Callabl
             row = MadeUpRow(types, may_be_there, guess, choices)
             try:
                 bool(rule(row))
+            except NeverEnds:  # which says nothing of real values
+                return None
             except (Exception, SystemExit):  # of made-up values it may say what it likes
                 if row.missed is not None:
                     return row.missed
