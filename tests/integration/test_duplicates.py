@@ -109,7 +109,7 @@ def test_the_same_bytes_whatever_the_cells_and_the_workers(curate, deduplicated,
     monkeypatch.setattr(semantic, "cells_for", lambda vectors: 11)
     monkeypatch.setattr(semantic, "_TILE", 8)
     monkeypatch.setattr(edges, "NEIGHBOURS", neighbours)
-    code, _, _ = curate(tmp_path / "other", *KEEP_ALL, *ALL_KINDS, "--direct_num_workers", "2")
+    code, _, _ = curate(tmp_path / "other", *KEEP_ALL, *ALL_KINDS, "--report", "true", "--direct_num_workers", "2")
     assert code == 0
     found = content(tmp_path / "other")
     assert {name: found[name] for name in due} == due
