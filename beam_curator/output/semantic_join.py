@@ -230,12 +230,12 @@ def sort_block(task: BlockTask, assigned: Assigned) -> tuple[JoinPlace, str, Blo
     assigning, digest = assigned.to(place)
     cells, dim = assigning.centres.shape
     name = place.block(digest, task.index)
-    counts = read_counts(_path(place, name), task.index, cells)
+    ranks, flags = (np.concatenate([getattr(one, field) for one in task.parts]) for field in ("ranks", "flags"))
+    order = np.argsort(ranks)
+    ranks, flags = ranks[order], flags[order]
+    counts = read_counts(_path(place, name), task.index, cells, ranks)
     if counts is None:
-        ranks, flags = (np.concatenate([getattr(one, field) for one in task.parts]) for field in ("ranks", "flags"))
         vectors = _vectors_of(task.parts, dim)
-        order = np.argsort(ranks)
-        ranks, flags = ranks[order], flags[order]
 
         def of_ranks(some: NDArray[np.integer]) -> Vectors:
             return vectors[order[np.searchsorted(ranks, some)]]

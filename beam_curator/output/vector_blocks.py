@@ -104,11 +104,18 @@ def write_block(
             writer.write_table(pa.table(columns, schema=schema))
 
 
-def read_counts(path: str, index: int, cells: int) -> BlockCounts | None:
-    """How many are in each cell of a block that was written before; None where there is no such whole block."""
+def read_counts(path: str, index: int, cells: int, ranks: Indices) -> BlockCounts | None:
+    """How many are in each cell of a block that was written before; None where there is no such whole block.
+
+    Args:
+      path, index: of the block.
+      cells: how many there are.
+      ranks: who has to be in it, ascending: a copy that is new in the input may have taken the place of another one.
+    """
     try:
-        table = _read(path, None, ["cell", "rank", "flags"])
-        return BlockCounts.of(index, _members(table), cells)
+        members = _members(_read(path, None, ["cell", "rank", "flags"]))
+        is_meant = np.array_equal(np.sort(members.rank[members.resident]), ranks)
+        return BlockCounts.of(index, members, cells) if is_meant else None
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
 

@@ -31,8 +31,8 @@ IN_A_RANGE = 50
 class Data:
     """Vectors in score parts, those of another output first."""
 
-    def __init__(self, vectors: np.ndarray, of_other: int = 0) -> None:
-        self.vectors, self.of_other = vectors, of_other
+    def __init__(self, vectors: np.ndarray, of_other: int = 0, shards: int = 3) -> None:
+        self.vectors, self.of_other, self.shards = vectors, of_other, shards
         self.areas = np.random.default_rng(0).integers(1, 20, len(vectors))  # many are equal
 
     def part(self, name: str) -> np.ndarray:
@@ -61,7 +61,7 @@ class Data:
             }
         )
         name = f"{start}-{end}"
-        return Competitors(name, f"shard-{start % 3}", start, name, table)
+        return Competitors(name, f"shard-{start % self.shards}", start, name, table)
 
     def due(self, threshold: float) -> dict[str, str]:
         """Which go, and what stays in their place, by brute force."""
@@ -226,6 +226,24 @@ def test_what_is_damaged_of_a_join_that_goes_on_is_made_anew(job, damaged: str, 
     for path in paths[::2]:
         path.write_bytes(path.read_bytes()[:-50])
     assert job(data, 0.9, output) == data.due(0.9)
+
+
+def test_blocks_are_of_the_vectors_that_are_in_them_now(job, monkeypatch) -> None:
+    """Of a join that was killed, where the best of equal ones stands elsewhere in the input since."""
+    vectors, write, written = planted(900, 32, seed=11), semantic_join.write_block, []
+
+    def dies(*given) -> None:
+        if len(written) == 3:
+            raise CurationError("the machine is gone")
+        written.append(given[1])
+        write(*given)
+
+    with monkeypatch.context() as dead:
+        dead.setattr(semantic_join, "write_block", dies)
+        with pytest.raises(CurationError, match="gone"):
+            job(Data(vectors), 0.9)
+    data = Data(vectors, shards=7)
+    assert job(data, 0.9) == data.due(0.9)
 
 
 def test_a_piece_that_goes_while_others_work_is_told(job, tmp_path: Path, monkeypatch) -> None:
