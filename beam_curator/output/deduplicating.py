@@ -279,6 +279,11 @@ def _semantic(
     place, classes, edges = asked.place, asked.classes, asked.known.edges
     if not (asked.known.whole and asked.own):
         if not asked.known.whole:
+            if not pieces and asked.compared.any_wanted():
+                raise JobError(
+                    f"edges that were there are gone, or damaged, while duplicates of {place.output} are compared: run "
+                    "the same command again"
+                )
             edges = together([edges, *_pieces(place, pieces)], len(classes))
         limit, slack = place.join.threshold, place.join.slack
         stored = StoredEdges(limit, slack, classes.ids, asked.compared.base, edges, asked.parts)

@@ -252,6 +252,22 @@ def test_a_piece_that_goes_while_others_work_is_told(job, tmp_path: Path, monkey
         job(Data(planted(200, 16, seed=7)), 0.9)
 
 
+def test_edges_that_go_while_others_work_are_told(job, tmp_path: Path, monkeypatch) -> None:
+    """After it was found that nothing is left to compare: nothing is not kept as all that there is."""
+    data, read, times = Data(planted(200, 16, seed=12)), EdgeStore.read, []
+    assert job(data, 0.9) == data.due(0.9)
+    whole = files_in(tmp_path / "out")
+
+    def goes(store: EdgeStore) -> object:
+        times.append(store)
+        return read(store) if len(times) < 3 else None
+
+    monkeypatch.setattr(EdgeStore, "read", goes)
+    with pytest.raises(JobError, match=r"are gone, or damaged, while duplicates of .* are compared: run the same"):
+        job(data, 0.9)
+    assert files_in(tmp_path / "out") == whole
+
+
 class _Nothing:
     def recall(self, name: str) -> None:
         return None
