@@ -288,6 +288,8 @@ def _semantic(
         limit, slack = place.join.threshold, place.join.slack
         stored = StoredEdges(limit, slack, classes.ids, asked.compared.base, edges, asked.parts)
         place.store.write(stored, place.fingerprint)
+    else:
+        place.store.tidy()
     near = edges.where(edges.distance >= settings.cosine)
     join = dataclasses.replace(place.on_this_worker(), threshold=settings.cosine)
     compare = Cosines(lambda numbers: vectors.of_rows(classes.row[numbers]), join)

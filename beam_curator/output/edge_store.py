@@ -139,12 +139,12 @@ class EdgeStore:
     def begin(self, fingerprint: str) -> None:
         """Before a join: what others left that did not end is removed."""
         directory = self.directory(fingerprint)
-        self._delete(
-            name
-            for pattern in ("centres.parquet", "block-*.parquet", "piece-*.parquet")
-            for name in self._names(pattern)
-            if not name.startswith(f"{directory}/")
-        )
+        self._delete(name for name in self._of_joins() if not name.startswith(f"{directory}/"))
+
+    def tidy(self) -> None:
+        """Removes what stands beside edges that are whole: of a join whose job died as it removed it."""
+        whole = {name.rpartition("/")[0] for name in self._names(_CLASSES)}
+        self._delete(name for name in self._of_joins() if name.rpartition("/")[0] in whole)
 
     def pieces(self, fingerprint: str, classes: int) -> Pieces:
         """The pieces of a join of so many classes."""
@@ -162,6 +162,10 @@ class EdgeStore:
         """Keeps the centres of a join."""
         table = pa.table({"centre": list(centres)})
         self._write(f"{self.directory(fingerprint)}/{_CENTRES}", table)
+
+    def _of_joins(self) -> list[str]:
+        """Files of joins that go on, or did not end."""
+        return [name for name in self._names("*.parquet") if name.rpartition("/")[2] not in (_CLASSES, _PAIRS, _ROWS)]
 
     def _names(self, pattern: str) -> list[str]:
         """Files of this kind, under the output directory."""

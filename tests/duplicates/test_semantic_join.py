@@ -155,6 +155,23 @@ def test_the_same_files_in_whatever_order_work_is_done(job, tmp_path: Path, monk
     assert sorted({Path(name).name for name in files[0]}) == ["classes.parquet", "pairs.parquet", "rows.parquet"]
 
 
+def test_what_a_job_left_that_died_as_it_removed_it_is_removed(job, tmp_path: Path, monkeypatch) -> None:
+    data = Data(planted(200, 16, seed=13))
+
+    def dies(store: EdgeStore, names) -> None:
+        if list(names):
+            raise CurationError("the machine is gone")
+
+    with monkeypatch.context() as dead:
+        dead.setattr(EdgeStore, "_delete", dies)
+        with pytest.raises(CurationError, match="gone"):
+            job(data, 0.9)
+    assert any("block-" in name for name in files_in(tmp_path / "out"))
+    assert job(data, 0.9) == data.due(0.9)
+    names = {Path(name).name for name in files_in(tmp_path / "out")}
+    assert names == {"classes.parquet", "pairs.parquet", "rows.parquet"}
+
+
 def test_what_is_done_is_not_done_again(job, tmp_path: Path, monkeypatch) -> None:
     """Of a join that dies again and again, at every step."""
     monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
