@@ -54,6 +54,9 @@ def best_products() -> Proposing:
     return torch_products(torch, "cuda") if torch.cuda.is_available() else numpy_products
 
 
+_alone = threading.Lock()  # what is set is the process's, not the thread's
+
+
 def torch_products(torch: Any, device: str) -> Proposing:
     """On a device of torch's, in float32 as IEEE 754 has it: TensorFloat-32 is off by more than is allowed for.
 
@@ -62,10 +65,8 @@ def torch_products(torch: Any, device: str) -> Proposing:
       device: "cuda", or "cpu".
     """
 
-    alone = threading.Lock()  # what is set is the process's, not the thread's
-
     def products(one: Directions, other: Directions) -> NDArray[np.float32]:
-        with alone, torch.inference_mode():
+        with _alone, torch.inference_mode():
             before = torch.backends.cuda.matmul.allow_tf32
             torch.backends.cuda.matmul.allow_tf32 = False
             try:

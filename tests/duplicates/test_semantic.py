@@ -287,7 +287,7 @@ def test_a_device_of_torch_finds_the_same() -> None:
 
 
 def test_full_precision_is_not_taken_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a thread that is done, and sets what it found."""
+    """By a thread that is done, and sets what it found: each task of a worker has products of its own."""
     matmul, other_began, first_ended, seen = torch.backends.cuda.matmul, threading.Event(), threading.Event(), []
     given = torch.from_numpy
 
@@ -301,8 +301,8 @@ def test_full_precision_is_not_taken_from_another_thread(monkeypatch: pytest.Mon
         return given(side)
 
     monkeypatch.setattr(torch, "from_numpy", from_numpy)
-    products, one = torch_products(torch, "cpu"), np.eye(2, dtype=np.float32)
-    first, other = (threading.Thread(target=products, args=(one, one)) for _ in range(2))
+    one = np.eye(2, dtype=np.float32)
+    first, other = (threading.Thread(target=torch_products(torch, "cpu"), args=(one, one)) for _ in range(2))
     before, matmul.allow_tf32 = matmul.allow_tf32, True
     try:
         first.start()
