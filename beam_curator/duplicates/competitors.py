@@ -170,11 +170,16 @@ def classes_of(order: NDArray[np.int64], ids: pa.Array) -> Classes:
     return Classes(of_samples, row, ids.take(pa.array(row)))
 
 
+_LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+"""Of types one array of which holds 2 GiB at most, those that hold more."""
+
+
 def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
     """The same number for equal values: int64 [n], -1 for null."""
-    encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    indices = encoded.dictionary_encode().indices
-    return np.asarray(pc.fill_null(indices, -1).to_numpy().astype(np.int64))
+    chunks = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    encoded = chunks.cast(_LARGE.get(chunks.type, chunks.type)).dictionary_encode()
+    codes = [pc.fill_null(chunk.indices, -1).to_numpy().astype(np.int64) for chunk in encoded.chunks]
+    return np.concatenate([np.zeros(0, np.int64), *codes])
 
 
 def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
