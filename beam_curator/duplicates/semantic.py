@@ -309,14 +309,22 @@ class _Cell:
         yield self._block(one[~self.resident[one]], other[self.resident[other] & (other > last)])
 
     def _block(self, one: Indices, other: Indices) -> tuple[Indices, Indices]:
-        """The pairs within the threshold; of two residents of both sides, once."""
-        if not len(one) or not len(other):
-            return one[:0], other[:0]
-        row, column = pairs_within(self.compared.vectors, self.ranks[one], self.ranks[other], self.join)
-        firsts, seconds = one[row], other[column]
-        wanted = ~((firsts >= seconds) & self.resident[seconds])
-        wanted &= self.compared.wanted(self.ranks[firsts], self.ranks[seconds])
-        return firsts[wanted], seconds[wanted]
+        """The pairs within the threshold that are wanted; of two residents of both sides, once."""
+        found = [(one[:0], other[:0])]
+        for some in self._alike(one):
+            met = other[self.compared.wanted(self.ranks[some[:1]], self.ranks[other])]
+            if len(met):
+                row, column = pairs_within(self.compared.vectors, self.ranks[some], self.ranks[met], self.join)
+                found.append((some[row], met[column]))
+        firsts, seconds = (np.concatenate(ones) for ones in zip(*found, strict=True))
+        once = ~((firsts >= seconds) & self.resident[seconds])
+        return firsts[once], seconds[once]
+
+    def _alike(self, which: Indices) -> list[Indices]:
+        """These by what they need not be compared with: what is known and what is base of them."""
+        ranks = self.ranks[which]
+        kind = self.compared.known[ranks] + 2 * self.compared.base[ranks]
+        return [which[kind == one] for one in np.unique(kind)]
 
 
 def pairs_within(

@@ -246,6 +246,24 @@ def test_what_was_compared_is_not_compared_again(monkeypatch: pytest.MonkeyPatch
     assert pairs_of(with_base) == {pair for pair in pairs_of(everything) if not (base[pair[0]] and base[pair[1]])}
 
 
+def test_near_copies_that_were_compared_are_not_multiplied_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those no pair is listed again, so that they are never full. Three are new."""
+    monkeypatch.setattr(semantic, "_TILE", 128)
+    asked = []
+
+    def propose(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        asked.append(len(one) * len(other))
+        return one @ other.T
+
+    random = np.random.default_rng(0)
+    vectors = distinct(unit_vectors(random.standard_normal(64) + random.standard_normal((3000, 64)) * 0.02))
+    known = ~np.isin(np.arange(len(vectors)), [5, 1500, 2900])
+    whole = dataclasses.replace(compared(vectors), known=known)
+    found = semantic_edges(whole, Join(0.97, cells=1, propose=propose))
+    assert 32 < len(found.first) < 3 * 3000
+    assert sum(asked) < 3 * 3000 * 4
+
+
 @pytest.mark.parametrize("threshold", [1.0, -1.0])
 def test_extreme_thresholds(threshold: float) -> None:
     vectors = distinct(planted(400, 16, seed=7))
