@@ -127,12 +127,15 @@ class CellsTask:
       place: of the join.
       name: of what they find.
       centres: the digest of the centres.
+      first, last: of these cells.
       runs: of each block that has some of them: its index, and the first and the last row but one, int64 [blocks, 3].
     """
 
     place: JoinPlace
     name: str
     centres: str
+    first: int
+    last: int
     runs: NDArray[np.int64]
 
 
@@ -283,14 +286,15 @@ def group_cells(sorted_blocks: Iterable[tuple[JoinPlace, str, BlockCounts]]) -> 
         runs = np.stack([indices, first, ends[:, cells[-1]]], axis=1)
         runs = runs[runs[:, 1] < runs[:, 2]]
         if len(runs):
-            yield CellsTask(place, f"{digest}-{number:05d}", centres, runs)
+            yield CellsTask(place, f"{digest}-{number:05d}", centres, int(cells[0]), int(cells[-1]), runs)
 
 
 def compare_cells(task: CellsTask) -> str:
     """Finds the pairs that meet in some cells, if they are not kept yet, and keeps them: gives their name.
 
     Raises:
-      JobError: where there is no room for the vectors on the disk for temporary files.
+      JobError: where there is no room for the vectors on the disk for temporary files, and where a block is not as it
+        was told: another processor rounds centres otherwise, and may write it late.
       StorageError: when blocks cannot be read, or pairs not be written, after retries.
     """
     place = task.place
@@ -309,7 +313,11 @@ def _compared(task: CellsTask, directory: Path) -> Edges:
     file: np.memmap | None = None
     start = 0
     for index, first, end in task.runs.tolist():
-        found = read_rows(_path(place, place.block(task.centres, index)), first, end)
+        path = _path(place, place.block(task.centres, index))
+        found = read_rows(path, first, end)
+        of_rows = found.members.cell
+        if len(of_rows) != end - first or of_rows[0] < task.first or of_rows[-1] > task.last:
+            raise JobError(f"{path} was written anew while duplicates are compared: run the same command again")
         file = vectors_file(directory / "vectors", total, found.vectors.shape[1]) if file is None else file
         write_vectors(file, start, found.vectors)
         some = slice(start, start + end - first)

@@ -269,6 +269,19 @@ def test_a_piece_that_goes_while_others_work_is_told(job, tmp_path: Path, monkey
         job(Data(planted(200, 16, seed=7)), 0.9)
 
 
+def test_a_block_that_is_not_as_it_was_told_is_told(job, monkeypatch) -> None:
+    """Such as one that a worker wrote late whose processor made one more guest."""
+    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
+    read = semantic_join.read_rows
+
+    def late(path: str, start: int, end: int) -> object:
+        return read(path, start - (start > 0), end - (start > 0))
+
+    monkeypatch.setattr(semantic_join, "read_rows", late)
+    with pytest.raises(JobError, match=r"block-.* was written anew while duplicates are compared: run the same"):
+        job(Data(planted(900, 32, seed=14)), 0.9)
+
+
 def test_edges_that_go_while_others_work_are_told(job, tmp_path: Path, monkeypatch) -> None:
     """After it was found that nothing is left to compare: nothing is not kept as all that there is."""
     data, read, times = Data(planted(200, 16, seed=12)), EdgeStore.read, []
