@@ -8,7 +8,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.errors import StorageError
 from beam_curator.storage import retrying
-from beam_curator.storage.retrying import first_line, naming, retried
+from beam_curator.storage.retrying import first_line, is_absent, naming, retried
 
 
 class HttpError(Exception):
@@ -162,3 +162,13 @@ def test_running_out_of_memory_is_not_the_files_fault():
 @pytest.mark.parametrize(("error", "line"), [(OSError("a\nb"), "a"), (OSError(" "), "OSError"), (OSError(), "OSError")])
 def test_the_first_line_of_an_error_is_never_empty(error, line):
     assert first_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("error", "absent"),
+    [(FileNotFoundError(), True), (HttpError(404), True), (HttpError(403), False), (PermissionError(), False)],
+)
+def test_what_is_absent_is_told_from_what_cannot_be_read(error, absent):
+    with pytest.raises(StorageError) as raised, naming("read", "gs://b/a"):
+        raise error
+    assert is_absent(raised.value) == absent

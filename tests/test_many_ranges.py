@@ -12,6 +12,8 @@ from beam_curator.output.many_ranges import ManyRanges, tables_of
 from beam_curator.output.standing_ledger import StandingLedger
 from beam_curator.report.ledger_files import LedgerFiles
 from beam_curator.samples import Sample, Shard, ShardRange
+from beam_curator.storage.retrying import naming
+from tests.test_faults import HttpError
 
 URLS = [f"/raw/{name}.tar" for name in "abcd"]
 
@@ -78,6 +80,19 @@ def test_joining_again_gives_the_same_bytes_and_is_found_done_where_the_pieces_a
     assert joined.read_bytes() == before
     with pytest.raises(StorageError, match=r"cannot read .*_tmp/.*: no such file|No such file"):
         join(output, 0, again[:-1])  # gone as well, and the file that stands is of others
+
+
+def test_pieces_that_are_gone_from_a_bucket_are_found_joined_as_well(joined, tmp_path, monkeypatch):
+    before, again = joined.read_bytes(), pieces(tmp_path)
+    join(str(tmp_path), 0, again)
+
+    def answered(url):
+        with naming("read", url):
+            raise HttpError(404)
+
+    monkeypatch.setattr(compaction.files, "read_bytes", answered)
+    assert join(str(tmp_path), 0, again) == "samples/ledger-000000.parquet"
+    assert joined.read_bytes() == before
 
 
 def test_a_file_that_lost_rows_or_does_not_say_its_ranges_is_no_ledger(joined):

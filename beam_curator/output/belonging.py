@@ -20,6 +20,7 @@ from beam_curator.output.added_members import CURATION_EXTENSION
 from beam_curator.output.placing import shard_name
 from beam_curator.output.side_files import check_side_files
 from beam_curator.storage import files
+from beam_curator.storage.retrying import is_absent
 
 OF_RANGES = {
     plans.PLANS_DIRECTORY: "*.json",
@@ -112,7 +113,7 @@ def is_own(path: str) -> bool:
     try:
         return _reads_as_own(path)
     except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+        if is_absent(error):
             return False
         raise
 

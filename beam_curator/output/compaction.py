@@ -22,6 +22,7 @@ from beam_curator.output.prefix_sums import RangeKey
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
+from beam_curator.storage.retrying import is_absent
 
 ROWS_PER_GROUP = 1 << 16
 """A row group ends with the range by which it has so many rows."""
@@ -85,7 +86,7 @@ def join(output: str, index: int, pieces: Iterable[Piece]) -> str:
     try:
         _write(output, name, ordered)
     except StorageError as error:
-        if not (isinstance(error.__cause__, FileNotFoundError) and _stands(output, name, ordered)):
+        if not (is_absent(error) and _stands(output, name, ordered)):
             raise
     files.delete([_url(output, piece) for piece in ordered])
     return name

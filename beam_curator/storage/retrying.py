@@ -64,6 +64,11 @@ def _http_status(error: BaseException) -> int | None:
     return int(status) if isinstance(status, int) else None
 
 
+def is_absent(error: BaseException) -> bool:
+    """Whether what was asked for is not there: buckets say so by the status of their answer."""
+    return any(isinstance(cause, FileNotFoundError) or _http_status(cause) == 404 for cause in _causes(error))
+
+
 def why_permanent(error: BaseException) -> str | None:
     """Why a file cannot be read, however often it is asked for, without its name; None where it may yet be."""
     if _is_transient(error):

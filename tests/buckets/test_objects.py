@@ -6,11 +6,14 @@ import io
 import pytest
 
 from beam_curator.errors import StorageError
+from beam_curator.output.belonging import is_own
+from beam_curator.output.compaction import join
 from beam_curator.sources import matching
 from beam_curator.storage import files, retrying
 from beam_curator.storage.buckets import objects, services
 from beam_curator.storage.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from tests.buckets.proxy import Fault
+from tests.test_many_ranges import pieces
 
 
 @pytest.fixture
@@ -23,6 +26,21 @@ def waits(monkeypatch):
 
 def noise(size):
     return bytes(range(251)) * (size // 251) + bytes(size % 251)
+
+
+# what a first attempt has removed
+
+
+def test_a_retry_finds_pieces_joined_and_strays_gone(service, bucket, waits):
+    of = pieces(bucket)
+    name = join(bucket, 0, of)
+    before = service.contents(bucket)
+    assert list(before) == [name]
+    assert join(bucket, 0, of) == name
+    assert service.contents(bucket) == before
+    gone = ("plans/a-0123456789.json", "scores/a-0123456789-00000.parquet", "00000.tar", "00000_stats.json")
+    assert not any(is_own(f"{bucket}/{one}") for one in gone)
+    assert waits == []
 
 
 # writing
