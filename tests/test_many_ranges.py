@@ -12,6 +12,7 @@ from beam_curator.output.many_ranges import ManyRanges, tables_of
 from beam_curator.output.standing_ledger import StandingLedger
 from beam_curator.report.ledger_files import LedgerFiles
 from beam_curator.samples import Sample, Shard, ShardRange
+from beam_curator.storage import retrying
 from beam_curator.storage.retrying import naming
 from tests.test_faults import HttpError
 
@@ -101,6 +102,35 @@ def test_a_file_that_lost_rows_or_does_not_say_its_ranges_is_no_ledger(joined):
         pq.write_table(spoiled, joined)
         with pytest.raises(pa.ArrowInvalid, match="ranges"):
             ManyRanges(str(joined))
+
+
+def overwrite(path, begin, end):
+    content = path.read_bytes()
+    path.write_bytes(content[:begin] + bytes([255]) * (end - begin) + content[end:])
+
+
+def test_damage_is_told_at_once_and_passed_over_by_the_report(joined, tmp_path, monkeypatch):
+    monkeypatch.setattr(retrying.CLOCK, "sleep", lambda seconds: pytest.fail("what is damaged is read again"))
+    whole, begins = joined.read_bytes(), [pq.read_metadata(joined).row_group(n).column(0) for n in (1, 2)]
+    ledger_files = LedgerFiles(str(tmp_path), [str(joined)])
+    overwrite(joined, *(column.dictionary_page_offset or column.data_page_offset for column in begins))
+    with pytest.raises(pa.ArrowException):
+        list(tables_of(str(joined)))
+    assert [run.first for run in ledger_files.tables(lambda schema: schema.names)] == [0, 14]
+    assert len(list(ledger_files.ranges(lambda schema: schema.names))) == 3
+    joined.write_bytes(whole)
+    overwrite(joined, len(whole) - 100, len(whole) - 8)
+    with pytest.raises(pa.ArrowException):
+        ManyRanges(str(joined))
+    assert list(ledger_files.tables(lambda schema: schema.names)) == []
+
+
+def test_a_file_that_cannot_be_read_is_not_passed_over(joined, tmp_path):
+    ledger_files = LedgerFiles(str(tmp_path), [str(joined)])
+    joined.unlink()
+    for read in (ledger_files.tables, ledger_files.ranges):
+        with pytest.raises(StorageError, match="cannot read"):
+            list(read(lambda schema: schema.names))
 
 
 def test_columns_of_one_name_and_types_that_nothing_holds_are_told_with_what_to_do(tmp_path):

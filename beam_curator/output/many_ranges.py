@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_curator.errors import StorageError
 from beam_curator.output.column_names import from_files, schema_from_files
 from beam_curator.output.ledger import is_of_many, read_table
 from beam_curator.output.prefix_sums import RangeKey
@@ -173,9 +175,20 @@ def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    """Of some damage Arrow says that it is a fault of the system: those are storage's, and may pass."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise pa.ArrowInvalid(files.first_line(error)) from error
+
+
 @files.retried
 def _read_metadata(url: str) -> pq.FileMetaData:
-    with files.open_for_reading(url) as file:
+    with files.open_for_reading(url) as file, _damage_told():
         return pq.read_metadata(file)
 
 
@@ -187,7 +200,7 @@ def _read_group(
     columns: Sequence[str] | None,
     as_numbers: Sequence[str] = (),
 ) -> pa.Table:
-    with files.open_for_reading(url) as file:
+    with files.open_for_reading(url) as file, _damage_told():
         found = pq.ParquetFile(file, metadata=metadata, read_dictionary=list(as_numbers))
         if not metadata.num_row_groups:
             return found.schema_arrow.empty_table()

@@ -148,7 +148,7 @@ def files_of_ledger(output: str) -> LedgerFiles:
 def _opened(url: str) -> ManyRanges | None:
     try:
         found = ManyRanges(url)
-    except (pa.ArrowException, OSError):
+    except pa.ArrowException:
         return None
     return found if is_ledger(schema_from_files(found.schema)) else None
 
