@@ -135,9 +135,11 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(joined, tmp_path):
 
 def test_columns_of_one_name_and_types_that_nothing_holds_are_told_with_what_to_do(tmp_path):
     text = TABLES[1].append_column("mine", pa.array([], pa.string()))
-    of = [write_piece(str(tmp_path), range_of(n), n, table) for n, table in enumerate([text, TABLES[2]])]
-    with pytest.raises(JobError, match=r"columns of one name and of different types .*--ranges_per_ledger_file 1"):
-        join(str(tmp_path), 0, of)
+    large = rows_of(1, 1).append_column("mine", pa.array([(1 << 53) + 1]))  # which no double holds
+    for tables in ([text, TABLES[2]], [large, TABLES[3]]):
+        of = pieces(tmp_path, tables)
+        with pytest.raises(JobError, match=r"columns of one name and of different types .*--ranges_per_ledger_file 1"):
+            join(str(tmp_path), 0, of)
 
 
 def test_the_standing_ledger_is_asked_in_order_and_again_from_the_beginning(tmp_path):

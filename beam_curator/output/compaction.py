@@ -137,10 +137,14 @@ def _together(schemas: dict[str, pa.Schema], pieces: Sequence[Piece]) -> pa.Sche
     try:
         return pa.unify_schemas(list(schemas.values()), promote_options="permissive")
     except pa.ArrowException as error:
-        raise JobError(
-            f"the ledger of {pieces[0].name} to {pieces[-1].name} has columns of one name and of different types "
-            f"({files.first_line(error)}): give them one type, or each range a file: --ranges_per_ledger_file 1"
-        ) from error
+        raise _different_types(f"{pieces[0].name} to {pieces[-1].name}", error) from error
+
+
+def _different_types(names: str, error: pa.ArrowException) -> JobError:
+    return JobError(
+        f"the ledger of {names} has columns of one name and of different types "
+        f"({files.first_line(error)}): give them one type, or each range a file: --ranges_per_ledger_file 1"
+    )
 
 
 def _groups(output: str, pieces: Sequence[Piece], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -161,7 +165,11 @@ def _ahead(output: str) -> int:
 
 def _read(output: str, piece: Piece, schema: pa.Schema) -> pa.Table:
     """The rows of a piece in the columns of all; null where it has none."""
-    return in_schema(pq.read_table(_buffer(output, piece), use_threads=False), schema)
+    table = pq.read_table(_buffer(output, piece), use_threads=False)
+    try:
+        return in_schema(table, schema)
+    except pa.ArrowException as error:
+        raise _different_types(piece.name, error) from error
 
 
 def _buffer(output: str, piece: Piece) -> pa.BufferReader:
