@@ -10,6 +10,7 @@ from apache_beam.io.filesystem import BeamIOError
 from beam_curator.errors import StorageError
 from beam_curator.sources import matching
 from beam_curator.storage import files
+from beam_curator.storage.buckets.bucket import ObjectMetadata
 
 
 @pytest.fixture
@@ -85,6 +86,34 @@ def test_temporaries_of_killed_attempts_are_removed_and_nothing_else(tmp_path):
     files.remove_temporaries(str(tmp_path))
     files.remove_temporaries(str(tmp_path / "absent"))
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+class _Objects:
+    """A bucket of names that counts how many it has told."""
+
+    def __init__(self, names):
+        self.names, self.told, self.told_at_first = sorted(names), 0, None
+
+    def list(self, prefix, below=True, after=""):
+        for name in self.names:
+            if name.startswith(prefix) and name >= after:
+                self.told += 1
+                yield ObjectMetadata(name, 1, 0.0, "")
+
+    def delete(self, urls):
+        self.told_at_first = self.told_at_first or self.told
+        self.names = sorted(set(self.names) - set(urls))
+
+
+def test_many_temporaries_in_a_bucket_are_removed_as_they_are_listed(monkeypatch):
+    temporary = f"gs://b/out/{files.TEMPORARY}"
+    others = ["gs://b/out/00000.tar", f"{temporary}/{files.LEASE}"]
+    pieces = [f"{temporary}/a-{index:05d}.parquet.{index:032x}" for index in range(2500)]
+    objects = _Objects([*others, *pieces])
+    monkeypatch.setattr(files, "bucket_of", lambda url: objects)
+    files.remove_temporaries("gs://b/out")
+    assert objects.names == others
+    assert objects.told_at_first < 1500
 
 
 # listing, deleting, matching

@@ -388,7 +388,9 @@ def remove_temporaries(output: str, of: Sequence[str] | None = None) -> None:
         return name != LEASE and (of is None or name.rpartition(".")[0] in of)
 
     if is_remote(output):
-        delete([found.path for found in list_files(directory) if is_meant(found.path.rpartition("/")[2])])
+        meant = (join(directory, name) for name in iter_files(directory) if is_meant(name))
+        while some := list(itertools.islice(meant, 1000)):  # a killed job may have left a piece of each range
+            delete(some)
     elif pathlib.Path(directory).is_dir():
         delete([str(path) for path in pathlib.Path(directory).iterdir() if is_meant(path.name)])
         remove_empty(output)
