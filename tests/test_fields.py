@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.commands.field_lines import field_lines
-from beam_curator.errors import UsageError
+from beam_curator.errors import JobError, UsageError
 from beam_curator.field_tally import MAX_FIELDS, FieldsFound, FieldTally, column_type, sum_fields
 from beam_curator.output.added_columns import read_range
-from beam_curator.output.field_store import in_types
+from beam_curator.output.field_store import fields_name, found_fields, in_types, read_fields, write_fields
 from beam_curator.output.manifest import fields_of as told_fields
 from beam_curator.output.outcomes import Summary
 from beam_curator.output.score_steps import Wanted
@@ -29,6 +29,7 @@ from beam_curator.rules.where import Where
 from beam_curator.sources.list_files import entries_of, list_file
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
+from beam_curator.storage import retrying
 from beam_curator.transforms.wire_format import decode_batch, encode_batch
 from tests.batches import ENCODER, MEMBERS, scored_batches
 from tests.tars import tar_bytes, write_shard
@@ -258,6 +259,22 @@ def test_a_range_without_fields_keeps_no_file_and_is_not_read_again(tmp_path):
     stored = read_range(str(tmp_path / "scored"), batch.range, Wanted(ENCODER))
     assert (stored.lacks_fields, stored.batch.fields) == (False, FieldsFound())
     assert not (tmp_path / "scored" / "fields").exists()
+
+
+def test_fields_that_are_damaged_are_found_out_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(retrying.CLOCK, "sleep", lambda seconds: pytest.fail("what is damaged is read again"))
+    batch, output = batch_of(tmp_path / "a.tar", [{"n": 1}, {"n": 2}]), str(tmp_path)
+    write_fields(output, batch, "made of this")
+    path = tmp_path / fields_name(batch.range)
+    whole, column = path.read_bytes(), pq.read_metadata(path).row_group(0).column(0)
+    assert found_fields(output, batch.range).types == {"json.n": "integer"}
+    path.write_bytes(whole[:-60] + bytes([255]) * 52 + whole[-8:])
+    assert found_fields(output, batch.range) is None
+    begin = column.dictionary_page_offset or column.data_page_offset
+    end = begin + column.total_compressed_size
+    path.write_bytes(whole[:begin] + bytes([255]) * (end - begin) + whole[end:])
+    with pytest.raises(JobError, match="run the same command again"):
+        read_fields(output, batch.range, {"json.n": "integer"})
 
 
 def kept(batch, *rules):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from beam_curator import rows
-from beam_curator.errors import JobError
+from beam_curator.errors import JobError, StorageError
 from beam_curator.field_names import ALL, PREFIX
 from beam_curator.field_tally import FieldsFound, FieldTally
 from beam_curator.samples import SampleBatch, ShardRange
@@ -123,7 +123,9 @@ def _told(url: str) -> Mapping[str, Any]:
     try:
         with files.open_for_reading(url) as file:
             return json.loads((pq.read_metadata(file).metadata or {}).get(_METADATA, b"{}"))
-    except (pa.ArrowException, ValueError):
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError, ValueError):
         return {}  # not a whole one of ours: it is made again and replaced
 
 
@@ -140,11 +142,12 @@ def read_fields(directory: str, range: ShardRange, types: Mapping[str, str]) -> 
       JobError: when they are not there any more.
     """
     url = _url(directory, range)
+    content = files.read_bytes(url)
     try:
-        file = pq.ParquetFile(pa.BufferReader(files.read_bytes(url)))
+        file = pq.ParquetFile(pa.BufferReader(content))
         there = [name for name in types if name in file.schema_arrow.names]
         found, count = file.read(columns=there), file.metadata.num_rows
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise JobError(f"{url}: the fields of a range are gone that were there: run the same command again") from error
     return in_types(found, types, count)
 
