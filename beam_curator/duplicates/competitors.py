@@ -182,6 +182,15 @@ def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(0, np.int64), *codes])
 
 
+def taken(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
+    """Some values of a column that may have more than 2 GiB, which Arrow's own `take` puts into one array before."""
+    wanted, at = np.unique(rows, return_inverse=True)
+    chosen = np.zeros(len(column), bool)
+    chosen[wanted] = True
+    few = column.filter(pa.array(chosen))
+    return few.cast(_LARGE.get(few.type, few.type)).combine_chunks().take(pa.array(at.ravel()))
+
+
 def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
     """The perceptual hashes of samples, and an id of each: null for those without hashes, or with too little texture.
 

@@ -22,6 +22,7 @@ from beam_curator.duplicates.competitors import (
     codes_of,
     hashes_in,
     samples_of,
+    taken,
 )
 from beam_curator.duplicates.edges import Edges, no_edges, together
 from beam_curator.duplicates.keepers import Drops, NothingElse, Relation, keep_one, numbered
@@ -159,7 +160,7 @@ def _by_range(samples: Samples, drops: Drops, kinds: Sequence[str]) -> dict[str,
     """What goes, in the order of the input."""
     order = np.argsort(drops.rows)
     rows, distance = drops.rows[order], drops.distance[order]
-    of = samples.table["sample_id"].take(pa.array(drops.of[order])).to_pylist()
+    of = taken(samples.table["sample_id"], drops.of[order]).to_pylist()
     kind = [kinds[index] for index in drops.kind[order]]
     found = {}
     for one, first, (start, end) in zip(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.cells import cells_for
-from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, hashes_in, samples_of
+from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, hashes_in, samples_of, taken
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Compare
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
@@ -117,7 +117,7 @@ class _Checked:
         samples = self._samples
         gone = np.flatnonzero(np.asarray(self._table["duplicate_of"].is_valid()) & ~samples.base)
         staying = np.flatnonzero(samples.stays)
-        told, ids = self._taken("duplicate_of", gone), self._taken("sample_id", staying)
+        told, ids = taken(self._table["duplicate_of"], gone), taken(self._table["sample_id"], staying)
         index = pc.fill_null(pc.index_in(told, ids), -1).to_numpy().astype(np.int64)
         for row in gone[index < 0].tolist():
             yield Difference(LEDGER_DIRECTORY, f"duplicate_of of {self._name(row)} is no sample that is kept")
@@ -127,9 +127,6 @@ class _Checked:
         for row in gone[position[of] > position[gone]].tolist():
             yield Difference(LEDGER_DIRECTORY, f"{self._name(row)} comes before what is kept in its place")
         yield from self._relations(gone, of)
-
-    def _taken(self, column: str, rows: NDArray[np.int64]) -> pa.Array:
-        return self._table[column].combine_chunks().take(pa.array(rows))
 
     def _relations(self, gone: NDArray[np.int64], of: NDArray[np.int64]) -> Iterator[Difference]:
         """Of each pair the first kind of duplicates that holds, and its distance, are those that are told."""
@@ -141,8 +138,8 @@ class _Checked:
             kind[rest[near]], distance[rest[near]] = name, found[near]
         if self._samples.groups is not None:
             kind[self._samples.groups[gone] != self._samples.groups[of]] = ""
-        recorded = self._taken("duplicate_kind", gone).to_pylist()
-        far = pc.fill_null(self._taken("duplicate_distance", gone), np.nan).to_numpy()
+        recorded = taken(self._table["duplicate_kind"], gone).to_pylist()
+        far = pc.fill_null(taken(self._table["duplicate_distance"], gone), np.nan).to_numpy()
         for index, row in enumerate(gone.tolist()):
             if kind[index] != recorded[index]:
                 due = f"is a duplicate ({kind[index]})" if kind[index] else "is no duplicate"
@@ -182,7 +179,8 @@ class _Checked:
     def _ids(self, kind: str) -> pa.Array:
         """What equal samples share, null for none."""
         if kind == EXACT:
-            return self._table["sha256"].combine_chunks()
+            codes = codes_of(self._table["sha256"])
+            return pa.array(codes, mask=codes < 0)
         if kind == SEMANTIC:
             parts = [self._vectors.ids_of_part(index) for index in range(len(self._samples.ranges))]
             return pa.chunked_array(parts, pa.binary()).combine_chunks()

@@ -3,14 +3,23 @@
 import numpy as np
 import pyarrow as pa
 
-from beam_curator.duplicates.competitors import codes_of
+from beam_curator.duplicates.competitors import codes_of, taken
+
+
+def column_of_3_gib() -> pa.ChunkedArray:
+    """As the hashes of 50,000,000 samples are: one array of strings does not hold them."""
+    offsets, nothing = pa.py_buffer(np.array([0, 2**30], np.int32)), pa.py_buffer(b"\0")
+    null = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(np.zeros(2**30, np.uint8)), nothing)
+    return pa.chunked_array([null, null, pa.array(["b", "a"]), null, pa.array(["a", "c", "b"])])
 
 
 def test_values_of_more_than_2_gib_have_codes() -> None:
-    """As the hashes of 34,000,000 samples are: one array of strings does not hold them."""
-    offsets, nothing = pa.py_buffer(np.array([0, 2**30], np.int32)), pa.py_buffer(b"\0")
-    null = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(np.zeros(2**30, np.uint8)), nothing)
-    column = pa.chunked_array([null, null, pa.array(["b", "a"]), null, pa.array(["a", "c", "b"])])
-    assert codes_of(column).tolist() == [-1, -1, 0, 1, -1, 1, 2, 0]
+    assert codes_of(column_of_3_gib()).tolist() == [-1, -1, 0, 1, -1, 1, 2, 0]
     assert codes_of(pa.array([b"b", None, b"b"])).tolist() == [0, -1, 0]
     assert len(codes_of(pa.chunked_array([], pa.string()))) == 0
+
+
+def test_of_more_than_2_gib_some_values_are_taken() -> None:
+    assert taken(column_of_3_gib(), np.array([6, 2, 6, 5])).to_pylist() == ["c", "b", "c", "a"]
+    assert len(taken(column_of_3_gib(), np.zeros(0, np.int64))) == 0
+    assert taken(pa.chunked_array([[0.5], [1.5]]), np.array([1, 0])).to_pylist() == [1.5, 0.5]
