@@ -310,6 +310,14 @@ def provided(row):
         return row.get("no_such") is None
 
 
+def provided_and_raising(row):
+    try:
+        return row["beauty"] > 3
+    except KeyError:
+        pass
+    return {"a caption of some sample": True}[row["caption"]]
+
+
 def halves(row):
     """A loop whose end depends on the value."""
     side = 4096
@@ -330,6 +338,7 @@ TYPES = {**rows.types_of(rows.NEW_SCHEMA), "aesthetic": "number"}
         (lambda row: row["json.url"].split("/") and row["beauty"], 'a column "beauty"'),
         (wrapped, 'a column "widht" .*: did you mean width?'),
         (provided, None),
+        (provided_and_raising, None),
         (lambda row: row["json.url"].startswith("https") and row["json.n"] > 3, None),
         (lambda row: {}["no key of a row"], None),
         (Tenth(), None),
@@ -341,6 +350,7 @@ TYPES = {**rows.types_of(rows.NEW_SCHEMA), "aesthetic": "number"}
         "after a field",
         "in another error",
         "provided for",
+        "provided for, and another error",
         "fields",
         "its own",
         "later",

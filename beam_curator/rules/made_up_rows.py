@@ -81,7 +81,6 @@ class MadeUpRow(dict[str, Any]):
     """A row that remembers what was asked for.
 
     Attributes:
-      missed: the last column that is not there; None if there was none.
       guessed: whether a column was asked for that may be there.
 
     Args:
@@ -95,16 +94,22 @@ class MadeUpRow(dict[str, Any]):
         self, types: Mapping[str, str], may_be_there: Callable[[str], bool], guess: str | int | None, choose: Choices
     ) -> None:
         super().__init__({name: _made_up(_OF_COLUMN.get(name, _OF_TYPE[type]), choose) for name, type in types.items()})
-        self.missed: str | None = None
         self.guessed = False
+        self._missed: KeyError | None = None
         self._may_be_there, self._guess = may_be_there, _made_up(guess, choose)
 
     def __missing__(self, name: Any) -> Any:
         if self._may_be_there(str(name)):
             self.guessed = True
             return self._guess
-        self.missed = str(name)
-        raise KeyError(name)
+        self._missed = KeyError(name)
+        raise self._missed
+
+    def missed_by(self, error: BaseException | None) -> str | None:
+        """The column for want of which this was raised; None where it was raised for another reason."""
+        while error is not None and error is not self._missed:
+            error = error.__cause__ or error.__context__
+        return None if error is None else str(error.args[0])
 
 
 def _made_up(value: str | int | None, choose: Choices) -> Any:

@@ -55,9 +55,10 @@ def _missed_by(rule: _UsersRule, types: Mapping[str, str], may_be_there: Callabl
                 bool(rule(row))
             except NeverEnds:  # which says nothing of real values
                 return None
-            except (Exception, SystemExit):  # of made-up values it may say what it likes
-                if row.missed is not None:
-                    return row.missed
+            except (Exception, SystemExit) as error:  # of made-up values it may say what it likes
+                missed = row.missed_by(error)
+                if missed is not None:
+                    return missed
             guessed |= row.guessed
         if not guessed:
             break
