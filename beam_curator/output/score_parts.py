@@ -36,6 +36,8 @@ from beam_curator.output.embedding_column import (
 from beam_curator.output.field_store import as_carried, fields_told, write_fields
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
 from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange, shard_in
+from beam_curator.sources.listing import passed_over_in
+from beam_curator.sources.shard_identity import MARK
 from beam_curator.sources.tar.extents import EXTENTS
 from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, member_columns
 from beam_curator.storage import files
@@ -247,11 +249,19 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         models={**models, **{step.name: step.identity for step in described.steps}},
         errors=tuple(ShardError(**error) for error in described.errors),
         part=url,
-        passed_over=described.passed_over,
+        passed_over=_passed_over(range, described.passed_over),
         findings=tuple(Finding(**finding) for finding in described.findings),
         fields=as_carried(described.fields, range, described.range),
     )
     return StoredRange(batch, described.range, described.steps)
+
+
+def _passed_over(range: ShardRange, told: Mapping[str, int]) -> Mapping[str, int]:
+    """What belongs to no sample of a range, by kind: in a folder what lies there now, for a file that is no image
+    changes none of its shards."""
+    if range.shard.listing and (told or range.url.endswith(MARK)):
+        return passed_over_in(range.shard.listing, range.start, range.end)
+    return told
 
 
 def _with_ids(table: pa.Table, range: ShardRange) -> pa.Table:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,3 +106,9 @@ def unpacked(listing: str) -> list[Entry]:
     """The inverse of `packed`."""
     rows: list[list[Any]] = json.loads(zlib.decompress(base64.b85decode(listing)))
     return [Entry(*row) for row in rows]
+
+
+def passed_over_in(listing: str, start: int, end: int) -> Counter[str]:
+    """What is met beside the files from `start` to `end` of a listing, by kind."""
+    entries = unpacked(listing)[start:end]
+    return Counter(kind for entry in entries for kind in entry.passed_over)

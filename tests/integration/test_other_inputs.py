@@ -188,3 +188,18 @@ def test_keys_of_what_is_no_tar_cannot_be_joined(curate, inputs, tmp_path, kind,
     code, _, err = curate(tmp_path / "out", "--group_by_key", base=inputs[kind])
     line = f"beam-curator: --group_by_key joins members of a tar, and this input is {told}: leave it out\n"
     assert (code, err) == (2, line)
+
+
+def test_files_of_a_folder_that_are_no_images_are_counted_as_they_lie_there_now(curate, inputs, tmp_path):
+    folder, out = shutil.copytree(inputs["folder"][1], tmp_path / "folder"), tmp_path / "out"
+    base = ["--input", str(folder), *inputs["folder"][2:], "--report", "false"]
+    (folder / "LICENSE").write_bytes(b"free")
+    for more in ([], ["notes.pdf", "terms.pdf"]):
+        for name in more:
+            (folder / name).write_bytes(b"%PDF")
+        code, told, _ = curate(out, base=base)
+        assert (code, ("scored 0 images" in told) == bool(more)) == (0, True)
+        passed_over = json.loads((out / "manifest.json").read_text())["passed_over"]
+        pdf = {"file that is no image (.pdf)": len(more)} if more else {}
+        assert passed_over == {**pdf, "file that is no image (no extension)": 1}
+        assert verify_output.main([str(out)]) == 0
