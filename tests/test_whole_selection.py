@@ -1,8 +1,10 @@
 """A whole selection: the same rows whether they wait with all columns or with some, and how small they are then."""
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.portability.api import beam_runner_api_pb2
 
 from beam_curator import rows
 from beam_curator.commands.rule_flag import NamedTableRule
@@ -15,6 +17,7 @@ from beam_curator.rules.rule import AtLeast
 from beam_curator.rules.top import Top
 from beam_curator.rules.waiting import waiting_rows
 from beam_curator.rules.where import Where
+from beam_curator.samples import SampleBatch
 from beam_curator.transforms.whole_selection import Selection, WholeSelection
 from beam_curator.transforms.wire_format import decode_batch, encode_batch
 from tests.batches import AESTHETIC, ENCODER, MEMBERS, scored_batches
@@ -129,3 +132,23 @@ def test_a_row_that_waits_takes_some_tens_of_bytes_on_its_way(batches):
     assert len(encoded) / count < 25
     assert decode_batch(encoded).rows.equals(batch.rows)
     assert encode_batch(decode_batch(encoded)) == encoded
+
+
+class Keeps:
+    def __init__(self, words):
+        self.words = words
+
+    def __call__(self, row):
+        return row["key"] not in self.words
+
+
+def test_what_a_rule_holds_travels_with_the_step_that_asks_it_alone():
+    pipeline = beam.Pipeline()
+    selection = Selection([Keeps(np.random.default_rng(0).bytes(50_000))], CaptionRepeats(2), (), (Top("bytes", 0.5),))
+    pipeline | beam.Create([]).with_output_types(SampleBatch) | WholeSelection(selection, WANTED)
+    payloads = [
+        beam_runner_api_pb2.ParDoPayload.FromString(one.spec.payload).do_fn.payload
+        for one in pipeline.to_runner_api().components.transforms.values()
+        if one.spec.urn == "beam:transform:pardo:v1"
+    ]
+    assert sum(len(payload) > 40_000 for payload in payloads) == 1

@@ -68,8 +68,8 @@ class Selection:
         return steps
 
 
-def _waiting(batch: SampleBatch, selection: Selection) -> SampleBatch:
-    return batch.replace(rows=waiting_rows(batch.rows, selection.lists, selection.tops))
+def _waiting(batch: SampleBatch, lists: Sequence[ListFile], tops: Sequence[Top]) -> SampleBatch:
+    return batch.replace(rows=waiting_rows(batch.rows, lists, tops))
 
 
 @beam.typehints.with_input_types(SampleBatch)
@@ -101,7 +101,8 @@ class WholeSelection(beam.PTransform):
         judged = batches | Select(*chosen.rules)
         if not chosen.waits:
             return judged
-        selected = judged | "LeaveColumns" >> beam.Map(_waiting, chosen).with_output_types(SampleBatch)
+        leaving = beam.Map(_waiting, chosen.lists, chosen.tops).with_output_types(SampleBatch)
+        selected = judged | "LeaveColumns" >> leaving
         if chosen.repeats is not None:
             selected = without_repeats(selected, chosen.repeats, repeats_in(judged))
         if chosen.lists:
