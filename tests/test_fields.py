@@ -1,5 +1,6 @@
 """Fields of samples' metadata: what is carried of a `.json`, the types of columns, and img2dataset's Parquet."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.commands.field_lines import field_lines
+from beam_curator.commands.fields_of_flags import fields_of_selection
 from beam_curator.errors import JobError, UsageError
 from beam_curator.field_tally import MAX_FIELDS, FieldsFound, FieldTally, column_type, sum_fields
 from beam_curator.output.added_columns import read_range
@@ -339,3 +341,18 @@ def test_a_selection_says_which_fields_it_needs():
         wanted.check_there({"json.aa": "number", "json.b": "text", "json.c": "text", "json.e": "number"})
     assert not fields_wanted([AtLeast("width", 3)], [], [])
     assert fields_wanted([lambda row: row["json.a"]], [], []).every
+
+
+def test_what_a_finished_job_met_is_known_where_it_read_the_same_input_in_the_same_way():
+    met = FieldsFound({"json.n": FieldTally(frozenset({"integer"}), 3)}, foreign_sidecars=frozenset({"a.parquet"}))
+    reading = json.loads(json.dumps(dataclasses.asdict(Reading())))
+    manifest = {"input": {"shards": 1}, "reading": reading, "fields": told_fields(Summary(fields=met))}
+
+    def known(reading, shards=1):
+        rules = [AtLeast("json.n", 2)]
+        return fields_of_selection(manifest, reading, {"shards": shards}, rules, [], [], {}).found
+
+    assert known(Reading()) == known(Reading(several_images="first")) == FieldsFound(met.columns)
+    assert known(Reading(), shards=2) is None
+    for apart in (Reading(carry=("n",)), Reading(group_by_key=True), Reading(caption_column="alt")):
+        assert known(apart) is None

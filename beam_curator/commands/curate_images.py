@@ -138,8 +138,7 @@ class Curation:
     @property
     def seen(self) -> str | None:
         """Which shards the job has to find as they are; a template may be run when there are others."""
-        template = self.options.view_as(GoogleCloudOptions).template_location
-        return None if template else urls_and_sizes(self.shards)
+        return None if _is_template(self.options) else urls_and_sizes(self.shards)
 
     @property
     def job(self) -> Job:
@@ -160,6 +159,11 @@ class Curation:
         if self.given_rules:
             flags["rules"] = list(self.given_rules)
         return {"flags": flags, "input": describe_input(self.shards, self.input.missing)}
+
+
+def _is_template(options: CurationOptions) -> bool:
+    """Whether the pipeline is kept, to be run another day, when there may be other shards."""
+    return bool(options.view_as(GoogleCloudOptions).template_location)
 
 
 def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapping[str, Any]]:
@@ -254,8 +258,10 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     names = [*map(rule_name, given.rules)]
     there = None if options.overwrite else read_manifest(options.output)
     there = read_manifest(options.scores_from) if options.scores_from else there
+    if _is_template(options):
+        there = None  # what other shards hold that are there when it runs, nobody knows
     columns = column_types(scorers.columns)
-    fields = fields_of_selection(there, reading.carry, described, all_rules, lists, tops, columns)
+    fields = fields_of_selection(there, reading, described, all_rules, lists, tops, columns)
     if scored is not None:
         scores = options.scores_from or options.output
         check_facts(scores, scoring.wanted.encoder, cut, all_rules, tops, columns)

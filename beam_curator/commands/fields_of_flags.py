@@ -9,6 +9,8 @@ from typing import Any
 from beam_curator import rows
 from beam_curator.field_tally import INTEGER, FieldsFound
 from beam_curator.output.manifest import fields_in
+from beam_curator.output.resuming import ways_apart
+from beam_curator.reading import Reading
 from beam_curator.rules.fields_wanted import FieldsWanted, fields_wanted
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.missed_columns import check_users_rule
@@ -18,7 +20,7 @@ from beam_curator.rules.top import Top
 
 def fields_of_selection(
     manifest: Mapping[str, Any] | None,
-    carry: Sequence[str],
+    reading: Reading,
     described_input: Mapping[str, Any],
     rules: Sequence[Rule],
     lists: Sequence[ListFile],
@@ -27,12 +29,12 @@ def fields_of_selection(
 ) -> FieldsWanted:
     """The fields that a selection looks at.
 
-    Which there are, the manifest of a finished job with the same input says; else they are known when all samples are
-    read.
+    Which there are, the manifest of a finished job says that read the same input in the same way; else they are known
+    when all samples are read.
 
     Args:
       manifest: of the finished job that stands in the output directory, if any.
-      carry: which fields are carried.
+      reading: how the input is read, and which fields are carried.
       described_input: as `describe_input` gives it.
       rules: the rules.
       lists: the lists.
@@ -45,12 +47,12 @@ def fields_of_selection(
     wanted = fields_wanted(rules, lists, tops)
     if not wanted:
         return wanted
-    wanted.check_carried(carry)
-    found = _fields_known(manifest, carry, described_input)
+    wanted.check_carried(reading.carry)
+    found = _fields_known(manifest, reading, described_input)
     fields = None if found is None else _types(found)
     for rule in rules:
         if not isinstance(rule, TableRule):
-            check_users_rule(rule, columns, fields, carry)
+            check_users_rule(rule, columns, fields, reading.carry)
     if found is None or fields is None:
         return wanted
     wanted.check_there(found.types)
@@ -64,13 +66,17 @@ def fields_of_selection(
 
 
 def _fields_known(
-    manifest: Mapping[str, Any] | None, carry: Sequence[str], described_input: Mapping[str, Any]
+    manifest: Mapping[str, Any] | None, reading: Reading, described_input: Mapping[str, Any]
 ) -> FieldsFound | None:
-    """What was met of all fields of the input, where a finished job says it."""
-    reading = (manifest or {}).get("reading")
-    if manifest is None or not isinstance(reading, Mapping) or reading.get("carry") != list(carry):
+    """What was met of all fields of the input, where a finished job says it; without the files beside shards, which may
+    be as many as these."""
+    before = (manifest or {}).get("reading")
+    if manifest is None or not isinstance(before, Mapping) or before.get("carry") != list(reading.carry):
         return None
-    return fields_in(manifest) if manifest.get("input") == described_input else None
+    is_read_apart = ways_apart(before, reading, int(manifest.get("several_images") or 0)) is not None
+    if is_read_apart or manifest.get("input") != described_input:
+        return None
+    return FieldsFound(fields_in(manifest).columns)
 
 
 def _types(found: FieldsFound) -> dict[str, str]:

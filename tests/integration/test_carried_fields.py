@@ -4,13 +4,15 @@ import hashlib
 import io
 import json
 import shutil
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from beam_curator.commands import verify_output
+from beam_curator.commands import curate_images, parsing, verify_output
+from beam_curator.commands.options import CurationOptions
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes
 
@@ -117,3 +119,16 @@ def test_rules_lists_and_fractions_look_at_fields(run, tmp_path):
     assert (code, "--carry n leaves out: add it" in told) == (2, True), told
     code, told = run("abc", tmp_path / "new", "--where", "json.simlarity > 0.2")
     assert (code, "which no sample has: did you mean json.similarity? (scores are kept)" in told) == (1, True), told
+
+
+def test_a_template_takes_no_fields_from_what_stands_for_other_shards_may_join(run, shards, tmp_path):
+    assert run("ab", tmp_path / "out")[0] == 0
+    inputs = [word for name in "ab" for word in ("--input", str(shards / f"{name}.tar"))]
+
+    def known(*more):
+        argv = [*inputs, *FLAGS, "--output", str(tmp_path / "out"), "--where", "json.n > 2", *more]
+        options, _ = parsing.parse("beam-curator curate", "", argv)
+        return curate_images.prepare(options.view_as(CurationOptions), time.time()).selecting.fields.found
+
+    assert known().types["json.n"] == "integer"
+    assert known("--template_location", "gs://bucket/template") is None
