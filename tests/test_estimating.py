@@ -7,7 +7,7 @@ import re
 import pytest
 
 from beam_curator.commands.dry_run_flags import DryRun, split_off
-from beam_curator.commands.estimated_steps import adding_columns, comparing, writing
+from beam_curator.commands.estimated_steps import adding_columns, comparing, reading_fields, writing
 from beam_curator.commands.estimating import Left, Rate, curve
 from beam_curator.commands.flags import check
 from beam_curator.commands.measured_rates import MEASURED, measured_rates
@@ -144,9 +144,12 @@ def test_flags_of_a_dry_run_are_ours_alone():
 
 
 def test_what_comes_beside_scoring_is_estimated_by_what_it_took():
-    assert adding_columns(0, ["nsfw"], False) is None
-    assert adding_columns(1_000_000, ["nsfw"], False).seconds == pytest.approx(46)
-    assert adding_columns(1_000_000, ["mine"], True).seconds is None
+    assert adding_columns(0, ["nsfw"], {"embedding"}) is None
+    assert adding_columns(1_000_000, ["nsfw"], {"embedding"}).seconds == pytest.approx(46)
+    for needs in ("pixels", "caption", "embedding+caption", "row"):
+        assert adding_columns(1_000_000, ["mine", "nsfw"], {"embedding", needs}).seconds is None
+    assert reading_fields(0) is None
+    assert reading_fields(1_000_000).seconds is None
     assert comparing(1e6, ()) is None
     assert comparing(1e6, ("semantic",)).seconds == pytest.approx(279)
     assert comparing(28e6, ("semantic",)).seconds == pytest.approx(16 * comparing(7e6, ("semantic",)).seconds)

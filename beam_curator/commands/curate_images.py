@@ -417,6 +417,8 @@ def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
     if not options.overwrite:
         check_output(options.output, curation.job, options.fewer_shards)
     plan = look(curation.scores, curation.shards, options.range_mb, scoring.wanted, reading_of(options))
+    if options.overwrite and not options.scores_from:
+        plan = plan.anew
     manifest = read_manifest(curation.scores)
     rate = tried.rate if tried else known_rate(plan, manifest, options.precision)
     kinds = curation.duplicates.kinds if curation.duplicates is not None else ()

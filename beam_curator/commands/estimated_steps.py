@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from beam_curator.commands.measured_rates import (
@@ -41,20 +41,30 @@ class Step:
     source: str = ""
 
 
-def adding_columns(rows: int, scorers: Sequence[str], decodes: bool) -> Step | None:
+def adding_columns(rows: int, scorers: Sequence[str], needs: Collection[str]) -> Step | None:
     """Columns that samples lack which are embedded; None where none do.
 
     Args:
       rows: how many such samples.
       scorers: by name.
-      decodes: whether any of them needs pixels, so that images are decoded again.
+      needs: what they are computed from.
     """
     if not rows:
         return None
     what = f"{', '.join(scorers)} of {rows:,} samples that are embedded"
-    if decodes:
+    if "pixels" in needs:
         return Step("columns", None, f"{what}: their images are read and decoded again")
+    if {*needs} != {"embedding"}:
+        return Step("columns", None, f"{what}: how long a scorer takes with their captions is not known")
     return Step("columns", rows * COLUMNS_SECONDS_A_ROW, what, COLUMNS_SOURCE)
+
+
+def reading_fields(rows: int) -> Step | None:
+    """Fields of so many samples that are embedded, and whose fields nobody looked for; None where there are none."""
+    if not rows:
+        return None
+    what = f"fields of the metadata of {rows:,} samples that are embedded: their shards are read again"
+    return Step("fields", None, what)
 
 
 def comparing(rows: float, kinds: Sequence[str]) -> Step | None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beam_curator.commands.dry_run_flags import DryRun
-from beam_curator.commands.estimated_steps import Step, adding_columns, comparing, writing
+from beam_curator.commands.estimated_steps import Step, adding_columns, comparing, reading_fields, writing
 from beam_curator.commands.estimating import Estimate, Left, Rate, curve, described
 from beam_curator.commands.measured_rates import (
     SELECTING_SECONDS_A_ROW,
@@ -76,6 +76,11 @@ class Plan:
     def fieldless(self) -> int:
         """Ranges that are embedded, and whose fields nobody looked for."""
         return sum(one.lacks_fields for one in self.stored if one is not None)
+
+    @property
+    def anew(self) -> Plan:
+        """The same where nothing stands, for it is removed before the work begins."""
+        return dataclasses.replace(self, stored=[None] * len(self.stored))
 
 
 def look(
@@ -203,9 +208,11 @@ def _steps(plan: Plan, left: Left, duplicates: Sequence[str], manifest: Mapping[
     lacking = [(one, one.lacking(plan.wanted.steps)) for one in plan.stored if one is not None]
     steps = {step.name: step for _, some in lacking for step in some}
     rows = sum(len(one.batch) for one, some in lacking if some)
+    fieldless = sum(len(one.batch) for one, _ in lacking if one.lacks_fields)
     together = left.images + left.scored
     found = [
-        adding_columns(rows, list(steps), any(step.needs == "pixels" for step in steps.values())),
+        adding_columns(rows, list(steps), {step.needs for step in steps.values()}),
+        reading_fields(fieldless),
         comparing(together, duplicates),
         writing(together, sum(one.size_bytes for one in plan.ranges), size_text, manifest, plan.output),
     ]

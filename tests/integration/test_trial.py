@@ -27,6 +27,13 @@ def test_a_trial_is_told_and_its_scores_are_kept(finished, curate, tmp_path):
     assert (json.loads(told)["left"]["ranges"], json.loads(told)["points"]) == (0, [])
 
 
+def test_a_dry_run_of_a_job_that_overwrites_counts_nothing_as_scored(finished, curate):
+    parts = len(list((finished / "scores").glob("*.parquet")))
+    code, told, err = curate(finished, "--dry_run", "--overwrite", "--json")
+    assert (code, err) == (0, "")
+    assert (json.loads(told)["left"]["ranges"], json.loads(told)["left"]["scored"]) == (parts, 0)
+
+
 def test_a_trial_that_could_tell_nothing_is_refused(finished, curate, tmp_path):
     for more, why in (
         (["--scores_from", str(finished)], "with --scores_from nothing is scored that could be tried"),
