@@ -28,6 +28,9 @@ PROVEN = 0.5
 
 _TILE = 2048
 _FILLED_AT_A_TIME = 128
+_MOST_HELD = 1 << 16
+"""Of a cell of at most so many vectors all are held as float32 while it is compared: 200 MB of 768 numbers."""
+
 _GAP = 1.25
 """How far apart centres are at least, in the greatest distances of a pair: measured with 30 % near copies of one
 picture, where less makes many cells of them; without copies it costs nothing."""
@@ -244,6 +247,7 @@ class _Cell:
         self.compared, self.join, self.ranks, self.resident = compared, join, ranks, resident
         self.listing = listing
         self._turn = np.zeros(len(ranks), np.int64)  # the first of those with which each had its turn
+        self._held: NDArray[np.float32] | None = None
         self._filled = np.full(len(ranks), len(ranks))  # the turn in which each was filled before its own
 
     def find(self, start: int, end: int) -> None:
@@ -314,11 +318,20 @@ class _Cell:
         for some in self._alike(one):
             met = other[self.compared.wanted(self.ranks[some[:1]], self.ranks[other])]
             if len(met):
-                row, column = pairs_within(self.compared.vectors, self.ranks[some], self.ranks[met], self.join)
+                sides = self._directions(some), self._directions(met)
+                row, column = pairs_within(self.compared.vectors, self.ranks[some], self.ranks[met], self.join, sides)
                 found.append((some[row], met[column]))
         firsts, seconds = (np.concatenate(ones) for ones in zip(*found, strict=True))
         once = ~((firsts >= seconds) & self.resident[seconds])
         return firsts[once], seconds[once]
+
+    def _directions(self, which: Indices) -> NDArray[np.float32]:
+        """The unit vectors of some: of a cell that is not too large, each is read and converted once."""
+        if self._held is None:
+            if not _TILE < len(self.ranks) <= _MOST_HELD:
+                return directions(self.compared.vectors(self.ranks[which]))
+            self._held = directions(self.compared.vectors(self.ranks))
+        return self._held[which]
 
     def _alike(self, which: Indices) -> list[Indices]:
         """These by what they need not be compared with: what is known and what is base of them."""
@@ -328,7 +341,11 @@ class _Cell:
 
 
 def pairs_within(
-    vectors: Callable[[Indices], Vectors], one: Indices, other: Indices, join: Join
+    vectors: Callable[[Indices], Vectors],
+    one: Indices,
+    other: Indices,
+    join: Join,
+    sides: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> tuple[Indices, Indices]:
     """Which of some vectors are within the threshold of which of some others: all are compared.
 
@@ -336,12 +353,13 @@ def pairs_within(
       vectors: gives the vectors of these numbers.
       one, other: int64 [n] and [m], n and m > 0.
       join: its threshold and its way to make products are taken.
+      sides: the `directions` of both, where they are at hand.
 
     Returns:
       two int64 [k], indices into `one` and `other`, sorted by the first, then by the second.
     """
-    left = directions(vectors(one))
-    products, off = join.propose(left, directions(vectors(other))), rounding_of(left.shape[1])
+    left, right = sides or (directions(vectors(one)), directions(vectors(other)))
+    products, off = join.propose(left, right), rounding_of(left.shape[1])
     row, column = np.divmod(np.flatnonzero(products >= join.threshold - off), len(other))
     sure = products[row, column] >= join.threshold + off
     unsure = np.flatnonzero(~sure)
