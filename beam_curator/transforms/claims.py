@@ -99,6 +99,19 @@ class Title:
             lease.release(self.claim)
 
 
+class OnTitle(beam.DoFn):
+    """A step that writes to the output directory: while it is set up on a worker, that holds on to the directory."""
+
+    def __init__(self, title: Title) -> None:
+        self._title = title
+
+    def setup(self) -> None:
+        self._title.enter()
+
+    def teardown(self) -> None:
+        self._title.leave()
+
+
 _commands: dict[str, Title] = {}
 _tokens: weakref.WeakKeyDictionary[beam.Pipeline, dict[str, str]] = weakref.WeakKeyDictionary()
 

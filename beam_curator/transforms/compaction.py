@@ -7,22 +7,17 @@ from collections.abc import Iterable
 import apache_beam as beam
 
 from beam_curator.output.compaction import Piece, join
-from beam_curator.transforms.claims import Title
+from beam_curator.transforms.claims import OnTitle, Title
 
 _Pieces = tuple[int, Iterable[Piece]]
 
 
-class _Join(beam.DoFn):
+class _Join(OnTitle):
     """Writes a file of the ledger; gives its name."""
 
     def __init__(self, output: str, title: Title) -> None:
-        self._output, self._title = output, title
-
-    def setup(self) -> None:
-        self._title.enter()
-
-    def teardown(self) -> None:
-        self._title.leave()
+        super().__init__(title)
+        self._output = output
 
     def process(self, pieces: _Pieces) -> Iterable[str]:
         self._title.confirm()

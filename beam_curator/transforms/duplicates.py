@@ -20,7 +20,7 @@ from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.lineage import check_before_duplicates, facts_of, transforms_before
-from beam_curator.transforms.semantic_join import JoinVectors, OfSet, OfVectors, OnTitle, sets_of
+from beam_curator.transforms.semantic_join import Comparing, JoinVectors, OfSet, OfVectors, sets_of
 
 
 def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> OfSet:
@@ -35,7 +35,7 @@ def _competitors_of_other(other: tuple[int, str], settings: DuplicateSettings) -
         yield number, found
 
 
-class _Find(OnTitle):
+class _Find(Comparing):
     """Decides for all samples, on one worker."""
 
     def __init__(self, output: str, settings: DuplicateSettings, title: Title) -> None:

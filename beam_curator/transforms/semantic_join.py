@@ -24,7 +24,7 @@ from beam_curator.output.semantic_join import (
 from beam_curator.output.vector_blocks import BlockCounts
 from beam_curator.phases import COMPARING
 from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
-from beam_curator.transforms.claims import Title
+from beam_curator.transforms.claims import OnTitle, Title
 
 OfSet = tuple[int, Competitors]
 """A range, and the number of the output that it is of: those that are compared with come first, the job's own last."""
@@ -43,17 +43,8 @@ def sets_of(found: Iterable[OfSet], settings: DuplicateSettings) -> list[list[Co
     return sets
 
 
-class OnTitle(beam.DoFn):
-    """A step that writes to the output directory."""
-
-    def __init__(self, title: Title) -> None:
-        self._title = title
-
-    def setup(self) -> None:
-        self._title.enter()
-
-    def teardown(self) -> None:
-        self._title.leave()
+class Comparing(OnTitle):
+    """A step that writes to the output directory while embeddings are compared."""
 
     def begin(self) -> None:
         """Before a process writes: the directory is still the job's."""
@@ -76,7 +67,7 @@ def _read(unread: tuple[str, str, int]) -> OfVectors:
     return name, read_ids(part, rows)
 
 
-class _Plan(OnTitle):
+class _Plan(Comparing):
     """Makes the centres of cells, on one worker."""
 
     def __init__(self, output: str, settings: DuplicateSettings, title: Title) -> None:
@@ -89,7 +80,7 @@ class _Plan(OnTitle):
         yield from plan_semantic_join(self._output, self._settings, sets, dict(ids))
 
 
-class _Sort(OnTitle):
+class _Sort(Comparing):
     """Writes a block of vectors by cell."""
 
     def __init__(self, title: Title) -> None:
@@ -105,7 +96,7 @@ def _grouped(blocks: tuple[None, Iterable[tuple[JoinPlace, str, BlockCounts]]]) 
     yield from group_cells(blocks[1])
 
 
-class _Compare(OnTitle):
+class _Compare(Comparing):
     """Finds the pairs of some cells."""
 
     def process(self, task: CellsTask) -> Iterator[str]:

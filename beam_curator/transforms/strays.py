@@ -16,7 +16,7 @@ from beam_curator.output.totals import LedgerTotal, WrittenTotal
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
 from beam_curator.transforms.beams_own import inner_steps_untyped
-from beam_curator.transforms.claims import Title
+from beam_curator.transforms.claims import OnTitle, Title
 
 _CHECKED_TOGETHER = 100
 
@@ -54,17 +54,12 @@ class _Standing(_Packing):
             yield from self._packing.add(name)
 
 
-class _Remove(beam.DoFn):
+class _Remove(OnTitle):
     """Removes the strays of a bucket; gives how many."""
 
     def __init__(self, output: str, title: Title) -> None:
-        self._output, self._title = output, title
-
-    def setup(self) -> None:
-        self._title.enter()
-
-    def teardown(self) -> None:
-        self._title.leave()
+        super().__init__(title)
+        self._output = output
 
     def process(self, bucket: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[int]:
         belonging, there = (strays.unpacked(bucket[1][name]) for name in ("belonging", "there"))
