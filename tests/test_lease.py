@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 
+from beam_curator.commands import interruption
 from beam_curator.errors import JobError, UsageError
 from beam_curator.output import lease, owner
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS, Claim
@@ -212,3 +213,10 @@ def test_of_several_processes_in_one_moment_one_has_it_also_where_a_dead_ones_st
         process.communicate("\n")
     assert sum(one == "got\n" for one in told) == 1
     assert sum("is in use" in one for one in told) == 2
+
+
+def test_what_is_tied_is_given_back_while_the_thread_that_a_signal_stopped_has_its_locks(tmp_path):
+    with lease.held(mine(tmp_path)):
+        with lease._lock, threading._active_limbo_lock:  # as in the middle of `held`, or of a thread's start
+            interruption._give_back()
+        assert lease.read(str(tmp_path)) is None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
@@ -52,10 +52,21 @@ def end_process(code: int) -> NoReturn:
 
 def _give_back() -> None:
     """Gives output directories back, in a thread that is not waited for without end: this one may be in the middle of
-    anything, and a bucket may not answer. What is not given back, the next job here takes."""
-    giving = threading.Thread(target=lease.release_what_is_tied, daemon=True)
-    giving.start()
-    giving.join(_GIVING_SECONDS)
+    anything, and a bucket may not answer. What is not given back, the next job here takes.
+
+    Not a `threading.Thread`: its start waits for a lock that this thread may be holding, as it may any other.
+    """
+    given = _thread.allocate_lock()
+    given.acquire()
+
+    def give() -> None:
+        try:
+            lease.release_what_is_tied()
+        finally:
+            given.release()
+
+    _thread.start_new_thread(give, ())
+    given.acquire(timeout=_GIVING_SECONDS)
 
 
 @contextlib.contextmanager

@@ -341,9 +341,11 @@ def _ends_here(claim: Claim) -> bool:
 
 
 def release_what_is_tied() -> None:
-    """Gives back, as a process ends, all that its jobs hold which end with it."""
-    with _lock:
-        claims = [holding.claim for holding in _holdings.values() if _ends_here(holding.claim)]
+    """Gives back, as a process ends, all that its jobs hold which end with it.
+
+    It takes no lock: a signal may have stopped the thread that has it.
+    """
+    claims = [holding.claim for holding in _holdings.copy().values() if _ends_here(holding.claim)]
     for claim in claims:
         with contextlib.suppress(Exception):
             release(claim)
