@@ -91,6 +91,8 @@ def test_scalars_become_columns_that_say_their_role(tmp_path):
         (b'{"a": "' + b"x" * 65537 + b'"}', None),
         (b'{"a": 1', None),
         (b"[" * 100_000, None),
+        (b'{"a": 1, "b": ' + b"[" * 199 + b"]" * 199 + b"}", [1]),
+        (b'{"a": 1, "b": ' + b"[" * 200 + b"]" * 200 + b"}", None),
         (b'["a"]', None),
         (b"\xff\xfe\xfa", None),
         (b"", None),

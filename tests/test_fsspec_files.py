@@ -5,6 +5,7 @@ import functools
 import http.server
 import io
 import re
+import socket
 import threading
 import uuid
 
@@ -17,7 +18,9 @@ from PIL import Image
 from beam_curator.commands import curate_images, verify_output
 from beam_curator.errors import StorageError
 from beam_curator.sources import matching
-from beam_curator.storage import conditional_writing, files, fsspec_files
+from beam_curator.sources.listed_files import record_of
+from beam_curator.sources.listing import Entry
+from beam_curator.storage import conditional_writing, files, fsspec_files, retrying, web_hosts
 from tests.tars import tar_bytes
 
 TINY = ["--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none", "--range_mb", "0.01"]
@@ -131,19 +134,117 @@ def test_a_whole_job_reads_and_writes_there(place, capsys):
 
 
 @pytest.mark.slow
-def test_a_list_of_urls_is_read_and_what_is_not_there_fails_by_row(web, tmp_path, capsys):
+def test_a_list_of_urls_is_read_and_what_is_not_there_fails_by_row(web, waits, tmp_path, capsys):
     directory, url = web
+    taken, nobody = closed_port()
     (directory / "a.jpg").write_bytes(jpeg(1))
     (directory / "b").write_bytes(jpeg(2))
     (directory / "page.jpg").write_bytes(b"<html>")
     (tmp_path / "list.csv").write_text(
-        f"url,text\n{url}/a.jpg?w=1.5,a\n{url}/b,b\n{url}/gone.jpg,c\n{url}/page.jpg,d\n"
+        f"url,text\n{url}/a.jpg?w=1.5,a\n{url}/b,b\n{url}/gone.jpg,c\n{url}/page.jpg,d\nhttp://{nobody}/e.jpg,e\n"
     )
-    assert curate_images.main(["--input", str(tmp_path / "list.csv"), "--output", str(tmp_path / "out"), *TINY]) == 0
-    told = capsys.readouterr().out
-    assert "2 kept + 0 dropped + 2 failed = 4 seen" in told
-    assert "1  no such file" in told
-    assert verify_output.main([str(tmp_path / "out")]) == 0
+    with taken:
+        flags = ["--input", str(tmp_path / "list.csv"), "--output", str(tmp_path / "out"), *TINY]
+        assert curate_images.main(flags) == 0
+        told = capsys.readouterr().out
+        assert "2 kept + 0 dropped + 3 failed = 5 seen" in told
+        assert "1  no such file" in told
+        assert "1  its host refuses connections" in told
+        assert verify_output.main([str(tmp_path / "out")]) == 0
+
+
+class Statuses(http.server.BaseHTTPRequestHandler):
+    """Answers /503.jpg with that status, and /0.jpg with nothing at all."""
+
+    def do_GET(self):
+        status = int(self.path.strip("/").split(".")[0])
+        if status:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        self.close_connection = True
+
+    do_HEAD = do_GET  # noqa: N815 (its name in the standard library)
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+@pytest.fixture
+def statuses():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Statuses) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """How often something waited before it tried again; it waits no time. No host is known to be gone."""
+    waited = []
+    monkeypatch.setattr(retrying.CLOCK, "sleep", waited.append)
+    monkeypatch.setattr(web_hosts, "_gone", set())
+    monkeypatch.setattr(socket, "getaddrinfo", functools.partial(addresses, socket.getaddrinfo))
+    return waited
+
+
+def addresses(of_the_system, host, *args, **kwargs):
+    """Those that the system knows; also where there is no network, nosuch.invalid is a name that nobody has."""
+    if host == "nosuch.invalid":
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return of_the_system(host, *args, **kwargs)
+
+
+def closed_port():
+    """Where nobody listens: taken, so that nobody else comes to."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    return taken, f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("path", "failure"),
+    [
+        ("404.jpg", "no such file"),
+        ("403.jpg", "no permission (HTTP 403 Forbidden)"),
+        ("410.jpg", "HTTP 410 Gone"),
+    ],
+)
+def test_what_a_server_will_never_give_is_a_failed_row_at_once(statuses, waits, path, failure):
+    assert record_of(Entry("a", "a", f"http://{statuses}/{path}")).failure == failure
+    assert waits == []
+
+
+@pytest.mark.parametrize("path", ["503.jpg", "429.jpg", "0.jpg"])
+def test_a_server_that_cannot_just_now_is_asked_again_and_then_ends_the_job(statuses, waits, path):
+    """It may be back in an hour: its images are not lost. fsspec says of each of them that there is no such file."""
+    for asked in (lambda url: record_of(Entry("a", "a", url)), files.exists, files.size_of):
+        with pytest.raises(StorageError, match=f"http://{statuses}/{path}: "):
+            asked(f"http://{statuses}/{path}")
+    assert len(waits) == 12, "four times for each"
+
+
+def test_a_host_that_is_gone_is_a_failed_row_and_waited_for_once(statuses, waits, monkeypatch):
+    monkeypatch.setattr(web_hosts, "_has_network", lambda: True)
+    taken, nobody = closed_port()
+    with taken:
+        for urls, failure in [
+            ([f"http://{nobody}/{n}.jpg" for n in range(3)], "its host refuses connections"),
+            ([f"http://nosuch.invalid/{n}.jpg" for n in range(3)], "its host is not known"),
+            ([f"https://{statuses}/{n}.jpg" for n in range(3)], "its host does not speak TLS as it is spoken today"),
+        ]:
+            waits.clear()
+            assert {record_of(Entry("a", "a", url)).failure for url in urls} == {failure}
+            assert len(waits) == 4
+
+
+def test_no_name_is_known_without_a_network_and_other_storage_that_refuses_is_waited_for(waits, monkeypatch):
+    monkeypatch.setattr(web_hosts, "_has_network", lambda: False)
+    with pytest.raises(StorageError, match=r"cannot read http://nosuch.invalid/a.jpg"):
+        record_of(Entry("a", "a", "http://nosuch.invalid/a.jpg"))
+    assert web_hosts.why_gone("az://box/a.jpg", ConnectionRefusedError()) is None
 
 
 @pytest.mark.slow

@@ -70,6 +70,16 @@ def test_a_reader_that_leaves_changes_neither_the_exit_code_nor_what_is_said(com
     assert (done.returncode, done.stderr) == (code, "")
 
 
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("command", ["--help", "--version", "curate --help", "demo --only_draw --output {tmp}"])
+def test_an_answer_that_goes_into_a_full_disk_is_a_failure_in_one_line(command, tmp_path):
+    words = [sys.executable, "-m", "beam_curator.commands.main", *command.format(tmp=tmp_path).split()]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    said = "beam-curator: cannot write to the standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_help_and_slips_import_neither_torch_nor_beam():
     program = (
         "import contextlib, sys; from beam_curator.commands.main import COMMANDS, main\n"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
-from beam_curator.commands import worker_deaths
+from beam_curator.commands import unread_output, worker_deaths
 from beam_curator.output import lease
 
 _GIVING_SECONDS = 2.0
@@ -36,17 +36,15 @@ def job_runs(elsewhere: bool) -> Iterator[None]:
         _advice.pop()
 
 
-def end_process(code: int) -> NoReturn:
-    """Ends this process with this exit code, once all that it printed is out.
+def end_process(program: str, code: int) -> NoReturn:
+    """Ends this process with this exit code, once all that it printed is out; if it cannot be, that is a failure.
 
     For a command that has written nothing: at the end of an interpreter, native libraries (Arrow, gRPC, torch) take
     down threads and memory of theirs, and have aborted in it, which made a failure of an answer that was given.
     """
-    try:
-        sys.stdout.flush()
+    code = unread_output.told(program, code)
+    with contextlib.suppress(OSError):
         sys.stderr.flush()
-    except OSError:
-        code = code or 1  # nobody has read the answer
     os._exit(code)
 
 

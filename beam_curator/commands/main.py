@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `--help` and slips of typ
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 import beam_curator
-from beam_curator.commands.unread_output import bear_with_readers_that_leave
+from beam_curator.commands import unread_output
 
 PROGRAM = "beam-curator"
 COMMANDS = {
@@ -39,13 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first argument names; gives its exit code, 2 if there is no such command."""
     words = sys.argv[1:] if argv is None else list(argv)
     if argv is None:
-        bear_with_readers_that_leave()
+        unread_output.bear_with_readers_that_leave()
     if words[:1] in (["--help"], ["-h"], ["help"]):
-        print(usage())
-        return 0
+        return _say(usage())
     if words[:1] == ["--version"]:
-        print(f"{PROGRAM} {beam_curator.__version__}")
-        return 0
+        return _say(f"{PROGRAM} {beam_curator.__version__}")
     if not words or words[0] not in COMMANDS:
         print(f"{PROGRAM}: {_what_is_wrong(words)}", file=sys.stderr)
         return 2
@@ -58,15 +57,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_as_process(module: str) -> int:
     """Imports a command and runs it on this process's arguments; Ctrl-C ends it in one line while it imports, too."""
-    bear_with_readers_that_leave()
+    unread_output.bear_with_readers_that_leave()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as under nohup
         signal.signal(signal.SIGINT, _end_at_once)
-    return importlib.import_module(module).main(None)
+    try:
+        code = importlib.import_module(module).main(None)
+    except SystemExit as end:  # --help, and slips that argparse tells
+        code = end.code if isinstance(end.code, int) else 0
+    return unread_output.told(PROGRAM, code)
+
+
+def _say(text: str) -> int:
+    print(text)
+    return unread_output.told(PROGRAM, 0)
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:
     """In the middle of an import, an exception would come out as anything."""
-    os.write(2, f"{PROGRAM}: interrupted\n".encode())
+    with contextlib.suppress(OSError):  # nobody reads it, or nothing takes it
+        os.write(2, f"{PROGRAM}: interrupted\n".encode())
     os._exit(130)
 
 

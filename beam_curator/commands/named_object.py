@@ -6,13 +6,13 @@ import ast
 import dataclasses
 import functools
 import importlib
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from beam_curator import json_text
 from beam_curator.errors import UsageError
 
 SYNTAX = "[NAME=]package.module:object[(VALUES)]"
@@ -135,7 +135,7 @@ def values_apart(given: str, text: str, example: str) -> tuple[str, Values | Non
     what, rest = found[1], found[2].strip()
     if rest.startswith("{"):
         try:
-            return what, Values((), dict(json.loads(rest)))
+            return what, Values((), dict(json_text.loads(rest)))
         except ValueError as error:
             raise UsageError(f"{given}: {rest} is no JSON object ({error})") from error
     values: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def values_apart(given: str, text: str, example: str) -> tuple[str, Values | Non
 
 def _plain(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json_text.loads(text)
     except ValueError:
         return text
 

@@ -189,7 +189,7 @@ def last_exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequ
     """As `exit_code`; and if the command is this process, it ends here (see `interruption.end_process`)."""
     code = exit_code(program, run, argv)
     if argv is None:
-        interruption.end_process(code)
+        interruption.end_process(program, code)
     return code
 
 

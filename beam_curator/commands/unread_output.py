@@ -1,10 +1,13 @@
-"""Standard output and error that somebody stops to read: `beam-curator curate ... | head`.
+"""Standard output and error that somebody stops to read (`beam-curator curate ... | head`), or that take no more.
 
-A command goes on when nobody reads what it says any more, and its exit code tells how its work ended.
+A command goes on when what it says goes nowhere. Its exit code tells how its work ended where a reader has left, who
+has read what they wanted; what goes into a file that takes no more (a full disk) is an answer that is lacking: the
+command says so in a line, and fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -12,12 +15,17 @@ from typing import Any, TextIO
 
 
 class _Unread(io.FileIO):
-    """A file descriptor whose reader may be gone: what is written to it then is lost, and no error."""
+    """A file descriptor that may take no more: what is written to it then is lost, and told at the end."""
+
+    lost: OSError | None = None
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
+            return memoryview(data).nbytes
+        except OSError as error:
+            self.lost = error
             return memoryview(data).nbytes
 
 
@@ -28,6 +36,25 @@ class _Bearing(io.BufferedWriter):
 def bear_with_readers_that_leave() -> None:
     """Has this process's standard output and error bear with a reader that is gone, or was never there (`>&-`)."""
     sys.stdout, sys.stderr = _bearing(sys.stdout), _bearing(sys.stderr)
+
+
+def told(program: str, code: int) -> int:
+    """The exit code of a command that ends now with `code`: a failure where what it printed is not all out.
+
+    Args:
+      program: what its messages begin with.
+      code: how its work ended.
+    """
+    if sys.stdout is None:
+        return code
+    with contextlib.suppress(OSError, ValueError):  # lost below; closed by the command itself
+        sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if not isinstance(raw, _Unread) or raw.lost is None:
+        return code
+    print(f"{program}: cannot write to the standard output: {raw.lost.strerror}", file=sys.stderr)
+    raw.lost = None
+    return code or 1
 
 
 def _bearing(stream: TextIO | None) -> TextIO:

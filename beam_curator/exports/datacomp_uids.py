@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import tarfile
 from collections.abc import Iterator
 
 import numpy as np
 
+from beam_curator import json_text
 from beam_curator.errors import JobError, UsageError
 from beam_curator.exports.kept_rows import kept_count
 from beam_curator.output import ledger
@@ -83,7 +83,7 @@ def _in_tar(path: str) -> Iterator[tuple[str, object]]:
             content = tar.extractfile(member) if extension == "json" else None
             if content is not None:
                 try:
-                    told = json.loads(content.read())
+                    told = json_text.loads(content.read())
                 except ValueError:
                     told = None
                 yield key, told.get("uid") if isinstance(told, dict) else None

@@ -5,7 +5,6 @@ img2dataset, too, calls its shards 00007.tar, 00007.parquet and 00007_stats.json
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_curator import json_text
 from beam_curator.errors import JobError, StorageError
 from beam_curator.output import added_columns, edge_store, field_store, ledger, plans, score_parts
 from beam_curator.output.added_members import CURATION_EXTENSION
@@ -180,7 +180,7 @@ def _parquet_says(path: str, says: Callable[[pa.Schema], bool]) -> bool:
 
 def _is_json_with(path: str, names: Sequence[str]) -> bool:
     try:
-        content = json.loads(files.read_bytes(path))
+        content = json_text.loads(files.read_bytes(path))
     except ValueError:
         return False
     return isinstance(content, dict) and set(names) <= set(content)

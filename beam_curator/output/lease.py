@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from beam_curator import json_text
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.output.owner import Owner, this_process
 from beam_curator.storage import conditional_writing, files
@@ -104,7 +105,7 @@ def _ago(seconds: float) -> str:
 def _decode(standing: conditional_writing.Standing) -> Lease | None:
     """The lease in a file; None for one that nobody can read, such as one that is being written."""
     try:
-        described = json.loads(standing.content)
+        described = json_text.loads(standing.content)
         return Lease(**{**described, "owner": Owner(**described["owner"])})
     except (ValueError, TypeError, KeyError):
         return None

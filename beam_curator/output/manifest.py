@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from beam_curator import json_text
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import told_models
 from beam_curator.output import strays
@@ -181,7 +182,7 @@ def fields_in(manifest: Mapping[str, Any]) -> FieldsFound:
 def reading_of(parts: LedgerTotal) -> Any:
     """How the shards were read, as JSON has it; a list where a job of one's own reads them in several ways."""
     readings = parts.readings or [DEFAULT_READING]
-    told = json.loads(json.dumps([dataclasses.asdict(reading) for reading in readings]))
+    told = json_text.loads(json.dumps([dataclasses.asdict(reading) for reading in readings]))
     return told[0] if len(told) == 1 else told
 
 
@@ -216,7 +217,7 @@ def read_manifest(output: str) -> dict[str, Any] | None:
     if not files.exists(url):
         return None
     try:
-        return json.loads(files.read_bytes(url))
+        return json_text.loads(files.read_bytes(url))
     except ValueError:
         return None
 

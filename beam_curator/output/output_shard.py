@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_curator import rows
+from beam_curator import json_text, rows
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output.added_members import CURATION_EXTENSION, embedding_extension, own_extension
 from beam_curator.output.copying import copied_samples
@@ -93,7 +93,7 @@ def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
     if not all(files.exists(path) for path in paths):
         return None
     try:
-        statistics = json.loads(files.read_bytes(paths[-1]))
+        statistics = json_text.loads(files.read_bytes(paths[-1]))
     except ValueError:
         return None
     whole = statistics.get("content") == content and isinstance(statistics.get("members"), dict)

@@ -9,6 +9,7 @@ import dataclasses
 import json
 from typing import Any, Protocol
 
+from beam_curator import json_text
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.tar.planning import ShardPlan
 from beam_curator.storage import files
@@ -88,7 +89,7 @@ class KeptPlans:
         if not files.exists(url):
             return None
         try:
-            plan = json.loads(files.read_bytes(url))
+            plan = json_text.loads(files.read_bytes(url))
             planned = ShardPlan(**plan.pop("layout"))
         except (ValueError, TypeError, AttributeError, KeyError):
             return None  # not one of ours: the shard is planned again, and it is replaced

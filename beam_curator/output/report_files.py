@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
+from beam_curator import json_text
 from beam_curator.errors import UsageError
 from beam_curator.storage import files
 
@@ -56,7 +56,7 @@ def is_report(url: str) -> bool:
     if url.endswith(PAGE):
         return _MADE in content[:_HEAD_BYTES]
     try:
-        told = json.loads(content)
+        told = json_text.loads(content)
     except ValueError:
         return False
     return isinstance(told, Mapping) and told.get("generator") == GENERATOR

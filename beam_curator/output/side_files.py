@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from beam_curator import json_text
 from beam_curator.errors import JobError
 from beam_curator.output.placing import shard_name
 from beam_curator.storage import files
@@ -99,7 +100,7 @@ def is_card(content: bytes) -> bool:
 def is_sizes(content: bytes) -> bool:
     """Whether a sizes.json has sizes of tars that are named as ours are."""
     try:
-        told = json.loads(content)
+        told = json_text.loads(content)
     except ValueError:
         return False
     return isinstance(told, dict) and all(_OUTPUT_TAR.fullmatch(name) and type(told[name]) is int for name in told)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import pyarrow as pa
 
+from beam_curator import json_text
 from beam_curator.sources.source import UnreadableShard
 from beam_curator.sources.table_files import path_column
 
@@ -128,7 +128,7 @@ def _holds_bytes(type: pa.DataType) -> bool:
 def _marked_as_images(schema: pa.Schema) -> list[str]:
     """The columns that Hugging Face's datasets say are images."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = json_text.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return [name for name, feature in features.items() if feature.get("_type") == "Image"]
     except (KeyError, ValueError, TypeError, AttributeError):
         return []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_curator import rows
+from beam_curator import json_text, rows
 from beam_curator.field_names import ALL, PREFIX, URL_DOMAIN, is_carried
 from beam_curator.field_tally import (
     FLAG,
@@ -75,13 +74,11 @@ def _record(sample: Sample) -> Mapping[str, Any] | None:
         return None
     data = bytes(member.data)
     try:
-        found = json.loads(data)
-    except RecursionError:
-        return None
+        found = json_text.loads(data)
     except ValueError:
         try:
-            found = json.loads(data, parse_int=_long_integer)
-        except (ValueError, RecursionError):
+            found = json_text.loads(data, parse_int=_long_integer)
+        except ValueError:
             return None
     return found if isinstance(found, Mapping) else {}
 

@@ -11,7 +11,7 @@ from beam_curator.samples import Buffer, Shard
 from beam_curator.sources.listing import Entry, unpacked
 from beam_curator.sources.records import Record
 from beam_curator.sources.source import Rows
-from beam_curator.storage import files
+from beam_curator.storage import files, web_hosts
 from beam_curator.storage.places import is_special
 from beam_curator.storage.read_ahead import prefetched
 from beam_curator.storage.retrying import why_permanent
@@ -78,21 +78,34 @@ def _read(path: str) -> tuple[bytes | None, str | None]:
     if is_special(path):
         return None, "a pipe, socket or device, not a file"
     try:
-        return _bytes_of(path)
+        return _patiently(path)
     except StorageError as error:
-        why = why_permanent(error)
+        why = why_permanent(error) or web_hosts.why_gone(path, error)
         if why is None:
             raise
         return None, why
 
 
-@files.retried
-def _bytes_of(path: str) -> tuple[bytes | None, str | None]:
+def _patiently(path: str) -> tuple[bytes | None, str | None]:
+    """Tries again what may pass; but not for each url of a host that is gone."""
+    if web_hosts.is_known_to_be_gone(path):
+        try:
+            return _content(path)
+        except StorageError as error:
+            if web_hosts.why_gone(path, error) is not None:
+                raise
+    return _content_at_last(path)
+
+
+def _content(path: str) -> tuple[bytes | None, str | None]:
     with files.open_for_reading(path) as file:
         data = files.read_fully(file, MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         return None, f"file of more than {MAX_FILE_BYTES} bytes"
     return data, None
+
+
+_content_at_last = files.retried(_content)
 
 
 def _extension_in(path: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_curator import json_text
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.storage import files
 from beam_curator.storage.places import is_special
@@ -105,7 +105,10 @@ def _check_names(names: Sequence[str]) -> None:
 def _json_rows(text: str) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            row = json.loads(line)
+            try:
+                row = json_text.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is no JSON: {getattr(error, 'msg', error)}") from error
             if not isinstance(row, Mapping):
                 raise ValueError(f"line {number} is no JSON object")
             yield row

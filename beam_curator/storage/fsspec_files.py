@@ -6,6 +6,7 @@ scheme, so that it is behind the same door as all other.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from fsspec.registry import known_implementations
 
 from beam_curator.storage.buckets.bucket import ObjectMetadata
+from beam_curator.storage.retrying import is_absent
 
 _EXTRAS = {
     "hf": "hf",
@@ -159,7 +161,8 @@ class _ByFsspec:
 
     def open(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.UNCOMPRESSED) -> BinaryIO:
         fs, inner = _opened(path)
-        return fs.open(inner, "rb")
+        with _as_it_was():
+            return fs.open(inner, "rb")
 
     def create(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.UNCOMPRESSED) -> BinaryIO:
         if self.scheme() in _READ_ONLY:
@@ -184,13 +187,15 @@ class _ByFsspec:
         """Whether there is such a file: directories are none here, as in buckets."""
         fs, inner = _opened(path)
         try:
-            return fs.info(inner).get("type") != "directory"
+            with _as_it_was():
+                return fs.info(inner).get("type") != "directory"
         except FileNotFoundError:
             return False
 
     def size(self, path: str) -> int:
         fs, inner = _opened(path)
-        size = fs.size(inner)
+        with _as_it_was():
+            size = fs.size(inner)
         if size is None:
             raise ValueError("its server does not say how large it is")
         return int(size)
@@ -204,7 +209,8 @@ class _ByFsspec:
 
     def metadata(self, path: str) -> FileMetadata:
         fs, inner = _opened(path)
-        return _metadata(path, fs.info(inner))
+        with _as_it_was():
+            return _metadata(path, fs.info(inner))
 
     def delete(self, paths: Sequence[str]) -> None:
         failed: dict[str, Exception] = {}
@@ -218,6 +224,17 @@ class _ByFsspec:
                 failed[path] = error
         if failed:
             raise BeamIOError("Delete operation failed", failed)
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Of http(s), fsspec says that there is no such file whatever happened: also where a server is down for a while."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.__cause__ is None or is_absent(error.__cause__):
+            raise
+        raise error.__cause__ from None
 
 
 def _opened(url: str) -> tuple[Any, str]:

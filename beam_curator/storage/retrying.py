@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import errno
@@ -27,7 +28,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSALS = {401: "the credentials are not accepted", 403: "no permission", 404: "there is no such bucket or object"}
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
     """The error and all that it hides: Beam puts what happened in the details of a BeamIOError, or in an OSError made
     of the one that was raised."""
     yield error
@@ -36,17 +37,29 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         hidden += (error.exception_details or {}).values()
     for cause in hidden:
         if isinstance(cause, BaseException):
-            yield from _causes(cause)
+            yield from causes_of(cause)
 
 
 def _is_transient(error: BaseException) -> bool:
-    causes = [cause for cause in _causes(error) if not isinstance(cause, StorageError)]
+    causes = [cause for cause in causes_of(error) if not isinstance(cause, StorageError)]
     return any(map(_may_pass, causes)) and not any(map(_is_permanent, causes))
 
 
 def _may_pass(error: BaseException) -> bool:
     """The clients of buckets share no type of error, but a way to say that they may be asked again."""
-    return isinstance(error, OSError) or _http_status(error) is not None or getattr(error, "retryable", False) is True
+    if isinstance(error, (OSError, asyncio.TimeoutError)) or getattr(error, "retryable", False) is True:
+        return True
+    return _http_status(error) is not None or any(base.__name__ in _CONNECTION_FAULTS for base in type(error).__mro__)
+
+
+_CONNECTION_FAULTS = frozenset(
+    (
+        *("ClientConnectionError", "ClientPayloadError"),  # aiohttp's
+        *("ServiceRequestError", "ServiceResponseError"),  # Azure's
+        *("TransportError", "ConnectionError", "Timeout"),  # httpx's and requests'
+    )
+)
+"""What clients that fsspec uses call a connection that was not made, or broke: of few it is an OSError."""
 
 
 def _is_permanent(error: BaseException) -> bool:
@@ -56,24 +69,26 @@ def _is_permanent(error: BaseException) -> bool:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """The status of an HTTP answer: Google's errors have it as their code, aiohttp's as their status, botocore's in the
-    answer itself."""
+    """The status of an HTTP answer: Google's errors have it as their code, aiohttp's as their status, Azure's as their
+    status_code, botocore's, httpx's and requests' in the answer itself."""
     answer = getattr(error, "response", None)
     told = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
-    status = getattr(error, "code", getattr(error, "status", None)) if told is None else told
-    return int(status) if isinstance(status, int) else None
+    if told is None:
+        names = (name for name in ("status", "code", "status_code") if isinstance(getattr(error, name, None), int))
+        told = next((getattr(error, name) for name in names), getattr(answer, "status_code", None))
+    return int(told) if isinstance(told, int) else None
 
 
 def is_absent(error: BaseException) -> bool:
     """Whether what was asked for is not there: buckets say so by the status of their answer."""
-    return any(isinstance(cause, FileNotFoundError) or _http_status(cause) == 404 for cause in _causes(error))
+    return any(isinstance(cause, FileNotFoundError) or _http_status(cause) == 404 for cause in causes_of(error))
 
 
 def why_permanent(error: BaseException) -> str | None:
     """Why a file cannot be read, however often it is asked for, without its name; None where it may yet be."""
     if _is_transient(error):
         return None
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     known = next((why for type, why in _WHY.items() if any(isinstance(cause, type) for cause in causes)), None)
     return known or _reason(error)
 
@@ -87,11 +102,14 @@ _WHY: dict[type[BaseException], str] = {
 
 def _reason(error: BaseException) -> str:
     """What happened, in one line: the innermost cause, in the words of the system where it has some."""
-    cause = next(cause for cause in _causes(error) if len(list(_causes(cause))) == 1)
+    cause = next(cause for cause in causes_of(error) if len(list(causes_of(cause))) == 1)
     if getattr(cause, "errno", None) in _FULL:
         return f"the disk is full ({getattr(cause, 'strerror', None)})"
     told = getattr(cause, "strerror", None) or _told(cause).removesuffix(" with exceptions None")
-    refusal = _REFUSALS.get(_http_status(cause) or 0)
+    status = _http_status(cause)
+    if hasattr(cause, "request_info") and (message := getattr(cause, "message", "")):  # aiohttp's; else with the url
+        told = f"HTTP {status} {message}".strip()
+    refusal = _REFUSALS.get(status or 0)
     return f"{refusal} ({told})" if refusal else told
 
 

@@ -6,12 +6,12 @@ import collections
 import dataclasses
 import io
 import itertools
-import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from beam_curator import json_text
 from beam_curator.output import ledger
 from beam_curator.output.added_members import (
     CURATION_EXTENSION,
@@ -164,7 +164,7 @@ def _check_statistics(
 ) -> Iterator[Difference]:
     """The statistics beside a tar say of it what its rows say."""
     try:
-        found = dict(json.loads(files.read_bytes(finished.path(name))))
+        found = dict(json_text.loads(files.read_bytes(finished.path(name))))
     except (*UNREADABLE, ValueError, TypeError) as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return
@@ -242,7 +242,7 @@ def _check_members(tar: str, written: Sample, kept: KeptSample) -> Iterator[Diff
 def _check_record(tar: str, name: str, content: bytes, kept: KeptSample) -> Iterator[Difference]:
     """A sample's curation.json says what its ledger row says."""
     try:
-        found = json.loads(content)
+        found = json_text.loads(content)
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
 
+from beam_curator import json_text
 from beam_curator.output.plans import plan_of
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
@@ -23,7 +23,7 @@ def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[
     if name is None or not finished.keeps_plans:
         return
     try:
-        kept = json.loads(files.read_bytes(finished.path(name)))
+        kept = json_text.loads(files.read_bytes(finished.path(name)))
         found = {**kept["layout"], **{field: kept["shard"][field] for field in ("url", "size_bytes")}}
         found |= {field: kept[field] for field in ("range_bytes", "group_by_key")}
     except (OSError, BeamIOError) as error:

@@ -290,6 +290,12 @@ def test_text_names_one_file_a_line(folder):
         ("l.txt", "x.jpg".encode("utf-16"), "cannot be read as a list: it is text in UTF-16: write it in UTF-8"),
         ("l.txt", b"\xfe\xfd\x00", "cannot be read as a list"),
         ("l.jsonl", b"[1]\n", "cannot be read as a list: line 1 is no JSON object"),
+        ("l.jsonl", b'{"path": "x.jpg"}\n{"pa\n', "cannot be read as a list: line 2 is no JSON: Unterminated string"),
+        (
+            "l.jsonl",
+            b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+            "line 1 is no JSON: lists and objects are nested more",
+        ),
         ("l.txt", b"raw/00000.tar\n", "names tar shards, such as raw/00000.tar, and no images: give it as @"),
         ("l.txt", b"raw/0.parquet\n", "names Parquet files, such as raw/0.parquet, and no images: give it as @"),
         ("l.txt", b"/tmp\n# all\n/usr/\n", "names folders, such as /tmp, and no images: give it as @"),

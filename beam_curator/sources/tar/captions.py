@@ -8,10 +8,10 @@ member, in any case. Several captions in a list are joined, a line each.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from beam_curator import json_text
 from beam_curator.defaults import TEXT_MEMBERS
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Member, Sample
@@ -73,8 +73,8 @@ def _in_json(member: Member, fields: tuple[str, ...]) -> Iterator[str]:
     if member.data is None or member.size > MAX_JSON_BYTES:
         return
     try:
-        found = json.loads(bytes(member.data))
-    except (ValueError, RecursionError):
+        found = json_text.loads(bytes(member.data))
+    except ValueError:
         return
     values: list[Any] = [found]
     if isinstance(found, Mapping):
