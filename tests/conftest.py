@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from beam_curator.commands import progress_line
-from tests.quick_beam import remember_what_beam_asks_again
+from beam_curator.commands.quick_building import remember_what_beam_asks_again
 from tests.warm_python import WarmPython
 
 # No test is judged by the clock: not by hypothesis's, nor by lines of progress of a job that takes long.

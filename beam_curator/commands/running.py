@@ -25,6 +25,7 @@ from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.parsing import has_worker_processes, is_dataflow, is_local
 from beam_curator.commands.progress_elsewhere import metrics_now, shown_of_processes, shown_of_runner
 from beam_curator.commands.progress_line import ProgressLine
+from beam_curator.commands.quick_building import remember_what_beam_asks_again
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.progress import BOARD
@@ -176,11 +177,12 @@ def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[
       program: what its messages begin with.
       run: the command, which gives its own exit code.
       argv: its arguments. None for those of this process, which then is the command: its settings are turned on
-        (`process_tuning`), and Ctrl-C and SIGTERM end it at once, with exit code 130 and 143.
+        (`process_tuning`, `quick_building`), and Ctrl-C and SIGTERM end it at once, with exit code 130 and 143.
     """
     if argv is not None:
         return _exit_code(program, run, argv)
     process_tuning.turn_on()
+    remember_what_beam_asks_again()
     with interruption.ends_process(program):
         return _exit_code(program, run, sys.argv[1:])
 

@@ -80,7 +80,7 @@ def serve():
     import open_clip  # noqa: F401 (which the job imports late, and which takes the longest)
 
     from beam_curator.commands import curate_images, progress_line
-    from tests.quick_beam import remember_what_beam_asks_again
+    from beam_curator.commands.quick_building import remember_what_beam_asks_again
 
     remember_what_beam_asks_again()
     progress_line.LOG_EVERY_SECONDS = 24 * 3600  # else stderr has lines of progress where the machine is slow

@@ -1,31 +1,44 @@
-"""What Beam works out again and again while a job is built is remembered here: half of the time of a small job.
+"""What Beam works out again and again while a job is built is remembered here: some 2.5 seconds of a core for each job.
 
 Beam reads the signature of every method of a DoFn some dozen times, and parses all flags anew, with a new parser, for
-each look at an option: five hundred times a job. The answers are always the same.
+each look at an option: nine hundred times a job. The answers are always the same. It concerns the whole process, so our
+own commands have it (see `process_tuning`), and no user's pipeline.
 """
+
+from __future__ import annotations
 
 import copy
 import functools
 import sys
 import types
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms import core
 
 
-def remember_what_beam_asks_again():
-    """For this process, once."""
-    core.get_function_args_defaults = _by_function(core.get_function_args_defaults)
-    PipelineOptions.view_as = _by_flags(PipelineOptions.view_as)
+def remember_what_beam_asks_again() -> None:
+    """For this process, once. A release of Beam that works otherwise is left as it is."""
+    asked = getattr(core, "get_function_args_defaults", None)
+    if asked is not None and not hasattr(asked, "__wrapped__"):
+        core.get_function_args_defaults = _by_function(asked)
+    view_as = PipelineOptions.view_as
+    if vars(PipelineOptions([])).keys() == _OF_OPTIONS and not hasattr(view_as, "__wrapped__"):
+        PipelineOptions.view_as = _by_flags(view_as)
 
 
-def _by_function(names_and_defaults):
+_OF_OPTIONS = {"_flags", "_visible_options", "_all_options"}
+
+
+def _by_function(names_and_defaults: Callable[[Any], Any]) -> Callable[[Any], tuple[list[str], list[Any]]]:
     """The arguments of a function, and those of a method, which has one less."""
-    of_functions, of_methods = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+    of_functions: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+    of_methods: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     @functools.wraps(names_and_defaults)
-    def remembered(function):
+    def remembered(function: Any) -> tuple[list[str], list[Any]]:
         known, key = of_functions, function
         if isinstance(function, types.MethodType):
             known, key = of_methods, function.__func__
@@ -39,12 +52,12 @@ def _by_function(names_and_defaults):
     return remembered
 
 
-def _by_flags(view_as):
+def _by_flags(view_as: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """A view of options, of which the parsed flags are remembered; what was set since is shared by all views."""
-    parsed = {}
+    parsed: dict[Any, Any] = {}
 
     @functools.wraps(view_as)
-    def remembered(options, view_class):
+    def remembered(options: Any, view_class: Any) -> Any:
         key = view_class, tuple(sys.argv if options._flags is None else options._flags)
         if key not in parsed:
             view = view_as(options, view_class)
