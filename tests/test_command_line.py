@@ -221,6 +221,7 @@ def test_bugs_stay_bugs(error):
         (UsageError("no shard matches a"), 2, "job: no shard matches a\n"),
         (JobError("too many failed"), 1, "job: too many failed\n"),
         (CurationError("no such rule"), 1, "job: no such rule\n"),
+        (PermissionError(13, "Permission denied", "models/a.pth"), 2, "job: models/a.pth: permission denied\n"),
         (KeyboardInterrupt(), 130, "job: interrupted; run the same command again to resume\n"),
     ],
 )

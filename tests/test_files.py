@@ -129,6 +129,15 @@ def test_the_files_of_a_directory_are_listed_in_order_and_those_below_or_beside_
     assert files.list_files(str(tmp_path / "absent")) == []
 
 
+def test_a_directory_that_may_not_be_looked_into_is_not_an_empty_one(tmp_path, monkeypatch):
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(files.os, "scandir", scandir)  # tests may run as root, who may look into all
+    with pytest.raises(StorageError, match=rf"^cannot list {tmp_path}: Permission denied$"):
+        files.list_files(str(tmp_path), "*.tar")
+
+
 def test_deleting_takes_names_as_they_are_and_absent_ones_are_no_error(tmp_path):
     for name in ("a1", "a[1]", "a*"):
         (tmp_path / name).touch()

@@ -206,6 +206,9 @@ def _exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence
     except CurationError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
+    except PermissionError as error:  # before or after a job, of a path that was only looked for
+        print(f"{program}: {error.filename or files.first_line(error)}: permission denied", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(interruption.line(program), file=sys.stderr)
         return 130

@@ -34,6 +34,7 @@ def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdenti
     for other in settings.against:
         try:
             manifest, job = read_manifest(other), read_job(other)
+            files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet")  # which is read after scoring
         except (OSError, UsageError) as error:
             raise UsageError(f"--against {other} cannot be read: {files.first_line(error)}") from error
         if real(other) == real(output):

@@ -294,9 +294,17 @@ def _size_of(url: str) -> int:
 def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
     """The files of a directory whose names match; an absent directory has none."""
     with naming("list", directory):
+        if not is_remote(directory):
+            _check_listable(directory)
         matched = _match([join(_literal(directory), pattern)])
     inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
     return sorted(inside, key=lambda metadata: metadata.path)
+
+
+def _check_listable(directory: str) -> None:
+    """Raises PermissionError for a local directory that may not be looked into: a glob finds nothing in it."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory or "."):
+        pass
 
 
 def iter_files(directory: str, below: bool = False) -> Iterator[str]:
