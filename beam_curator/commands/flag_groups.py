@@ -57,9 +57,9 @@ def add_input_and_output(group: Any) -> None:
         type=input_format,
         default=AUTO,
         metavar="FORMAT",
-        help="what --input names: webdataset (tars), parquet (a column of image bytes), folder, or list (CSV, TSV, "
-        "JSON lines, Parquet or text of paths or urls); package.module:Object for a source of your own (default: told "
-        "from names and content)",
+        help="what --input names: webdataset (tars), parquet (a column of image bytes), mds (MosaicML's shards), "
+        "folder, or list (CSV, TSV, JSON lines, Parquet or text of paths or urls); package.module:Object for a source "
+        "of your own (default: told from names and content)",
     )
     group.add_argument(
         "--image_column",

@@ -21,7 +21,7 @@ from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.choosing import source_of
 from beam_curator.sources.folder import folders
-from beam_curator.sources.formats import AUTO, FOLDER, LIST, PARQUET, WEBDATASET
+from beam_curator.sources.formats import AUTO, FOLDER, LIST, MDS, PARQUET, WEBDATASET
 from beam_curator.sources.image_lists import lists
 from beam_curator.sources.input_formats import format_of
 from beam_curator.sources.local_matching import Missing
@@ -105,7 +105,7 @@ def match_input(
     return Matched(_identified(found.files, known, called, format), found.missing)
 
 
-_KINDS = {FOLDER: "a folder", LIST: "a list", PARQUET: "Parquet"}
+_KINDS = {FOLDER: "a folder", LIST: "a list", PARQUET: "Parquet", MDS: "MDS"}
 
 
 def _nothing(missing: Sequence[Missing], kind: str) -> UsageError:

@@ -27,7 +27,7 @@ from beam_curator.process_tuning import usable_cores
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, readable
 from beam_curator.sources.choosing import source_of
-from beam_curator.sources.formats import PARQUET
+from beam_curator.sources.formats import MDS, PARQUET
 from beam_curator.sources.source import UnreadableShard
 from beam_curator.sources.tar.compression import DamagedStreamError, detect_compression, open_tar
 from beam_curator.sources.tar.member_table import MEMBERS
@@ -209,7 +209,7 @@ def _known_shards(
         url = move.there(one.url)
         there = files.is_remote(url) or pathlib.Path(url).exists()
         found[one.url] = dataclasses.replace(one, path=url if there else one.place).shard
-    for format in {_format(found, url) for url in wanted} - {"", PARQUET}:
+    for format in {_format(found, url) for url in wanted} - {"", PARQUET, MDS}:
         with contextlib.suppress(CurationError, OSError):  # what is in a folder is not remembered
             patterns = list(map(move.there, job.inputs))
             matched = match_input(patterns, output, job.shards, move.back, format, reading)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from beam_curator.errors import UsageError
 from beam_curator.reading import DEFAULT_READING, Reading
-from beam_curator.sources.formats import FOLDER, LIST, PARQUET
+from beam_curator.sources.formats import FOLDER, LIST, MDS, PARQUET
 from beam_curator.sources.listed_files import ListedSource
+from beam_curator.sources.mds import MdsSource
 from beam_curator.sources.parquet import ParquetSource
 from beam_curator.sources.source import Source
 
@@ -18,7 +19,7 @@ def source_of(format: str, reading: Reading = DEFAULT_READING) -> Source:
     """What reads shards of a format.
 
     Args:
-      format: `PARQUET`, `FOLDER`, `LIST`, or the name of a user's own.
+      format: `PARQUET`, `MDS`, `FOLDER`, `LIST`, or the name of a user's own.
       reading: how they are to be read.
 
     Raises:
@@ -26,6 +27,8 @@ def source_of(format: str, reading: Reading = DEFAULT_READING) -> Source:
     """
     if format == PARQUET:
         return ParquetSource(reading.image_column, reading.caption_column)
+    if format == MDS:
+        return MdsSource(reading.image_column, reading.caption_column)
     if format in (FOLDER, LIST):
         return ListedSource()
     return _users_source(format)

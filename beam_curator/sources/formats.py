@@ -6,8 +6,8 @@ import re
 
 from beam_curator.errors import UsageError
 
-AUTO, WEBDATASET, PARQUET, FOLDER, LIST = "auto", "webdataset", "parquet", "folder", "list"
-INPUT_FORMATS = (AUTO, WEBDATASET, PARQUET, FOLDER, LIST)
+AUTO, WEBDATASET, PARQUET, MDS, FOLDER, LIST = "auto", "webdataset", "parquet", "mds", "folder", "list"
+INPUT_FORMATS = (AUTO, WEBDATASET, PARQUET, MDS, FOLDER, LIST)
 
 _NAMED = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 

@@ -14,14 +14,21 @@ from beam_curator.images import IMAGE_EXTENSIONS
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.sources import matching
 from beam_curator.sources.columns import image_column, is_text
-from beam_curator.sources.formats import AUTO, FOLDER, LIST, PARQUET, WEBDATASET, checked_format
+from beam_curator.sources.formats import AUTO, FOLDER, LIST, MDS, PARQUET, WEBDATASET, checked_format
+from beam_curator.sources.mds import MDS_ENDINGS
 from beam_curator.sources.patterns import SHARD_ENDINGS, is_glob, is_shard_name
 from beam_curator.sources.source import UnreadableShard
 from beam_curator.sources.table_files import LIST_ENDINGS, PARQUET_ENDINGS, path_column
 from beam_curator.storage import files
 
 _EXTENSION = re.compile(r"\.[^./]+$")
-_KINDS = {WEBDATASET: "tars", PARQUET: "Parquet files with images", FOLDER: "a folder of images", LIST: "a list"}
+_KINDS = {
+    WEBDATASET: "tars",
+    PARQUET: "Parquet files with images",
+    MDS: "MDS shards",
+    FOLDER: "a folder of images",
+    LIST: "a list",
+}
 _LOOKED_AT = 4
 _NOTHING = ""
 
@@ -61,7 +68,9 @@ def _format_of_name(name: str, reading: Reading) -> str:
     kinds = {kind for kind in map(_format_of_ending, found) if kind is not None}
     if WEBDATASET in kinds or not kinds:
         return PARQUET if not kinds and any(map(_begins_as_parquet, found[:_LOOKED_AT])) else WEBDATASET
-    return _format_of_parquet(lambda: iter(found), reading) if PARQUET in kinds else LIST
+    if PARQUET in kinds:
+        return _format_of_parquet(lambda: iter(found), reading)
+    return MDS if MDS in kinds else LIST
 
 
 def _refuse_images(name: str, found: Sequence[str]) -> None:
@@ -80,15 +89,19 @@ def _format_of_ending(name: str) -> str | None:
         return WEBDATASET
     if lower.endswith(PARQUET_ENDINGS):
         return PARQUET
+    if lower.endswith(MDS_ENDINGS):
+        return MDS
     return LIST if lower.endswith(LIST_ENDINGS) else None
 
 
 def _format_of_directory(name: str, reading: Reading) -> str:
-    """Tars before Parquet, and that before images: img2dataset writes a Parquet file without images beside them."""
+    """Tars, then MDS, Parquet, and images: img2dataset writes a Parquet file without images beside them."""
     here = matching.find([name]).files
     if here:
         return WEBDATASET
     below = [file.path for file in matching.find_below(name).files]
+    if any(path.lower().endswith(MDS_ENDINGS) for path in below):
+        return MDS
     tables = [path for path in below if is_shard_name(path.rpartition("/")[2], PARQUET_ENDINGS)]
     images = any(_EXTENSION.search(path) and _is_image_name(path) for path in below)
     if tables and (not images or any(_has_images(path, reading) for path in tables[:_LOOKED_AT])):

@@ -2,7 +2,9 @@
 
 import pytest
 
+from beam_curator.commands import curate_images, verify_output
 from tests.ecosystem.conftest import OPEN_CLIP_TRAIN, SAMPLES, TORCH
+from tests.integration.integration_content import ledger
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.slow]
 
@@ -112,6 +114,31 @@ assert found == due
 print(len(found))
 """
     assert run_with(["mosaicml-streaming", TORCH], program).splitlines()[-1] == f"{SAMPLES}"
+
+
+def test_what_mosaicml_writes_is_input_with_the_same_bytes(run_with, curated, tmp_path):
+    program = """
+import hashlib, io, pathlib, sys, tarfile
+from PIL import Image
+from streaming import MDSWriter
+out = pathlib.Path(sys.argv[1])
+columns = {"image": "jpeg", "caption": "str", "label": "int"}
+with MDSWriter(out=str(out / "mds"), columns=columns, size_limit=20_000) as writer:
+    with tarfile.open("curated/00000.tar") as tar:
+        for number, one in enumerate(one for one in tar if one.name.endswith(".jpg")):
+            path = out / f"{number}.jpg"
+            path.write_bytes(tar.extractfile(one).read())
+            writer.write({"image": Image.open(path), "caption": f"picture {number}", "label": number})
+            print(hashlib.sha256(path.read_bytes()).hexdigest())
+"""
+    due = run_with(["mosaicml-streaming", TORCH], program, tmp_path).split()
+    output = tmp_path / "out"
+    flags = ["--input", str(tmp_path / "mds"), "--output", str(output), "--clip_model", "tiny-untrained"]
+    assert curate_images.main([*flags, "--min_aesthetic", "none", "--max_nsfw", "none"]) == 0
+    assert verify_output.main([str(output)]) == 0
+    rows = sorted(ledger(output), key=lambda row: row["json_label"])
+    assert [row["sha256"] for row in rows] == due
+    assert [row["caption"] for row in rows] == [f"picture {number}" for number in range(len(due))]
 
 
 def test_open_clip_trains_an_epoch_without_being_told_how_many_samples(run_with, curated):

@@ -1,5 +1,8 @@
 """The page in a real browser: it opens without a network, and what its sliders say is what the rules would keep."""
 
+import os
+import pathlib
+
 import pytest
 
 from beam_curator.report.writing import write_report
@@ -8,6 +11,8 @@ from tests.report.browsers import opened
 from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
 
 pytestmark = pytest.mark.slow
+
+AXE = "BEAM_CURATOR_AXE"
 
 
 def test_sliders_count_what_the_rules_would_keep(tmp_path):
@@ -39,6 +44,20 @@ def test_sliders_count_what_the_rules_would_keep(tmp_path):
         assert kept() == kept_by(RULES, tables)
         assert not said
         assert [one.split(":")[0] for one in asked] == ["file"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_that_shuts_anybody_out(tmp_path, dark):
+    axe = os.environ.get(AXE)
+    if not axe:
+        pytest.skip(f"axe-core is no package of Python: {AXE} names its axe.min.js")
+    write_job(tmp_path, drawn_rows(300))
+    write_report(str(tmp_path))
+    with opened(tmp_path / "report.html", dark=dark) as (page, _, _):
+        page.evaluate(pathlib.Path(axe).read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run()")
+    assert len(found["passes"]) > 30
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
 
 
 @pytest.mark.parametrize("width", [1280, 768, 375])
