@@ -23,7 +23,10 @@ from beam_curator.sources.listing import Entry
 from beam_curator.storage import conditional_writing, files, fsspec_files, retrying, web_hosts
 from tests.tars import tar_bytes
 
-TINY = ["--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none", "--range_mb", "0.01"]
+TINY = [
+    *("--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none", "--range_mb", "0.01"),
+    *("--report", "false"),
+]
 
 
 def jpeg(shade):

@@ -69,7 +69,9 @@ def serve(address):
     import pandas  # noqa: F401
 
     from beam_curator.commands import curate_images, verify_output  # noqa: F401
+    from beam_curator.commands.quick_building import remember_what_beam_asks_again
 
+    remember_what_beam_asks_again()
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
     listening.listen()

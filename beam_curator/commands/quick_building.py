@@ -1,7 +1,8 @@
-"""What Beam works out again and again while a job is built is remembered here: some 2.5 seconds of a core for each job.
+"""What Beam works out again and again while a job is built is remembered here: some 3 seconds of a core for each job.
 
-Beam reads the signature of every method of a DoFn some dozen times, and parses all flags anew, with a new parser, for
-each look at an option: nine hundred times a job. The answers are always the same. It concerns the whole process, so our
+Beam reads the signature of every method of a DoFn some dozen times, looks through all of them for state and timers as
+often, and parses all flags anew, with a new parser, for each look at an option: nine hundred times a job. The answers
+are always the same. It concerns the whole process, so our
 own commands have it (see `process_tuning`), and no user's pipeline.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
 
 
 def remember_what_beam_asks_again() -> None:
@@ -24,6 +25,9 @@ def remember_what_beam_asks_again() -> None:
     asked = getattr(core, "get_function_args_defaults", None)
     if asked is not None and not hasattr(asked, "__wrapped__"):
         core.get_function_args_defaults = _by_function(asked)
+    looked_for = getattr(userstate, "get_dofn_specs", None)
+    if looked_for is not None and not hasattr(looked_for, "__wrapped__"):
+        userstate.get_dofn_specs = _by_class(looked_for)
     view_as = PipelineOptions.view_as
     if vars(PipelineOptions([])).keys() == _OF_OPTIONS and not hasattr(view_as, "__wrapped__"):
         PipelineOptions.view_as = _by_flags(view_as)
@@ -48,6 +52,22 @@ def _by_function(names_and_defaults: Callable[[Any], Any]) -> Callable[[Any], tu
             known[key] = names_and_defaults(function)
         names, defaults = known[key]
         return list(names), list(defaults)
+
+    return remembered
+
+
+def _by_class(state_and_timers: Callable[[Any], Any]) -> Callable[[Any], tuple[set[Any], set[Any]]]:
+    """The state and timers of a DoFn: its class's, unless it holds methods of other objects."""
+    of_classes: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(state_and_timers)
+    def remembered(dofn: Any) -> tuple[set[Any], set[Any]]:
+        if any(isinstance(value, types.MethodType) for value in getattr(dofn, "__dict__", {}).values()):
+            return state_and_timers(dofn)
+        if type(dofn) not in of_classes:
+            of_classes[type(dofn)] = state_and_timers(dofn)
+        states, timers = of_classes[type(dofn)]
+        return set(states), set(timers)
 
     return remembered
 

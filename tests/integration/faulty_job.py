@@ -20,7 +20,7 @@ from tests.tars import tar_bytes
 SAMPLES, RANGES, OUTPUT_SHARDS = 12, 7, 3
 FLAGS = [
     *("--clip_model", "tiny-untrained", "--min_aesthetic", "-99", "--max_nsfw", "2"),
-    *("--samples_per_shard", "4", "--range_mb", "0.06"),
+    *("--samples_per_shard", "4", "--range_mb", "0.06", "--report", "false"),
 ]
 
 
@@ -76,9 +76,9 @@ def run_faulty_job(raw, output, faults, *more):
     return run_job(f"{SCHEME}://raw/*", f"{SCHEME}://out", *more)
 
 
-def undisturbed_content(raw, output):
+def undisturbed_content(raw, output, *more):
     """What the job leaves in an empty bucket where nothing fails."""
-    run = run_faulty_job(raw, output, Faults())
+    run = run_faulty_job(raw, output, Faults(), *more)
     assert (run.code, run.err, run.scored) == (0, "", SAMPLES)
     found = content(output)
     kinds = collections.Counter(re.sub(r"[^/]+(?=\.)", "*", name) for name in found)

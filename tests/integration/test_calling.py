@@ -22,6 +22,7 @@ def keywords(raw):
         "min_width": 64,
         "samples_per_shard": 20,
         "range_mb": 0.5,
+        "report": False,
     }
 
 

@@ -16,7 +16,10 @@ from beam_curator.commands.options import CurationOptions
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes
 
-FLAGS = ("--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none", "--samples_per_shard", "4")
+FLAGS = (
+    *("--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none", "--samples_per_shard", "4"),
+    *("--report", "false"),
+)
 
 
 def picture(seed):

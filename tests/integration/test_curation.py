@@ -188,7 +188,7 @@ def test_of_a_shard_that_is_gone_only_its_scores_fields_and_plan_stay(raw, tmp_p
     copies.mkdir()
     for tar in raw.glob("*.tar"):
         (copies / tar.name).write_bytes(tar.read_bytes())
-    base = ["--input", f"{copies}/*.tar", "--clip_model", "tiny-untrained", "--range_mb", "0.3"]
+    base = ["--input", f"{copies}/*.tar", "--clip_model", "tiny-untrained", "--range_mb", "0.3", "--report=false"]
     assert curate(tmp_path / "out", base=base)[0] == 0
     assert all(list((tmp_path / "out" / name).glob("00001-*")) for name in ("plans", "scores", "samples"))
     before, gone = content(tmp_path / "out"), (copies / "00001.tar").read_bytes()
@@ -245,7 +245,7 @@ def test_the_output_is_the_same_bytes_whatever_the_order_of_the_input(raw, tmp_p
     for order in ([first, second, third], [third, first, second, third]):
         base = [flag for shard in order for flag in ("--input", shard)]
         outputs.append(tmp_path / f"out{len(outputs)}")
-        assert curate(outputs[-1], base=[*base, "--clip_model", "tiny-untrained"])[0] == 0
+        assert curate(outputs[-1], base=[*base, "--clip_model", "tiny-untrained", "--report=false"])[0] == 0
     assert content(outputs[0]) == content(outputs[1])
 
 
@@ -270,7 +270,15 @@ def test_equal_keys_from_different_shards_do_not_collide(raw, tmp_path, curate):
     first = min(raw.glob("*.tar"))
     for name in ("a.tar", "b.tar"):
         (tmp_path / "again" / name).write_bytes(first.read_bytes())
-    base = ["--input", str(tmp_path / "again"), "--clip_model", "tiny-untrained", "--min_aesthetic", "0"]
+    base = [
+        "--input",
+        str(tmp_path / "again"),
+        "--clip_model",
+        "tiny-untrained",
+        "--min_aesthetic",
+        "0",
+        "--report=false",
+    ]
     assert curate(tmp_path / "other", base=base)[0] == 0
     kept = [row for row in ledger(tmp_path / "other") if row["status"] == "kept"]
     assert len({row["key"] for row in kept}) * 2 == len(kept)
@@ -293,6 +301,7 @@ def test_compressed_shards_give_what_plain_ones_give(raw, finished, tmp_path, cu
         "64",
         "--range_mb",
         "0.5",
+        "--report=false",
     ]
     assert curate(tmp_path / "other", base=base)[0] == 0
     facts = ("key", "offset", "status", "reason", "sha256", "phash", "aesthetic", "nsfw", "caption")

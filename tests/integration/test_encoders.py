@@ -55,8 +55,8 @@ def job(tmp_path, monkeypatch, capsys):
 
     def run(*flags):
         capsys.readouterr()
-        argv = ["--input", str(tmp_path / "raw.tar"), "--output", str(tmp_path / "out"), "--precision", "fp32", *flags]
-        code = curate_images.main(argv)
+        argv = ["--input", str(tmp_path / "raw.tar"), "--output", str(tmp_path / "out"), "--precision", "fp32"]
+        code = curate_images.main([*argv, "--report", "false", *flags])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

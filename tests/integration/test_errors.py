@@ -11,7 +11,7 @@ import torch
 from beam_curator.commands import curate_images
 from tests.integration.integration_content import content, ledger
 
-TINY = ["--clip_model", "tiny-untrained"]
+TINY = ["--clip_model", "tiny-untrained", "--report", "false"]
 
 
 def one_line(err, code, wanted):

@@ -20,7 +20,7 @@ from beam_curator.commands import curate_images
 from examples import embed_images, filter_with_rule
 from tests.tars import Entry, tar_bytes, write_shard
 
-TINY = ["--clip_model", "tiny-untrained"]
+TINY = ["--clip_model", "tiny-untrained", "--report", "false"]
 
 
 @pytest.fixture

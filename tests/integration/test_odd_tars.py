@@ -17,7 +17,7 @@ from beam_curator.sources.sample_images import SEVERAL
 from tests.integration.integration_content import content
 from tests.tars import COMPRESSORS, Entry, tar_bytes
 
-FLAGS = ["--clip_model", "tiny-untrained", "--min_aesthetic", "0", "--max_nsfw", "2"]
+FLAGS = ["--clip_model", "tiny-untrained", "--min_aesthetic", "0", "--max_nsfw", "2", "--report", "false"]
 
 
 def image(seed, format="JPEG", size=72):

@@ -17,7 +17,10 @@ from examples import filter_with_rule
 from tests.integration.test_errors import command, one_line
 
 MADE_FOR = "was made for OpenAI's CLIP ViT-L/14, not for "
-TINY_WITH_REAL_HEADS = ["--clip_model", "tiny-untrained", "--aesthetic_model", "v2", "--nsfw_model", "laion"]
+TINY_WITH_REAL_HEADS = [
+    *("--clip_model", "tiny-untrained", "--aesthetic_model", "v2", "--nsfw_model", "laion"),
+    *("--report", "false"),
+]
 
 
 @pytest.fixture

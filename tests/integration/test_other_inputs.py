@@ -17,7 +17,11 @@ from tests.eager import eager
 from tests.integration.integration_content import content, ledger
 from tests.integration.processes import wait_until
 
-TINY = [*("--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none"), "--samples_per_shard=7"]
+TINY = [
+    *("--clip_model", "tiny-untrained", "--min_aesthetic", "none", "--max_nsfw", "none"),
+    "--samples_per_shard=7",
+    "--report=false",
+]
 NOT_THERE = {"parquet": {"null in the column image"}, "folder": set(), "list": {"no such file"}}
 """Why a row of each kind of input fails that has no image at all."""
 

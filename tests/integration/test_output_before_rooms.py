@@ -15,7 +15,7 @@ MADE_BEFORE = pathlib.Path(__file__).resolve().parents[1] / "data" / "output_bef
 FLAGS = [
     *("--input", "raw/*.tar", "--output", "out", "--clip_model", "tiny-untrained", "--range_mb", "0.008"),
     *("--aesthetic_model", "untrained", "--nsfw_model", "untrained", "--samples_per_shard", "4"),
-    *("--min_aesthetic", "0.1", "--max_nsfw", "1", "--min_width", "44"),
+    *("--min_aesthetic", "0.1", "--max_nsfw", "1", "--min_width", "44", "--report", "false"),
 ]
 
 

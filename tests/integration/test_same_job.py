@@ -1,34 +1,63 @@
 """The same shards are the same job, however they are spelled, touched, copied or moved; no score is lost in silence."""
 
+import gzip
 import json
 import os
+import pathlib
 import re
 import shutil
 import tarfile
 
 import pytest
 
-from beam_curator.commands import verify_output
+from beam_curator.commands import curate_images, verify_output
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes
 
-TINY = ["--clip_model", "tiny-untrained", "--range_mb", "0.3"]
+TINY = ["--clip_model", "tiny-untrained", "--range_mb", "0.3", "--report", "false"]
 
 
-@pytest.fixture
-def place(raw, tmp_path, monkeypatch):
-    """A directory to work in, with `raw/` (three shards, the last one compressed) and `link/`, which is the same."""
-    import gzip
-
+@pytest.fixture(scope="module")
+def fresh(raw, tmp_path_factory):
+    """A directory with `raw/` (three shards, the last one compressed) and `link/`, which is the same."""
     first, second, third = sorted(raw.glob("*.tar"))
-    directory = tmp_path / "place"
+    directory = tmp_path_factory.mktemp("same_job") / "fresh"
     (directory / "raw").mkdir(parents=True)
     for tar in (first, second):
         shutil.copy(tar, directory / "raw")
     (directory / "raw" / f"{third.name}.gz").write_bytes(gzip.compress(third.read_bytes()))
-    (directory / "link").symlink_to(directory / "raw")
-    monkeypatch.chdir(directory)
+    (directory / "link").symlink_to("raw")
     return directory
+
+
+@pytest.fixture(scope="module")
+def finished_place(fresh):
+    """As `fresh`, with the output of a job over `raw` in `out/`, which ran where `place` is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(_put(fresh))
+        assert curate_images.main(["--input", "raw", "--output", str(fresh.parent / "place" / "out"), *TINY]) == 0
+    return (fresh.parent / "place").rename(fresh.parent / "finished")
+
+
+def _put(directory):
+    """Copies it to the one path at which all jobs of these tests run."""
+    place = directory.parent / "place"
+    shutil.rmtree(place, ignore_errors=True)
+    return pathlib.Path(shutil.copytree(directory, place, symlinks=True))
+
+
+@pytest.fixture
+def place(fresh, monkeypatch):
+    """A directory to work in."""
+    monkeypatch.chdir(_put(fresh))
+    return pathlib.Path.cwd()
+
+
+@pytest.fixture
+def begun(finished_place, place):
+    """As `place`, with the output of a job over `raw` in `out/`."""
+    shutil.copytree(finished_place / "out", place / "out")
+    return place
 
 
 @pytest.fixture
@@ -44,26 +73,24 @@ def run(curate, place):
     return run
 
 
-def test_a_touch_or_a_copy_of_the_input_scores_nothing_and_changes_no_byte(place, run):
-    assert run("raw")[0] == 0
-    before = content(place / "out")
-    for tar in (place / "raw").iterdir():
+def test_a_touch_or_a_copy_of_the_input_scores_nothing_and_changes_no_byte(begun, run):
+    before = content(begun / "out")
+    for tar in (begun / "raw").iterdir():
         os.utime(tar, (1, 1))
     assert run("raw") == (0, "", 0)
-    shutil.copytree(place / "raw", place / "copy")
-    shutil.rmtree(place / "raw")
-    (place / "copy").rename(place / "raw")
+    shutil.copytree(begun / "raw", begun / "copy")
+    shutil.rmtree(begun / "raw")
+    (begun / "copy").rename(begun / "raw")
     assert run("raw") == (0, "", 0)
-    assert content(place / "out") == before
-    assert verify_output.main([str(place / "out")]) == 0
+    assert content(begun / "out") == before
+    assert verify_output.main([str(begun / "out")]) == 0
 
 
-def test_the_same_input_gives_the_same_bytes_whenever_it_was_written(place, run):
-    assert run("raw", output="one")[0] == 0
-    for tar in (place / "raw").iterdir():
+def test_the_same_input_gives_the_same_bytes_whenever_it_was_written(begun, run):
+    for tar in (begun / "raw").iterdir():
         os.utime(tar, (1, 1))
     assert run("raw", output="two")[0] == 0
-    assert content(place / "one") == content(place / "two")
+    assert content(begun / "out") == content(begun / "two")
 
 
 @pytest.mark.parametrize(
@@ -80,38 +107,35 @@ def test_the_same_input_gives_the_same_bytes_whenever_it_was_written(place, run)
     ],
     ids=lambda inputs: " ".join(inputs),
 )
-def test_another_spelling_of_the_same_shards_is_the_same_job_and_the_same_bytes(place, run, inputs):
-    assert run("raw")[0] == 0
-    before, manifest = content(place / "out"), (place / "out" / "manifest.json").read_bytes()
-    assert run(*(text.format(place=place) for text in inputs)) == (0, "", 0)
-    assert content(place / "out") == before
-    assert (place / "out" / "manifest.json").read_bytes() == manifest
-    assert {row["shard"] for row in ledger(place / "out")} == {f"raw/{path.name}" for path in (place / "raw").iterdir()}
+def test_another_spelling_of_the_same_shards_is_the_same_job_and_the_same_bytes(begun, run, inputs):
+    before, manifest = content(begun / "out"), (begun / "out" / "manifest.json").read_bytes()
+    assert run(*(text.format(place=begun) for text in inputs)) == (0, "", 0)
+    assert content(begun / "out") == before
+    assert (begun / "out" / "manifest.json").read_bytes() == manifest
+    assert {row["shard"] for row in ledger(begun / "out")} == {f"raw/{path.name}" for path in (begun / "raw").iterdir()}
 
 
-def test_a_job_that_was_begun_in_another_directory_goes_on(place, run, monkeypatch):
-    assert run("raw")[0] == 0
-    before = content(place / "out")
-    (place / "elsewhere").mkdir()
-    monkeypatch.chdir(place / "elsewhere")
+def test_a_job_that_was_begun_in_another_directory_goes_on(begun, run, monkeypatch):
+    before = content(begun / "out")
+    (begun / "elsewhere").mkdir()
+    monkeypatch.chdir(begun / "elsewhere")
     assert run("../raw") == (0, "", 0)
-    assert content(place / "out") == before
+    assert content(begun / "out") == before
     assert run("../raw", more=["--min_aesthetic", "8"]) == (0, "", 0)
 
 
-def test_moved_input_keeps_its_names_and_its_scores_and_says_so(place, run):
-    assert run("raw", more=["--min_aesthetic", "8"])[0] == 0
-    names = {row["shard"] for row in ledger(place / "out")}
-    (place / "raw").rename(place / "moved")
-    code, err, scored = run("moved")
+def test_moved_input_keeps_its_names_and_its_scores_and_says_so(begun, run):
+    names = {row["shard"] for row in ledger(begun / "out")}
+    (begun / "raw").rename(begun / "moved")
+    code, err, scored = run("moved", more=["--min_aesthetic", "8"])
     assert (code, scored) == (0, 0)
     assert err == (
         "note: 3 of 3 shards have moved, first raw/00000.tar to moved/00000.tar: the ledger keeps the names, and the "
         "scores are used\n"
     )
-    assert {row["shard"] for row in ledger(place / "out")} == names
-    assert run("moved") == (0, "", 0)
-    assert verify_output.main([str(place / "out")]) == 0
+    assert {row["shard"] for row in ledger(begun / "out")} == names
+    assert run("moved", more=["--min_aesthetic", "8"]) == (0, "", 0)
+    assert verify_output.main([str(begun / "out")]) == 0
 
 
 @pytest.mark.parametrize(
@@ -128,19 +152,18 @@ def test_moved_input_keeps_its_names_and_its_scores_and_says_so(place, run):
     ],
 )
 def test_a_flag_by_which_all_is_read_in_another_way_is_said_before_it_is_scored_again(place, run, first, second, said):
-    samples = run("raw", more=first)[2]
-    assert run("raw", more=first) == (0, "", 0)
-    code, err, scored = run("raw", more=second)
+    samples = run("raw/00000.tar", more=first)[2]
+    assert run("raw/00000.tar", more=first) == (0, "", 0)
+    code, err, scored = run("raw/00000.tar", more=second)
     assert (code, scored) == (0, samples)
     assert err == f"note: {said}: all samples are read in another way, and scored again\n"
-    assert run("raw", more=second) == (0, "", 0)
+    assert run("raw/00000.tar", more=second) == (0, "", 0)
 
 
-def test_another_policy_for_several_images_is_said_where_there_are_some(place, run, small_jpeg):
-    assert run("raw")[0] == 0
+def test_another_policy_for_several_images_is_said_where_there_are_some(begun, run, small_jpeg):
     assert run("raw", more=["--several_images", "first"]) == (0, "", 0)
     members = [("a.jpg", b"no image"), ("a.png", b"no image"), ("b.jpg", small_jpeg)]
-    (place / "raw" / "00005.tar").write_bytes(tar_bytes(members))
+    (begun / "raw" / "00005.tar").write_bytes(tar_bytes(members))
     assert run("raw", more=["--several_images", "first"])[0] == 0
     code, err, scored = run("raw", more=["--several_images", "all"])
     assert (code, scored) == (0, 2)
@@ -157,26 +180,25 @@ def test_more_input_extends_the_job_and_leaves_what_a_fresh_run_would(place, run
     assert content(place / "out") == content(place / "fresh")
 
 
-def test_fewer_inputs_are_refused_while_they_are_there_or_leave_and_keep_their_scores(place, run):
-    assert run("raw")[0] == 0
-    before = content(place / "out")
+def test_fewer_inputs_are_refused_while_they_are_there_or_leave_and_keep_their_scores(begun, run):
+    before = content(begun / "out")
     code, err, _ = run("raw/*.tar")
     assert (code, len(err.splitlines())) == (2, 1)
     assert (
-        f"--output {place}/out holds a job of 3 shards (first raw/00000.tar), and --input leaves out 1 of them" in err
+        f"--output {begun}/out holds a job of 3 shards (first raw/00000.tar), and --input leaves out 1 of them" in err
     )
     assert "--fewer_shards" in err
     assert "--overwrite" not in err
-    assert content(place / "out") == before
+    assert content(begun / "out") == before
     code, err, scored = run("raw/*.tar", more=["--fewer_shards"])
     assert (code, scored) == (0, 0)
     assert err == (
         "note: 1 shard is no longer in the input, first raw/00002.tar.gz: out of the selection, scores are kept\n"
     )
-    assert "raw/00002.tar.gz" not in {row["shard"] for row in ledger(place / "out")}
-    assert verify_output.main([str(place / "out")]) == 0
+    assert "raw/00002.tar.gz" not in {row["shard"] for row in ledger(begun / "out")}
+    assert verify_output.main([str(begun / "out")]) == 0
     assert run("raw") == (0, "note: 1 shard is back in the input, first raw/00002.tar.gz: in the selection again\n", 0)
-    assert content(place / "out") == before
+    assert content(begun / "out") == before
 
 
 def test_other_shards_are_another_job_and_what_overwrite_costs_is_said(place, run):
@@ -194,46 +216,43 @@ def test_other_shards_are_another_job_and_what_overwrite_costs_is_said(place, ru
     assert content(place / "out") == content(place / "fresh")
 
 
-def test_range_mb_is_that_of_the_directory_and_another_one_is_told(place, run, curate):
-    assert run("raw")[0] == 0
-    before = content(place / "out")
+def test_range_mb_is_that_of_the_directory_and_another_one_is_told(begun, run, curate):
+    before = content(begun / "out")
     code, err, scored = run("raw", more=["--range_mb", "3"])
     assert (code, scored) == (0, 0)
-    assert err == f"note: --range_mb is 0.3, with which {place}/out was begun, not 3\n"
-    assert content(place / "out") == before
-    assert curate(place / "out", base=["--input", "raw", *TINY[:2]])[::2] == (0, "")
-    assert content(place / "out") == before
+    assert err == f"note: --range_mb is 0.3, with which {begun}/out was begun, not 3\n"
+    assert content(begun / "out") == before
+    assert curate(begun / "out", base=["--input", "raw", *TINY[:2], *TINY[-2:]])[::2] == (0, "")
+    assert content(begun / "out") == before
 
 
-def test_a_changed_shard_is_told_before_it_is_scored_again_also_with_its_old_size_and_times(place, run, curate):
-    assert run("raw")[0] == 0
-    tar = place / "raw" / "00001.tar"
+def test_a_changed_shard_is_told_before_it_is_scored_again_also_with_its_old_size_and_times(begun, run, curate):
+    tar = begun / "raw" / "00001.tar"
     times = tar.stat()
     data = bytearray(tar.read_bytes())
     data[700] ^= 1  # inside the first image
     tar.write_bytes(data)
     os.utime(tar, ns=(times.st_atime_ns, times.st_mtime_ns))
     said = "note: 1 of 3 shards has changed since the last run, first raw/00001.tar: what it holds is scored again"
-    assert said in curate(place / "out", "--dry_run", base=["--input", "raw", *TINY])[1]
+    assert said in curate(begun / "out", "--dry_run", base=["--input", "raw", *TINY])[1]
     code, err, scored = run("raw")
     assert (code, err, scored) == (0, f"{said}\n", 30)
     assert run("raw") == (0, "", 0)
 
 
-def test_scores_of_another_version_are_told_before_they_are_made_again(place, run):
-    assert run("raw")[0] == 0
-    job = json.loads((place / "out" / "job.json").read_text())
+def test_scores_of_another_version_are_told_before_they_are_made_again(begun, run):
+    job = json.loads((begun / "out" / "job.json").read_text())
     for name in ("shards", "given", "scoring_version"):  # as releases before this one wrote it
         del job[name]
-    (place / "out" / "job.json").write_text(json.dumps(job))
-    for part in (place / "out" / "scores").iterdir():
+    (begun / "out" / "job.json").write_text(json.dumps(job))
+    for part in (begun / "out" / "scores").iterdir():
         part.write_bytes(b"of another version")
-    parts = len(list((place / "out" / "scores").iterdir()))
+    parts = len(list((begun / "out" / "scores").iterdir()))
     code, err, scored = run("./raw")
     assert (code, scored) == (0, 88)
     assert f"({parts} files) are of another version of this software" in err
     assert "all is scored again" in err
-    assert {row["shard"] for row in ledger(place / "out")} == {f"raw/{path.name}" for path in (place / "raw").iterdir()}
+    assert {row["shard"] for row in ledger(begun / "out")} == {f"raw/{path.name}" for path in (begun / "raw").iterdir()}
 
 
 def test_an_edit_that_only_copying_notices_is_scored_again_by_the_next_run(place, run, monkeypatch):

@@ -170,7 +170,15 @@ def test_with_fast_decoding_they_see_the_same_from_the_beginning_and_later(tmp_p
     """It changes the encoder's input alone: pictures and facts are those of exact decoding."""
     samples = [{"__key__": key, "jpg": _picture(900 + 8 * seed, 700)} for seed, key in enumerate("abcd")]
     bc.batch_of(samples, tmp_path / "raw" / "a.tar")
-    base = ["--input", str(tmp_path / "raw"), "--clip_model", "tiny-untrained", "--min_aesthetic", "-9"]
+    base = [
+        "--input",
+        str(tmp_path / "raw"),
+        "--clip_model",
+        "tiny-untrained",
+        "--min_aesthetic",
+        "-9",
+        "--report=false",
+    ]
     fast = [*base, "--decode", "fast"]
     own = ["--scorer", "own_scorers:Warmth", "--scorer", "own_scorers:Seen"]
     assert curate(tmp_path / "plain", base=fast)[0] == 0
@@ -224,7 +232,15 @@ def test_a_scorer_that_raises_on_one_sample_fails_that_row_and_no_other(tmp_path
         for key, caption in (("a", "good one"), ("b", "fail me"), ("c", "good two"))
     ]
     bc.batch_of(samples, tmp_path / "raw" / "a.tar")
-    base = ["--input", str(tmp_path / "raw"), "--clip_model", "tiny-untrained", "--min_aesthetic", "0"]
+    base = [
+        "--input",
+        str(tmp_path / "raw"),
+        "--clip_model",
+        "tiny-untrained",
+        "--min_aesthetic",
+        "0",
+        "--report=false",
+    ]
     code, out, _ = curate(tmp_path / "out", "--scorer", "own_scorers:FirstWord", base=[*base, "--max_nsfw", "2"])
     assert code == 0
     assert "1  scorer first_word raised ValueError\n" in out

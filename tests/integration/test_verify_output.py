@@ -69,13 +69,13 @@ def test_a_job_on_compressed_shards_is_as_promised(raw, tmp_path, curate, verify
     (tmp_path / "raw").mkdir()
     for tar in raw.glob("*.tar"):
         (tmp_path / "raw" / f"{tar.name}.gz").write_bytes(gzip.compress(tar.read_bytes()))
-    base = ["--input", str(tmp_path / "raw"), "--clip_model", "tiny-untrained", "--range_mb", "0.3"]
+    base = ["--input", str(tmp_path / "raw"), "--clip_model", "tiny-untrained", "--range_mb", "0.3", "--report=false"]
     assert curate(tmp_path / "other", base=base)[0] == 0
     assert verify(tmp_path / "other")[0] == 0
 
 
 def test_a_job_on_the_output_of_a_job_is_as_promised(finished, tmp_path, curate, verify):
-    base = ["--input", str(finished), "--clip_model", "tiny-untrained", "--min_aesthetic", "0"]
+    base = ["--input", str(finished), "--clip_model", "tiny-untrained", "--min_aesthetic", "0", "--report=false"]
     assert curate(tmp_path / "again", base=base)[0] == 0
     assert verify(tmp_path / "again")[0] == 0
 
