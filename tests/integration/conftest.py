@@ -56,7 +56,7 @@ def curate(flags, capsys):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nursery(tmp_path_factory):
     """What starts commands as processes, and ends those that are left."""
     nursery = Nursery(tmp_path_factory.mktemp("logs"))
@@ -64,7 +64,7 @@ def nursery(tmp_path_factory):
     nursery.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def job(tmp_path_factory):
     """The flags of a small job with many ranges, but for --output."""
     raw = tmp_path_factory.mktemp("killed") / "raw"
