@@ -4,6 +4,7 @@ import io
 import pathlib
 
 import pytest
+from apache_beam.runners.worker import statecache
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -17,6 +18,9 @@ settings.register_profile("quick", settings.get_profile("project"), max_examples
 progress_line.LOG_EVERY_SECONDS = 24 * 3600
 settings.load_profile("project")
 remember_what_beam_asks_again()
+# Beam weighs a side input by walking through every module that can be reached from it, for each bundle: a tenth of a
+# second a job. Nothing here fills its cache.
+statecache.get_deep_size = lambda *_: 1000
 
 SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "ecosystem", "engines")
 """Of whole jobs, servers and measurements: all that is in them is `slow`."""

@@ -3,11 +3,13 @@
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TypeOptions, WorkerOptions
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
+from apache_beam.transforms.timeutil import TimeDomain
 
 from beam_curator.commands.options import CurationOptions
 
 ASKED, REMEMBERED = core.get_function_args_defaults.__wrapped__, core.get_function_args_defaults
+LOOKED_FOR, KNOWN = userstate.get_dofn_specs.__wrapped__, userstate.get_dofn_specs
 VIEWED, SEEN = PipelineOptions.view_as.__wrapped__, PipelineOptions.view_as
 
 
@@ -24,6 +26,45 @@ def test_the_arguments_of_a_function_are_those_that_beam_finds_and_nobody_change
         names, defaults = REMEMBERED(function)
         assert (names, defaults) == tuple(ASKED(function))
         names.append("more"), defaults.append("more")
+
+
+END = userstate.TimerSpec("end", TimeDomain.WATERMARK)
+COUNTED = beam.DoFn.StateParam(userstate.CombiningValueStateSpec("count", sum))
+ENDED = beam.DoFn.TimerParam(END)
+
+
+class CountFn(beam.DoFn):
+    """A step with state and a timer."""
+
+    def process(self, element, count=COUNTED, end=ENDED):
+        count.add(1)
+
+    @userstate.on_timer(END)
+    def at_end(self, count=COUNTED):
+        yield count.read()
+
+
+class HoldingFn(beam.DoFn):
+    """A step that holds a method of another object."""
+
+    def __init__(self, method=None):
+        self.held = method
+
+    def process(self, element):
+        yield element
+
+
+@pytest.mark.parametrize(
+    "step",
+    [AddFn(), CountFn(), HoldingFn(), HoldingFn(CountFn().process), core.CallableWrapperDoFn(len)],
+    ids=["arguments", "state and timer", "plain", "holds a method", "function"],
+)
+def test_state_and_timers_of_a_step_are_those_that_beam_finds_and_nobody_changes_them(step):
+    for _ in range(2):
+        found = KNOWN(step)
+        assert found == LOOKED_FOR(step)
+        assert any(found) is (isinstance(step, CountFn) or getattr(step, "held", None) is not None)
+        found[0].add("more"), found[1].add("more")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""What Beam works out again and again while a job is built is remembered here: some 3 seconds of a core for each job.
+"""What Beam works out again and again while a job is built is remembered here: some 2.5 seconds of a core for each job.
 
 Beam reads the signature of every method of a DoFn some dozen times, looks through all of them for state and timers as
 often, and parses all flags anew, with a new parser, for each look at an option: nine hundred times a job. The answers
-are always the same. It concerns the whole process, so our
-own commands have it (see `process_tuning`), and no user's pipeline.
+are always the same. It concerns the whole process, so our own commands have it (see `process_tuning`), and no user's
+pipeline.
 """
 
 from __future__ import annotations
