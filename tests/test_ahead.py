@@ -7,9 +7,10 @@ import apache_beam as beam
 import pytest
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
+from beam_curator import rows
 from beam_curator.errors import StorageError
 from beam_curator.output import job_input
-from beam_curator.samples import SampleBatch
+from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.transforms import reading
 from beam_curator.transforms.work_ahead import WorkAhead
 from tests.eager import eager
@@ -48,14 +49,16 @@ def test_every_element_keeps_its_own_time_and_window():
 
 BEGUN = {name: threading.Event() for name in "abc"}
 WAITED: dict[str, bool] = {}
+RANGE = ShardRange(Shard("a.tar", 1), 0, 1, 0, last=True)
 
 
 def read_noted(range):
     BEGUN[range].set()
-    return range
+    yield SampleBatch(range, rows.from_samples(RANGE, [], []))
 
 
-def wait_for_the_next(range):
+def wait_for_the_next(batch):
+    range = batch.range
     following = chr(ord(range) + 1)
     WAITED[range] = BEGUN[following].wait(HANG_SECONDS) if following in BEGUN else True
 
@@ -63,8 +66,8 @@ def wait_for_the_next(range):
 def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
     """The step that follows does not go on before the next range's read has begun; without reading ahead it would
     wait in vain."""
-    monkeypatch.setattr(reading, "_read_timed", read_noted)
-    monkeypatch.setattr(reading, "_count_read", lambda batch: batch)
+    monkeypatch.setattr(reading, "_read_at_once", read_noted)
+    monkeypatch.setattr(reading, "_count_read", lambda range, seconds: None)
     eager(beam.ParDo(reading._ReadRanges()) | beam.Map(wait_for_the_next), list("abc"))
     assert WAITED == {"a": True, "b": True, "c": True}
 

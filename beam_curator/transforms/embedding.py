@@ -16,6 +16,7 @@ from typing import Any, Literal
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.transforms.display import DisplayDataItem
 
 from beam_curator import process_tuning, progress, rows
@@ -38,6 +39,7 @@ from beam_curator.models.weights.resolving import choose_weights
 from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.samples import Member, Sample, SampleBatch, readable
+from beam_curator.sources.pieces import PieceOfRange
 from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of_samples
 from beam_curator.transforms.beams_inference import ModelHandler, RunInference
@@ -156,6 +158,11 @@ def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> 
     spans = batch.rows["span_bytes"].take(embedded) if not batch.range.compression else []
     size_bytes = sum(span.as_py() for span in spans)
     progress.BOARD.add_embedded(batch.range, len(embedded), size_bytes, min(failed, len(embedded)))
+
+
+def _bytes_of(batch: SampleBatch) -> int:
+    """How much of its shard a batch covers."""
+    return pc.sum(batch.rows["span_bytes"]).as_py() or 0 if isinstance(batch, PieceOfRange) else batch.range.size_bytes
 
 
 def _lost_bytes(samples: Sequence[Sample]) -> bool:
@@ -348,7 +355,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
         """Bytes of the shards that the batches cover; Beam's default would pickle them all to find out."""
-        return sum(one.range.size_bytes for one in batch)
+        return sum(_bytes_of(one) for one in batch)
 
     def get_metrics_namespace(self) -> str:
         """Where RunInference's metrics go."""

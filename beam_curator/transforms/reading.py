@@ -12,6 +12,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.transforms.display import DisplayDataItem
+from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_curator import progress
 from beam_curator.defaults import DEFAULT_RANGE_MB
@@ -24,7 +25,9 @@ from beam_curator.reading import DEFAULT_READING, Reading, SeveralImages, carrie
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources import matching
 from beam_curator.sources.formats import AUTO, checked_format
+from beam_curator.sources.joined_pieces import JoinedPieces
 from beam_curator.sources.patterns import Patterns, several
+from beam_curator.sources.pieces import PieceOfRange, read_batches
 from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import KnownShard
@@ -33,7 +36,6 @@ from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import title_of
 from beam_curator.transforms.display import display_of_patterns, display_of_reading
 from beam_curator.transforms.metrics import count, observe
-from beam_curator.transforms.work_ahead import WorkAhead
 
 
 @beam.typehints.with_output_types(Shard)
@@ -172,31 +174,88 @@ def _planned(shard: Shard, range_bytes: int, plans: KeptPlans | None, reading: R
     yield from found
 
 
-class _ReadRanges(WorkAhead[ShardRange, SampleBatch]):
+class _ReadRanges(beam.DoFn):
+    """Gives ranges as batches. The next batch is read while the steps that follow work on the one before, in this range
+    or from it to the next one.
+
+    Args:
+      in_pieces: whether a large range is given in pieces.
+    """
+
+    def __init__(self, in_pieces: bool = False) -> None:
+        self._read = read_batches if in_pieces else _read_at_once
+
     def setup(self) -> None:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
 
-    def start(self, range: ShardRange) -> Callable[[], SampleBatch]:
+    def start_bundle(self) -> None:
+        self._under_way: _RangeUnderWay | None = None
+
+    def process(
+        self, range: ShardRange, window: Any = beam.DoFn.WindowParam, timestamp: Any = beam.DoFn.TimestampParam
+    ) -> Iterator[WindowedValue]:
         progress.BOARD.enter(SCORING)
-        reading = self._reader.submit(_read_timed, range)
-        return lambda: _count_read(reading.result())
+        before, following = self._under_way, _RangeUnderWay(self._reader, self._read(range), window, timestamp)
+        self._under_way = following
+        if before is None:
+            following.begin()
+        else:
+            yield from before.batches(then=following.begin)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        last, self._under_way = self._under_way, None
+        if last is not None:
+            yield from last.batches()
 
     def teardown(self) -> None:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_timed(range: ShardRange) -> SampleBatch:
+class _RangeUnderWay:
+    """A range whose next batch is being read."""
+
+    def __init__(self, reader: ThreadPoolExecutor, read: Iterator[SampleBatch], window: Any, timestamp: Any) -> None:
+        self._reader, self._read, self._window, self._timestamp = reader, read, window, timestamp
+        self._seconds = 0.0
+
+    def begin(self) -> None:
+        """Starts to read the next batch."""
+        self._reading = self._reader.submit(_read_timed, self._read)
+
+    def batches(self, then: Callable[[], None] | None = None) -> Iterator[WindowedValue]:
+        """Those that are left, each while the next one is read; with the last one, what is to be read `then`."""
+        while True:
+            batch = self._reading.result()
+            del self._reading  # which holds the batch
+            is_last = not isinstance(batch, PieceOfRange) or batch.whole is not None
+            if not is_last:
+                self.begin()
+            elif then is not None:
+                then()
+            count("samples_read", len(batch))
+            self._seconds += sum(span.ended - span.began for span in batch.spans.values())
+            if is_last:
+                _count_read(batch.range, self._seconds)
+            yield WindowedValue(batch, self._timestamp, (self._window,))
+            if is_last:
+                return
+            del batch
+
+
+def _read_at_once(range: ShardRange) -> Iterator[SampleBatch]:
+    yield read_batch(range)
+
+
+def _read_timed(read: Iterator[SampleBatch]) -> SampleBatch:
     began = time.time()
-    batch = read_batch(range)
+    batch = next(read)
     return batch.replace(spans={SCORING: Span(began, time.time())})
 
 
-def _count_read(batch: SampleBatch) -> SampleBatch:
-    count("samples_read", len(batch))
-    count("bytes_read", batch.range.size_bytes)
-    observe("range_bytes", [batch.range.size_bytes])
-    observe("range_read_ms", [round(1000 * (span.ended - span.began)) for span in batch.spans.values()])
-    return batch
+def _count_read(range: ShardRange, seconds: float) -> None:
+    count("bytes_read", range.size_bytes)
+    observe("range_bytes", [range.size_bytes])
+    observe("range_read_ms", [round(1000 * seconds)])
 
 
 @beam.typehints.with_input_types(ShardRange)
@@ -206,10 +265,42 @@ class ReadRanges(beam.PTransform):
     """Reads ranges: takes `ShardRange`, gives `SampleBatch` with bytes. Keep what needs the bytes fused with it.
 
     A range is read while the steps that follow work on the one before.
+
+    Attributes:
+      in_pieces: whether a range of more than 80 MiB is given in pieces of 64 MiB, one after the other, which
+        `JoinPieces` makes one batch of: a worker then holds bytes of some pieces, however large the ranges are.
     """
 
+    in_pieces: bool = False
+
     def expand(self, ranges: beam.PCollection[ShardRange]) -> beam.PCollection[SampleBatch]:
-        return ranges | beam.ParDo(_ReadRanges()).with_output_types(SampleBatch)
+        return ranges | beam.ParDo(_ReadRanges(self.in_pieces)).with_output_types(SampleBatch)
+
+
+class _JoinPieces(beam.DoFn):
+    def start_bundle(self) -> None:
+        self._pieces = JoinedPieces()
+
+    def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
+        if not isinstance(batch, PieceOfRange):
+            yield batch
+            return
+        whole = self._pieces.add(batch)
+        if whole is not None:
+            yield whole
+
+    def finish_bundle(self) -> None:
+        self._pieces.check_whole()
+
+
+@beam.typehints.with_input_types(SampleBatch)
+@beam.typehints.with_output_types(SampleBatch)
+class JoinPieces(beam.PTransform):
+    """Makes one batch of the pieces of each range, once what needs their bytes is done: takes and gives `SampleBatch`,
+    those from pieces without bytes. It needs no shuffle, for pieces of a range follow each other on one worker."""
+
+    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        return batches | beam.ParDo(_JoinPieces()).with_output_types(SampleBatch)
 
 
 @beam.typehints.with_input_types(FileMetadata)

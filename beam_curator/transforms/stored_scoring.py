@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+import pyarrow as pa
+
 from beam_curator import process_tuning, progress, rows
 from beam_curator.errors import JobError
 from beam_curator.models.scorers.batches import has_texts_of, with_scores
@@ -19,11 +21,12 @@ from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, TEXT_EMBEDDING, Sc
 from beam_curator.output.added_columns import read_range, read_text_embeddings, write_columns
 from beam_curator.output.field_store import write_fields
 from beam_curator.output.score_parts import read_embeddings
-from beam_curator.output.score_steps import ScoreStep, Wanted
+from beam_curator.output.score_steps import Wanted
 from beam_curator.phases import SCORING, Span
 from beam_curator.process_tuning import usable_cores
 from beam_curator.samples import SampleBatch, ShardRange
-from beam_curator.sources.sample_batches import read_batch
+from beam_curator.sources.joined_pieces import JoinedPieces, stacked_pieces
+from beam_curator.sources.pieces import PieceOfRange, read_batches
 from beam_curator.transforms.claims import Title
 from beam_curator.transforms.metrics import count
 from beam_curator.transforms.picture_scoring import with_picture_scores
@@ -105,15 +108,17 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
                 scored = with_scores(batch, loaded, step.identity)
                 whole = write_columns(self._directory, whole, step, scored)
                 batch = batch.replace(text_embeddings=scored.text_embeddings, models=scored.models)
-        read = _read_again(batch) if of_pixels or stored.lacks_fields else batch
-        if of_pixels:
-            again = self._from_pixels(batch.replace(samples=read.samples), of_pixels)
+        found = batch.fields
+        if of_pixels or stored.lacks_fields:
+            seen = [self._loaded[step.name] for step in of_pixels]
+            look = functools.partial(with_picture_scores, scorers=seen) if seen else _as_it_is
+            again, read = _read_again(batch, look)
             for step in of_pixels:
                 whole = write_columns(self._directory, whole, step, again)
-        found = batch.fields
-        if stored.lacks_fields:
-            fields = read.rows.select(rows.field_names(read.rows))
-            found = write_fields(self._directory, read.replace(rows=rows.with_fields(batch.rows, fields)), stored.range)
+            if stored.lacks_fields:
+                fields = read.rows.select(rows.field_names(read.rows))
+                with_fields = read.replace(rows=rows.with_fields(batch.rows, fields))
+                found = write_fields(self._directory, with_fields, stored.range)
         completed = whole.only(self._wanted.steps).batch.replace(fields=found)
         completed = completed.replace(spans={SCORING: Span(began, time.time(), len(completed))})
         return _Completed(completed, bool(of_pixels), stored.lacks_fields, len(lacking) > len(of_pixels))
@@ -126,16 +131,41 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
             return batch
         return batch.replace(text_embeddings=found, models={**batch.models, TEXT_EMBEDDING: model})
 
-    def _from_pixels(self, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
-        return with_picture_scores(batch, [self._loaded[step.name] for step in steps])
+
+def _read_again(batch: SampleBatch, look: Callable[[SampleBatch], SampleBatch]) -> tuple[SampleBatch, SampleBatch]:
+    """A part's range read again, a large one in pieces.
+
+    Args:
+      batch: of the part.
+      look: what is done with its rows and the bytes of their samples, as far as they are read at a time.
+
+    Returns:
+      The batch with what `look` gave of all rows; and what was read, without bytes.
+    """
+    joining = JoinedPieces()
+    looked: list[pa.Table] = []
+    read: SampleBatch | None = None
+    first = 0
+    for some in read_batches(batch.range):
+        theirs = batch.rows.slice(first, len(some))
+        first += len(some)
+        if first <= len(batch):
+            if not theirs.select(_PLACE).equals(some.rows.select(_PLACE)):
+                raise _has_changed(batch)
+            looked.append(look(SampleBatch(batch.range, theirs, some.samples)).rows)
+        read = joining.add(some) if isinstance(some, PieceOfRange) else some
+        del some
+    if read is None or len(read) != len(batch):
+        raise _has_changed(batch)
+    return batch.replace(rows=stacked_pieces(looked) if looked else look(batch.replace(samples=())).rows), read
 
 
-def _read_again(batch: SampleBatch) -> SampleBatch:
-    """The batch of a part's range with the bytes of its samples and their fields."""
-    read = read_batch(batch.range)
-    if not read.rows.select(_PLACE).equals(batch.rows.select(_PLACE)):
-        raise JobError(f"{batch.range.url}: the shard has changed since it was read")
-    return read
+def _as_it_is(batch: SampleBatch) -> SampleBatch:
+    return batch
+
+
+def _has_changed(batch: SampleBatch) -> JobError:
+    return JobError(f"{batch.range.url}: the shard has changed since it was read")
 
 
 @functools.lru_cache(maxsize=1)

@@ -18,12 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from beam_curator import rows
+from beam_curator.errors import CurationError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import models_of, told_models
 from beam_curator.phases import Span
 from beam_curator.reading import Reading
 from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Finding, Member, Sample, SampleBatch, Shard, ShardError, ShardRange
+from beam_curator.sources.pieces import PieceOfRange
 
 _ARRAYS = ("embeddings", "more_embeddings", "more_of", "text_embeddings", "caption_tokens")
 _HUNG_ON = ("row", "embedding", "range", "models", "more_embeddings", "of_batch")
@@ -51,7 +53,13 @@ def decode_range(encoded: bytes) -> ShardRange:
 
 
 def encode_batch(batch: SampleBatch) -> bytes:
-    """A batch with its rows and embeddings; of its members only where they are."""
+    """A batch with its rows and embeddings; of its members only where they are.
+
+    Raises:
+      CurationError: for a piece of a range, which is joined on the worker that read it.
+    """
+    if isinstance(batch, PieceOfRange):
+        raise CurationError(f"{batch.range.url}: a piece of a range was to go to another worker: it must stay fused")
     pieces = [_arrow(batch.rows)]
     arrays: dict[str, Any] = {}
     for name in _ARRAYS:

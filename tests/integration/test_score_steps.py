@@ -106,7 +106,7 @@ def no_image(no_encoder):
         raise AssertionError("an image is read")
 
     no_encoder.setattr("beam_curator.models.scorers.decoding.decode", refuse)
-    no_encoder.setattr("beam_curator.transforms.stored_scoring.read_batch", refuse)
+    no_encoder.setattr("beam_curator.transforms.stored_scoring.read_batches", refuse)
     return no_encoder
 
 

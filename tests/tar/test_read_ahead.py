@@ -28,7 +28,7 @@ def spans_of(one):
 
 @pytest.mark.parametrize("one_range", ["a.tar.gz"], indirect=True)
 def test_the_next_read_is_under_way_before_the_samples_of_this_one_are_asked_for(one_range, monkeypatch):
-    spans, begun, plain_read = spans_of(one_range), [], reading._bytes_at
+    spans, begun, plain_read = spans_of(one_range), [], reading.bytes_at
     second = threading.Event()
 
     def watched(tar, range, start, length):
@@ -37,7 +37,7 @@ def test_the_next_read_is_under_way_before_the_samples_of_this_one_are_asked_for
             second.set()
         return plain_read(tar, range, start, length)
 
-    monkeypatch.setattr(reading, "_bytes_at", watched)
+    monkeypatch.setattr(reading, "bytes_at", watched)
     samples = read_samples_at(one_range, spans)
     assert next(samples).offset == 0
     assert second.wait(HANG_SECONDS)
@@ -46,14 +46,14 @@ def test_the_next_read_is_under_way_before_the_samples_of_this_one_are_asked_for
 
 
 def test_a_fault_comes_after_the_samples_that_were_read_before_it(one_range, monkeypatch):
-    spans, plain_read = spans_of(one_range), reading._bytes_at
+    spans, plain_read = spans_of(one_range), reading.bytes_at
 
     def failing(tar, range, start, length):
         if start == spans[4][0]:
             raise OSError("the disk is gone")
         return plain_read(tar, range, start, length)
 
-    monkeypatch.setattr(reading, "_bytes_at", failing)
+    monkeypatch.setattr(reading, "bytes_at", failing)
     samples = read_samples_at(one_range, spans)
     assert [next(samples).offset for _ in range(4)] == [offset for offset, _ in spans[:4]]
     with pytest.raises(OSError, match="the disk is gone"):

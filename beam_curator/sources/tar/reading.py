@@ -81,49 +81,50 @@ def read_range(range: ShardRange) -> RangeContent:
         at_once = min(MAX_SAMPLE_BYTES, MAX_DECOMPRESSED_BYTES) if range.compression else MAX_SAMPLE_BYTES
         read = _read_at_once if range.end - range.start <= at_once else _read_sample_by_sample
         samples, errors, passed_over = (_read_by_key if range.reading.group_by_key else read)(tar, range)
-        places = _key_places(tar, range, samples)
-        damage = _damage(tar, range) if range.compression else None
+        places = key_places(tar, range, samples)
+        damage = damage_in(tar, range) if range.compression else None
     samples = [s if len(places[s.key]) < 2 else dataclasses.replace(s, same_key=len(places[s.key])) for s in samples]
-    return RangeContent(samples, [damage] if damage else errors, passed_over, _key_findings(range, samples, places))
+    return RangeContent(samples, [damage] if damage else errors, passed_over, key_findings(range, samples, places))
 
 
 def _read_at_once(tar: BinaryIO, range: ShardRange) -> _Read:
-    data = _bytes_at(tar, range, range.start, range.end - range.start)
+    data = bytes_at(tar, range, range.start, range.end - range.start)
     indexed = _indexed(io.BytesIO(data), range, len(data), tar)
-    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, data))
+    return indexed._replace(samples=with_all_data(tar, range, indexed.samples, data))
 
 
 def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> _Read:
     """For a range that holds a huge sample: that one is failed, the others are read one by one."""
     indexed = _indexed(_window(tar, range.start, range.end), range, range.end - range.start, tar)
-    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, None))
+    return indexed._replace(samples=with_all_data(tar, range, indexed.samples, None))
 
 
 def _read_by_key(tar: BinaryIO, range: ShardRange) -> _Read:
-    indexed = _indexed_by_key(tar, range)
-    return indexed._replace(samples=_with_all_data(tar, range, indexed.samples, None))
+    indexed = indexed_by_key(tar, range)
+    return indexed._replace(samples=with_all_data(tar, range, indexed.samples, None))
 
 
-def _with_all_data(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample], data: bytes | None) -> list[Sample]:
+def with_all_data(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample], data: bytes | None) -> list[Sample]:
     """The samples with their bytes; `data` is the range, if it was read as a whole."""
-    limited = [_limited(sample) for sample in samples]
-    scattered = [e for s in limited if s.extents and not s.failure for e in s.extents]
+    usable = [limited(sample) for sample in samples]
+    scattered = [e for s in usable if s.extents and not s.failure for e in s.extents]
     pieces = read_extents(tar, range, scattered) if scattered else Pieces()
     read: list[Sample] = []
-    for sample in limited:
+    for sample in usable:
         if sample.extents:
             read.append(with_pieces(sample, pieces))
         elif data is not None:
-            read.append(_with_data(sample, memoryview(data), range.start))
+            read.append(with_data(sample, memoryview(data), range.start))
         elif sample.span_bytes > MAX_SAMPLE_BYTES:
             read.append(sample)
         else:
-            own = _bytes_at(tar, range, sample.offset, sample.span_bytes)
-            read.append(_with_data(sample, memoryview(own), sample.offset))
+            own = bytes_at(tar, range, sample.offset, sample.span_bytes)
+            read.append(with_data(sample, memoryview(own), sample.offset))
     return read
 
 
-def _limited(sample: Sample) -> Sample:
+def limited(sample: Sample) -> Sample:
+    """The sample, failed if it is larger than a sample may be."""
     if sample.span_bytes <= MAX_SAMPLE_BYTES:
         return sample
     why = f"sample of {sample.span_bytes} bytes is over the limit of {MAX_SAMPLE_BYTES}"
@@ -133,7 +134,7 @@ def _limited(sample: Sample) -> Sample:
 def read_extents(tar: BinaryIO, range: ShardRange, extents: Sequence[Extent]) -> Pieces:
     """These pieces of a range's shard, in the order in which they stand there."""
     return read_pieces(
-        lambda start, length: _bytes_at(tar, range, start, length), extents, COALESCED_GAP_BYTES, READ_BYTES
+        lambda start, length: bytes_at(tar, range, start, length), extents, COALESCED_GAP_BYTES, READ_BYTES
     )
 
 
@@ -141,7 +142,7 @@ _Places = Mapping[str, Sequence[tuple[int, frozenset[str]]]]
 """By key, where in the shard its samples begin, and the extensions that each has."""
 
 
-def _key_places(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample]) -> _Places:
+def key_places(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample]) -> _Places:
     """The samples of the whole shard that have a key of this range."""
     places: dict[str, list[tuple[int, frozenset[str]]]] = {sample.key: [] for sample in samples}
     everywhere: Iterator[Sample] = iter(samples)
@@ -154,7 +155,7 @@ def _key_places(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample]) -> 
     return places
 
 
-def _key_findings(range: ShardRange, samples: Sequence[Sample], places: _Places) -> list[Finding]:
+def key_findings(range: ShardRange, samples: Sequence[Sample], places: _Places) -> list[Finding]:
     """Tells of samples whose key stood before in the shard."""
     found: dict[str, list[Sample]] = {RETURNING_KEYS: [], REPEATED_KEYS: []}
     for sample in samples:
@@ -169,7 +170,7 @@ def _key_findings(range: ShardRange, samples: Sequence[Sample], places: _Places)
     ]
 
 
-def _bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> bytes:
+def bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> bytes:
     """These bytes of a range's shard, or as many of them as are there before its end or damage."""
     if not range.compression:
         tar.seek(start)
@@ -180,7 +181,7 @@ def _bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> byte
     return b""
 
 
-def _damage(tar: BinaryIO, range: ShardRange) -> ShardError | None:
+def damage_in(tar: BinaryIO, range: ShardRange) -> ShardError | None:
     """Where a compressed shard is damaged inside the range, or at the end of the last one."""
     try:
         tar.seek(range.end)
@@ -210,40 +211,40 @@ def _indexed(file: BinaryIO, range: ShardRange, length: int, tar: BinaryIO) -> _
     """
     samples: list[Sample] = []
     errors: list[ShardError] = []
-    passed_over = _PassedOver()
-    ends = _Ends()
+    passed_over = PassedOver()
+    ends = Ends()
     links = HardLinks(tar, range.start) if range.start else HardLinks(file)
     try:
         for sample in group_samples(ends.seen(iter_headers(file)), links, on_passed_over=passed_over):
-            samples.append(_shifted(sample, range.start, length))
+            samples.append(shifted(sample, range.start, length))
         if range.last:
             check_end(file, ends.last)
-            _check_rest(file, ends.last, tar, range.start)
+            check_rest(file, ends.last, tar, range.start)
     except TarBroken as broken:
         errors.append(ShardError(range.url, range.start + min(broken.offset, length), broken.reason))
     return _Read(samples, errors, passed_over.count)
 
 
-def _indexed_by_key(tar: BinaryIO, range: ShardRange) -> _Read:
+def indexed_by_key(tar: BinaryIO, range: ShardRange) -> _Read:
     """The samples of a range whose other members may stand anywhere in the shard, all of whose headers are read."""
     samples: list[Sample] = []
     errors: list[ShardError] = []
-    passed_over = _PassedOver(range.start, range.end)
-    ends = _Ends()
+    passed_over = PassedOver(range.start, range.end)
+    ends = Ends()
     try:
         for sample in group_samples(ends.seen(iter_headers(tar)), HardLinks(tar), True, passed_over):
             if range.start <= sample.offset < range.end:
                 samples.append(sample)
         if range.last:
             check_end(tar, ends.last)
-            _check_rest(tar, ends.last, tar, 0)
+            check_rest(tar, ends.last, tar, 0)
     except TarBroken as broken:
         if range.last:
             errors.append(ShardError(range.url, broken.offset, broken.reason))
     return _Read(samples, errors, passed_over.count)
 
 
-class _PassedOver:
+class PassedOver:
     """Counts by kind what is passed over between two offsets.
 
     Attributes:
@@ -258,7 +259,7 @@ class _PassedOver:
         self.count[kind] += self._start <= header.offset < self._end
 
 
-class _Ends:
+class Ends:
     """Notes where the last header's entry ends.
 
     Attributes:
@@ -275,12 +276,12 @@ class _Ends:
             yield header
 
 
-def _check_rest(file: BinaryIO, end: int, tar: BinaryIO, start: int) -> None:
+def check_rest(file: BinaryIO, end: int, tar: BinaryIO, start: int) -> None:
     """Raises TarBroken if anything but padding follows the end-of-archive block at `end` of a range that begins at
     `start` of the tar: a hole in the shard, or one archive after another. No reader of tars goes on there, so what
     follows would be lost without a word."""
     file.seek(end)
-    with contextlib.suppress(DamagedStreamError):  # which `_damage` tells
+    with contextlib.suppress(DamagedStreamError):  # which `damage_in` tells
         while piece := file.read(1 << 20):
             if piece != bytes(len(piece)):
                 if is_padding(tar, start + end):
@@ -288,7 +289,7 @@ def _check_rest(file: BinaryIO, end: int, tar: BinaryIO, start: int) -> None:
                 raise TarBroken(end, "data after the end-of-archive block, which tar does not read")
 
 
-def _shifted(sample: Sample, start: int, length: int) -> Sample:
+def shifted(sample: Sample, start: int, length: int) -> Sample:
     """A sample indexed in a buffer that begins at `start`, at its place in the shard; failed if the buffer cuts it."""
     cut = [m.extension for m in sample.members.values() if m.offset + m.size > length]
     failure = f'truncated shard: member "{readable(cut[0])}" is cut' if cut else None
@@ -299,7 +300,7 @@ def _shifted(sample: Sample, start: int, length: int) -> Sample:
     )
 
 
-def _with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
+def with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
     """The sample with its members' bytes, as views of a buffer that begins at `start` in the shard; failed if that cuts
     one of them."""
     members = {}
@@ -375,9 +376,9 @@ def read_spans_at(
             start = group[0][0]
             length = group[-1][0] + group[-1][1] - start
             if not by_request:
-                return _bytes_at(tar, range, start, length)
+                return bytes_at(tar, range, start, length)
             with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
-                return _bytes_at(own, range, start, length)
+                return bytes_at(own, range, start, length)
 
         reads = prefetched(read, groups, _reads_at_once(range, by_request))
         for group in groups:
@@ -425,10 +426,10 @@ def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
         raise TarBroken(offset + broken.offset, f"{CHANGED}: {broken.reason}") from broken
     if sample is None or sample.span_bytes != span_bytes:
         raise TarBroken(offset, f"{CHANGED}: another sample stands here")
-    placed = _shifted(sample, offset, len(data) - (offset - start))
+    placed = shifted(sample, offset, len(data) - (offset - start))
     if placed.failure:
         raise TarBroken(offset, f"{CHANGED}: {placed.failure}")
-    return _with_data(placed, memoryview(data), start)
+    return with_data(placed, memoryview(data), start)
 
 
 def coalesced(spans: Sequence[tuple[int, int]], read_bytes: int) -> Iterator[list[tuple[int, int]]]:
