@@ -268,7 +268,7 @@ class ReadRanges(beam.PTransform):
 
     Attributes:
       in_pieces: whether a range of more than 80 MiB is given in pieces of 64 MiB, one after the other, which
-        `JoinPieces` makes one batch of: a worker then holds bytes of some pieces, however large the ranges are.
+        `JoinRanges` makes one batch of: a worker then holds bytes of some pieces, however large the ranges are.
     """
 
     in_pieces: bool = False
@@ -277,7 +277,7 @@ class ReadRanges(beam.PTransform):
         return ranges | beam.ParDo(_ReadRanges(self.in_pieces)).with_output_types(SampleBatch)
 
 
-class _JoinPieces(beam.DoFn):
+class _JoinRanges(beam.DoFn):
     def start_bundle(self) -> None:
         self._pieces = JoinedPieces()
 
@@ -295,12 +295,12 @@ class _JoinPieces(beam.DoFn):
 
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
-class JoinPieces(beam.PTransform):
+class JoinRanges(beam.PTransform):
     """Makes one batch of the pieces of each range, once what needs their bytes is done: takes and gives `SampleBatch`,
     those from pieces without bytes. It needs no shuffle, for pieces of a range follow each other on one worker."""
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        return batches | beam.ParDo(_JoinPieces()).with_output_types(SampleBatch)
+        return batches | beam.ParDo(_JoinRanges()).with_output_types(SampleBatch)
 
 
 @beam.typehints.with_input_types(FileMetadata)

@@ -26,7 +26,7 @@ from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, han
 from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 from beam_curator.transforms.picture_scoring import with_picture_scores
-from beam_curator.transforms.reading import JoinPieces, ReadRanges
+from beam_curator.transforms.reading import JoinRanges, ReadRanges
 
 
 class EncoderUnavailable(Scoring):
@@ -297,7 +297,7 @@ class ScoreRanges(Scoring):
         of_pixels = [scorer for scorer in self.scorers if scorer.needs == "pixels"]
         tokenise = next((texts.tokenise for texts in map(_texts_of, self.scorers) if texts is not None), None)
         read = ranges | ReadRanges(in_pieces=True)
-        batches = read | EmbedImages(self._handler, *of_pixels, tokenise=tokenise) | JoinPieces()
+        batches = read | EmbedImages(self._handler, *of_pixels, tokenise=tokenise) | JoinRanges()
         for score in self._scores:
             batches |= score
         return batches

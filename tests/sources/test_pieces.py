@@ -28,7 +28,7 @@ from beam_curator.sources.tar import reading, streaming
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.storage import files
 from beam_curator.transforms import embedding
-from beam_curator.transforms.reading import JoinPieces, ReadRanges
+from beam_curator.transforms.reading import JoinRanges, ReadRanges
 from beam_curator.transforms.wire_format import encode_batch
 from tests.eager import eager
 from tests.examples import examples
@@ -144,7 +144,7 @@ def test_why_a_sample_has_no_image_names_a_key_that_stands_in_another_piece(tmp_
     data = tar_bytes([("a.txt", b"x"), *samples(12), ("a.jpg", b"y")])
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), 1 << 40)
     model = bc.ClipModelHandler("tiny-untrained", precision="fp32", device="cpu")
-    (in_pieces,) = eager(ReadRanges(in_pieces=True) | bc.EmbedImages(model) | JoinPieces(), [whole])
+    (in_pieces,) = eager(ReadRanges(in_pieces=True) | bc.EmbedImages(model) | JoinRanges(), [whole])
     at_once = embedding.embed_batch(read_batch(whole), model)
     assert "its key stands elsewhere in the shard too" in in_pieces.rows["reason"][0].as_py()
     assert in_pieces.rows.equals(at_once.rows)
@@ -251,7 +251,7 @@ def test_a_worker_holds_bytes_of_some_pieces_however_large_the_range_is(tmp_path
             embedding, "submit_batch", lambda *given, plain=plain: HELD.append(held_bytes()) or plain(*given)
         )
         model = bc.ClipModelHandler("tiny-untrained", precision="fp32", device="cpu")
-        batches = eager(ReadRanges(in_pieces=True) | bc.EmbedImages(model) | JoinPieces(), given)
+        batches = eager(ReadRanges(in_pieces=True) | bc.EmbedImages(model) | JoinRanges(), given)
         monkeypatch.setattr(embedding, "submit_batch", plain)
         assert [len(batch) for batch in batches] == [count, count]
         assert len(HELD) > count / 5
@@ -266,6 +266,6 @@ def test_pieces_are_joined_in_their_order_or_not_at_all(tmp_path):
     assert all(isinstance(piece, PieceOfRange) for piece in found)
     for some in ([second], [first, first], [first]):
         with pytest.raises((CurationError, RuntimeError), match="must stay fused"):
-            eager(beam.Map(lambda index, some=some: some[index]) | JoinPieces(), [*range(len(some))])
+            eager(beam.Map(lambda index, some=some: some[index]) | JoinRanges(), [*range(len(some))])
     with pytest.raises(CurationError, match="must stay fused"):
         encode_batch(first)
