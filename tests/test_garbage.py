@@ -43,6 +43,7 @@ def test_what_is_loaded_is_passed_over_and_garbage_goes_before():
     assert len(gc.get_objects()) < 0.1 * loaded
 
 
+@pytest.mark.slow
 def test_it_is_done_once():
     spare_what_is_loaded()
     count = gc.get_freeze_count()
@@ -53,6 +54,7 @@ def test_it_is_done_once():
     assert kept() is None
 
 
+@pytest.mark.slow
 def test_what_is_loaded_later_is_passed_over_later():
     spare_what_is_loaded()
     more = [[] for _ in range(process_tuning.MANY_OBJECTS + 1)]

@@ -103,6 +103,7 @@ def test_the_help_of_a_command_has_its_name_as_it_is_typed(command, name, capsys
     assert "python -m" not in out
 
 
+@pytest.mark.slow
 def test_the_demo_draws_the_same_bytes_each_time(tmp_path, command):
     code, out, err = command("demo", "--output", str(tmp_path / "a"), "--only_draw")
     assert (code, err) == (0, "")

@@ -47,6 +47,7 @@ def with_captions(batches):
     return found
 
 
+@pytest.mark.slow
 def test_rows_wait_with_few_columns_and_the_same_are_kept(batches, tmp_path):
     given = with_captions(batches)
     keys = [key for batch in given for key in batch.rows["key"].to_pylist()]

@@ -215,6 +215,7 @@ def test_things_on_white_are_told_apart_by_shades_of_one_colour(other: tuple[str
     assert len(perceptual_edges(hashes).first) == same
 
 
+@pytest.mark.slow
 def test_hashes_that_differ_in_few_bits_meet_whatever_these_are() -> None:
     random = np.random.default_rng(0)
     for bits, least in ((13, 1.0), (24, 0.999), (32, 0.99)):

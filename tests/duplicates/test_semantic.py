@@ -152,6 +152,7 @@ def test_clumps_have_the_keepers_that_brute_force_has(kind: str, ahead: int, mon
         np.testing.assert_array_equal(drops.distance, cosines(vectors)[drops.rows, drops.of])
 
 
+@pytest.mark.slow
 def test_copies_without_a_keeper_are_compared_once() -> None:
     """Half of them are near one that goes, and near nothing that stays."""
     random = np.random.default_rng(0)

@@ -75,6 +75,7 @@ print(seen)
     assert ended.stdout == "[3, 3]\n", ended.stderr
 
 
+@pytest.mark.slow
 def test_passes_are_full_while_much_waits_and_smaller_at_the_end_so_that_all_threads_end_together():
     model, go = packed(16), threading.Event()
     stream = stream_of(model, held_up(go), threads=1)
@@ -102,6 +103,7 @@ def test_where_neighbours_matter_passes_hold_the_same_images_whatever_waits_and_
         assert sorted(model.calls) == [1, 2, 3, 4, 4]
 
 
+@pytest.mark.slow
 def test_a_bad_image_costs_its_row_and_a_list_of_them_ends():
     stream = stream_of(packed(2))
     got = stream.submit([b"\x01", b"", b"\x02", b"\x03", b""]).result(HANG_SECONDS)

@@ -94,6 +94,7 @@ def test_a_model_without_texts_and_embeddings_of_another_model_are_refused(tmp_p
     assert "captions are embedded by small/ours" in complaint_of(scorer, ModelIdentity("other", "1" * 64), 96)
 
 
+@pytest.mark.slow
 def test_tokens_made_ahead_and_embeddings_that_are_kept_change_no_bit(tmp_path):
     captions = ["a red bicycle", None, "word " * 200, "", *(f"photo {number}" for number in range(40))]
     table = pa.table({name: pa.nulls(44, pa.string()) for name in ("status", "reason", "failure")})

@@ -67,6 +67,7 @@ def test_the_page_asks_nobody(tmp_path):
     assert "https://" not in page
 
 
+@pytest.mark.slow
 def test_the_same_job_gives_the_same_bytes(tmp_path):
     contents = []
     for name in ("a", "b"):
