@@ -230,7 +230,7 @@ def _cells_told(compared: Compared, cosine: float) -> str:
     """How many cells there are, and in how many of them a vector is: of some vectors."""
     join = _join(cosine)
     with ThreadPoolExecutor(join.threads) as threads:
-        centres = centres_for(compared, join, len(compared), threads)
+        centres = centres_for(compared, join, compared.extent, threads)
         some = np.arange(0, len(compared), max(1, len(compared) // 10_000))
         members = members_of(compared.vectors, some, Cells(centres, join.reach).prepared(), threads)
     return f"{len(centres):,} cells, a vector in {len(members.rank) / len(some):.2f} of them"

@@ -23,16 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ITERATIONS = 6
-_SAMPLED_PER_CELL = 24
-_MOST_CELLS = 4096
+_SAMPLED_PER_CELL = 12
+MOST_CELLS = 4096
 
 Directions = NDArray[np.float32]
 Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
 
 
-def cells_for(vectors: int) -> int:
-    """How many cells are right for so many vectors: comparing and assigning them then take about as long."""
-    return int(min(max(1, round(1.5 * vectors**0.5)), _MOST_CELLS)) if vectors > 4096 else 1
+def cells_for(vectors: int, new: int | None = None) -> int:
+    """With how many cells to begin: comparing and assigning vectors then take about as long, if few are guests.
+
+    Args:
+      vectors: how many there are.
+      new: how many of them have to be compared with all, if not all.
+    """
+    wanted = round(1.5 * (vectors if new is None else min(new, vectors)) ** 0.5)
+    return int(min(max(1, wanted), MOST_CELLS)) if vectors > 4096 else 1
 
 
 def sample_size(cells: int) -> int:
@@ -40,10 +46,17 @@ def sample_size(cells: int) -> int:
     return _SAMPLED_PER_CELL * cells
 
 
-def sampled(ids: NDArray[np.void], cells: int, seed: int) -> NDArray[np.int64]:
-    """Which vectors the centres are made from: drawn by name, whatever the order of the vectors."""
-    drawn = np.random.default_rng(seed).permutation(len(ids))[: sample_size(cells)]
-    return np.argsort(ids)[drawn]
+def making(cells: int) -> int:
+    """How many products it takes to make so many centres."""
+    return sample_size(cells) * cells * (_ITERATIONS + 1)
+
+
+def sampled(ids: NDArray[np.void], count: int, seed: int, but: int = 0) -> NDArray[np.int64]:
+    """So many vectors, or all there are, drawn by name, whatever their order: others than the first `but` drawn, where
+    there are more."""
+    drawn = np.random.default_rng(seed).permutation(len(ids))
+    start = max(0, min(but, len(ids) - count))
+    return np.argsort(ids)[drawn[start : start + count]]
 
 
 def centres_of(sample: Directions, cells: int, each: Map = map) -> Directions:

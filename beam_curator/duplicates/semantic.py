@@ -16,7 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.duplicates.cells import Assigning, Cells, apart, cells_for, centres_of, sampled
+from beam_curator.duplicates.cell_costs import CellCosts, Extent
+from beam_curator.duplicates.cells import (
+    MOST_CELLS,
+    Assigning,
+    Cells,
+    apart,
+    cells_for,
+    centres_of,
+    sample_size,
+    sampled,
+)
 from beam_curator.duplicates.edges import Edges, Listing, no_edges, together
 from beam_curator.duplicates.products import Proposing, numpy_products, one_thread_a_product
 from beam_curator.duplicates.vectors import Vectors, cosines_of_pairs, directions, rounding_of
@@ -37,7 +47,8 @@ picture, where less makes many cells of them; without copies it costs nothing.""
 
 _ASSIGNED_AT_A_TIME = 2048
 _MET = 4 * _TILE
-_MOST_VISITS = 1 / 8
+_TRIED = 8 * _ASSIGNED_AT_A_TIME
+"""By how many vectors cells are judged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +72,13 @@ class Meeting:
     def wanted(self, one: Indices, other: Indices) -> NDArray[np.bool_]:
         """Which pairs of these ranks have to be compared: bool [m]."""
         return ~(self.known[one] & self.known[other]) & ~(self.base[one] & self.base[other])
+
+    @property
+    def extent(self) -> Extent:
+        """How much there is to compare."""
+        fresh, base = ~self.known, self.base
+        new = int((fresh & ~base).sum()) + min(int((fresh & base).sum()), int((self.known & ~base).sum()))
+        return Extent(len(self), new)
 
     def any_wanted(self, ranks: Indices | slice = slice(None)) -> bool:
         """Whether any two of these may have to be compared."""
@@ -129,38 +147,60 @@ def semantic_edges(compared: Compared, join: Join) -> Edges:
     if not compared.any_wanted():
         return no_edges(count)
     with one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
-        cells = Cells(centres_for(compared, join, count, threads), join.reach)
+        cells = Cells(centres_for(compared, join, compared.extent, threads), join.reach)
         members = members_of(compared.vectors, np.arange(count), cells.prepared(), threads)
         return edges_in_cells(compared, join, members, threads)
 
 
 def centres_for(
-    compared: Compared, join: Join, count: int, threads: ThreadPoolExecutor, most_visits: float = np.inf
+    compared: Compared, join: Join, extent: Extent, threads: ThreadPoolExecutor, most_visits: float = np.inf
 ) -> NDArray[np.float32]:
-    """The centres of as many cells as suit: if most vectors were guests nearly everywhere, or oftener than they may be,
-    fewer.
+    """The centres of as many cells as are cheapest: more where that saves products, fewer where most vectors would be
+    guests nearly everywhere, or oftener than they may be.
 
     Args:
       compared: the vectors that centres may be made from.
       join: how pairs are found.
-      count: how many vectors will be in the cells.
+      extent: what will be in the cells.
       threads: work on it.
       most_visits: as how many cells' guest a vector may be, on average.
     """
-    cells = min(join.cells or cells_for(count), count)
-    while True:
-        some = sampled(compared.ids, cells, join.seed)
-        sample = directions(compared.vectors(some))
-        centres = centres_of(sample, cells, threads.map)
-        if join.cells or cells == 1:
-            return centres
-        centres = apart(centres, _GAP * join.farthest)
-        tried = sample[:_ASSIGNED_AT_A_TIME]
-        _, guests, _ = Cells(centres, join.reach).prepared().assign(tried)
-        if len(guests) <= min(_MOST_VISITS * len(centres), most_visits) * len(tried):
-            return centres
-        everywhere = len(guests) > _MOST_VISITS * len(centres) * len(tried)
-        cells = max(1, cells // (8 if everywhere else 2))
+    cells = min(join.cells or cells_for(extent.vectors, extent.new), extent.vectors)
+    if join.cells or cells == 1:
+        return _centres_of(compared, join, cells, threads)
+    best, costs = _tried(compared, join, extent, cells, threads)
+    for more in _doubled(cells, min(MOST_CELLS, extent.vectors)):
+        if not costs.more_may_pay(more, extent):
+            break
+        centres, of_more = _tried(compared, join, extent, more, threads)
+        if of_more.in_all >= costs.in_all:
+            break
+        best, costs = centres, of_more
+    while cells > 1 and (costs.everywhere or costs.visits > most_visits):
+        cells = max(1, cells // (8 if costs.everywhere else 2))
+        best, costs = _tried(compared, join, extent, cells, threads)
+    return best
+
+
+def _doubled(cells: int, most: int) -> Iterator[int]:
+    while cells < most:
+        cells = min(2 * cells, most)
+        yield cells
+
+
+def _centres_of(compared: Compared, join: Join, cells: int, threads: ThreadPoolExecutor) -> NDArray[np.float32]:
+    some = sampled(compared.ids, sample_size(cells), join.seed)
+    return centres_of(directions(compared.vectors(some)), cells, threads.map)
+
+
+def _tried(
+    compared: Compared, join: Join, extent: Extent, cells: int, threads: ThreadPoolExecutor
+) -> tuple[NDArray[np.float32], CellCosts]:
+    """The centres of so many cells, or of fewer that are apart, and what these cost."""
+    centres = apart(_centres_of(compared, join, cells, threads), _GAP * join.farthest)
+    others = sampled(compared.ids, _TRIED, join.seed, sample_size(cells))
+    assigning = Cells(centres, join.reach).prepared()
+    return centres, CellCosts.of(assigning, directions(compared.vectors(others)), extent, threads.map)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,8 +248,8 @@ def members_of(
 
 def work_in_cells(residents: Indices, guests: Indices) -> Indices:
     """About how long each cell takes, int64 [cells], from how many are in it. Of near copies of one picture each meets
-    some others alone."""
-    return np.asarray(residents * np.minimum(residents + guests, _MET) + 1)
+    some others alone, but for guests."""
+    return np.asarray(residents * (np.minimum(residents, _MET) + guests) + 1)
 
 
 def edges_in_cells(compared: Meeting, join: Join, members: Members, threads: ThreadPoolExecutor) -> Edges:

@@ -51,7 +51,7 @@ _MEMBERS = 1 << 17
 _MOST_VISITS = 16
 """As how many cells' guest a vector is written at most, on average."""
 
-_DRAWN_FROM = 4
+_DRAWN_FROM = 8
 """How many times as many vectors as centres are made from are in the score parts that they are drawn from."""
 
 
@@ -178,7 +178,8 @@ def plan_join(place: JoinPlace, compared: Compared, samples: Samples, classes: C
 
 def _centres(place: JoinPlace, compared: Compared, samples: Samples, classes: Classes) -> NDArray[np.float32]:
     """Centres, from the vectors of some ranges: the first by the hash of their names that have enough."""
-    wanted = _DRAWN_FROM * sample_size(cells_for(len(classes)))
+    extent = compared.extent
+    wanted = _DRAWN_FROM * sample_size(cells_for(extent.vectors, extent.new))
     drawn = np.argsort([hashlib.sha256(one.range.encode()).digest() for one in samples.ranges])
     of_range = np.searchsorted(samples.starts, classes.row, "right") - 1
     counts = np.bincount(of_range, minlength=len(samples.ranges))
@@ -193,7 +194,7 @@ def _centres(place: JoinPlace, compared: Compared, samples: Samples, classes: Cl
         rows = classes.row[candidates]
         nothing = np.zeros(len(rows), bool)
         some = Compared(lambda ones: vectors.of_rows(rows[ones]), nothing, nothing, compared.ids[candidates])
-        return centres_for(some, join, len(classes), threads, _MOST_VISITS)
+        return centres_for(some, join, extent, threads, _MOST_VISITS)
 
 
 class Assigned:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from beam_curator.duplicates.cells import cells_for
 from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, hashes_in, samples_of, taken
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Compare
@@ -36,6 +35,9 @@ from beam_curator.verification.recorded import UNREADABLE
 WHOLE = 2_000_000
 """Up to so many different embeddings of kept samples all are compared with all; above it, so many of them, spread
 evenly in the order of keepers, with all."""
+
+_SEED = 1
+"""From other vectors than the job's the centres of cells are made."""
 
 _TOLD = ("reason", "duplicate_of", "duplicate_kind", "duplicate_distance")
 
@@ -213,7 +215,7 @@ class _Checked:
             known[own[np.linspace(0, len(own) - 1, WHOLE).astype(np.int64)]] = False
         names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
         compared = Compared(lambda ones: self._vectors.of_rows(classes.row[ones]), base, known, names)
-        join = Join(self._settings.cosine, cells=cells_for(count) * 2 // 3 + 1, threads=usable_cores())
+        join = Join(self._settings.cosine, seed=_SEED, threads=usable_cores())
         return semantic_edges(compared, join), Cosines(compared.vectors, join)
 
     def _perceptual(self, classes: Classes) -> tuple[Edges, Compare]:

@@ -37,7 +37,7 @@ def distinct(vectors: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("cells", [1, 7, 90, None])
 def test_every_pair_is_found(threshold: float, cells: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", 10_000)
-    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 60)
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 60)
     vectors = distinct(planted(1500, 48, seed=cells or 0))
     found = semantic_edges(compared(vectors), Join(threshold, cells=cells, threads=2))
     one, other = np.nonzero(np.triu(cosines(vectors) >= threshold, 1))

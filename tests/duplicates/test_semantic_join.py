@@ -123,7 +123,7 @@ def files_in(output: Path) -> dict[str, bytes]:
     ],
 )
 def test_what_goes_is_what_brute_force_says(job, threshold: float, of_other: int, monkeypatch) -> None:
-    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 40)
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 40)
     vectors = planted(1000, 32, seed=3)
     vectors[[5, 700]], vectors[[6, 701]], vectors[702] = 0, np.nan, np.inf
     data = Data(vectors, of_other)
@@ -157,7 +157,7 @@ def test_nothing_that_has_a_direction(job) -> None:
 
 @pytest.mark.slow
 def test_the_same_files_in_whatever_order_work_is_done(job, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 30)
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 30)
     data = Data(planted(900, 32, seed=4))
     found = [job(data, 0.9, tmp_path / str(order), order) for order in range(3)]
     assert found[0] == found[1] == found[2] == data.due(0.9)
@@ -185,8 +185,9 @@ def test_what_a_job_left_that_died_as_it_removed_it_is_removed(job, tmp_path: Pa
 
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again(job, tmp_path: Path, monkeypatch) -> None:
-    """Of a join that dies again and again, at every step."""
-    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
+    """Of a join that dies again and again, at every step. A group has one cell here: one that dies is done again."""
+    monkeypatch.setattr(semantic_join, "_GROUPS", 1 << 16)
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 12)
     monkeypatch.setattr(semantic_join, "share_of_cores", lambda: 1)
     data, output = Data(planted(900, 32, seed=5)), tmp_path / "killed"
     done: list[str] = []
@@ -229,7 +230,7 @@ def test_what_is_done_is_not_done_again(job, tmp_path: Path, monkeypatch) -> Non
 def test_vectors_that_would_be_guests_of_very_many_cells_are_put_into_fewer(job, tmp_path: Path, monkeypatch) -> None:
     """Each guest takes room on the disk. Without the bound these are in 6 cells, on average."""
     for module in (semantic, semantic_join):
-        monkeypatch.setattr(module, "cells_for", lambda vectors: 256)
+        monkeypatch.setattr(module, "cells_for", lambda *_: 256)
     monkeypatch.setattr(semantic_join, "_MOST_VISITS", 2)
     written: list[int] = []
     write = semantic_join.write_block
@@ -284,7 +285,7 @@ def test_a_piece_that_goes_while_others_work_is_told(job, tmp_path: Path, monkey
 
 def test_a_block_that_is_not_as_it_was_told_is_told(job, monkeypatch) -> None:
     """Such as one that a worker wrote late whose processor made one more guest."""
-    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 12)
     read = semantic_join.read_rows
 
     def late(path: str, start: int, end: int) -> object:

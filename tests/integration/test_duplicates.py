@@ -106,7 +106,7 @@ def test_the_same_bytes_whatever_the_cells_and_the_workers(curate, deduplicated,
     if neighbours != edges.NEIGHBOURS:  # the report counts what other thresholds keep, from pairs that are listed
         other = (*other, "report.")
     due = {name: data for name, data in content(deduplicated).items() if not name.startswith(other)}
-    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 11)
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 11)
     monkeypatch.setattr(semantic, "_TILE", 8)
     monkeypatch.setattr(edges, "NEIGHBOURS", neighbours)
     code, _, _ = curate(tmp_path / "other", *KEEP_ALL, *ALL_KINDS, "--report", "true", "--direct_num_workers", "2")
@@ -229,7 +229,7 @@ def test_a_killed_join_goes_on(curate, tmp_path, monkeypatch):
         done.append(len(residents))
         return of_cell(compared, join, residents, guests)
 
-    monkeypatch.setattr(semantic, "cells_for", lambda vectors: 12)
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 12)
     monkeypatch.setattr(semantic_join, "share_of_cores", lambda: 1)
     monkeypatch.setattr(semantic, "_of_cell", dies)
     assert curate(output, *KEEP_ALL, *ALL_KINDS)[0] == 1

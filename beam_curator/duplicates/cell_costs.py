@@ -1,0 +1,86 @@
+"""What cells would cost, told from some vectors: so as many are made as are cheapest.
+
+Who is a guest where depends on how vectors lie. Where they lie in more clumps than there are cells, most have no centre
+near them and are guests of many cells; with more cells than clumps they are in hardly more than one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.duplicates.cells import Assigning, Directions, Map, making
+
+_AT_A_TIME = 2048
+_MET = 2048
+"""How many other residents a vector of a large cell meets, supposed: of near copies of one picture, which no cells
+part, each meets some alone."""
+
+_MOST_VISITS = 1 / 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How much there is to compare.
+
+    Attributes:
+      vectors: how many there are.
+      new: how many of them have to be compared with all.
+    """
+
+    vectors: int
+    new: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CellCosts:
+    """What some cells cost.
+
+    Attributes:
+      cells: how many there are; a vector is multiplied with the centre of each.
+      visits: as how many cells' guest a vector is, on average.
+      products: how many others it is multiplied with, on average.
+    """
+
+    cells: int
+    visits: float
+    products: float
+
+    @classmethod
+    def of(cls, assigning: Assigning, some: Directions, extent: Extent, each: Map = map) -> CellCosts:
+        """As they are for some vectors, float32 [m, dim], that the cells were not made from.
+
+        Args:
+          assigning: to the cells.
+          some: the vectors.
+          extent: all that will be in the cells.
+          each: `map`, or that of several threads.
+        """
+        cells = len(assigning.centres)
+
+        def counted(part: Directions) -> NDArray[np.int64]:
+            home, _, cell = assigning.assign(part)
+            return np.stack([np.bincount(home, minlength=cells), np.bincount(cell, minlength=cells)])
+
+        parts = (some[start : start + _AT_A_TIME] for start in range(0, len(some), _AT_A_TIME))
+        residents, guests = np.sum(list(each(counted, parts)), axis=0)
+        more = extent.vectors / len(some)
+        met = np.minimum(more * np.maximum(residents - 1, 0), _MET) + more * guests
+        share = min(1.0, 2 * extent.new / extent.vectors)
+        return cls(cells, float(guests.sum() / len(some)), float((residents * met).sum() / len(some) * share))
+
+    @property
+    def in_all(self) -> float:
+        """How many products a vector takes."""
+        return self.cells + self.products
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether vectors are guests nearly everywhere, so that cells part nothing."""
+        return self.visits > _MOST_VISITS * self.cells
+
+    def more_may_pay(self, cells: int, extent: Extent) -> bool:
+        """Whether it may be cheaper with so many cells instead, and that by more than it takes to make them."""
+        return not self.everywhere and cells + making(cells) / extent.vectors < self.in_all
