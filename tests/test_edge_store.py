@@ -1,5 +1,7 @@
 """Edges in an output directory: read as they were written, and made anew where they are not whole."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,6 +63,22 @@ def test_what_is_damaged_is_made_anew(name, damage, store, stored, tmp_path):
     assert store.read() is None
     store.write(stored, FINGERPRINT)
     assert store.read() is not None
+
+
+@pytest.mark.parametrize("names", [("1" * 16, "2" * 16), ("2" * 16, "1" * 16)])
+def test_edges_that_a_killed_job_left_beside_those_that_replaced_them_are_not_taken(
+    names, stored, tmp_path, monkeypatch
+):
+    store = EdgeStore(str(tmp_path), "semantic")
+    fewer = dataclasses.replace(stored, limit=0.99, edges=stored.edges.where(np.array([False, True])))
+    monkeypatch.setattr(store, "_delete", lambda names: None)
+    for name, one in zip(names, (fewer, stored), strict=True):
+        store.write(one, name)
+    assert len(list(tmp_path.glob("edges/*/classes.parquet"))) == 2
+    assert store.read().limit == 0.97
+    monkeypatch.undo()
+    store.write(stored, names[1])
+    assert len(list(tmp_path.glob("edges/*/classes.parquet"))) == 1
 
 
 def test_pairs_of_other_classes_are_not_taken(store, tmp_path):

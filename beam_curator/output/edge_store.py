@@ -79,16 +79,15 @@ class EdgeStore:
         self._output, self._kind = output, kind
 
     def read(self) -> StoredEdges | None:
-        """What stands there, if it is whole.
+        """What stands there, if it is whole; where a job died before it removed what it replaced, that of most
+        classes and pairs.
 
         Raises:
           StorageError: when it cannot be read, after retries.
         """
-        for name in self._names(_CLASSES):
-            stored = self._read(name.rpartition("/")[0])
-            if stored is not None:
-                return stored
-        return None
+        found = [self._read(name.rpartition("/")[0]) for name in self._names(_CLASSES)]
+        whole = [stored for stored in found if stored is not None]
+        return max(whole, key=lambda stored: (len(stored.ids), len(stored.edges.first)), default=None)
 
     def _read(self, directory: str) -> StoredEdges | None:
         try:
