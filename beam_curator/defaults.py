@@ -33,6 +33,9 @@ DEFAULT_RANGE_MB = 64
 
 DEFAULT_SAMPLES_PER_SHARD = 1000
 
+MOST_RANGES_PER_FILE = 100_000
+"""So many ranges a file of the ledger has at most: it is some 10 GB then, and one worker writes it."""
+
 TEXT_MEMBERS = ("txt", "caption", "cap", "text")
 """Extensions of members that are a sample's caption, in the order in which they are looked for."""
 

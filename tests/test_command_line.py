@@ -85,6 +85,7 @@ def test_flags_are_not_abbreviated():
     ("flag", "message"),
     [
         ("--samples_per_shard=0", "0 is not 1 or more"),
+        ("--ranges_per_ledger_file=100001", "100001 is more than 100,000: one worker writes a file"),
         ("--samples_per_shard=many", "argument --samples_per_shard: 'many' is not a whole number"),
         ("--duplicate_cosine=high", "argument --duplicate_cosine: 'high' is not a number"),
         ("--range_mb=0", "0 is not a number above 0"),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from beam_curator import rows
 from beam_curator.commands.summary import PLANNING_THREADS
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.output.score_parts import read_part
+from beam_curator.output.score_parts import facts_in_part
 from beam_curator.rules.missed_columns import check_users_rule
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule, TableRule
 from beam_curator.rules.top import Top
 from beam_curator.samples import ShardRange
+from beam_curator.storage.read_ahead import prefetched
 
 
 def check_facts(
@@ -45,19 +45,16 @@ def check_facts(
     if not wanted:
         return
 
-    def lacking(one: ShardRange) -> str | None:
-        stored = read_part(directory, one, encoder)
-        if stored is None:
-            return None
-        return next((fact for fact in wanted if not rows.has_fact(stored.batch.rows.schema, fact)), None)
+    def lacking(one: ShardRange) -> tuple[ShardRange, str | None]:
+        there = facts_in_part(directory, one, encoder)
+        return one, None if there is None else next((fact for fact in wanted if fact not in there), None)
 
-    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
-        for one, fact in zip(ranges(), pool.map(lacking, ranges()), strict=True):
-            if fact:
-                raise UsageError(
-                    f'{wanted[fact]} wants a column "{fact}" that scores of an earlier release do not have, such as '
-                    f"those of {one.url}: leave it out, or have all scored anew with --overwrite"
-                )
+    for one, fact in prefetched(lacking, ranges(), PLANNING_THREADS):
+        if fact:
+            raise UsageError(
+                f'{wanted[fact]} wants a column "{fact}" that scores of an earlier release do not have, such as '
+                f"those of {one.url}: leave it out, or have all scored anew with --overwrite"
+            )
 
 
 def _wanting(fact: str, rules: Sequence[Rule], tops: Sequence[Top], columns: Mapping[str, str]) -> Iterator[str]:

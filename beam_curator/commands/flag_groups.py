@@ -19,6 +19,7 @@ from beam_curator.commands.flag_types import (
     not_negative_int,
     positive_float,
     positive_int,
+    ranges_per_file,
     ratio,
 )
 from beam_curator.commands.preset_flag import preset_names
@@ -94,10 +95,10 @@ def add_input_and_output(group: Any) -> None:
     )
     group.add_argument(
         "--ranges_per_ledger_file",
-        type=positive_int,
+        type=ranges_per_file,
         metavar="N",
-        help="how many ranges have a file of the ledger together, 1 for a file each (default: a file each up to 10,000 "
-        "ranges, and 1,000 together above that)",
+        help="how many ranges have a file of the ledger together, 1 for a file each, at most 100,000 (default: a file "
+        "each up to 10,000 ranges, and 1,000 together above that)",
     )
     group.add_argument(
         "--scores_from",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from beam_curator.defaults import AUTO, NO_LIMIT
+from beam_curator.defaults import AUTO, MOST_RANGES_PER_FILE, NO_LIMIT
 from beam_curator.errors import UsageError
 from beam_curator.field_names import NONE
 from beam_curator.reading import carried, sources
@@ -35,6 +35,14 @@ def positive_int(text: str) -> int:
     value = whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def ranges_per_file(text: str) -> int:
+    """A whole number of ranges that a file of the ledger may have."""
+    value = positive_int(text)
+    if value > MOST_RANGES_PER_FILE:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_RANGES_PER_FILE:,}: one worker writes a file")
     return value
 
 

@@ -233,7 +233,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
     content = files.read_bytes(url)
     try:
         part = pq.ParquetFile(pa.BufferReader(content))
-        described = _described(part, range, anyhow=encoder is None)
+        described = _described(part.schema_arrow, range, anyhow=encoder is None)
         if described is None or not (encoder is None or (described.encoder and encoder.gives(described.encoder))):
             return None
         columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS, TEXT_EMBEDDING)]
@@ -254,6 +254,33 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         fields=as_carried(described.fields, range, described.range),
     )
     return StoredRange(batch, described.range, described.steps)
+
+
+def facts_in_part(directory: str, range: ShardRange, encoder: ModelIdentity) -> frozenset[str] | None:
+    """Which of `rows.OPTIONAL_FACTS` a range's part has, told by its footer; None where `read_part` gives None.
+
+    Raises:
+      StorageError: when it cannot be read, after retries.
+    """
+    url = files.join(directory, *part_name(range).split("/"))
+    if not files.exists(url):
+        return None
+    try:
+        schema = _schema_of(url)
+        described = _described(schema, range, anyhow=False)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        return None
+    if described is None or not (described.encoder and encoder.gives(described.encoder)):
+        return None
+    if described.before_steps:
+        return frozenset()
+    return frozenset(name for name in rows.OPTIONAL_FACTS.names if rows.has_fact(schema, name))
+
+
+@files.retried
+def _schema_of(part: str) -> pa.Schema:
+    with files.open_for_reading(part) as file:
+        return pq.read_schema(file)
 
 
 def _passed_over(range: ShardRange, told: Mapping[str, int]) -> Mapping[str, int]:
@@ -304,9 +331,10 @@ class _Described:
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _described(part: pq.ParquetFile, range: ShardRange, anyhow: bool) -> _Described | None:
-    """What a part says of itself, or None where it is nobody's, or, unless `anyhow`, of this range in another state."""
-    told = json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+def _described(schema: pa.Schema, range: ShardRange, anyhow: bool) -> _Described | None:
+    """What a part with this schema says of itself, or None where it is nobody's, or, unless `anyhow`, of this range in
+    another state."""
+    told = json.loads((schema.metadata or {}).get(_METADATA, b"{}"))
     if not isinstance(told, dict) or not told:
         return None
     several = bool(told.get("several_images"))

@@ -24,6 +24,7 @@ from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.objects import ObjectReader, ObjectWriter
 from beam_curator.storage.buckets.services import bucket_of
 from beam_curator.storage.local_writing import write_all
+from beam_curator.storage.read_ahead import prefetched
 from beam_curator.storage.retrying import first_line as first_line
 from beam_curator.storage.retrying import naming, retried
 
@@ -397,11 +398,22 @@ def remove_temporaries(output: str, of: Sequence[str] | None = None) -> None:
 
     if is_remote(output):
         meant = (join(directory, name) for name in iter_files(directory) if is_meant(name))
-        while some := list(itertools.islice(meant, 1000)):  # a killed job may have left a piece of each range
-            delete(some)
+        for _ in prefetched(delete, _packs(meant), _DELETIONS_AT_ONCE):
+            pass  # a killed job may have left a piece of each range
     elif pathlib.Path(directory).is_dir():
-        delete([str(path) for path in pathlib.Path(directory).iterdir() if is_meant(path.name)])
+        for some in _packs(str(path) for path in pathlib.Path(directory).iterdir() if is_meant(path.name)):
+            delete(some)
         remove_empty(output)
+
+
+_DELETIONS_AT_ONCE = 8
+"""So many requests that delete a thousand objects are under way: a bucket answers each in a second or more."""
+
+
+def _packs(urls: Iterable[str]) -> Iterator[list[str]]:
+    urls = iter(urls)
+    while some := list(itertools.islice(urls, 1000)):
+        yield some
 
 
 def remove_empty(output: str) -> None:

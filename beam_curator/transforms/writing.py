@@ -13,7 +13,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_curator import process_tuning, progress, rows
-from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD
+from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD, MOST_RANGES_PER_FILE
 from beam_curator.errors import UsageError
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
@@ -224,8 +224,11 @@ class WriteShards(beam.PTransform):
         if not 0 <= self.max_failed_fraction <= 1:
             raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
         ranges = self.ranges_per_ledger_file
-        if ranges is not None and (not isinstance(ranges, int) or ranges < 1):
-            raise UsageError(f"ranges_per_ledger_file={ranges}: a file holds a whole number of ranges, 1 or more")
+        if ranges is not None and (not isinstance(ranges, int) or not 1 <= ranges <= MOST_RANGES_PER_FILE):
+            most = f"{MOST_RANGES_PER_FILE:,}"
+            raise UsageError(
+                f"ranges_per_ledger_file={ranges}: a file holds a whole number of ranges, from 1 to {most}"
+            )
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
         check_same_output(batches, self.output)
