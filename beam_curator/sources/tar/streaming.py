@@ -190,8 +190,8 @@ class _SteadyTar:
 
 
 class _Window:
-    """A range as a file that is read forward. What was read is held until it is let go, but for what is larger than any
-    sample may be.
+    """A range as a file that is read forward. What was read is held until it is let go, but for large samples, which
+    are taken by one read of their own.
 
     Attributes:
       length: how long it is, as far as is known: a shard that has become shorter is found out where its end is met.
@@ -201,6 +201,8 @@ class _Window:
         self._tar, self._range = tar, range
         self.length = range.end - range.start
         self._held, self._begin, self._position, self._holds = bytearray(), 0, 0, True
+        # What is not held is read by itself: of a compressed shard, from its beginning.
+        self._most = (reading.MAX_SAMPLE_BYTES if range.compression else 4 * CHUNK_BYTES) + CHUNK_BYTES
 
     def seekable(self) -> bool:
         return True
@@ -252,14 +254,14 @@ class _Window:
         """Reads on to an end, and holds what stands from `begin` on at least, unless it is more than is held."""
         if not self._holds:
             self.let_go(begin)
-        if begin - self._begin > reading.MAX_SAMPLE_BYTES + CHUNK_BYTES:
+        if begin - self._begin > self._most:
             self._held.clear()
             self._begin = begin
         while (held_to := self._begin + len(self._held)) < end:
-            if len(self._held) > reading.MAX_SAMPLE_BYTES + CHUNK_BYTES:
+            if len(self._held) > self._most:
                 self._held.clear()
                 self._begin = held_to
-            data = self._read(held_to, min(max(CHUNK_BYTES, end - held_to), self.length - held_to))
+            data = self._read(held_to, min(CHUNK_BYTES, self.length - held_to))
             if not data:
                 self.length = held_to
                 return
