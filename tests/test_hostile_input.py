@@ -100,7 +100,7 @@ def sample(**members):
 def test_json_that_would_take_much_memory_is_not_parsed(monkeypatch):
     caption = json.dumps({"caption": "c", "more": "x" * MAX_JSON_BYTES}).encode()
     assert caption_of(sample(json=caption[: MAX_JSON_BYTES - 2] + b'"}')) == "c"
-    monkeypatch.setattr(captions.json, "loads", lambda text: pytest.fail("it was parsed"))
+    monkeypatch.setattr(captions.json_text, "loads", lambda text: pytest.fail("it was parsed"))
     assert caption_of(sample(json=caption)) is None
 
 

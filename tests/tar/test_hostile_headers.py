@@ -13,7 +13,7 @@ from beam_curator.sources.tar import reading
 from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, read_to_damage
 from beam_curator.sources.tar.headers import TarBroken, iter_headers
 from tests.patience import little_computing
-from tests.tars import COMPRESSORS, header, members_of, read_bytes, tar_bytes
+from tests.tars import COMPRESSORS, header, members_of, read_bytes, tar_bytes, xz_that_claims_a_gigabyte
 
 END = bytes(1024)
 EVERY_SAMPLE, WHOLE = 1, 1 << 40
@@ -135,8 +135,7 @@ def test_what_stands_after_the_end_of_the_archive_is_told_and_not_read(pack, siz
 
 @pytest.mark.slow
 def test_an_xz_header_may_not_claim_all_memory():
-    claims = lzma.compress(BEFORE + AFTER, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
-    samples, (error,) = read_bytes(claims)
+    samples, (error,) = read_bytes(xz_that_claims_a_gigabyte(BEFORE + AFTER))
     assert samples == []
     assert error.reason == "damaged xz stream: Memory usage limit exceeded"
     assert len(read_bytes(lzma.compress(BEFORE + AFTER, preset=9 | lzma.PRESET_EXTREME))[0]) == 2

@@ -25,7 +25,7 @@ from tests.integration.hostile.parts import (
     picture,
     whole,
 )
-from tests.tars import header, tar_bytes
+from tests.tars import header, tar_bytes, xz_that_claims_a_gigabyte
 
 
 def truncated():
@@ -83,7 +83,6 @@ def compressed():
     packed = gzip.compress(many, mtime=0)
     tar = good_tar("a", "b")
     xz = bytearray(lzma.compress(tar))
-    claims = lzma.compress(tar, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
     wrong_crc = bytearray(gzip.compress(tar, mtime=0))
     wrong_crc[-8] ^= 1
     zeros = gzipped_zeros(200)
@@ -99,7 +98,9 @@ def compressed():
         "padded.xz": Hostile(lzma.compress(tar) + bytes(8), kept("a", "b")),
         "two-streams.bz2": Hostile(bz2.compress(tar[:4000]) + bz2.compress(tar[4000:]), kept("a", "b")),
         "damaged.xz": Hostile(bytes(xz), ..., "damaged xz stream"),
-        "claims-a-gigabyte.xz": Hostile(claims, (), "Memory usage limit exceeded", "it takes what the header claims"),
+        "claims-a-gigabyte.xz": Hostile(
+            xz_that_claims_a_gigabyte(tar), (), "Memory usage limit exceeded", "it takes what the header claims"
+        ),
         "not-a-tar-inside.gz": Hostile(gzip.compress(b"text" * 9000), (), "not a tar header"),
         "empty-inside.gz": Hostile(gzip.compress(b""), (), "empty file"),
         "gzip-inside.gz": Hostile(gzip.compress(gzip.compress(tar)), (), "not a tar header"),
