@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Where it is set, each process that a test starts compiles all that it imports, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: install demo check test test-buckets test-engines test-ecosystem lint docs wheel lock clean
 

@@ -1,5 +1,6 @@
 """Image files for tests, made here, and what reads them."""
 
+import functools
 import io
 
 import numpy as np
@@ -12,6 +13,7 @@ from beam_curator.images import ImageError, Preparation, decode, preprocess
 SIZE = 224
 
 
+@functools.cache
 def scene(width: int = 320, height: int = 240, seed: int = 0) -> np.ndarray:
     """Something like a photograph: smooth shades, edges and noise; uint8 [height, width, 3]."""
     random = np.random.default_rng(seed)
@@ -19,7 +21,9 @@ def scene(width: int = 320, height: int = 240, seed: int = 0) -> np.ndarray:
     shades = [np.sin(x / (20 + 9 * c + seed) + c) + np.cos(y / (15 + 7 * c) - seed) for c in range(3)]
     levels = 128 + 55 * np.stack(shades, -1) + random.normal(0, 8, (height, width, 3))
     levels[height // 3 : height // 2, width // 4 : width // 2] += 60
-    return np.clip(levels, 0, 255).astype(np.uint8)
+    found = np.clip(levels, 0, 255).astype(np.uint8)
+    found.flags.writeable = False
+    return found
 
 
 def picture(mode: str = "RGB", width: int = 320, height: int = 240, seed: int = 0) -> Image.Image:
@@ -34,6 +38,11 @@ def with_alpha(mode: str = "RGBA") -> Image.Image:
 
 def grey16() -> np.ndarray:
     return scene()[..., 0].astype(np.uint16) * 256 + scene(seed=1)[..., 0]
+
+
+@functools.cache
+def in_64_colours(seed: int = 0) -> Image.Image:
+    return picture(seed=seed).quantize(64)
 
 
 def encoded(image: Image.Image, format_name: str, **options: object) -> bytes:
@@ -75,15 +84,13 @@ SAME_AS_OPEN_CLIP = {
     "jpeg, 30 times as wide as high": encoded(picture(width=1200, height=40), "JPEG"),
     "png": encoded(picture(), "PNG"),
     "png, grey": encoded(picture("L"), "PNG"),
-    "png, palette": encoded(picture().quantize(64), "PNG"),
+    "png, palette": encoded(in_64_colours(), "PNG"),
     "png, 1-bit": encoded(picture("1"), "PNG"),
     "png, opaque alpha": encoded(picture("RGBA"), "PNG"),
     "webp": encoded(picture(), "WEBP"),
     "webp, lossless": encoded(picture(), "WEBP", lossless=True),
-    "gif": encoded(picture().quantize(64), "GIF"),
-    "gif, animated": encoded(
-        picture().quantize(64), "GIF", save_all=True, append_images=[picture(seed=1).quantize(64)]
-    ),
+    "gif": encoded(in_64_colours(), "GIF"),
+    "gif, animated": encoded(in_64_colours(), "GIF", save_all=True, append_images=[in_64_colours(1)]),
     "tiff": encoded(picture(), "TIFF"),
     "tiff, lzw": encoded(picture(), "TIFF", compression="tiff_lzw"),
     "tiff, cmyk": encoded(picture("CMYK"), "TIFF"),
