@@ -220,6 +220,24 @@ def test_storage_that_fails_in_the_middle_is_asked_again_and_nothing_is_read_twi
     assert len(asked) > 20
 
 
+def test_a_shard_that_cannot_be_opened_at_first_is_asked_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    opened, plain_open = [], streaming.open_tar
+
+    def failing(*given):
+        opened.append(given)
+        if len(opened) % 2:
+            raise OSError(errno.ECONNRESET, "connection reset")
+        return plain_open(*given)
+
+    with standing(COMPRESSORS["gzip"](TARS["members apart"])) as shard:
+        (whole,) = plan_ranges(shard, 1 << 40, None, Reading(group_by_key=True))
+        monkeypatch.setattr(streaming, "open_tar", failing)
+        found = joined(whole)
+        assert list(map(told, found.samples)) == list(map(told, read_batch(whole).samples))
+    assert len(opened) > 1
+
+
 HELD: list[int] = []
 READ: list = []
 

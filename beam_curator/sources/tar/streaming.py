@@ -142,7 +142,7 @@ class _SteadyTar:
     @property
     def raw(self) -> object:
         """What is under a decompressed stream, by which `is_decompressed` knows it."""
-        return getattr(self._opened(), "raw", None)
+        return getattr(files.retried(self._opened)(), "raw", None)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._position = offset if whence == io.SEEK_SET else self._position + offset
