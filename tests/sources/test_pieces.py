@@ -140,6 +140,30 @@ def test_a_sample_over_the_limit_is_failed_and_its_neighbours_are_read(tmp_path,
         assert [s.key for s in joined(whole).samples if s.failure] == ["big", "two"]
 
 
+def test_a_cut_sample_that_claims_more_than_the_limit_is_called_the_same(tmp_path, monkeypatch):
+    """What is told of its headers is part of its id."""
+    monkeypatch.setattr(reading, "MAX_SAMPLE_BYTES", 60_000)
+    data = tar_bytes([*samples(12), ("big.jpg", NOISE.randbytes(90_000))])[:40_000]
+    (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), 1 << 40)
+    assert assert_same(whole) > 2
+    assert [s.key for s in joined(whole).samples if s.failure] == ["big"]
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("members apart", 2), ("hard links", 1)])
+def test_samples_that_stand_apart_are_read_many_at_a_time(kind, reads, monkeypatch):
+    """Of a compressed shard each such read begins at its beginning: one a sample would take hours."""
+    monkeypatch.setattr(reading, "LAID_BYTES", 20_000)
+    asked, plain_read = [], reading.read_extents
+    how = Reading(group_by_key=kind == "members apart")
+    with standing(COMPRESSORS["gzip"](TARS[kind])) as shard:
+        (whole,) = plan_ranges(shard, 1 << 40, None, how)
+        monkeypatch.setattr(reading, "read_extents", lambda *given: asked.append(given) or plain_read(*given))
+        found = joined(whole)
+        monkeypatch.setattr(reading, "read_extents", plain_read)
+        assert_same(whole)
+    assert len(asked) == reads < sum(bool(sample.extents) for sample in found.samples)
+
+
 def test_why_a_sample_has_no_image_names_a_key_that_stands_in_another_piece(tmp_path):
     data = tar_bytes([("a.txt", b"x"), *samples(12), ("a.jpg", b"y")])
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), 1 << 40)

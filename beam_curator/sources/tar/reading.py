@@ -78,13 +78,19 @@ def read_range(range: ShardRange) -> RangeContent:
       StorageError: when the shard cannot be read, after retries.
     """
     with open_tar(range.shard, range.compression) as tar:
-        at_once = min(MAX_SAMPLE_BYTES, MAX_DECOMPRESSED_BYTES) if range.compression else MAX_SAMPLE_BYTES
-        read = _read_at_once if range.end - range.start <= at_once else _read_sample_by_sample
+        read = _read_at_once if is_read_at_once(range) else _read_sample_by_sample
         samples, errors, passed_over = (_read_by_key if range.reading.group_by_key else read)(tar, range)
         places = key_places(tar, range, samples)
         damage = damage_in(tar, range) if range.compression else None
     samples = [s if len(places[s.key]) < 2 else dataclasses.replace(s, same_key=len(places[s.key])) for s in samples]
     return RangeContent(samples, [damage] if damage else errors, passed_over, key_findings(range, samples, places))
+
+
+def is_read_at_once(range: ShardRange) -> bool:
+    """Whether a range is small enough for all of its bytes to be in memory; else a sample that is too large is not
+    read."""
+    most = min(MAX_SAMPLE_BYTES, MAX_DECOMPRESSED_BYTES) if range.compression else MAX_SAMPLE_BYTES
+    return range.end - range.start <= most
 
 
 def _read_at_once(tar: BinaryIO, range: ShardRange) -> _Read:

@@ -1,4 +1,5 @@
-"""A range of a tar as its samples come, with no more of it in memory than the one that is being read."""
+"""A range of a tar as its samples come, with no more of it in memory than the one that is being read, or some of those
+whose members stand apart."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class RangeStream:
     """The samples of a range with their bytes, one after the other, as `reading.read_range` gives them all at once, but
     for `Sample.same_key`, which is known at the end.
 
-    Each sample has memory of its own. What has been read stays read where storage fails and is asked again.
+    Each sample has memory of its own, but for those whose members stand apart. What has been read stays read where
+    storage fails and is asked again.
 
     Args:
       range: of a tar.
@@ -62,7 +64,8 @@ class RangeStream:
         """
         range = self._range
         with _SteadyTar(range) as tar, _SteadyTar(range) as beside:
-            for sample in self._by_key(beside) if range.reading.group_by_key else self._in_order(tar, beside):
+            found = self._by_key(beside) if range.reading.group_by_key else self._in_order(tar, beside)
+            for sample in self._with_those_apart(found, beside):
                 self._seen.append(without_bytes(sample))
                 yield sample
             places = reading.key_places(beside.as_file, range, self._seen)
@@ -77,7 +80,8 @@ class RangeStream:
         return Ending(self._errors, self._passed_over, self._findings, self._same_key)
 
     def _in_order(self, tar: _SteadyTar, beside: _SteadyTar) -> Iterator[Sample]:
-        """Samples as they stand. Hard links, and what the whole shard is asked for, are looked up in `beside`."""
+        """Samples as they stand, with their bytes but for those that stand apart. Hard links, and what the whole shard
+        is asked for, are looked up in `beside`."""
         range = self._range
         window = _Window(tar, range)
         file, ends, passed_over = cast(BinaryIO, window), reading.Ends(), reading.PassedOver()
@@ -86,9 +90,8 @@ class RangeStream:
         try:
             for found in group_samples(ends.seen(iter_headers(file)), links, on_passed_over=passed_over):
                 shifted = reading.limited(reading.shifted(found, range.start, window.length))
-                if found.extents:
-                    yield from reading.with_all_data(beside.as_file, range, [shifted], None)
-                elif shifted.span_bytes > reading.MAX_SAMPLE_BYTES:
+                too_large = shifted.span_bytes > reading.MAX_SAMPLE_BYTES and not reading.is_read_at_once(range)
+                if found.extents or too_large:
                     yield shifted
                 else:
                     own = window.taken(found.offset, found.span_bytes)
@@ -106,11 +109,41 @@ class RangeStream:
             window.read_to_end()  # damage is told from the place that reading comes to
 
     def _by_key(self, tar: _SteadyTar) -> Iterator[Sample]:
-        """Samples whose members may stand anywhere in the shard."""
+        """Samples whose members may stand anywhere in the shard, without their bytes."""
         indexed = reading.indexed_by_key(tar.as_file, self._range)
         self._errors, self._passed_over = indexed.errors, indexed.passed_over
-        for sample in indexed.samples:
-            yield from reading.with_all_data(tar.as_file, self._range, [sample], None)
+        yield from indexed.samples
+
+    def _with_those_apart(self, samples: Iterator[Sample], tar: _SteadyTar) -> Iterator[Sample]:
+        """All of them with their bytes. Those that stand apart are read for many samples at a time: each such read of a
+        compressed shard begins at its beginning, and in a bucket is a request."""
+        most = reading.LAID_BYTES if self._range.compression else CHUNK_BYTES
+        waiting: list[Sample] = []
+        taken = 0
+        for sample in samples:
+            if not waiting and not self._is_apart(sample):
+                yield sample
+                continue
+            waiting.append(sample)
+            taken += sample.span_bytes
+            if taken >= most:
+                yield from self._read(waiting, tar)
+                taken = 0
+        yield from self._read(waiting, tar)
+
+    def _is_apart(self, sample: Sample) -> bool:
+        return self._range.reading.group_by_key or bool(sample.extents)
+
+    def _read(self, samples: list[Sample], tar: _SteadyTar) -> Iterator[Sample]:
+        """Samples of which some have no bytes yet; neither the list holds them after that, nor this."""
+        apart = [sample for sample in samples if self._is_apart(sample)]
+        read = iter(reading.with_all_data(tar.as_file, self._range, apart, None))
+        found = [next(read) if self._is_apart(sample) else sample for sample in samples]
+        del read
+        samples.clear()
+        found.reverse()
+        while found:
+            yield found.pop()
 
 
 def without_bytes(sample: Sample) -> Sample:
