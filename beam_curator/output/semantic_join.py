@@ -269,20 +269,31 @@ def _vectors_of(parts: Sequence[VectorsOfPart], dim: int) -> Vectors:
 
 
 def group_cells(sorted_blocks: Iterable[tuple[JoinPlace, str, BlockCounts]]) -> Iterator[CellsTask]:
-    """All cells in groups of about the same work, from all blocks of a join, in any order."""
+    """All cells in groups of about the same work, from all blocks of a join, in any order.
+
+    Raises:
+      JobError: for blocks that were put in the order of other cells: a worker that was taken for dead wrote them late.
+    """
     told = sorted(sorted_blocks, key=lambda one: one[2].index)
     if not told:
         return
     place, centres, _ = told[0]
+    if any(of != centres for _, of, _ in told):
+        raise JobError(
+            f"{place.store.path(place.fingerprint, 'centres.parquet')} was written anew while duplicates are compared: "
+            "run the same command again"
+        )
     counts = [one for _, _, one in told]
-    digest = hashlib.sha256("".join(one.digest for one in counts).encode()).hexdigest()[:8]
     residents, guests = (np.sum([getattr(one, of) for one in counts], axis=0) for of in ("residents", "guests"))
     ends = np.cumsum([one.residents + one.guests for one in counts], axis=1)
     work = np.cumsum(work_in_cells(residents, guests))
     groups = max(_GROUPS, -(-int(ends[:, -1].sum()) // _MEMBERS))
     group = ((work - 1) * groups) // work[-1]
     indices = np.array([one.index for one in counts])
-    for number, cells in enumerate(np.split(np.arange(len(work)), np.flatnonzero(np.diff(group)) + 1)):
+    begins = np.flatnonzero(np.diff(group)) + 1
+    content = "".join(one.digest for one in counts) + str(begins.tolist())  # groups of other cells have other names
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    for number, cells in enumerate(np.split(np.arange(len(work)), begins)):
         first = ends[:, cells[0] - 1] if cells[0] else np.zeros(len(counts), np.int64)
         runs = np.stack([indices, first, ends[:, cells[-1]]], axis=1)
         runs = runs[runs[:, 1] < runs[:, 2]]

@@ -22,7 +22,8 @@ from beam_curator.output import deduplicating, semantic_join, stored_vectors
 from beam_curator.output.deduplicating import find_duplicates, known_ids, plan_semantic_join, read_ids
 from beam_curator.output.edge_store import EdgeStore
 from beam_curator.output.score_parts import StoredEmbeddings
-from beam_curator.output.semantic_join import Assigned, compare_cells, group_cells, sort_block
+from beam_curator.output.semantic_join import Assigned, JoinPlace, compare_cells, group_cells, sort_block
+from beam_curator.output.vector_blocks import BlockCounts
 from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted
 
 IN_A_RANGE = 50
@@ -294,6 +295,26 @@ def test_a_block_that_is_not_as_it_was_told_is_told(job, monkeypatch) -> None:
     monkeypatch.setattr(semantic_join, "read_rows", late)
     with pytest.raises(JobError, match=r"block-.* was written anew while duplicates are compared: run the same"):
         job(Data(planted(900, 32, seed=14)), 0.9)
+
+
+def test_pieces_of_other_groups_of_cells_are_not_taken(job, monkeypatch) -> None:
+    """Such as those of a release that made groups otherwise, with the same centres."""
+    monkeypatch.setattr(semantic, "cells_for", lambda *_: 12)
+    data = Data(planted(900, 32, seed=5))
+    with monkeypatch.context() as dead:
+        dead.setattr(deduplicating, "_pieces", lambda place, names: (_ for _ in ()).throw(CurationError("gone")))
+        with pytest.raises(CurationError, match="gone"):
+            job(data, 0.9)
+    monkeypatch.setattr(semantic_join, "_GROUPS", 2)
+    assert job(data, 0.9) == data.due(0.9)
+
+
+def test_centres_that_are_written_anew_while_others_work_are_told() -> None:
+    """By a worker that was taken for dead: there may be another number of them."""
+    place = JoinPlace("out", "0" * 16, 9, semantic.Join(0.9))
+    counts = [BlockCounts(index, "0" * 16, *np.ones((2, cells), np.int64)) for index, cells in enumerate((3, 4))]
+    with pytest.raises(JobError, match=r"centres.parquet was written anew while duplicates are compared: run the same"):
+        list(group_cells([(place, "1" * 8, counts[0]), (place, "2" * 8, counts[1])]))
 
 
 def test_edges_that_go_while_others_work_are_told(job, tmp_path: Path, monkeypatch) -> None:
