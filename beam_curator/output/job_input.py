@@ -25,6 +25,7 @@ from beam_curator.sources.formats import AUTO, FOLDER, LIST, MDS, PARQUET, WEBDA
 from beam_curator.sources.image_lists import lists
 from beam_curator.sources.input_formats import format_of
 from beam_curator.sources.local_matching import Missing
+from beam_curator.sources.mds import MDS_ENDINGS
 from beam_curator.sources.patterns import TAR_SHARD, Patterns, several
 from beam_curator.sources.shard_identity import KnownShard, identify, labelled, with_known_urls
 from beam_curator.sources.table_files import PARQUET_ENDINGS
@@ -175,8 +176,9 @@ def shards_of(found: Iterable[FileMetadata]) -> list[Shard]:
     """
     by_format: dict[str, list[FileMetadata]] = {}
     for file in found:
-        is_parquet = file.path.lower().endswith(PARQUET_ENDINGS)
-        by_format.setdefault(PARQUET if is_parquet else "", []).append(file)
+        name = file.path.lower()
+        format = PARQUET if name.endswith(PARQUET_ENDINGS) else MDS if name.endswith(MDS_ENDINGS) else ""
+        by_format.setdefault(format, []).append(file)
     shards = [one.shard for format, some in by_format.items() for one in _identified(some, format=format)]
     return sorted(shards, key=lambda shard: shard.url)
 

@@ -18,6 +18,7 @@ from beam_curator.sources.formats import LIST
 from beam_curator.sources.keys import unique, unique_keys
 from beam_curator.sources.listing import Entry, shards_of
 from beam_curator.sources.local_matching import Missing
+from beam_curator.sources.mds import MDS_ENDINGS
 from beam_curator.sources.patterns import SHARD_ENDINGS, at_home
 from beam_curator.sources.shard_identity import KnownShard, place_of
 from beam_curator.sources.table_fields import texts_of_rows
@@ -94,7 +95,8 @@ def _what_to_do(columns: Sequence[str]) -> str:
 
 def _refuse_inputs(path: str, given: Sequence[str]) -> None:
     """Raises UsageError for a list of nothing but shards or folders, which is written with an @ before it."""
-    for kind, endings in (("tar shards", SHARD_ENDINGS), ("Parquet files", PARQUET_ENDINGS)):
+    shards = (("tar shards", SHARD_ENDINGS), ("Parquet files", PARQUET_ENDINGS), ("MDS shards", MDS_ENDINGS))
+    for kind, endings in shards:
         if given and all(one.lower().endswith(endings) for one in given):
             raise UsageError(f"--input {path}: names {kind}, such as {given[0]}, and no images: give it as @{path}")
     folders = [where for one in given if not files.is_remote(where := beside(path, one)) and os.path.isdir(where)]  # noqa: PTH112

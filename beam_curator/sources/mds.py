@@ -25,6 +25,7 @@ from beam_curator.sources.source import Rows, UnreadableShard
 from beam_curator.storage import files
 
 MAX_SAMPLE_BYTES = 1 << 30
+_MAX_TOLD_BYTES = 16 << 20
 
 _COUNT = struct.Struct("<I")
 _ENDING = ".mds"
@@ -91,8 +92,15 @@ class MdsSource:
         images = [name for name, encoding in zip(header.names, header.encodings, strict=True) if _is_image(encoding)]
         image = self.image_column or (images[0] if len(images) == 1 else "")
         known = pa.schema([(name, type) for name, type in fields.items() if type is not None])
-        found = columns_of(known, image, self.caption_column)
-        return dataclasses.replace(found, left=[*found.left, *(name for name, type in fields.items() if type is None)])
+        unread = [name for name, type in fields.items() if type is None]
+        try:
+            found = columns_of(known, image, self.caption_column)
+        except UnreadableShard as error:
+            if not unread or (images and self.image_column not in unread):
+                raise
+            told = ", ".join(f"{name} ({_encoding(header, name)})" for name in unread)
+            raise UnreadableShard(f"{error}; and, encoded in ways that are not read, {told}") from error
+        return dataclasses.replace(found, left=[*found.left, *unread])
 
 
 def _header(file: BinaryIO, size_bytes: int) -> _Header:
@@ -109,15 +117,22 @@ def _header(file: BinaryIO, size_bytes: int) -> _Header:
         offsets = np.frombuffer(files.read_fully(file, table), "<u4")
         if (np.diff(offsets.astype(np.int64)) < 0).any() or offsets[0] < _COUNT.size + table:
             raise ValueError("its samples do not follow each other")
-        told = json_text.loads(files.read_fully(file, int(offsets[0]) - _COUNT.size - table))
+        described = int(offsets[0]) - _COUNT.size - table
+        if described > _MAX_TOLD_BYTES:
+            raise ValueError(f"what it says of its columns is more than {_MAX_TOLD_BYTES} bytes")
+        told = json_text.loads(files.read_fully(file, described))
         names, encodings, sizes = (list(told[f"column_{what}"]) for what in ("names", "encodings", "sizes"))
+        names, encodings = (list(map(str, ones)) for ones in (names, encodings))
+        "".join([*names, *encodings]).encode()  # raises for half a character, which nothing could be called
+        if len(set(names)) < len(names):
+            raise ValueError("two of its columns have one name")
         if not len(names) == len(encodings) == len(sizes) or any(one and not _is_size(one) for one in sizes):
             raise ValueError("its columns are not all described")
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, struct.error) as error:
         raise UnreadableShard(f"is no MDS shard: {files.first_line(error)}") from error
     if not count:
         raise UnreadableShard("has no rows")
-    return _Header(offsets, [str(name) for name in names], [str(one) for one in encodings], sizes)
+    return _Header(offsets, names, encodings, sizes)
 
 
 def _is_size(told: Any) -> bool:
@@ -125,6 +140,8 @@ def _is_size(told: Any) -> bool:
 
 
 def _record(file: BinaryIO, header: _Header, columns: Columns, key: str, row: int) -> Record:
+    if row >= len(header.offsets) - 1:
+        return Record(key, failure="damaged MDS shard: the sample is missing")
     begin, end = map(int, header.offsets[row : row + 2])
     if end - begin > MAX_SAMPLE_BYTES:
         return Record(key, failure=f"sample of more than {MAX_SAMPLE_BYTES} bytes")
@@ -182,6 +199,8 @@ def _type(encoding: str) -> pa.DataType | None:
         return pa.binary()
     if kind == "str":
         return pa.string()
+    if kind in (*_NUMBERS, "int"):
+        return pa.type_for_alias("int64" if kind == "int" else kind)
     return pa.null() if kind in _READ else None
 
 

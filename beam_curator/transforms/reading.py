@@ -53,8 +53,8 @@ class MatchShards(beam.PTransform):
         others. None to take what it finds.
       output: the output directory, if it may lie under the patterns: what a job wrote there is left out.
       known: gives the shards that a job remembers, which keep their urls however the patterns spell them.
-      input_format: what the patterns name: "webdataset", "parquet", "folder" or "list", or the source of a user's own
-        as "package.module:Object"; "auto" to tell it from names and content.
+      input_format: what the patterns name: "webdataset", "parquet", "mds", "folder" or "list", or the source of a
+        user's own as "package.module:Object"; "auto" to tell it from names and content.
       image_column, caption_column: as those of `Reading`, where they tell lists from Parquet files with images.
     """
 

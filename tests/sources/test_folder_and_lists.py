@@ -298,6 +298,7 @@ def test_text_names_one_file_a_line(folder):
         ),
         ("l.txt", b"raw/00000.tar\n", "names tar shards, such as raw/00000.tar, and no images: give it as @"),
         ("l.txt", b"raw/0.parquet\n", "names Parquet files, such as raw/0.parquet, and no images: give it as @"),
+        ("l.txt", b"raw/0.mds\n", "names MDS shards, such as raw/0.mds, and no images: give it as @"),
         ("l.txt", b"/tmp\n# all\n/usr/\n", "names folders, such as /tmp, and no images: give it as @"),
         ("l.txt", b"some words\nand more\n", "is no list of images: of the 2 files that it names, such as some words"),
     ],

@@ -6,11 +6,12 @@ import struct
 import tarfile
 
 import pytest
+from apache_beam.io.filesystem import FileMetadata
 from PIL import Image
 
 from beam_curator.commands import curate_images, verify_output
 from beam_curator.errors import UsageError
-from beam_curator.output.job_input import match_input, match_shards
+from beam_curator.output.job_input import match_input, match_shards, shards_of
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard
 from beam_curator.sources.input_formats import format_of
@@ -118,8 +119,18 @@ def test_ranges_are_runs_of_samples_and_each_reads_only_its_own(tmp_path):
         (lambda data: mds_bytes(COLUMNS, []), "has no rows"),
         (lambda data: mds_bytes({"caption": "str"}, [{"caption": b"a"}]), "has no column of image bytes"),
         (lambda data: mds_bytes({"a": "jpeg", "b": "png"}, [{"a": JPEG, "b": JPEG}]), "may be images, a, b: give --im"),
+        (lambda data: struct.pack("<3I", 1, 1 << 30, 1 << 30) + data, "of its columns is more than 16777216 bytes"),
+        (lambda data: data.replace(b'"thumb"', b'"label"'), "is no MDS shard: two of its columns have one name"),
+        (lambda data: mds_bytes({"\ud800": "jpeg"}, [{"\ud800": JPEG}]), "is no MDS shard: 'utf-8' codec can't encode"),
+        (
+            lambda data: mds_bytes({"image": "pil", "n": "int"}, [{"image": b"x", "n": bytes(8)}]),
+            "its columns are n (int64); and, encoded in ways that are not read, image (pil)",
+        ),
     ],
-    ids=["cut", "huge", "backwards", "undescribed", "no json", "empty", "no image", "two images"],
+    ids=[
+        *("cut", "huge", "backwards", "undescribed", "no json", "empty", "no image", "two images"),
+        *("endless", "one name", "half a character", "raw pixels"),
+    ],
 )
 def test_what_is_no_such_shard_is_told(tmp_path, change, said):
     shard = write(tmp_path / "shard.00000.mds", change(mds_bytes(COLUMNS, [row(0)])))
@@ -139,6 +150,29 @@ def test_samples_that_are_damaged_fail_by_themselves(tmp_path):
     longer = data.replace(struct.pack("<I", 504), struct.pack("<I", 505), 1)
     _, samples, _ = read(write(tmp_path / "sizes.mds", longer))
     assert [s.failure is None for s in samples] == [False, True, True]
+
+
+def test_samples_that_are_gone_since_a_shard_was_planned_fail_by_themselves(tmp_path):
+    data = mds_bytes(COLUMNS, [row(0), row(1)])
+    shard = write(tmp_path / "shard.00000.mds", data)
+    planned = next(iter(plan_ranges(shard, 1 << 30)))
+    write(tmp_path / "shard.00000.mds", mds_bytes(COLUMNS, [row(0)]))
+    found = [sample.failure for sample in read_range(planned).samples]
+    assert found == [None, "damaged MDS shard: the sample is missing"]
+    write(tmp_path / "shard.00000.mds", data[:4])
+    assert "is no MDS shard: " in str(read_range(planned).errors[0])
+
+
+def test_columns_of_fixed_size_are_read_without_sizes(tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, "jpeg", len(JPEG))
+    _, samples, _ = read(write(tmp_path / "fixed.mds", mds_bytes({"image": "jpeg"}, [{"image": JPEG}])))
+    assert [members(sample) for sample in samples] == [{"jpg": JPEG}]
+
+
+def test_files_that_a_pipeline_matched_are_told_by_their_names(tmp_path):
+    write(tmp_path / "shard.00000.mds", b"")
+    found = shards_of([FileMetadata(str(tmp_path / "shard.00000.mds"), 0, 0.0)])
+    assert [shard.format for shard in found] == ["mds"]
 
 
 def test_a_directory_of_them_is_told_by_its_files_also_below_and_beside_an_index(tmp_path):
