@@ -6,9 +6,11 @@ import http.server
 import io
 import re
 import socket
+import ssl
 import threading
 import uuid
 
+import aiohttp
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,9 +19,11 @@ from PIL import Image
 
 from beam_curator.commands import curate_images, verify_output
 from beam_curator.errors import StorageError
+from beam_curator.samples import Shard
 from beam_curator.sources import matching
 from beam_curator.sources.listed_files import record_of
 from beam_curator.sources.listing import Entry
+from beam_curator.sources.sidecars import sidecar_rows
 from beam_curator.storage import conditional_writing, files, fsspec_files, retrying, web_hosts
 from tests.tars import tar_bytes
 
@@ -241,6 +245,21 @@ def test_a_host_that_is_gone_is_a_failed_row_and_waited_for_once(statuses, waits
             waits.clear()
             assert {record_of(Entry("a", "a", url)).failure for url in urls} == {failure}
             assert len(waits) == 4
+
+
+def test_a_connection_that_breaks_as_tls_begins_is_no_host_that_is_gone(waits):
+    """aiohttp wraps it as any error of TLS."""
+    broken = aiohttp.ClientConnectorSSLError(None, ssl.SSLEOFError(8, "EOF occurred in violation of protocol"))
+    assert web_hosts.why_gone("https://example.com/a.jpg", broken) is None
+    other = aiohttp.ClientConnectorSSLError(None, ssl.SSLError(1, "wrong version number"))
+    assert web_hosts.why_gone("https://example.com/a.jpg", other) is not None
+
+
+def test_a_parquet_that_a_server_gives_to_nobody_is_not_beside_a_tar(statuses, waits):
+    """S3 says so of what is not there, to all who may not list."""
+    assert sidecar_rows(Shard(f"http://{statuses}/403.tar", 1), ["a"], [None]) == ({}, None)
+    with pytest.raises(StorageError, match=r"503.parquet"):
+        sidecar_rows(Shard(f"http://{statuses}/503.tar", 1), ["a"], [None])
 
 
 def test_no_name_is_known_without_a_network_and_other_storage_that_refuses_is_waited_for(waits, monkeypatch):

@@ -9,8 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_curator.errors import StorageError
 from beam_curator.samples import Shard
 from beam_curator.storage import files
+from beam_curator.storage.retrying import why_permanent
 
 _KEY, _URL = "key", "url"
 _OF_OURS = {"shard", "offset", "output_shard"}
@@ -40,7 +42,7 @@ def sidecar_rows(
       StorageError: when it is there and cannot be read, after retries.
     """
     path = sidecar_path(shard)
-    if path is None or not files.exists(path):
+    if path is None or not _is_there(path):
         return {}, None
     table = _table(path, files.size_of(path))
     if table is None:
@@ -55,6 +57,17 @@ def sidecar_rows(
     if keys and (not rows or any(rows[key][_URL] not in (None, url) for key, url in said.items())):
         return {}, path
     return rows, None
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a file. Servers of the web that hide what they have say "no permission" of what is not
+    there, S3 among them."""
+    try:
+        return files.exists(path)
+    except StorageError as error:
+        if path.lower().startswith(("http://", "https://")) and why_permanent(error) is not None:
+            return False
+        raise
 
 
 @functools.lru_cache(maxsize=2)

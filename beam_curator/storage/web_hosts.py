@@ -28,7 +28,10 @@ def why_gone(url: str, error: BaseException) -> str | None:
     host = _host(url)
     if host is None:
         return None
-    why = next((why for cause in causes_of(error) if (why := _why(cause)) is not None), None)
+    causes = list(causes_of(error))
+    if any(isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for cause in causes):
+        return None  # a connection that broke: clients wrap that as any error of TLS
+    why = next((why for cause in causes if (why := _why(cause)) is not None), None)
     if why is None:
         return None
     _gone.add(host)
@@ -54,7 +57,7 @@ def _why(cause: BaseException) -> str | None:
         return "its host is not known" if cause.errno in _NO_SUCH_NAME and _has_network() else None
     if isinstance(cause, ssl.SSLCertVerificationError):
         return "its host's certificate is not valid"
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+    if isinstance(cause, ssl.SSLError):
         return "its host does not speak TLS as it is spoken today"
     refused = isinstance(cause, ConnectionRefusedError) or getattr(cause, "errno", None) == errno.ECONNREFUSED
     return "its host refuses connections" if refused else None
