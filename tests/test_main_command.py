@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import tarfile
+import types
 
 import pytest
 
@@ -78,6 +80,14 @@ def test_an_answer_that_goes_into_a_full_disk_is_a_failure_in_one_line(command, 
         done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     said = "beam-curator: cannot write to the standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(("end", "code", "said"), [(None, 0, ""), (3, 3, ""), ("no weights", 1, "no weights\n")])
+def test_what_a_users_module_says_as_it_ends_the_process_is_said(end, code, said, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ends", types.SimpleNamespace(main=lambda argv: sys.exit(end)))
+    monkeypatch.setattr(main.unread_output, "bear_with_readers_that_leave", lambda: None)
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)  # which leaves Ctrl-C as it is
+    assert (main.run_as_process("ends"), capsys.readouterr().err) == (code, said)
 
 
 def test_help_and_slips_import_neither_torch_nor_beam():

@@ -62,8 +62,10 @@ def run_as_process(module: str) -> int:
         signal.signal(signal.SIGINT, _end_at_once)
     try:
         code = importlib.import_module(module).main(None)
-    except SystemExit as end:  # --help, and slips that argparse tells
-        code = end.code if isinstance(end.code, int) else 0
+    except SystemExit as end:  # --help, and slips that argparse tells; a user's module may say anything as it ends
+        if not isinstance(end.code, (int, type(None))):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return unread_output.told(PROGRAM, code)
 
 
