@@ -8,7 +8,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.errors import StorageError
 from beam_curator.storage import retrying
-from beam_curator.storage.retrying import first_line, is_absent, naming, retried
+from beam_curator.storage.retrying import first_line, is_absent, naming, retried, why_permanent
 
 
 class HttpError(Exception):
@@ -17,6 +17,10 @@ class HttpError(Exception):
     def __init__(self, code):
         super().__init__(f"{code} answer")
         self.code = code
+
+
+class RetryError(Exception):
+    """Google's, of what it has tried again in vain for a while: all that says so is its name."""
 
 
 @pytest.fixture
@@ -40,6 +44,7 @@ def waits(monkeypatch):
         HttpError(503),
         HttpError(429),
         HttpError(408),
+        RetryError("Timeout of 30.0s exceeded"),
         StorageError("cannot read a"),
     ],
 )
@@ -59,6 +64,12 @@ def test_transient_faults_are_tried_again_with_growing_waits(waits, error):
     assert len(attempts) == 4
     assert len(waits) == 3
     assert waits[0] < waits[1] < waits[2]
+
+
+def test_what_google_gave_up_for_now_is_no_sample_that_fails_for_good():
+    with pytest.raises(StorageError, match="cannot read gs://b/a: Timeout of 30") as raised, naming("read", "gs://b/a"):
+        raise RetryError("Timeout of 30.0s exceeded")
+    assert why_permanent(raised.value) is None
 
 
 def test_a_fault_that_stays_is_raised_in_the_end(waits):

@@ -15,6 +15,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from beam_curator.commands import curate_images, verify_output
@@ -253,6 +254,16 @@ def test_a_connection_that_breaks_as_tls_begins_is_no_host_that_is_gone(waits):
     assert web_hosts.why_gone("https://example.com/a.jpg", broken) is None
     other = aiohttp.ClientConnectorSSLError(None, ssl.SSLError(1, "wrong version number"))
     assert web_hosts.why_gone("https://example.com/a.jpg", other) is not None
+
+
+def test_what_storage_finds_nowhere_is_not_there_whatever_it_says_as_the_cause(place, monkeypatch):
+    """Of ftp, that a search has come to its end, which no generator may raise."""
+
+    def info(fs, path, **keywords):
+        raise FileNotFoundError(path) from StopIteration()
+
+    monkeypatch.setattr(MemoryFileSystem, "info", info)
+    assert not files.exists(f"{place}/a")
 
 
 def test_a_parquet_that_a_server_gives_to_nobody_is_not_beside_a_tar(statuses, waits):

@@ -161,7 +161,7 @@ class _ByFsspec:
 
     def open(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.UNCOMPRESSED) -> BinaryIO:
         fs, inner = _opened(path)
-        with _as_it_was():
+        with _as_it_was(path):
             return fs.open(inner, "rb")
 
     def create(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.UNCOMPRESSED) -> BinaryIO:
@@ -187,14 +187,14 @@ class _ByFsspec:
         """Whether there is such a file: directories are none here, as in buckets."""
         fs, inner = _opened(path)
         try:
-            with _as_it_was():
+            with _as_it_was(path):
                 return fs.info(inner).get("type") != "directory"
         except FileNotFoundError:
             return False
 
     def size(self, path: str) -> int:
         fs, inner = _opened(path)
-        with _as_it_was():
+        with _as_it_was(path):
             size = fs.size(inner)
         if size is None:
             raise ValueError("its server does not say how large it is")
@@ -209,7 +209,7 @@ class _ByFsspec:
 
     def metadata(self, path: str) -> FileMetadata:
         fs, inner = _opened(path)
-        with _as_it_was():
+        with _as_it_was(path):
             return _metadata(path, fs.info(inner))
 
     def delete(self, paths: Sequence[str]) -> None:
@@ -226,13 +226,17 @@ class _ByFsspec:
             raise BeamIOError("Delete operation failed", failed)
 
 
+_CAUSED = ("http://", "https://", "hf://")
+
+
 @contextlib.contextmanager
-def _as_it_was() -> Iterator[None]:
-    """Of http(s), fsspec says that there is no such file whatever happened: also where a server is down for a while."""
+def _as_it_was(url: str) -> Iterator[None]:
+    """Of http(s), fsspec says that there is no such file whatever happened: also where a server is down for a while. Of
+    other storage the cause says less: of ftp, that a search has come to its end."""
     try:
         yield
     except FileNotFoundError as error:
-        if error.__cause__ is None or is_absent(error.__cause__):
+        if error.__cause__ is None or is_absent(error.__cause__) or not url.lower().startswith(_CAUSED):
             raise
         raise error.__cause__ from None
 

@@ -57,9 +57,10 @@ _CONNECTION_FAULTS = frozenset(
         *("ClientConnectionError", "ClientPayloadError"),  # aiohttp's
         *("ServiceRequestError", "ServiceResponseError"),  # Azure's
         *("TransportError", "ConnectionError", "Timeout"),  # httpx's and requests'
+        "RetryError",  # Google's, of what it has asked for again for a while
     )
 )
-"""What clients that fsspec uses call a connection that was not made, or broke: of few it is an OSError."""
+"""What clients of storage call a connection that was not made, or broke: of few it is an OSError."""
 
 
 def _is_permanent(error: BaseException) -> bool:
