@@ -5,6 +5,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TypeOptions, WorkerOptions
 from apache_beam.transforms import core, userstate
 from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.typehints.typecheck import OutputCheckWrapperDoFn
 
 from beam_curator.commands.options import CurationOptions
 
@@ -55,15 +56,23 @@ class HoldingFn(beam.DoFn):
 
 
 @pytest.mark.parametrize(
-    "step",
-    [AddFn(), CountFn(), HoldingFn(), HoldingFn(CountFn().process), core.CallableWrapperDoFn(len)],
-    ids=["arguments", "state and timer", "plain", "holds a method", "function"],
+    ("step", "has_some"),
+    [
+        (AddFn(), False),
+        (CountFn(), True),
+        (HoldingFn(), False),
+        (HoldingFn(CountFn().process), True),
+        (core.CallableWrapperDoFn(len), False),
+        (OutputCheckWrapperDoFn(AddFn(), "checked"), False),
+        (OutputCheckWrapperDoFn(CountFn(), "checked"), True),
+    ],
+    ids=["arguments", "state and timer", "plain", "holds a method", "function", "wrapped", "wrapped with state"],
 )
-def test_state_and_timers_of_a_step_are_those_that_beam_finds_and_nobody_changes_them(step):
+def test_state_and_timers_of_a_step_are_those_that_beam_finds_and_nobody_changes_them(step, has_some):
     for _ in range(2):
         found = KNOWN(step)
         assert found == LOOKED_FOR(step)
-        assert any(found) is (isinstance(step, CountFn) or getattr(step, "held", None) is not None)
+        assert any(found) is has_some
         found[0].add("more"), found[1].add("more")
 
 

@@ -57,12 +57,12 @@ def _by_function(names_and_defaults: Callable[[Any], Any]) -> Callable[[Any], tu
 
 
 def _by_class(state_and_timers: Callable[[Any], Any]) -> Callable[[Any], tuple[set[Any], set[Any]]]:
-    """The state and timers of a DoFn: its class's, unless it holds methods of other objects."""
+    """The state and timers of a DoFn: those of its class, unless it stands for another DoFn."""
     of_classes: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     @functools.wraps(state_and_timers)
     def remembered(dofn: Any) -> tuple[set[Any], set[Any]]:
-        if any(isinstance(value, types.MethodType) for value in getattr(dofn, "__dict__", {}).values()):
+        if _stands_for_another(dofn):
             return state_and_timers(dofn)
         if type(dofn) not in of_classes:
             of_classes[type(dofn)] = state_and_timers(dofn)
@@ -70,6 +70,13 @@ def _by_class(state_and_timers: Callable[[Any], Any]) -> Callable[[Any], tuple[s
         return set(states), set(timers)
 
     return remembered
+
+
+def _stands_for_another(dofn: Any) -> bool:
+    """Whether it holds a method of another object, or passes on what it is asked for, as what Beam wraps around a DoFn
+    does (`--runtime_type_check`, `with_exception_handling`)."""
+    passes_on = type(dofn).__getattribute__ is not object.__getattribute__ or hasattr(type(dofn), "__getattr__")
+    return passes_on or any(isinstance(value, types.MethodType) for value in getattr(dofn, "__dict__", {}).values())
 
 
 def _by_flags(view_as: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
