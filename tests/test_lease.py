@@ -17,6 +17,7 @@ from beam_curator.errors import JobError, UsageError
 from beam_curator.output import lease, owner
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS, Claim
 from beam_curator.storage import conditional_writing, files
+from tests.patience import HANG_SECONDS
 from tests.warm_python import ROOT
 
 
@@ -215,7 +216,8 @@ def test_of_several_processes_in_one_moment_one_has_it_also_where_a_dead_ones_st
     assert sum("is in use" in one for one in told) == 2
 
 
-def test_what_is_tied_is_given_back_while_the_thread_that_a_signal_stopped_has_its_locks(tmp_path):
+def test_what_is_tied_is_given_back_while_the_thread_that_a_signal_stopped_has_its_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(interruption, "_GIVING_SECONDS", HANG_SECONDS)
     with lease.held(mine(tmp_path)):
         with lease._lock, threading._active_limbo_lock:  # as in the middle of `held`, or of a thread's start
             interruption._give_back()

@@ -13,6 +13,7 @@ from beam_curator.output.added_columns import read_range
 from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.transforms import stored_scoring
 from tests.batches import AESTHETIC, ENCODER, MEMBERS, scored_batches
+from tests.patience import HANG_SECONDS
 from tests.tars import tar_bytes
 
 NOBODYS = SimpleNamespace(enter=lambda: None, leave=lambda: None, check=lambda url: None)
@@ -25,7 +26,7 @@ class Meets(Scorer):
     parallel = True
 
     def __init__(self, name="meets"):
-        self.name, self._other = name, threading.Barrier(2, timeout=30)
+        self.name, self._other = name, threading.Barrier(2, timeout=HANG_SECONDS)
 
     def __call__(self, embeddings):
         self._other.wait()

@@ -63,8 +63,9 @@ def test_whoever_else_computes_in_the_process_has_as_many_threads_as_before():
 import threading, torch
 from tests.models.core_streams import packed, stream_of
 from tests.models.recording_model import images
+from tests.patience import HANG_SECONDS
 torch.set_num_threads(3)
-stream_of(packed(2), threads=4).submit(images(*range(64))).result(60)
+stream_of(packed(2), threads=4).submit(images(*range(64))).result(HANG_SECONDS)
 seen = [torch.get_num_threads()]
 later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
 later.start()

@@ -187,7 +187,8 @@ def test_each_published_tower_is_built_and_embeds_an_image_of_its_size():
     from beam_curator.models.encoders import open_clip_tower
 
     configs = {
-        model: open_clip.get_model_config(model) for model in {model for model, _ in open_clip.list_pretrained()}
+        model: open_clip.get_model_config(model)
+        for model in sorted({model for model, _ in open_clip.list_pretrained()})  # else which half is built is chance
     }
     halves = {json.dumps([c["vision_cfg"], c["embed_dim"]], sort_keys=True): name for name, c in configs.items()}
     assert len(halves) > 50

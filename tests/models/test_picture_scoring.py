@@ -18,6 +18,7 @@ from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.decoding import scores_of_images
 from beam_curator.models.scorers.pictures import PictureScoring, rgb
 from beam_curator.models.scorers.scorer import Column, Scorer
+from tests.patience import HANG_SECONDS
 
 
 class Seen(Scorer):
@@ -90,7 +91,7 @@ def test_from_several_threads_they_are_the_same_as_well(parallel):
     together = threading.Barrier(8)
 
     def bring(places):
-        together.wait(60)
+        together.wait(HANG_SECONDS)
         for place in places:
             scoring(place, images[place])
 
