@@ -34,21 +34,25 @@ def gcs(port):
 @contextlib.contextmanager
 def running(command_on):
     """Runs a server on a free port, which it gives once the server answers."""
-    port = free_port()
-    command = [sys.executable, "-c", _ENDS_BY_ITSELF, *command_on(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port, process)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
+    with _free_port() as port:
+        command = [sys.executable, "-c", _ENDS_BY_ITSELF, *command_on(port)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait_for(port, process)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@contextlib.contextmanager
+def _free_port():
+    """A port that is taken while the block runs, so that nobody is given it before the server, which takes seconds to
+    start, listens there: it may, since neither minds another one (SO_REUSEADDR)."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 def _wait_for(port, process):
