@@ -8,7 +8,7 @@ import pytest
 
 UV = pathlib.Path(sys.executable).with_name("uv")
 PROJECT = pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml"
-UNREACHABLE = ("error sending request", "dns error", "Connection refused", "timed out")
+UNREACHABLE = ("Failed to fetch", "error sending request", "dns error", "Connection refused", "timed out")
 
 
 @pytest.mark.slow
@@ -19,7 +19,10 @@ UNREACHABLE = ("error sending request", "dns error", "Connection refused", "time
 def test_it_resolves_beside_what_people_have(beside, tmp_path):
     (tmp_path / "beside.in").write_text(f"{beside}\n")
     command = [UV, "pip", "compile", "--quiet", "--python-version", "3.11", "--no-header", PROJECT, "beside.in"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    try:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.skip("the package registry does not answer")
     if done.returncode and any(text in done.stderr for text in UNREACHABLE):
         pytest.skip(f"the package registry cannot be reached: {done.stderr.splitlines()[0]}")
     assert done.returncode == 0, done.stderr
