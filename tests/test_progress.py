@@ -227,7 +227,7 @@ def test_a_portable_job_is_asked_again_at_its_end():
 
 
 class Stream(io.StringIO):
-    """A stream that tells when images were written of."""
+    """A stream that tells when the seven images of these tests were written of."""
 
     def __init__(self, terminal):
         super().__init__()
@@ -238,7 +238,7 @@ class Stream(io.StringIO):
 
     def flush(self):
         super().flush()
-        if " images" in self.getvalue():
+        if "7 images" in self.getvalue():
             self.written.set()
 
 

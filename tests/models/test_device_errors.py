@@ -17,6 +17,7 @@ from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.cuda_stream import DeviceStream
 from beam_curator.models.scorers import calls
 from tests.models.recording_model import RecordingModel, embeddings_alone, images, picture
+from tests.patience import HANG_SECONDS
 
 WANTS_MEMORY = {
     "allocator": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity"),
@@ -67,7 +68,7 @@ class ShortOfMemory(RecordingModel):
 @pytest.mark.parametrize("name", WANTS_MEMORY)
 def test_want_of_memory_in_any_shape_halves_the_pass_and_loses_nothing(name, of_buffers):
     model = ShortOfMemory(WANTS_MEMORY[name], of_buffers)
-    got = DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(*range(1, 10))).result(30)
+    got = DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(*range(1, 10))).result(HANG_SECONDS)
     assert (model.batch_size, got.batch_reductions, model.batch_reductions) == (2, 2, 2)
     assert np.abs(got.embeddings - embeddings_alone(*range(1, 10))).max() < 1e-3
 
@@ -76,7 +77,7 @@ def test_pinned_memory_that_not_even_one_image_finds_is_one_line():
     model = ShortOfMemory(WANTS_MEMORY["driver"], of_buffers=True)
     model.new_buffer = lambda count: (_ for _ in ()).throw(WANTS_MEMORY["driver"])
     with pytest.raises(JobError, match=r"^not even one image at a time fits in the memory of device 'cpu'") as caught:
-        DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(1)).result(30)
+        DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(1)).result(HANG_SECONDS)
     assert "\n" not in str(caught.value)
 
 
@@ -100,7 +101,7 @@ def test_a_lost_device_is_one_line_wherever_it_is_noticed(where, monkeypatch):
     else:
         monkeypatch.setattr(device_model.PendingEmbeddings, "wait", fail)
     with pytest.raises(DeviceLostError) as caught:
-        DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(1)).result(30)
+        DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(1)).result(HANG_SECONDS)
     assert str(caught.value) == LOST
 
 
@@ -112,7 +113,7 @@ def test_an_error_that_leaves_the_device_as_it_is_stays_what_it_is(monkeypatch):
 
     monkeypatch.setattr(model, "_forward", fail)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(1)).result(30)
+        DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(1)).result(HANG_SECONDS)
 
 
 @pytest.mark.parametrize(("answer", "lost"), [(None, False), ("kernel", True), ("shape", True)])
