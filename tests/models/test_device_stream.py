@@ -23,21 +23,21 @@ def test_a_micro_batch_is_filled_from_as_many_lists_as_it_takes():
     lists = [images(1, 2, 3), images(4), images(5, 6), images(7, 8, 9)]
     futures = [stream.submit(one) for one in lists]
     go.set()
-    got = np.concatenate([future.result(30).embeddings for future in futures])
+    got = np.concatenate([future.result(HANG_SECONDS).embeddings for future in futures])
     assert model.calls == [4, 4, 1]
     assert np.abs(got - embeddings_alone(*range(1, 10))).max() < 1e-3
 
 
 def test_a_list_does_not_wait_for_the_next_one():
     stream = stream_of(RecordingModel(batch_size=64))
-    assert stream.submit(images(1)).result(30).embeddings.any()
+    assert stream.submit(images(1)).result(HANG_SECONDS).embeddings.any()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_images_are_taken_as_they_are_decoded_and_their_order_changes_no_bit(seed):
     levels = [*range(1, 24)]
     model, go = RecordingModel(batch_size=12, equal_passes=True), {level: threading.Event() for level in levels}
-    in_order = stream_of(model, threads=1).submit(images(*levels)).result(30)
+    in_order = stream_of(model, threads=1).submit(images(*levels)).result(HANG_SECONDS)
 
     def decode(data):
         assert go[data[0]].wait(HANG_SECONDS)
@@ -47,7 +47,7 @@ def test_images_are_taken_as_they_are_decoded_and_their_order_changes_no_bit(see
     futures = [stream.submit(images(*part)) for part in (levels[:9], levels[9:10], levels[10:])]
     for level in np.random.default_rng(seed).permutation(levels):
         go[level].set()
-    got = np.concatenate([future.result(30).embeddings for future in futures])
+    got = np.concatenate([future.result(HANG_SECONDS).embeddings for future in futures])
     assert got.tobytes() == in_order.embeddings.tobytes()
 
 
@@ -64,13 +64,13 @@ def test_a_slow_image_does_not_stop_those_after_it():
     assert not first.done()
     second = stream.submit(images(6, 7))
     slow.set()
-    assert np.abs(first.result(30).embeddings - embeddings_alone(1, 2, 3, 4, 5)).max() < 1e-3
-    assert np.abs(second.result(30).embeddings - embeddings_alone(6, 7)).max() < 1e-3
+    assert np.abs(first.result(HANG_SECONDS).embeddings - embeddings_alone(1, 2, 3, 4, 5)).max() < 1e-3
+    assert np.abs(second.result(HANG_SECONDS).embeddings - embeddings_alone(6, 7)).max() < 1e-3
 
 
 def test_bad_images_leave_no_holes_and_their_list_ends_all_the_same():
     model = RecordingModel(batch_size=2)
-    got = stream_of(model).submit([b"\x01", b"", b"\x02", b"\x03", b""]).result(30)
+    got = stream_of(model).submit([b"\x01", b"", b"\x02", b"\x03", b""]).result(HANG_SECONDS)
     assert got.failures == [None, "empty image", None, None, "empty image"]
     assert model.calls == [2, 1]
     assert not got.embeddings[[1, 4]].any()
@@ -84,7 +84,7 @@ def test_a_thread_that_decodes_several_images_at_a_time_changes_no_bit(at_once):
     for count in (1, at_once):
         pool = ThreadPoolExecutor(3)
         stream = DeviceStream(RecordingModel(3, equal_passes=True), picture, pool, images_at_once=count)
-        got = [future.result(30) for future in [stream.submit(one) for one in lists]]
+        got = [future.result(HANG_SECONDS) for future in [stream.submit(one) for one in lists]]
         assert got[0].failures == [None, "empty image", None, None, "empty image"]
         rows[count] = np.concatenate([one.embeddings for one in got]).tobytes()
     assert rows[1] == rows[at_once]
@@ -99,7 +99,8 @@ def test_two_passes_have_images_for_each_thread():
 
 def test_callers_hear_of_each_image_once_as_it_comes():
     seen: list[int] = []
-    stream_of(RecordingModel(batch_size=2)).submit(images(1, 2, 3, 4, 5), lambda rows, _: seen.extend(rows)).result(30)
+    stream = stream_of(RecordingModel(batch_size=2))
+    stream.submit(images(1, 2, 3, 4, 5), lambda rows, _: seen.extend(rows)).result(HANG_SECONDS)
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
@@ -117,7 +118,7 @@ def decoded_ahead() -> list[int]:
     stream = stream_of(model, decode)
     futures = [stream.submit(images(*range(count))) for count in (20, 1, 30, 2, 7)]
     for future in futures:
-        future.result(30)
+        future.result(HANG_SECONDS)
     return ahead
 
 
@@ -128,7 +129,7 @@ def test_no_more_than_two_micro_batches_are_decoded_ahead_of_a_device():
 @pytest.mark.slow
 def test_equal_passes_are_filled_up_with_blank_images_that_nobody_sees():
     model = RecordingModel(batch_size=4, equal_passes=True)
-    got = stream_of(model).submit(images(1, 2, 3, 4, 5, 6)).result(30).embeddings
+    got = stream_of(model).submit(images(1, 2, 3, 4, 5, 6)).result(HANG_SECONDS).embeddings
     assert model.passes == [4, 4]
     assert np.abs(got - embeddings_alone(1, 2, 3, 4, 5, 6)).max() < 1e-3
 
@@ -137,7 +138,7 @@ def test_want_of_memory_is_counted_for_the_list_that_met_it():
     model = RecordingModel(batch_size=8, equal_passes=True)
     model.most_at_once = 3
     stream = stream_of(model)
-    first, second = stream.submit(images(*range(10))).result(30), stream.submit(images(1, 2)).result(30)
+    first, second = (stream.submit(one).result(HANG_SECONDS) for one in (images(*range(10)), images(1, 2)))
     assert (first.batch_reductions, second.batch_reductions) == (2, 0)
     assert model.batch_size == 2
     assert set(model.passes[2:]) == {2}
@@ -163,9 +164,9 @@ def test_what_goes_wrong_reaches_every_list_in_the_stream_and_no_later_one(where
     go.set()
     expected = JobError if where == "model" else MemoryError
     with pytest.raises(expected):
-        futures[1].result(30)
+        futures[1].result(HANG_SECONDS)
     broken[0], model.most_at_once = False, 1 << 30
-    assert stream.submit(images(7)).result(30).embeddings.any()
+    assert stream.submit(images(7)).result(HANG_SECONDS).embeddings.any()
 
 
 @pytest.mark.slow
