@@ -14,6 +14,8 @@ from tests.integration.processes import wait_until
 
 OF_MANY = ("--ranges_per_ledger_file", "3")
 DUPLICATES = ("--duplicates", "exact,perceptual", "--min_aesthetic", "4", "--min_width", "64")
+TRIES = 10
+"""How often a moment is waited for that a busy machine may miss."""
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +104,15 @@ def test_from_a_file_each_to_many_and_back_with_more_and_fewer_shards(each, many
 
 
 def test_a_job_that_is_killed_while_it_joins_goes_on_and_leaves_nothing(nursery, flags_here, many, tmp_path):
-    out = tmp_path / "out"
-    argv = [*flags_here, *OF_MANY, "--output", str(out)]
-    process = nursery.start(*argv)
-    assert wait_until(lambda: (out / "samples" / "ledger-000000.parquet").exists(), process)
-    process.send(signal.SIGKILL)
-    process.wait()
-    assert not (out / "manifest.json").exists()
-    assert nursery.run(*argv)[0] == 0
+    def is_killed(out):
+        process = nursery.start(*flags_here, *OF_MANY, "--output", out)
+        assert wait_until(lambda: (out / "samples" / "ledger-000000.parquet").exists(), process)
+        process.send(signal.SIGKILL)
+        process.wait()
+        return not (out / "manifest.json").exists()
+
+    out = next(filter(is_killed, (tmp_path / f"out-{attempt}" for attempt in range(TRIES))))  # others were over before
+    assert nursery.run(*flags_here, *OF_MANY, "--output", out)[0] == 0
     assert {n: d for n, d in content(out).items() if n != "report.html"} == {
         n: d for n, d in content(many).items() if n != "report.html"
     }
