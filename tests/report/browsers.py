@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -16,10 +18,14 @@ def opened(page_file, width=1280, height=900, dark=False):
     if found is None:
         pytest.skip(f"no Chromium on this machine (looked for {', '.join(NAMES)})")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        patience = 1000.0 * HANG_SECONDS
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=patience
+        )
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", offline=True
         )
+        context.set_default_timeout(patience)
         page = context.new_page()
         said, asked = [], []
         page.on("console", lambda message: said.append(message.text))
