@@ -66,6 +66,9 @@ def wait_for_the_next(batch):
 def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
     """The step that follows does not go on before the next range's read has begun; without reading ahead it would
     wait in vain."""
+    WAITED.clear()
+    for begun in BEGUN.values():
+        begun.clear()
     monkeypatch.setattr(reading, "_read_at_once", read_noted)
     monkeypatch.setattr(reading, "_count_read", lambda range, seconds: None)
     eager(beam.ParDo(reading._ReadRanges()) | beam.Map(wait_for_the_next), list("abc"))

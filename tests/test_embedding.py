@@ -75,6 +75,7 @@ def wait_for_the_next(batch):
 
 def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch):
     """The step that follows does not go on before the next batch has been submitted."""
+    SUBMITTED.clear()
     monkeypatch.setattr(embedding, "submit_batch", submit_noted)
     ranges = [r for shard in job_input.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
     eager(ReadRanges() | bc.EmbedImages(handler()) | beam.Map(wait_for_the_next), ranges)
