@@ -164,6 +164,14 @@ def test_samples_that_stand_apart_are_read_many_at_a_time(kind, reads, monkeypat
     assert len(asked) == reads < sum(bool(sample.extents) for sample in found.samples)
 
 
+def test_hard_links_of_a_compressed_shard_that_is_cut_are_what_they_link_to(tmp_path):
+    data = COMPRESSORS["gzip"](tar_bytes([*samples(5), *LINKS, *samples(20)]))
+    (whole,) = plan_ranges(write_shard(tmp_path / "a.tar.gz", data[: 3 * len(data) // 4]), 1 << 40)
+    assert assert_same(whole) > 2
+    found = {sample.key: sample.failure for sample in joined(whole).samples}
+    assert (found["1001"], found["1003"]) == (None, None)
+
+
 def test_why_a_sample_has_no_image_names_a_key_that_stands_in_another_piece(tmp_path):
     data = tar_bytes([("a.txt", b"x"), *samples(12), ("a.jpg", b"y")])
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", data), 1 << 40)

@@ -63,8 +63,8 @@ class RangeStream:
           StorageError: when the shard cannot be read, after retries.
         """
         range = self._range
-        with _SteadyTar(range) as tar, _SteadyTar(range) as beside:
-            found = self._by_key(beside) if range.reading.group_by_key else self._in_order(tar, beside)
+        with _SteadyTar(range) as tar, _SteadyTar(range) as beside, _SteadyTar(range) as links:
+            found = self._by_key(beside) if range.reading.group_by_key else self._in_order(tar, beside, links)
             for sample in self._with_those_apart(found, beside):
                 self._seen.append(without_bytes(sample))
                 yield sample
@@ -79,14 +79,15 @@ class RangeStream:
         """What is told with the last sample."""
         return Ending(self._errors, self._passed_over, self._findings, self._same_key)
 
-    def _in_order(self, tar: _SteadyTar, beside: _SteadyTar) -> Iterator[Sample]:
-        """Samples as they stand, with their bytes but for those that stand apart. Hard links, and what the whole shard
-        is asked for, are looked up in `beside`."""
+    def _in_order(self, tar: _SteadyTar, beside: _SteadyTar, first: _SteadyTar) -> Iterator[Sample]:
+        """Samples as they stand, with their bytes but for those that stand apart. Hard links, and what the
+        whole shard is asked for, are looked up in `beside`, but hard links of the first range in `first`: of a
+        compressed shard that reads to its end, and a stream that met damage there gives nothing more."""
         range = self._range
         window = _Window(tar, range)
         file, ends, passed_over = cast(BinaryIO, window), reading.Ends(), reading.PassedOver()
         self._passed_over = passed_over.count
-        links = HardLinks(beside.as_file, range.start)
+        links = HardLinks((beside if range.start else first).as_file, range.start)
         try:
             for found in group_samples(ends.seen(iter_headers(file)), links, on_passed_over=passed_over):
                 shifted = reading.limited(reading.shifted(found, range.start, window.length))
