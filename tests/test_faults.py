@@ -72,6 +72,35 @@ def test_what_google_gave_up_for_now_is_no_sample_that_fails_for_good():
     assert why_permanent(raised.value) is None
 
 
+class S3Error(Exception):
+    """As botocore's ClientError."""
+
+    def __init__(self, code, status):
+        super().__init__(code)
+        self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError("gone"), "no such file"),
+        (S3Error("AccessDenied", 403), "no permission (AccessDenied)"),
+        (HttpError(404), "there is no such bucket or object (404 answer)"),
+        (ValueError("embedded null byte"), "embedded null byte"),
+        (S3Error("ExpiredToken", 400), None),
+        (S3Error("InvalidAccessKeyId", 403), None),
+        (HttpError(401), None),
+        (OSError(errno.ENOSPC, "No space left on device"), None),
+        (RuntimeError("no credentials are found"), None),
+        (TypeError("a bug"), None),
+    ],
+)
+def test_samples_fail_for_good_only_for_what_is_said_of_their_file(error, told):
+    with pytest.raises(StorageError) as raised, naming("read", "s3://b/a"):
+        raise error
+    assert why_permanent(raised.value) == told
+
+
 def test_a_fault_that_stays_is_raised_in_the_end(waits):
     @retried
     def read():

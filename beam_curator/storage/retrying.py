@@ -86,12 +86,34 @@ def is_absent(error: BaseException) -> bool:
 
 
 def why_permanent(error: BaseException) -> str | None:
-    """Why a file cannot be read, however often it is asked for, without its name; None where it may yet be."""
-    if _is_transient(error):
-        return None
+    """Why a file cannot be read, however often it is asked for, without its name; None where that is not known: storage
+    is down, credentials have run out, or the error is none that says so."""
     causes = list(causes_of(error))
+    if _is_transient(error) or any(map(_is_of_credentials, causes)) or not any(map(_is_of_the_file, causes)):
+        return None
     known = next((why for type, why in _WHY.items() if any(isinstance(cause, type) for cause in causes)), None)
     return known or _reason(error)
+
+
+def _is_of_the_file(error: BaseException) -> bool:
+    """Whether an error says that a file is not there, or not to be had; or that what it is called can be no name."""
+    return (_is_permanent(error) or isinstance(error, ValueError)) and getattr(error, "errno", None) not in _FULL
+
+
+def _is_of_credentials(error: BaseException) -> bool:
+    """Whether a service of storage does not know who asks: that is said of all files alike, until they are renewed."""
+    answer = getattr(error, "response", None)
+    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
+    return code in _OF_CREDENTIALS or (_http_status(error) == 401 and not hasattr(error, "request_info"))
+
+
+_OF_CREDENTIALS = frozenset(
+    (
+        *("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"),
+        *("SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired"),
+    )
+)
+"""S3's codes."""
 
 
 _WHY: dict[type[BaseException], str] = {
