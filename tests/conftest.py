@@ -13,7 +13,9 @@ from beam_curator.commands.quick_building import remember_what_beam_asks_again
 from tests.warm_python import WarmPython
 
 # No test is judged by the clock: not by hypothesis's, nor by lines of progress of a job that takes long.
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Nor by what is drawn: a run has the examples of the one before. `--hypothesis-profile new` draws others.
+settings.register_profile("new", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False)
+settings.register_profile("project", settings.get_profile("new"), derandomize=True, database=None)
 settings.register_profile("quick", settings.get_profile("project"), max_examples=20)
 progress_line.LOG_EVERY_SECONDS = 24 * 3600
 settings.load_profile("project")
