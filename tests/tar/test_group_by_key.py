@@ -1,6 +1,7 @@
 """Members of one key that stand apart in a shard: joined where that is asked for, else told."""
 
 import random
+import tarfile
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from beam_curator.sources.tar.extents import extents_of, laid
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.sources.tar.reading import read_laid, read_range
 from tests.examples import examples
-from tests.tars import COMPRESSORS, members_of, standing, tar_bytes, without_end
+from tests.tars import COMPRESSORS, Entry, members_of, standing, tar_bytes, without_end
 
 BY_KEY = Reading(group_by_key=True)
 WHOLE = 1 << 40
@@ -135,3 +136,27 @@ def test_of_a_cut_shard_the_samples_that_the_cut_hits_fail_and_the_break_is_told
     assert len([error for one in contents for error in one.errors]) == 1
     failed = {sample.key: sample.failure for sample in samples_of(contents) if sample.failure}
     assert failed == {"7": 'truncated shard: member "txt" is cut'}
+
+
+@pytest.mark.parametrize("compression", COMPRESSORS)
+def test_what_stands_before_the_cut_of_a_compressed_shard_is_read_also_where_all_of_it_is_looked_through(compression):
+    noise = random.Random(1).randbytes
+    data = tar_bytes([*((f"{i}.jpg", noise(3000)) for i in range(100)), *((f"{i}.txt", b"c") for i in range(100))])
+    packed = COMPRESSORS[compression](data)
+    (content,) = read(packed[: len(packed) // 2])
+    whole = {str(i): members_of(one)["jpg"] for i, one in enumerate(samples_of(read(data)))}
+    good = [sample for sample in content.samples if not sample.failure]
+    assert len(good) > 30
+    assert all(members_of(sample)["jpg"] == whole[sample.key] for sample in good)
+    assert "damaged" in content.errors[0].reason
+
+
+@pytest.mark.parametrize("compression", COMPRESSORS)
+def test_hard_links_back_into_a_compressed_shard_that_is_cut_are_what_they_link_to(compression):
+    noise = random.Random(1).randbytes
+    links = [Entry("link.jpg", type=tarfile.LNKTYPE, link="0.jpg"), ("link.txt", b"c")]
+    files = [*((f"{i}.jpg", noise(3000)) for i in range(40)), *links, *((f"x{i}.jpg", noise(3000)) for i in range(60))]
+    packed = COMPRESSORS[compression](tar_bytes(files))
+    found = samples_of(read(packed[: 3 * len(packed) // 4], 50_000, Reading()))
+    (linked,) = [sample for sample in found if sample.key == "link"]
+    assert (linked.failure, members_of(linked)["jpg"]) == (None, files[0][1])

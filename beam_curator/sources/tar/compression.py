@@ -110,8 +110,8 @@ def read_to_damage(tar: BinaryIO, length: int) -> tuple[bytes, DamagedStreamErro
 class _Decompressed(io.RawIOBase):
     """What a compressed file holds, decompressed in small steps, so that all that stands before damage can be read.
 
-    Damage is final: a decompressor that has failed is not asked again. Closing this closes the file under it, which
-    the standard library's compressed files leave open.
+    A decompressor that has failed is not asked again: what stands before the damage is decompressed anew where it is
+    asked for again. Closing this closes the file under it, which the standard library's compressed files leave open.
     """
 
     def __init__(self, file: BinaryIO, compression: str) -> None:
@@ -133,6 +133,9 @@ class _Decompressed(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if self._damage is not None and whence == io.SEEK_SET and offset < self.tell():
+            self._file.seek(0)
+            self._stream, self._damage = _OPENERS[self._compression](self._file), None
         with self._naming_damage():
             return self._stream.seek(offset, whence)
 
