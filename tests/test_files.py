@@ -222,6 +222,23 @@ def test_a_short_read_is_followed_by_another_until_all_is_there(size, data):
     assert files.read_fully(ShortReads(b"0123456789"), size) == data
 
 
+@pytest.mark.parametrize(("size", "limit"), [(0, 9), (5, 1 << 30), (40 << 20, 1 << 30), (40 << 20, 33 << 20), (3, 0)])
+def test_what_may_be_large_is_not_asked_for_as_if_it_were(tmp_path, size, limit):
+    data = bytes(size)
+    (tmp_path / "a").write_bytes(data)
+    asked = []
+
+    class Noting(io.BytesIO):
+        def read(self, size):
+            asked.append(size)
+            return super().read(size)
+
+    assert files.read_at_most(Noting(data), limit) == data[:limit]
+    assert sum(asked) <= 3 * size + (16 << 20)
+    with files.open_for_reading(str(tmp_path / "a")) as file:
+        assert files.read_at_most(file, limit) == data[:limit]
+
+
 def test_a_file_opened_for_reading_gives_what_is_asked_for_wherever_one_seeks(tmp_path, monkeypatch):
     monkeypatch.setattr(files.FileSystems, "open", lambda url, **_: ShortReads(b"0123456789"))
     with files.open_for_reading("a") as file:

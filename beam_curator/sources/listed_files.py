@@ -99,7 +99,7 @@ def _patiently(path: str) -> tuple[bytes | None, str | None]:
 
 def _content(path: str) -> tuple[bytes | None, str | None]:
     with files.open_for_reading(path) as file:
-        data = files.read_fully(file, MAX_FILE_BYTES + 1)
+        data = files.read_at_most(file, MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         return None, f"file of more than {MAX_FILE_BYTES} bytes"
     return data, None

@@ -78,7 +78,7 @@ def _listed(url: str) -> list[str]:
     """The patterns in a list, each as seen from here."""
     try:
         with files.open_for_reading(url) as file:
-            text = files.read_fully(file, MAX_LIST_BYTES).decode("utf-8-sig")
+            text = files.read_at_most(file, MAX_LIST_BYTES).decode("utf-8-sig")
     except files.StorageError as error:
         raise UsageError(f"--input @{url}: {error}") from error
     except UnicodeDecodeError:

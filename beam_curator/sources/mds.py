@@ -120,7 +120,7 @@ def _header(file: BinaryIO, size_bytes: int) -> _Header:
         described = int(offsets[0]) - _COUNT.size - table
         if described > _MAX_TOLD_BYTES:
             raise ValueError(f"what it says of its columns is more than {_MAX_TOLD_BYTES} bytes")
-        told = json_text.loads(files.read_fully(file, described))
+        told = json_text.loads(files.read_at_most(file, described))
         names, encodings, sizes = (list(told[f"column_{what}"]) for what in ("names", "encodings", "sizes"))
         names, encodings = (list(map(str, ones)) for ones in (names, encodings))
         "".join([*names, *encodings]).encode()  # raises for half a character, which nothing could be called
@@ -146,7 +146,7 @@ def _record(file: BinaryIO, header: _Header, columns: Columns, key: str, row: in
     if end - begin > MAX_SAMPLE_BYTES:
         return Record(key, failure=f"sample of more than {MAX_SAMPLE_BYTES} bytes")
     file.seek(begin)
-    data = files.read_fully(file, end - begin)
+    data = files.read_at_most(file, end - begin)
     pieces = _pieces(header, memoryview(data)) if len(data) == end - begin else None
     if pieces is None:
         return Record(key, failure="damaged MDS shard: the sample is cut, or its columns do not fill it")

@@ -103,6 +103,28 @@ def read_fully(file: BinaryIO, size: int = -1) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+_FIRST_PIECE_BYTES = 16 << 20
+
+
+def read_at_most(file: BinaryIO, limit: int) -> bytes:
+    """All of a file, or as many bytes as the limit says: Python takes memory for all that one read asks for, whatever
+    is there.
+
+    Args:
+      file: as `open_for_reading` gives it: a read that gives less has met the end.
+      limit: in bytes, far more than is expected.
+    """
+    pieces: list[bytes] = []
+    missing, wanted = limit, _FIRST_PIECE_BYTES
+    while missing:
+        asked = min(missing, wanted)
+        pieces.append(file.read(asked))
+        if len(pieces[-1]) < asked:
+            break
+        missing, wanted = missing - asked, 2 * wanted
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 class _Reading(io.RawIOBase):
     """A file whose reads are full and whose faults name it."""
 
