@@ -11,13 +11,14 @@ from apache_beam.typehints.arrow_type_compatibility import beam_schema_from_arro
 from apache_beam.typehints.schemas import named_tuple_from_schema
 
 from beam_curator import rows
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, StorageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output import score_parts
 from beam_curator.output.embedding_column import of_one_length
 from beam_curator.output.score_parts import (
     embeddings_of,
+    facts_in_part,
     part_name,
     range_fingerprint,
     read_embeddings,
@@ -70,6 +71,23 @@ def test_a_part_gives_back_rows_scores_errors_and_models_and_leaves_bytes_and_em
     embeddings = embeddings_of(read_stored(read.part))
     np.testing.assert_array_equal(embeddings, batch.embeddings * [[1], [0]])  # the second one failed
     assert embeddings.dtype == np.float16
+
+
+def test_facts_are_told_of_a_part_that_is_whole_and_storage_that_does_not_give_it_is_no_part_that_is_not_there(
+    tmp_path, batch, monkeypatch
+):
+    assert facts_in_part(str(tmp_path), RANGE, ENCODER) is None
+    write_part(str(tmp_path), batch, [AESTHETIC])
+    has = {name for name in rows.OPTIONAL_FACTS.names if rows.has_fact(batch.rows.schema, name)}
+    assert facts_in_part(str(tmp_path), RANGE, ENCODER) == has
+    assert facts_in_part(str(tmp_path), RANGE, dataclasses.replace(ENCODER, sha256="another")) is None
+
+    def refused(url):
+        raise StorageError(f"cannot read {url}: permission denied") from PermissionError()
+
+    monkeypatch.setattr(score_parts.files, "open_for_reading", refused)
+    with pytest.raises(StorageError, match="permission denied"):
+        facts_in_part(str(tmp_path), RANGE, ENCODER)
 
 
 def test_the_embedding_column_is_a_list_of_float32_and_null_where_a_sample_failed(tmp_path, batch):

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator import rows
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, StorageError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
@@ -268,6 +268,8 @@ def facts_in_part(directory: str, range: ShardRange, encoder: ModelIdentity) -> 
     try:
         schema = _schema_of(url)
         described = _described(schema, range, anyhow=False)
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None
     if described is None or not (described.encoder and encoder.gives(described.encoder)):
