@@ -2,7 +2,7 @@
 
 A shard says all of itself: how many samples it has, where each begins, and what its columns hold. A sample is the sizes
 of its columns of no fixed size, and then the data of all columns. So any run of samples is read by its place, and
-images come out as the bytes that they went in as.
+images come out as the bytes that they went in as. Of a compressed shard each run decompresses what stands before it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from beam_curator.sources.columns import Columns, columns_of
 from beam_curator.sources.json_fields import json_member
 from beam_curator.sources.records import Record
 from beam_curator.sources.source import Rows, UnreadableShard
+from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, detect_compression
 from beam_curator.storage import files
 
 MAX_SAMPLE_BYTES = 1 << 30
 _MAX_TOLD_BYTES = 16 << 20
+_MAX_TABLE_BYTES = 64 << 20  # of a compressed shard, whose size does not say how many samples it may hold
 
 _COUNT = struct.Struct("<I")
 _ENDING = ".mds"
-MDS_ENDINGS = (_ENDING,)
+_COMPRESSED = tuple(f"{_ENDING}{one}" for one in (".zstd", ".zst", ".gz", ".bz2", ".xz", ".lz4"))
+_NOT_READ = (".mds.br", ".mds.snappy")  # and said to be so, rather than passed over
+MDS_ENDINGS = (_ENDING, *_COMPRESSED, *_NOT_READ)
 _IMAGES = ("jpeg", "png")
 _NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 
@@ -52,7 +56,7 @@ class _Header:
 
 @dataclasses.dataclass(frozen=True)
 class MdsSource:
-    """Reads .mds shards that are not compressed.
+    """Reads .mds shards, also compressed ones.
 
     Attributes:
       image_column: the column of images; "" to find it.
@@ -67,7 +71,7 @@ class MdsSource:
     def plan(self, shard: Shard, range_bytes: int) -> Sequence[Rows]:
         """Runs of samples, by where each begins."""
         with _opened(shard) as file:
-            header = _header(file, shard.size_bytes)
+            header = _header(file, _most_bytes(shard))
             self._columns(header)
         runs, start = [], 0
         places = header.offsets.astype(np.int64)
@@ -81,9 +85,9 @@ class MdsSource:
     def read(self, shard: Shard, rows: Sequence[int]) -> Iterator[Record]:
         """Samples of a shard, read one after the other."""
         with _opened(shard) as file:
-            header = _header(file, shard.size_bytes)
+            header = _header(file, _most_bytes(shard))
             columns = self._columns(header)
-            stem = shard.url.rstrip("/").rpartition("/")[2].removesuffix(_ENDING)
+            stem = _stem(shard)
             for row in rows:
                 yield _record(file, header, columns, f"{stem}/{row:08d}", row)
 
@@ -105,6 +109,10 @@ class MdsSource:
 
 def _header(file: BinaryIO, size_bytes: int) -> _Header:
     """The beginning of a shard.
+
+    Args:
+      file: it, at its beginning.
+      size_bytes: how many bytes the table of its samples may take.
 
     Raises:
       UnreadableShard: when it is none.
@@ -128,7 +136,7 @@ def _header(file: BinaryIO, size_bytes: int) -> _Header:
             raise ValueError("two of its columns have one name")
         if not len(names) == len(encodings) == len(sizes) or any(one and not _is_size(one) for one in sizes):
             raise ValueError("its columns are not all described")
-    except (ValueError, LookupError, TypeError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, struct.error, DamagedStreamError) as error:
         raise UnreadableShard(f"is no MDS shard: {files.first_line(error)}") from error
     if not count:
         raise UnreadableShard("has no rows")
@@ -145,8 +153,11 @@ def _record(file: BinaryIO, header: _Header, columns: Columns, key: str, row: in
     begin, end = map(int, header.offsets[row : row + 2])
     if end - begin > MAX_SAMPLE_BYTES:
         return Record(key, failure=f"sample of more than {MAX_SAMPLE_BYTES} bytes")
-    file.seek(begin)
-    data = files.read_at_most(file, end - begin)
+    try:
+        file.seek(begin)
+        data = files.read_at_most(file, end - begin)
+    except DamagedStreamError as damage:
+        return Record(key, failure=f"damaged MDS shard: {damage}")
     pieces = _pieces(header, memoryview(data)) if len(data) == end - begin else None
     if pieces is None:
         return Record(key, failure="damaged MDS shard: the sample is cut, or its columns do not fill it")
@@ -232,4 +243,24 @@ def _value(encoding: str, data: bytes) -> Any:
 
 
 def _opened(shard: Shard) -> BinaryIO:
-    return files.open_for_reading(shard.path, shard.size_bytes)
+    """A shard's uncompressed bytes.
+
+    Raises:
+      UnreadableShard: for a compression that is not read.
+    """
+    name = shard.url.lower()
+    if name.endswith(_NOT_READ):
+        raise UnreadableShard(f"is compressed by {name.rpartition('.')[2]}, which is not read: decompress it")
+    file = files.open_for_reading(shard.path, shard.size_bytes)
+    # An .mds is not looked at: the number of its samples may be what a compressed file begins with.
+    return decompressed(file, "" if name.endswith(_ENDING) else detect_compression(file))
+
+
+def _most_bytes(shard: Shard) -> int:
+    return shard.size_bytes if shard.url.lower().endswith(_ENDING) else _MAX_TABLE_BYTES
+
+
+def _stem(shard: Shard) -> str:
+    name = shard.url.rstrip("/").rpartition("/")[2]
+    ending = next((one for one in MDS_ENDINGS if name.endswith(one)), "")
+    return name.removesuffix(ending)

@@ -116,14 +116,16 @@ print(len(found))
     assert run_with(["mosaicml-streaming", TORCH], program).splitlines()[-1] == f"{SAMPLES}"
 
 
-def test_what_mosaicml_writes_is_input_with_the_same_bytes(run_with, curated, tmp_path):
+@pytest.mark.parametrize("compression", ["", "zstd", "gz:6", "bz2"])
+def test_what_mosaicml_writes_is_input_with_the_same_bytes(run_with, curated, tmp_path, compression):
     program = """
 import hashlib, io, pathlib, sys, tarfile
 from PIL import Image
 from streaming import MDSWriter
 out = pathlib.Path(sys.argv[1])
 columns = {"image": "jpeg", "caption": "str", "label": "int"}
-with MDSWriter(out=str(out / "mds"), columns=columns, size_limit=20_000) as writer:
+compression = sys.argv[2] or None
+with MDSWriter(out=str(out / "mds"), columns=columns, size_limit=20_000, compression=compression) as writer:
     with tarfile.open("curated/00000.tar") as tar:
         for number, one in enumerate(one for one in tar if one.name.endswith(".jpg")):
             path = out / f"{number}.jpg"
@@ -131,7 +133,7 @@ with MDSWriter(out=str(out / "mds"), columns=columns, size_limit=20_000) as writ
             writer.write({"image": Image.open(path), "caption": f"picture {number}", "label": number})
             print(hashlib.sha256(path.read_bytes()).hexdigest())
 """
-    due = run_with(["mosaicml-streaming", TORCH], program, tmp_path).split()
+    due = run_with(["mosaicml-streaming", TORCH], program, tmp_path, compression).split()
     output = tmp_path / "out"
     flags = ["--input", str(tmp_path / "mds"), "--output", str(output), "--clip_model", "tiny-untrained"]
     assert curate_images.main([*flags, "--min_aesthetic", "none", "--max_nsfw", "none"]) == 0

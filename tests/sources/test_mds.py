@@ -1,12 +1,18 @@
 """MDS shards with images: planned and read by place, each sample accounted for."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import struct
 import tarfile
 
+import lz4.frame
+import numpy as np
 import pytest
 from apache_beam.io.filesystem import FileMetadata
+from backports import zstd
 from PIL import Image
 
 from beam_curator.commands import curate_images, verify_output
@@ -15,6 +21,7 @@ from beam_curator.output.job_input import match_input, match_shards, shards_of
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard
 from beam_curator.sources.input_formats import format_of
+from beam_curator.sources.no_samples import refuse_what_holds_none
 from beam_curator.sources.ranges import plan_ranges, read_range
 from tests.integration.integration_content import ledger
 
@@ -163,6 +170,50 @@ def test_samples_that_are_gone_since_a_shard_was_planned_fail_by_themselves(tmp_
     assert "is no MDS shard: " in str(read_range(planned).errors[0])
 
 
+COMPRESS = {
+    **{".zstd": zstd.compress, ".zst": zstd.compress, ".gz": gzip.compress},
+    **{".bz2": bz2.compress, ".xz": lzma.compress, ".lz4": lz4.frame.compress},
+}
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_a_compressed_shard_gives_what_it_holds(tmp_path, ending):
+    data = mds_bytes(COLUMNS, [row(number) for number in range(5)])
+    plain = read(write(tmp_path / "shard.00000.mds", data), 1300)
+    ranges, samples, errors = read(write(tmp_path / f"shard.00000.mds{ending}", COMPRESS[ending](data)), 1300)
+    assert [(one.start, one.end) for one in ranges] == [(one.start, one.end) for one in plain[0]]
+    assert [(s.key, members(s)) for s in samples] == [(s.key, members(s)) for s in plain[1]]
+    assert not errors
+
+
+def test_what_stands_before_the_damage_of_a_compressed_shard_is_read(tmp_path):
+    noise = np.random.default_rng(0).bytes(400_000)
+    rows = [row(number) | {"image": JPEG + noise[80_000 * number :][:80_000]} for number in range(5)]
+    data = zstd.compress(mds_bytes(COLUMNS, rows))
+    _, samples, _ = read(write(tmp_path / "shard.00000.mds.zstd", data[: len(data) // 2]))
+    assert [s.failure is None for s in samples] == [True, True, False, False, False]
+    assert samples[2].failure.startswith("damaged MDS shard: damaged zstd stream: ")
+    _, _, errors = read(write(tmp_path / "shard.00001.mds.zstd", data[:20]))
+    assert "is no MDS shard: damaged zstd stream: " in str(errors[0])
+
+
+def test_a_compressed_shard_takes_no_memory_for_samples_that_it_only_names(tmp_path):
+    many = 1 << 30
+    data = gzip.compress(struct.pack("<2I", many, 4 * (many % (1 << 28)) + 8))
+    _, samples, errors = read(write(tmp_path / "shard.00000.mds.gz", data))
+    assert not samples
+    assert "it is too short for the 1,073,741,824 samples that it names" in str(errors[0])
+
+
+@pytest.mark.parametrize("ending", ["br", "snappy"])
+def test_a_compression_that_is_not_read_is_told_with_what_to_do(tmp_path, ending):
+    write(tmp_path / f"shard.00000.mds.{ending}", b"anything")
+    assert format_of([str(tmp_path)]) == "mds"
+    shards = match_shards(str(tmp_path))
+    with pytest.raises(UsageError, match=f"is compressed by {ending}, which is not read: decompress it"):
+        refuse_what_holds_none(shards)
+
+
 def test_columns_of_fixed_size_are_read_without_sizes(tmp_path, monkeypatch):
     monkeypatch.setitem(SIZES, "jpeg", len(JPEG))
     _, samples, _ = read(write(tmp_path / "fixed.mds", mds_bytes({"image": "jpeg"}, [{"image": JPEG}])))
@@ -193,8 +244,8 @@ def test_a_whole_job_copies_them_bit_for_bit_and_resumes(tmp_path, capsys):
         {"image": picture, "caption": b"c", "label": struct.pack("<q", number)}
         for number, picture in enumerate(pictures)
     ]
-    for place in (0, 1):
-        write(tmp_path / "raw" / f"shard.0000{place}.mds", mds_bytes(columns, rows[4 * place : 4 * place + 4]))
+    write(tmp_path / "raw" / "shard.00000.mds", mds_bytes(columns, rows[:4]))
+    write(tmp_path / "raw" / "shard.00001.mds.zstd", zstd.compress(mds_bytes(columns, rows[4:])))
     output = tmp_path / "out"
     flags = ["--input", str(tmp_path / "raw"), "--output", str(output), "--clip_model", "tiny-untrained"]
     flags += ["--min_aesthetic", "none", "--max_nsfw", "none", "--range_mb", "0.001"]
