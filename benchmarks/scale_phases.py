@@ -106,11 +106,16 @@ def _summary(number: int) -> Summary:
     return summary
 
 
+def _recount(number: int) -> Summary:
+    summary = _summary(number)
+    return Summary(summary.seen, summary.kept, summary.dropped_by)
+
+
 def totals(pipeline: beam.Pipeline, count: int) -> None:
     """Counts of all ranges, what the ledger holds, and what all output shards do."""
     numbers = _numbers(pipeline, count)
     seen = numbers | "Summarize" >> beam.Map(_summary).with_output_types(Summary)
-    parts = numbers | "Part" >> beam.Map(lambda n: LedgerPart(_summary(n), _MODELS)).with_output_types(LedgerPart)
+    parts = numbers | "Part" >> beam.Map(lambda n: LedgerPart(_recount(n), _MODELS)).with_output_types(LedgerPart)
     shards = numbers | "Shard" >> beam.Map(_written).with_output_types(WrittenShard)
     (
         seen

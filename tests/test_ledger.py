@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.output import ledger
-from beam_curator.output.outcomes import Summary, check_balance, sum_summaries, summarize
+from beam_curator.output.outcomes import Summary, check_balance, recount, recounted, sum_summaries, summarize
+from beam_curator.phases import Span
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardError, ShardRange
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
@@ -64,6 +65,16 @@ def test_the_sum_of_summaries_is_the_summary_of_all_and_balances(batches):
     check_balance(total, total, written=total.kept)
 
 
+@given(OUTCOMES)
+def test_the_ledger_counts_what_was_seen_and_tells_when_it_was_written(outcomes):
+    batch = batch_of(outcomes).replace(batch_reductions=2, spans={"scoring": Span(1, 2, 3)})
+    seen, again = summarize(batch), recount(batch.rows, {"writing": Span(4, 5)})
+    check_balance(seen, again, seen.kept)
+    found = recounted(seen, again)
+    assert found == seen and found.outcomes == seen.outcomes
+    assert found.spans == {"scoring": Span(1, 2, 3), "writing": Span(4, 5)}
+
+
 def test_failures_are_counted_without_their_detail_and_rules_by_their_whole_name():
     summary = summarize(
         batch_of([("failed", "truncated image: 3"), ("failed", "truncated image: 4"), ("dropped", "mine: a < 1")])
@@ -94,6 +105,8 @@ SEEN = Summary(3, 1, collections.Counter({"x": 1}), collections.Counter({"y": 1}
         (Summary(4, 1, SEEN.dropped_by, SEEN.failed_by), 1),
         (SEEN, 0),
         (SEEN, 2),
+        (Summary(3, 1, collections.Counter({"z": 1}), SEEN.failed_by), 1),
+        (Summary(3, 1, SEEN.dropped_by, collections.Counter({"z": 1})), 1),
     ],
 )
 def test_a_ledger_that_does_not_balance_ends_the_job_with_all_counts(seen, written):

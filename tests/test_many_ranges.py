@@ -6,7 +6,7 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.errors import JobError, StorageError
-from beam_curator.output import compaction, ledger
+from beam_curator.output import compaction, ledger, many_ranges
 from beam_curator.output.compaction import join, write_piece
 from beam_curator.output.many_ranges import ManyRanges, tables_of
 from beam_curator.output.standing_ledger import StandingLedger
@@ -71,6 +71,16 @@ def test_each_range_comes_out_as_it_went_in_and_others_read_all_of_them(joined):
     assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [7, 7, 4]
 
 
+def test_a_row_group_is_read_once_also_where_its_ranges_have_different_columns(joined, monkeypatch):
+    read, groups = many_ranges._read_group, []
+    monkeypatch.setattr(many_ranges, "_read_group", lambda *given: groups.append(given[2]) or read(*given))
+    file = ManyRanges(str(joined))
+    wanted = ["key", "json.url", "mine"]
+    for place, due in enumerate(TABLES):
+        assert file.rows(place, wanted).equals(due.select([name for name in due.schema.names if name in wanted]))
+    assert groups == [0, 1, 2]
+
+
 def test_joining_again_gives_the_same_bytes_and_is_found_done_where_the_pieces_are_gone(joined, tmp_path):
     before, output = joined.read_bytes(), str(tmp_path)
     assert not list((tmp_path / "_tmp").iterdir())
@@ -81,6 +91,13 @@ def test_joining_again_gives_the_same_bytes_and_is_found_done_where_the_pieces_a
     assert joined.read_bytes() == before
     with pytest.raises(StorageError, match=r"cannot read .*_tmp/.*: no such file|No such file"):
         join(output, 0, again[:-1])  # gone as well, and the file that stands is of others
+
+
+def test_a_piece_is_the_same_bytes_however_its_rows_lie_in_memory(tmp_path):
+    whole = TABLES[4]
+    cut = pa.concat_tables([whole.slice(0, 2), whole.slice(2)])
+    assert pieces(tmp_path, [whole]) == pieces(tmp_path, [cut])
+    assert len(list((tmp_path / "_tmp").iterdir())) == 1
 
 
 def test_pieces_that_are_gone_from_a_bucket_are_found_joined_as_well(joined, tmp_path, monkeypatch):

@@ -149,7 +149,7 @@ class LedgerPart:
     """The ledger of a range that was written.
 
     Attributes:
-      summary: its counts.
+      summary: its counts, and when it was written (`outcomes.recount`).
       models: what gave its scores.
       reading: how it was read.
       ranges_per_file: how many ranges each file of the ledger holds.

@@ -18,7 +18,7 @@ from beam_curator.output.added_members import embedding_extension
 from beam_curator.output.belonging import OF_RANGES, written_by_jobs
 from beam_curator.output.dataset_card import dataset_card
 from beam_curator.output.edge_store import EDGES_DIRECTORY, edge_files
-from beam_curator.output.outcomes import Summary, check_balance
+from beam_curator.output.outcomes import Summary, check_balance, recounted
 from beam_curator.output.report_files import remove_report
 from beam_curator.output.side_files import remove_side_files, sizes_when_full, write_side_files
 from beam_curator.output.totals import LedgerTotal, WrittenTotal
@@ -41,9 +41,8 @@ def finish(
     Raises:
       JobError: when the ledger does not balance.
     """
-    recorded = parts.summary
-    check_balance(seen, recorded, written.samples)
-    manifest = _manifest(recorded, parts, written, job)
+    check_balance(seen, parts.summary, written.samples)
+    manifest = _manifest(recounted(seen, parts.summary), parts, written, job)
     standing = read_manifest(output)
     same = standing is not None and _without_timings(standing) == _without_timings(manifest)
     card = dataset_card(manifest, dict(sorted(written.members.items())), embedding_extension(parts.models))

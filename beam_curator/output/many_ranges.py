@@ -123,15 +123,18 @@ class ManyRanges:
           columns: as rules call them; None for all that the range has.
         """
         one = self.ranges[place]
-        schema = self.contents.schemas[one.columns]
-        if columns is not None:
-            named = zip(schema, schema_from_files(schema).names, strict=True)
-            schema = pa.schema([field for field, name in named if name in columns], schema.metadata)
+        schema = _among(self.contents.schemas[one.columns], columns)
         first = self._firsts[place]
         group = max(0, min(bisect.bisect_right(self._groups, first), len(self._groups) - 1) - 1)
-        table = self._group(group, None if columns is None else schema.names)
+        table = self._group(group, None if columns is None else self._of_any(columns))
         found = table.slice(first - self._groups[group], one.rows)
         return from_files(in_schema(found, schema))
+
+    def _of_any(self, columns: Sequence[str]) -> Sequence[str]:
+        """What these columns are called in the file, whichever ranges have them: so that a row group is read once also
+        where its ranges have different columns."""
+        found = {name: None for schema in self.contents.schemas for name in _among(schema, columns).names}
+        return list(found)
 
     def place_of(self, row: int) -> tuple[int, int]:
         """Which range a row is of, and which row of it."""
@@ -158,6 +161,14 @@ class ManyRanges:
             self._read = None
             self._read = group, columns, _read_group(self.url, self._metadata, group, columns)
         return self._read[2]
+
+
+def _among(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    """The fields of these columns, as rules call them; all where that is None."""
+    if columns is None:
+        return schema
+    named = zip(schema, schema_from_files(schema).names, strict=True)
+    return pa.schema([field for field, name in named if name in columns], schema.metadata)
 
 
 def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:

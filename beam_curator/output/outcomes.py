@@ -19,7 +19,7 @@ from beam_curator.field_tally import FieldsFound
 from beam_curator.first_few import counted, listed
 from beam_curator.identities import told_models
 from beam_curator.output.losses import Losses, LossesTotal
-from beam_curator.phases import Span, add_spans
+from beam_curator.phases import Span, add_spans, sum_spans
 from beam_curator.rule_tally import RuleTally, Tallies, add_tallies
 from beam_curator.samples import Finding, SampleBatch, ShardError
 from beam_curator.sources.findings import KINDS, describe
@@ -112,15 +112,36 @@ class Summary:
         return ", ".join(listed(told, shown=shown) for told, shown in ((reasons, 3), (broken, 1)) if told)
 
 
-def summarize(batch: SampleBatch) -> Summary:
-    """The counts of one batch."""
+def _by_status(table: pa.Table) -> dict[str, collections.Counter[str]]:
+    """How many rows have each outcome: by status, and by kind of reason."""
     # Not grouped by Arrow, which complains on stderr of every table that came over a wire.
-    reasons = pc.fill_null(batch.rows["reason"], "")
-    outcomes = pc.value_counts(pc.binary_join_element_wise(batch.rows["status"], reasons, "\0")).to_pylist()
+    reasons = pc.fill_null(table["reason"], "")
+    outcomes = pc.value_counts(pc.binary_join_element_wise(table["status"], reasons, "\0")).to_pylist()
     by: dict[str, collections.Counter[str]] = {status: collections.Counter() for status in _STATUSES}
     for outcome in outcomes:
         status, _, reason = outcome["values"].partition("\0")
         by[status][reason_kind(status, reason)] += outcome["counts"]
+    return by
+
+
+def recount(table: pa.Table, spans: Mapping[str, Span]) -> Summary:
+    """The counts of rows as the ledger has them, and when they were written: what is added up once more, since it may
+    not be what was seen."""
+    by = _by_status(table)
+    kept = sum(by[rows.KEPT].values())
+    return Summary(len(table), kept, by[rows.DROPPED], by[rows.FAILED], unhashed=_unhashed(table), spans=spans)
+
+
+def recounted(seen: Summary, ledger: Summary) -> Summary:
+    """What was seen, with the counts and spans that the ledger adds."""
+    spans = sum_spans([seen.spans, ledger.spans])
+    counts = {name: getattr(ledger, name) for name in ("seen", "kept", "dropped_by", "failed_by", "unhashed")}
+    return dataclasses.replace(seen, **counts, spans=spans)
+
+
+def summarize(batch: SampleBatch) -> Summary:
+    """The counts of one batch."""
+    by = _by_status(batch.rows)
     return Summary(
         len(batch),
         sum(by[rows.KEPT].values()),
@@ -261,9 +282,11 @@ def sum_summaries(summaries: Iterable[Summary]) -> Summary:
 
 
 def check_balance(seen: Summary, ledger: Summary, written: int) -> None:
-    """Raises JobError unless every sample that was seen is kept, dropped or failed in the ledger, and kept ones are
-    all in an output shard."""
-    if not (seen.seen == ledger.seen == ledger.kept + ledger.dropped + ledger.failed and ledger.kept == written):
+    """Raises JobError unless every sample that was seen is kept, dropped or failed in the ledger, for the same reasons,
+    and kept ones are all in an output shard."""
+    same = all(getattr(seen, name) == getattr(ledger, name) for name in ("kept", "dropped_by", "failed_by"))
+    balanced = seen.seen == ledger.seen == ledger.kept + ledger.dropped + ledger.failed
+    if not (same and balanced and ledger.kept == written):
         raise JobError(
             f"the ledger does not balance: {seen.seen} samples seen, {ledger.seen} in the ledger "
             f"({ledger.kept} kept, {ledger.dropped} dropped, {ledger.failed} failed), {written} in output shards. "

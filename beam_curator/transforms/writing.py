@@ -83,8 +83,7 @@ class _PlaceSamples(beam.DoFn):
         table, placed = place_samples(batch, place.kept, self._samples_per_shard)
         fields = self._fields(batch, checked.fields.types)
         yield self._write(batch.range, rows.with_fields(table, fields.read(batch.range, len(batch))), place, per_file)
-        spans = {**batch.spans, WRITING: Span(began, time.time())}
-        summary = outcomes.summarize(batch.replace(rows=table, spans=spans))
+        summary = outcomes.recount(table, {WRITING: Span(began, time.time())})
         progress.BOARD.add_ledger_file()
         part = ledger.LedgerPart(summary, dict(batch.models), batch.range.reading, per_file)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
