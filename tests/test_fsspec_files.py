@@ -256,6 +256,22 @@ def test_a_connection_that_breaks_as_tls_begins_is_no_host_that_is_gone(waits):
     assert web_hosts.why_gone("https://example.com/a.jpg", other) is not None
 
 
+def test_a_machine_without_certificates_has_had_no_answer(waits, monkeypatch, tmp_path):
+    """Else all of https would be failed rows, on that worker alone."""
+    invalid = aiohttp.ClientConnectorCertificateError(None, ssl.SSLCertVerificationError(1, "unable to get issuer"))
+    (tmp_path / "0.pem").write_text("any")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert web_hosts.why_gone("https://example.com/a.jpg", invalid) == "its host's certificate is not valid"
+    (tmp_path / "0.pem").unlink()
+    assert web_hosts.why_gone("https://example.com/a.jpg", invalid) is None
+    with (
+        pytest.raises(StorageError, match="this machine has no certificates to check a host's by: install ca-cert"),
+        retrying.naming("read", "https://example.com/a.jpg"),
+    ):
+        raise invalid
+
+
 def test_what_storage_finds_nowhere_is_not_there_whatever_it_says_as_the_cause(place, monkeypatch):
     """Of ftp, that a search has come to its end, which no generator may raise."""
 

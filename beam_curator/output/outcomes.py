@@ -23,6 +23,7 @@ from beam_curator.phases import Span, add_spans, sum_spans
 from beam_curator.rule_tally import RuleTally, Tallies, add_tallies
 from beam_curator.samples import Finding, SampleBatch, ShardError
 from beam_curator.sources.findings import KINDS, describe
+from beam_curator.storage.web_hosts import is_of_a_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +89,11 @@ class Summary:
             )
 
     def _mend(self) -> str:
-        """What the user may do: what a scorer raised stands as its scores do, until it has another identity."""
+        """What the user may do, and run the same command again: what a scorer raised stands as its scores do, until it
+        has another identity; so does what a host answered, for it may have gone for good."""
         (worst, *_) = sorted(self.failed_by, key=lambda reason: (-self.failed_by[reason], reason)) or [""]
+        if is_of_a_host(worst):
+            return "take urls that are gone out of the input, or give --overwrite to ask for all again"
         of_scorer = worst.startswith("scorer ")
         return "mend the scorer, give it another identity" if of_scorer else "mend the input"
 

@@ -152,7 +152,7 @@ def is_whole(stored: StoredRange, wanted: Wanted) -> bool:
 
 def lacks(scores_from: str, range: ShardRange, stored: StoredRange | None, wanted: Wanted) -> str:
     """What is said of a range of which not all is there that is wanted."""
-    what, instead = "scores of this encoder and these flags", ""
+    what, instead = "scores of this encoder and these flags that can be read", ""
     if stored is not None:
         lacking = stored.lacking(wanted.steps)
         fields = f"fields of --carry {','.join(range.reading.carry)}"

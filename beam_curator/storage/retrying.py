@@ -8,6 +8,8 @@ import contextvars
 import errno
 import functools
 import logging
+import os
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
@@ -126,6 +128,8 @@ _WHY: dict[type[BaseException], str] = {
 def _reason(error: BaseException) -> str:
     """What happened, in one line: the innermost cause, in the words of the system where it has some."""
     cause = next(cause for cause in causes_of(error) if len(list(causes_of(cause))) == 1)
+    if isinstance(cause, ssl.SSLCertVerificationError) and not trusts_anyone():
+        return "this machine has no certificates to check a host's by: install ca-certificates"
     if getattr(cause, "errno", None) in _FULL:
         return f"the disk is full ({getattr(cause, 'strerror', None)})"
     told = getattr(cause, "strerror", None) or _told(cause).removesuffix(" with exceptions None")
@@ -134,6 +138,12 @@ def _reason(error: BaseException) -> str:
         told = f"HTTP {status} {message}".strip()
     refusal = _REFUSALS.get(status or 0)
     return f"{refusal} ({told})" if refusal else told
+
+
+def trusts_anyone() -> bool:
+    """Whether this machine has certificates of authorities: without, no host's is valid."""
+    directory = ssl.get_default_verify_paths().capath
+    return bool(directory and os.listdir(directory)) or ssl.create_default_context().cert_store_stats()["x509_ca"] > 0
 
 
 def _told(error: BaseException) -> str:

@@ -2,7 +2,8 @@
 
 A list of urls names many hosts, some of which are gone for good: nobody knows their name, nobody listens there, or
 their certificate is not theirs. That is an answer, and the same one tomorrow. A host that says nothing, or that it is
-not able to just now, has given none: it may be back in an hour, so that what it has must not be taken for lost.
+not able to just now, has given none: it may be back in an hour, so that what it has must not be taken for lost. Nor has
+one that this machine cannot ask, for it has no network, or nothing to check certificates by.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
-from beam_curator.storage.retrying import causes_of
+from beam_curator.storage.retrying import causes_of, trusts_anyone
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+_OF_HOSTS = "its host"
 _gone: set[str] = set()
 
 
@@ -38,6 +40,11 @@ def why_gone(url: str, error: BaseException) -> str | None:
     return why
 
 
+def is_of_a_host(reason: str) -> bool:
+    """Whether this is a reason that `why_gone` gave: another host would have another answer."""
+    return reason.startswith(_OF_HOSTS)
+
+
 def is_known_to_be_gone(url: str) -> bool:
     """Whether another url of the same host was asked for in vain, so that one attempt is enough."""
     return bool(_gone) and _host(url) in _gone
@@ -54,13 +61,13 @@ def _host(url: str) -> str | None:
 
 def _why(cause: BaseException) -> str | None:
     if isinstance(cause, socket.gaierror):
-        return "its host is not known" if cause.errno in _NO_SUCH_NAME and _has_network() else None
+        return f"{_OF_HOSTS} is not known" if cause.errno in _NO_SUCH_NAME and _has_network() else None
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return "its host's certificate is not valid"
+        return f"{_OF_HOSTS}'s certificate is not valid" if trusts_anyone() else None
     if isinstance(cause, ssl.SSLError):
-        return "its host does not speak TLS as it is spoken today"
+        return f"{_OF_HOSTS} does not speak TLS as it is spoken today"
     refused = isinstance(cause, ConnectionRefusedError) or getattr(cause, "errno", None) == errno.ECONNREFUSED
-    return "its host refuses connections" if refused else None
+    return f"{_OF_HOSTS} refuses connections" if refused else None
 
 
 def _has_network() -> bool:
