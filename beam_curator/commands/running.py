@@ -30,6 +30,7 @@ from beam_curator.errors import CurationError, JobError, StorageError, UsageErro
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.progress import BOARD
 from beam_curator.storage import files
+from beam_curator.transforms.spilling import spilled_to_disk
 
 
 def run_pipeline(
@@ -56,8 +57,10 @@ def run_pipeline(
     process_tuning.spare_what_is_loaded()
     BOARD.reset()
     here = _progress_here(options, total_bytes, total_shards) if show_progress else contextlib.nullcontext()
+    in_this_process = isinstance(pipeline.runner, FnApiRunner) and not has_worker_processes(options)
+    spilling = spilled_to_disk() if in_this_process else contextlib.nullcontext()
     try:
-        with _quiet_beam(), here, interruption.job_runs(elsewhere=not is_local(options)):
+        with _quiet_beam(), here, spilling, interruption.job_runs(elsewhere=not is_local(options)):
             result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()
             elsewhere = _progress_elsewhere(options, result, total_bytes, total_shards)
             with elsewhere if show_progress else contextlib.nullcontext():

@@ -14,33 +14,35 @@ from beam_curator.rules.lists import in_buckets
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import gathered, inner_steps_untyped
 from beam_curator.transforms.lineage import check_before_duplicates
+from beam_curator.transforms.spilling import Spillable
 
 _BUCKETS = 64
 
 OfRange = tuple[str, np.ndarray, np.ndarray]
-"""The name of a range, indices of its rows, and of each of these 16 bytes of its caption, or how often that comes."""
+"""The name of a range, indices of its rows, and 16 bytes of the caption of each."""
+
+Repeats = tuple[str, Spillable]
+"""The name of a range, indices of some of its rows, and how often the caption of each comes: more than once."""
 
 
-def _captions(batch: SampleBatch) -> Iterator[tuple[int, OfRange]]:
+def _captions(batch: SampleBatch) -> Iterator[tuple[int, Spillable]]:
     indices, ids = caption_ids(batch.rows)
     for bucket, chosen in in_buckets(ids, _BUCKETS):
-        yield bucket, (batch.range.name, indices[chosen], ids[chosen])
+        yield bucket, Spillable((batch.range.name, indices[chosen], ids[chosen]))
 
 
-def _repeated(of_bucket: tuple[int, Iterable[OfRange]]) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+def _repeated(of_bucket: tuple[int, Iterable[Spillable]]) -> Iterator[Repeats]:
     """Rows whose caption comes more than once, and how often it does: all others are known without being told."""
-    ranges = [*of_bucket[1]]
+    ranges: list[OfRange] = [one.value for one in of_bucket[1]]
     for (name, indices, _), counts in zip(ranges, counts_of([ids for *_, ids in ranges]), strict=True):
         again = counts > 1
         if again.any():
-            yield name, (indices[again].astype(np.uint32), counts[again].astype(np.uint32))
+            yield name, Spillable((indices[again].astype(np.uint32), counts[again].astype(np.uint32)))
 
 
-def _drop(
-    batch: SampleBatch, rule: CaptionRepeats, found: Mapping[str, Iterable[tuple[np.ndarray, np.ndarray]]]
-) -> SampleBatch:
+def _drop(batch: SampleBatch, rule: CaptionRepeats, found: Mapping[str, Iterable[Spillable]]) -> SampleBatch:
     nothing = np.empty(0, np.int64)
-    pieces = [(nothing, nothing), *found[batch.range.name]]
+    pieces = [(nothing, nothing), *(one.value for one in found[batch.range.name])]
     indices, counts = (np.concatenate([one[part] for one in pieces]) for part in (0, 1))
     kept, tallies = drop_repeated(batch.rows, rule, indices.astype(np.int64), counts.astype(np.int64))
     return batch.replace(rows=kept, judged=sum_tallies((batch.judged, tallies)))
@@ -49,18 +51,14 @@ def _drop(
 def drop_repeated_captions(batches: Sequence[SampleBatch], rule: CaptionRepeats) -> list[SampleBatch]:
     """What `DropRepeatedCaptions` gives of all batches of a job, without Beam."""
     captions = [caption_ids(batch.rows) for batch in batches]
-    whole = [(batch.range.name, *of_batch) for batch, of_batch in zip(batches, captions, strict=True)]
+    whole = [Spillable((batch.range.name, *of_batch)) for batch, of_batch in zip(batches, captions, strict=True)]
     found = gathered(_repeated((0, whole)))
     return [_drop(batch, rule, found) for batch in batches]
 
 
-Repeats = tuple[str, tuple[np.ndarray, np.ndarray]]
-"""The name of a range, indices of some of its rows, and how often the caption of each comes: more than once."""
-
-
 def repeats_in(batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Repeats]:
     """The captions that come more than once in all batches together."""
-    captions = batches | "Captions" >> beam.FlatMap(_captions).with_output_types(tuple[int, OfRange])
+    captions = batches | "Captions" >> beam.FlatMap(_captions).with_output_types(tuple[int, Spillable])
     with inner_steps_untyped(batches.pipeline):
         together = captions | "Gather" >> beam.GroupByKey()
         return together | "Count" >> beam.FlatMap(_repeated).with_output_types(Repeats)

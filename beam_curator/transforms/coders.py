@@ -8,6 +8,7 @@ from apache_beam import coders
 
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.transforms import wire_format
+from beam_curator.transforms.spilling import Spillable, SpillableCoder, fetched, left
 
 
 class _Coder(coders.Coder):
@@ -53,10 +54,10 @@ class SampleBatchCoder(_Coder):
     """Of `SampleBatch`: without the bytes of its members, which `load` reads again."""
 
     def encode(self, batch: SampleBatch) -> bytes:
-        return wire_format.encode_batch(batch)
+        return left(wire_format.encode_batch(batch))
 
     def decode(self, encoded: bytes) -> SampleBatch:
-        return wire_format.decode_batch(encoded)
+        return wire_format.decode_batch(fetched(encoded))
 
     def estimate_size(self, batch: SampleBatch) -> int:
         """About how large it is; Beam asks it often, also of batches that stay on their worker."""
@@ -68,7 +69,8 @@ class SampleBatchCoder(_Coder):
 
 def register() -> None:
     """Has Beam use them."""
-    for of, coder in ((Shard, ShardCoder), (ShardRange, ShardRangeCoder), (SampleBatch, SampleBatchCoder)):
+    known = {Shard: ShardCoder, ShardRange: ShardRangeCoder, SampleBatch: SampleBatchCoder, Spillable: SpillableCoder}
+    for of, coder in known.items():
         coders.registry.register_coder(of, coder)
 
 

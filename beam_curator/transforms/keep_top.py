@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
 from beam_curator.errors import UsageError
 from beam_curator.rule_tally import sum_tallies
@@ -16,10 +15,15 @@ from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.lineage import check_before_duplicates
+from beam_curator.transforms.spilling import Spillable
 
 
-def _values(batch: SampleBatch, tops: tuple[Top, ...]) -> np.ndarray:
-    return values_of(batch.rows, tops)
+def _values(batch: SampleBatch, tops: tuple[Top, ...]) -> Spillable:
+    return Spillable(values_of(batch.rows, tops))
+
+
+def _counts(values: Spillable, search: Search) -> collections.Counter[int]:
+    return digit_counts(values.value, search)
 
 
 def _add(counters: Iterable[collections.Counter[int]]) -> collections.Counter[int]:
@@ -40,7 +44,7 @@ def _keep(batch: SampleBatch, search: Search, tops: tuple[Top, ...]) -> SampleBa
 
 def keep_top_of(batches: Sequence[SampleBatch], tops: tuple[Top, ...]) -> list[SampleBatch]:
     """What `KeepTop` gives of all batches of a job, without Beam."""
-    values, search = [_values(batch, tops) for batch in batches], Search()
+    values, search = [values_of(batch.rows, tops) for batch in batches], Search()
     for top in tops:
         for _ in range(LEVELS):
             search = _step(search, _add(digit_counts(one, search) for one in values), top)
@@ -85,13 +89,13 @@ class KeepTop(beam.PTransform):
         check_before_duplicates(batches, "KeepTop")
         if self.output is not None:
             batches |= "WriteScores" >> WriteScores(self.output)
-        values = batches | "Values" >> beam.Map(_values, self.tops).with_output_types(np.ndarray)
+        values = batches | "Values" >> beam.Map(_values, self.tops).with_output_types(Spillable)
         search = batches.pipeline | "Begin" >> beam.Create([Search()]).with_output_types(Search)
         for number, top in enumerate(self.tops, 1):
             for level in range(LEVELS):
                 step = f"{number}.{level + 1}"
                 counts = values | f"Count {step}" >> beam.Map(
-                    digit_counts, beam.pvalue.AsSingleton(search)
+                    _counts, beam.pvalue.AsSingleton(search)
                 ).with_output_types(collections.Counter)
                 with inner_steps_untyped(batches.pipeline):
                     total = counts | f"Sum {step}" >> beam.CombineGlobally(_add)

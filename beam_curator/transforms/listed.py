@@ -17,6 +17,7 @@ from beam_curator.samples import SampleBatch
 from beam_curator.sources.list_files import entries_of
 from beam_curator.transforms.beams_own import gathered, inner_steps_untyped
 from beam_curator.transforms.lineage import check_before_duplicates
+from beam_curator.transforms.spilling import Spillable
 
 Bucket = tuple[int, int]
 """The place of a list, and which part of it."""
@@ -35,13 +36,13 @@ class Found:
     rows: np.ndarray
 
 
-def _entries(place: int, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, np.ndarray]]:
+def _entries(place: int, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, Spillable]]:
     one = lists[place]
     try:
         for texts in entries_of(one):
             ids = ids_of(texts)
             for bucket, chosen in in_buckets(ids, one.buckets):
-                yield (place, bucket), ids[chosen]
+                yield (place, bucket), Spillable(ids[chosen])
     except (StorageError, OSError, ValueError) as error:  # Arrow's are ValueErrors
         raise JobError(f"{one.path}: cannot be read: {str(error).splitlines()[0]}") from error
 
@@ -50,24 +51,24 @@ OfRange = tuple[str, np.ndarray, np.ndarray]
 """The name of a range, indices of its rows, and 16 bytes of the value of each."""
 
 
-def _samples(batch: SampleBatch, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, OfRange]]:
+def _samples(batch: SampleBatch, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, Spillable]]:
     for place, one in enumerate(lists):
         yield from _samples_of(batch, place, one)
 
 
-def _samples_of(batch: SampleBatch, place: int, one: ListFile) -> Iterator[tuple[Bucket, OfRange]]:
+def _samples_of(batch: SampleBatch, place: int, one: ListFile) -> Iterator[tuple[Bucket, Spillable]]:
     indices, ids = candidates(batch.rows, one)
     for bucket, chosen in in_buckets(ids, one.buckets):
-        yield (place, bucket), (batch.range.name, indices[chosen], ids[chosen])
+        yield (place, bucket), Spillable((batch.range.name, indices[chosen], ids[chosen]))
 
 
-def _matched(joined: tuple[Bucket, Mapping[str, Iterable[Any]]]) -> Iterator[tuple[str, Found]]:
+def _matched(joined: tuple[Bucket, Mapping[str, Iterable[Spillable]]]) -> Iterator[tuple[str, Found]]:
     (place, _), found = joined
-    entries = [*found["entries"]]
+    entries = [one.value for one in found["entries"]]
     if not entries:
         return
     listed = np.concatenate(entries)
-    ranges = [*found["samples"]]
+    ranges: list[OfRange] = [one.value for one in found["samples"]]
     if not ranges:
         return
     is_in = np.isin(np.concatenate([ids for _, _, ids in ranges]), listed)
@@ -108,8 +109,8 @@ def found_in_lists(
 ) -> beam.PCollection[tuple[str, Found]]:
     """The samples that are kept so far and in a list, by the name of their range."""
     places = batches.pipeline | "Lists" >> beam.Create([*range(len(lists))]).with_output_types(int)
-    entries = places | "Entries" >> beam.FlatMap(_entries, lists).with_output_types(tuple[Bucket, np.ndarray])
-    samples = batches | "Samples" >> beam.FlatMap(_samples, lists).with_output_types(tuple[Bucket, OfRange])
+    entries = places | "Entries" >> beam.FlatMap(_entries, lists).with_output_types(tuple[Bucket, Spillable])
+    samples = batches | "Samples" >> beam.FlatMap(_samples, lists).with_output_types(tuple[Bucket, Spillable])
     with inner_steps_untyped(batches.pipeline):
         joined = {"entries": entries, "samples": samples} | "Join" >> beam.CoGroupByKey()
         return joined | "Match" >> beam.FlatMap(_matched).with_output_types(tuple[str, Found])

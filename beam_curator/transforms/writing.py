@@ -41,6 +41,7 @@ from beam_curator.transforms.library_job import remember_shards
 from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.metrics import count, observe
 from beam_curator.transforms.range_places import PlacesInHand, places_aside
+from beam_curator.transforms.spilling import Spillable
 from beam_curator.transforms.strays import files_in_the_way, strays_removed
 from beam_curator.transforms.totals import SumLedger, SumSummaries, SumWritten
 from beam_curator.transforms.work_ahead import WorkAhead
@@ -88,7 +89,7 @@ class _PlaceSamples(beam.DoFn):
         part = ledger.LedgerPart(summary, dict(batch.models), batch.range.reading, per_file)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
         for index, run in placed:
-            yield index, dataclasses.replace(run, fields=fields)
+            yield index, Spillable(dataclasses.replace(run, fields=fields))
 
     def _write(self, range: ShardRange, table: pa.Table, place: Place, per_file: int) -> beam.pvalue.TaggedOutput:
         if per_file == 1:
@@ -105,7 +106,7 @@ class _PlaceSamples(beam.DoFn):
         return CarriedFields(types, directory_of(batch.part) if batch.part else self._output)
 
 
-class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard]):
+class _WriteShards(WorkAhead[tuple[int, Iterable[Spillable]], WrittenShard]):
     """Writes two output shards at a time: while the system copies for one, the headers of the other are made.
 
     A third one waits, so that neither writer does when the later of two is finished first.
@@ -129,7 +130,7 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
         super().start_bundle()
         self._writing: collections.deque[Future[WrittenShard]] = collections.deque()
 
-    def start(self, placed: tuple[int, Iterable[PlacedSamples]]) -> Callable[[], WrittenShard]:
+    def start(self, placed: tuple[int, Iterable[Spillable]]) -> Callable[[], WrittenShard]:
         index, runs = placed
         self._writing.append(self._writers.submit(_write_timed, self._output, index, list(runs)))
         return self._finished
@@ -153,8 +154,9 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[PlacedSamples]], WrittenShard])
             self._title.leave()
 
 
-def _write_timed(output: str, index: int, runs: Sequence[PlacedSamples]) -> WrittenShard:
+def _write_timed(output: str, index: int, placed: Sequence[Spillable]) -> WrittenShard:
     began = time.time()
+    runs: list[PlacedSamples] = [one.value for one in placed]
     written = write_shard(output, index, runs)
     return dataclasses.replace(written, spans={WRITING: Span(began, time.time(), written.samples)})
 
@@ -241,12 +243,12 @@ class WriteShards(beam.PTransform):
         placer = _PlaceSamples(self.output, self.samples_per_shard, self.ranges_per_ledger_file, title, left)
         types = {LEDGER: ledger.LedgerPart, LEDGER_FILES: str, PIECES: tuple[int, Piece]}
         placed = scored | "PlaceSamples" >> tagged(
-            beam.ParDo(placer, seen, *places_aside(kept)), main=tuple[int, PlacedSamples], **types
+            beam.ParDo(placer, seen, *places_aside(kept)), main=tuple[int, Spillable], **types
         )
         joined = placed[PIECES] | "JoinPieces" >> JoinPieces(self.output, title)
         shards = (
             placed[MAIN]
-            | "GroupByOutputShard" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[PlacedSamples]])
+            | "GroupByOutputShard" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[Spillable]])
             | "WriteShard" >> beam.ParDo(_WriteShards(self.output, title)).with_output_types(WrittenShard)
         )
         with inner_steps_untyped(batches.pipeline):
