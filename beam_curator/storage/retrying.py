@@ -8,7 +8,7 @@ import contextvars
 import errno
 import functools
 import logging
-import os
+import pathlib
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
@@ -143,7 +143,8 @@ def _reason(error: BaseException) -> str:
 def trusts_anyone() -> bool:
     """Whether this machine has certificates of authorities: without, no host's is valid."""
     directory = ssl.get_default_verify_paths().capath
-    return bool(directory and os.listdir(directory)) or ssl.create_default_context().cert_store_stats()["x509_ca"] > 0
+    in_directory = directory is not None and any(pathlib.Path(directory).iterdir())
+    return in_directory or ssl.create_default_context().cert_store_stats()["x509_ca"] > 0
 
 
 def _told(error: BaseException) -> str:
