@@ -71,7 +71,8 @@ def test_the_ledger_counts_what_was_seen_and_tells_when_it_was_written(outcomes)
     seen, again = summarize(batch), recount(batch.rows, {"writing": Span(4, 5)})
     check_balance(seen, again, seen.kept)
     found = recounted(seen, again)
-    assert found == seen and found.outcomes == seen.outcomes
+    assert found == seen
+    assert found.outcomes == seen.outcomes
     assert found.spans == {"scoring": Span(1, 2, 3), "writing": Span(4, 5)}
 
 
