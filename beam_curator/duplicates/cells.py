@@ -51,12 +51,15 @@ def making(cells: int) -> int:
     return sample_size(cells) * cells * (_ITERATIONS + 1)
 
 
-def sampled(ids: NDArray[np.void], count: int, seed: int, but: int = 0) -> NDArray[np.int64]:
-    """So many vectors, or all there are, drawn by name, whatever their order: others than the first `but` drawn, where
-    there are more."""
-    drawn = np.random.default_rng(seed).permutation(len(ids))
-    start = max(0, min(but, len(ids) - count))
-    return np.argsort(ids)[drawn[start : start + count]]
+def in_drawing_order(ids: NDArray[np.void], seed: int) -> NDArray[np.int64]:
+    """All vectors as they are drawn: by name, whatever their order."""
+    return np.argsort(ids)[np.random.default_rng(seed).permutation(len(ids))]
+
+
+def sampled(drawn: NDArray[np.int64], count: int, but: int = 0) -> NDArray[np.int64]:
+    """So many of the vectors that are drawn, or all there are: others than the first `but`, where there are more."""
+    start = max(0, min(but, len(drawn) - count))
+    return drawn[start : start + count]
 
 
 def centres_of(sample: Directions, cells: int, each: Map = map) -> Directions:

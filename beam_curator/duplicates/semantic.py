@@ -24,6 +24,7 @@ from beam_curator.duplicates.cells import (
     apart,
     cells_for,
     centres_of,
+    in_drawing_order,
     sample_size,
     sampled,
 )
@@ -166,19 +167,20 @@ def centres_for(
       most_visits: as how many cells' guest a vector may be, on average.
     """
     cells = min(join.cells or cells_for(extent.vectors, extent.new), extent.vectors)
+    drawn = in_drawing_order(compared.ids, join.seed)
     if join.cells or cells == 1:
-        return _centres_of(compared, join, cells, threads)
-    best, costs = _tried(compared, join, extent, cells, threads)
+        return _centres_of(compared, drawn, cells, threads)
+    best, costs = _tried(compared, join, extent, cells, drawn, threads)
     for more in _doubled(cells, min(MOST_CELLS, extent.vectors)):
         if not costs.more_may_pay(more, extent):
             break
-        centres, of_more = _tried(compared, join, extent, more, threads)
+        centres, of_more = _tried(compared, join, extent, more, drawn, threads)
         if of_more.in_all >= costs.in_all:
             break
         best, costs = centres, of_more
     while cells > 1 and (costs.everywhere or costs.visits > most_visits):
         cells = max(1, cells // (8 if costs.everywhere else 2))
-        best, costs = _tried(compared, join, extent, cells, threads)
+        best, costs = _tried(compared, join, extent, cells, drawn, threads)
     return best
 
 
@@ -188,17 +190,17 @@ def _doubled(cells: int, most: int) -> Iterator[int]:
         yield cells
 
 
-def _centres_of(compared: Compared, join: Join, cells: int, threads: ThreadPoolExecutor) -> NDArray[np.float32]:
-    some = sampled(compared.ids, sample_size(cells), join.seed)
+def _centres_of(compared: Compared, drawn: Indices, cells: int, threads: ThreadPoolExecutor) -> NDArray[np.float32]:
+    some = sampled(drawn, sample_size(cells))
     return centres_of(directions(compared.vectors(some)), cells, threads.map)
 
 
 def _tried(
-    compared: Compared, join: Join, extent: Extent, cells: int, threads: ThreadPoolExecutor
+    compared: Compared, join: Join, extent: Extent, cells: int, drawn: Indices, threads: ThreadPoolExecutor
 ) -> tuple[NDArray[np.float32], CellCosts]:
     """The centres of so many cells, or of fewer that are apart, and what these cost."""
-    centres = apart(_centres_of(compared, join, cells, threads), _GAP * join.farthest)
-    others = sampled(compared.ids, _TRIED, join.seed, sample_size(cells))
+    centres = apart(_centres_of(compared, drawn, cells, threads), _GAP * join.farthest)
+    others = sampled(drawn, _TRIED, sample_size(cells))
     assigning = Cells(centres, join.reach).prepared()
     return centres, CellCosts.of(assigning, directions(compared.vectors(others)), extent, threads.map)
 
