@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -34,6 +34,38 @@ def tagged(step: beam.ParDo, main: Any, **types: Any) -> beam.PTransform:
     """A step with several outputs, each of a type, by its tag."""
     outputs = step.with_output_types(main, **types).with_outputs(*types, main=MAIN)
     return outputs.with_output_types(main, **types)
+
+
+def total_aside(fn: Any, values: beam.PCollection[Any], label: str) -> beam.pvalue.AsSingleton:
+    """What all values add together, as a side input: of none what `fn`, as `CombineGlobally` takes it, makes of none.
+
+    `CombineGlobally` gives it as a PCollection as well, which takes four steps and a stage more."""
+    fn = beam.CombineFn.maybe_from_callable(fn)
+    with inner_steps_untyped(values.pipeline):
+        total = values | label >> beam.CombineGlobally(fn).without_defaults()
+    return beam.pvalue.AsSingleton(total, default_value=fn.apply([]))
+
+
+class Once(beam.PTransform):
+    """Calls a function once: takes the pipeline, gives one element, of the type that is told.
+
+    Args:
+      gives: the type.
+      function: what is called.
+      *arguments: its arguments, side inputs among them.
+    """
+
+    def __init__(self, gives: Any, function: Callable[..., Any], *arguments: Any) -> None:
+        super().__init__()
+        self._gives, self._function, self._arguments = gives, function, arguments
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Any]:
+        call = beam.Map(_called, self._function, *self._arguments).with_output_types(self._gives)
+        return begin | beam.Impulse() | "Call" >> call
+
+
+def _called(_: bytes, function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 def gathered(pairs: Iterable[tuple[Key, Value]]) -> collections.defaultdict[Key, list[Value]]:

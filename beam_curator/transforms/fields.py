@@ -17,7 +17,7 @@ from beam_curator.output.whole_rows import with_all_columns
 from beam_curator.rules.fields_wanted import FieldsWanted
 from beam_curator.rules.waiting import waiting_rows
 from beam_curator.samples import SampleBatch
-from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.beams_own import Once, total_aside
 
 Types = dict[str, str | None]
 """What each column holds in the whole job; None of one that no sample has."""
@@ -101,9 +101,8 @@ class AddFields(beam.PTransform):
             known = beam.Map(add_known_fields, self._output, self._wanted.types(found.types), found)
             return batches | "AddKnown" >> known.with_output_types(SampleBatch)
         met = batches | "Met" >> beam.Map(_met).with_output_types(FieldsFound)
-        with inner_steps_untyped(batches.pipeline):
-            total = met | "SumMet" >> beam.CombineGlobally(_sum)
-        types = total | "Types" >> beam.Map(_types, self._wanted).with_output_types(Types)
+        total = total_aside(_sum, met, "SumMet")
+        types = batches.pipeline | "Types" >> Once(Types, _types, total, self._wanted)
         adding = beam.Map(_read_and_add, self._parts, self._output, beam.pvalue.AsSingleton(types))
         waiting = batches | "LeaveColumns" >> beam.Map(_waiting).with_output_types(SampleBatch)
         return waiting | "Add" >> adding.with_output_types(SampleBatch)

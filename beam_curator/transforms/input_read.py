@@ -25,21 +25,22 @@ class InputRead(NamedTuple):
     urls: list[str]
 
 
-@dataclasses.dataclass(eq=False)
-class ReadInput(beam.PTransform):
-    """What the manifest says of the input: takes batches, gives one `InputRead`.
+def input_read(batches: beam.PCollection[SampleBatch], job: Mapping[str, Any]) -> Any:
+    """What the manifest says of the input: one `InputRead`, or a side input that is one.
 
     A command knows its input before, and nothing is gathered.
 
-    Attributes:
+    Args:
+      batches: all of them.
       job: what the manifest says of the job; with `input`, where that is known.
     """
+    if "input" in job:
+        return InputRead({}, [])
+    return beam.pvalue.AsSingleton(batches | "InputRead" >> _ReadInput())
 
-    job: Mapping[str, Any]
 
+class _ReadInput(beam.PTransform):
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[InputRead]:
-        if "input" in self.job:
-            return batches.pipeline | "Known" >> beam.Create([InputRead({}, [])]).with_output_types(InputRead)
         shards = batches | "ShardsRead" >> beam.Map(_shard).with_output_types(Shard)
         with inner_steps_untyped(batches.pipeline):
             together = shards | "EachOnce" >> beam.Distinct() | "Together" >> beam.combiners.ToList()

@@ -12,7 +12,7 @@ from beam_curator.errors import UsageError
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, top_count, top_fraction, values_of
 from beam_curator.samples import SampleBatch
-from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.beams_own import Once, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.lineage import check_before_duplicates
 from beam_curator.transforms.spilling import Spillable
@@ -90,21 +90,15 @@ class KeepTop(beam.PTransform):
         if self.output is not None:
             batches |= "WriteScores" >> WriteScores(self.output)
         values = batches | "Values" >> beam.Map(_values, self.tops).with_output_types(Spillable)
-        search = batches.pipeline | "Begin" >> beam.Create([Search()]).with_output_types(Search)
+        search: Any = Search()
         for number, top in enumerate(self.tops, 1):
             for level in range(LEVELS):
                 step = f"{number}.{level + 1}"
-                counts = values | f"Count {step}" >> beam.Map(
-                    _counts, beam.pvalue.AsSingleton(search)
-                ).with_output_types(collections.Counter)
-                with inner_steps_untyped(batches.pipeline):
-                    total = counts | f"Sum {step}" >> beam.CombineGlobally(_add)
-                search = search | f"Find {step}" >> beam.Map(
-                    _step, beam.pvalue.AsSingleton(total), top
-                ).with_output_types(Search)
-        return batches | "Keep" >> beam.Map(_keep, beam.pvalue.AsSingleton(search), self.tops).with_output_types(
-            SampleBatch
-        )
+                counting = beam.Map(_counts, search).with_output_types(collections.Counter)
+                total = total_aside(_add, values | f"Count {step}" >> counting, f"Sum {step}")
+                found = batches.pipeline | f"Find {step}" >> Once(Search, _step, search, total, top)
+                search = beam.pvalue.AsSingleton(found)
+        return batches | "Keep" >> beam.Map(_keep, search, self.tops).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
         return {"keeps": ", ".join(f"{top.told} of {top.column}" for top in self.tops)}

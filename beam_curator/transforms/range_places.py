@@ -17,7 +17,7 @@ from beam_curator.output.prefix_sums import (
     group_of,
     offsets,
 )
-from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.beams_own import total_aside
 
 
 @beam.typehints.with_input_types(KeptCount)
@@ -59,19 +59,18 @@ class PlacesAside(NamedTuple):
 
     Attributes:
       cuts: one list, where groups begin.
-      offsets: one dict, what is before each group.
+      totals: what each group adds for those after it, by its number.
       groups: by its number, the counts of each group; looked up on the runner, which need not have all on a worker.
     """
 
     cuts: Any
-    offsets: Any
+    totals: Any
     groups: Any
 
 
 def places_aside(counts: beam.PCollection[KeptCount]) -> PlacesAside:
     """The places of all ranges, from how many samples each keeps."""
-    with inner_steps_untyped(counts.pipeline):
-        cuts = beam.pvalue.AsSingleton(counts | "SampleRanges" >> beam.CombineGlobally(_SampleKeys()))
+    cuts = total_aside(_SampleKeys(), counts, "SampleRanges")
     grouped = (
         counts
         | "InGroup" >> beam.Map(_in_group, cuts).with_output_types(tuple[int, KeptCount])
@@ -79,10 +78,7 @@ def places_aside(counts: beam.PCollection[KeptCount]) -> PlacesAside:
         | "CountGroup" >> beam.Map(_group_counts).with_output_types(tuple[int, GroupCounts])
     )
     totals = grouped | "TotalOfGroup" >> beam.Map(_total).with_output_types(tuple[int, Place])
-    with inner_steps_untyped(counts.pipeline):
-        together = totals | "AllTotals" >> beam.combiners.ToList()
-    before = together | "GroupOffsets" >> beam.Map(offsets).with_output_types(dict[int, Place])
-    return PlacesAside(cuts, beam.pvalue.AsSingleton(before), beam.pvalue.AsMultiMap(grouped))
+    return PlacesAside(cuts, beam.pvalue.AsIter(totals), beam.pvalue.AsMultiMap(grouped))
 
 
 class PlacesInHand:
@@ -101,10 +97,10 @@ class PlacesInHand:
         self,
         key: RangeKey,
         cuts: Sequence[RangeKey],
-        before: Mapping[int, Place],
+        totals: Iterable[tuple[int, Place]],
         groups: Mapping[int, Iterable[GroupCounts]],
     ) -> Place:
         """A range's place."""
         if self._places is None:
-            self._places = Places(cuts, before, groups)
+            self._places = Places(cuts, offsets(totals), groups)
         return self._places.of(key)

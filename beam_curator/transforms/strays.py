@@ -77,7 +77,7 @@ def strays_removed(
     parts: Any,
     written: Any,
 ) -> beam.PCollection[int]:
-    """Removes what jobs wrote and this one did not; gives one number when all are gone.
+    """Removes what jobs wrote and this one did not; gives how many are gone, of each bucket of names that had some.
 
     Args:
       output: the output directory.
@@ -97,9 +97,7 @@ def strays_removed(
     )
     with inner_steps_untyped(ranges.pipeline):
         buckets = {"belonging": belonging, "there": there} | "ByBucket" >> beam.CoGroupByKey()
-    removed = buckets | "RemoveStrays" >> beam.ParDo(_Remove(output, title)).with_output_types(int)
-    with inner_steps_untyped(ranges.pipeline):
-        return removed | "AllGone" >> beam.combiners.Count.Globally()
+    return buckets | "RemoveStrays" >> beam.ParDo(_Remove(output, title)).with_output_types(int)
 
 
 def _in_the_way(seen: Summary, output: str, samples_per_shard: int) -> Iterator[list[str]]:

@@ -31,12 +31,12 @@ from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.no_samples import no_sample
-from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
+from beam_curator.transforms.beams_own import MAIN, Once, tagged, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.compaction import JoinPieces
 from beam_curator.transforms.duplicates import check_same_output
-from beam_curator.transforms.input_read import InputRead, ReadInput
+from beam_curator.transforms.input_read import InputRead, input_read
 from beam_curator.transforms.library_job import remember_shards
 from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.metrics import count, observe
@@ -236,7 +236,7 @@ class WriteShards(beam.PTransform):
         title = title_of(batches, self.output, self.take_over)
         job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
         scored = batches | "WriteScores" >> WriteScores(self.output)
-        read = beam.pvalue.AsSingleton(scored | "InputRead" >> ReadInput(job))
+        read = input_read(scored, job)
         seen = beam.pvalue.AsSingleton(self._make_way(scored, title, job, read))
         kept = scored | "CountKept" >> beam.Map(_kept_count).with_output_types(KeptCount)
         left = facts_of(batches).left
@@ -251,28 +251,22 @@ class WriteShards(beam.PTransform):
             | "GroupByOutputShard" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[Spillable]])
             | "WriteShard" >> beam.ParDo(_WriteShards(self.output, title)).with_output_types(WrittenShard)
         )
-        with inner_steps_untyped(batches.pipeline):
-            parts = beam.pvalue.AsSingleton(placed[LEDGER] | "SumLedger" >> beam.CombineGlobally(SumLedger()))
-            written = beam.pvalue.AsSingleton(shards | "SumWritten" >> beam.CombineGlobally(SumWritten()))
+        parts = total_aside(SumLedger(), placed[LEDGER], "SumLedger")
+        written = total_aside(SumWritten(), shards, "SumWritten")
         ranges = scored | "Ranges" >> beam.Map(_range).with_output_types(ShardRange)
         ledger_files = (placed[LEDGER_FILES], joined) | "LedgerFiles" >> beam.Flatten().with_output_types(str)
-        removed = beam.pvalue.AsSingleton(strays_removed(self.output, title, ranges, ledger_files, parts, written))
-        return (
-            batches.pipeline
-            | "Finish" >> beam.Create([title]).with_output_types(Title)
-            | "WriteManifest"
-            >> beam.Map(_finish, job, seen, parts, written, read, removed).with_output_types(dict[str, Any])
-        )
+        removed = beam.pvalue.AsIter(strays_removed(self.output, title, ranges, ledger_files, parts, written))
+        finish_job = Once(dict[str, Any], _finish, title, job, seen, parts, written, read, removed)
+        return batches.pipeline | "WriteManifest" >> finish_job
 
     def _make_way(
         self, scored: beam.PCollection[SampleBatch], title: Title, job: Mapping[str, Any], read: Any
     ) -> beam.PCollection[outcomes.Summary]:
         """The counts of all samples, once they are found good and the way is free for the first file."""
         summaries = scored | "Summarize" >> beam.Map(outcomes.summarize).with_output_types(outcomes.Summary)
-        with inner_steps_untyped(scored.pipeline):
-            summary = summaries | "SumSeen" >> beam.CombineGlobally(SumSummaries())
-        checking = beam.Map(_checked, self.max_failed_fraction).with_output_types(outcomes.Summary)
-        checked = summary | "CheckSelection" >> checking
+        seen = total_aside(SumSummaries(), summaries, "SumSeen")
+        checking = Once(outcomes.Summary, _checked, seen, self.max_failed_fraction)
+        checked = scored.pipeline | "CheckSelection" >> checking
         in_the_way = beam.pvalue.AsIter(files_in_the_way(checked, self.output, self.samples_per_shard))
         making_way = beam.Map(_make_way, title, job, read, in_the_way).with_output_types(outcomes.Summary)
         return checked | "WithdrawManifest" >> making_way
@@ -313,7 +307,7 @@ def _finish(
     parts: LedgerTotal,
     written: WrittenTotal,
     read: InputRead,
-    removed: int,
+    removed: Iterable[int],
 ) -> dict[str, Any]:
     """The last step, once what an earlier selection left is removed."""
     output = title.claim.output
