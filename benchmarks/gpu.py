@@ -43,6 +43,8 @@ class Size:
       images: of each size of photographs.
       threads: that decode.
       processes: that share the GPU.
+      jobs: the commands that are run: size of photographs, decoding, processes.
+      job_images: of a command, for each of its processes.
     """
 
     model: str
@@ -51,11 +53,15 @@ class Size:
     images: int
     threads: tuple[int, ...]
     processes: tuple[int, ...]
+    jobs: tuple[tuple[str, str, int], ...]
+    job_images: int
 
+
+_JOBS = (("256 px", "fast", 1), ("256 px", "fast", 8), ("256 px", "exact", 8), ("0.55 MP", "fast", 8))
 
 SIZES = {
-    "full": Size("ViT-L-14-quickgelu", (16, 64, 256, 512), 12, 3000, (1, 4, 8, 16), (1, 2, 4)),
-    "tiny": Size("tiny-untrained", (2, 4), 2, 12, (1, 2), (1,)),
+    "full": Size("ViT-L-14-quickgelu", (16, 64, 256, 512), 12, 3000, (1, 4, 8, 16), (1, 4, 8), _JOBS, 6000),
+    "tiny": Size("tiny-untrained", (2, 4), 2, 12, (1, 2), (1,), _JOBS[:1], 12),
 }
 
 

@@ -1,16 +1,26 @@
-"""Sections of `benchmarks.gpu` on what feeds the model: decoding, the encoder, the whole job, several processes."""
+"""Sections of `benchmarks.gpu` on what feeds the model: decoding, the encoder, the whole job, several processes,
+captions."""
 
 import dataclasses
+import json
 import multiprocessing
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from beam_curator import process_tuning
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.settings import EXACT, FAST
+from beam_curator.models.encoders.text_tower import load_text_tower
 from benchmarks import photos
 from benchmarks.gpu import Rows
 from benchmarks.gpu_model import Bench, Section
@@ -99,22 +109,64 @@ def encoder(bench: Bench) -> Rows:
 
 
 def job(bench: Bench) -> Rows:
-    """The whole job, beside the model alone."""
-    from benchmarks.jobs import run_job  # which needs Beam
+    """The whole command, in one process and in several, beside the model alone: what many images more take than few."""
+    for side, decode, processes in bench.size.jobs:
+        if bench.clock.left <= 0:
+            return
+        shards = shards_of(bench, _SIDES[side])
+        copies = max(1, bench.size.job_images * processes // shards.images)
+        few, many = (_command_seconds(bench, shards, decode, processes, count) for count in (1, 1 + copies))
+        told = {"images": side, "decode": decode, "processes": processes, "start_seconds": round(few.whole, 1)}
+        for what, seconds in (("scoring", many.scoring - few.scoring), ("whole", many.whole - few.whole)):
+            if seconds > 0:  # a small job's start hides what its images take
+                yield {**told, "what": what, **_against(bench, copies * shards.images / seconds)}
 
-    for name, side in _SIDES.items():
-        shards, first = shards_of(bench, side), shards_of(bench, side, 1)
-        for decode in (FAST, EXACT):
-            one = BenchEncoder(bench, decode)
-            start = run_job(first, one).seconds
-            found = run_job(shards, one)
-            told = {"images": name, "decode": decode, "start_seconds": round(start, 1)}
-            yield {**told, "what": "scoring", **_against(bench, shards.images / found.scoring_seconds)}
-            if found.seconds > start:
-                rate = shards.images / (found.seconds - start)
-                yield {**told, "what": "whole, but for its start", **_against(bench, rate)}
-            del one
-            bench.free()
+
+@dataclasses.dataclass(frozen=True)
+class _Seconds:
+    """Of a command: all of it, and of its scoring, which begins with loading the model."""
+
+    whole: float
+    scoring: float
+
+
+def _command_seconds(bench: Bench, shards: PhotoShards, decode: str, processes: int, copies: int) -> _Seconds:
+    """How long `curate` takes with so many copies of the shards as its input."""
+    with tempfile.TemporaryDirectory(prefix="gpu-job-", dir=bench.cache) as name:
+        directory = Path(name)
+        for copy in range(copies):
+            for tar in shards.tars:
+                (directory / f"{copy:04}-{tar.name}").hardlink_to(tar)
+        argv = [f"--input={directory}/*.tar", f"--output={directory}/out", f"--clip_model={bench.size.model}"]
+        argv += [f"--clip_pretrained={bench.checkpoint}"] if bench.checkpoint else []
+        argv += ["--aesthetic_model=untrained", "--nsfw_model=untrained", f"--decode={decode}", "--report=false"]
+        argv += [f"--device={bench.device}", "--batch_size=64"]
+        if processes > 1:
+            argv += ["--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
+        command = [sys.executable, "-m", "beam_curator.commands.main", "curate", *argv]
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            raise RuntimeError("the command failed: " + " | ".join(done.stderr.strip().splitlines()[-3:]))
+        phases = json.loads((directory / "out" / "manifest.json").read_text())["timings"]["phases"]
+        return _Seconds(seconds, next(phase["seconds"] for phase in phases if phase["phase"] == "scoring"))
+
+
+def captions(bench: Bench) -> Rows:
+    """What a caption takes beside an image: those that end early, and those that fill the model's context."""
+    tower = load_text_tower(
+        bench.size.model, str(bench.checkpoint) if bench.checkpoint else None, None, precise=False, device=bench.device
+    )
+    count = 512 if bench.device == "cuda" else 4
+    tokens = np.random.default_rng(0).integers(1, 49000, (count, tower.tokenise.context_length)).astype(np.int32)
+    for name, short in (("short", True), ("whole", False)):
+        if short and tower.encode_short is None:
+            continue
+        seconds = bench.seconds(lambda short=short: tower.encode_rows(tokens, short), bench.size.passes)  # type: ignore[misc]
+        told = {"captions": name, "a_second": round(count / seconds, 1)}
+        yield told | ({"of_an_image": round(bench.best_rate * seconds / count, 3)} if bench.best_rate else {})
+    bench.free()
 
 
 def _against(bench: Bench, rate: float) -> Mapping[str, Any]:
@@ -173,4 +225,5 @@ SECTIONS: dict[str, Section] = {
     "job": job,
     "decoding": decoding,
     "processes": processes,
+    "captions": captions,
 }

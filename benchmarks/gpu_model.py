@@ -16,7 +16,7 @@ from beam_curator.models.encoders.choosing import encoder_of
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import VisualTower, load_tower
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision, torch_dtype
-from beam_curator.models.encoders.vit_rewrites import blocks_of, is_plain
+from beam_curator.models.encoders.vit_blocks import blocks_in
 from benchmarks.gpu import Clock, Rows, Size
 from benchmarks.tables import machine
 from benchmarks.weights import random_checkpoint
@@ -168,9 +168,10 @@ def _on_device(bench: Bench, batch_size: int) -> Callable[[], object]:
 
 def _blocks_compiled(bench: Bench, batch_size: int) -> Callable[[], object]:
     model = bench.model(batch_size)
-    if not is_plain(bench.tower.module):
+    blocks = blocks_in(model._module)
+    if not blocks:
         raise ValueError("no plain vision transformer")
-    for block in blocks_of(model._module):
+    for block in blocks:
         block.compile(dynamic=False)
     pixels = bench.pixels(batch_size).to(bench.device)
     return lambda: model._forward(pixels)

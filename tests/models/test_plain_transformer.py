@@ -9,10 +9,12 @@ import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 
 from beam_curator.images import Preparation
-from beam_curator.models.encoders import onednn_vit, vit_rewrites
+from beam_curator.models.encoders import onednn_vit, vit_blocks, vit_rewrites
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import VisualTower
 from beam_curator.models.encoders.precision import cast_matrices
+from beam_curator.models.encoders.torch_steps import TorchSteps
+from beam_curator.models.encoders.vit_blocks import Transformer, rewrite_blocks
 
 SIDE = 96
 UNEVEN = Preparation(SIDE, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))
@@ -75,17 +77,15 @@ def is_bf16_here() -> bool:
 
 
 @each_variant
-def test_what_is_folded_and_skipped_changes_no_embedding(variant):
+def test_blocks_that_are_said_step_by_step_change_no_embedding(variant):
     module = transformer(**VARIANTS[variant])
     with torch.inference_mode():
         expected = module(images(3))
         vit_rewrites.fold_quick_gelu(module)
-        vit_rewrites.skip_unused_tokens(module)
+        rewrite_blocks(module, TorchSteps())
         got = module(images(3))
     assert difference(got, expected) < 1e-5
     assert not any(isinstance(part, QuickGELU) for part in module.modules())
-    last = module.transformer.resblocks[-1]
-    assert isinstance(last, vit_rewrites.FirstTokenBlock) == (module.pool_type == "tok")
 
 
 @each_variant
@@ -108,21 +108,22 @@ def test_in_half_precision_a_first_layer_that_prepares_pixels_is_as_near_to_fp32
         expected = transformer()(prepared)
         for module in (before, folded):
             cast_matrices(module, precision)
+            rewrite_blocks(module, TorchSteps())
+        before.conv1 = vit_rewrites.CastPatches(before.conv1)
         errors = difference(before(prepared), expected), difference(folded(levels(3)), expected)
     assert errors[1] < errors[0] * 1.1 + 1e-4
 
 
-def test_in_half_precision_what_is_skipped_changes_no_more_than_rounding():
+def test_in_half_precision_blocks_change_no_more_than_rounding():
     module = transformer(act_layer=QuickGELU)
     with torch.inference_mode():
         expected = module(images(3))
     vit_rewrites.fold_quick_gelu(module)
     assert not cast_matrices(module, "bf16")
-    whole = copy.deepcopy(module)
-    vit_rewrites.skip_unused_tokens(module)
+    module.conv1 = vit_rewrites.CastPatches(module.conv1)
+    rewrite_blocks(module, TorchSteps())
     with torch.inference_mode():
         assert difference(module(images(3)), expected) < 0.02
-        assert difference(module(images(3)), whole(images(3))) < 0.01
 
 
 def test_towers_of_other_kinds_are_left_alone():
@@ -131,7 +132,6 @@ def test_towers_of_other_kinds_are_left_alone():
     module.__class__ = other
     before = {name: value.clone() for name, value in module.state_dict().items()}
     vit_rewrites.fold_quick_gelu(module)
-    vit_rewrites.skip_unused_tokens(module)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert isinstance(module.transformer.resblocks[0].mlp.gelu, QuickGELU)
     assert not onednn_vit.runs_here(module, torch.float32)
@@ -139,10 +139,10 @@ def test_towers_of_other_kinds_are_left_alone():
 
 def test_tokens_that_are_given_out_are_computed():
     module = transformer(output_tokens=True)
-    vit_rewrites.skip_unused_tokens(module)
+    assert not onednn_vit.runs_here(module, torch.float32)
+    rewrite_blocks(module, TorchSteps())
     with torch.inference_mode():
         assert module(images(2))[1].shape == (2, 36, 64)
-    assert not onednn_vit.runs_here(module, torch.float32)
 
 
 @needs_packing
@@ -201,7 +201,7 @@ def test_tokens_are_padded_to_whole_tiles_and_nobody_sees_it(variant, monkeypatc
     monkeypatch.setattr(onednn_vit, "cpu_multiplies_in_tiles", lambda: False)
     expected = embeddings(device_model(module, "bf16"), pixels)
     monkeypatch.setattr(onednn_vit, "cpu_multiplies_in_tiles", lambda: True)
-    monkeypatch.setattr(onednn_vit, "_MOST_PADDING", 1)
+    monkeypatch.setattr(vit_blocks, "_MOST_PADDING", 1)
     rows: list[int] = []
     add_and_norm = onednn_vit._add_and_norm
     monkeypatch.setattr(onednn_vit, "_add_and_norm", lambda *args: rows.append(len(args[0])) or add_and_norm(*args))
@@ -211,7 +211,7 @@ def test_tokens_are_padded_to_whole_tiles_and_nobody_sees_it(variant, monkeypatc
 
 @pytest.mark.parametrize(("rows", "padded"), [(3200, 3200), (2400, 2432), (4112, 4224), (400, 400), (1, 1)])
 def test_padding_is_no_more_than_an_eighth(rows, padded):
-    whole = onednn_vit.PackedTransformer([torch.nn.Identity()], False, onednn_vit.ROWS_OF_TILES)
+    whole = Transformer([torch.nn.Identity()], False, onednn_vit.ROWS_OF_TILES)
     assert len(whole._padded(torch.zeros(rows, 8))) == padded
 
 

@@ -118,16 +118,31 @@ class CaptionEncoder:
     def encode(self, captions: Captions) -> NDArray[np.float16]:
         """Encodes captions: float16 [n, dim], L2-normalised; a caption that is longer than the model reads is cut.
 
-        What is not tokenised yet is tokenised ahead of the device, or on the CPU by the threads that encode.
+        What is not tokenised yet is tokenised first. Captions that end early are encoded by themselves (`SHORT_TEXT`).
         """
         tower, pool = self._loaded()
         size = _TEXTS_AT_ONCE[tower.device]
         pieces = [captions[start : start + size] for start in range(0, len(captions), size)]
-        if tower.device == "cpu":
-            vectors = list(pool.map(lambda piece: tower.encode_rows(self._tokens(piece)), pieces))
-        else:
-            vectors = [tower.encode_rows(tokens) for tokens in pool.map(self._tokens, pieces)]
-        return np.concatenate(vectors).astype(np.float16)
+        tokens = np.concatenate(list(pool.map(self._tokens, pieces)))
+        passes = [
+            (rows, is_short)
+            for is_short, places in self._by_length(tower, tokens)
+            for rows in (places[start : start + size] for start in range(0, len(places), size))
+        ]
+        # On a GPU one after the other: passes that run at once would want memory at once.
+        run = pool.map if tower.device == "cpu" else map
+        vectors = list(run(lambda one: tower.encode_rows(tokens[one[0]], short=one[1]), passes))
+        encoded = np.empty((len(captions), vectors[0].shape[1]), np.float16)
+        for (rows, _), found in zip(passes, vectors, strict=True):
+            encoded[rows] = found
+        return encoded
+
+    @staticmethod
+    def _by_length(tower: TextTower, tokens: Tokens) -> list[tuple[bool, NDArray[np.intp]]]:
+        """Which captions are short, and which are not: their places. A pass has captions of one kind, so that it has
+        the same shape, and so the same bits, whatever the others are."""
+        is_short = tower.is_short(tokens)
+        return [(True, np.flatnonzero(is_short)), (False, np.flatnonzero(~is_short))]
 
     def _tokens(self, captions: Captions) -> Tokens:
         known = captions.tokens

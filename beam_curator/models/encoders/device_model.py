@@ -1,6 +1,7 @@
 """A model on its device: uint8 pixels in, normalised embeddings out, in passes that fit its memory."""
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from beam_curator.process_tuning import sharing_processes
 
 if TYPE_CHECKING:
     import torch
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,21 @@ MOST_IMAGES_A_CPU_PASS = 64
 _IMAGES_A_CPU_PASS = 16
 """So many where an image's neighbours may decide its last bits: the same on every machine, and few enough for each core
 to have some."""
+
+
+def _compiled(module: "torch.nn.Module") -> "torch.nn.Module":
+    """What torch compiles when it first runs: of a plain vision transformer its blocks, one by one, which are alike, so
+    that it is done in a few seconds; another module as a whole."""
+    import torch
+
+    from beam_curator.models.encoders.vit_blocks import blocks_in
+
+    blocks = blocks_in(module)
+    if not blocks:
+        return torch.compile(module, dynamic=False)  # type: ignore[return-value]
+    for block in blocks:
+        block.compile(dynamic=False)
+    return module
 
 
 class DeviceModel:
@@ -118,27 +137,49 @@ class DeviceModel:
                 "free memory there, or take a larger device or a smaller model"
             ) from error
         module = self._made_faster(module, compile)
-        self._module = torch.compile(module, dynamic=False) if compile else module
+        self._module = _compiled(module) if compile else module
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
             self._warm_up(compile)
         self.batch_reductions = 0  # finding out what fits is not running short
 
-    def _made_faster(self, module: "torch.nn.Module", compile: bool) -> "torch.nn.Module":
+    def _made_faster(self, module: Any, compile: bool) -> "torch.nn.Module":
         """The same tower as its device computes it fastest; sets what depends on that."""
         from beam_curator.models.encoders import onednn_vit
-        from beam_curator.models.encoders.vit_rewrites import skip_unused_tokens
+        from beam_curator.models.encoders.fused_norm import fused_add_and_norm
+        from beam_curator.models.encoders.torch_steps import TorchSteps
+        from beam_curator.models.encoders.vit_blocks import rewrite_blocks
+        from beam_curator.models.encoders.vit_rewrites import CastPatches, is_plain
 
         dtype = torch_dtype(self.precision)
-        if self.device == "cuda":
-            skip_unused_tokens(module)
-            return module
-        if compile or not onednn_vit.runs_here(module, dtype):
+        if self.device == "cpu" and not compile and onednn_vit.runs_here(module, dtype):
+            self.neighbours_matter, self._normalises = False, True
+            self.batch_size = min(self.batch_size, MOST_IMAGES_A_CPU_PASS, onednn_vit.images_a_pass(module, dtype))
+            return onednn_vit.pack(module, self.preparation.mean, self.preparation.std)
+        if self.device == "cpu":
             self.batch_size = min(self.batch_size, _IMAGES_A_CPU_PASS)
-            return module
-        self.neighbours_matter, self._normalises = False, True
-        self.batch_size = min(self.batch_size, MOST_IMAGES_A_CPU_PASS, onednn_vit.images_a_pass(module, dtype))
-        return onednn_vit.pack(module, self.preparation.mean, self.preparation.std)
+        if is_plain(module):
+            if not self._normalises:
+                module.conv1 = CastPatches(module.conv1)
+            rewrite_blocks(module, TorchSteps() if compile or not self._fuses() else TorchSteps(fused_add_and_norm))
+        return module
+
+    def _fuses(self) -> bool:
+        """Whether sum and norm are one kernel here; where they could be and are not, it is said."""
+        from beam_curator.models.encoders.fused_norm import why_not_fused
+
+        if self.device != "cuda":
+            return False
+        why_not = why_not_fused(self.device)
+        if why_not:
+            _log.warning(
+                "model '%s' runs a fifth slower than it could on device '%s': Triton cannot compile a kernel (%s); "
+                "install a C compiler, such as gcc",
+                self.name,
+                self.device,
+                why_not,
+            )
+        return not why_not
 
     def _warm_up(self, compile: bool) -> None:
         """Runs one full pass on blank images: it compiles, and halves the batch size until it fits."""

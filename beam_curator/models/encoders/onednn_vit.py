@@ -23,7 +23,8 @@ import torch
 from torch.nn import functional as F
 
 from beam_curator.models.encoders.precision import cpu_multiplies_in_tiles
-from beam_curator.models.encoders.vit_rewrites import blocks_of, is_plain, pools_first_token
+from beam_curator.models.encoders.vit_blocks import rewrite_blocks
+from beam_curator.models.encoders.vit_rewrites import blocks_of, is_plain
 
 TOKENS_A_PASS = 2048
 """About so many go through a block together: enough to fill the products, and what is between them stays in the
@@ -42,9 +43,6 @@ _ROWS_IN_CACHE = 128
 
 LEAST_ROWS = 128
 """Without AVX-512, oneDNN sums the rows of a product in another order when there are fewer than about 90 of them."""
-
-_MOST_PADDING = 8
-"""At most one token in so many is there to make the number whole."""
 
 # (attribute, algorithm) of `_linear_pointwise`.
 _NONE = ("none", "")
@@ -85,17 +83,37 @@ def pack(module: Any, mean: Sequence[float], std: Sequence[float]) -> torch.nn.M
     Returns:
       uint8 [n, height, width, 3] -> [n, dim]: it normalises levels itself, by `mean` and `std` of each RGB channel.
     """
-    dtype = module.conv1.weight.dtype
-    module.conv1 = PackedPatches(module.conv1, mean, std)
-    module.transformer = PackedTransformer(
-        [PackedBlock(block) for block in blocks_of(module)],
-        pools_first_token(module),
-        ROWS_OF_TILES if _is_in_tiles(dtype) else 1,
-    )
+    module.conv1, dtype = PackedPatches(module.conv1, mean, std), module.conv1.weight.dtype
+    rewrite_blocks(module, PackedSteps(ROWS_OF_TILES if _is_in_tiles(dtype) else 1))
     if module.proj is None:
         return module
     projection, module.proj = module.proj, None
     return torch.nn.Sequential(module, PackedLinear(projection.data.T, None))
+
+
+class PackedSteps:
+    """`vit_blocks.Steps` on the CPU, by products whose weights are laid out for oneDNN."""
+
+    def __init__(self, whole: int = 1) -> None:
+        self.whole = whole
+
+    def linear(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, activation: torch.nn.Module | None = None
+    ) -> PackedLinear:
+        """With the activation within the product."""
+        within = _NONE if activation is None else _activation(activation)
+        assert within is not None, "runs_here has seen to it"
+        return PackedLinear(weight, bias, within)
+
+    def add_and_norm(
+        self, rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """A few rows at a time: between the steps they stay in the cache."""
+        return _add_and_norm(rows, added, norm, dtype)
+
+    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Where tokens are few, it takes a quarter less time for queries that lie close."""
+        return F.scaled_dot_product_attention(queries.contiguous(), keys, values)
 
 
 class PackedLinear(torch.nn.Module):
@@ -151,98 +169,9 @@ class PackedPatches(torch.nn.Module):
         return levels.sub_(self._mean).div_(self._std).to(self._dtype)
 
 
-class PackedTransformer(torch.nn.Module):
-    """float32 [n, tokens, width] -> the same, or [n, 1, width]: a row of blocks. What it is given it overwrites."""
-
-    def __init__(self, blocks: Sequence[PackedBlock], first_token_only: bool, whole: int) -> None:
-        """Takes the blocks, whether the last of them is to give the first token alone, and in whole numbers of how many
-        tokens products are fastest."""
-        super().__init__()
-        self._others, self._last = torch.nn.ModuleList(blocks[:-1]), blocks[-1]
-        self._first_token_only, self._whole = first_token_only, whole
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        images = tokens.shape[:2]
-        rows, added = self._padded(tokens.flatten(0, 1)), None
-        for block in self._others:
-            added = block(rows, added, images)
-        if self._first_token_only:
-            return self._last.first_token(rows, added, images)[:, None]
-        added = self._last(rows, added, images)
-        return rows.add_(added)[: images.numel()].unflatten(0, images)
-
-    def _padded(self, rows: torch.Tensor) -> torch.Tensor:
-        missing = -len(rows) % self._whole
-        return F.pad(rows, (0, 0, 0, missing)) if 0 < missing <= len(rows) // _MOST_PADDING else rows
-
-
-class PackedBlock(torch.nn.Module):
-    """A pre-norm block with attention and two linear layers.
-
-    It works on float32 [rows, width], in place: the tokens of n images, one image after the other; those after the last
-    image are nobody's. What it is to add to them at its end it gives to the next block, which adds it where it first
-    reads them.
-    """
-
-    def __init__(self, block: Any) -> None:
-        """Takes an `open_clip.transformer.ResidualAttentionBlock`."""
-        super().__init__()
-        attention, mlp = block.attn, block.mlp
-        self.ln_1, self.ls_1, self.ln_2, self.ls_2 = block.ln_1, block.ls_1, block.ln_2, block.ls_2
-        self._heads, self._width = attention.num_heads, attention.embed_dim
-        self._dtype = attention.in_proj_weight.dtype
-        self._queries, self._keys_and_values = (
-            PackedLinear(weight, bias)
-            for weight, bias in zip(
-                attention.in_proj_weight.split([self._width, 2 * self._width]),
-                attention.in_proj_bias.split([self._width, 2 * self._width]),
-                strict=True,
-            )
-        )
-        self._attended = PackedLinear(attention.out_proj.weight, attention.out_proj.bias)
-        activation = _activation(mlp.gelu)
-        assert activation is not None
-        self._widened = PackedLinear(mlp.c_fc.weight, mlp.c_fc.bias, activation)
-        self._narrowed = PackedLinear(mlp.c_proj.weight, mlp.c_proj.bias)
-
-    def forward(self, rows: torch.Tensor, added: torch.Tensor | None, images: torch.Size) -> torch.Tensor:
-        """Takes what the block before adds to the rows, [rows, width], and (n, tokens of an image); gives what is to be
-        added to the rows."""
-        normed = _add_and_norm(rows, added, self.ln_1, self._dtype)
-        queries, keys, values = self._by_head(self._queries(normed), *self._keys_and_values_of(normed), images=images)
-        # Where tokens are few, attention takes a quarter less time for queries that lie close.
-        mixed = F.scaled_dot_product_attention(queries.contiguous(), keys, values).transpose(1, 2)
-        attended = self.ls_1(self._attended(mixed.reshape(images.numel(), -1)))
-        return self._mlp(_add_and_norm(rows, attended, self.ln_2, self._dtype))
-
-    def first_token(self, rows: torch.Tensor, added: torch.Tensor | None, images: torch.Size) -> torch.Tensor:
-        """float32 [n, width]: what the block makes of each image's first token."""
-        normed = _add_and_norm(rows, added, self.ln_1, self._dtype)
-        keys, values = self._by_head(*self._keys_and_values_of(normed), images=images)
-        first, normed_first = (part[: images.numel()].unflatten(0, images)[:, 0] for part in (rows, normed))
-        (queries,) = self._by_head(self._queries(normed_first), images=torch.Size((len(first), 1)))
-        mixed = _attention_of_one(queries, keys, values).flatten(1)
-        normed_first = _add_and_norm(first, self.ls_1(self._attended(mixed)), self.ln_2, self._dtype)
-        return first.add_(self._mlp(normed_first))
-
-    def _mlp(self, normed: torch.Tensor) -> torch.Tensor:
-        return self.ls_2(self._narrowed(self._widened(normed)))
-
-    def _keys_and_values_of(self, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = self._keys_and_values(normed).split(self._width, -1)
-        return keys, values
-
-    def _by_head(self, *parts: torch.Tensor, images: torch.Size) -> list[torch.Tensor]:
-        """[rows, width] -> [n, heads, tokens, width of a head], each"""
-        used = images.numel()
-        return [part[:used].unflatten(0, images).unflatten(2, (self._heads, -1)).transpose(1, 2) for part in parts]
-
-
 def _add_and_norm(
     rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Adds to the first of some rows, in place, and gives them all normed, in a type; a few at a time, as between the
-    steps they stay in the cache."""
     normed = torch.empty_like(rows, dtype=dtype)
     for start in range(0, len(rows), _ROWS_IN_CACHE):
         some = rows[start : start + _ROWS_IN_CACHE]
@@ -253,14 +182,6 @@ def _add_and_norm(
             some, norm.normalized_shape, norm.weight, norm.bias, norm.eps
         )
     return normed
-
-
-def _attention_of_one(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """`F.scaled_dot_product_attention` for a single query, [n, heads, 1, width of a head], by products of numbers:
-    those of matrix and vector are summed in an order that depends on where in memory they begin."""
-    scores = (queries.float() * keys.float()).sum(-1, keepdim=True)
-    weights = torch.softmax(scores * queries.shape[-1] ** -0.5, dim=2)
-    return (weights * values.float()).sum(2, keepdim=True).to(queries.dtype)
 
 
 def _is_in_tiles(dtype: torch.dtype) -> bool:

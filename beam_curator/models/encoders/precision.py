@@ -82,15 +82,15 @@ def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:
     """Casts, in place, what multiplies matrices; LayerNorms, and the sum that runs through the layers, stay
     fp32: a third as far from fp32 as a whole model in half precision.
 
-    open_clip's plain vision transformers cast between the two by themselves from then on, as fast as a whole
-    model in half precision.
+    open_clip's plain vision transformers cast between the two by themselves once `vit_blocks.rewrite_blocks` has them
+    do so, as fast as a whole model in half precision.
 
     Returns:
       Whether the module has to run under autocast, which is slower: it keeps torch from its fast attention.
     """
     import torch
 
-    from beam_curator.models.encoders.vit_rewrites import cast_between, is_plain
+    from beam_curator.models.encoders.vit_rewrites import is_plain
 
     if precision == "fp32":
         return False
@@ -99,7 +99,6 @@ def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:
         if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.MultiheadAttention)):
             part.to(dtype)
     if is_plain(module):
-        cast_between(module, dtype)
         return False
     first_norm = getattr(module, "ln_pre", None)
     if isinstance(first_norm, torch.nn.Module):

@@ -1,4 +1,4 @@
-"""open_clip's plain vision transformers: what they are told by, and what is done to them on any device."""
+"""open_clip's plain vision transformers: what they are told by, and what is folded into their weights."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fold_preparation(module: Any, preparation: Preparation) -> bool:
 
 
 class FoldedPatches(torch.nn.Module):
-    """uint8 [n, height, width, 3] -> [n, width of a token, rows, columns]: a convolution of prepared pixels."""
+    """uint8 [n, height, width, 3] -> float32 [n, width of a token, rows, columns]: a convolution of prepared pixels."""
 
     def __init__(self, convolution: torch.nn.Conv2d, preparation: Preparation) -> None:
         super().__init__()
@@ -95,41 +95,21 @@ class FoldedPatches(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         levels = pixels.permute(0, 3, 1, 2).to(self.convolution.weight.dtype)
-        return self.convolution(levels.sub_(_MIDDLE).div_(_MIDDLE))
+        return self.convolution(levels.sub_(_MIDDLE).div_(_MIDDLE)).float()
 
 
-def pools_first_token(module: Any) -> bool:
-    """Whether all that a plain vision transformer gives comes from the class token, the first of an image."""
-    return module.pool_type == "tok" and not module.output_tokens
+class CastPatches(torch.nn.Module):
+    """[n, 3, height, width] -> float32 [n, width of a token, rows, columns]: a convolution in the type of its
+    weights."""
 
-
-def skip_unused_tokens(module: Any) -> None:
-    """Has the last block of a plain vision transformer compute the class token alone, if no other is used; in place.
-
-    The others still are attended to. It saves five sixths of one block: of 24, 3.5 % of the work, of 12, 7 %.
-    """
-    if is_plain(module) and pools_first_token(module):
-        module.transformer.resblocks[-1] = FirstTokenBlock(module.transformer.resblocks[-1])
-
-
-class FirstTokenBlock(torch.nn.Module):
-    """[n, tokens, width] -> [n, 1, width]: what a block makes of the first token."""
-
-    def __init__(self, block: ResidualAttentionBlock) -> None:
+    def __init__(self, convolution: torch.nn.Conv2d) -> None:
         super().__init__()
-        self._block = block
+        self.convolution = convolution
 
-    def forward(self, tokens: torch.Tensor, attn_mask: None = None) -> torch.Tensor:
-        block = self._block
-        normed = block.ln_1(tokens)
-        first = tokens[:, :1] + block.ls_1(block.attention(normed[:, :1], normed, normed, attn_mask))
-        return first + block.ls_2(block.mlp(block.ln_2(first)))
+    @property
+    def weight(self) -> torch.Tensor:
+        """As the convolution in whose place it is."""
+        return self.convolution.weight
 
-
-def cast_between(module: Any, dtype: torch.dtype) -> None:
-    """Hooks on a plain vision transformer: half precision into each product, fp32 into each norm and sum."""
-    module.conv1.register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
-    module.ln_pre.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
-    for block in blocks_of(module):
-        for norm in (block.ln_1, block.ln_2):
-            norm.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
+    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
+        return self.convolution(prepared.to(self.weight.dtype)).float()
