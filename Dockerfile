@@ -20,8 +20,9 @@ ARG PYTHON_VERSION
 
 COPY --from=ghcr.io/astral-sh/uv:0.9 /uv /usr/local/bin/uv
 ENV UV_PYTHON_INSTALL_DIR=/opt/python PATH=/opt/venv/bin:$PATH
+# gcc and libc6-dev: with them Triton compiles the encoder's kernel when a model is loaded on a GPU.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates \
+    && apt-get install --yes --no-install-recommends ca-certificates gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/* \
     && uv venv --seed --python ${PYTHON_VERSION} /opt/venv
 ENV VIRTUAL_ENV=/opt/venv

@@ -18,6 +18,7 @@ import ctypes
 import gc
 import os
 import platform
+from pathlib import Path
 
 import threadpoolctl  # type: ignore[import-untyped]
 
@@ -41,6 +42,11 @@ def turn_on(wanted: bool = True) -> None:
     """
     global _on
     _on = _on or wanted
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU of NVIDIA's; nothing is imported, and nothing started, to find out."""
+    return Path("/dev/nvidiactl").exists()
 
 
 _processes = 1

@@ -23,6 +23,7 @@ from beam_curator.commands.dry_run_flags import DRY_RUN, DryRun, split_off
 from beam_curator.commands.duplicates_of_flags import duplicates_of
 from beam_curator.commands.facts_of_parts import check_facts
 from beam_curator.commands.fields_of_flags import fields_of_selection
+from beam_curator.commands.gpu_processes import note_on_processes
 from beam_curator.commands.options import CurationOptions, flags_of, reading_of
 from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, look
 from beam_curator.commands.preset_flag import read_preset, with_preset
@@ -379,7 +380,9 @@ def _notes(curation: Curation) -> list[str]:
     preset = read_preset(options.preset) if options.preset else None
     told = [str(preset), *preset.beside(options)] if preset is not None else []
     before = notes_before(options.output, curation.job, curation.range_mb, options.overwrite, reading_of(options))
-    return [*told, *before]
+    is_new = not options.scores_from and read_manifest(options.output) is None
+    processes = note_on_processes(options) if is_new else None
+    return [*told, *before, *([processes] if processes else [])]
 
 
 def _tried(pipeline_options: PipelineOptions, curation: Curation, asked: DryRun) -> Trial | None:

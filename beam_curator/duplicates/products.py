@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from beam_curator.process_tuning import has_gpu
 
 Directions = NDArray[np.float32]
 Proposing = Callable[[Directions, Directions], NDArray[np.float32]]
@@ -47,7 +48,7 @@ def one_thread_a_product() -> Iterator[None]:
 
 def best_products() -> Proposing:
     """Those of the fastest device there is; nothing heavy is imported to find that there is none."""
-    if not Path("/dev/nvidiactl").exists():
+    if not has_gpu():
         return numpy_products
     import torch
 
