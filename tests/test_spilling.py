@@ -1,4 +1,7 @@
+import contextlib
 import errno
+import tempfile
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -70,16 +73,60 @@ def test_what_a_runner_groups_holds_places_not_values():
     assert max(max(sizes) for _, sizes, _ in found) < 40
 
 
-def test_no_room_is_one_line_that_names_the_place_and_what_to_set(monkeypatch):
-    class Full:
-        def seek(self, *_):
-            return 3 << 30
+def test_a_value_is_written_once_however_often_it_is_encoded_and_its_size_asked_for():
+    coder, value = SpillableCoder(), np.arange(5000)
+    one = Spillable(value)
+    with spilled_to_disk():
+        place = coder.encode(one)
+        assert coder.estimate_size(one) == len(place) < 40
+        assert coder.encode(one) == place
+    assert one.value is value
 
-        def write(self, _):
-            raise OSError(errno.ENOSPC, "No space left on device")
 
-    file = SpillFile()
-    monkeypatch.setattr(file, "_file", Full())
-    with pytest.raises(JobError, match=r"after 3\.2 GB: No space left on device: set TMPDIR") as raised:
-        file.put(b"x")
-    assert "\n" not in str(raised.value)
+def test_jobs_of_one_process_at_the_same_time_read_what_they_left_whichever_ends_first():
+    first, second = contextlib.ExitStack(), contextlib.ExitStack()
+    for ends_first, ends_last in ((first, second), (second, first)):
+        first.enter_context(spilled_to_disk())
+        of_first = left(LARGE)
+        second.enter_context(spilled_to_disk())
+        of_second = left(LARGE[::-1])
+        assert (fetched(of_first), fetched(of_second)) == (LARGE, LARGE[::-1])
+        ends_first.close()
+        assert (fetched(of_first), fetched(of_second)) == (LARGE, LARGE[::-1])
+        ends_last.close()
+        assert left(LARGE) == LARGE
+
+
+def test_a_place_of_a_job_that_is_over_is_no_place_of_the_next():
+    with spilled_to_disk():
+        place = left(LARGE)
+    with spilled_to_disk():
+        left(LARGE[::-1])
+        with pytest.raises(RuntimeError, match="a job that is over"):
+            fetched(place)
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_no_room_is_one_line_that_names_the_place_and_what_to_set_for_all_that_use_the_file(monkeypatch, size):
+    with spilled_to_disk():
+        file = spilling._file
+        place = file.put(b"x")
+        monkeypatch.setattr(file, "_file", Path("/dev/full").open("r+b"))  # noqa: SIM115  closed with it
+        for using in (lambda: file.put(b"x" * size), lambda: file.put(b"x"), lambda: file.get(place)):
+            with pytest.raises(JobError, match=r"after 0\.0 GB: No space left on device: set TMPDIR") as raised:
+                using()
+            assert "\n" not in str(raised.value)
+    assert left(LARGE) == LARGE
+
+
+def test_no_directory_for_temporary_files_at_all_is_one_line_as_well(monkeypatch):
+    file = SpillFile(in_memory_bytes=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "_get_default_tempdir", _no_directory)
+        patched.setattr(tempfile, "tempdir", None)
+        with pytest.raises(JobError, match=r"No usable temporary directory found in .*: set TMPDIR"):
+            file.put(LARGE)
+
+
+def _no_directory(*_):
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")

@@ -2,7 +2,8 @@
 
 Beam's local runner keeps the elements that leave a stage, of all stages that wait for others, in memory. Within
 `spilled_to_disk()`, coders leave larger elements in one temporary file of this process, which is gone with it, however
-it ends. The first megabytes stay in memory, so small jobs write no file.
+it ends. The first megabytes stay in memory, so small jobs write no file. Jobs that run at the same time share the file,
+and its room is given back with the last of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import secrets
 import struct
 import tempfile
 import threading
@@ -29,7 +31,10 @@ _LEAST_BYTES = 256
 _MARK = b"\0spilled"
 """What the place of an element begins with; no element does: batches are JSON, others are pickled."""
 
-_PLACE = struct.Struct(">QQ")
+_ELSEWHERE = "an element was left in the temporary file of another process, or of a job that is over"
+
+_PLACE = struct.Struct(">8sQQ")
+"""Which file, where in it, and how many bytes."""
 
 
 class SpillFile:
@@ -40,65 +45,100 @@ class SpillFile:
     """
 
     def __init__(self, in_memory_bytes: int = IN_MEMORY_BYTES) -> None:
+        self._name = secrets.token_bytes(8)
         self._file = tempfile.SpooledTemporaryFile(in_memory_bytes)  # noqa: SIM115  closed by `close`
-        self._lock, self._end = threading.Lock(), 0
+        self._lock, self._fault = threading.Lock(), ""
 
     def put(self, data: bytes) -> bytes:
         """Writes bytes; gives their place.
 
         Raises:
-          JobError: where there is no room for them.
+          JobError: where there is no room for them, or was none before.
         """
         with self._lock:
-            start = self._file.seek(0, os.SEEK_END)
+            self._check()
+            self._file.seek(0, os.SEEK_END)
+            start = self._file.tell()
             try:
                 self._file.write(data)
+                self._file.flush()  # else a disk that is full would be told by whoever comes next
             except OSError as error:
-                raise JobError(
-                    f"{tempfile.gettempdir()}: what passes between steps cannot be written there, after "
-                    f"{start / 1e9:.1f} GB: {error.strerror}: set TMPDIR to a directory with more room"
-                ) from error
-        return _MARK + _PLACE.pack(start, len(data))
+                self._fault = (
+                    f"{_directory()}: what passes between steps cannot be written there, after {start / 1e9:.1f} GB: "
+                    f"{error.strerror}: set TMPDIR to a directory with more room"
+                )
+                raise JobError(self._fault) from error
+        return _MARK + _PLACE.pack(self._name, start, len(data))
 
     def get(self, place: bytes) -> bytes:
-        """The bytes at a place."""
-        start, size = _PLACE.unpack(place[len(_MARK) :])
+        """The bytes at a place.
+
+        Raises:
+          RuntimeError: for a place in another file.
+          JobError: where there was no room before.
+        """
+        name, start, size = _PLACE.unpack(place[len(_MARK) :])
+        if name != self._name:
+            raise RuntimeError(_ELSEWHERE)
         with self._lock:
+            self._check()
             self._file.seek(start)
             return self._file.read(size)
 
+    def _check(self) -> None:
+        """After a fault nothing is certain of what the file holds."""
+        if self._fault:
+            raise JobError(self._fault)
+
     def close(self) -> None:
         """Gives the room back."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written is written once more, in vain
+            self._file.close()
+
+
+def _directory() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # there is none; the fault that is told names those that were tried
+        return "temporary files"
 
 
 _file: SpillFile | None = None
+_jobs = 0
+_changing = threading.Lock()
 
 
 @contextlib.contextmanager
 def spilled_to_disk() -> Iterator[None]:
     """While the block runs a pipeline whose coders all work in this process, its elements lie on disk."""
-    global _file
-    before, _file = _file, SpillFile()
+    global _file, _jobs
+    with _changing:
+        shared = _file or SpillFile()
+        _file, _jobs = shared, _jobs + 1
     try:
         yield
     finally:
-        _file.close()
-        _file = before
+        with _changing:
+            _jobs -= 1
+            if not _jobs:
+                _file = None
+                shared.close()
 
 
 def left(encoded: bytes) -> bytes:
     """The place of an encoded element on disk; the element itself where it is small, or the runner is not this one."""
-    return encoded if _file is None or len(encoded) < _LEAST_BYTES else _file.put(encoded)
+    file = _file
+    return encoded if file is None or len(encoded) < _LEAST_BYTES else file.put(encoded)
 
 
 def fetched(encoded: bytes) -> bytes:
     """The inverse of `left`."""
     if not encoded.startswith(_MARK):
         return encoded
-    if _file is None:
-        raise RuntimeError("an element was left in the temporary file of another process, or of a job that is over")
-    return _file.get(encoded)
+    file = _file
+    if file is None:
+        raise RuntimeError(_ELSEWHERE)
+    return file.get(encoded)
 
 
 class Spillable:
@@ -109,24 +149,26 @@ class Spillable:
     """
 
     def __init__(self, value: Any) -> None:
-        self._value, self._encoded = value, b""
+        self._value, self._is_here, self._encoded = value, True, b""
 
     @classmethod
     def of(cls, encoded: bytes) -> Spillable:
         """What `encoded` gave."""
         found = cls(None)
-        found._encoded = encoded
+        found._is_here, found._encoded = False, encoded
         return found
 
     @property
     def value(self) -> Any:
-        """The value, read anew each time it is asked for."""
-        return pickle.loads(fetched(self._encoded)) if self._encoded else self._value
+        """The value; where it was decoded, read anew each time it is asked for."""
+        return self._value if self._is_here else pickle.loads(fetched(self._encoded))
 
     @property
     def encoded(self) -> bytes:
-        """The value as bytes, or their place."""
-        return self._encoded or left(pickle.dumps(self._value, pickle.HIGHEST_PROTOCOL))
+        """The value as bytes, or their place: written once, however often Beam asks, which it does for their size."""
+        if not self._encoded:
+            self._encoded = left(pickle.dumps(self._value, pickle.HIGHEST_PROTOCOL))
+        return self._encoded
 
 
 class SpillableCoder(coders.Coder):
