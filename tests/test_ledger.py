@@ -111,8 +111,16 @@ SEEN = Summary(3, 1, collections.Counter({"x": 1}), collections.Counter({"y": 1}
     ],
 )
 def test_a_ledger_that_does_not_balance_ends_the_job_with_all_counts(seen, written):
-    with pytest.raises(JobError, match=rf"{seen.seen} samples seen, 3 in the ledger \(1 kept, 1 dropped, 1 failed\)"):
+    in_ledger = r"3 in the ledger \(1 kept, 1 dropped, 1 failed\)"
+    counts = rf"{seen.seen} samples seen, {in_ledger}, {written} in output shards[.;]"
+    with pytest.raises(JobError, match=counts):
         check_balance(seen, SEEN, written)
+
+
+def test_reasons_that_differ_are_told_where_all_counts_agree():
+    seen = Summary(3, 1, collections.Counter({"x": 1}), collections.Counter({"z": 1}))
+    with pytest.raises(JobError, match=r"1 in output shards; of another number: y \(0 seen, 1 in the ledger\), z \(1 "):
+        check_balance(seen, SEEN, 1)
 
 
 def test_a_row_that_is_neither_kept_nor_dropped_nor_failed_does_not_balance():

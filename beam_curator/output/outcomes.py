@@ -288,11 +288,23 @@ def sum_summaries(summaries: Iterable[Summary]) -> Summary:
 def check_balance(seen: Summary, ledger: Summary, written: int) -> None:
     """Raises JobError unless every sample that was seen is kept, dropped or failed in the ledger, for the same reasons,
     and kept ones are all in an output shard."""
-    same = all(getattr(seen, name) == getattr(ledger, name) for name in ("kept", "dropped_by", "failed_by"))
+    unlike = _unlike(seen, ledger)
     balanced = seen.seen == ledger.seen == ledger.kept + ledger.dropped + ledger.failed
-    if not (same and balanced and ledger.kept == written):
+    if unlike or not (balanced and seen.kept == ledger.kept == written):
+        reasons = f"; of another number: {listed(unlike, shown=3)}" if unlike else ""
         raise JobError(
             f"the ledger does not balance: {seen.seen} samples seen, {ledger.seen} in the ledger "
-            f"({ledger.kept} kept, {ledger.dropped} dropped, {ledger.failed} failed), {written} in output shards. "
-            "This is a bug: please report it with manifest.json"
+            f"({ledger.kept} kept, {ledger.dropped} dropped, {ledger.failed} failed), {written} in output shards"
+            f"{reasons}. This is a bug: please report it with manifest.json"
         )
+
+
+def _unlike(seen: Summary, ledger: Summary) -> list[str]:
+    """The reasons that the ledger has more or less often than they were seen, with both numbers."""
+    both = [(seen.dropped_by, ledger.dropped_by), (seen.failed_by, ledger.failed_by)]
+    return [
+        f"{reason} ({before[reason]} seen, {now[reason]} in the ledger)"
+        for before, now in both
+        for reason in sorted(before.keys() | now.keys())
+        if before[reason] != now[reason]
+    ]
