@@ -222,6 +222,36 @@ def test_what_stays_broken_in_the_job_is_one_line_and_the_same_command_goes_on_w
     assert content(bucket) == undisturbed
 
 
+OF_MANY = ("--ranges_per_ledger_file", "3")
+
+
+@pytest.fixture(scope="module")
+def undisturbed_of_many(raw_bucket, tmp_path_factory):
+    """What a job leaves whose ledger is in files of many ranges, where nothing fails."""
+    return undisturbed_content(raw_bucket, tmp_path_factory.mktemp("of_many"), *OF_MANY)
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [
+        Outage("close", "_tmp/b-.*arrows", full),
+        Outage("read", "_tmp/b-.*arrows"),
+        Outage("close", "_tmp/ledger-000001.parquet", full),
+        Outage("delete", "_tmp/b-.*arrows"),
+    ],
+    ids=name_of,
+)
+def test_a_ledger_of_many_ranges_that_is_cut_off_anywhere_is_one_line_and_the_same_command_goes_on(
+    curate, bucket, undisturbed_of_many, outage
+):
+    run = curate(Faults(outages=[outage]), *OF_MANY)
+    named = re.sub(r"_tmp/|\..*", "", outage.path)
+    run.assert_is_one_line(1, "cannot ", named, "run the same command again to resume")
+    assert under_final_names(bucket).items() < undisturbed_of_many.items()
+    assert_went_well(curate(Faults(), *OF_MANY), scored=0)
+    assert content(bucket) == undisturbed_of_many
+
+
 def test_what_cannot_be_deleted_at_the_end_is_one_line_and_deleted_by_the_next_run(curate, bucket, undisturbed):
     assert curate(Faults(), "--samples_per_shard", "2").code == 0
     run = curate(Faults(outages=[Outage("delete", r"00003\.tar")]))
