@@ -64,3 +64,9 @@ def test_under_any_limit_it_is_a_failure_that_not_one_sample_could_be_used(limit
     gone = collections.Counter({"its host refuses connections": 4})
     with pytest.raises(JobError, match="give --overwrite to ask for all again, and run the same command again"):
         Summary(4, failed_by=gone).check_failed_fraction(limit)
+
+
+def test_what_asks_for_some_rows_again_is_told_with_what_it_costs_the_others():
+    gone = collections.Counter({"its host refuses connections": 4})
+    with pytest.raises(JobError, match="--overwrite to ask for all again, which throws the scores away; or raise the"):
+        Summary(10, 6, failed_by=gone).check_failed_fraction(0.1)

@@ -93,7 +93,8 @@ class Summary:
         has another identity; so does what a host answered, for it may have gone for good."""
         (worst, *_) = sorted(self.failed_by, key=lambda reason: (-self.failed_by[reason], reason)) or [""]
         if is_of_a_host(worst):
-            return "take urls that are gone out of the input, or give --overwrite to ask for all again"
+            cost = "" if self.failed == self.seen else ", which throws the scores away;"
+            return f"take urls that are gone out of the input, or give --overwrite to ask for all again{cost}"
         of_scorer = worst.startswith("scorer ")
         return "mend the scorer, give it another identity" if of_scorer else "mend the input"
 
