@@ -26,6 +26,7 @@ from beam_curator.sources.listed_files import record_of
 from beam_curator.sources.listing import Entry
 from beam_curator.sources.sidecars import sidecar_rows
 from beam_curator.storage import conditional_writing, files, fsspec_files, retrying, web_hosts
+from tests.ports import closed_port
 from tests.tars import tar_bytes
 
 TINY = [
@@ -203,13 +204,6 @@ def addresses(of_the_system, host, *args, **kwargs):
     if host == "nosuch.invalid":
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return of_the_system(host, *args, **kwargs)
-
-
-def closed_port():
-    """Where nobody listens: taken, so that nobody else comes to."""
-    taken = socket.socket()
-    taken.bind(("127.0.0.1", 0))
-    return taken, f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(

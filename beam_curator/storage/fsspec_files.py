@@ -16,6 +16,7 @@ import fsspec
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem, MatchResult
 from fsspec.registry import known_implementations
 
+from beam_curator.storage import fsspec_clients
 from beam_curator.storage.buckets.bucket import ObjectMetadata
 from beam_curator.storage.retrying import is_absent
 
@@ -244,7 +245,10 @@ def _as_it_was(url: str) -> Iterator[None]:
 def _opened(url: str) -> tuple[Any, str]:
     """The file system of a url, and what the url is called in it."""
     check_scheme(url)
-    return fsspec.core.url_to_fs(url)
+    scheme = url.partition("://")[0].lower()
+    fs, inner = fsspec.core.url_to_fs(url, **fsspec_clients.options_of(scheme))
+    fsspec_clients.leave_retries_to_us(scheme, fs)
+    return fs, inner
 
 
 def _metadata(url: str, info: Mapping[str, Any]) -> FileMetadata:

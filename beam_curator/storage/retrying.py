@@ -32,9 +32,9 @@ _REFUSALS = {401: "the credentials are not accepted", 403: "no permission", 404:
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
     """The error and all that it hides: Beam puts what happened in the details of a BeamIOError, or in an OSError made
-    of the one that was raised."""
+    of the one that was raised; adlfs in a RuntimeError raised from it."""
     yield error
-    hidden: list[Any] = [*error.args, error.__cause__ if isinstance(error, StorageError) else None]
+    hidden: list[Any] = [*error.args, error.__cause__ if isinstance(error, (StorageError, RuntimeError)) else None]
     if isinstance(error, BeamIOError):
         hidden += (error.exception_details or {}).values()
     for cause in hidden:
