@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -16,14 +17,14 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_curator import rows
+from beam_curator import process_tuning, rows
 from beam_curator.identities import ModelIdentity
-from beam_curator.output.job_input import describe_input, match_input, urls_and_sizes
+from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import Claim
 from beam_curator.output.ledger import LedgerPart, ledger_name, name_of_many, ranges_per_file
 from beam_curator.output.outcomes import Summary
 from beam_curator.output.output_shard import WrittenShard
-from beam_curator.output.ownership import Job, Remembered, claim_output, notes_before, standing_job
+from beam_curator.output.ownership import JOB, Job, Remembered, claim_output, notes_before, standing_job
 from beam_curator.output.prefix_sums import Place
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import DEFAULT_READING
@@ -186,49 +187,76 @@ def ledger(pipeline: beam.Pipeline, count: int, output: str, samples: int) -> No
     batches | WriteShards(output, job={"flags": {}, "input": input})
 
 
-def checks(count: int) -> dict[str, float]:
-    """All that a command looks at before it begins, over so many shards in a bucket; the seconds of each step."""
-    output = f"{ROOT}/out"
-    bucket = SimulatedBucket({f"{ROOT}/raw": Listing(count, lambda number: f"{number:08d}.tar")})
-    stand_in(bucket)
-    seconds: dict[str, float] = {}
+class _Steps:
+    """The steps of a command over so many shards in a simulated bucket: the seconds of each, and its requests."""
 
-    def timed(name: str, step: Callable[[], Any]) -> Any:
-        began, before = time.perf_counter(), bucket.requests.total()
+    def __init__(self, count: int) -> None:
+        self.bucket = SimulatedBucket({f"{ROOT}/raw": Listing(count, lambda number: f"{number:08d}.tar")})
+        self.seconds: dict[str, float] = {}
+        stand_in(self.bucket)
+
+    def timed(self, name: str, step: Callable[[], Any]) -> Any:
+        began, before = time.perf_counter(), self.bucket.requests.total()
         found = step()
-        seconds[f"{name} ({bucket.requests.total() - before:,} requests)"] = round(time.perf_counter() - began, 2)
+        taken = round(time.perf_counter() - began, 2)
+        self.seconds[f"{name} ({self.bucket.requests.total() - before:,} requests)"] = taken
         return found
 
-    patterns = [f"{ROOT}/raw/*.tar"]
-    matched = timed("match", lambda: match_input(patterns, output))
-    job = Job(patterns, 64, _ENCODER, (), {}, patterns, matched.found)
-    timed("identities", lambda: (urls_and_sizes(matched.shards), describe_input(matched.shards)))
-    timed("first claim", lambda: claim_output(output, job, overwrite=False))
-    bucket.listings[f"{output}/scores"] = Listing(count * RANGES_PER_SHARD, lambda n: f"{_range(n).name}.parquet")
-    standing = timed("standing job", lambda: standing_job(output))
-    again = timed("match again", lambda: match_input(patterns, output, standing.shards if standing else ()))
-    timed("notes", lambda: notes_before(output, job, None, False, DEFAULT_READING))
-    timed("claim again", lambda: claim_output(output, job, overwrite=False))
-    timed("remembered", Remembered(output))
-    _expect([one.url for one in again.found[:3]], [one.url for one in matched.found[:3]])
-    return seconds
+
+_OUTPUT, _PATTERNS = f"{ROOT}/out", [f"{ROOT}/raw/*.tar"]
+
+
+def _job(matched: Matched) -> Job:
+    return Job(_PATTERNS, 64, _ENCODER, (), {}, _PATTERNS, matched.found)
+
+
+def checks(count: int, job_file: Path) -> dict[str, float]:
+    """All that the first command looks at before it begins; the seconds of each step. Leaves its job.json."""
+    steps = _Steps(count)
+    with process_tuning.collector_paused():
+        matched = steps.timed("match", lambda: match_input(_PATTERNS, _OUTPUT))
+        steps.timed("identities", lambda: (urls_and_sizes(matched.shards), describe_input(matched.shards)))
+    with process_tuning.collector_paused():
+        steps.timed("claim", lambda: claim_output(_OUTPUT, _job(matched), overwrite=False))
+    job_file.write_bytes(steps.bucket.read(f"{_OUTPUT}/{JOB}", 0, None))
+    return steps.seconds
+
+
+def checks_again(count: int, job_file: Path) -> dict[str, float]:
+    """The same command once more, over the job.json of the first and its score parts; and what the worker asks for."""
+    steps = _Steps(count)
+    steps.bucket.put(f"{_OUTPUT}/{JOB}", job_file.read_bytes())
+    parts = Listing(count * RANGES_PER_SHARD, lambda number: f"{_range(number).name}.parquet")
+    steps.bucket.listings[f"{_OUTPUT}/scores"] = parts
+    with process_tuning.collector_paused():
+        standing = steps.timed("standing job", lambda: standing_job(_OUTPUT))
+        matched = steps.timed("match", lambda: match_input(_PATTERNS, _OUTPUT, standing.shards))
+        steps.timed("identities", lambda: (urls_and_sizes(matched.shards), describe_input(matched.shards)))
+    with process_tuning.collector_paused():
+        steps.timed("notes", lambda: notes_before(_OUTPUT, _job(matched), None, False, DEFAULT_READING))
+        steps.timed("claim", lambda: claim_output(_OUTPUT, _job(matched), overwrite=False))
+    steps.timed("remembered", Remembered(_OUTPUT))
+    _expect([one.url for one in matched.found[:3]], [one.url for one in standing.shards[:3]])
+    return steps.seconds
 
 
 PHASES = {"places": places, "totals": totals, "strays": strays}
+COMMANDS = {"checks": checks, "checks-again": checks_again}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a phase, and prints what it took as a line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale_phases", description=__doc__)
-    parser.add_argument("phase", choices=[*PHASES, "ledger", "checks"])
+    parser.add_argument("phase", choices=[*PHASES, *COMMANDS, "ledger"])
     parser.add_argument("--ranges", type=int, required=True)
-    parser.add_argument("--output", default="", help="of the phase ledger: a new directory")
+    parser.add_argument("--output", default="", help="of ledger: a new directory; of checks: its job.json")
     parser.add_argument("--samples", type=int, default=20, help="of a range, in the phase ledger (default 20)")
     flags, of_beam = parser.parse_known_args(argv)
     began = time.perf_counter()
     steps: dict[str, float] = {}
-    if flags.phase == "checks":
-        steps = checks(-(-flags.ranges // RANGES_PER_SHARD))
+    if flags.phase in COMMANDS:
+        process_tuning.turn_on()  # as our own commands do
+        steps = COMMANDS[flags.phase](-(-flags.ranges // RANGES_PER_SHARD), Path(flags.output))
     else:
         options = PipelineOptions(of_beam)
         runner = None if options.get_all_options().get("runner") else FnApiRunner()

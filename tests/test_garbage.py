@@ -11,7 +11,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_curator import process_tuning
 from beam_curator.commands import running
 from beam_curator.process_tuning import spare_what_is_loaded
+from beam_curator.reading import DEFAULT_READING
 from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.reading import _match_again
 from beam_curator.transforms.writing import _WriteShards
 
 
@@ -130,3 +132,46 @@ def test_a_command_that_is_the_process_turns_it_on_and_one_that_is_called_does_n
     assert running.exit_code("beam-curator", command, []) == 0
     assert running.exit_code("beam-curator", command, None) == 0
     assert seen == [False, True]
+
+
+def test_the_collector_waits_where_it_may_be_told_to_and_goes_on_whatever_is_raised(monkeypatch):
+    @process_tuning.collector_paused()
+    def fails():
+        assert not gc.isenabled()
+        with process_tuning.collector_paused():
+            pass
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert gc.isenabled()
+    monkeypatch.setattr(process_tuning, "_on", False)
+    with process_tuning.collector_paused():
+        assert gc.isenabled()
+
+
+def test_a_collector_that_a_program_has_turned_off_stays_off():
+    gc.disable()
+    try:
+        with process_tuning.collector_paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_it_waits_while_shards_are_matched_once_more_by_a_worker_of_a_command(monkeypatch, tmp_path):
+    (tmp_path / "0.tar").write_bytes(b"")
+    seen = []
+
+    def known():
+        seen.append(gc.isenabled())
+        return ()
+
+    for tuned in (True, False):
+        monkeypatch.setattr(process_tuning, "_on", False)  # as it is in a process that begins
+        (shard,) = _match_again([str(tmp_path / "0.tar")], False, None, None, known, ("auto", DEFAULT_READING), tuned)
+        assert shard.url == str(tmp_path / "0.tar")
+    assert seen == [False, True]
+    assert gc.isenabled()

@@ -39,6 +39,13 @@ def test_a_job_is_written_as_json_tells_it_and_read_again(tmp_path, count):
     assert read_job(str(tmp_path)).range_mb == 2.0  # what was read last is another one
 
 
+def test_where_a_shard_stands_under_its_url_both_are_one_text(tmp_path):
+    url = "gs://b/a.tar"
+    write_job(str(tmp_path), Job(["a"], 64.0, shards=[KnownShard(url, 5, "g", url)]))
+    (read,) = read_job(str(tmp_path)).shards
+    assert read.place is read.url
+
+
 def test_before_a_job_begins_score_parts_are_not_counted(tmp_path, monkeypatch):
     write_job(str(tmp_path), Job(["a"], 64.0, shards=SHARDS))
     assert standing_job(str(tmp_path)) is None

@@ -18,6 +18,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 import beam_curator as bc
+from beam_curator import process_tuning
 from beam_curator.commands import parsing, running
 from beam_curator.commands.dry_run_flags import DRY_RUN, DryRun, split_off
 from beam_curator.commands.duplicates_of_flags import duplicates_of
@@ -215,6 +216,7 @@ def _with_report(manifest: dict[str, Any], output: str) -> dict[str, Any]:
     return manifest
 
 
+@process_tuning.collector_paused()
 def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIVEN) -> Curation:
     """All checks of flags, input, models and output, before any work.
 
@@ -295,8 +297,9 @@ def claimed(curation: Curation, waits: bool) -> Iterator[list[str]]:
     options = curation.options
     claim = new_claim(options.output, parsing.is_local(options), GONE_SECONDS if waits else SUBMITTED_SECONDS)
     with held_by_command(claim, options.take_over, hands_on=not waits):
-        lines = _notes(curation)
-        claim_output(options.output, curation.job, options.overwrite, options.fewer_shards)
+        with process_tuning.collector_paused():
+            lines = _notes(curation)
+            claim_output(options.output, curation.job, options.overwrite, options.fewer_shards)
         yield lines
 
 

@@ -129,8 +129,13 @@ def _read(content: bytes) -> Job:
 
 
 def _shard_or_as_it_is(told: dict[str, Any]) -> Any:
-    """A shard as soon as it is read, so that not all of them are dicts at a time."""
-    return KnownShard(**told) if told.keys() >= {"url", "size_bytes", "generation", "place"} else told
+    """A shard as soon as it is read, so that not all of them are dicts at a time; of a bucket's, url and place are one
+    text."""
+    if not told.keys() >= {"url", "size_bytes", "generation", "place"}:
+        return told
+    if told["place"] == told["url"]:
+        told["place"] = told["url"]
+    return KnownShard(**told)
 
 
 def _decoded(content: dict[str, Any]) -> Job:

@@ -14,7 +14,7 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.transforms.display import DisplayDataItem
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_curator import progress
+from beam_curator import process_tuning, progress
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import JobError, UsageError
 from beam_curator.first_few import counted
@@ -80,7 +80,8 @@ class MatchShards(beam.PTransform):
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         patterns = matching.named_patterns(self._patterns)
         how = (self.input_format, self._columns)
-        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known, how)
+        tuned = process_tuning.is_on()
+        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known, how, tuned)
         once = beam.Create([patterns]).with_output_types(list[str])
         return begin | once | again.with_output_types(Shard)
 
@@ -100,15 +101,19 @@ def _match_again(
     output: str | None,
     known: Callable[[], Sequence[KnownShard]],
     how: tuple[str, Reading],
+    tuned: bool,
 ) -> list[Shard]:
-    try:
-        matched = match_input(patterns, output, known(), input_format=how[0], reading=how[1])
-        if not allow_missing:
-            matched.check_missing()
-    except UsageError as error:
-        raise JobError(str(error)) from error
-    shards = matched.shards
-    if seen is not None and urls_and_sizes(shards) != seen:
+    process_tuning.turn_on(tuned)
+    with process_tuning.collector_paused():
+        try:
+            matched = match_input(patterns, output, known(), input_format=how[0], reading=how[1])
+            if not allow_missing:
+                matched.check_missing()
+        except UsageError as error:
+            raise JobError(str(error)) from error
+        shards = matched.shards
+        changed = seen is not None and urls_and_sizes(shards) != seen
+    if changed:
         raise JobError(
             "the input has changed since this command looked at it: "
             f"{counted(len(shards), 'shard is', 'shards are')} there now, some of them new, gone or of another size. "
