@@ -1,12 +1,14 @@
 """Plain vision transformers as they are made faster, on any device and on the CPU, against open_clip's own."""
 
 import copy
+import functools
 import platform
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from open_clip.transformer import QuickGELU, VisionTransformer
+from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
 
 from beam_curator.images import Preparation
 from beam_curator.models.encoders import onednn_vit, vit_blocks, vit_rewrites
@@ -135,6 +137,93 @@ def test_towers_of_other_kinds_are_left_alone():
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert isinstance(module.transformer.resblocks[0].mlp.gelu, QuickGELU)
     assert not onednn_vit.runs_here(module, torch.float32)
+
+
+class LowRank(torch.nn.Linear):
+    """A linear layer with an adapter, whose weights alone are not what it does."""
+
+    def __init__(self, layer: torch.nn.Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features)
+        self.load_state_dict(layer.state_dict())
+        self.down = torch.nn.Linear(layer.in_features, 4, bias=False)
+        self.up = torch.nn.Linear(4, layer.out_features, bias=False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs) + self.up(self.down(inputs))
+
+
+def _no_bias_of_attention(block):
+    block.attn.in_proj_bias = block.attn.out_proj.bias = None
+
+
+def _no_bias_of_layers(block):
+    block.mlp.c_fc.bias = block.mlp.c_proj.bias = None
+
+
+def _adapter(block):
+    block.mlp.c_fc = LowRank(block.mlp.c_fc)
+
+
+def _one_layer_more(block):
+    block.mlp.append(torch.nn.LayerNorm(64))
+
+
+def _more_keys(block):
+    block.attn = torch.nn.MultiheadAttention(64, 4, add_bias_kv=True, batch_first=True)
+
+
+def _hook(block):
+    block.mlp.c_fc.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+
+
+def _another_forward(block):
+    block.forward = lambda tokens, attn_mask=None: 2 * type(block).forward(block, tokens, attn_mask=attn_mask)
+
+
+CHANGES: tuple[Callable[[torch.nn.Module], None], ...] = (
+    _no_bias_of_attention,
+    _no_bias_of_layers,
+    _adapter,
+    _one_layer_more,
+    _more_keys,
+    _hook,
+    _another_forward,
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(change, marks=[] if change in (_adapter, _hook) else [pytest.mark.slow]) for change in CHANGES],
+)
+def test_towers_whose_blocks_were_changed_are_run_as_they_are(change):
+    """As where a user's own encoder puts an adapter into open_clip's tower: weights alone do not tell what it does."""
+    module = transformer(act_layer=QuickGELU)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for block in module.transformer.resblocks:
+            change(block)
+    prepared = (levels(3).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(module.eval()(prepared), dim=-1)
+        assert difference(transformer(act_layer=QuickGELU)(prepared), module(prepared)) > 0.01
+    assert np.abs(embeddings(device_model(module), levels(3)) - expected.numpy()).max() < 1e-5
+
+
+def test_towers_whose_patches_were_changed_are_run_as_they_are():
+    wide, overlapping = transformer(patch_size=(16, 32)), transformer()
+    overlapping.conv1.stride = (8, 8)
+    overlapping.positional_embedding = torch.nn.Parameter(torch.randn(1 + 11 * 11, 64))
+    prepared = (levels(3).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    for module in (wide, overlapping):
+        with torch.inference_mode():
+            expected = torch.nn.functional.normalize(module(prepared), dim=-1)
+        assert np.abs(embeddings(device_model(module), levels(3)) - expected.numpy()).max() < 1e-5
+
+
+def test_norms_without_weights_are_not_fused():
+    norm = functools.partial(LayerNorm, elementwise_affine=False)
+    assert vit_rewrites.is_plain(transformer())
+    assert not vit_rewrites.is_plain(transformer(norm_layer=norm))
 
 
 def test_tokens_that_are_given_out_are_computed():

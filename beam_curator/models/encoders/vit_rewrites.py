@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import LayerNorm, LayerNormFp32, QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from beam_curator.images import Preparation
 
@@ -15,16 +16,68 @@ _QUICK = 1.702
 
 
 def is_plain(module: torch.nn.Module) -> bool:
-    """Whether a tower is a row of pre-norm blocks of torch's attention and two linear layers, with a norm before it."""
+    """Whether a tower is a row of pre-norm blocks of torch's attention and two linear layers, with a norm before it, on
+    square patches that lie side by side.
+
+    What is rewritten is read from weights, so that nothing else may have a say: no hook, and no layer in the place of
+    one of open_clip's (of LoRA, quantised, without a bias).
+    """
     return (
         type(module) is VisionTransformer
         and module.attn_pool is None
-        and isinstance(module.ln_pre, torch.nn.LayerNorm)
+        and _is_patches(module.conv1)
+        and _is_norm(module.ln_pre)
+        and all(map(_is_plain_block, module.transformer.resblocks))
+        and not any(map(_is_watched, module.modules()))
+    )
+
+
+def _is_patches(layer: Any) -> bool:
+    return type(layer) is FoldedPatches or (
+        type(layer) is torch.nn.Conv2d
+        and layer.kernel_size == layer.stride
+        and layer.kernel_size[0] == layer.kernel_size[1]
+        and layer.padding in (0, (0, 0), "valid")
+        and layer.dilation == (1, 1)
+        and layer.groups == 1
+    )
+
+
+def _is_plain_block(block: Any) -> bool:
+    return (
+        type(block) is ResidualAttentionBlock
+        and _is_norm(block.ln_1)
+        and _is_plain_attention(block.attn)
+        and _is_norm(block.ln_2)
+        and [name for name, _ in block.mlp.named_children()] == ["c_fc", "gelu", "c_proj"]
         and all(
-            type(block) is ResidualAttentionBlock and type(block.attn) is torch.nn.MultiheadAttention
-            for block in module.transformer.resblocks
+            type(layer) is torch.nn.Linear and layer.bias is not None for layer in (block.mlp.c_fc, block.mlp.c_proj)
         )
     )
+
+
+def _is_plain_attention(attention: Any) -> bool:
+    return (
+        type(attention) is torch.nn.MultiheadAttention
+        and attention.in_proj_weight is not None
+        and attention.in_proj_bias is not None
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+        and type(attention.out_proj) is NonDynamicallyQuantizableLinear
+        and attention.out_proj.bias is not None
+    )
+
+
+def _is_norm(layer: Any) -> bool:
+    return (
+        type(layer) in (torch.nn.LayerNorm, LayerNorm, LayerNormFp32)
+        and layer.weight is not None
+        and layer.bias is not None
+    )
+
+
+def _is_watched(part: torch.nn.Module) -> bool:
+    return bool(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))
 
 
 def blocks_of(module: Any) -> Sequence[ResidualAttentionBlock]:
@@ -63,7 +116,7 @@ def fold_preparation(module: Any, preparation: Preparation) -> bool:
 
     In half precision nothing of a pixel is rounded then, and little of the shift, since means are near the middle.
     """
-    if not is_plain(module) or module.conv1.padding not in (0, (0, 0), "valid"):
+    if not is_plain(module):
         return False
     module.conv1 = FoldedPatches(module.conv1, preparation)
     return True
