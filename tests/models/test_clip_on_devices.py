@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from beam_curator.errors import CurationError
-from beam_curator.models.encoders import onednn_vit, tiny_untrained
+from beam_curator.models.encoders import onednn_vit, tiny_untrained, vit_blocks
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import load_tower
@@ -95,6 +95,18 @@ def test_one_image_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatc
     assert str(caught.value) == (
         "not even one image at a time fits in the memory of device 'cpu' beside model 'tiny-untrained' (fp32): "
         "free memory there, or take a larger device or a smaller model"
+    )
+
+
+def test_a_model_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatch):
+    def rewrite(module, steps):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(onednn_vit, "rewrite_blocks", rewrite)
+    monkeypatch.setattr(vit_blocks, "rewrite_blocks", rewrite)
+    assert load_error(model="tiny-untrained") == (
+        "model 'tiny-untrained' does not fit in the memory of device 'cpu': free memory there, or take a larger device "
+        "or a smaller model"
     )
 
 

@@ -63,7 +63,7 @@ to have some."""
 
 def _compiled(module: "torch.nn.Module") -> "torch.nn.Module":
     """What torch compiles when it first runs: of a plain vision transformer its blocks, one by one, which are alike, so
-    that it is done in a few seconds; another module as a whole."""
+    that two are compiled for all (the last not, where it gives the first token alone); another module as a whole."""
     import torch
 
     from beam_curator.models.encoders.vit_blocks import blocks_in
@@ -125,10 +125,10 @@ class DeviceModel:
             self._normalises = fold_preparation(tower.module, tower.preparation)
         self._autocasts = cast_matrices(tower.module, precision)
         try:
-            module = tower.module.to(device)
             # On the device from the start: a copy at each pass would wait for the pass before it.
             self._mean = torch.tensor(tower.preparation.mean, device=device).view(1, 3, 1, 1)
             self._std = torch.tensor(tower.preparation.std, device=device).view(1, 3, 1, 1)
+            module = self._made_faster(tower.module.to(device), compile)
         except Exception as error:
             if not wants_memory(error):
                 raise
@@ -136,7 +136,6 @@ class DeviceModel:
                 f"model '{name}' does not fit in the memory of device '{device}': "
                 "free memory there, or take a larger device or a smaller model"
             ) from error
-        module = self._made_faster(module, compile)
         self._module = _compiled(module) if compile else module
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
@@ -173,8 +172,8 @@ class DeviceModel:
         why_not = why_not_fused(self.device)
         if why_not:
             _log.warning(
-                "model '%s' runs a fifth slower than it could on device '%s': Triton cannot compile a kernel (%s); "
-                "install a C compiler, such as gcc",
+                "model '%s' runs a sixth slower than it could on device '%s': Triton cannot compile a kernel (%s); "
+                "install what it asks for, such as gcc and the headers of C and Python",
                 self.name,
                 self.device,
                 why_not,
