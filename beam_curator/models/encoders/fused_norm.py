@@ -30,7 +30,7 @@ def add_and_norm(
 def fused_add_and_norm(
     rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
 ) -> torch.Tensor:
-    """In one kernel of CUDA, a row for each program.
+    """In one kernel of CUDA, a row for each program; there is as much to add as there are rows.
 
       rows += added;  norm(x) = (x - mean) / sqrt(variance + eps) weight + bias
 
@@ -39,6 +39,9 @@ def fused_add_and_norm(
     """
     from beam_curator.models.encoders.fused_norm_kernel import add_and_norm_kernel
 
+    # The kernel reads memory by place alone.
+    assert rows.is_contiguous()
+    assert added is None or (added.is_contiguous() and added.shape == rows.shape)
     normed = torch.empty(rows.shape, device=rows.device, dtype=dtype)
     width = rows.shape[1]
     block = 1 << (width - 1).bit_length()
