@@ -139,8 +139,8 @@ class CaptionEncoder:
 
     @staticmethod
     def _by_length(tower: TextTower, tokens: Tokens) -> list[tuple[bool, NDArray[np.intp]]]:
-        """Which captions are short, and which are not: their places. A pass has captions of one kind, so that it has
-        the same shape, and so the same bits, whatever the others are."""
+        """Which captions are short, and which are not: their places. A pass has captions of one kind, so that a short
+        one is read to its end alone, whatever the others are."""
         is_short = tower.is_short(tokens)
         return [(True, np.flatnonzero(is_short)), (False, np.flatnonzero(~is_short))]
 
