@@ -113,7 +113,7 @@ def run_sections(sections: Mapping[str, Callable[[], Rows]], report: Report, clo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures, and prints lines as they come; 1 if a section failed."""
+    """Measures, and prints lines as they come; 1 if a section failed, 2 if there is none of a name."""
     flags = _parse(argv)
     report, clock = Report(flags.output), Clock(flags.seconds)
     from benchmarks import gpu_feed, gpu_model  # what they lack is told by a line
@@ -128,9 +128,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     def of(section: Callable[["gpu_model.Bench"], Rows]) -> Callable[[], Rows]:
         return lambda: section(bench["it"])
 
+    sections = {**gpu_model.FIRST, **gpu_feed.SECTIONS, **gpu_model.LAST}
+    if unknown := sorted(set(flags.sections or sections) - set(sections)):
+        print(f"no section {', '.join(unknown)}: there are {', '.join(sections)}", file=sys.stderr)
+        return 2
     run_sections({"machine": prepared}, report, clock)
     if bench:
-        sections = {**gpu_model.FIRST, **gpu_feed.SECTIONS, **gpu_model.LAST}
         wanted = {name: of(section) for name, section in sections.items() if name in (flags.sections or sections)}
         run_sections(wanted, report, clock)
     return 1 if any("error" in line for line in report.lines) else 0

@@ -178,6 +178,11 @@ def test_gpu_has_lines_of_each_section_on_the_cpu(cache, capsys, tmp_path):
     assert all(line["images_per_second"] > 0 for line in ours)
 
 
+def test_a_section_that_gpu_has_not_is_named_before_anything_is_measured(capsys):
+    assert gpu.main(["--sections", "rates", "bits"]) == 2
+    assert capsys.readouterr().err.startswith("no section rates: there are ceilings, model alone, ")
+
+
 def test_a_section_of_gpu_that_fails_is_a_line_and_the_next_begins():
     def fails():
         yield {"one": 1}
