@@ -118,8 +118,11 @@ def job(bench: Bench) -> Rows:
         few, many = (_command_seconds(bench, shards, decode, processes, count) for count in (1, 1 + copies))
         told = {"images": side, "decode": decode, "processes": processes, "start_seconds": round(few.whole, 1)}
         for what, seconds in (("scoring", many.scoring - few.scoring), ("whole", many.whole - few.whole)):
-            if seconds > 0:  # a small job's start hides what its images take
-                yield {**told, "what": what, **_against(bench, copies * shards.images / seconds)}
+            # A small job's start hides what its images take.
+            found = (
+                _against(bench, copies * shards.images / seconds) if seconds > 0 else {"unavailable": "too few images"}
+            )
+            yield {**told, "what": what, **found}
 
 
 @dataclasses.dataclass(frozen=True)
