@@ -34,7 +34,7 @@ _TEXT = "a photo of the red old small wooden house by lake with two dogs and blu
 
 
 def captions(count: int) -> list[str]:
-    """Captions of 4 to 24 words, as those of the web: a model reads all of its context, however long they are."""
+    """Captions of 4 to 24 words, as those of the web: they end within the tokens that a short text is read for."""
     random = np.random.default_rng(0)
     return [" ".join(random.choice(_TEXT.split(), random.integers(4, 25))) for _ in range(count)]
 
