@@ -2,8 +2,11 @@
 
 import bisect
 import collections
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from beam_curator.sources import matching
 from beam_curator.storage import conditional_writing, files
@@ -26,16 +29,19 @@ class Listing:
 
 @dataclass(eq=False)
 class SimulatedBucket(Bucket):
-    """Directories of objects that follow from numbers, and beside them what is written; counts requests.
+    """Directories of objects that follow from numbers, and beside them what is written, which lies on disk: its memory
+    is none of the command's. Counts requests.
 
     Attributes:
       listings: by directory, without a slash at its end.
       requests: how many there were of each kind.
+      written: where what is written lies, by url.
     """
 
     listings: dict[str, Listing] = field(default_factory=dict)
     requests: collections.Counter[str] = field(default_factory=collections.Counter)
-    _written: dict[str, bytes] = field(default_factory=dict)
+    written: dict[str, Path] = field(default_factory=dict)
+    _disk: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
     def list(self, prefix: str, below: bool = True, after: str = "") -> Iterator[ObjectMetadata]:
         for index, path in enumerate(self._paths(prefix, below, after)):
@@ -50,22 +56,27 @@ class SimulatedBucket(Bucket):
                 first = _behind(listing, place, after)
                 for number in range(first, listing.count):
                     yield ObjectMetadata(f"{place}{listing.name(number)}", listing.size_bytes, 0.0, f"crc32c:{number}")
-        for url, content in sorted(self._written.items()):
+        for url, file in sorted(self.written.items()):
             if url.startswith(prefix) and url > after and (below or "/" not in url[len(prefix) :]):
-                yield ObjectMetadata(url, len(content), 0.0, f"crc32c:{hash(content)}")
+                yield _written(url, file)
 
     def read(self, url: str, start: int, end: int | None) -> bytes:
         self.requests["read"] += 1
-        return self._written[url][start:end]
+        with self.written[url].open("rb") as file:
+            file.seek(start)
+            return file.read() if end is None else file.read(end - start)
 
     def metadata(self, url: str) -> ObjectMetadata | None:
         self.requests["look"] += 1
-        content = self._written.get(url)
-        return None if content is None else ObjectMetadata(url, len(content), 0.0, f"crc32c:{hash(content)}")
+        file = self.written.get(url)
+        return None if file is None else _written(url, file)
 
     def put(self, url: str, content: bytes) -> None:
-        self.requests["write"] += 1
-        self._written[url] = content
+        _Sent(self, url).finish(content)
+
+    def new_file(self) -> Path:
+        """Where a writing of an object goes: its name is its version."""
+        return Path(self._disk.name, uuid.uuid4().hex)
 
     def begin_upload(self, url: str) -> Upload:
         return _Sent(self, url)
@@ -73,11 +84,11 @@ class SimulatedBucket(Bucket):
     def delete(self, urls: Sequence[str]) -> None:
         self.requests["delete"] += len(urls)
         for url in urls:
-            self._written.pop(url, None)
+            self.written.pop(url, None)
 
     def read_versioned(self, url: str) -> Versioned | None:
-        content = self._written.get(url)
-        return None if content is None else Versioned(content, 0.0, str(hash(content)))
+        file = self.written.get(url)
+        return None if file is None else Versioned(file.read_bytes(), 0.0, file.name)
 
     def put_if(self, url: str, content: bytes, version: str | None) -> bool:
         self.put(url, content)
@@ -86,17 +97,23 @@ class SimulatedBucket(Bucket):
 
 class _Sent(Upload):
     def __init__(self, bucket: SimulatedBucket, url: str) -> None:
-        self._bucket, self._url, self._parts = bucket, url, list[bytes]()
+        self._bucket, self._url, self._file = bucket, url, bucket.new_file()
 
     def send(self, part: bytes) -> None:
         self._bucket.requests["write"] += 1
-        self._parts.append(part)
+        with self._file.open("ab") as file:
+            file.write(part)
 
     def finish(self, rest: bytes) -> None:
-        self._bucket.put(self._url, b"".join([*self._parts, rest]))
+        self.send(rest)
+        self._bucket.written[self._url] = self._file
 
     def abort(self) -> None:
-        self._parts.clear()
+        self._file.unlink(missing_ok=True)
+
+
+def _written(url: str, file: Path) -> ObjectMetadata:
+    return ObjectMetadata(url, file.stat().st_size, 0.0, f"version:{file.name}")
 
 
 def _behind(listing: Listing, place: str, after: str) -> int:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from beam_curator.output.ownership import Job, notes_before, read_job, standing_job, write_job
+from beam_curator.output.resuming import merged
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.storage import files
 
@@ -44,6 +45,13 @@ def test_where_a_shard_stands_under_its_url_both_are_one_text(tmp_path):
     write_job(str(tmp_path), Job(["a"], 64.0, shards=[KnownShard(url, 5, "g", url)]))
     (read,) = read_job(str(tmp_path)).shards
     assert read.place is read.url
+
+
+def test_a_job_remembers_also_what_is_gone_all_in_the_order_of_urls():
+    known = [KnownShard(url, 1, "was", url) for url in "abd"]
+    found = [KnownShard(url, 2, "is", url, path="here") for url in "bc"]
+    told = [(one.url, one.generation, one.matched, one.path) for one in merged(known, found)]
+    assert told == [("a", "was", False, ""), ("b", "is", True, ""), ("c", "is", True, ""), ("d", "was", False, "")]
 
 
 def test_before_a_job_begins_score_parts_are_not_counted(tmp_path, monkeypatch):

@@ -222,9 +222,11 @@ def _flag(name: str, value: Any) -> str:
 
 def merged(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[KnownShard]:
     """What job.json remembers after this run: the shards of the input, and those that are no longer in it."""
-    now = {one.url: one.remembered(matched=True) for one in found}
-    gone = {one.url: one.remembered(matched=False) for one in known if one.url not in now}
-    return [one for _, one in sorted({**now, **gone}.items())]
+    here = {one.url for one in found}
+    shards = [one.remembered(matched=True) for one in found]
+    shards += (one.remembered(matched=False) for one in known if one.url not in here)
+    shards.sort(key=lambda one: one.url)
+    return shards
 
 
 def _shards(some: Collection[KnownShard]) -> str:
