@@ -1,6 +1,8 @@
 import contextlib
+import contextvars
 import errno
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apache_beam as beam
@@ -10,7 +12,16 @@ import pytest
 from beam_curator.errors import JobError
 from beam_curator.transforms import spilling
 from beam_curator.transforms.coders import SampleBatchCoder
-from beam_curator.transforms.spilling import Spillable, SpillableCoder, SpillFile, fetched, left, spilled_to_disk
+from beam_curator.transforms.spilling import (
+    NOWHERE,
+    Spillable,
+    SpillableCoder,
+    SpillFile,
+    current,
+    fetched,
+    left,
+    spilled_to_disk,
+)
 from tests.batches import MEMBERS, scored_batches
 from tests.eager import eager
 from tests.tars import tar_bytes
@@ -28,19 +39,23 @@ def test_bytes_are_found_again_by_their_place_in_any_order(in_memory_bytes):
 
 
 def test_only_while_a_pipeline_of_this_process_runs_do_places_travel():
-    assert left(LARGE) == LARGE
     with spilled_to_disk():
-        place = left(LARGE)
+        name = current()
+        place = left(LARGE, name)
         assert len(place) < 40
         assert fetched(place) == LARGE
-        assert left(b"small") == b"small"
+        assert left(b"small", name) == b"small"
+        assert left(LARGE, NOWHERE) == LARGE
+    assert current() == NOWHERE
+    assert left(LARGE, name) == LARGE
     with pytest.raises(RuntimeError, match="another process"):
         fetched(place)
 
 
 def test_a_batch_is_the_same_behind_its_place(tmp_path):
-    batch, coder = scored_batches(tmp_path, tar_bytes(MEMBERS))[0], SampleBatchCoder()
+    batch = scored_batches(tmp_path, tar_bytes(MEMBERS))[0]
     with spilled_to_disk():
+        coder = SampleBatchCoder()
         encoded = coder.encode(batch)
         found = coder.decode(encoded)
     assert len(encoded) < 40 < len(coder.encode(batch))
@@ -50,8 +65,9 @@ def test_a_batch_is_the_same_behind_its_place(tmp_path):
 
 
 def test_a_value_is_read_when_it_is_asked_for_and_passed_on_unread(monkeypatch):
-    coder, read = SpillableCoder(), []
+    read = []
     with spilled_to_disk():
+        coder = SpillableCoder()
         encoded = coder.encode(Spillable(("range", np.arange(5000))))
         monkeypatch.setattr(spilling, "fetched", lambda place: read.append(place) or fetched(place))
         again = coder.decode(encoded)
@@ -64,7 +80,7 @@ def test_a_value_is_read_when_it_is_asked_for_and_passed_on_unread(monkeypatch):
 def test_what_a_runner_groups_holds_places_not_values():
     spillable = beam.Map(lambda number: (number % 3, Spillable(np.full(4000, number))))
     told = beam.MapTuple(
-        lambda rest, all: (rest, [len(one.encoded) for one in all], sum(one.value.sum() for one in all))
+        lambda rest, all: (rest, [len(one.encoded(NOWHERE)) for one in all], sum(one.value.sum() for one in all))
     )
     with spilled_to_disk():
         found = eager(spillable.with_output_types(tuple[int, Spillable]) | beam.GroupByKey() | told, [*range(40)])
@@ -74,9 +90,10 @@ def test_what_a_runner_groups_holds_places_not_values():
 
 
 def test_a_value_is_written_once_however_often_it_is_encoded_and_its_size_asked_for():
-    coder, value = SpillableCoder(), np.arange(5000)
+    value = np.arange(5000)
     one = Spillable(value)
     with spilled_to_disk():
+        coder = SpillableCoder()
         place = coder.encode(one)
         assert coder.estimate_size(one) == len(place) < 40
         assert coder.encode(one) == place
@@ -85,38 +102,38 @@ def test_a_value_is_written_once_however_often_it_is_encoded_and_its_size_asked_
 
 def test_jobs_of_one_process_at_the_same_time_read_what_they_left_whichever_ends_first():
     first, second = contextlib.ExitStack(), contextlib.ExitStack()
+    in_first, in_second = contextvars.Context(), contextvars.Context()
     for ends_first, ends_last in ((first, second), (second, first)):
-        first.enter_context(spilled_to_disk())
-        of_first = left(LARGE)
-        second.enter_context(spilled_to_disk())
-        of_second = left(LARGE[::-1])
+        in_first.run(first.enter_context, spilled_to_disk())
+        of_first = left(LARGE, in_first.run(current))
+        in_second.run(second.enter_context, spilled_to_disk())
+        of_second = left(LARGE[::-1], in_second.run(current))
         assert (fetched(of_first), fetched(of_second)) == (LARGE, LARGE[::-1])
-        ends_first.close()
-        assert (fetched(of_first), fetched(of_second)) == (LARGE, LARGE[::-1])
-        ends_last.close()
-        assert left(LARGE) == LARGE
+        (in_first if ends_first is first else in_second).run(ends_first.close)
+        assert fetched(of_second if ends_first is first else of_first) in (LARGE, LARGE[::-1])
+        (in_second if ends_last is second else in_first).run(ends_last.close)
 
 
-def test_a_place_of_a_job_that_is_over_is_no_place_of_the_next():
-    with spilled_to_disk():
-        place = left(LARGE)
-    with spilled_to_disk():
-        left(LARGE[::-1])
-        with pytest.raises(RuntimeError, match="a job that is over"):
-            fetched(place)
+def test_a_pipeline_of_a_user_beside_a_job_in_this_process_leaves_nothing_in_its_file():
+    sizes = beam.Map(lambda one: len(one[1].encoded(NOWHERE)))
+    spillable = beam.Map(lambda number: (number, Spillable(np.full(4000, number))))
+    user = spillable.with_output_types(tuple[int, Spillable]) | beam.Reshuffle() | sizes
+    with spilled_to_disk(), ThreadPoolExecutor(1) as thread:
+        assert min(thread.submit(eager, user, [1, 2]).result()) > 4000
+        assert max(eager(user, [1, 2])) < 40
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_no_room_is_one_line_that_names_the_place_and_what_to_set_for_all_that_use_the_file(monkeypatch, size):
     with spilled_to_disk():
-        file = spilling._file
+        file, coder = spilling._files[current()], SpillableCoder()
         place = file.put(b"x")
         monkeypatch.setattr(file, "_file", Path("/dev/full").open("r+b"))  # noqa: SIM115  closed with it
         for using in (lambda: file.put(b"x" * size), lambda: file.put(b"x"), lambda: file.get(place)):
             with pytest.raises(JobError, match=r"after 0\.0 GB: No space left on device: set TMPDIR") as raised:
                 using()
             assert "\n" not in str(raised.value)
-    assert left(LARGE) == LARGE
+    assert len(coder.encode(Spillable(LARGE))) > len(LARGE)
 
 
 def test_no_directory_for_temporary_files_at_all_is_one_line_as_well(monkeypatch):

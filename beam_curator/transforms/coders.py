@@ -8,7 +8,7 @@ from apache_beam import coders
 
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.transforms import wire_format
-from beam_curator.transforms.spilling import Spillable, SpillableCoder, fetched, left
+from beam_curator.transforms.spilling import Spillable, SpillableCoder, current, fetched, left
 
 
 class _Coder(coders.Coder):
@@ -53,8 +53,11 @@ class ShardRangeCoder(_Coder):
 class SampleBatchCoder(_Coder):
     """Of `SampleBatch`: without the bytes of its members, which `load` reads again."""
 
+    def __init__(self) -> None:
+        self._name = current()
+
     def encode(self, batch: SampleBatch) -> bytes:
-        return left(wire_format.encode_batch(batch))
+        return left(wire_format.encode_batch(batch), self._name)
 
     def decode(self, encoded: bytes) -> SampleBatch:
         return wire_format.decode_batch(fetched(encoded))

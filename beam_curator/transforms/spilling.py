@@ -1,9 +1,9 @@
 """What passes between the stages of a runner that holds it in memory lies on disk instead, and its place travels.
 
-Beam's local runner keeps the elements that leave a stage, of all stages that wait for others, in memory. Within
-`spilled_to_disk()`, coders leave larger elements in one temporary file of this process, which is gone with it, however
-it ends. The first megabytes stay in memory, so small jobs write no file. Jobs that run at the same time share the file,
-and its room is given back with the last of them.
+Beam's local runner keeps the elements that leave a stage, of all stages that wait for others, in memory. Of a pipeline
+that is run within `spilled_to_disk()`, coders leave larger elements in a temporary file of its own, which is gone with
+this process, however it ends. The first megabytes stay in memory, so small jobs write no file. A coder knows which file
+that is from when Beam asked for it, so that no other pipeline and no other process leaves anything there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from apache_beam import coders
@@ -31,9 +32,8 @@ _LEAST_BYTES = 256
 _MARK = b"\0spilled"
 """What the place of an element begins with; no element does: batches are JSON, others are pickled."""
 
-_ELSEWHERE = "an element was left in the temporary file of another process, or of a job that is over"
-
-_PLACE = struct.Struct(">8sQQ")
+_NAME_BYTES = 8
+_PLACE = struct.Struct(f">{_NAME_BYTES}sQQ")
 """Which file, where in it, and how many bytes."""
 
 
@@ -42,10 +42,13 @@ class SpillFile:
 
     Args:
       in_memory_bytes: how much of them is held in memory before the file is made.
+
+    Attributes:
+      name: 8 bytes, by which places and coders tell it from others.
     """
 
     def __init__(self, in_memory_bytes: int = IN_MEMORY_BYTES) -> None:
-        self._name = secrets.token_bytes(8)
+        self.name = secrets.token_bytes(_NAME_BYTES)
         self._file = tempfile.SpooledTemporaryFile(in_memory_bytes)  # noqa: SIM115  closed by `close`
         self._lock, self._fault = threading.Lock(), ""
 
@@ -68,18 +71,15 @@ class SpillFile:
                     f"{error.strerror}: set TMPDIR to a directory with more room"
                 )
                 raise JobError(self._fault) from error
-        return _MARK + _PLACE.pack(self._name, start, len(data))
+        return _MARK + _PLACE.pack(self.name, start, len(data))
 
     def get(self, place: bytes) -> bytes:
-        """The bytes at a place.
+        """The bytes at a place in this file.
 
         Raises:
-          RuntimeError: for a place in another file.
           JobError: where there was no room before.
         """
-        name, start, size = _PLACE.unpack(place[len(_MARK) :])
-        if name != self._name:
-            raise RuntimeError(_ELSEWHERE)
+        _, start, size = _PLACE.unpack(place[len(_MARK) :])
         with self._lock:
             self._check()
             self._file.seek(start)
@@ -103,41 +103,51 @@ def _directory() -> str:
         return "temporary files"
 
 
-_file: SpillFile | None = None
-_jobs = 0
-_changing = threading.Lock()
+NOWHERE = b""
+"""The name of no file: elements travel themselves."""
+
+_files: dict[bytes, SpillFile] = {}
+_current: ContextVar[bytes] = ContextVar("current", default=NOWHERE)
 
 
 @contextlib.contextmanager
 def spilled_to_disk() -> Iterator[None]:
     """While the block runs a pipeline whose coders all work in this process, its elements lie on disk."""
-    global _file, _jobs
-    with _changing:
-        shared = _file or SpillFile()
-        _file, _jobs = shared, _jobs + 1
+    file = SpillFile()
+    _files[file.name] = file
+    before = _current.get()
+    _current.set(file.name)
     try:
         yield
     finally:
-        with _changing:
-            _jobs -= 1
-            if not _jobs:
-                _file = None
-                shared.close()
+        _current.set(before)
+        del _files[file.name]
+        file.close()
 
 
-def left(encoded: bytes) -> bytes:
-    """The place of an encoded element on disk; the element itself where it is small, or the runner is not this one."""
-    file = _file
+def current() -> bytes:
+    """The name of the file of the pipeline that this thread runs, for a coder of it to keep."""
+    return _current.get()
+
+
+def left(encoded: bytes, name: bytes) -> bytes:
+    """The place of an encoded element in the file of this name; the element itself where it is small, or there is no
+    such file in this process."""
+    file = _files.get(name)
     return encoded if file is None or len(encoded) < _LEAST_BYTES else file.put(encoded)
 
 
 def fetched(encoded: bytes) -> bytes:
-    """The inverse of `left`."""
+    """The inverse of `left`.
+
+    Raises:
+      RuntimeError: for a place in a file that is not there.
+    """
     if not encoded.startswith(_MARK):
         return encoded
-    file = _file
+    file = _files.get(encoded[len(_MARK) :][:_NAME_BYTES])
     if file is None:
-        raise RuntimeError(_ELSEWHERE)
+        raise RuntimeError("an element was left in the temporary file of another process, or of a job that is over")
     return file.get(encoded)
 
 
@@ -163,19 +173,22 @@ class Spillable:
         """The value; where it was decoded, read anew each time it is asked for."""
         return self._value if self._is_here else pickle.loads(fetched(self._encoded))
 
-    @property
-    def encoded(self) -> bytes:
-        """The value as bytes, or their place: written once, however often Beam asks, which it does for their size."""
+    def encoded(self, name: bytes) -> bytes:
+        """The value as bytes, or their place in the file of this name: written once, however often Beam asks, which it
+        does for their size."""
         if not self._encoded:
-            self._encoded = left(pickle.dumps(self._value, pickle.HIGHEST_PROTOCOL))
+            self._encoded = left(pickle.dumps(self._value, pickle.HIGHEST_PROTOCOL), name)
         return self._encoded
 
 
 class SpillableCoder(coders.Coder):
     """Of `Spillable`."""
 
+    def __init__(self) -> None:
+        self._name = current()
+
     def encode(self, one: Spillable) -> bytes:
-        return one.encoded
+        return one.encoded(self._name)
 
     def decode(self, encoded: bytes) -> Spillable:
         return Spillable.of(encoded)
