@@ -22,8 +22,8 @@ from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.settings import EXACT, FAST
 from beam_curator.models.encoders.text_tower import load_text_tower
 from benchmarks import photos
-from benchmarks.gpu import Rows
 from benchmarks.gpu_model import Bench, Section
+from benchmarks.gpu_sizes import Rows
 from benchmarks.photos import PhotoShards
 from benchmarks.timing import seconds_of
 

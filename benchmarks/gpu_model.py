@@ -16,7 +16,7 @@ from beam_curator.models.encoders.choosing import encoder_of
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import VisualTower, load_tower
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision, torch_dtype
-from benchmarks.gpu import Clock, Rows, Size
+from benchmarks.gpu_sizes import Clock, Rows, Size
 from benchmarks.tables import machine
 from benchmarks.weights import random_checkpoint
 
