@@ -10,6 +10,7 @@ from PIL import Image
 
 from beam_curator.commands import progress_line
 from beam_curator.commands.quick_building import remember_what_beam_asks_again
+from beam_curator.storage import retrying
 from tests.warm_python import WarmPython
 
 # No test is judged by the clock: not by hypothesis's, nor by lines of progress of a job that takes long.
@@ -51,6 +52,14 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _is_in_slow_folder(item.path):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """How long we waited before storage was asked again, in seconds; it waits no time."""
+    seconds = []
+    monkeypatch.setattr(retrying.CLOCK, "sleep", seconds.append)
+    return seconds
 
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"

@@ -7,7 +7,6 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.errors import StorageError
-from beam_curator.storage import retrying
 from beam_curator.storage.retrying import first_line, is_absent, naming, retried, why_permanent
 
 
@@ -21,14 +20,6 @@ class HttpError(Exception):
 
 class RetryError(Exception):
     """Google's, of what it has tried again in vain for a while: all that says so is its name."""
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The waits between attempts, which tests do not wait for."""
-    seconds = []
-    monkeypatch.setattr(retrying.CLOCK, "sleep", seconds.append)
-    return seconds
 
 
 # trying again

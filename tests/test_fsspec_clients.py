@@ -5,19 +5,11 @@ import pytest
 from fsspec.config import conf
 
 from beam_curator.errors import StorageError
-from beam_curator.storage import files, retrying
+from beam_curator.storage import files
 from beam_curator.storage.fsspec_clients import CONNECT_SECONDS, READ_SECONDS, options_of
 from tests.ports import closed_port
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # known to all
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """How long we waited before we asked again; it waits no time."""
-    waited = []
-    monkeypatch.setattr(retrying.CLOCK, "sleep", waited.append)
-    return waited
 
 
 def test_hosts_of_the_web_have_seconds_to_answer_and_what_the_user_has_configured_stays(monkeypatch):

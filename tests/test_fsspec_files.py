@@ -190,13 +190,11 @@ def statuses():
 
 
 @pytest.fixture
-def waits(monkeypatch):
-    """How often something waited before it tried again; it waits no time. No host is known to be gone."""
-    waited = []
-    monkeypatch.setattr(retrying.CLOCK, "sleep", waited.append)
+def waits(waits, monkeypatch):
+    """As everywhere; and no host is known to be gone."""
     monkeypatch.setattr(web_hosts, "_gone", set())
     monkeypatch.setattr(socket, "getaddrinfo", functools.partial(addresses, socket.getaddrinfo))
-    return waited
+    return waits
 
 
 def addresses(of_the_system, host, *args, **kwargs):

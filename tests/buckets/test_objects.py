@@ -9,19 +9,11 @@ from beam_curator.errors import StorageError
 from beam_curator.output.belonging import is_own
 from beam_curator.output.compaction import join
 from beam_curator.sources import matching
-from beam_curator.storage import files, retrying
+from beam_curator.storage import files
 from beam_curator.storage.buckets import objects, services
 from beam_curator.storage.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from tests.buckets.proxy import Fault
 from tests.test_many_ranges import pieces
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The waits between attempts, which tests do not wait for."""
-    seconds = []
-    monkeypatch.setattr(retrying.CLOCK, "sleep", seconds.append)
-    return seconds
 
 
 def noise(size):

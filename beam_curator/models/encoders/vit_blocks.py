@@ -8,7 +8,7 @@ each a pass over all tokens. Here a block gives what it adds to the next one, wh
     tokens, fp32 ──(+ what is added)──> norm ──> product, activation ──> product ──> what the next block adds
 
 Norms and sums are computed in fp32, products in the type of their weights. Of the last block only tokens that are used
-are computed. `Steps` are what devices differ in: `torch_steps`, `onednn_steps`.
+are computed. `Steps` are what devices differ in: those of `torch_steps` and `onednn_vit`.
 """
 
 from __future__ import annotations
