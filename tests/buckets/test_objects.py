@@ -13,7 +13,7 @@ from beam_curator.storage import files
 from beam_curator.storage.buckets import objects, services
 from beam_curator.storage.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from tests.buckets.proxy import Fault
-from tests.test_many_ranges import pieces
+from tests.ledger_pieces import pieces
 
 
 def noise(size):

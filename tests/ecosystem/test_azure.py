@@ -45,7 +45,7 @@ def test_azure_that_is_gone_is_asked_a_few_times(own_python_with, environments):
     """Without an emulator, by tests that are passed over where adlfs is not installed."""
     own_python_with(PACKAGES, "--version")
     path = f"{ROOT}{os.pathsep}{_installed(environments)}"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_fsspec_clients.py"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/storage/test_fsspec_clients.py"]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
     )

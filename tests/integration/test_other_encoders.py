@@ -14,7 +14,7 @@ import beam_curator as bc
 from beam_curator.commands import curate_images
 from beam_curator.errors import JobError, UsageError
 from examples import filter_with_rule
-from tests.integration.test_errors import command, one_line
+from tests.integration.told import command, one_line
 
 MADE_FOR = "was made for OpenAI's CLIP ViT-L/14, not for "
 TINY_WITH_REAL_HEADS = [

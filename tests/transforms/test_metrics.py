@@ -12,7 +12,7 @@ from beam_curator.phases import Span, phases_told
 from beam_curator.transforms import metrics
 from tests.tars import tar_bytes, write_shard
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_steps_are_those_of_todays_scorers():
     )
 
 
-BEFORE = pathlib.Path(__file__).parent / "data" / "output_before_rooms"
+BEFORE = pathlib.Path(__file__).parents[1] / "data" / "output_before_rooms"
 ENCODER = ClipModelHandler("tiny-untrained").identity
 STEPS = (ScoreStep.of(aesthetic_scorer("untrained")), ScoreStep.of(nsfw_scorer("untrained")))
 

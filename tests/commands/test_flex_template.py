@@ -7,7 +7,7 @@ import pathlib
 from beam_curator.commands import flex_template
 from beam_curator.commands.options import CurationOptions
 
-METADATA = pathlib.Path(__file__).resolve().parents[1] / "flex_template" / "metadata.json"
+METADATA = pathlib.Path(__file__).resolve().parents[2] / "flex_template" / "metadata.json"
 
 
 def actions():

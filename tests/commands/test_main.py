@@ -13,7 +13,7 @@ import pytest
 import beam_curator
 from beam_curator.commands import demo, main
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

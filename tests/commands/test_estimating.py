@@ -21,7 +21,7 @@ from beam_curator.sources.counting import Density, density_of
 from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import COMPRESSORS, tar_bytes, write_shard
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEFT = Left(images=8000, exact=True, ranges=10, bytes=10**9, scored=0)
 RATE = Rate(10.0, "a trial", 20.0)
 WANTED = Wanted(ModelIdentity("ViT-L-14-quickgelu/openai"), ())

@@ -8,14 +8,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.errors import StorageError
 from beam_curator.storage.retrying import first_line, is_absent, naming, retried, why_permanent
-
-
-class HttpError(Exception):
-    """As the clients of buckets have them: no OSError, with the status of the answer."""
-
-    def __init__(self, code):
-        super().__init__(f"{code} answer")
-        self.code = code
+from tests.http_error import HttpError
 
 
 class RetryError(Exception):
