@@ -120,9 +120,13 @@ def _entry(path: str, name: str, key: str, given: str | None, texts: Mapping[str
 
 
 def beside(path: str, given: str) -> str:
-    """A path in a list, relative to the list's directory; urls and absolute paths are as they are, `~` is a home."""
+    """A path in a list, relative to the list's directory; absolute paths and urls are as they are, but for the scheme,
+    which is one in any case of letters; `~` is a home."""
     given = at_home(given)
-    if files.is_remote(given) or given.startswith("/"):
+    if files.is_remote(given):
+        scheme, _, rest = given.partition("://")
+        return f"{scheme.lower()}://{rest}"
+    if given.startswith("/"):
         return given
     return path[: path.rfind("/") + 1] + given
 

@@ -23,6 +23,7 @@ from beam_curator.storage.buckets import listing
 from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.objects import ObjectReader, ObjectWriter
 from beam_curator.storage.buckets.services import bucket_of
+from beam_curator.storage.fsspec_files import SizeNotToldError
 from beam_curator.storage.local_writing import write_all
 from beam_curator.storage.read_ahead import prefetched
 from beam_curator.storage.retrying import first_line as first_line
@@ -152,7 +153,10 @@ class _Reading(io.RawIOBase):
     def _check_end(self) -> None:
         """Raises OSError if storage has more than it gave. Where it has not, the file has become shorter."""
         if self._size_bytes is None and self._asks_size:
-            self._size_bytes = _size_of(self._url)
+            try:
+                self._size_bytes = _size_of(self._url)
+            except SizeNotToldError:
+                return  # sent in chunks, or compressed: then the client sees that the end is missing
         end = self._file.tell()
         if self._size_bytes is not None and end < self._size_bytes and end < _size_of(self._url):
             raise OSError(f"the connection ended at byte {end} of {self._size_bytes}")

@@ -59,6 +59,12 @@ SCHEMES = (
 """The schemes that are read through fsspec."""
 
 _READ_ONLY = ("http", "https")
+
+
+class SizeNotToldError(ValueError):
+    """Storage gives a file, and does not say how large it is: it is read from its beginning to its end, or not."""
+
+
 _STAMPS = (
     "ETag",
     "etag",
@@ -198,7 +204,7 @@ class _ByFsspec:
         with _as_it_was(path):
             size = fs.size(inner)
         if size is None:
-            raise ValueError("its server does not say how large it is")
+            raise SizeNotToldError("its server does not say how large it is")
         return int(size)
 
     def last_updated(self, path: str) -> float:
@@ -258,7 +264,7 @@ def _metadata(url: str, info: Mapping[str, Any]) -> FileMetadata:
     seconds = updated.timestamp() if isinstance(updated, datetime.datetime) else updated
     seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
     if info.get("size") is None:
-        raise ValueError("its server does not say how large it is")
+        raise SizeNotToldError("its server does not say how large it is")
     return ObjectMetadata(url, int(info["size"]), seconds, stamps[0] if stamps else f"{seconds:.6f}")
 
 

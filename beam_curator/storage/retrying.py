@@ -10,6 +10,7 @@ import functools
 import logging
 import pathlib
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
@@ -132,6 +133,8 @@ def _reason(error: BaseException) -> str:
         return "this machine has no certificates to check a host's by: install ca-certificates"
     if getattr(cause, "errno", None) in _FULL:
         return f"the disk is full ({getattr(cause, 'strerror', None)})"
+    if any(base.__name__ == "InvalidURL" for base in type(cause).__mro__):  # aiohttp's says the url alone
+        return "this is no url that a server can be asked for"
     told = getattr(cause, "strerror", None) or _told(cause).removesuffix(" with exceptions None")
     status = _http_status(cause)
     if hasattr(cause, "request_info") and (message := getattr(cause, "message", "")):  # aiohttp's; else with the url
@@ -154,14 +157,25 @@ def _told(error: BaseException) -> str:
 
 
 def _log_retry(template: str, seconds: float, operation: str, error: str, trace: str) -> None:
-    """In one line what Beam would log with a traceback."""
-    logging.getLogger(__name__).info("%s; trying again in %.1f s", error.strip(), seconds)
+    """In one line what Beam would log with a traceback: seen where somebody may wonder what a job waits for."""
+    global _last_told
+    now = time.monotonic()
+    told = now - (_within.get() or now) >= PATIENCE_SECONDS and now - _last_told >= TOLD_EVERY_SECONDS
+    _last_told = now if told else _last_told
+    level = logging.WARNING if told else logging.INFO
+    logging.getLogger(__name__).log(level, "%s; trying again in %.1f s", error.strip(), seconds)
 
 
 _with_backoff = retry.with_exponential_backoff(
     num_retries=4, initial_delay_secs=0.5, factor=3, retry_filter=_is_transient, logger=_log_retry, clock=CLOCK
 )
-_within: contextvars.ContextVar[bool] = contextvars.ContextVar("within", default=False)
+_within: contextvars.ContextVar[float | None] = contextvars.ContextVar("within", default=None)
+"""Since when an operation is tried, by the monotonic clock."""
+
+PATIENCE_SECONDS, TOLD_EVERY_SECONDS = 10.0, 30.0
+"""An operation that takes longer is told to whoever waits, one line of all at a time; most faults pass before."""
+
+_last_told = -TOLD_EVERY_SECONDS
 
 
 def retried(operation: Callable[P, T]) -> Callable[P, T]:
@@ -175,9 +189,9 @@ def retried(operation: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(operation)
     def once_retried(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _within.get():
+        if _within.get() is not None:
             return operation(*args, **kwargs)
-        outside = _within.set(True)
+        outside = _within.set(time.monotonic())
         try:
             return persistent(*args, **kwargs)
         finally:

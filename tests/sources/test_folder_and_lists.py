@@ -11,6 +11,7 @@ import pytest
 from beam_curator.errors import UsageError
 from beam_curator.output.job_input import match_input
 from beam_curator.reading import Reading
+from beam_curator.sources import image_lists
 from beam_curator.sources.keys import unique_keys
 from beam_curator.sources.listing import unpacked
 from beam_curator.sources.ranges import plan_ranges, read_range
@@ -263,6 +264,19 @@ def test_lists_as_office_programs_and_shells_write_them(folder, tmp_path, monkey
     }
     assert members(found["a/x"])["txt"] == b'say "hi",\r\nthere'
     assert json.loads(members(found["b/x"])["json"]) == {"path": " b/x.jpg "}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("HTTP://Host/A.jpg", "http://Host/A.jpg"),
+        ("S3://Box/a.jpg", "s3://Box/a.jpg"),
+        ("/a.jpg", "/a.jpg"),
+        ("b/a.jpg", "gs://box/b/a.jpg"),
+    ],
+)
+def test_a_path_of_a_list_is_beside_it_unless_it_says_more(given, meant):
+    assert image_lists.beside("gs://box/list.csv", given) == meant
 
 
 def test_text_names_one_file_a_line(folder):

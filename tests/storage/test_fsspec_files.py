@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gzip
 import http.server
 import io
 import re
@@ -76,18 +77,24 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
+@contextlib.contextmanager
+def serving(handler):
+    """While the block runs, a web server has this handler; gives its host and port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def web(tmp_path):
     """A directory, and the url under which it is served."""
     directory = tmp_path / "served"
     directory.mkdir()
-    handler = functools.partial(Ranges, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield directory, f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(functools.partial(Ranges, directory=str(directory))) as host:
+        yield directory, f"http://{host}"
 
 
 def test_files_are_written_whole_listed_read_and_deleted(place):
@@ -162,6 +169,51 @@ def test_a_list_of_urls_is_read_and_what_is_not_there_fails_by_row(web, waits, t
         assert verify_output.main([str(tmp_path / "out")]) == 0
 
 
+class NoSizes(http.server.BaseHTTPRequestHandler):
+    """Sends CONTENT without saying how large it is: /chunks.jpg, /gzip.jpg, and a half of it as /half.jpg."""
+
+    CONTENT = jpeg(3)
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        if self.path == "/gzip.jpg":
+            packed = gzip.compress(self.CONTENT)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(packed)))
+            self.end_headers()
+            self.wfile.write(packed)
+            return
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        half = len(self.CONTENT) // 2
+        self.wfile.write(b"%x\r\n%b\r\n" % (half, self.CONTENT[:half]))
+        if self.path == "/half.jpg":
+            self.close_connection = True
+            return
+        self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(self.CONTENT) - half, self.CONTENT[half:]))
+
+    def do_HEAD(self):
+        self.send_response(200)
+        name, value = ("Content-Encoding", "gzip") if self.path == "/gzip.jpg" else ("Transfer-Encoding", "chunked")
+        self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+def test_an_image_whose_server_does_not_say_its_size_is_read_whole_or_asked_for_again(waits):
+    with serving(NoSizes) as host:
+        for name in ("chunks", "gzip"):
+            record = record_of(Entry("a", "a", f"http://{host}/{name}.jpg"))
+            assert (record.failure, bytes(record.members["jpg"])) == (None, NoSizes.CONTENT)
+        assert waits == []
+        with pytest.raises(StorageError, match=r"cannot read http://.*/half.jpg"):
+            record_of(Entry("a", "a", f"http://{host}/half.jpg"))
+        assert len(waits) == 4
+
+
 class Statuses(http.server.BaseHTTPRequestHandler):
     """Answers /503.jpg with that status, and /0.jpg with nothing at all."""
 
@@ -181,12 +233,8 @@ class Statuses(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def statuses():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Statuses) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(Statuses) as host:
+        yield host
 
 
 @pytest.fixture
@@ -238,6 +286,11 @@ def test_a_host_that_is_gone_is_a_failed_row_and_waited_for_once(statuses, waits
             waits.clear()
             assert {record_of(Entry("a", "a", url)).failure for url in urls} == {failure}
             assert len(waits) == 4
+
+
+def test_a_url_without_a_host_is_a_failed_row_that_says_so(waits):
+    """aiohttp says the url alone."""
+    assert record_of(Entry("a", "a", "http://")).failure == "this is no url that a server can be asked for"
 
 
 def test_a_connection_that_breaks_as_tls_begins_is_no_host_that_is_gone(waits):

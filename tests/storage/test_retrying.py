@@ -2,11 +2,13 @@
 
 import errno
 import re
+import types
 
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.errors import StorageError
+from beam_curator.storage import retrying
 from beam_curator.storage.retrying import first_line, is_absent, naming, retried, why_permanent
 from tests.http_error import HttpError
 
@@ -154,6 +156,29 @@ def test_a_wait_is_logged_in_one_line(waits, caplog):
     (record,) = caplog.records
     assert record.levelname == "INFO"
     assert re.fullmatch(r"OSError: connection reset; trying again in 0\.\d s", record.getMessage())
+
+
+def test_who_waits_long_is_told_what_for_once_in_a_while(waits, caplog, monkeypatch):
+    """A server that takes a connection and says nothing: each attempt lasts until its time is over."""
+    now = [1000.0]
+    monkeypatch.setattr(retrying, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(retrying, "_last_told", 0.0)
+
+    @retried
+    def read(seconds):
+        now[0] += seconds
+        raise StorageError("cannot read http://host/a.jpg: it says nothing") from TimeoutError()
+
+    def told(seconds):
+        caplog.clear()
+        with pytest.raises(StorageError):
+            read(seconds)
+        return [record.levelname for record in caplog.records]
+
+    with caplog.at_level("INFO"):
+        assert told(1) == ["INFO"] * 4, "a fault that passes soon is nobody's concern"
+        assert told(20) == ["WARNING", "INFO", "WARNING", "INFO"]
+    assert "cannot read http://host/a.jpg: it says nothing; trying again in" in caplog.text
 
 
 # what is said
