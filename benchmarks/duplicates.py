@@ -63,6 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         one.add_argument("--cosine", type=float, default=0.97)
         one.add_argument("--copies", type=int, default=0, help="how many of the rows are of one picture")
         one.add_argument("--near", action="store_true", help="these are not equal, but nearly so")
+        one.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of recall")
     return parser.parse_args(argv)
 
 
@@ -120,7 +121,7 @@ def _dots(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _recall(flags: argparse.Namespace, directory: Path) -> None:
     rows = []
-    for seed in SEEDS:
+    for seed in flags.seeds:
         started = time.perf_counter()
         cliques = flags.rows // 1000
         vectors = make_vectors(directory / f"vectors-{seed}", flags.rows, flags.dim, seed, cliques=cliques)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,7 +16,7 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.output import ledger
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
-from beam_curator.output.ownership import read_job
+from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.storage import files
 from beam_curator.storage.places import real
@@ -34,7 +35,7 @@ def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdenti
     for other in settings.against:
         try:
             manifest, job = read_manifest(other), read_job(other)
-            files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet")  # which is read after scoring
+            lacking = _lacking(other, manifest, job, settings) if manifest and job else None
         except (OSError, UsageError) as error:
             raise UsageError(f"--against {other} cannot be read: {files.first_line(error)}") from error
         if real(other) == real(output):
@@ -44,11 +45,31 @@ def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdenti
                 f"--against {other} holds no finished job ({MANIFEST} is written last): give the output directory of a "
                 "job that has run to its end; an evaluation set is made one by running beam-curator curate on it"
             )
+        if lacking:
+            raise UsageError(
+                f"--against {other}: {lacking}, though its {MANIFEST} tells of samples: copy it whole, or run its job "
+                "again"
+            )
         if SEMANTIC in settings.kinds and encoder and job.encoder and not encoder.gives(job.encoder):
             raise UsageError(
                 f"--against {other} was embedded by {job.encoder}, this job by {encoder}: their embeddings cannot be "
                 "compared; leave semantic out of --duplicates, or embed one of them anew"
             )
+
+
+def _lacking(other: str, manifest: Mapping[str, Any], job: Job, settings: DuplicateSettings) -> str | None:
+    """Which directory of a finished output has none of the files that are read after scoring; None for neither.
+
+    Raises:
+      StorageError: when they cannot be looked into.
+    """
+    read = [files.join(other, ledger.LEDGER_DIRECTORY)]
+    if SEMANTIC in settings.kinds:
+        read.append(files.join(job.scores_in(other), SCORES_DIRECTORY))
+    for directory in read if manifest["counts"]["seen"] else []:
+        if not any(name.endswith(".parquet") for name in files.iter_files(directory)):
+            return f"there is nothing in {directory}"
+    return None
 
 
 def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequence[str] = ()) -> list[Competitors]:
@@ -60,17 +81,25 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
       more: other columns of the ledger that are wanted.
 
     Raises:
-      JobError: where it is gone, or its score parts are, which hold the embeddings.
+      JobError: where it is gone, or some of its ledger, or its score parts are, which hold the embeddings.
       StorageError: when it cannot be read, after retries.
     """
-    if read_manifest(other) is None:
+    manifest = read_manifest(other)
+    if manifest is None:
         raise JobError(f"there is no finished job in {other} (any more, or seen from {Path.cwd()})")
     job = read_job(other)
     scores = job.scores_in(other) if job is not None else other
     found = sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
     with ThreadPoolExecutor(_THREADS) as threads:
         of_files = threads.map(lambda path: _of_ledger(scores, path, settings, more), found)
-        return [one for some in of_files for one in some]
+        competitors = [one for some in of_files for one in some]
+    there, seen = sum(len(one.table) for one in competitors), manifest["counts"]["seen"]
+    if there != seen:
+        raise JobError(
+            f"{files.join(other, ledger.LEDGER_DIRECTORY)} has {there:,} samples, the {MANIFEST} beside it tells of "
+            f"{seen:,}: copy it whole, or run its job again"
+        )
+    return competitors
 
 
 def _of_ledger(scores: str, path: str, settings: DuplicateSettings, more: Sequence[str]) -> list[Competitors]:

@@ -10,11 +10,12 @@ found (`piece-PLACES-NNNNN.parquet`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,11 @@ from numpy.typing import NDArray
 
 from beam_curator.duplicates.competitors import codes_of
 from beam_curator.duplicates.edges import Edges
+from beam_curator.errors import StorageError
 from beam_curator.storage import files
+from beam_curator.storage.retrying import is_absent
+
+T = TypeVar("T")
 
 EDGES_DIRECTORY = "edges"
 EDGES_VERSION = 2
@@ -36,6 +41,22 @@ _FILE = re.compile(
 
 _NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
 """What reading a file raises that is damaged, or another's."""
+
+
+def if_whole(read: Callable[[], T]) -> T | None:
+    """What is read of files; None where one is not there, or is damaged, or another's.
+
+    Raises:
+      StorageError: where storage does not give what is there: that is not made anew, nor called damaged.
+    """
+    try:
+        return read()
+    except StorageError as error:
+        if not is_absent(error):
+            raise
+    except _NOT_WHOLE:
+        pass
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,25 +106,24 @@ class EdgeStore:
         Raises:
           StorageError: when it cannot be read, after retries.
         """
-        found = [self._read(name.rpartition("/")[0]) for name in self._names(_CLASSES)]
+        directories = [name.rpartition("/")[0] for name in self._names(_CLASSES)]
+        found = [if_whole(functools.partial(self._read, directory)) for directory in directories]
         whole = [stored for stored in found if stored is not None]
         return max(whole, key=lambda stored: (len(stored.ids), len(stored.edges.first)), default=None)
 
-    def _read(self, directory: str) -> StoredEdges | None:
-        try:
-            classes = self._table(f"{directory}/{_CLASSES}")
-            pairs = self._table(f"{directory}/{_PAIRS}")
-            rows = self._table(f"{directory}/{_ROWS}")
-            told = _told(classes.schema)
-            if told.get("version") != EDGES_VERSION:
-                return None
-            horizon = classes["horizon"].to_numpy()
-            cut = np.flatnonzero(classes["cut"].to_numpy())
-            edges = _edges(pairs, len(classes), cut, horizon[cut])
-            ids, base = classes["id"].combine_chunks(), classes["base"].to_numpy()
-            return StoredEdges(told["limit"], told["slack"], ids, base, edges, _parts_of(rows))
-        except _NOT_WHOLE:
-            return None  # it is made anew
+    def _read(self, directory: str) -> StoredEdges:
+        """What stands in a directory. Raises what `if_whole` takes for a file that is not whole, where one is not."""
+        classes = self._table(f"{directory}/{_CLASSES}")
+        pairs = self._table(f"{directory}/{_PAIRS}")
+        rows = self._table(f"{directory}/{_ROWS}")
+        told = _told(classes.schema)
+        if told.get("version") != EDGES_VERSION:
+            raise ValueError("of another release")
+        horizon = classes["horizon"].to_numpy()
+        cut = np.flatnonzero(classes["cut"].to_numpy())
+        edges = _edges(pairs, len(classes), cut, horizon[cut])
+        ids, base = classes["id"].combine_chunks(), classes["base"].to_numpy()
+        return StoredEdges(told["limit"], told["slack"], ids, base, edges, _parts_of(rows))
 
     def write(self, stored: StoredEdges, fingerprint: str) -> None:
         """Replaces what stands there.
@@ -151,11 +171,12 @@ class EdgeStore:
 
     def centres(self, fingerprint: str) -> NDArray[np.float32] | None:
         """The centres of the cells of a join that goes on: float32 [cells, dim]."""
-        try:
+
+        def read() -> NDArray[np.float32]:
             table = self._table(f"{self.directory(fingerprint)}/{_CENTRES}")
             return np.stack(table["centre"].to_numpy()).astype(np.float32)
-        except _NOT_WHOLE:
-            return None
+
+        return if_whole(read)
 
     def keep_centres(self, fingerprint: str, centres: NDArray[np.float32]) -> None:
         """Keeps the centres of a join."""
@@ -192,12 +213,13 @@ class Pieces:
 
     def recall(self, name: str) -> Edges | None:
         """A piece that was kept."""
-        try:
+
+        def read() -> Edges:
             table = self._store._table(f"{self._directory}/piece-{name}.parquet")
             told = _told(table.schema)
             return _edges(table, self._classes, told["cut"], told["horizon"])
-        except _NOT_WHOLE:
-            return None
+
+        return if_whole(read)
 
     def keep(self, name: str, edges: Edges) -> None:
         """Keeps a piece."""
@@ -209,6 +231,21 @@ def edge_files(output: str, pattern: str = "*/*.parquet") -> list[str]:
     """The paths of files in `edges/` that are called as ours are."""
     found = files.list_files(files.join(output, EDGES_DIRECTORY), pattern)
     return [one.path for one in found if _FILE.fullmatch("/".join(one.path.rsplit("/", 3)[1:]))]
+
+
+def remove_unfinished(output: str) -> None:
+    """Removes what is left of joins: vectors, centres and pieces are of no use beside a finished job, whose edges are
+    whole, or which looked for no duplicates after one that died as it did.
+
+    Raises:
+      StorageError: when it cannot be listed or removed, after retries.
+    """
+    found = edge_files(output)
+    whole = {path.rpartition("/")[0] for path in found if path.endswith(f"/{_CLASSES}")}
+    of_edges = (_CLASSES, _PAIRS, _ROWS)
+    files.delete(
+        [path for path in found if path.rpartition("/")[0] not in whole or path.rpartition("/")[2] not in of_edges]
+    )
 
 
 def is_edges(schema: pa.Schema) -> bool:

@@ -17,7 +17,7 @@ from beam_curator.output import strays
 from beam_curator.output.added_members import embedding_extension
 from beam_curator.output.belonging import OF_RANGES, written_by_jobs
 from beam_curator.output.dataset_card import dataset_card
-from beam_curator.output.edge_store import EDGES_DIRECTORY, edge_files
+from beam_curator.output.edge_store import EDGES_DIRECTORY, edge_files, remove_unfinished
 from beam_curator.output.outcomes import Summary, check_balance, recounted
 from beam_curator.output.report_files import remove_report
 from beam_curator.output.side_files import remove_side_files, sizes_when_full, write_side_files
@@ -51,6 +51,7 @@ def finish(
         manifest = standing
     else:
         files.write_bytes(output, MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
+    remove_unfinished(output)
     files.remove_temporaries(output)
     return manifest
 

@@ -288,7 +288,7 @@ def group_cells(sorted_blocks: Iterable[tuple[JoinPlace, str, BlockCounts]]) -> 
     ends = np.cumsum([one.residents + one.guests for one in counts], axis=1)
     work = np.cumsum(work_in_cells(residents, guests))
     groups = max(_GROUPS, -(-int(ends[:, -1].sum()) // _MEMBERS))
-    group = ((work - 1) * groups) // work[-1]
+    group = (work - 1) // -(-work[-1] // groups)
     indices = np.array([one.index for one in counts])
     begins = np.flatnonzero(np.diff(group)) + 1
     content = "".join(one.digest for one in counts) + str(begins.tolist())  # groups of other cells have other names

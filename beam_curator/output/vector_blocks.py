@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from beam_curator.duplicates.semantic import Indices, Members
 from beam_curator.duplicates.vectors import Vectors
-from beam_curator.output.edge_store import block_metadata
+from beam_curator.output.edge_store import block_metadata, if_whole
 from beam_curator.storage import files
 
 RESIDENT, KNOWN, BASE = 1, 2, 4
@@ -111,13 +111,13 @@ def read_counts(path: str, index: int, cells: int, ranks: Indices) -> BlockCount
       path, index: of the block.
       cells: how many there are.
       ranks: who has to be in it, ascending: a copy that is new in the input may have taken the place of another one.
+
+    Raises:
+      StorageError: when it is there and cannot be read, after retries.
     """
-    try:
-        members = _members(_read(path, None, ["cell", "rank", "flags"]))
-        is_meant = np.array_equal(np.sort(members.rank[members.resident]), ranks)
-        return BlockCounts.of(index, members, cells) if is_meant else None
-    except (pa.ArrowException, OSError, KeyError, ValueError):
-        return None
+    members = if_whole(lambda: _members(_read(path, None, ["cell", "rank", "flags"])))
+    is_meant = members is not None and np.array_equal(np.sort(members.rank[members.resident]), ranks)
+    return BlockCounts.of(index, members, cells) if members is not None and is_meant else None
 
 
 def read_rows(path: str, start: int, end: int) -> BlockRows:

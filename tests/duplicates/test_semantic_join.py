@@ -317,6 +317,16 @@ def test_centres_that_are_written_anew_while_others_work_are_told() -> None:
         list(group_cells([(place, "1" * 8, counts[0]), (place, "2" * 8, counts[1])]))
 
 
+def test_cells_of_a_billion_vectors_are_in_groups_that_a_worker_can_hold() -> None:
+    """Work times groups is above 2**63 there."""
+    place, blocks, cells = JoinPlace("out", "0" * 16, 10**9, semantic.Join(0.9)), 64, 4096
+    of_block = np.full(cells, 10**9 // cells // blocks), np.full(cells, 2 * 10**9 // cells // blocks)
+    counts = [BlockCounts(index, "0" * 16, *of_block) for index in range(blocks)]
+    tasks = list(group_cells((place, "1" * 8, one) for one in counts))
+    assert [task.first for task in tasks] == list(range(cells))  # one alone is more than a group should have
+    assert all((task.runs[:, 2] - task.runs[:, 1]).sum() == blocks * sum(of_block)[0] for task in tasks)
+
+
 def test_edges_that_go_while_others_work_are_told(job, tmp_path: Path, monkeypatch) -> None:
     """After it was found that nothing is left to compare: nothing is not kept as all that there is."""
     data, read, times = Data(planted(200, 16, seed=12)), EdgeStore.read, []

@@ -206,6 +206,25 @@ def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tm
     assert "is no sample that is kept" not in said
 
 
+@pytest.mark.parametrize("directory", ["samples", "scores"])
+def test_another_output_that_lacks_what_is_compared_with_is_told_before_any_work(
+    directory, deduplicated, curate, tmp_path
+):
+    shutil.rmtree(deduplicated / directory)
+    code, out, err = curate(tmp_path / "new", *ALL_KINDS, "--against", str(deduplicated))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"there is nothing in {deduplicated / directory}, though its manifest.json tells of samples" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_output_of_which_a_part_was_copied_is_not_compared_with(deduplicated, curate, tmp_path):
+    min((deduplicated / "samples").glob("*.parquet")).unlink()
+    code, _, err = curate(tmp_path / "new", *KEEP_ALL, "--duplicates", "exact", "--against", str(deduplicated))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "samples, the manifest.json beside it tells of " in err
+    assert not (tmp_path / "new/manifest.json").exists()
+
+
 def test_captions_may_tell_samples_apart(raw, curate, tmp_path, capsys):
     with tarfile.open(min(raw.glob("*.tar"))) as tar:
         picture = next(tar.extractfile(member).read() for member in tar if member.name.endswith(".jpg"))
@@ -234,6 +253,9 @@ def test_a_killed_join_goes_on(curate, tmp_path, monkeypatch):
     monkeypatch.setattr(semantic, "_of_cell", dies)
     assert curate(output, *KEEP_ALL, *ALL_KINDS)[0] == 1
     assert list(output.glob("edges/semantic-*/piece-*.parquet"))
+    without = shutil.copytree(output, tmp_path / "without")
+    assert curate(without, *KEEP_ALL)[0] == 0
+    assert not list(without.glob("edges/*/*"))  # three times as many bytes as there are embeddings
     again = []
 
     def refuse(*given):

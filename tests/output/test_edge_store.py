@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_curator.duplicates.edges import listed
-from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
+from beam_curator.errors import StorageError
+from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges, remove_unfinished
+from beam_curator.storage import files
 
 FINGERPRINT = "0" * 16
 FOREIGN = pa.table({"name": ["nothing of ours"]})
@@ -95,3 +97,28 @@ def test_a_damaged_piece_is_found_anew(damage, store, stored, tmp_path):
     assert pieces.recall("01234567-00000").distance.tolist() == [0.98, 0.99]
     damage(tmp_path / store.directory("1" * 16) / "piece-01234567-00000.parquet")
     assert pieces.recall("01234567-00000") is None
+
+
+def test_edges_that_storage_does_not_give_are_not_made_anew(store, stored, monkeypatch):
+    pieces = store.pieces("1" * 16, 3)
+    pieces.keep("01234567-00000", stored.edges)
+
+    def refuses(url):
+        raise StorageError(f"cannot read {url}: permission denied") from PermissionError()
+
+    monkeypatch.setattr(files, "read_bytes", refuses)
+    reads = store.read, lambda: store.centres(FINGERPRINT), lambda: pieces.recall("01234567-00000")
+    for read, name in zip(reads, ("classes", "centres", "piece-01234567-00000"), strict=True):
+        with pytest.raises(StorageError, match=rf"/{name}\.parquet: permission denied"):
+            read()
+
+
+def test_what_joins_left_that_did_not_end_is_removed_and_whole_edges_stay(store, stored, tmp_path):
+    whole = sorted(tmp_path.rglob("*.parquet"))
+    for fingerprint in (FINGERPRINT, "1" * 16):
+        store.pieces(fingerprint, 3).keep("01234567-00000", stored.edges)
+        store.keep_centres(fingerprint, np.ones((2, 3), np.float32))
+    (tmp_path / "edges/mine.parquet").write_bytes(b"of somebody else")
+    assert len(list(tmp_path.rglob("*.parquet"))) == len(whole) + 5
+    remove_unfinished(str(tmp_path))
+    assert sorted(tmp_path.rglob("*.parquet")) == sorted([*whole, tmp_path / "edges/mine.parquet"])
