@@ -47,8 +47,15 @@ Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def several(patterns: Patterns) -> list[str]:
-    """The patterns as a list, also of one alone."""
-    return [os.fspath(one) for one in ([patterns] if isinstance(patterns, (str, os.PathLike)) else patterns)]
+    """The patterns as a list, also of one alone.
+
+    Raises:
+      UsageError: for none.
+    """
+    listed = [os.fspath(one) for one in ([patterns] if isinstance(patterns, (str, os.PathLike)) else patterns)]
+    if not listed:
+        raise UsageError('no input is named: give at least one pattern, such as "DIR/*.tar"')
+    return listed
 
 
 def list_of(pattern: str) -> str | None:

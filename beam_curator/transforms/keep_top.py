@@ -105,4 +105,6 @@ class KeepTop(beam.PTransform):
 
 
 def _parsed(text: str) -> Top:
+    if not isinstance(text, str) or (len(text.split()) < 2 and "=" not in text):
+        raise UsageError(f"KeepTop({text!r}): write 'COLUMN=FRACTION' or 'N COLUMN', such as KeepTop('similarity=0.3')")
     return top_fraction(text) if "=" in text else top_count(text)

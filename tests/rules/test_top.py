@@ -120,3 +120,9 @@ def test_a_column_that_is_not_there_or_holds_texts_is_refused():
         values_of(table_of(similarity=[1]), (Top("beauty", fraction=0.5),))
     with pytest.raises(CurationError, match="--keep_best 5 caption wants numbers, and the column caption holds texts"):
         values_of(table_of(similarity=[1]), (Top("caption", count=5),))
+
+
+@pytest.mark.parametrize("given", ["similarity", 0.3, ("similarity", 0.3)])
+def test_a_transform_says_how_it_is_written(given):
+    with pytest.raises(UsageError, match=r"KeepTop\(.*write 'COLUMN=FRACTION' or 'N COLUMN'"):
+        bc.KeepTop(given)

@@ -73,6 +73,12 @@ def place(range):
     return range.url, range.ordinal
 
 
+@pytest.mark.parametrize("names_input", [match_shards, MatchShards, ReadSamples])
+def test_to_name_no_input_is_told_before_any_work(names_input):
+    with pytest.raises(UsageError, match="no input is named"):
+        eager(names_input([]))
+
+
 @pytest.mark.parametrize("alone", [str, Path], ids=["text", "Path"])
 def test_one_pattern_is_one_pattern_not_its_letters(shards, tmp_path, alone, monkeypatch):
     monkeypatch.chdir(tmp_path)
