@@ -4,6 +4,7 @@ python -m benchmarks.scale_phases places --ranges 100000 [flags of Beam]
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -32,6 +33,7 @@ from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
 from beam_curator.transforms.claims import Title
 from beam_curator.transforms.range_places import PlacesInHand, places_aside
+from beam_curator.transforms.spilling import spilled_to_disk
 from beam_curator.transforms.strays import strays_removed
 from beam_curator.transforms.totals import SumLedger, SumSummaries, SumWritten
 from beam_curator.transforms.writing import WriteShards
@@ -260,7 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         options = PipelineOptions(of_beam)
         runner = None if options.get_all_options().get("runner") else FnApiRunner()
-        with beam.Pipeline(runner=runner, options=options) as pipeline:
+        spilling = contextlib.nullcontext() if runner is None else spilled_to_disk()  # as our own commands do
+        with spilling, beam.Pipeline(runner=runner, options=options) as pipeline:
             if flags.phase == "ledger":
                 ledger(pipeline, flags.ranges, flags.output, flags.samples)
             else:

@@ -6,7 +6,6 @@ each bucket is looked at by itself.
 
 from __future__ import annotations
 
-import collections
 import itertools
 import re
 import zlib
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from beam_curator.output import added_columns, ledger
 from beam_curator.output.belonging import OF_RANGES, is_range_file, output_shard_index, written_by_jobs
+from beam_curator.output.packing import Packing
 from beam_curator.output.plans import plan_of
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
@@ -111,24 +111,9 @@ def remove(output: str, names: Iterable[str]) -> int:
     return removed
 
 
-class Packing:
-    """Names on their way to their buckets, some together and compressed."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, list[str]] = collections.defaultdict(list)
-
-    def add(self, name: str) -> Iterator[tuple[int, bytes]]:
-        """Takes a name; gives those of its bucket, when they are as many as travel together."""
-        bucket = bucket_of(name)
-        self._waiting[bucket].append(name)
-        if len(self._waiting[bucket]) == PACKED:
-            yield bucket, _packed(self._waiting.pop(bucket))
-
-    def rest(self) -> Iterator[tuple[int, bytes]]:
-        """Gives those that are left."""
-        for bucket, names in self._waiting.items():
-            yield bucket, _packed(names)
-        self._waiting.clear()
+def packing() -> Packing[int, str, bytes]:
+    """Collects names by their buckets, which `bucket_of` tells, and compresses them."""
+    return Packing(PACKED, _packed)
 
 
 def _packed(names: list[str]) -> bytes:
@@ -136,6 +121,6 @@ def _packed(names: list[str]) -> bytes:
 
 
 def unpacked(packed: Iterable[bytes]) -> Iterator[str]:
-    """The names in what `Packing` gave."""
+    """The names in what `packing` gave."""
     for one in packed:
         yield from zlib.decompress(one).decode("utf-8", "surrogateescape").split("\n")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_curator.output.packing import Packing
 from beam_curator.output.prefix_sums import (
     GroupCounts,
     KeptCount,
@@ -18,6 +21,14 @@ from beam_curator.output.prefix_sums import (
     offsets,
 )
 from beam_curator.transforms.beams_own import total_aside
+from beam_curator.transforms.packing import PackingStep
+from beam_curator.transforms.spilling import Spillable
+
+_WAIT_TOGETHER = 1000
+"""So many counts wait together for where groups begin."""
+
+_GO_TOGETHER = 100
+"""So many counts of a group travel together: a bundle holds as many of each of 4,096 groups, some 80 MB, at most."""
 
 
 @beam.typehints.with_input_types(KeptCount)
@@ -42,12 +53,34 @@ class _SampleKeys(beam.CombineFn):
         return drawn.cuts()
 
 
-def _in_group(count: KeptCount, cuts: Sequence[RangeKey]) -> tuple[int, KeptCount]:
-    return group_of(count[0], cuts), count
+class _Pack(PackingStep):
+    """Sends counts on some together, whatever ranges they are of."""
+
+    def packing(self) -> Packing[None, KeptCount, Spillable]:
+        return Packing(_WAIT_TOGETHER, Spillable)
+
+    def process(self, count: KeptCount) -> Iterator[Spillable]:
+        for _, packed in self._packing.add(None, count):
+            yield packed
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for rest in super().finish_bundle():
+            yield rest.with_value(rest.value[1])
 
 
-def _group_counts(group: tuple[int, Iterable[KeptCount]]) -> tuple[int, GroupCounts]:
-    return group[0], GroupCounts.of(group[1])
+class _InGroup(PackingStep):
+    """Sends counts to their groups, some together."""
+
+    def packing(self) -> Packing[int, KeptCount, Spillable]:
+        return Packing(_GO_TOGETHER, Spillable)
+
+    def process(self, counts: Spillable, cuts: Sequence[RangeKey]) -> Iterator[tuple[int, Spillable]]:
+        for count in counts.value:
+            yield from self._packing.add(group_of(count[0], cuts), count)
+
+
+def _group_counts(group: tuple[int, Iterable[Spillable]]) -> tuple[int, GroupCounts]:
+    return group[0], GroupCounts.of(itertools.chain.from_iterable(counts.value for counts in group[1]))
 
 
 def _total(group: tuple[int, GroupCounts]) -> tuple[int, Place]:
@@ -73,8 +106,9 @@ def places_aside(counts: beam.PCollection[KeptCount]) -> PlacesAside:
     cuts = total_aside(_SampleKeys(), counts, "SampleRanges")
     grouped = (
         counts
-        | "InGroup" >> beam.Map(_in_group, cuts).with_output_types(tuple[int, KeptCount])
-        | "GroupRanges" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[KeptCount]])
+        | "PackCounts" >> beam.ParDo(_Pack()).with_output_types(Spillable)
+        | "InGroup" >> beam.ParDo(_InGroup(), cuts).with_output_types(tuple[int, Spillable])
+        | "GroupRanges" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[Spillable]])
         | "CountGroup" >> beam.Map(_group_counts).with_output_types(tuple[int, GroupCounts])
     )
     totals = grouped | "TotalOfGroup" >> beam.Map(_total).with_output_types(tuple[int, Place])

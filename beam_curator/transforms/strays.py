@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_curator.output import strays
 from beam_curator.output.belonging import OF_RANGES, foreign, output_shard_index
 from beam_curator.output.outcomes import Summary
+from beam_curator.output.packing import Packing
 from beam_curator.output.totals import LedgerTotal, WrittenTotal
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import OnTitle, Title
+from beam_curator.transforms.packing import PackingStep
 
 _CHECKED_TOGETHER = 100
 
@@ -24,23 +25,30 @@ Bucketed = tuple[int, bytes]
 """Some names of files, packed, under their bucket."""
 
 
-class _Packing(beam.DoFn):
+class _Packing(PackingStep):
     """Sends names to their buckets, some together."""
 
-    def start_bundle(self) -> None:
-        self._packing = strays.Packing()
+    def packing(self) -> Packing[int, str, bytes]:
+        return strays.packing()
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        window = beam.transforms.window.GlobalWindow()
-        for packed in self._packing.rest():
-            yield WindowedValue(packed, window.max_timestamp(), (window,))
+    def packed(self, names: Iterable[str]) -> Iterator[Bucketed]:
+        """Those that are as many as travel together."""
+        for name in names:
+            yield from self._packing.add(strays.bucket_of(name), name)
 
 
-class _Belonging(_Packing):
-    """What belongs there, by what it is called."""
+class _OfRanges(_Packing):
+    """What belongs to ranges, by what it is called."""
+
+    def process(self, range: ShardRange) -> Iterator[Bucketed]:
+        yield from self.packed(strays.belonging_to(range))
+
+
+class _OfLedger(_Packing):
+    """The files of the ledger."""
 
     def process(self, name: str) -> Iterator[Bucketed]:
-        yield from self._packing.add(name)
+        yield from self.packed([name])
 
 
 class _Standing(_Packing):
@@ -50,8 +58,7 @@ class _Standing(_Packing):
         self._output = output
 
     def process(self, directory: str, parts: LedgerTotal, written: WrittenTotal) -> Iterator[Bucketed]:
-        for name in strays.standing(self._output, directory, written.shards):
-            yield from self._packing.add(name)
+        yield from self.packed(strays.standing(self._output, directory, written.shards))
 
 
 class _Remove(OnTitle):
@@ -62,8 +69,8 @@ class _Remove(OnTitle):
         self._output = output
 
     def process(self, bucket: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[int]:
-        belonging, there = (strays.unpacked(bucket[1][name]) for name in ("belonging", "there"))
-        found = strays.strays(belonging, there)
+        ranges, ledger, there = (strays.unpacked(bucket[1][name]) for name in ("ranges", "ledger", "there"))
+        found = strays.strays(itertools.chain(ranges, ledger), there)
         if found:
             self._title.confirm()
             yield strays.remove(self._output, found)
@@ -87,16 +94,16 @@ def strays_removed(
       parts: a side input, the `LedgerTotal`, which is there when the ledger is written.
       written: a side input, the `WrittenTotal`, which is there when all output shards are.
     """
-    of_ranges = ranges | "OfRanges" >> beam.FlatMap(strays.belonging_to).with_output_types(str)
-    named = (of_ranges, ledger_files) | "AllBelonging" >> beam.Flatten().with_output_types(str)
-    belonging = named | "Belonging" >> beam.ParDo(_Belonging()).with_output_types(Bucketed)
+    of_ranges = ranges | "OfRanges" >> beam.ParDo(_OfRanges()).with_output_types(Bucketed)
+    of_ledger = ledger_files | "OfLedger" >> beam.ParDo(_OfLedger()).with_output_types(Bucketed)
     there = (
         ranges.pipeline
         | "Directories" >> beam.Create([*OF_RANGES, strays.OUTPUT_SHARDS]).with_output_types(str)
         | "ListDirectory" >> beam.ParDo(_Standing(output), parts, written).with_output_types(Bucketed)
     )
     with inner_steps_untyped(ranges.pipeline):
-        buckets = {"belonging": belonging, "there": there} | "ByBucket" >> beam.CoGroupByKey()
+        named = {"ranges": of_ranges, "ledger": of_ledger, "there": there}
+        buckets = named | "ByBucket" >> beam.CoGroupByKey()
     return buckets | "RemoveStrays" >> beam.ParDo(_Remove(output, title)).with_output_types(int)
 
 

@@ -39,8 +39,8 @@ def test_buckets_find_what_one_look_at_all_names_finds(ranges, there):
     buckets = collections.defaultdict(lambda: ([], []))
     belong = [n for one in ranges for n in (*strays.belonging_to(one), ledger_name(one))]
     for side, names in enumerate((belong, there)):
-        packing = strays.Packing()
-        packed = [one for name in names for one in packing.add(name)] + list(packing.rest())
+        packing = strays.packing()
+        packed = [one for name in names for one in packing.add(strays.bucket_of(name), name)] + list(packing.rest())
         for bucket, some in packed:
             buckets[bucket][side].append(some)
     found = [
@@ -54,8 +54,8 @@ def test_buckets_find_what_one_look_at_all_names_finds(ranges, there):
 def test_names_travel_in_packs_and_none_is_lost(monkeypatch):
     monkeypatch.setattr(strays, "PACKED", 3)
     names = [f"samples/{RANGES[0].shard.name}-{ordinal:05d}.parquet" for ordinal in range(7)]
-    packing = strays.Packing()
-    packs = [[one for name in names for one in packing.add(name)], list(packing.rest())]
+    packing = strays.packing()
+    packs = [[one for name in names for one in packing.add(strays.bucket_of(name), name)], list(packing.rest())]
     assert [len(pack) for pack in packs] == [2, 1]
     assert list(strays.unpacked(some for pack in packs for _, some in pack)) == names
 

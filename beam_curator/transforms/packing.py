@@ -1,0 +1,28 @@
+"""A step that sends elements on some together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_curator.output.packing import Packing
+
+
+class PackingStep(beam.DoFn):
+    """What is left at the end of a bundle goes on with it."""
+
+    def packing(self) -> Packing[Any, Any, Any]:
+        """What collects in a bundle."""
+        raise NotImplementedError
+
+    def start_bundle(self) -> None:
+        self._packing = self.packing()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        window = GlobalWindow()
+        for packed in self._packing.rest():
+            yield WindowedValue(packed, window.max_timestamp(), (window,))
