@@ -14,7 +14,7 @@ from beam_curator.field_tally import sum_fields
 from beam_curator.first_few import counted
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.field_store import found_fields
-from beam_curator.output.manifest import counts_of, rules_of
+from beam_curator.output.manifest import counts_of, read_manifest, rules_of
 from beam_curator.output.outcomes import Summary, SummaryTotal, summarize
 from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
@@ -37,7 +37,7 @@ class Preview:
       counted: the counts of the samples whose scores stand.
       unscored: ranges that nothing stands of.
       lacking: ranges that lack columns of the wanted scorers.
-      standing: whether there is a selection to compare with.
+      standing: whether there is a whole selection to compare with.
       stay: samples that are kept now and would be.
       come: samples that would be kept, and are not now.
       go: samples that are kept now, and would not be.
@@ -56,11 +56,11 @@ class Preview:
         """The counts of the samples whose scores stand."""
         return self.counted.summary
 
-    def add(self, ledger: StandingLedger, batch: SampleBatch) -> None:
+    def add(self, ledger: StandingLedger | None, batch: SampleBatch) -> None:
         """Counts a batch that is selected to its end."""
         self.counted.add(summarize(batch))
         is_kept = rows.status_is(batch.rows, rows.KEPT)
-        was_kept = ledger.kept(batch.range)
+        was_kept = ledger.kept(batch.range) if ledger is not None else None
         if was_kept is not None and len(was_kept) == len(is_kept):
             self.standing = True
             self.stay += int((is_kept & was_kept).sum())
@@ -77,7 +77,9 @@ def preview(directory: str, scores: str, ranges: Sequence[ShardRange], wanted: W
       JobError: for a rule that answers for none of the samples, and a list that cannot be read.
       UsageError: for a field that no sample has, and a rule needs.
     """
-    found, waiting, ledger = Preview(), list[SampleBatch](), StandingLedger(directory)
+    found, waiting = Preview(), list[SampleBatch]()
+    # A job that was cut off may have left the ledgers of two selections.
+    ledger = StandingLedger(directory) if read_manifest(directory) is not None else None
     fields, (first, *others) = selection.fields, selection.plain_steps
     types = _field_types(scores, ranges, fields) if fields else {}
     for stored in _read(scores, ranges, wanted):
@@ -133,7 +135,7 @@ def describe_preview(
     if found.standing:
         lines.append(f"  beside the selection that stands: {found.stay:,} stay, {found.come:,} come, {found.go:,} go")
     else:
-        lines.append("  no selection stands that it could be compared with")
+        lines.append("  no finished selection stands that it could be compared with")
     for count, why in (
         (found.unscored, "not scored yet"),
         (found.lacking, "without columns or fields that are asked for"),

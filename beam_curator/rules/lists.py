@@ -18,6 +18,9 @@ from beam_curator.rule_tally import RuleTally
 COLUMNS = ("sample_id", "uid", "key", "sha256", "phash", "url")
 """What a list may be of; `uid` is that of the input, as DataComp's downloads have it."""
 
+HEX_DIGITS = {"sha256": 64, "phash": 16}
+"""How long the entries are of a list of what we compute ourselves."""
+
 _OF_FIELDS = ("uid", "url")
 _AS_IT_IS = ("sample_id", "key", "url")
 

@@ -82,7 +82,7 @@ def top_fraction(text: str) -> Top:
     Raises:
       UsageError: for any other text.
     """
-    column, is_there, number = (part.strip() for part in text.partition("="))
+    column, is_there, number = (part.strip() for part in text.rpartition("="))
     try:
         fraction = float(number)
     except ValueError:
@@ -100,7 +100,7 @@ def top_count(text: str) -> Top:
     Raises:
       UsageError: for any other text.
     """
-    found = re.fullmatch(r"\s*([1-9]\d{0,17})\s+(\S+)\s*", text)
+    found = re.fullmatch(r"\s*([1-9][0-9]*)\s+(\S.*?)\s*", text)
     if found is None:
         raise UsageError(f"--keep_best {text}: write N COLUMN with a whole number above 0, such as 1000000 aesthetic")
     return Top(found[2], count=int(found[1]))

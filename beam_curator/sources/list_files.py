@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError, UsageError
-from beam_curator.rules.lists import COLUMNS, ListFile
+from beam_curator.rules.lists import COLUMNS, HEX_DIGITS, ListFile
 from beam_curator.storage import files
 
 _AT_ONCE = 1 << 16
@@ -33,17 +34,22 @@ def list_file(flag: str, text: str, allows: bool) -> ListFile:
         column, path = "", text
     if column and column not in COLUMNS:
         raise UsageError(f"{flag} {text}: a list is of {', '.join(COLUMNS)}, not of {column}")
+    if not path:
+        raise UsageError(f"{flag} {text}: names no file: give COLUMN=FILE, {_OF}")
     path = files.absolute(path)
     try:
         found, entries = _looked_at(path, column)
         listed = ListFile(path, found, allows, entries)
-        nothing = found in COLUMNS and allows and is_empty(listed)
+        first = _first_entries(listed) if found in COLUMNS else []
     except (StorageError, OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(f"{flag} {text}: cannot be read: {str(error).splitlines()[0]}") from error
     if found not in COLUMNS:
         raise UsageError(f"{flag} {text}: {found or 'the file does not say what it lists'}: give COLUMN=FILE, {_OF}")
-    if nothing:
+    if allows and not first:
         raise UsageError(f"{flag} {text}: holds not one entry: every sample would be dropped")
+    digits = HEX_DIGITS.get(found)
+    if digits and first and not any(re.fullmatch(f"[0-9a-f]{{{digits}}}", entry) for entry in first):
+        raise UsageError(f"{flag} {text}: {first[0][:80]!r} is no {found}, which has {digits} hex digits")
     return listed
 
 
@@ -87,13 +93,9 @@ def _check_texts(column: str, type: pa.DataType) -> None:
         raise ValueError(f"its column {column} holds {type}: write it as text")
 
 
-def is_empty(listed: ListFile) -> bool:
-    """Whether a list has not one entry.
-
-    Raises:
-      StorageError, OSError, ArrowException: when it cannot be read.
-    """
-    return not any(entries_of(listed))
+def _first_entries(listed: ListFile) -> list[str]:
+    """Some entries of a list; none where it has not one."""
+    return next(filter(None, entries_of(listed)), [])
 
 
 def entries_of(listed: ListFile) -> Iterator[list[str]]:

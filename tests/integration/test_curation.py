@@ -391,6 +391,8 @@ def test_a_preview_tells_what_would_come_and_go_and_writes_nothing(finished, cur
     assert f"  beside the selection that stands: {moved}" in told.splitlines()
     code, told, _ = curate(finished, "--image_measures", "--preview")
     assert "without columns or fields that are asked for: not counted here; run without --preview" in told
+    (finished / "manifest.json").unlink()  # as where a job was cut off, whose ledger may be of two selections
+    assert "  no finished selection stands that it could be compared with" in curate(finished, "--preview")[1]
 
 
 def test_captions_that_come_too_often_go_whatever_else_is_dropped(finished, curate):

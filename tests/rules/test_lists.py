@@ -55,6 +55,9 @@ def test_each_kind_of_file_gives_its_entries(tmp_path, name):
         ("{tmp}/keys.parquet", "cannot be read: its column key holds int64: write it as text"),
         ("{tmp}/a.jsonl", "a list is Parquet, CSV, npy, or text with an entry on each line, not .jsonl"),
         ("key={tmp}/utf16.txt", "it is text in UTF-16: write it in UTF-8"),
+        ("key=", "--block key=: names no file: give COLUMN=FILE"),
+        ("phash={tmp}/a.txt", "is no phash, which has 16 hex digits"),
+        ("sha256={tmp}/a.txt", "is no sha256, which has 64 hex digits"),
     ],
 )
 def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, message):

@@ -107,10 +107,16 @@ def test_what_is_no_fraction_is_refused(text):
         top_fraction(text)
 
 
-@pytest.mark.parametrize("text", ["aesthetic", "0 aesthetic", "-5 aesthetic", "5.5 aesthetic", "aesthetic 5", "5 a b"])
+@pytest.mark.parametrize("text", ["aesthetic", "0 aesthetic", "-5 aesthetic", "5.5 aesthetic", "aesthetic 5"])
 def test_what_is_no_number_of_samples_is_refused(text):
     with pytest.raises(UsageError, match="write N COLUMN with a whole number above 0"):
         top_count(text)
+
+
+def test_a_column_may_have_any_name_and_a_number_any_size():
+    assert top_fraction(" json.a=b c = 0.3") == Top("json.a=b c", fraction=0.3)
+    assert top_count("10 json.order by ") == Top("json.order by", count=10)
+    assert top_count(f"{10**20} aesthetic") == Top("aesthetic", count=10**20)
 
 
 def test_a_column_that_is_not_there_or_holds_texts_is_refused():
