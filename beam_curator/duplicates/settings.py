@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,9 +55,9 @@ class DuplicateSettings:
         if unknown or not self.kinds:
             raise UsageError(f"duplicates={','.join(self.kinds)}: some of {', '.join(KINDS)}, with commas between")
         object.__setattr__(self, "kinds", tuple(kind for kind in KINDS if kind in self.kinds))
-        if not (isinstance(self.cosine, (int, float)) and math.isfinite(self.cosine) and -1 <= self.cosine <= 1):
+        if not (_is_number(self.cosine) and -1 <= self.cosine <= 1):
             raise UsageError(f"duplicate_cosine={self.cosine}: a cosine is from -1 to 1; 0.97 means one picture")
-        if not (isinstance(self.bits, int) and 0 <= self.bits <= _MOST_BITS):
+        if not (is_whole(self.bits) and 0 <= self.bits <= _MOST_BITS):
             raise UsageError(
                 f"duplicate_bits={self.bits}: 0 to {_MOST_BITS} of 256 bits; unlike pictures differ in over 90"
             )
@@ -64,16 +65,27 @@ class DuplicateSettings:
             raise UsageError(f"keep={self.keep}: one of {', '.join(KEEP_ORDERS)}")
         if self.by not in (IMAGE, IMAGE_AND_CAPTION):
             raise UsageError(f"duplicates_by={self.by}: {IMAGE} or {IMAGE_AND_CAPTION}")
-        if not (isinstance(self.slack, (int, float)) and 0 < self.slack <= PROVEN):
+        if not (_is_number(self.slack) and 0 < self.slack <= PROVEN):
             raise UsageError(
                 f"duplicate_slack={self.slack}: over 0 to {PROVEN}, with which no pair is missed; 0.2 misses some of "
                 "them, and is faster where duplicate_cosine is below 0.95"
             )
+        for name, kind in (("cosine", float), ("slack", float), ("bits", int)):  # NumPy's are not written as JSON
+            object.__setattr__(self, name, kind(getattr(self, name)))
 
     @property
     def told(self) -> dict[str, Any]:
         """As the manifest has it."""
         return {**dataclasses.asdict(self), "kinds": list(self.kinds), "against": list(self.against)}
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, of Python or of NumPy."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _several(given: Any) -> tuple[str, ...]:

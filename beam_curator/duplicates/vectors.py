@@ -40,7 +40,7 @@ def unit_vectors(vectors: np.ndarray) -> Vectors:
     """
     if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.number) or np.iscomplexobj(vectors):
         raise CurationError(f"vectors to compare are numbers [n, dim], not {vectors.dtype} {list(vectors.shape)}")
-    wide = vectors.astype(np.float64)
+    wide = _in_reach(vectors.astype(np.float64))
     lengths = np.linalg.norm(wide, axis=1)
     halves = vectors.dtype == np.float16
     stays = halves & ((np.abs(lengths - 1) < 0.1) | ~(lengths > 0))
@@ -48,6 +48,16 @@ def unit_vectors(vectors: np.ndarray) -> Vectors:
         return np.asarray(vectors)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(stays[:, None], wide, wide / lengths[:, None]).astype(np.float16))
+
+
+def _in_reach(wide: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same directions, of vectors so long or short that squares of numbers would be infinite, or nothing, at
+    another length: divided by a power of two, which changes no bit of a number."""
+    largest = np.abs(wide).max(axis=1, initial=0)
+    far = np.flatnonzero(np.isfinite(largest) & (largest > 0) & ~((largest > 1e-140) & (largest < 1e140)))
+    if len(far):
+        wide[far] = np.ldexp(wide[far], -np.frexp(largest[far])[1][:, None])
+    return wide
 
 
 def comparable(vectors: Vectors) -> NDArray[np.bool_]:

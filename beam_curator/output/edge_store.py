@@ -246,6 +246,7 @@ def remove_unfinished(output: str) -> None:
     files.delete(
         [path for path in found if path.rpartition("/")[0] not in whole or path.rpartition("/")[2] not in of_edges]
     )
+    files.remove_empty_directories(files.join(output, EDGES_DIRECTORY))
 
 
 def is_edges(schema: pa.Schema) -> bool:

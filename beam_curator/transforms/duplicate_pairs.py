@@ -18,10 +18,11 @@ from beam_curator.duplicates.hashes import hashes_of
 from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
-from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
+from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings, is_whole
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.process_tuning import usable_cores
+from beam_curator.storage.retrying import first_line
 from beam_curator.transforms.beams_own import inner_steps_untyped
 
 
@@ -88,10 +89,11 @@ class FindDuplicates(beam.PTransform):
         bits: int | None = None,
     ) -> None:
         super().__init__()
-        DuplicateSettings(cosine=cosine, slack=slack, bits=DEFAULT_DUPLICATE_BITS if bits is None else bits)
-        if cells is not None and not (isinstance(cells, int) and cells >= 1):
+        settings = DuplicateSettings(cosine=cosine, slack=slack, bits=DEFAULT_DUPLICATE_BITS if bits is None else bits)
+        if cells is not None and not (is_whole(cells) and cells >= 1):
             raise UsageError(f"cells={cells}: a whole number, 1 or more, or None for as many as suit")
-        self.join, self.bits = Join(cosine, slack, cells), bits
+        self.join = Join(settings.cosine, settings.slack, None if cells is None else int(cells))
+        self.bits = None if bits is None else settings.bits
 
     def expand(self, things: beam.PCollection[tuple[str, Any]]) -> beam.PCollection[DuplicatePair]:
         with inner_steps_untyped(things.pipeline):
@@ -115,9 +117,9 @@ def _by_id(things: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     Raises:
       CurationError: for an id that comes twice.
     """
-    found = sorted(things, key=lambda thing: thing[0])
+    found = list(things)
     _check_ids([id for id, _ in found])
-    return dict(found)
+    return dict(sorted(found, key=lambda thing: thing[0]))
 
 
 def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator[DuplicatePair]:
@@ -134,7 +136,7 @@ def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator
     try:
         columns = [list(column) for column in zip(*things.values(), strict=True)] or [[]] * 3
         hashes, there = hashes_of(*columns)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CurationError(
             f"hashes to compare are phash256, texture and colours, as the ledger has them ({error})"
         ) from error
@@ -155,7 +157,7 @@ def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
     ids: list[str] = []
     vectors: list[np.ndarray] = []
     for id, vector in things:
-        one = np.asarray(vector)
+        one = _array(id, vector)
         if one.ndim != 1 or (vectors and vectors[0].shape[1] != len(one)):
             length = vectors[0].shape[1] if vectors else "some"
             raise CurationError(
@@ -163,9 +165,17 @@ def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
             )
         ids.append(id)
         vectors.append(unit_vectors(one[None]))
+    _check_ids(ids)
     order = sorted(range(len(ids)), key=ids.__getitem__)
     together = np.concatenate([vectors[index] for index in order]) if ids else np.zeros((0, 1), np.float16)
     return [ids[index] for index in order], together
+
+
+def _array(id: Any, vector: Any) -> np.ndarray:
+    try:
+        return np.asarray(vector)
+    except (TypeError, ValueError) as error:
+        raise CurationError(f"the vector of {id!r} is none: {first_line(error)}") from error
 
 
 def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[DuplicatePair]:
@@ -175,11 +185,7 @@ def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[
       ids: n different ones, ascending.
       vectors: float16 [n, dim], of unit length.
       join: how.
-
-    Raises:
-      CurationError: for an id that comes twice.
     """
-    _check_ids(ids)
     there = np.flatnonzero(comparable(vectors))
     names, first, inverse = np.unique(ids_of(vectors[there]), return_index=True, return_inverse=True)
     no = np.zeros(len(names), bool)
@@ -207,8 +213,12 @@ def _of_things(
             yield DuplicatePair(ids[min(pair)], ids[max(pair)], kind, distance)
 
 
-def _check_ids(ids: list[str]) -> None:
-    twice = next((one for one, following in itertools.pairwise(ids) if one == following), None)
+def _check_ids(ids: Sequence[Any]) -> None:
+    """Raises CurationError for an id that is no text, and for one that comes twice."""
+    other = next((id for id in ids if not isinstance(id, str)), None)
+    if other is not None:
+        raise CurationError(f"the id {other!r} is no text: give each thing one, such as {str(other)!r}")
+    twice = next((one for one, following in itertools.pairwise(sorted(ids)) if one == following), None)
     if twice is not None:
         raise CurationError(f"the id {twice!r} comes twice: give each thing an id of its own")
 
@@ -227,7 +237,7 @@ class KeepOne(beam.PTransform):
         one is told.
 
     Raises:
-      CurationError: where it runs, for an id that comes twice, and for ranks that have no order.
+      CurationError: where it runs, for an id that comes twice, for ranks that have no order, and for what is no pair.
     """
 
     def __init__(self, pairs: beam.PCollection[DuplicatePair]) -> None:
@@ -256,15 +266,15 @@ def drops_of(
       pairs: of duplicates.
 
     Raises:
-      CurationError: for an id that comes twice, and for ranks that have no order.
+      CurationError: for an id that comes twice, for ranks that have no order, and for what is no pair.
     """
     ids = _best_first(ranked)
     number = {id: index for index, id in enumerate(ids)}
     by_kind: dict[str, list[tuple[int, int, float]]] = {}
-    for first, second, kind, distance in pairs:
+    for first, second, kind, distance in map(_pair, pairs):
         if first in number and second in number and first != second:
             one, other = sorted((number[first], number[second]))
-            by_kind.setdefault(kind, []).append((one, other, math.nan if distance is None else float(distance)))
+            by_kind.setdefault(kind, []).append((one, other, distance))
     kinds = sorted(by_kind)
     told = [sorted(by_kind[kind], key=lambda pair: (*pair[:2], math.isnan(pair[2]), pair[2])) for kind in kinds]
     relations = [_relation(kind, of_kind, len(ids)) for kind, of_kind in zip(kinds, told, strict=True)]
@@ -276,17 +286,35 @@ def drops_of(
         yield DuplicateDrop(ids[row], ids[of], kinds[kind], told[kind][pair][2])
 
 
+def _pair(given: Any) -> DuplicatePair:
+    """A pair as it was given; of a distance that is not known NaN."""
+    try:
+        first, second, kind, distance = given
+        pair = DuplicatePair(first, second, kind, math.nan if distance is None else float(distance))
+    except (TypeError, ValueError) as error:
+        raise CurationError(f"{given!r} is no pair ({first_line(error)}): give (id, id, kind, distance)") from error
+    if not all(isinstance(text, str) for text in pair[:3]):
+        raise CurationError(f"{given!r} is no pair: give (id, id, kind, distance), of which the first three are texts")
+    return pair
+
+
 def _best_first(ranked: Iterable[tuple[str, Any]]) -> list[str]:
     """Ids in the order of their ranks."""
     things = [(rank, id) for id, rank in ranked]
-    _check_ids(sorted(id for _, id in things))
-    unordered = next((id for rank, id in things if rank is None or rank != rank), None)
+    _check_ids([id for _, id in things])
+    try:
+        unordered = next((id for rank, id in things if _has_no_order(rank)), None)
+        best_first = [id for _, id in sorted(things)] if unordered is None else []
+    except (TypeError, ValueError) as error:
+        raise CurationError(f"ranks have no order ({error}): give numbers, or anything else of one type") from error
     if unordered is not None:
         raise CurationError(f"{unordered!r} has no rank (None or NaN): give each thing one, the least of what stays")
-    try:
-        return [id for _, id in sorted(things)]
-    except TypeError as error:
-        raise CurationError(f"ranks have no order ({error}): give numbers, or anything else of one type") from error
+    return best_first
+
+
+def _has_no_order(rank: Any) -> bool:
+    """Whether a rank, or a part of one, is None or NaN: what comes first would depend on the order of the input."""
+    return any(map(_has_no_order, rank)) if isinstance(rank, (tuple, list)) else rank is None or bool(rank != rank)
 
 
 def _relation(kind: str, pairs: list[tuple[int, int, float]], count: int) -> Relation:

@@ -286,6 +286,8 @@ def test_zeros_and_nan_have_no_direction() -> None:
 
 def test_vectors_of_other_types_are_made_unit() -> None:
     np.testing.assert_array_equal(unit_vectors(np.array([[3, 4], [0, 2]])), np.array([[0.6, 0.8], [0, 1]], np.float16))
+    for scale in (1e300, 1e-300, 2.0**-1022):
+        np.testing.assert_array_equal(unit_vectors(np.array([[3, 4]]) * scale), np.array([[0.6, 0.8]], np.float16))
     stored = unit_vectors(np.array([[0.6, 0.8]]))
     assert unit_vectors(stored) is stored
     assert ids_of(np.array([[0.0, 1.0]], np.float16)) == ids_of(np.array([[-0.0, 1.0]], np.float16))

@@ -63,11 +63,34 @@ def test_distances_may_be_unknown_and_pairs_may_come_twice_in_any_order():
 
 
 @pytest.mark.parametrize(
-    ("rank", "told"), [(float("nan"), "'b' has no rank"), (None, "'b' has no rank"), ("high", "ranks have no order")]
+    ("other", "rank", "told"),
+    [
+        (1.0, float("nan"), "'b' has no rank"),
+        (1.0, None, "'b' has no rank"),
+        ((0, 1.0), (0, float("nan")), "'b' has no rank"),
+        (1.0, "high", "ranks have no order"),
+        (np.ones(2), np.ones(2), "ranks have no order"),
+    ],
+    ids=range(5),
 )
-def test_ranks_without_an_order_are_told(rank, told):
+def test_ranks_without_an_order_are_told(other, rank, told):
     with pytest.raises(CurationError, match=told):
-        list(drops_of([("a", 1.0), ("b", rank)], []))
+        list(drops_of([("a", other), ("b", rank)], []))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("a", "b", 0.9), "ab", ("a", "b", "near", "far"), ("a", "b", None, 0.9), (1, 2, "near", 0.9)],
+    ids=range(5),
+)
+def test_what_is_no_pair_is_told(pair):
+    with pytest.raises(CurationError, match=r"is no pair.* give \(id, id, kind, distance\)"):
+        list(drops_of([("a", 1), ("b", 2)], [("a", "b", "exact", None), pair]))
+
+
+def test_ids_are_texts():
+    with pytest.raises(CurationError, match=r"the id 7 is no text: give each thing one, such as '7'"):
+        list(drops_of([("a", 1), (7, 2)], []))
 
 
 @pytest.mark.parametrize(
@@ -94,21 +117,27 @@ def test_nothing_gives_nothing():
         ([("a", [1.0, 0.0]), ("b", [1.0])], "the vector of 'b' has the shape [1]: give 2 numbers for each id"),
         ([("a", [1.0, 0.0]), ("a", [1.0, 0.0])], "the id 'a' comes twice"),
         ([("a", ["x", "y"])], "vectors to compare are numbers [n, dim]"),
+        ([("a", [1.0, [2.0, 3.0]])], "the vector of 'a' is none: setting an array element with a sequence"),
     ],
-    ids=["lengths", "ids", "text"],
+    ids=["lengths", "ids", "text", "lists"],
 )
 def test_what_cannot_be_compared_is_told(things, told):
     with pytest.raises(CurationError, match=told.replace("[", r"\[").replace("]", r"\]")):
         eager(bc.FindDuplicates(), things)
 
 
-@pytest.mark.parametrize("cosine", [1.5, float("nan"), "high"], ids=str)
+@pytest.mark.parametrize("cosine", [1.5, float("nan"), "high", True], ids=str)
 def test_a_threshold_that_is_none_is_refused(cosine):
     with pytest.raises(UsageError, match="a cosine is from -1 to 1"):
         bc.FindDuplicates(cosine=cosine)
 
 
-@pytest.mark.parametrize("cells", [0, -1, 2.5])
+def test_numbers_of_numpy_are_numbers():
+    settings = bc.DropDuplicates("out", cosine=np.float32(0.5), bits=np.int64(3)).settings
+    assert [(value, type(value)) for value in (settings.cosine, settings.bits)] == [(0.5, float), (3, int)]
+
+
+@pytest.mark.parametrize("cells", [0, -1, 2.5, True])
 def test_cells_that_cannot_be_meant_are_refused(cells):
     with pytest.raises(UsageError, match=r"cells=.*: a whole number, 1 or more"):
         bc.FindDuplicates(cells=cells)
