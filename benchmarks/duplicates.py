@@ -63,7 +63,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         one.add_argument("--cosine", type=float, default=0.97)
         one.add_argument("--copies", type=int, default=0, help="how many of the rows are of one picture")
         one.add_argument("--near", action="store_true", help="these are not equal, but nearly so")
-        one.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of recall")
+        if name == "recall":
+            one.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+            one.add_argument("--cosines", type=float, nargs="+", default=THRESHOLDS)
     return parser.parse_args(argv)
 
 
@@ -127,9 +129,9 @@ def _recall(flags: argparse.Namespace, directory: Path) -> None:
         vectors = make_vectors(directory / f"vectors-{seed}", flags.rows, flags.dim, seed, cliques=cliques)
         compared, classes = _compared(vectors)
         made = time.perf_counter()
-        all_pairs, cosines = _brute_force(compared, min(THRESHOLDS))
+        all_pairs, cosines = _brute_force(compared, min(flags.cosines))
         print(f"seed {seed}: vectors {made - started:.0f} s, all pairs {time.perf_counter() - made:.0f} s", flush=True)
-        for cosine in THRESHOLDS:
+        for cosine in flags.cosines:
             due = all_pairs[cosines >= cosine]
             keepers = _greedy(due, len(compared.ids))
             for count in CELLS:
