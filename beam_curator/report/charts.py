@@ -133,7 +133,9 @@ def _roundness(value: float) -> float:
 
 
 def text_of(value: float) -> str:
-    """A number as people write it: `12,000`, `0.35`, `5.4`."""
-    if value == int(value) and abs(value) < 1e15:
+    """A number as people write it: `12,000`, `0.35`, `5.4`, `1e+300`."""
+    if abs(value) >= 1e15:
+        return f"{value:.4g}"
+    if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -17,6 +17,9 @@ _TAIL = 0.005
 _FAR = 50.0
 """From this ratio of its ends on, a range of sizes (1 and more) is cut in steps that grow."""
 
+_LARGEST, _SMALLEST = 1e300, 1e-290
+"""No cut is beyond the first, and none nearer to another than the second: what is computed of them stays a number."""
+
 _OF_A_DECADE = ("1", "1.2", "1.5", "2", "2.5", "3", "4", "5", "6", "8")
 _STEPS = (1, 2, 5)
 
@@ -47,13 +50,18 @@ def _ends(spread: Spread) -> tuple[float, float]:
     low, high = spread.quantile(_TAIL), spread.quantile(1 - _TAIL)
     width = high - low
     low = spread.lowest if low - spread.lowest <= width / 2 else low
-    return low, spread.highest if spread.highest - high <= width / 2 else high
+    high = spread.highest if spread.highest - high <= width / 2 else high
+    return _within(low), _within(high)
+
+
+def _within(end: float) -> float:
+    return min(max(end, -_LARGEST), _LARGEST)
 
 
 def _even(low: float, high: float, cuts: int, whole: bool) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten that cover a range; each is the float that its decimals are."""
     least = (high - low) / cuts or abs(low) / 10 or 1.0
-    if whole:
+    if whole or least < _SMALLEST:
         least = max(least, 1.0)
     step = next(one for one in _round_steps(least) if one >= least)
     first, last = math.floor(low / float(step)), math.ceil(high / float(step))

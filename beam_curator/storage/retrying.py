@@ -163,7 +163,8 @@ def _log_retry(template: str, seconds: float, operation: str, error: str, trace:
     told = now - (_within.get() or now) >= PATIENCE_SECONDS and now - _last_told >= TOLD_EVERY_SECONDS
     _last_told = now if told else _last_told
     level = logging.WARNING if told else logging.INFO
-    logging.getLogger(__name__).log(level, "%s; trying again in %.1f s", error.strip(), seconds)
+    what = error.strip().removeprefix(f"{StorageError.__module__}.{StorageError.__qualname__}: ")
+    logging.getLogger(__name__).log(level, "%s; trying again in %.1f s", what, seconds)
 
 
 _with_backoff = retry.with_exponential_backoff(

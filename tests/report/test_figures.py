@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from beam_curator.errors import JobError
+from beam_curator.report.charts import WIDTH, Scale, text_of
 from beam_curator.report.edges import edges_of
 from beam_curator.report.figures import figures_of
 from beam_curator.report.flow import flow_of
@@ -43,6 +44,28 @@ def test_cuts_are_round_and_are_the_floats_that_people_type():
     assert edges_of(spread_of(), [5.0]) == [5.0]
     assert edges_of(spread_of(*[7.0] * 9))
     assert edges_of(spread_of(0.0))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (-1.7e308, 1.7e308),
+        (1.7e308,),
+        (0, 5e-324),
+        (5e-324,),
+        (1, 1.7e308),
+        (-1e308, 0, 1e-300),
+        (10.0**30, 10.0**30 + 2**50),
+        (1e16, 1e16 + 2),
+    ],
+)
+def test_values_as_large_and_as_small_as_there_are_have_cuts_and_a_scale(values):
+    edges = edges_of(spread_of(*values))
+    assert edges == sorted(set(edges))
+    assert 0 < len(edges) <= 121
+    scale = Scale.of(edges)
+    assert all(0 <= scale.x(edge) <= WIDTH for edge in edges)
+    assert max(map(len, map(text_of, edges))) <= 21
 
 
 def test_one_far_value_does_not_squeeze_the_rest():
