@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from beam_curator.errors import UsageError
 from beam_curator.output.against import check_against, competitors_of_output
 from beam_curator.output.deduplicating import RangeDrops, find_duplicates
 from beam_curator.samples import SampleBatch
+from beam_curator.storage.given_paths import named
 from beam_curator.storage.places import real
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
@@ -86,9 +88,9 @@ class DropDuplicates(beam.PTransform):
         `DropDuplicates` came before it: a `Select` or `KeepTop` after it is refused as well.
     """
 
-    def __init__(self, output: str, **settings: Any) -> None:
+    def __init__(self, output: str | os.PathLike[str], **settings: Any) -> None:
         super().__init__()
-        self.output = output
+        self.output = named(output, "output")
         self.settings = DuplicateSettings(**settings)
 
     @property

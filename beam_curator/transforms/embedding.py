@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.pieces import PieceOfRange
 from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of_samples
+from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_inference import ModelHandler, RunInference
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.display import display_of_models
@@ -148,7 +150,7 @@ def embed_batch(batch: SampleBatch, handler: ClipModelHandler) -> SampleBatch:
     Raises:
       JobError: when bytes that the batch has lost cannot be read again (see `load`).
     """
-    return submit_batch(load(batch), handler.encoder(), handler.identity).result()
+    return submit_batch(load(batch), checked_handler(handler).encoder(), handler.identity).result()
 
 
 def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> None:
@@ -243,9 +245,9 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
     def __init__(
         self,
         model: str | Encoder = DEFAULT_MODEL,
-        pretrained: str = DEFAULT_PRETRAINED,
+        pretrained: str | os.PathLike[str] = DEFAULT_PRETRAINED,
         *,
-        model_dir: str | None = None,
+        model_dir: str | os.PathLike[str] | None = None,
         batch_size: int | Literal["auto"] = AUTO,
         precision: str = "auto",
         device: str = "auto",
@@ -262,6 +264,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         if not isinstance(model, str):
             check_encoder(model)
         name = model if isinstance(model, str) else model.name
+        pretrained, model_dir = named(pretrained, "pretrained"), named(model_dir, "model_dir")
         self.flags: Mapping[str, Any] = {"clip_model": name, "clip_pretrained": pretrained, "model_dir": model_dir}
         if not isinstance(model, str) and pretrained != DEFAULT_PRETRAINED:
             raise UsageError(f"encoder {name} brings its own weights: leave out --clip_pretrained {pretrained}")
@@ -408,7 +411,7 @@ class EmbedImages(beam.PTransform):
 
     def __init__(self, handler: ClipModelHandler, *scorers: Scorer, tokenise: CaptionTokeniser | None = None) -> None:
         super().__init__()
-        self.handler, self.scorers, self._tokenise = handler, scorers, tokenise
+        self.handler, self.scorers, self._tokenise = checked_handler(handler), scorers, tokenise
         for scorer in scorers:
             check_scorer(scorer)
             if scorer.needs != "pixels":
@@ -431,6 +434,17 @@ class EmbedImages(beam.PTransform):
         flags = {name: DisplayDataItem(value).drop_if_none() for name, value in self.handler.flags.items()}
         models = {EMBEDDING_STEP: self.handler.identity, **{scorer.name: scorer.identity for scorer in self.scorers}}
         return {**display_of_models(models), **flags}
+
+
+def checked_handler(handler: Any) -> ClipModelHandler:
+    """The same handler.
+
+    Raises:
+      UsageError: for what is none.
+    """
+    if not isinstance(handler, ClipModelHandler):
+        raise UsageError(f"{handler!r} is no ClipModelHandler: give one, such as ClipModelHandler('ViT-B-32')")
+    return handler
 
 
 def handler_before(batches: beam.PCollection[Any]) -> ClipModelHandler | None:

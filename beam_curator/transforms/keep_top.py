@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from beam_curator.errors import UsageError
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, top_count, top_fraction, values_of
 from beam_curator.samples import SampleBatch
+from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_own import Once, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.lineage import check_before_duplicates
@@ -73,12 +75,12 @@ class KeepTop(beam.PTransform):
       UsageError: for what is neither.
     """
 
-    def __init__(self, *given: str | Top, output: str | None = None) -> None:
+    def __init__(self, *given: str | Top, output: str | os.PathLike[str] | None = None) -> None:
         super().__init__()
         self.tops = tuple(one if isinstance(one, Top) else _parsed(one) for one in given)
         if not self.tops:
             raise UsageError("KeepTop: say of which column, such as KeepTop('similarity=0.3')")
-        self.output = output
+        self.output = named(output, "output")
 
     @property
     def facts(self) -> Mapping[str, Any]:

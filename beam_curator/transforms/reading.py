@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.sources.tar.planning import range_bytes_of
+from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import title_of
 from beam_curator.transforms.display import display_of_patterns, display_of_reading
@@ -61,7 +63,7 @@ class MatchShards(beam.PTransform):
     patterns: Patterns
     allow_missing: bool = False
     seen: str | None = None
-    output: str | None = None
+    output: str | os.PathLike[str] | None = None
     known: Callable[[], Sequence[KnownShard]] = tuple
     input_format: str = AUTO
     image_column: str = ""
@@ -69,19 +71,20 @@ class MatchShards(beam.PTransform):
 
     def __post_init__(self) -> None:
         self._patterns = several(self.patterns)
+        self._output = named(self.output, "output")
         checked_format(self.input_format)
         self._columns = Reading(image_column=self.image_column, caption_column=self.caption_column)
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What a manifest says of it, and the directory that it leaves out."""
-        return {"patterns": self._patterns, "left_out": [self.output] if self.output else []}
+        return {"patterns": self._patterns, "left_out": [self._output] if self._output else []}
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
         patterns = matching.named_patterns(self._patterns)
         how = (self.input_format, self._columns)
         tuned = process_tuning.is_on()
-        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self.output, self.known, how, tuned)
+        again = beam.FlatMap(_match_again, self.allow_missing, self.seen, self._output, self.known, how, tuned)
         once = beam.Create([patterns]).with_output_types(list[str])
         return begin | once | again.with_output_types(Shard)
 
@@ -90,7 +93,7 @@ class MatchShards(beam.PTransform):
             **display_of_patterns(self._patterns),
             "allow_missing": self.allow_missing,
             "input_format": self.input_format,
-            "output": DisplayDataItem(self.output, label="Left out").drop_if_none(),
+            "output": DisplayDataItem(self._output, label="Left out").drop_if_none(),
         }
 
 
@@ -361,7 +364,7 @@ class ReadSamples(beam.PTransform):
     image_from: str | Sequence[str] = ()
     caption_from: str | Sequence[str] = ()
     carry: str | Sequence[str] = "all"
-    output: str | None = None
+    output: str | os.PathLike[str] | None = None
     input_format: str = AUTO
     image_column: str = ""
     caption_column: str = ""
@@ -377,7 +380,7 @@ class ReadSamples(beam.PTransform):
             self.image_column,
             self.caption_column,
         )
-        self._plan = PlanRanges(self.range_mb, self.output, self._reading)
+        self._plan = PlanRanges(self.range_mb, named(self.output, "output"), self._reading)
 
     def expand(
         self, begin: beam.pvalue.PBegin | beam.PCollection[Shard | FileMetadata]

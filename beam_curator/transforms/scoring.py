@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.display import display_of_models
-from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, handler_before
+from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, checked_handler, handler_before
 from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 from beam_curator.transforms.picture_scoring import with_picture_scores
@@ -182,7 +183,11 @@ class ScoreAesthetic(Score):
     """Scores how pleasing an image is: `Score(aesthetic_scorer(...))`, whose arguments it takes."""
 
     def __init__(
-        self, weights: str = "v2", model_dir: str | None = None, *, accept_other_encoder: bool = False
+        self,
+        weights: str | os.PathLike[str] = "v2",
+        model_dir: str | os.PathLike[str] | None = None,
+        *,
+        accept_other_encoder: bool = False,
     ) -> None:
         super().__init__(aesthetic_scorer(weights, model_dir, accept_other_encoder=accept_other_encoder))
 
@@ -191,7 +196,11 @@ class ScoreNsfw(Score):
     """Scores how likely an image is not safe for work: `Score(nsfw_scorer(...))`, whose arguments it takes."""
 
     def __init__(
-        self, weights: str = "laion", model_dir: str | None = None, *, accept_other_encoder: bool = False
+        self,
+        weights: str | os.PathLike[str] = "laion",
+        model_dir: str | os.PathLike[str] | None = None,
+        *,
+        accept_other_encoder: bool = False,
     ) -> None:
         super().__init__(nsfw_scorer(weights, model_dir, accept_other_encoder=accept_other_encoder))
 
@@ -208,8 +217,14 @@ class ScoreSimilarity(Score):
       UsageError: the encoder has no text half, or none that can be had here.
     """
 
-    def __init__(self, handler: ClipModelHandler | None = None, model_dir: str | None = None) -> None:
-        super().__init__(similarity_of(handler or ClipModelHandler(model_dir=model_dir)))
+    def __init__(
+        self, handler: ClipModelHandler | None = None, model_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__(similarity_of(_handler(handler, model_dir)))
+
+
+def _handler(given: ClipModelHandler | None, model_dir: str | os.PathLike[str] | None) -> ClipModelHandler:
+    return ClipModelHandler(model_dir=model_dir) if given is None else checked_handler(given)
 
 
 def similarity_of(handler: ClipModelHandler) -> Similarity:
@@ -237,8 +252,10 @@ class EmbedCaptions(Score):
       UsageError: the encoder has no text half, or none that can be had here.
     """
 
-    def __init__(self, handler: ClipModelHandler | None = None, model_dir: str | None = None) -> None:
-        super().__init__(text_embedding_of(handler or ClipModelHandler(model_dir=model_dir)))
+    def __init__(
+        self, handler: ClipModelHandler | None = None, model_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__(text_embedding_of(_handler(handler, model_dir)))
 
     def default_label(self) -> str:
         return "EmbedCaptions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -31,6 +32,7 @@ from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.no_samples import no_sample
+from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_own import MAIN, Once, tagged, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
@@ -210,7 +212,7 @@ class WriteShards(beam.PTransform):
         nobody's, or the input lies in it. The pipeline looks again where it runs, before it writes or removes anything.
     """
 
-    output: str
+    output: str | os.PathLike[str]
     samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD
     max_failed_fraction: float = 1.0
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -218,6 +220,7 @@ class WriteShards(beam.PTransform):
     ranges_per_ledger_file: int | None = None
 
     def __post_init__(self) -> None:
+        self._output = named(self.output, "output")
         if not isinstance(self.samples_per_shard, int) or self.samples_per_shard < 1:
             raise UsageError(
                 f"samples_per_shard={self.samples_per_shard}: a shard holds a whole number of samples, 1 or more"
@@ -232,30 +235,30 @@ class WriteShards(beam.PTransform):
             )
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
-        check_same_output(batches, self.output)
-        title = title_of(batches, self.output, self.take_over)
+        check_same_output(batches, self._output)
+        title = title_of(batches, self._output, self.take_over)
         job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}
-        scored = batches | "WriteScores" >> WriteScores(self.output)
+        scored = batches | "WriteScores" >> WriteScores(self._output)
         read = input_read(scored, job)
         seen = beam.pvalue.AsSingleton(self._make_way(scored, title, job, read))
         kept = scored | "CountKept" >> beam.Map(_kept_count).with_output_types(KeptCount)
         left = facts_of(batches).left
-        placer = _PlaceSamples(self.output, self.samples_per_shard, self.ranges_per_ledger_file, title, left)
+        placer = _PlaceSamples(self._output, self.samples_per_shard, self.ranges_per_ledger_file, title, left)
         types = {LEDGER: ledger.LedgerPart, LEDGER_FILES: str, PIECES: tuple[int, Piece]}
         placed = scored | "PlaceSamples" >> tagged(
             beam.ParDo(placer, seen, *places_aside(kept)), main=tuple[int, Spillable], **types
         )
-        joined = placed[PIECES] | "JoinPieces" >> JoinPieces(self.output, title)
+        joined = placed[PIECES] | "JoinPieces" >> JoinPieces(self._output, title)
         shards = (
             placed[MAIN]
             | "GroupByOutputShard" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[Spillable]])
-            | "WriteShard" >> beam.ParDo(_WriteShards(self.output, title)).with_output_types(WrittenShard)
+            | "WriteShard" >> beam.ParDo(_WriteShards(self._output, title)).with_output_types(WrittenShard)
         )
         parts = total_aside(SumLedger(), placed[LEDGER], "SumLedger")
         written = total_aside(SumWritten(), shards, "SumWritten")
         ranges = scored | "Ranges" >> beam.Map(_range).with_output_types(ShardRange)
         ledger_files = (placed[LEDGER_FILES], joined) | "LedgerFiles" >> beam.Flatten().with_output_types(str)
-        removed = beam.pvalue.AsIter(strays_removed(self.output, title, ranges, ledger_files, parts, written))
+        removed = beam.pvalue.AsIter(strays_removed(self._output, title, ranges, ledger_files, parts, written))
         finish_job = Once(dict[str, Any], _finish, title, job, seen, parts, written, read, removed)
         return batches.pipeline | "WriteManifest" >> finish_job
 
@@ -267,13 +270,13 @@ class WriteShards(beam.PTransform):
         seen = total_aside(SumSummaries(), summaries, "SumSeen")
         checking = Once(outcomes.Summary, _checked, seen, self.max_failed_fraction)
         checked = scored.pipeline | "CheckSelection" >> checking
-        in_the_way = beam.pvalue.AsIter(files_in_the_way(checked, self.output, self.samples_per_shard))
+        in_the_way = beam.pvalue.AsIter(files_in_the_way(checked, self._output, self.samples_per_shard))
         making_way = beam.Map(_make_way, title, job, read, in_the_way).with_output_types(outcomes.Summary)
         return checked | "WithdrawManifest" >> making_way
 
     def display_data(self) -> dict[str, Any]:
         limits = ("samples_per_shard", "max_failed_fraction")
-        return {"output": self.output, **{name: getattr(self, name) for name in limits}}
+        return {"output": self._output, **{name: getattr(self, name) for name in limits}}
 
     def _described(self, title: Title) -> dict[str, Any]:
         """What the manifest says of a pipeline of the library, as far as it shows how it was composed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from beam_curator.models.scorers.scorer import Column, Scorer, Worse
 from beam_curator.models.weights.published import HEADS
 from beam_curator.models.weights.resolving import resolve_aesthetic, resolve_nsfw
 from beam_curator.models.weights.weights_file import WeightsFile
+from beam_curator.storage.given_paths import named
 
 Head = Callable[[np.ndarray], np.ndarray]
 """What turns embeddings (float16 [n, dim], L2-normalised) into scores (float32 [n])."""
@@ -71,7 +73,10 @@ class HeadScorer(Scorer):
 
 
 def aesthetic_scorer(
-    weights: str = "v2", model_dir: str | None = None, *, accept_other_encoder: bool = False
+    weights: str | os.PathLike[str] = "v2",
+    model_dir: str | os.PathLike[str] | None = None,
+    *,
+    accept_other_encoder: bool = False,
 ) -> HeadScorer:
     """How pleasing an image is, about 1 to 10, by LAION's aesthetic predictors.
 
@@ -84,6 +89,7 @@ def aesthetic_scorer(
     Raises:
       UsageError: when the weights cannot be had.
     """
+    weights, model_dir = named(weights, "weights"), named(model_dir, "model_dir")
     if weights == UNTRAINED:
         return HeadScorer(AESTHETIC, _UntrainedLoader("aesthetic", 1.0, 10.0), UNTRAINED_HEAD, parallel=True)
     found = resolve_aesthetic(weights, model_dir)
@@ -92,7 +98,10 @@ def aesthetic_scorer(
 
 
 def nsfw_scorer(
-    weights: str = "laion", model_dir: str | None = None, *, accept_other_encoder: bool = False
+    weights: str | os.PathLike[str] = "laion",
+    model_dir: str | os.PathLike[str] | None = None,
+    *,
+    accept_other_encoder: bool = False,
 ) -> HeadScorer:
     """How likely an image is not safe for work, 0 to 1, by LAION's CLIP-based detector.
 
@@ -105,6 +114,7 @@ def nsfw_scorer(
     Raises:
       UsageError: when the weights cannot be had.
     """
+    weights, model_dir = named(weights, "weights"), named(model_dir, "model_dir")
     if weights == UNTRAINED:
         untrained = _UntrainedLoader("nsfw-untrained", 0.0, 1.0)
         return HeadScorer(NSFW, untrained, UNTRAINED_HEAD, "higher", parallel=True)
