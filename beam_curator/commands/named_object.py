@@ -124,7 +124,7 @@ _PAIR = re.compile(r'\s*([^\W\d]\w*)=("(?:[^"\\]|\\.)*"(?=\s|$)|\S*)')
 def values_apart(given: str, text: str, example: str) -> tuple[str, Values | None]:
     """What is named, and values that stand behind it without brackets: a JSON object, or `key=value` pairs.
 
-    A value that is no JSON is text.
+    A value of a pair is JSON, or Python's True, False or None; any other is text.
 
     Raises:
       UsageError: they are written in another way.
@@ -150,7 +150,12 @@ def values_apart(given: str, text: str, example: str) -> tuple[str, Values | Non
     return what, Values((), values)
 
 
+_CONSTANTS = {"True": True, "False": False, "None": None}
+
+
 def _plain(text: str) -> Any:
+    if text in _CONSTANTS:  # as text each would be true
+        return _CONSTANTS[text]
     try:
         return json_text.loads(text)
     except ValueError:

@@ -1,5 +1,6 @@
 """How a picture becomes the input of an image tower: the numbers that `preprocess` follows."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +51,10 @@ class Preparation:
             if size is not None and not _is_size(size):
                 raise UsageError(f"Preparation: {name} is {size!r}: give a side in pixels, or (height, width)")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if not _is_row(values, 3):
+            if not (_is_row(values, 3) and all(map(_is_number, values))):
                 raise UsageError(f"Preparation: {name} is {values!r}: give a number for each of red, green and blue")
+        if not all(value > 0 for value in self.std):
+            raise UsageError(f"Preparation: std is {self.std!r}: levels are divided by it, so it is above 0")
         if not (isinstance(self.fill_color, int) or (_is_row(self.fill_color, 3) and self.rgb_first)):
             raise UsageError(
                 f"Preparation: fill_color is {self.fill_color!r}: give one level, or with rgb_first a colour of three"
@@ -73,7 +76,11 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _is_side(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _is_size(value: Any) -> bool:

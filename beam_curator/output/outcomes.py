@@ -18,6 +18,7 @@ from beam_curator.errors import JobError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.first_few import counted, listed
 from beam_curator.identities import told_models
+from beam_curator.models.encoders.stream import EMBEDDING_FAILURES
 from beam_curator.output.losses import Losses, LossesTotal
 from beam_curator.phases import Span, add_spans, sum_spans
 from beam_curator.rule_tally import RuleTally, Tallies, add_tallies
@@ -90,11 +91,13 @@ class Summary:
 
     def _mend(self) -> str:
         """What the user may do, and run the same command again: what a scorer raised stands as its scores do, until it
-        has another identity; so does what a host answered, for it may have gone for good."""
+        has another identity; so do what a model made nothing of, and what a host answered: it may be gone for good."""
         (worst, *_) = sorted(self.failed_by, key=lambda reason: (-self.failed_by[reason], reason)) or [""]
         if is_of_a_host(worst):
             cost = "" if self.failed == self.seen else ", which throws the scores away;"
             return f"take urls that are gone out of the input, or give --overwrite to ask for all again{cost}"
+        if worst in EMBEDDING_FAILURES:
+            return "mend the encoder or take another --precision, give --overwrite to embed anew"
         of_scorer = worst.startswith("scorer ")
         return "mend the scorer, give it another identity" if of_scorer else "mend the input"
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from beam_curator.commands.named_object import Values, is_named_object, made, named_object
+from beam_curator.commands.named_object import Values, is_named_object, made, named_object, values_apart
 from beam_curator.errors import UsageError
 
 SOURCE = """
@@ -66,6 +66,12 @@ def test_what_cannot_be_loaded_is_one_error_that_names_the_flag(text, message):
         loaded(text)
     refused.match(message)
     assert "\n" not in str(refused.value)
+
+
+def test_values_of_pairs_are_json_or_pythons_constants_and_else_text():
+    what, values = values_apart("--reader", 'm:o a=True b=false c=None d=3 e="True" f=[1] g=x:y', "m:o")
+    assert what == "m:o"
+    assert values == Values((), {"a": True, "b": False, "c": None, "d": 3, "e": "True", "f": [1], "g": "x:y"})
 
 
 def test_names_of_models_and_paths_are_no_named_objects():

@@ -363,17 +363,28 @@ def test_an_installed_scorer_is_named_shortly(finished, curate, tmp_path, monkey
         textwrap.dedent("""
             [beam_curator.scorers]
             warm = own_scorers:Warmth
+            gone = no_such_scorers:Warmth
+            double = own_scorers:Warmth
         """)
     )
+    other = tmp_path / "package" / "other_scorers-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other-scorers\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[beam_curator.scorers]\ndouble = other_scorers:Warmth\n")
     code, _, err = curate(finished, "--scorer", 'warm {"side": 16}', "--dry_run")
     assert code == 0, err
     code, _, err = curate(finished, "--scorer", "warm side=16")
     assert code == 0
     assert "warmth is new, own_scorers:Warmth" in err
-    code, _, err = curate(finished, "--scorer", "cold")
-    assert code == 2
-    assert "no installed scorer is called cold (warm" in err
-    assert len(err.strip().splitlines()) == 1
+    for name, message in (
+        ("cold", "--scorer cold: no installed scorer is called cold (double, gone, warm"),
+        ("double", "--scorer double: other_scorers:Warmth, own_scorers:Warmth are all installed as double: give the"),
+        ("gone", "--scorer gone, which is no_such_scorers:Warmth: cannot be loaded: ModuleNotFoundError"),
+    ):
+        code, _, err = curate(finished, "--scorer", name)
+        assert code == 2
+        assert message in err
+        assert len(err.strip().splitlines()) == 1
 
 
 def test_verifying_says_that_a_run_which_adds_a_scorer_did_not_reach_its_end(finished, curate, tmp_path, capsys):

@@ -88,11 +88,37 @@ class Gives(ColourGrid):
         return self.module
 
 
+class Then(torch.nn.Module):
+    """The mean colours of a grid's fields, and what is made of them."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.grid, self.make = ColourGrid().load(), make
+
+    def forward(self, pixels):
+        return self.make(self.grid(pixels))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda fields: fields * 0, "embedding is zero"),
+        (lambda fields: fields * 1e30, "embedding is zero"),  # the squares of these are beyond float32
+        (lambda fields: fields * float("inf"), "embedding is not finite"),
+    ],
+)
+def test_an_image_of_which_it_makes_no_direction_fails(make, why):
+    got = encoder(Gives(Then(make))).encode(IMAGES[:2])
+    assert got.failures == [why] * 2
+    assert not got.embeddings.any()
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (torch.nn.AdaptiveAvgPool2d(4), r"gave \(1, 3, 4, 4\) for 1 images, not the vectors of 48 numbers"),
         (torch.nn.Flatten(), r"gave \(1, 9216\) for 1 images, not the vectors of 48"),
+        (Then(lambda fields: fields.to(torch.complex64)), "gave torch.complex64: embeddings are of real numbers"),
         (None, r"encoder 'Colour grid!': load\(\) gave a NoneType, not a torch.nn.Module"),
     ],
 )
@@ -150,6 +176,7 @@ def test_what_has_all_attributes_is_an_encoder_whatever_it_derives_from():
         (Plain(name=None), "its name is to be a str, and it has none"),
         (Plain(dim="48"), "its dim is to be a int, and it has '48'"),
         (Plain(dim=0), "dim is 0"),
+        (Plain(dim=True), "its dim is to be a int, and it has True"),
         (Plain(preparation=224), "preparation is to be a Preparation, and it has 224"),
         (ColourGrid, None),
         (torch.nn.Linear(1, 1), "its name is to be a str"),
@@ -178,6 +205,10 @@ def test_what_is_no_encoder_is_refused_when_the_handler_is_made(own, message):
         ({"resize_mode": "fit"}, "resize_mode is 'fit': choose one of shortest, longest, squash"),
         ({"interpolation": "cubic"}, "interpolation is 'cubic': choose one of bicubic"),
         ({"mean": (0.5,)}, "mean is .*each of red, green and blue"),
+        ({"mean": (0.5, 0.5, "0.5")}, "mean is .*each of red, green and blue"),
+        ({"std": (0.5, 0.5, float("nan"))}, "std is .*each of red, green and blue"),
+        ({"std": (0.5, 0, 0.5)}, "std is .*it is above 0"),
+        ({"size": True}, "size is True"),
         ({"fill_color": (1, 2, 3)}, "fill_color is .*rgb_first"),
     ],
 )

@@ -61,6 +61,9 @@ def test_under_any_limit_it_is_a_failure_that_not_one_sample_could_be_used(limit
         "mend the input, and run the same command again"
     )
     Summary(5, 0, collections.Counter({"aesthetic < 5": 1}), failed_by=failed).check_failed_fraction(1.0)
+    unseen = collections.Counter({"embedding is not finite": 4})
+    with pytest.raises(JobError, match="mend the encoder or take another --precision, give --overwrite to embed anew,"):
+        Summary(4, failed_by=unseen).check_failed_fraction(limit)
     gone = collections.Counter({"its host refuses connections": 4})
     with pytest.raises(JobError, match="give --overwrite to ask for all again, and run the same command again"):
         Summary(4, failed_by=gone).check_failed_fraction(limit)

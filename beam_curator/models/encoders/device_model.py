@@ -380,6 +380,8 @@ class DeviceModel:
                 f"model '{self.name}' gave {gave} for {count} images, not the vectors of {self.dim} numbers ({count}, "
                 f"{self.dim}) that it promises"
             )
+        if embeddings.is_complex():
+            raise UsageError(f"model '{self.name}' gave {embeddings.dtype}: embeddings are of real numbers")
 
     def _normalised(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """uint8 [n, height, width, 3] -> float32 [n, 3, height, width]: levels of 0 to 1, less the mean, by the

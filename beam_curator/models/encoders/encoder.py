@@ -105,7 +105,7 @@ def check_encoder(encoder: Any) -> None:
     what = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
     for name, kind in (("name", str), ("dim", int), ("preparation", Preparation)):
         found = getattr(encoder, name, None)
-        if not isinstance(found, kind):
+        if not isinstance(found, kind) or isinstance(found, bool):
             had = "has none" if found is None else f"has {found!r}"
             raise UsageError(
                 f"{what} is no encoder: its {name} is to be a {kind.__name__}, and it {had} (see beam_curator.Encoder)"

@@ -17,6 +17,9 @@ from beam_curator.models.pixels.decoding import DecodedImage
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+EMBEDDING_NOT_FINITE, EMBEDDING_ZERO = EMBEDDING_FAILURES = ("embedding is not finite", "embedding is zero")
+"""Reasons of images that can be decoded, and of which the model makes nothing."""
+
 OnPicture = Callable[[int, "Image | None"], None]
 """Called once with each image's place in the list and its picture as it is decoded, None where it cannot be; by several
 threads at a time."""
@@ -125,14 +128,19 @@ class Request:
           reductions: how often the micro-batch was halved meanwhile.
         """
         not_finite = np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist()
+        # What is zero has no direction: the model gave zeros, or numbers whose squares are beyond float32.
+        zero = np.flatnonzero(~values.any(axis=1)).tolist()
+        bad = [*not_finite, *zero]
+        for index, why in zip(
+            bad, [EMBEDDING_NOT_FINITE] * len(not_finite) + [EMBEDDING_ZERO] * len(zero), strict=True
+        ):
+            self.encoded.failures[rows[index]] = why
         values[not_finite] = 0
         self.encoded.embeddings[list(rows)] = values
-        for index in not_finite:
-            self.encoded.failures[rows[index]] = "embedding is not finite"
         with self._lock:
             self.encoded.batch_reductions += reductions
             if self.on_embedded:
-                self.on_embedded(rows, len(not_finite))
+                self.on_embedded(rows, len(bad))
             self._finish(len(rows))
 
     def note_pass(self, began_ns: int) -> None:
