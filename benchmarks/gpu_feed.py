@@ -2,6 +2,7 @@
 captions."""
 
 import dataclasses
+import functools
 import json
 import multiprocessing
 import subprocess
@@ -157,17 +158,16 @@ def _command_seconds(bench: Bench, shards: PhotoShards, decode: str, processes: 
 
 
 def captions(bench: Bench) -> Rows:
-    """What a caption takes beside an image: those that end early, and those that fill the model's context."""
+    """What a caption takes beside an image: of each length that is read by itself, and of the model's whole context."""
     tower = load_text_tower(
         bench.size.model, str(bench.checkpoint) if bench.checkpoint else None, None, precise=False, device=bench.device
     )
     count = 512 if bench.device == "cuda" else 4
     tokens = np.random.default_rng(0).integers(1, 49000, (count, tower.tokenise.context_length)).astype(np.int32)
-    for name, short in (("short", True), ("whole", False)):
-        if short and tower.encode_short is None:
-            continue
-        seconds = bench.seconds(lambda short=short: tower.encode_rows(tokens, short), bench.size.passes)  # type: ignore[misc]
-        told = {"captions": name, "a_second": round(count / seconds, 1)}
+    for length in (*sorted(tower.encode_short), tokens.shape[1]):
+        encode = functools.partial(tower.encode_rows, tokens, length)
+        seconds = bench.seconds(encode, bench.size.passes)
+        told = {"captions": f"{length} tokens", "a_second": round(count / seconds, 1)}
         yield told | ({"of_an_image": round(bench.best_rate * seconds / count, 3)} if bench.best_rate else {})
     bench.free()
 

@@ -118,31 +118,31 @@ class CaptionEncoder:
     def encode(self, captions: Captions) -> NDArray[np.float16]:
         """Encodes captions: float16 [n, dim], L2-normalised; a caption that is longer than the model reads is cut.
 
-        What is not tokenised yet is tokenised first. Captions that end early are encoded by themselves (`SHORT_TEXT`).
+        What is not tokenised yet is tokenised first. Captions that end early are encoded by themselves (`SHORT_TEXTS`).
         """
         tower, pool = self._loaded()
         size = _TEXTS_AT_ONCE[tower.device]
         pieces = [captions[start : start + size] for start in range(0, len(captions), size)]
         tokens = np.concatenate(list(pool.map(self._tokens, pieces)))
         passes = [
-            (rows, is_short)
-            for is_short, places in self._by_length(tower, tokens)
+            (rows, length)
+            for length, places in self._by_length(tower, tokens)
             for rows in (places[start : start + size] for start in range(0, len(places), size))
         ]
         # On a GPU one after the other: passes that run at once would want memory at once.
         run = pool.map if tower.device == "cpu" else map
-        vectors = list(run(lambda one: tower.encode_rows(tokens[one[0]], short=one[1]), passes))
+        vectors = list(run(lambda one: tower.encode_rows(tokens[one[0]], one[1]), passes))
         encoded = np.empty((len(captions), vectors[0].shape[1]), np.float16)
         for (rows, _), found in zip(passes, vectors, strict=True):
             encoded[rows] = found
         return encoded
 
     @staticmethod
-    def _by_length(tower: TextTower, tokens: Tokens) -> list[tuple[bool, NDArray[np.intp]]]:
-        """Which captions are short, and which are not: their places. A pass has captions of one kind, so that a short
-        one is read to its end alone, whatever the others are."""
-        is_short = tower.is_short(tokens)
-        return [(True, np.flatnonzero(is_short)), (False, np.flatnonzero(~is_short))]
+    def _by_length(tower: TextTower, tokens: Tokens) -> list[tuple[int, NDArray[np.intp]]]:
+        """Which captions are read how far: their places. A pass has captions of one length, so that each is read as
+        far as it is, whatever the others are."""
+        lengths = tower.lengths(tokens)
+        return [(int(length), np.flatnonzero(lengths == length)) for length in np.unique(lengths)]
 
     def _tokens(self, captions: Captions) -> Tokens:
         known = captions.tokens

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +34,8 @@ _TINY_SEED = 20240301
 _TINY_LOGIT_SCALE = 100.0
 """What OpenAI's models were trained to, so that probabilities of the tiny one spread like theirs."""
 
-SHORT_TEXT = 32
-"""Tokens within which most captions end: of 77, which take two and a half times as long."""
+SHORT_TEXTS = (16, 32, 48)
+"""Tokens within which texts end that are read so far alone: most captions of the web within 16 or 32 of 77."""
 
 _TEXT_MASK = "attn_mask"
 """A constant of the text half, which archives of open_clip's own models hold beside the weights."""
@@ -54,8 +54,8 @@ class TextTower:
       encode_tokens: int64 [n, context_length] -> float64 [n, dim].
       tokenise: texts, context_length -> int64 [n, context_length]; it has a `context_length` of its own.
       device: "cpu" or "cuda".
-      encode_short: as `encode_tokens`, of texts that end within `SHORT_TEXT` tokens, int64 [n, SHORT_TEXT]; None of a
-        model whose vectors depend on what comes after a text's end.
+      encode_short: by a length, as `encode_tokens`, of texts that end within so many tokens, int64 [n, length]; none of
+        a model whose vectors depend on what comes after a text's end.
     """
 
     model: str
@@ -63,7 +63,7 @@ class TextTower:
     encode_tokens: Callable[[torch.Tensor], torch.Tensor]
     tokenise: Any
     device: str = "cpu"
-    encode_short: Callable[[torch.Tensor], torch.Tensor] | None = None
+    encode_short: Mapping[int, Callable[[torch.Tensor], torch.Tensor]] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str], cut: bool = False) -> NDArray[np.float32]:
         """Encodes texts.
@@ -83,27 +83,24 @@ class TextTower:
         """
         return self.encode_rows(self.tokenise(list(texts)) if cut else self._tokens(texts))
 
-    def is_short(self, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Which texts `encode_rows` may be given as `short`, of tokens [n, context_length]."""
-        if self.encode_short is None:
-            return np.zeros(len(tokens), np.bool_)
-        return tokens.argmax(axis=1) < SHORT_TEXT  # a text's end has the greatest number
+    def lengths(self, tokens: NDArray[np.int32]) -> NDArray[np.intp]:
+        """How far each text has to be read: integers [n], of tokens [n, context_length]."""
+        read = np.array([*sorted(self.encode_short), tokens.shape[1]])
+        return read[np.searchsorted(read, tokens.argmax(axis=1) + 1)]  # a text's end has the greatest number
 
-    def encode_rows(self, tokens: torch.Tensor | NDArray[np.int32], short: bool = False) -> NDArray[np.float32]:
+    def encode_rows(self, tokens: torch.Tensor | NDArray[np.int32], length: int | None = None) -> NDArray[np.float32]:
         """Encodes texts that are tokenised: integers [n, context_length] to float32 [n, dim], L2-normalised.
 
         Args:
           tokens: of n texts.
-          short: whether all of them end within `SHORT_TEXT` tokens: then only so many are read.
+          length: how far they are read, as `lengths` has it for all of them; None to their end.
         """
         import torch
 
-        encode = self.encode_short if short else self.encode_tokens
-        assert encode is not None
+        encode = self.encode_short.get(length or 0, self.encode_tokens)
         half = torch.autocast("cuda", torch.float16, enabled=self.device == "cuda")
         with torch.inference_mode(), half:
-            read = torch.as_tensor(tokens[:, :SHORT_TEXT] if short else tokens)
-            vectors = encode(read.to(self.device, torch.int64))
+            vectors = encode(torch.as_tensor(tokens[:, :length]).to(self.device, torch.int64))
         wide = vectors if vectors.dtype == torch.float64 else vectors.float()
         return torch.nn.functional.normalize(wide, dim=-1).to("cpu", torch.float32).numpy()
 
@@ -152,25 +149,29 @@ def load_text_tower(
     whole = _loaded(model, path, pretrained_tag).eval()
     whole.visual = None  # before the copy in float64: it is most of the model
     whole = (whole.double() if precise else whole.float()).to(device)
-    short = None if precise else _reading_less(whole)
+    short = {} if precise else _reading_less(whole)
     return TextTower(model, whole.logit_scale.exp().item(), whole.encode_text, tokenise, device, short)
 
 
-def _reading_less(whole: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """`encode_text` of the first `SHORT_TEXT` tokens, with the same weights; None where others matter: each token of
-    OpenAI's text half sees those before it alone, and the vector is that of the text's end."""
-    import torch
+def _reading_less(whole: Any) -> dict[int, Callable[[torch.Tensor], torch.Tensor]]:
+    """`encode_text` of the first tokens alone, by their number, with the same weights; none where others matter: each
+    token of OpenAI's text half sees those before it alone, and the vector is that of the text's end."""
     from open_clip.model import CLIP
 
     if type(whole) is not CLIP or whole.attn_mask is None or whole.text_pool_type != "argmax":
-        return None
-    if len(whole.positional_embedding) <= SHORT_TEXT:
-        return None
+        return {}
+    context = len(whole.positional_embedding)
+    return {length: _reading(whole, length).encode_text for length in SHORT_TEXTS if length < context}
+
+
+def _reading(whole: Any, length: int) -> Any:
+    import torch
+
     short = copy.copy(whole)
-    places = torch.nn.Parameter(whole.positional_embedding.data[:SHORT_TEXT], requires_grad=False)
+    places = torch.nn.Parameter(whole.positional_embedding.data[:length], requires_grad=False)
     short._parameters = {**whole._parameters, "positional_embedding": places}
-    short._buffers = {**whole._buffers, "attn_mask": whole.attn_mask[:SHORT_TEXT, :SHORT_TEXT]}
-    return short.encode_text
+    short._buffers = {**whole._buffers, "attn_mask": whole.attn_mask[:length, :length]}
+    return short
 
 
 def tokeniser_for(model: str, weights: str | None) -> Any:
