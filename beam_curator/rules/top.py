@@ -191,7 +191,8 @@ def keep_top(
         status[dropped], reason[dropped] = rows.DROPPED, name
         for why, is_so in reversed(list(why_nothing(table, (top.column,)).items())):
             reason[dropped & is_so] = why
-        tallies[name] = RuleTally(int(undecided.sum()), dropped=int(dropped.sum()), alone=None)
+        tally = RuleTally(int(undecided.sum()), dropped=int(dropped.sum()), alone=None)
+        tallies[name] = tallies.get(name, RuleTally(alone=None)) + tally
     return rows.with_column(rows.with_column(table, "status", status), "reason", reason), tallies
 
 

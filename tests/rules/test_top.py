@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import beam_curator as bc
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, top_count, top_fraction, values_of
+from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, top_count, top_fraction, values_of
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.transforms.keep_top import keep_top_of
 from tests.eager import eager
@@ -97,6 +97,12 @@ def test_the_transform_keeps_the_same_for_every_order_of_batches():
     assert reasons == {None, "no caption", f"similarity < {top!s} (top 0.3)", f"similarity < {best!s} (best 5)"}
     tallies = forward[0].judged
     assert list(tallies) == [f"similarity < {top!s} (top 0.3)", f"similarity < {best!s} (best 5)"]
+
+
+def test_one_that_is_given_twice_is_told_once_with_all_that_it_drops():
+    kept, tallies = keep_top(table_of(similarity=[1, 2, 3]), (Top("similarity", count=1),) * 2, (3.0, 3.0))
+    assert [row["status"] for row in kept.to_pylist()] == ["dropped", "dropped", "kept"]
+    assert {name: tally.dropped for name, tally in tallies.items()} == {"similarity < 3.0 (best 1)": 2}
 
 
 @pytest.mark.parametrize(
