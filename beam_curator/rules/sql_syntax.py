@@ -95,7 +95,9 @@ def parse_condition(text: str) -> Condition:
     if "\0" in text or text != text.encode("utf-8", "replace").decode("utf-8"):
         raise UsageError("a condition holds what is no text in UTF-8")
     if len(text) > _LONGEST:
-        raise UsageError(f"{told(text)} is longer than {_LONGEST:,} characters")
+        raise UsageError(
+            f"{told(text)} is longer than {_LONGEST:,} characters: lists of samples are for --allow and --block"
+        )
     tree = _tree(text)
     if tree.get("error"):
         raise UsageError(f"{told(text)}: {first_line(tree.get('error_message', 'is no SQL'))}{_hint(text)}")
