@@ -197,15 +197,35 @@ class Result:
 
 
 def test_a_runner_elsewhere_is_asked_for_its_counts():
-    clock = iter([0, 60, 120, 180, 240])
-    scored = [{"samples_scored": 1000, "samples_failed": 3}, {"samples_scored": 4000, "samples_failed": 3}]
-    counts = RunnersCounts(Result(None, {}, *scored), "DataflowRunner", lambda: next(clock))
-    assert [counts.line() for _ in range(4)] == [
+    clock = iter(range(0, 600, 60))
+    told = [
+        {"shards_planned": 2},
+        {"samples_read": 1500, "bytes_read": 150},
+        {"samples_read": 2000, "bytes_read": 200, "samples_scored": 1000, "samples_failed": 3},
+        {"samples_read": 4000, "bytes_read": 400, "samples_scored": 4000, "samples_failed": 3},
+        {"samples_read": 9000, "bytes_read": 900, "samples_scored": 9000, "samples_written": 5},
+    ]
+    result = Result(None, {}, *told)
+    counts = RunnersCounts(result, "DataflowRunner", lambda: next(clock), total_bytes=1000, total_shards=8)
+    assert [counts.line() for _ in range(7)] == [
         "DataflowRunner, 1m 00s: the runner tells no counts yet",
         "DataflowRunner, 2m 00s: the runner tells no counts yet",
-        "DataflowRunner, 3m 00s: 1,000 images, 3 failed",
-        "DataflowRunner, 4m 00s: 4,000 images, 50.0 images/s, 3 failed",
+        "DataflowRunner, 3m 00s, planning: 2 of 8 shards",
+        "DataflowRunner, 4m 00s, scoring: 0 images, 0 failed",
+        "DataflowRunner, 5m 00s, scoring: 1,000 images, 3 failed",
+        "DataflowRunner, 6m 00s, scoring: 4,000 images, 50.0 images/s, 3 failed, 40%, 2m 00s left",
+        "DataflowRunner, 7m 00s, writing: 9,000 images, 0 failed, 5 written",
     ]
+
+
+def test_how_much_is_left_is_not_told_where_bytes_do_not_say_it():
+    """Some had been scored before; or the shards are compressed, and a range counts what it is unpacked."""
+    for more, total in (({"samples_reused": 7}, 1000), ({}, 250)):
+        clock = iter([0, 60, 120])
+        told = [{"samples_read": n, "bytes_read": n, "samples_scored": n, **more} for n in (100, 400)]
+        counts = RunnersCounts(Result(*told), "FlinkRunner", lambda c=clock: next(c), total_bytes=total)
+        counts.line()
+        assert counts.line().endswith(" images, 5.0 images/s, 0 failed")
 
 
 class FlinkJob:
