@@ -46,6 +46,7 @@ from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.models.encoders.encoder import Encoder
 from beam_curator.models.encoders.precision import check_here
 from beam_curator.models.scorers.scorer import Scorer
+from beam_curator.output.embeddings_from import check_same_input
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
 from beam_curator.output.manifest import MANIFEST, is_of_run, read_manifest
@@ -258,6 +259,8 @@ def prepare(options: CurationOptions, started: float, given: Given = NOTHING_GIV
     if isinstance(scoring, ScoreRanges):
         scoring.try_heads()
     duplicates = duplicates_of(options, scorers.columns, scoring.wanted.encoder)
+    if duplicates is not None and duplicates.embeddings:
+        check_same_input(duplicates.embeddings, options.range_mb, reading, described, options.output)
     names = [*map(rule_name, given.rules)]
     there = None if options.overwrite else read_manifest(options.output)
     there = read_manifest(options.scores_from) if options.scores_from else there

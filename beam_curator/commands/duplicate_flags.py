@@ -61,6 +61,14 @@ def add_duplicates(group: Any) -> None:
         "is never output again, nor is what repeats it; may be given again",
     )
     group.add_argument(
+        "--duplicate_embeddings",
+        type=at_home,
+        metavar="OUTPUT",
+        help="tell semantic duplicates by the embeddings in another finished output over the same input, such as those "
+        "of an encoder that was made for copies, where --encoder is what scores are computed from (default: the job's "
+        "own)",
+    )
+    group.add_argument(
         "--duplicate_slack",
         type=_slack,
         metavar="SLACK",

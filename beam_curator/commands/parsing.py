@@ -100,6 +100,7 @@ def require_absolute(options: PipelineOptions) -> None:
         flags.output,
         flags.model_dir,
         flags.scores_from,
+        flags.duplicate_embeddings,
         *(flags.against or ()),
     ):
         if path and "://" not in path and not Path(path).is_absolute():

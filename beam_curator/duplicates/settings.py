@@ -34,6 +34,8 @@ class DuplicateSettings:
       by: `IMAGE`, or `IMAGE_AND_CAPTION`: only samples with the same caption are duplicates.
       against: finished outputs: what they kept wins over every sample, and is never output.
       slack: see `semantic.Join.slack`.
+      embeddings: a finished output over the same input, cut into the same ranges: semantic duplicates are told by its
+        embeddings; "" for the job's own.
 
     Raises:
       UsageError: for settings that cannot be meant.
@@ -46,11 +48,13 @@ class DuplicateSettings:
     by: str = IMAGE
     against: Sequence[str] = ()
     slack: float = PROVEN
+    embeddings: str = ""
 
     def __post_init__(self) -> None:
         kinds = self.kinds.split(",") if isinstance(self.kinds, str) else self.kinds
         object.__setattr__(self, "kinds", tuple(kinds))
         object.__setattr__(self, "against", tuple(dict.fromkeys(_several(self.against))))
+        object.__setattr__(self, "embeddings", os.fspath(self.embeddings))
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise UsageError(f"duplicates={','.join(self.kinds)}: some of {', '.join(KINDS)}, with commas between")
@@ -60,6 +64,13 @@ class DuplicateSettings:
         if not (is_whole(self.bits) and 0 <= self.bits <= _MOST_BITS):
             raise UsageError(
                 f"duplicate_bits={self.bits}: 0 to {_MOST_BITS} of 256 bits; unlike pictures differ in over 90"
+            )
+        if self.embeddings and SEMANTIC not in self.kinds:
+            raise UsageError(f"duplicate_embeddings={self.embeddings}: only semantic duplicates are told by embeddings")
+        if self.embeddings and self.against and SEMANTIC in self.kinds:
+            raise UsageError(
+                f"duplicate_embeddings={self.embeddings}: those of what is compared with (against) are of another "
+                "encoder: leave one out"
             )
         if self.keep not in KEEP_ORDERS:
             raise UsageError(f"keep={self.keep}: one of {', '.join(KEEP_ORDERS)}")
@@ -125,4 +136,5 @@ _FLAGS = {
     "duplicates_by": "by",
     "against": "against",
     "duplicate_slack": "slack",
+    "duplicate_embeddings": "embeddings",
 }

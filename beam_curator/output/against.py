@@ -14,6 +14,7 @@ from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
 from beam_curator.errors import JobError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import ledger
+from beam_curator.output.embeddings_from import part_elsewhere
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.ownership import Job, read_job
@@ -113,6 +114,8 @@ def _of_range(
     part = files.join(scores, SCORES_DIRECTORY, f"{name}.parquet")
     if SEMANTIC in settings.kinds and not files.exists(part):
         raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
+    if settings.embeddings:  # then nothing is compared with, and this is the job's own
+        part = part_elsewhere(settings.embeddings, part)
     competing = competitors_in(table, settings)
     for column in more:
         competing = competing.append_column(column, table[column])

@@ -389,6 +389,11 @@ def embeddings_digest(part: str) -> str | None:
     return json.loads(_metadata_of(part).get(_METADATA, b"{}")).get("embeddings")
 
 
+def range_in_part(part: str) -> str | None:
+    """The `range_fingerprint` that a part was made with. Raises as `embeddings_digest`."""
+    return json.loads(_metadata_of(part).get(_METADATA, b"{}")).get("range")
+
+
 @files.retried
 def _metadata_of(part: str) -> dict[bytes, bytes]:
     with files.open_for_reading(part) as file:

@@ -34,11 +34,16 @@ def scoring_job(scores_from: str, output: str) -> Job:
     Raises:
       UsageError: where there is no finished job, or one without scores of its own, or a job at work.
     """
-    told = f"--scores_from {scores_from}"
-    if real(scores_from) == real(output):
+    return finished_job("--scores_from", scores_from, output)
+
+
+def finished_job(flag: str, other: str, output: str) -> Job:
+    """The finished job in another directory, with scores of its own, that a flag names; raises as `scoring_job`."""
+    told = f"{flag} {other}"
+    if real(other) == real(output):
         raise UsageError(f"{told} is the output itself: leave it out")
     try:
-        job, manifest, held = read_job(scores_from), read_manifest(scores_from), lease.read(scores_from)
+        job, manifest, held = read_job(other), read_manifest(other), lease.read(other)
     except (OSError, UsageError) as error:
         raise UsageError(f"{told} cannot be read: {files.first_line(error)}") from error
     now = time.time()
@@ -50,7 +55,7 @@ def scoring_job(scores_from: str, output: str) -> Job:
             "run to its end"
         )
     if job.scores_from:
-        raise UsageError(f"{told} has no scores of its own: give --scores_from {job.scores_from}")
+        raise UsageError(f"{told} has no scores of its own: give {flag} {job.scores_from}")
     return job
 
 

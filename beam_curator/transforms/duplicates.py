@@ -15,6 +15,7 @@ from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
 from beam_curator.errors import UsageError
 from beam_curator.output.against import check_against, competitors_of_output
 from beam_curator.output.deduplicating import RangeDrops, find_duplicates
+from beam_curator.output.embeddings_from import check_embeddings, part_elsewhere
 from beam_curator.samples import SampleBatch
 from beam_curator.storage.given_paths import named
 from beam_curator.storage.places import real
@@ -27,7 +28,10 @@ from beam_curator.transforms.semantic_join import Comparing, JoinVectors, OfSet,
 
 def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> OfSet:
     table = competitors_in(batch.rows, settings)
-    found = Competitors(batch.range.name, batch.range.url, batch.range.start, batch.part or "", table)
+    part = batch.part or ""
+    if settings.embeddings:
+        part = part_elsewhere(settings.embeddings, part)
+    found = Competitors(batch.range.name, batch.range.url, batch.range.start, part, table)
     return len(settings.against), found
 
 
@@ -81,7 +85,8 @@ class DropDuplicates(beam.PTransform):
 
     Args:
       output: the output directory: that of `WriteShards`.
-      **settings: see `DuplicateSettings`: `kinds`, `cosine`, `bits`, `keep`, `by`, `against`, `slack`.
+      **settings: see `DuplicateSettings`: `kinds`, `cosine`, `bits`, `keep`, `by`, `against`, `slack`,
+        `embeddings`.
 
     Raises:
       UsageError: for settings that cannot be meant, for another output that cannot be compared with, and where a
@@ -102,6 +107,8 @@ class DropDuplicates(beam.PTransform):
         check_before_duplicates(batches, "DropDuplicates")
         facts = facts_of(batches)
         check_against(self.settings, self.output, facts.encoder)
+        if self.settings.embeddings:
+            check_embeddings(self.settings.embeddings, self.output)
         title = title_of(batches, self.output)
         scored = batches | "WriteScores" >> WriteScores(self.output)
         competitors = scored | "Compete" >> beam.Map(_competitors, self.settings).with_output_types(OfSet)
