@@ -3,7 +3,7 @@
 import pytest
 
 from beam_curator.commands import curate_images, verify_output
-from tests.ecosystem.conftest import OPEN_CLIP_TRAIN, SAMPLES, TORCH
+from tests.ecosystem.conftest import OPEN_CLIP_TRAIN, ROOT, SAMPLES, TORCH
 from tests.integration.integration_content import ledger
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.slow]
@@ -141,6 +141,32 @@ with MDSWriter(out=str(out / "mds"), columns=columns, size_limit=20_000, compres
     rows = sorted(ledger(output), key=lambda row: row["json_label"])
     assert [row["sha256"] for row in rows] == due
     assert [row["caption"] for row in rows] == [f"picture {number}" for number in range(len(due))]
+
+
+def test_what_lance_holds_is_input_by_the_guides_way_with_the_same_bytes(run_with, tmp_path):
+    """Of the version that is meant: a row that was deleted is still in the file that it was written to."""
+    guide = (ROOT / "docs" / "guides" / "inputs.md").read_text(encoding="utf-8")
+    recipe = guide.partition('title="lance_to_parquet.py"\n')[2].partition("```")[0]
+    program = """
+import hashlib, os, sys, tarfile
+import lance, pyarrow as pa
+with tarfile.open("curated/00000.tar") as tar:
+    images = [tar.extractfile(one).read() for one in tar if one.name.endswith(".jpg")]
+os.chdir(sys.argv[1])
+captions = [f"picture {number}" for number in range(len(images))]
+table = pa.table({"image": pa.array(images, pa.large_binary()), "caption": captions})
+lance.write_dataset(table, "photos.lance", max_rows_per_file=10).delete("caption = 'picture 3'")
+print(*(hashlib.sha256(one).hexdigest() for number, one in enumerate(images) if number != 3))
+exec(sys.argv[2])
+"""
+    due = run_with(["pylance", "pyarrow"], program, tmp_path, recipe).split()
+    output = tmp_path / "out"
+    flags = ["--input", str(tmp_path / "photos.parquet"), "--output", str(output), "--clip_model", "tiny-untrained"]
+    assert curate_images.main([*flags, "--min_aesthetic", "none", "--max_nsfw", "none", "--report", "false"]) == 0
+    assert verify_output.main([str(output)]) == 0
+    rows = sorted(ledger(output), key=lambda row: row["offset"])
+    assert [row["sha256"] for row in rows] == due
+    assert rows[3]["caption"] == "picture 4"
 
 
 def test_open_clip_trains_an_epoch_without_being_told_how_many_samples(run_with, curated):
