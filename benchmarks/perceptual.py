@@ -125,8 +125,8 @@ def join_times(count: int, near: int) -> str:
     return markdown(["hashes", "near copies of one", "pairs listed", "seconds", "peak MB of the process"], rows)
 
 
-def _drawn(kind: Callable[[np.random.Generator], Image.Image], count: int) -> list[Image.Image]:
-    return [kind(np.random.default_rng([1, index])) for index in range(count)]
+def _drawn(kind: Callable[[np.random.Generator], Image.Image], count: int, seed: int) -> list[Image.Image]:
+    return [kind(np.random.default_rng([seed, index])) for index in range(count)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--alike", type=int, default=1000, help="drawn products; a tenth of other kinds (default %(default)s)"
     )
+    parser.add_argument("--seed", type=int, default=1, help="of these (default %(default)s)")
     parser.add_argument("--hashes", type=int, default=0, help="measure the join of so many as well")
     parser.add_argument("--near", type=int, default=300_000, help="near copies of one among them (default %(default)s)")
     flags = parser.parse_args(argv)
@@ -145,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawn = [Image.open(io.BytesIO(draw_jpeg(0, index, 512))).convert("RGB") for index in range(flags.drawn)]
     sets = {"photographs": list(photographs.values()), "drawn photographs": drawn}
     counts = {name: flags.alike if name == "products on white" else flags.alike // 10 for name in lookalikes.UNLIKE}
-    alike = {name: _drawn(kind, counts[name]) for name, kind in lookalikes.UNLIKE.items()}
+    alike = {name: _drawn(kind, counts[name], flags.seed) for name, kind in lookalikes.UNLIKE.items()}
     print(report({name: images for name, images in sets.items() if images}, alike))
     if flags.hashes:
         print(f"\n{join_times(flags.hashes, min(flags.near, flags.hashes))}")

@@ -29,8 +29,14 @@ Indices = NDArray[np.int64]
 _PAIRS_AT_A_TIME = 1 << 17
 _COLOURED = 8
 _WHITE = 248
-_ON_WHITE = 4
+_ON_WHITE = 3
 _GREY_LEVELS = 12
+_GAINS = range(50, 74)
+"""How much lighter a copy may be, in fiftieths."""
+
+_GAIN_OF_1 = 50
+_LEVELS_APART = 3
+_SHADES_AT_A_TIME = 1 << 13
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Hashes:
 
     @functools.cached_property
     def on_white(self) -> NDArray[np.bool_]:
-        """Which pictures are white in a quarter of their parts or more: bool [n]."""
+        """Which pictures are white in three of their 16 parts or more: bool [n]."""
         return (self.colours.reshape(-1, 16, 3).min(axis=2) >= _WHITE).sum(axis=1) >= _ON_WHITE
 
 
@@ -142,12 +148,14 @@ def alike(hashes: Hashes, one: Indices, other: Indices) -> NDArray[np.bool_]:
     grey level in 16 parts, a vector of 32 numbers) points the same way, cosine 0.6 or more, and neither is shorter than
     0.6 times the other. What has none (a length below 8 levels) may be a grey copy of what has.
 
-    Where both are white in a quarter of their parts or more, the rest has to tell them apart: their cosine is 0.96 or
-    more, and a grey copy has the same grey levels, within 12, in all parts.
+    Where both are white in three of their 16 parts or more, the rest has to tell them apart: their cosine is 0.96 or
+    more, one has the colours of the other, made lighter or not (`_of_one_shade`), and a grey copy has the same grey
+    levels, within 12, in all parts.
 
     Measured: of photographs, tiles of them and drawn ones, edits (JPEG 30 to brightness x 1.3) leave a cosine of 0.68
     and lengths of 0.68 at least, but for two pictures of pale colours, and textures of 0.53; of things on white,
-    cosines of 0.966.
+    cosines of 0.966, and colours within 3.0 levels, from which different things in shades of one colour are 3.4 and
+    more apart.
     """
     texture = hashes.texture[one].astype(np.int64), hashes.texture[other].astype(np.int64)
     found = 2 * np.minimum(*texture) >= np.maximum(*texture)
@@ -156,6 +164,8 @@ def alike(hashes: Hashes, one: Indices, other: Indices) -> NDArray[np.bool_]:
     grey = np.minimum(a, b) < _COLOURED**2
     painted = np.flatnonzero(found & ~grey)
     found[painted] = _of_one_hue(hashes, one[painted], other[painted], white[painted])
+    shaded = np.flatnonzero(found & ~grey & white)
+    found[shaded] = _of_one_shade(hashes, one[shaded], other[shaded])
     faded = np.flatnonzero(found & grey & white & (np.maximum(a, b) >= _COLOURED**2))
     apart = np.abs(hashes.grey[one[faded]] - hashes.grey[other[faded]])
     found[faded] = apart.max(axis=1, initial=0) <= _GREY_LEVELS
@@ -169,3 +179,33 @@ def _of_one_hue(hashes: Hashes, one: Indices, other: Indices, white: NDArray[np.
     dot = dot.astype(np.int64)
     least = np.where(white, 96**2, 60**2)
     return (dot > 0) & (100**2 * dot**2 >= least * a * b) & (100 * np.minimum(a, b) >= 36 * np.maximum(a, b))
+
+
+def _of_one_shade(hashes: Hashes, one: Indices, other: Indices) -> NDArray[np.bool_]:
+    """Of pairs on white, in which one has the colours of the other, or these made lighter: bool [m]."""
+    found = np.zeros(len(one), bool)
+    for start in range(0, len(one), _SHADES_AT_A_TIME):
+        some = slice(start, start + _SHADES_AT_A_TIME)
+        a, b = (255 - hashes.colours[rows[some]].reshape(-1, 16, 3).astype(np.int64) for rows in (one, other))
+        for gain in _GAINS:
+            found[some] |= _lighter(a, b, gain) | _lighter(b, a, gain)
+            if found[some].all():
+                break
+    return found
+
+
+def _lighter(dark: NDArray[np.int64], light: NDArray[np.int64], gain: int) -> NDArray[np.bool_]:
+    """Which pictures are others made lighter by a gain g, within `_LEVELS_APART` in the quadratic mean: bool [m].
+
+    A part of which a share s has the colour c, and the rest is white, is d = s (255 - c) below white; made lighter it
+    is s (255 - g c) = g d - (g - 1) 255 s. Of s it is known that 255 s is one number for red, green and blue, at most
+    255, and at least the largest d of these: the one that fits best is taken. All numbers are whole, in units of 1/150.
+
+    Args:
+      dark, light: int64 [m, 16, 3], how far below white parts are.
+      gain: g, in fiftieths.
+    """
+    more = 3 * (gain - _GAIN_OF_1)
+    share = np.clip((gain * dark - _GAIN_OF_1 * light).sum(axis=2), more * dark.max(axis=2), more * 255)
+    apart = np.maximum(3 * gain * dark - share[:, :, None], 0) - 3 * _GAIN_OF_1 * light
+    return np.asarray(np.einsum("ijk,ijk->i", apart, apart) <= 48 * (3 * _GAIN_OF_1 * _LEVELS_APART) ** 2)

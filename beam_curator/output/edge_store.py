@@ -31,7 +31,7 @@ from beam_curator.storage.retrying import is_absent
 T = TypeVar("T")
 
 EDGES_DIRECTORY = "edges"
-EDGES_VERSION = 2
+EDGES_VERSION = 3
 
 _METADATA = b"beam_curator_edges"
 _CLASSES, _PAIRS, _ROWS, _CENTRES = "classes.parquet", "pairs.parquet", "rows.parquet", "centres.parquet"

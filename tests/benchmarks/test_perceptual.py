@@ -26,6 +26,15 @@ def test_edited_copies_are_found_and_what_only_looks_alike_is_not() -> None:
         assert found[edit]["Beam Curator"] == 1, edit
 
 
+def test_things_of_one_shape_in_shades_of_one_colour_are_told_apart_and_their_copies_are_found() -> None:
+    shades = [(4, 123), (4, 978), (4, 416), (4, 710), (4, 832), (4, 900), (5, 31), (5, 529), (5, 216), (5, 363)]
+    drawn = [lookalikes.product(np.random.default_rng(seed)) for seed in shades]
+    assert perceptual.wrong(drawn)[1]["Beam Curator"] == 0
+    found = perceptual.recall(drawn)
+    lost = {edit for edit, of in found.items() if of["Beam Curator"] < 1}
+    assert lost <= {"brightness x 1.3"}  # lighter things have less texture
+
+
 def test_peers_are_compared_on_the_same_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert duplicate_peers.main(["--pictures", "30", "--environments", str(tmp_path)]) == 0
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[-3:]]
