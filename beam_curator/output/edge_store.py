@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from beam_curator.duplicates.competitors import codes_of
 from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC
 from beam_curator.errors import StorageError
 from beam_curator.storage import files
 from beam_curator.storage.retrying import is_absent
@@ -31,7 +32,9 @@ from beam_curator.storage.retrying import is_absent
 T = TypeVar("T")
 
 EDGES_DIRECTORY = "edges"
-EDGES_VERSION = 3
+VERSIONS: Mapping[str, int] = {PERCEPTUAL: 3, SEMANTIC: 2}
+"""Goes up where a kind has other pairs than an earlier release found: those are found anew. What it costs differs much:
+for hashes they are compared again, for embeddings all of them are read."""
 
 _METADATA = b"beam_curator_edges"
 _CLASSES, _PAIRS, _ROWS, _CENTRES = "classes.parquet", "pairs.parquet", "rows.parquet", "centres.parquet"
@@ -117,7 +120,7 @@ class EdgeStore:
         pairs = self._table(f"{directory}/{_PAIRS}")
         rows = self._table(f"{directory}/{_ROWS}")
         told = _told(classes.schema)
-        if told.get("version") != EDGES_VERSION:
+        if told.get("version") != VERSIONS[self._kind]:
             raise ValueError("of another release")
         horizon = classes["horizon"].to_numpy()
         cut = np.flatnonzero(classes["cut"].to_numpy())
@@ -196,7 +199,7 @@ class EdgeStore:
         return pq.read_table(pa.BufferReader(files.read_bytes(files.join(self._output, *name.split("/")))))
 
     def _write(self, name: str, table: pa.Table, told: Mapping[str, Any] | None = None) -> None:
-        content = json.dumps({"version": EDGES_VERSION, **(told or {})}, sort_keys=True)
+        content = json.dumps({"version": VERSIONS[self._kind], **(told or {})}, sort_keys=True)
         sink = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata({_METADATA: content}), sink, compression="zstd")
         files.write_bytes(self._output, name, sink.getvalue().to_pybytes())
@@ -293,8 +296,8 @@ def _pairs_table(edges: Edges) -> pa.Table:
 
 
 def block_metadata() -> dict[bytes, str]:
-    """What a file in `edges/` says of itself."""
-    return {_METADATA: json.dumps({"version": EDGES_VERSION})}
+    """What a block of vectors in `edges/` says of itself."""
+    return {_METADATA: json.dumps({"version": VERSIONS[SEMANTIC]})}
 
 
 def _told(schema: pa.Schema) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import CurationError, JobError
 from beam_curator.output import deduplicating, semantic_join, stored_vectors
 from beam_curator.output.deduplicating import find_duplicates, known_ids, plan_semantic_join, read_ids
-from beam_curator.output.edge_store import EDGES_VERSION, EdgeStore
+from beam_curator.output.edge_store import VERSIONS, EdgeStore
 from beam_curator.output.score_parts import StoredEmbeddings
 from beam_curator.output.semantic_join import Assigned, JoinPlace, compare_cells, group_cells, sort_block
 from beam_curator.output.vector_blocks import BlockCounts
@@ -363,4 +363,4 @@ def test_edges_say_what_they_are(job, tmp_path: Path) -> None:
     """Whoever removes an output knows its files by their content."""
     job(Data(planted(200, 16, seed=9)), 0.9)
     for path in (tmp_path / "out").rglob("*.parquet"):
-        assert json.loads(pq.read_schema(path).metadata[b"beam_curator_edges"])["version"] == EDGES_VERSION
+        assert json.loads(pq.read_schema(path).metadata[b"beam_curator_edges"])["version"] == VERSIONS["semantic"]

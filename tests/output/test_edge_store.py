@@ -9,6 +9,7 @@ import pytest
 
 from beam_curator.duplicates.edges import listed
 from beam_curator.errors import StorageError
+from beam_curator.output import edge_store
 from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges, remove_unfinished
 from beam_curator.storage import files
 
@@ -38,6 +39,15 @@ def test_what_is_written_is_read(store, stored):
     np.testing.assert_array_equal(found.base, stored.base)
     for name in ("first", "second", "distance", "cut", "horizon"):
         np.testing.assert_array_equal(getattr(found.edges, name), getattr(stored.edges, name))
+
+
+def test_edges_of_vectors_stand_where_those_of_hashes_are_compared_anew(store, stored, tmp_path, monkeypatch):
+    of_hashes = EdgeStore(str(tmp_path), "perceptual")
+    of_hashes.write(stored, FINGERPRINT)
+    assert of_hashes.read() is not None
+    monkeypatch.setitem(edge_store.VERSIONS, "perceptual", edge_store.VERSIONS["perceptual"] + 1)
+    assert of_hashes.read() is None
+    assert store.read() is not None
 
 
 def emptied(path):
