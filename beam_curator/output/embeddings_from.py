@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from beam_curator.errors import JobError, UsageError
@@ -53,12 +54,14 @@ def part_elsewhere(other: str, part: str) -> str:
     """The part in another directory that has the embeddings of the same samples as this part.
 
     Raises:
-      JobError: there is none, or it is of the range as it was before its shard changed.
+      JobError: the directory is gone, has no such part, or has one of the range as it was before its shard changed.
       StorageError: when they cannot be read, after retries.
     """
     name = part.rpartition("/")[2]
     found = files.join(other, SCORES_DIRECTORY, name)
     if not files.exists(found):
+        if read_manifest(other) is None:
+            raise JobError(f"{FLAG}: there is no finished job in {other} (any more, or seen from {Path.cwd()})")
         raise JobError(f"{FLAG} {other} has no embeddings of the range {name}: run its own command with this --input")
     if range_in_part(found) != range_in_part(part):
         raise JobError(f"{found} is of other samples than {part}: run both jobs again on the same input")

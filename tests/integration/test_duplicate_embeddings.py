@@ -105,6 +105,9 @@ def test_duplicates_are_those_of_the_other_embeddings_and_verifying_agrees(curat
     shutil.rmtree(colours / "scores")
     assert verify_output.main([str(out)]) == 1
     assert f"--duplicate_embeddings {colours} has no embeddings of the range" in capsys.readouterr().out
+    shutil.rmtree(colours)
+    assert verify_output.main([str(out)]) == 1
+    assert f"there is no finished job in {colours} (any more, or seen from " in capsys.readouterr().out
 
 
 def test_embeddings_of_other_samples_are_refused_by_the_job_and_the_verifier(curate, base, colours, tmp_path, capsys):
