@@ -20,6 +20,8 @@ from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUA
 
 CAPTION_ID = "caption_id"
 _PERCEPTUAL = ("phash256", "texture", "colours")
+_AT_A_TIME = 1 << 16
+"""Rows whose hashes are objects of Python: 0.5 KB each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Samples:
     """All samples that are compared, those of other outputs first.
 
     Attributes:
-      ranges: theirs.
+      ranges: theirs, whose tables have no columns any more.
       table: n rows: those of `Competitors`, with `set` (which one of the outputs) and `place` (in that output, in the
         order of its input).
       order: int64 [n], from the best to the last.
@@ -129,7 +131,7 @@ def samples_of(sets: Sequence[Sequence[Competitors]], settings: DuplicateSetting
             table = one.table.append_column("set", pa.array(np.full(len(one.table), index)))
             tables.append(table.append_column("place", places))
             place += len(one.table)
-        ranges += of_set
+        ranges += [dataclasses.replace(one, table=one.table.select([])) for one in of_set]
     together = pa.concat_tables(tables, promote_options="default").combine_chunks()
     other = np.asarray(pc.less(together["set"], len(sets) - 1).to_numpy())
     kept = np.asarray(together["competes"].to_numpy())
@@ -197,6 +199,12 @@ def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
     Args:
       table: n rows; a column that is not there is null.
     """
+    starts = range(0, max(len(table), 1), _AT_A_TIME)
+    hashes, ids = zip(*(_hashes_in(table.slice(start, _AT_A_TIME)) for start in starts), strict=True)
+    return Hashes.together(hashes), pa.concat_arrays(ids)
+
+
+def _hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
     nothing = [None] * len(table)
     facts = [table[name].to_pylist() if name in table.schema.names else nothing for name in _PERCEPTUAL]
     hashes, there = hashes_of(*facts)

@@ -53,6 +53,12 @@ class Hashes:
     texture: NDArray[np.int32]
     colours: NDArray[np.uint8]
 
+    @classmethod
+    def together(cls, several: Sequence[Hashes]) -> Hashes:
+        """Those of several, one after the other."""
+        columns = ("fine", "texture", "colours")
+        return cls(*(np.concatenate([getattr(one, name) for one in several]) for name in columns))
+
     def __len__(self) -> int:
         return len(self.fine)
 

@@ -61,6 +61,10 @@ class RangeDrops:
 def all_samples(sets: Sequence[Sequence[Competitors]], settings: DuplicateSettings) -> Samples | None:
     """The samples of other outputs and, the last ones, the job's own; None where it has none.
 
+    Args:
+      sets: the ranges of other outputs, which stay, and, as the last, the job's own.
+      settings: what counts.
+
     Raises:
       JobError: where there is no score to keep the best by.
     """
@@ -104,17 +108,16 @@ def read_ids(part: str, rows: int) -> PartIds:
 
 
 def plan_semantic_join(
-    output: str, settings: DuplicateSettings, sets: Sequence[Sequence[Competitors]], ids: Mapping[str, PartIds]
+    output: str, settings: DuplicateSettings, samples: Samples | None, ids: Mapping[str, PartIds]
 ) -> Iterator[BlockTask]:
     """The blocks of vectors that have to be compared; see `semantic_join`.
 
     Args:
-      output, settings, sets, ids: as of `find_duplicates`.
+      output, settings, samples, ids: as of `find_duplicates`.
 
     Raises:
       JobError, StorageError: as of `plan_join`.
     """
-    samples = all_samples(sets, settings)
     if samples is not None:
         asked = _Asked.of(output, samples, settings, ids)
         if not asked.known.whole:
@@ -124,7 +127,7 @@ def plan_semantic_join(
 def find_duplicates(
     output: str,
     settings: DuplicateSettings,
-    sets: Sequence[Sequence[Competitors]],
+    samples: Samples | None,
     ids: Mapping[str, PartIds],
     pieces: Iterable[str] = (),
 ) -> dict[str, RangeDrops]:
@@ -133,14 +136,13 @@ def find_duplicates(
     Args:
       output: the job's directory: edges are looked up and kept there.
       settings: what counts.
-      sets: the ranges of other outputs, which stay, and, as the last, the job's own.
+      samples: `all_samples`.
       ids: of the vectors of each range, by the ranges' names, where semantic duplicates count.
       pieces: the names of what `compare_cells` found, if `plan_semantic_join` had work.
 
     Raises:
       StorageError: when parts or edges cannot be read or written, after retries.
     """
-    samples = all_samples(sets, settings)
     if samples is None:
         return {}
     with stored_vectors([one.part for one in samples.ranges], samples.sizes) as vectors:

@@ -23,7 +23,8 @@ from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.lineage import check_before_duplicates, facts_of, transforms_before
-from beam_curator.transforms.semantic_join import Comparing, JoinVectors, OfSet, OfVectors, sets_of
+from beam_curator.transforms.semantic_join import Comparing, Gathered, JoinVectors, OfSet, OfVectors, samples_in
+from beam_curator.transforms.spilling import Spillable
 
 
 def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> OfSet:
@@ -32,13 +33,13 @@ def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> OfSet:
     if settings.embeddings:
         part = part_elsewhere(settings.embeddings, part)
     found = Competitors(batch.range.name, batch.range.url, batch.range.start, part, table)
-    return len(settings.against), found
+    return len(settings.against), Spillable(found)
 
 
 def _competitors_of_other(other: tuple[int, str], settings: DuplicateSettings) -> Iterator[OfSet]:
     number, output = other
     for found in competitors_of_output(output, settings):
-        yield number, found
+        yield number, Spillable(found)
 
 
 class _Find(Comparing):
@@ -49,11 +50,11 @@ class _Find(Comparing):
         self._output, self._settings = output, settings
 
     def process(
-        self, gathered: tuple[None, Iterable[OfSet]], ids: Iterable[OfVectors], pieces: Sequence[str]
+        self, gathered: Gathered, ids: Iterable[OfVectors], pieces: Sequence[str]
     ) -> Iterator[tuple[str, RangeDrops]]:
         self.begin()
-        sets = sets_of(gathered[1], self._settings)
-        yield from find_duplicates(self._output, self._settings, sets, dict(ids), pieces).items()
+        samples = samples_in(gathered, self._settings)
+        yield from find_duplicates(self._output, self._settings, samples, dict(ids), pieces).items()
 
 
 def drop_from_batch(batch: SampleBatch, drops: Mapping[str, Iterable[RangeDrops]]) -> SampleBatch:

@@ -8,9 +8,9 @@ from typing import Any
 import apache_beam as beam
 
 from beam_curator import progress
-from beam_curator.duplicates.competitors import Competitors
+from beam_curator.duplicates.competitors import Competitors, Samples
 from beam_curator.duplicates.settings import DuplicateSettings
-from beam_curator.output.deduplicating import known_ids, plan_semantic_join, read_ids
+from beam_curator.output.deduplicating import all_samples, known_ids, plan_semantic_join, read_ids
 from beam_curator.output.edge_store import PartIds
 from beam_curator.output.semantic_join import (
     Assigned,
@@ -25,9 +25,14 @@ from beam_curator.output.vector_blocks import BlockCounts
 from beam_curator.phases import COMPARING
 from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
 from beam_curator.transforms.claims import OnTitle, Title
+from beam_curator.transforms.spilling import Spillable
 
-OfSet = tuple[int, Competitors]
-"""A range, and the number of the output that it is of: those that are compared with come first, the job's own last."""
+OfSet = tuple[int, Spillable]
+"""A range's `Competitors`, and the number of the output that it is of: those that are compared with come first, the
+job's own last."""
+
+Gathered = tuple[None, Iterable[OfSet]]
+"""All ranges, on one worker."""
 
 OfVectors = tuple[str, PartIds]
 """The name of a range, and the ids of its vectors; there twice where two outputs to compare with are the same."""
@@ -35,12 +40,12 @@ OfVectors = tuple[str, PartIds]
 _UNREAD = "unread"
 
 
-def sets_of(found: Iterable[OfSet], settings: DuplicateSettings) -> list[list[Competitors]]:
-    """All ranges, by output."""
+def samples_in(gathered: Gathered, settings: DuplicateSettings) -> Samples | None:
+    """The samples of all ranges; raises as `all_samples`."""
     sets: list[list[Competitors]] = [[] for _ in range(len(settings.against) + 1)]
-    for number, one in found:
-        sets[number].append(one)
-    return sets
+    for number, one in gathered[1]:
+        sets[number].append(one.value)
+    return all_samples(sets, settings)
 
 
 class Comparing(OnTitle):
@@ -52,10 +57,10 @@ class Comparing(OnTitle):
         progress.BOARD.enter(COMPARING)
 
 
-def _ids_told(gathered: tuple[None, Iterable[OfSet]], output: str) -> Iterator[Any]:
+def _ids_told(gathered: Gathered, output: str) -> Iterator[Any]:
     """What is known of vectors' ids; and the parts that have to be read for the others."""
     progress.BOARD.enter(COMPARING)
-    for one, known in known_ids(output, [of_range for _, of_range in gathered[1]]):
+    for one, known in known_ids(output, [of_range.value for _, of_range in gathered[1]]):
         if known is not None:
             yield one.range, known
         else:
@@ -74,10 +79,10 @@ class _Plan(Comparing):
         super().__init__(title)
         self._output, self._settings = output, settings
 
-    def process(self, gathered: tuple[None, Iterable[OfSet]], ids: Iterable[OfVectors]) -> Iterator[BlockTask]:
+    def process(self, gathered: Gathered, ids: Iterable[OfVectors]) -> Iterator[BlockTask]:
         self.begin()
-        sets = sets_of(gathered[1], self._settings)
-        yield from plan_semantic_join(self._output, self._settings, sets, dict(ids))
+        samples = samples_in(gathered, self._settings)
+        yield from plan_semantic_join(self._output, self._settings, samples, dict(ids))
 
 
 class _Sort(Comparing):

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_curator.duplicates import bit_counts, hash_tables, perceptual
+from beam_curator.duplicates import bit_counts, competitors, hash_tables, perceptual
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates.competitors import hashes_in
 from beam_curator.duplicates.edges import Edges
@@ -193,6 +193,21 @@ def test_a_jobs_rows_are_compared_with_their_colours() -> None:
     assert len(perceptual_edges(hashes).first) == 0
     without = pa.table({"phash256": [None], "texture": [None]})
     assert hashes_in(without)[1].null_count == 1
+
+
+def test_rows_that_are_looked_at_some_at_a_time_have_the_hashes_that_they_have_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = [facts_of(60, (level, 90, 40)) for level in range(0, 70, 10)]
+    columns = dict(zip(("phash256", "texture", "colours"), map(list, zip(*facts, strict=True)), strict=True))
+    table = pa.table({**columns, "texture": [*columns["texture"][:4], None, *columns["texture"][5:]]})
+    once, ids_once = hashes_in(table)
+    monkeypatch.setattr(competitors, "_AT_A_TIME", 3)
+    found, ids = hashes_in(table)
+    assert (ids, ids.null_count) == (ids_once, 1)
+    for name in ("fine", "texture", "colours"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(once, name))
+    assert len(hashes_in(table[:0])[0]) == 0
 
 
 def on_white(*colours: tuple[int, int, int]) -> tuple[str, int, str]:

@@ -19,7 +19,7 @@ from beam_curator.duplicates.order import best_first
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import CurationError, JobError
 from beam_curator.output import deduplicating, semantic_join, stored_vectors
-from beam_curator.output.deduplicating import find_duplicates, known_ids, plan_semantic_join, read_ids
+from beam_curator.output.deduplicating import all_samples, find_duplicates, known_ids, plan_semantic_join, read_ids
 from beam_curator.output.edge_store import VERSIONS, EdgeStore
 from beam_curator.output.score_parts import StoredEmbeddings
 from beam_curator.output.semantic_join import Assigned, JoinPlace, compare_cells, group_cells, sort_block
@@ -90,14 +90,14 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
         settings = DuplicateSettings(["semantic"], cosine=threshold, against=["other"] * (len(sets) - 1))
         every = [one for ranges in sets for one in ranges]
         ids = {one.range: known or read_ids(one.part, len(one.table)) for one, known in known_ids(place, every)}
-        tasks = list(plan_semantic_join(place, settings, sets, ids))
+        tasks = list(plan_semantic_join(place, settings, all_samples(sets, settings), ids))
         shuffle(tasks)
         workers = [Assigned(), Assigned()]
         blocks = [sort_block(task, workers[index % 2]) for index, task in enumerate(tasks)]
         shuffle(blocks)
         cells = list(group_cells(blocks))
         shuffle(cells)
-        drops = find_duplicates(place, settings, sets, ids, list(map(compare_cells, cells)))
+        drops = find_duplicates(place, settings, all_samples(sets, settings), ids, list(map(compare_cells, cells)))
         return {
             f"{int(name.split('-')[0]) + row:05d}": of
             for name, found in drops.items()

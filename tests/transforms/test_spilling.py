@@ -9,6 +9,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
+import beam_curator as bc
 from beam_curator.errors import JobError
 from beam_curator.transforms import spilling
 from beam_curator.transforms.coders import SampleBatchCoder
@@ -87,6 +88,15 @@ def test_what_a_runner_groups_holds_places_not_values():
     assert sorted((rest, total) for rest, _, total in found) == [(n, 4000 * sum(range(n, 40, 3))) for n in range(3)]
     assert sum(len(sizes) for _, sizes, _ in found) == 40
     assert max(max(sizes) for _, sizes, _ in found) < 40
+
+
+def test_what_duplicates_are_told_by_waits_as_places_for_the_one_worker_that_tells_them(tmp_path):
+    pipeline = beam.Pipeline()
+    samples = pipeline | bc.ReadSamples(str(tmp_path / "*.tar"))
+    samples | "Drop" >> bc.DropDuplicates(str(tmp_path / "out"), kinds=["exact"])
+    (drop,) = (step for step in pipeline.transforms_stack[0].parts if step.full_label == "Drop")
+    (gathered,) = (step.outputs[None] for step in drop.parts if step.full_label == "Drop/Gather")
+    assert "SpillableCoder" in str(beam.coders.registry.get_coder(gathered.element_type))
 
 
 def test_a_value_is_written_once_however_often_it_is_encoded_and_its_size_asked_for():
