@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import functools
 import os
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 from apache_beam.metrics import MetricsFilter
 from apache_beam.metrics.metric import MetricResults
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from beam_curator.commands import progress_line
+from beam_curator.commands.flink_counts import flink_counts
 from beam_curator.commands.progress_line import ProgressLine, duration, rate_text
 from beam_curator.first_few import counted
+from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.phases import PLANNING, REUSING, SCORING, WRITING
 from beam_curator.progress import BOARD, SHARED_IN, read_done
+from beam_curator.storage import files
 from beam_curator.transforms.metrics import NAMESPACE
 
 ASK_SECONDS = 10.0
 """How often a runner elsewhere is asked, where a terminal shows the answer."""
+
+_MOST_RANGES_LISTED = 20_000
+"""Up to so many ranges their files are counted each time: a bucket lists a thousand at a request."""
 
 
 @contextlib.contextmanager
@@ -46,27 +54,40 @@ def metrics_now(result: PipelineResult) -> MetricResults:
     return result.metrics()
 
 
+def counts_of(result: PipelineResult) -> Counter[str]:
+    """Our counters by name, as a runner has them now."""
+    counts: Counter[str] = Counter()
+    for one in metrics_now(result).query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
+        value = one.attempted if one.committed is None else max(one.committed, one.attempted or 0)
+        counts[one.key.metric.name] += value or 0
+    return counts
+
+
 class RunnersCounts:
     """What a runner tells of a job as it runs, as one line.
 
     Attributes:
-      result: what running the pipeline gave, which is asked for metrics.
+      ask: what gives our counters by name, as they are now.
       runner: what the runner is called.
       total_bytes, total_shards: of the input; 0 where that is not known.
+      scored_ranges: how many ranges have a file of scores by now. It is asked where the runner counts no image before
+        the end of a stage, as Flink does.
     """
 
     def __init__(
         self,
-        result: PipelineResult,
+        ask: Callable[[], Counter[str]],
         runner: str,
         clock: Callable[[], float] = time.monotonic,
         total_bytes: int = 0,
         total_shards: int = 0,
+        scored_ranges: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.result, self.runner, self._clock = result, runner, clock
+        self.ask, self.runner, self._clock, self.scored_ranges = ask, runner, clock, scored_ranges
         self.total_bytes, self.total_shards = total_bytes, total_shards
         self._started = clock()
         self._first: tuple[float, int, float] | None = None
+        self._first_ranges: tuple[float, int] | None = None
 
     def line(self) -> str:
         """The phase, samples, images/s, failed, and the share done and the time left, as far as the runner counts; else
@@ -77,6 +98,8 @@ class RunnersCounts:
         if not counts:
             return f"{head}: the runner tells no counts yet"
         phase = _phase(counts)
+        if phase == PLANNING and 0 < self.total_shards <= counts["shards_planned"]:
+            return f"{head}, {SCORING}: {', '.join(self._ranges(counts['ranges_planned'], now))}"
         if phase == PLANNING:
             of_all = f" of {self.total_shards:,}" if self.total_shards else ""
             return f"{head}, {phase}: {counts['shards_planned']:,}{of_all} shards"
@@ -104,17 +127,21 @@ class RunnersCounts:
         left = duration((now - began) * left_bytes / (scored_bytes - before_bytes))
         return rate, [f"{scored_bytes / self.total_bytes:.0%}", f"{left} left"]
 
-    def _counts(self) -> collections.Counter[str]:
+    def _ranges(self, planned: int, now: float) -> list[str]:
+        """How many of the planned ranges have scores, and when all will, by their files."""
+        if planned > _MOST_RANGES_LISTED:
+            return [f"{planned:,} ranges"]
+        scored = min(self.scored_ranges(), planned)
+        began, before = self._first_ranges = self._first_ranges or (now, scored)
+        left = [f"{duration((now - began) * (planned - scored) / (scored - before))} left"] if scored > before else []
+        return [f"{scored:,} of {planned:,} ranges", *left]
+
+    def _counts(self) -> Counter[str]:
         """Our counters; none where the runner gives none, for whatever reason: it is about the job, no part of it."""
         try:
-            found = metrics_now(self.result).query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+            return self.ask()
         except Exception:
-            return collections.Counter()
-        counts: collections.Counter[str] = collections.Counter()
-        for one in found:
-            value = one.attempted if one.committed is None else max(one.committed, one.attempted or 0)
-            counts[one.key.metric.name] += value or 0
-        return counts
+            return Counter()
 
 
 def _phase(counts: Mapping[str, int]) -> str:
@@ -126,14 +153,30 @@ def _phase(counts: Mapping[str, int]) -> str:
     return REUSING if counts["samples_reused"] else PLANNING
 
 
+def _counts_on(runner: str, options: PipelineOptions, result: PipelineResult) -> Counter[str]:
+    return (flink_counts(options, result) if "Flink" in runner else Counter()) or counts_of(result)
+
+
+def _scored_ranges(output: str) -> int:
+    return sum(name.endswith(".parquet") for name in files.iter_files(files.join(output, SCORES_DIRECTORY)))
+
+
 @contextlib.contextmanager
 def shown_of_runner(
-    result: PipelineResult, runner: str, total_bytes: int, total_shards: int, stream: TextIO | None = None
+    result: PipelineResult,
+    options: PipelineOptions,
+    output: str,
+    total_bytes: int,
+    total_shards: int,
+    stream: TextIO | None = None,
 ) -> Iterator[None]:
     """While the block waits for a job elsewhere, a line shows what its runner counts; or, where the workers are threads
     of this process (LOOPBACK), what they do."""
     out: Any = stream or sys.stderr
-    counts = RunnersCounts(result, runner, total_bytes=total_bytes, total_shards=total_shards)
+    runner = options.view_as(StandardOptions).runner or ""
+    ask = functools.partial(_counts_on, runner, options, result)
+    scored = functools.partial(_scored_ranges, output)
+    counts = RunnersCounts(ask, runner, total_bytes=total_bytes, total_shards=total_shards, scored_ranges=scored)
     stop, live = threading.Event(), out.isatty()
     here = ProgressLine(total_bytes, total_shards=total_shards)
 

@@ -62,7 +62,7 @@ def run_pipeline(
     try:
         with _quiet_beam(), here, spilling, interruption.job_runs(elsewhere=not is_local(options)):
             result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()
-            elsewhere = _progress_elsewhere(options, result, total_bytes, total_shards)
+            elsewhere = _progress_elsewhere(options, result, output, total_bytes, total_shards)
             with elsewhere if show_progress else contextlib.nullcontext():
                 state = result.wait_until_finish()
     except Exception as error:
@@ -147,12 +147,12 @@ def _progress_here(
 
 
 def _progress_elsewhere(
-    options: PipelineOptions, result: PipelineResult, total_bytes: int, total_shards: int
+    options: PipelineOptions, result: PipelineResult, output: str, total_bytes: int, total_shards: int
 ) -> contextlib.AbstractContextManager[Any]:
     """The progress of what runs on other machines, as far as their runner tells."""
     if is_local(options):
         return contextlib.nullcontext()
-    return shown_of_runner(result, options.view_as(StandardOptions).runner or "", total_bytes, total_shards)
+    return shown_of_runner(result, options, output, total_bytes, total_shards)
 
 
 def counter(result: PipelineResult, name: str) -> int:

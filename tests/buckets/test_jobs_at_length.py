@@ -62,7 +62,7 @@ def is_done(output):
     return files.exists(f"{output}/manifest.json")
 
 
-@pytest.mark.parametrize(("written", "times"), [(r"out.*scores.*parquet", 2), (r"out.*00000\.(tar|parquet)", 1)])
+@pytest.mark.parametrize(("written", "times"), [(r"/scores/.*parquet", 2), (r"/out-\d/00000\.(tar|parquet)", 1)])
 def test_a_job_that_is_killed_goes_on_to_the_same_bytes(service, bucket, raw, process, written, times):
     service.put_directory(raw, f"{bucket}/raw")
     given = ["--input", f"{bucket}/raw/*.tar", *TINY]

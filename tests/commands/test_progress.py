@@ -1,9 +1,11 @@
 """Progress: counts, and a line about them."""
 
 import dataclasses
+import functools
 import io
 import json
 import threading
+from collections import Counter
 
 import pytest
 from apache_beam.metrics import monitoring_infos
@@ -14,7 +16,7 @@ from apache_beam.runners.portability.portable_runner import PipelineResult
 
 from beam_curator import progress
 from beam_curator.commands import progress_line, running
-from beam_curator.commands.progress_elsewhere import RunnersCounts
+from beam_curator.commands.progress_elsewhere import RunnersCounts, counts_of
 from beam_curator.commands.progress_line import ProgressLine, describe, duration
 from beam_curator.progress import Board, Done
 from beam_curator.samples import Shard, ShardRange
@@ -206,7 +208,9 @@ def test_a_runner_elsewhere_is_asked_for_its_counts():
         {"samples_read": 9000, "bytes_read": 900, "samples_scored": 9000, "samples_written": 5},
     ]
     result = Result(None, {}, *told)
-    counts = RunnersCounts(result, "DataflowRunner", lambda: next(clock), total_bytes=1000, total_shards=8)
+    counts = RunnersCounts(
+        functools.partial(counts_of, result), "DataflowRunner", lambda: next(clock), total_bytes=1000, total_shards=8
+    )
     assert [counts.line() for _ in range(7)] == [
         "DataflowRunner, 1m 00s: the runner tells no counts yet",
         "DataflowRunner, 2m 00s: the runner tells no counts yet",
@@ -223,9 +227,29 @@ def test_how_much_is_left_is_not_told_where_bytes_do_not_say_it():
     for more, total in (({"samples_reused": 7}, 1000), ({}, 250)):
         clock = iter([0, 60, 120])
         told = [{"samples_read": n, "bytes_read": n, "samples_scored": n, **more} for n in (100, 400)]
-        counts = RunnersCounts(Result(*told), "FlinkRunner", lambda c=clock: next(c), total_bytes=total)
+        ask = functools.partial(counts_of, Result(*told))
+        counts = RunnersCounts(ask, "FlinkRunner", lambda c=clock: next(c), total_bytes=total)
         counts.line()
         assert counts.line().endswith(" images, 5.0 images/s, 0 failed")
+
+
+def test_where_no_image_is_counted_before_the_end_of_a_stage_files_of_scores_tell_how_far_it_is():
+    clock, scored = iter(range(0, 600, 60)), iter([6, 16, 46])
+    told = Counter(shards_planned=8, ranges_planned=46)
+    counts = RunnersCounts(
+        lambda: told, "FlinkRunner", lambda: next(clock), 1000, 8, scored_ranges=lambda: next(scored)
+    )
+    assert [counts.line() for _ in range(3)] == [
+        "FlinkRunner, 1m 00s, scoring: 6 of 46 ranges",
+        "FlinkRunner, 2m 00s, scoring: 16 of 46 ranges, 3m 00s left",
+        "FlinkRunner, 3m 00s, scoring: 46 of 46 ranges, 0s left",
+    ]
+
+
+def test_files_of_very_many_ranges_are_not_counted():
+    told = Counter(shards_planned=8, ranges_planned=1_000_000)
+    counts = RunnersCounts(lambda: told, "FlinkRunner", lambda: 0, 1000, 8, scored_ranges=lambda: pytest.fail("listed"))
+    assert counts.line() == "FlinkRunner, 0s, scoring: 1,000,000 ranges"
 
 
 class FlinkJob:
@@ -241,7 +265,7 @@ class FlinkJob:
 
 def test_a_portable_job_is_asked_again_at_its_end():
     result = PipelineResult(FlinkJob(), "job", [], [])
-    counts = RunnersCounts(result, "FlinkRunner", lambda: 0)
+    counts = RunnersCounts(functools.partial(counts_of, result), "FlinkRunner", lambda: 0)
     assert [counts.line().rpartition(": ")[2] for _ in range(2)] == ["1 image, 0 failed", "2 images, 0 failed"]
     assert running.counter(result, "samples_scored") == 3
 

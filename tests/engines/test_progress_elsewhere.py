@@ -6,9 +6,19 @@ import pytest
 
 from beam_curator.commands import curate_images, progress_elsewhere, progress_line
 from beam_curator.progress import Board
-from tests.engines import engine_parts
+from tests.engines import engine_flink, engine_parts
 
 pytestmark = pytest.mark.engines
+
+
+def flags(raw, tmp_path):
+    of_job = ["--input", str(raw), "--output", str(tmp_path / "out"), "--clip_model", "tiny-untrained"]
+    return [*of_job, "--min_width", "64", "--range_mb", "1", "--samples_per_shard", "100", "--report", "false"]
+
+
+def phases(told):
+    found = [re.search(r", ([a-z]+): ", line) for line in told]
+    return list(dict.fromkeys(phase[1] for phase in found if phase))
 
 
 def test_the_line_of_a_job_on_prism_is_made_of_its_counts(raw, tmp_path, capsys, monkeypatch):
@@ -16,14 +26,28 @@ def test_the_line_of_a_job_on_prism_is_made_of_its_counts(raw, tmp_path, capsys,
     engine_parts.build_prism()
     monkeypatch.setattr(progress_line, "LOG_EVERY_SECONDS", 0.2)
     monkeypatch.setattr(progress_elsewhere, "BOARD", Board())
-    flags = ["--input", str(raw), "--output", str(tmp_path / "out"), "--clip_model", "tiny-untrained"]
-    flags += ["--min_width", "64", "--range_mb", "1", "--samples_per_shard", "100", "--report", "false"]
-    assert curate_images.main([*flags, "--runner", "PrismRunner", "--prism_location", str(engine_parts.PRISM)]) == 0
+    prism = ["--runner", "PrismRunner", "--prism_location", str(engine_parts.PRISM)]
+    assert curate_images.main([*flags(raw, tmp_path), *prism]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("PrismRunner, ")]
-    phases = [found[1] for line in told if (found := re.search(r", (\w+): ", line))]
-    assert list(dict.fromkeys(phases))[-2:] == ["scoring", "writing"]
+    assert phases(told)[-2:] == ["scoring", "writing"]
     flowing = r"PrismRunner, \d+s, scoring: [\d,]+ images, [\d.]+ images/s, \d+ failed, \d+%, \d+s left"
     assert any(re.fullmatch(flowing, line) for line in told), told
     images = [int(found[1].replace(",", "")) for line in told if (found := re.search(r": ([\d,]+) images?,", line))]
     assert images == sorted(images)
     assert images[-1] > 0
+
+
+def test_the_line_of_a_job_on_flink_is_made_of_what_its_cluster_counts(raw, tmp_path, capsys, monkeypatch):
+    engine_parts.build_jars()
+    engine_parts.build_worker()
+    monkeypatch.setattr(progress_line, "LOG_EVERY_SECONDS", 0.5)
+    cluster = engine_flink.SessionCluster(tmp_path / "cluster")
+    try:
+        assert curate_images.main([*flags(raw, tmp_path), *cluster.flags]) == 0
+    finally:
+        cluster.stop()
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("FlinkRunner, ")]
+    print(*told, sep="\n")
+    assert phases(told)[-2:] == ["scoring", "writing"], told
+    assert any(re.search(r"scoring: \d+ of \d+ ranges", line) for line in told), told
+    assert any(re.search(r"writing: 986 images, 5 failed, [\d,]+ written", line) for line in told), told
