@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_curator.commands.options import CurationOptions
 from beam_curator.defaults import NO_LIMIT
 from beam_curator.errors import UsageError
+from beam_curator.given_paths import path_text
 
 _COMMANDS_OWN = {
     "dry_run": "the command alone prints a plan: beam-curator curate --dry_run",
@@ -95,7 +96,7 @@ def _texts(name: str, value: Any, action: argparse.Action) -> list[str]:
 
 def _text(name: str, value: Any) -> str:
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return path_text(value, name)
     if not isinstance(value, (str, numbers.Real)):
         raise UsageError(
             f"{name}={value!r}: takes a text, a number or a path; an object of yours is named as on the command line, "

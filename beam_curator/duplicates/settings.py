@@ -12,6 +12,7 @@ from typing import Any
 from beam_curator.defaults import DEFAULT_DUPLICATE_BITS, DEFAULT_DUPLICATE_COSINE, DUPLICATE_KINDS, KEEP_ORDERS
 from beam_curator.duplicates.semantic import PROVEN
 from beam_curator.errors import UsageError
+from beam_curator.given_paths import path_text
 
 EXACT, PERCEPTUAL, SEMANTIC = KINDS = DUPLICATE_KINDS
 """Copies of the same bytes; copies that look alike (re-encoded, resized, recoloured); images that show about the same.
@@ -54,7 +55,7 @@ class DuplicateSettings:
         kinds = self.kinds.split(",") if isinstance(self.kinds, str) else self.kinds
         object.__setattr__(self, "kinds", tuple(kinds))
         object.__setattr__(self, "against", tuple(dict.fromkeys(_several(self.against))))
-        object.__setattr__(self, "embeddings", os.fspath(self.embeddings))
+        object.__setattr__(self, "embeddings", path_text(self.embeddings, "duplicate_embeddings"))
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise UsageError(f"duplicates={','.join(self.kinds)}: some of {', '.join(KINDS)}, with commas between")
@@ -101,7 +102,8 @@ def _is_number(value: Any) -> bool:
 
 def _several(given: Any) -> tuple[str, ...]:
     """One or several texts or paths, as a tuple."""
-    return tuple(map(os.fspath, [given] if isinstance(given, (str, os.PathLike)) else given))
+    several = [given] if isinstance(given, (str, os.PathLike)) else given
+    return tuple(path_text(one, "against") for one in several)
 
 
 def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:

@@ -11,6 +11,7 @@ from typing import Any
 from webdataset.writer import TarWriter
 
 from beam_curator.errors import UsageError
+from beam_curator.given_paths import named
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import SampleBatch
 from beam_curator.sources import matching
@@ -42,7 +43,7 @@ def batch_of(
       StorageError: when the tar cannot be written or read, after retries.
     """
     _check(samples)
-    url = os.fspath(shard)
+    url = named(shard, "shard")
     tar = _tar_of(samples)
     directory, slash, name = url.rpartition("/")
     if not files.exists(url):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import bracex
 
 from beam_curator.errors import UsageError
+from beam_curator.given_paths import path_text
 
 MAX_NAMES = 1_000_000
 """So many names all brace ranges together may be written out as: each takes memory, and a look."""
@@ -50,9 +51,10 @@ def several(patterns: Patterns) -> list[str]:
     """The patterns as a list, also of one alone.
 
     Raises:
-      UsageError: for none.
+      UsageError: for none, and for what is no path.
     """
-    listed = [os.fspath(one) for one in ([patterns] if isinstance(patterns, (str, os.PathLike)) else patterns)]
+    given = [patterns] if isinstance(patterns, (str, os.PathLike)) or patterns is None else patterns
+    listed = [path_text(one, "input") for one in given]
     if not listed:
         raise UsageError('no input is named: give at least one pattern, such as "DIR/*.tar"')
     return listed

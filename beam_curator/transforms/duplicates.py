@@ -13,11 +13,11 @@ from beam_curator import rows
 from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
 from beam_curator.errors import UsageError
+from beam_curator.given_paths import named
 from beam_curator.output.against import check_against, competitors_of_output
 from beam_curator.output.deduplicating import RangeDrops, find_duplicates
 from beam_curator.output.embeddings_from import check_embeddings, part_elsewhere
 from beam_curator.samples import SampleBatch
-from beam_curator.storage.given_paths import named
 from beam_curator.storage.places import real
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores

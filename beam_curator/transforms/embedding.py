@@ -23,6 +23,7 @@ from apache_beam.transforms.display import DisplayDataItem
 from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import AUTO, DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.given_paths import named, named_if_any
 from beam_curator.identities import ModelIdentity
 from beam_curator.images import ImageFacts
 from beam_curator.models.encoders.caption_encoder import CaptionTokeniser, TokensOfBatch, all_of
@@ -43,7 +44,6 @@ from beam_curator.samples import Member, Sample, SampleBatch, readable
 from beam_curator.sources.pieces import PieceOfRange
 from beam_curator.sources.sample_batches import load
 from beam_curator.sources.sample_images import images_of_samples
-from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_inference import ModelHandler, RunInference
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.display import display_of_models
@@ -264,7 +264,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         if not isinstance(model, str):
             check_encoder(model)
         name = model if isinstance(model, str) else model.name
-        pretrained, model_dir = named(pretrained, "pretrained"), named(model_dir, "model_dir")
+        pretrained, model_dir = named(pretrained, "pretrained"), named_if_any(model_dir, "model_dir")
         self.flags: Mapping[str, Any] = {"clip_model": name, "clip_pretrained": pretrained, "model_dir": model_dir}
         if not isinstance(model, str) and pretrained != DEFAULT_PRETRAINED:
             raise UsageError(f"encoder {name} brings its own weights: leave out --clip_pretrained {pretrained}")

@@ -10,10 +10,10 @@ from typing import Any
 import apache_beam as beam
 
 from beam_curator.errors import UsageError
+from beam_curator.given_paths import named_if_any
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, top_count, top_fraction, values_of
 from beam_curator.samples import SampleBatch
-from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_own import Once, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.lineage import check_before_duplicates
@@ -80,7 +80,7 @@ class KeepTop(beam.PTransform):
         self.tops = tuple(one if isinstance(one, Top) else _parsed(one) for one in given)
         if not self.tops:
             raise UsageError("KeepTop: say of which column, such as KeepTop('similarity=0.3')")
-        self.output = named(output, "output")
+        self.output = named_if_any(output, "output")
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from beam_curator import process_tuning, progress
 from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import JobError, UsageError
 from beam_curator.first_few import counted
+from beam_curator.given_paths import named_if_any
 from beam_curator.output.job_input import match_input, shards_of, urls_and_sizes
 from beam_curator.output.plans import KeptPlans
 from beam_curator.phases import PLANNING, SCORING, Span
@@ -33,7 +34,6 @@ from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.sources.tar.planning import range_bytes_of
-from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import title_of
 from beam_curator.transforms.display import display_of_patterns, display_of_reading
@@ -71,7 +71,7 @@ class MatchShards(beam.PTransform):
 
     def __post_init__(self) -> None:
         self._patterns = several(self.patterns)
-        self._output = named(self.output, "output")
+        self._output = named_if_any(self.output, "output")
         checked_format(self.input_format)
         self._columns = Reading(image_column=self.image_column, caption_column=self.caption_column)
 
@@ -380,7 +380,7 @@ class ReadSamples(beam.PTransform):
             self.image_column,
             self.caption_column,
         )
-        self._plan = PlanRanges(self.range_mb, named(self.output, "output"), self._reading)
+        self._plan = PlanRanges(self.range_mb, named_if_any(self.output, "output"), self._reading)
 
     def expand(
         self, begin: beam.pvalue.PBegin | beam.PCollection[Shard | FileMetadata]

@@ -16,6 +16,7 @@ import pyarrow as pa
 from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD, MOST_RANGES_PER_FILE
 from beam_curator.errors import UsageError
+from beam_curator.given_paths import named
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
 from beam_curator.output.compaction import Piece, write_piece
@@ -32,7 +33,6 @@ from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.no_samples import no_sample
-from beam_curator.storage.given_paths import named
 from beam_curator.transforms.beams_own import MAIN, Once, tagged, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of

@@ -20,15 +20,41 @@ GIVEN = {
     "a head's directory": (lambda path: bc.ScoreAesthetic("untrained", path), "model_dir"),
     "ClipModelHandler": (lambda path: bc.ClipModelHandler("ViT-B-32", path), "pretrained"),
     "a model's directory": (lambda path: bc.ClipModelHandler("tiny-untrained", model_dir=path), "model_dir"),
+    "DuplicateSettings": (lambda path: bc.DropDuplicates("out", against=[path]), "against"),
+    "batch_of": (lambda path: bc.batch_of([{"__key__": "a", "jpg": b""}], path), "shard"),
+    "input": (lambda path: bc.MatchShards([path]), "input"),
 }
+NONE_IS_A_DEFAULT = {"KeepTop", "MatchShards", "ReadSamples", "a head's directory", "a model's directory"}
+MAY_BE_EMPTY = {"DuplicateSettings", "input"}
+"""What is looked up, and told then to be nowhere."""
+NO_PATHS = [
+    (name, given)
+    for name in GIVEN
+    for given in ("", 3, ["out"], None)
+    if not (given is None and name in NONE_IS_A_DEFAULT) and not (given == "" and name in MAY_BE_EMPTY)
+]
 
 
-@pytest.mark.parametrize("given", ["", 3, ["out"]], ids=str)
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize(("name", "given"), NO_PATHS)
 def test_what_is_no_path_is_told_by_the_name_of_its_argument(name, given):
     make, argument = GIVEN[name]
     with pytest.raises(UsageError, match=rf"^{argument}=.*: a path or url is wanted$"):
         make(given)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_path_object_that_was_made_of_a_url_is_no_local_directory(name):
+    """`Path("gs://bucket/out")` is `gs:/bucket/out`: what is written there is lost with the worker."""
+    make, argument = GIVEN[name]
+    with pytest.raises(UsageError, match=rf"^{argument}=.*: a path object has one slash where a url has two: give"):
+        make(Path("gs://bucket/out"))
+
+
+def test_a_job_takes_no_path_object_that_was_made_of_a_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given in ((Path("gs://b/*.tar"), "out"), ("*.tar", Path("memory://out"))):
+        with pytest.raises(UsageError, match=r"put=.*: a path object has one slash where a url has two"):
+            bc.curate(*given)
 
 
 @pytest.mark.parametrize("make", [bc.EmbedImages, bc.ScoreSimilarity, bc.EmbedCaptions])

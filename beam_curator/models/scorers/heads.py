@@ -11,6 +11,7 @@ import numpy as np
 
 from beam_curator.defaults import UNTRAINED
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.given_paths import named, named_if_any
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.heads.aesthetic import AestheticHead
 from beam_curator.models.heads.head import VIT_L_14_WIDTH
@@ -21,7 +22,6 @@ from beam_curator.models.scorers.scorer import Column, Scorer, Worse
 from beam_curator.models.weights.published import HEADS
 from beam_curator.models.weights.resolving import resolve_aesthetic, resolve_nsfw
 from beam_curator.models.weights.weights_file import WeightsFile
-from beam_curator.storage.given_paths import named
 
 Head = Callable[[np.ndarray], np.ndarray]
 """What turns embeddings (float16 [n, dim], L2-normalised) into scores (float32 [n])."""
@@ -89,7 +89,7 @@ def aesthetic_scorer(
     Raises:
       UsageError: when the weights cannot be had.
     """
-    weights, model_dir = named(weights, "weights"), named(model_dir, "model_dir")
+    weights, model_dir = named(weights, "weights"), named_if_any(model_dir, "model_dir")
     if weights == UNTRAINED:
         return HeadScorer(AESTHETIC, _UntrainedLoader("aesthetic", 1.0, 10.0), UNTRAINED_HEAD, parallel=True)
     found = resolve_aesthetic(weights, model_dir)
@@ -114,7 +114,7 @@ def nsfw_scorer(
     Raises:
       UsageError: when the weights cannot be had.
     """
-    weights, model_dir = named(weights, "weights"), named(model_dir, "model_dir")
+    weights, model_dir = named(weights, "weights"), named_if_any(model_dir, "model_dir")
     if weights == UNTRAINED:
         untrained = _UntrainedLoader("nsfw-untrained", 0.0, 1.0)
         return HeadScorer(NSFW, untrained, UNTRAINED_HEAD, "higher", parallel=True)

@@ -1,0 +1,47 @@
+"""Paths as callers of the library give them: text, or an object that stands for a path."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from beam_curator.errors import UsageError
+
+_WAS_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")
+"""What `pathlib.Path("gs://bucket/a")` makes of it: a local directory called "gs:"."""
+
+
+def path_text(given: Any, what: str) -> str:
+    """A path or url as text, as a caller gave it for what is called so; also an empty one.
+
+    Raises:
+      UsageError: for what is none, and for a path object that was made of a url.
+    """
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise _no_path(given, what)
+    if not isinstance(given, str) and _WAS_URL.match(text):
+        raise UsageError(f"{what}={given!r}: a path object has one slash where a url has two: give the url as text")
+    return text
+
+
+def named(given: Any, what: str) -> str:
+    """The same, and not empty.
+
+    Raises:
+      UsageError: for an empty one as well.
+    """
+    text = path_text(given, what)
+    if not text:
+        raise _no_path(given, what)
+    return text
+
+
+def named_if_any(given: Any, what: str) -> str | None:
+    """The same; None for None."""
+    return None if given is None else named(given, what)
+
+
+def _no_path(given: Any, what: str) -> UsageError:
+    return UsageError(f"{what}={given!r}: a path or url is wanted")
