@@ -20,8 +20,8 @@ NOMINAL_BYTES = 100_000
 """What an image is taken for whose size is not known."""
 
 MAX_FILE_BYTES = 1 << 30
-AT_ONCE = 16
-"""So many files are opened at a time: each is waited for."""
+AT_ONCE, AT_ONCE_OF_WEB = 16, 64
+"""So many files are opened at a time: each is waited for, and a host that is gone for some 20 seconds."""
 
 
 class ListedSource:
@@ -48,7 +48,8 @@ class ListedSource:
     def read(self, shard: Shard, rows: Sequence[int]) -> Iterator[Record]:
         """The files of these rows."""
         entries = unpacked(shard.listing)
-        return prefetched(record_of, (entries[row] for row in rows), AT_ONCE)
+        at_once = AT_ONCE_OF_WEB if any(files.is_of_web(entries[row].path) for row in rows) else AT_ONCE
+        return prefetched(record_of, (entries[row] for row in rows), at_once)
 
 
 def record_of(entry: Entry) -> Record:
@@ -98,7 +99,7 @@ def _patiently(path: str) -> tuple[bytes | None, str | None]:
 
 
 def _content(path: str) -> tuple[bytes | None, str | None]:
-    with files.open_for_reading(path) as file:
+    with files.open_to_read_once(path) as file:
         data = files.read_at_most(file, MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         return None, f"file of more than {MAX_FILE_BYTES} bytes"

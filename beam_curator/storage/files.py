@@ -23,7 +23,8 @@ from beam_curator.storage.buckets import listing
 from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.objects import ObjectReader, ObjectWriter
 from beam_curator.storage.buckets.services import bucket_of
-from beam_curator.storage.fsspec_files import SizeNotToldError
+from beam_curator.storage.fsspec_files import SizeNotToldError, streamed
+from beam_curator.storage.fsspec_files import is_of_web as is_of_web
 from beam_curator.storage.local_writing import write_all
 from beam_curator.storage.read_ahead import prefetched
 from beam_curator.storage.retrying import first_line as first_line
@@ -91,6 +92,14 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
             if not read_ahead and isinstance(file, io.BufferedReader):
                 file = cast(BinaryIO, file.detach())
     return cast(BinaryIO, _Reading(file, url, size_bytes, bucket is None and is_remote(url)))
+
+
+def open_to_read_once(url: str) -> BinaryIO:
+    """As `open_for_reading`, for who reads a file from its beginning to its end: one of the web is one request."""
+    if not is_of_web(url):
+        return open_for_reading(url)
+    with naming("read", url):
+        return cast(BinaryIO, _Reading(streamed(url), url, None, False))  # its client sees that an end is missing
 
 
 def read_fully(file: BinaryIO, size: int = -1) -> bytes:

@@ -59,6 +59,7 @@ SCHEMES = (
 """The schemes that are read through fsspec."""
 
 _READ_ONLY = ("http", "https")
+_WEB = ("http://", "https://")
 
 
 class SizeNotToldError(ValueError):
@@ -122,6 +123,18 @@ def create(url: str, content: bytes) -> bool | None:
     except FileExistsError:
         return False
     return True
+
+
+def is_of_web(url: str) -> bool:
+    """Whether a web server is asked for this file."""
+    return url.lower().startswith(_WEB)
+
+
+def streamed(url: str) -> BinaryIO:
+    """A file of the web as its server sends it, from its beginning to its end: one request, also of a server that does
+    not say how large a file is, says it wrongly, or gives no parts of it."""
+    fs, inner = _opened(url)
+    return fs.open(inner, "rb", block_size=0, size=1)  # any size: else fsspec asks for it before, in two ways
 
 
 class _ByFsspec:
@@ -233,7 +246,7 @@ class _ByFsspec:
             raise BeamIOError("Delete operation failed", failed)
 
 
-_CAUSED = ("http://", "https://", "hf://")
+_CAUSED = (*_WEB, "hf://")
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def _may_pass(error: BaseException) -> bool:
     """The clients of buckets share no type of error, but a way to say that they may be asked again."""
     if isinstance(error, (OSError, asyncio.TimeoutError)) or getattr(error, "retryable", False) is True:
         return True
-    return _http_status(error) is not None or any(base.__name__ in _CONNECTION_FAULTS for base in type(error).__mro__)
+    return _http_status(error) is not None or not _CONNECTION_FAULTS.isdisjoint(_kinds(error))
 
 
 _CONNECTION_FAULTS = frozenset(
@@ -92,6 +92,8 @@ def why_permanent(error: BaseException) -> str | None:
     """Why a file cannot be read, however often it is asked for, without its name; None where that is not known: storage
     is down, credentials have run out, or the error is none that says so."""
     causes = list(causes_of(error))
+    if any("ContentEncodingError" in _kinds(cause.__cause__) for cause in causes):  # aiohttp's
+        return "its server sends it compressed as nobody can undo it"
     if _is_transient(error) or any(map(_is_of_credentials, causes)) or not any(map(_is_of_the_file, causes)):
         return None
     known = next((why for type, why in _WHY.items() if any(isinstance(cause, type) for cause in causes)), None)
@@ -100,7 +102,18 @@ def why_permanent(error: BaseException) -> str | None:
 
 def _is_of_the_file(error: BaseException) -> bool:
     """Whether an error says that a file is not there, or not to be had; or that what it is called can be no name."""
-    return (_is_permanent(error) or isinstance(error, ValueError)) and getattr(error, "errno", None) not in _FULL
+    says_so = _is_permanent(error) or isinstance(error, ValueError) or _is_led_astray(error)
+    return says_so and getattr(error, "errno", None) not in _FULL
+
+
+def _is_led_astray(error: BaseException) -> bool:
+    """Whether a server sends whoever asks on to what is no url of the web, or round in a circle."""
+    return not _kinds(error).isdisjoint(("RedirectClientError", "TooManyRedirects"))  # aiohttp's
+
+
+def _kinds(error: BaseException | None) -> set[str]:
+    """What an error's type and those that it derives from are called: clients that may be absent are not imported."""
+    return {base.__name__ for base in type(error).__mro__}
 
 
 def _is_of_credentials(error: BaseException) -> bool:
@@ -133,12 +146,14 @@ def _reason(error: BaseException) -> str:
         return "this machine has no certificates to check a host's by: install ca-certificates"
     if getattr(cause, "errno", None) in _FULL:
         return f"the disk is full ({getattr(cause, 'strerror', None)})"
-    if any(base.__name__ == "InvalidURL" for base in type(cause).__mro__):  # aiohttp's says the url alone
+    if _is_led_astray(cause):
+        return "its server sends on to what is no url of the web, or in a circle"
+    if "InvalidURL" in _kinds(cause):  # aiohttp's says the url alone
         return "this is no url that a server can be asked for"
     told = getattr(cause, "strerror", None) or _told(cause).removesuffix(" with exceptions None")
     status = _http_status(cause)
     if hasattr(cause, "request_info") and (message := getattr(cause, "message", "")):  # aiohttp's; else with the url
-        told = f"HTTP {status} {message}".strip()
+        told = " ".join(f"HTTP {status} {message}".split())  # what is no HTTP is shown in several lines
     refusal = _REFUSALS.get(status or 0)
     return f"{refusal} ({told})" if refusal else told
 
@@ -160,7 +175,8 @@ def _log_retry(template: str, seconds: float, operation: str, error: str, trace:
     """In one line what Beam would log with a traceback: seen where somebody may wonder what a job waits for."""
     global _last_told
     now = time.monotonic()
-    told = now - (_within.get() or now) >= PATIENCE_SECONDS and now - _last_told >= TOLD_EVERY_SECONDS
+    waits = now + seconds - (_within.get() or now)
+    told = waits >= PATIENCE_SECONDS and now - _last_told >= TOLD_EVERY_SECONDS
     _last_told = now if told else _last_told
     level = logging.WARNING if told else logging.INFO
     what = error.strip().removeprefix(f"{StorageError.__module__}.{StorageError.__qualname__}: ")

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import uuid
+from typing import ClassVar
 
 import aiohttp
 import fsspec
@@ -170,15 +171,16 @@ def test_a_list_of_urls_is_read_and_what_is_not_there_fails_by_row(web, waits, t
 
 
 class NoSizes(http.server.BaseHTTPRequestHandler):
-    """Sends CONTENT without saying how large it is: /chunks.jpg, /gzip.jpg, and a half of it as /half.jpg."""
+    """Sends CONTENT without saying how large it is: /chunks.jpg, /gzip.jpg, and a half of it as /half.jpg. It says of
+    /none.jpg that it is compressed, which it is not; and to ask about any of them by HEAD is answered with 501."""
 
     CONTENT = jpeg(3)
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         self.send_response(200)
-        if self.path == "/gzip.jpg":
-            packed = gzip.compress(self.CONTENT)
+        if self.path in ("/gzip.jpg", "/none.jpg"):
+            packed = gzip.compress(self.CONTENT) if self.path == "/gzip.jpg" else self.CONTENT
             self.send_header("Content-Encoding", "gzip")
             self.send_header("Content-Length", str(len(packed)))
             self.end_headers()
@@ -193,12 +195,6 @@ class NoSizes(http.server.BaseHTTPRequestHandler):
             return
         self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(self.CONTENT) - half, self.CONTENT[half:]))
 
-    def do_HEAD(self):
-        self.send_response(200)
-        name, value = ("Content-Encoding", "gzip") if self.path == "/gzip.jpg" else ("Transfer-Encoding", "chunked")
-        self.send_header(name, value)
-        self.end_headers()
-
     def log_message(self, *_):
         """Says nothing."""
 
@@ -212,6 +208,60 @@ def test_an_image_whose_server_does_not_say_its_size_is_read_whole_or_asked_for_
         with pytest.raises(StorageError, match=r"cannot read http://.*/half.jpg"):
             record_of(Entry("a", "a", f"http://{host}/half.jpg"))
         assert len(waits) == 4
+        failure = record_of(Entry("a", "a", f"http://{host}/none.jpg")).failure
+        assert failure == "its server sends it compressed as nobody can undo it"
+
+
+class Odd(http.server.BaseHTTPRequestHandler):
+    """Sends CONTENT as /large.jpg, never a part of it, and says by HEAD that it is small; sends who asks for /ftp.jpg
+    and /circle.jpg elsewhere; and answers /other.jpg with what is no HTTP."""
+
+    CONTENT = jpeg(4) + bytes(17 << 20)
+    ASKED: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        self.ASKED.append(f"{self.command} {self.path}")
+        if self.path == "/other.jpg":
+            self.wfile.write(b"220 welcome\r\n\r\n")
+        elif self.path == "/large.jpg":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.CONTENT) if self.command == "GET" else 10))
+            self.end_headers()
+            self.wfile.write(self.CONTENT if self.command == "GET" else b"")
+        else:
+            self.send_response(302)
+            self.send_header("Location", {"/ftp.jpg": "ftp://host/a.jpg"}.get(self.path, self.path))
+            self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815 (its name in the standard library)
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+def test_an_image_of_the_web_is_one_request_whatever_its_server_says_of_sizes_and_parts(waits):
+    with serving(Odd) as host:
+        Odd.ASKED.clear()
+        record = record_of(Entry("a", "a", f"http://{host}/large.jpg"))
+    assert record.failure is None
+    assert record.members["jpg"] == Odd.CONTENT
+    assert Odd.ASKED == ["GET /large.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [
+        ("ftp", "its server sends on to what is no url of the web, or in a circle"),
+        ("circle", "its server sends on to what is no url of the web, or in a circle"),
+        ("other", "HTTP 400 Bad status line"),
+    ],
+)
+def test_an_answer_that_leads_nowhere_is_a_failed_row_with_a_reason_of_one_line(waits, name, failure):
+    with serving(Odd) as host:
+        told = record_of(Entry("a", "a", f"http://{host}/{name}.jpg")).failure
+    assert told.startswith(failure)
+    assert "\n" not in told
+    assert waits == []
 
 
 class Statuses(http.server.BaseHTTPRequestHandler):
