@@ -60,6 +60,18 @@ class ModelIdentity:
         return ", ".join([f"{self.name}{weights}", *(text for text in (precision, *self.notes, untrained) if text)])
 
 
+def fault_of(model: Any) -> str | None:
+    """What is wrong with the `sha256`, `trained` or `notes` of an identity, or of a model that has them; None for
+    nothing. They are written as JSON, and compared with what was read of it."""
+    if model.sha256 is not None and not isinstance(model.sha256, str):
+        return f"sha256={model.sha256!r}: give text, or None"
+    if not isinstance(model.trained, bool):
+        return f"trained={model.trained!r}: give True or False"
+    if not isinstance(model.notes, tuple) or not all(isinstance(note, str) for note in model.notes):
+        return f"notes={model.notes!r}: give a tuple of texts"
+    return None
+
+
 def told_models(models: Mapping[str, ModelIdentity]) -> dict[str, dict[str, Any]]:
     """Steps and their models, as JSON has them."""
     return {step: model.told for step, model in models.items()}

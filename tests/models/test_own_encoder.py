@@ -104,6 +104,7 @@ class Then(torch.nn.Module):
     [
         (lambda fields: fields * 0, "embedding is zero"),
         (lambda fields: fields * 1e30, "embedding is zero"),  # the squares of these are beyond float32
+        (lambda fields: fields * 1e-30, "embedding is zero"),  # and these below what normalising divides by
         (lambda fields: fields * float("inf"), "embedding is not finite"),
     ],
 )
@@ -178,6 +179,9 @@ def test_what_has_all_attributes_is_an_encoder_whatever_it_derives_from():
         (Plain(dim=0), "dim is 0"),
         (Plain(dim=True), "its dim is to be a int, and it has True"),
         (Plain(preparation=224), "preparation is to be a Preparation, and it has 224"),
+        (Plain(sha256=12), "Plain: sha256=12: give text, or None"),
+        (Plain(trained="no"), "Plain: trained='no': give True or False"),
+        (Plain(notes="cropped"), "Plain: notes='cropped': give a tuple of texts"),
         (ColourGrid, None),
         (torch.nn.Linear(1, 1), "its name is to be a str"),
         (type("Bare", (), {"name": "a", "dim": 1, "preparation": bc.Preparation()})(), r"no load\(\)"),

@@ -4,6 +4,7 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.errors import UsageError
+from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column, Scorer, check_scorer
 from beam_curator.output.score_parts import _STORED, MORE_EMBEDDINGS
 
@@ -36,6 +37,8 @@ def own(**attributes):
         ),
         ({"columns": 3}, "is no Scorer: TypeError"),
         ({"identity": property(lambda self: 1 / 0)}, "is no Scorer: ZeroDivisionError: division by zero"),
+        ({"identity": ModelIdentity("own", 12)}, "identity: sha256=12: give text, or None"),
+        ({"identity": ModelIdentity("own", notes=["cut"])}, "identity: notes=['cut']: give a tuple of texts"),
     ],
 )
 def test_what_is_wrong_with_a_scorer_is_said_in_one_line(attributes, message):

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.identities import fault_of
 from beam_curator.images import Preparation
 from beam_curator.made_with import made_with
 
@@ -117,6 +118,8 @@ def check_encoder(encoder: Any) -> None:
     lacking = [name for name in ("sha256", "trained", "notes") if not hasattr(encoder, name)]
     if lacking:
         raise UsageError(f"{what} has no {', '.join(lacking)}: derive it from beam_curator.Encoder, which has defaults")
+    if (fault := fault_of(encoder)) is not None:
+        raise UsageError(f"{what}: {fault}")
     if not member_of(encoder.name):
         raise UsageError(f"{what}: its name {encoder.name!r} has no letter or digit, and cannot name its embeddings")
 

@@ -127,20 +127,17 @@ class Request:
           values: float32 [n, dim], L2-normalised; written to.
           reductions: how often the micro-batch was halved meanwhile.
         """
-        not_finite = np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist()
-        # What is zero has no direction: the model gave zeros, or numbers whose squares are beyond float32.
-        zero = np.flatnonzero(~values.any(axis=1)).tolist()
-        bad = [*not_finite, *zero]
-        for index, why in zip(
-            bad, [EMBEDDING_NOT_FINITE] * len(not_finite) + [EMBEDDING_ZERO] * len(zero), strict=True
-        ):
-            self.encoded.failures[rows[index]] = why
-        values[not_finite] = 0
+        not_finite = np.logical_not(np.isfinite(values).all(axis=1))
+        # Normalising has no direction for zeros and what is beyond float32, and leaves what is below 1e-12 as short.
+        bad = not_finite | (np.square(values).sum(axis=1) < 0.5)
+        for index in np.flatnonzero(bad).tolist():
+            self.encoded.failures[rows[index]] = EMBEDDING_NOT_FINITE if not_finite[index] else EMBEDDING_ZERO
+        values[bad] = 0
         self.encoded.embeddings[list(rows)] = values
         with self._lock:
             self.encoded.batch_reductions += reductions
             if self.on_embedded:
-                self.on_embedded(rows, len(bad))
+                self.on_embedded(rows, int(bad.sum()))
             self._finish(len(rows))
 
     def note_pass(self, began_ns: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.field_names import URL_DOMAIN
-from beam_curator.identities import ModelIdentity
+from beam_curator.identities import ModelIdentity, fault_of
 from beam_curator.made_with import made_with
 
 Needs = Literal["embedding", "pixels", "caption", "row", "embedding+caption"]
@@ -175,6 +175,8 @@ def _check(scorer: Any, named: str) -> None:
         raise UsageError(f"{named}: needs={scorer.needs!r}: it is one of {', '.join(NEEDS)}")
     if not isinstance(scorer.identity, ModelIdentity):
         raise UsageError(f"{named}: identity={scorer.identity!r} is no ModelIdentity")
+    if (fault := fault_of(scorer.identity)) is not None:
+        raise UsageError(f"{named}: identity: {fault}")
     if not scorer.columns and not isinstance(scorer, VectorScorer):
         raise UsageError(f"{named}: columns: a scorer gives one column at least")
     for column in scorer.columns:
