@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from beam_curator.commands.flags import PROGRAM, Parser
+from beam_curator.commands.flags import PROGRAM, Parser, refuse_slips
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
 
@@ -97,7 +97,9 @@ def _drawn(index: int) -> tuple[bytes, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws into OUTPUT/raw, curates into OUTPUT/curated; gives the main job's exit code, 2 for bad usage."""
     try:
-        flags = _parser().parse_args(argv)
+        parser = _parser()
+        refuse_slips(parser, sys.argv[1:] if argv is None else argv)
+        flags = parser.parse_args(argv)
         output = pathlib.Path(flags.output)
         shards = write_shards(output / "raw")
     except UsageError as error:
@@ -110,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     what = "Draws sample images, and runs the main job on them with an untrained model: no weights, no network."
     parser = Parser(prog=f"{PROGRAM} demo", description=what, allow_abbrev=False)
-    parser.add_argument("--output", default="demo", help="directory for shards and output (default: %(default)s)")
+    parser.add_argument(
+        "--output", metavar="DIR", default="demo", help="directory for shards and output (default: %(default)s)"
+    )
     parser.add_argument("--only_draw", action="store_true", help="draw the shards, and run no job")
     return parser
 

@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         parser = export_parser(words[0] if words else "")
-        _, others = parser.parse_known_args(words[1:] if parser.prog != f"{PROGRAM} export" else words)
-        refuse_slips(parser, others)
+        refuse_slips(parser, words)  # first: what a slip leaves out would be told as missing
+        parser.parse_known_args(words[1:] if parser.prog != f"{PROGRAM} export" else words)
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2

@@ -58,12 +58,12 @@ def check(argv: Sequence[str], description: str) -> None:
     require(flags, "input", "output")
 
 
-def refuse_slips(parser: Parser, others: Sequence[str]) -> None:
+def refuse_slips(parser: Parser, words: Sequence[str]) -> None:
     """Raises UsageError for a flag that looks like a slip in one of this parser's, unless it is one of Beam's."""
-    beams = _text_of_beams_options()
-    for flag in (text.split("=")[0] for text in others if text.startswith("--")):
-        near = difflib.get_close_matches(flag, parser._option_string_actions, n=1, cutoff=0.8)
-        if near and flag not in beams:
+    known = parser._option_string_actions
+    for flag in (text.split("=")[0] for text in words if text.startswith("--")):
+        near = difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
+        if near and flag not in known and flag not in _text_of_beams_options():
             raise UsageError(f"unknown argument {flag}: did you mean {near[0]}?")
 
 

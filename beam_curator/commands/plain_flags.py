@@ -45,9 +45,10 @@ def tells_slip(known: Parser, argv: Sequence[str] | None) -> bool:
     Raises:
       SystemExit: after --help.
     """
+    words = sys.argv[1:] if argv is None else argv
     try:
-        _, others = known.parse_known_args(argv)
-        refuse_slips(known, others)
+        refuse_slips(known, words)  # first: what a slip leaves out would be told as missing
+        known.parse_known_args(words)
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return True

@@ -50,6 +50,10 @@ def test_the_version_is_that_of_the_package(command):
         ),
         (("--verison",), "unknown argument --verison: did you mean --version?"),
         (("-help",), "unknown argument -help: did you mean --help?"),
+        (("demo", "--only-draw"), "unknown argument --only-draw: did you mean --only_draw?"),
+        (("models", "--model_dr", "x"), "unknown argument --model_dr: did you mean --model_dir?"),
+        (("verify", "--inputroot=x"), "unknown argument --inputroot: did you mean --input_root?"),
+        (("export", "embeddings", "out", "--outptu=x"), "unknown argument --outptu: did you mean --output?"),
     ],
 )
 def test_a_slip_is_one_line_that_says_what_to_type(command, words, said):
@@ -139,8 +143,8 @@ def test_the_demo_writes_over_no_file_that_is_somebody_elses(tmp_path, command):
 
 
 def test_a_wrong_flag_of_the_demo_is_one_line(command):
-    said = "beam-curator: unrecognized arguments: --outputs (see --help)\n"
-    assert command("demo", "--outputs") == (2, "", said)
+    said = "beam-curator: unrecognized arguments: --shards (see --help)\n"
+    assert command("demo", "--shards") == (2, "", said)
 
 
 def test_a_demo_that_cannot_write_says_where_and_why(tmp_path, command):
