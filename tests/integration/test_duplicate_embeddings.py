@@ -127,7 +127,6 @@ def test_embeddings_of_other_samples_are_refused_by_the_job_and_the_verifier(cur
     ("change", "flags", "message"),
     [
         ("", ("--range_mb", "1"), "has ranges of 64 MiB, this job of 1: give both the same"),
-        ("", ("--several_images", "first"), ""),
         ("input", (), "was made of another input than this one's: run its own command"),
         ("manifest.json", (), "holds no finished job (manifest.json is written last)"),
     ],
@@ -141,11 +140,14 @@ def test_an_output_over_another_input_is_told_before_any_work(curate, base, colo
         (colours / change).unlink()
     asked = (*SEMANTIC, "--duplicate_embeddings", str(colours), *flags)
     code, _, err = curate(tmp_path / "out", *asked, base=base)
-    assert code == (2 if message else 0)
-    if message:
-        assert err.count("\n") == 1
-        assert f"--duplicate_embeddings {colours} {message}" in err
-        assert not (tmp_path / "out").exists()
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--duplicate_embeddings {colours} {message}" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_would_become_of_several_images_is_no_difference_where_no_sample_has_them(curate, base, colours, tmp_path):
+    asked = (*SEMANTIC, "--duplicate_embeddings", str(colours))
+    assert curate(tmp_path / "out", *asked, "--several_images", "first", base=base)[0] == 0
 
 
 def test_what_cannot_be_meant_is_refused():
