@@ -35,7 +35,7 @@ A job writes it by itself at its end; this does it afterwards, also for the outp
 """
 
 _MODELS = (
-    "Fetch and verify the weights of CLIP and of the score heads. Files already there are verified, not fetched again."
+    "Fetches the weights of the encoder and of the score heads, and verifies them. What is there is not fetched again."
 )
 
 

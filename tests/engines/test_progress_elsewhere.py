@@ -29,7 +29,8 @@ def test_the_line_of_a_job_on_prism_is_made_of_its_counts(raw, tmp_path, capsys,
     prism = ["--runner", "PrismRunner", "--prism_location", str(engine_parts.PRISM)]
     assert curate_images.main([*flags(raw, tmp_path), *prism]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("PrismRunner, ")]
-    assert phases(told)[-2:] == ["scoring", "writing"]
+    seen = phases(told)  # a short one may pass between two looks
+    assert seen == [phase for phase in ("planning", "scoring", "writing") if phase in seen]
     flowing = r"PrismRunner, \d+s, scoring: [\d,]+ images, [\d.]+ images/s, \d+ failed, \d+%, \d+s left"
     assert any(re.fullmatch(flowing, line) for line in told), told
     images = [int(found[1].replace(",", "")) for line in told if (found := re.search(r": ([\d,]+) images?,", line))]
