@@ -151,7 +151,7 @@ def input_format(text: str) -> str:
     try:
         return checked_format(text)
     except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def member_sources(name: str) -> Callable[[str], str]:

@@ -20,4 +20,4 @@ def checked_format(text: str) -> str:
     """
     if text in INPUT_FORMATS or _NAMED.fullmatch(text):
         return text
-    raise UsageError(f"--input_format {text}: is none of {', '.join(INPUT_FORMATS)}, nor package.module:Object")
+    raise UsageError(f"input_format={text!r} is none of {', '.join(INPUT_FORMATS)}, nor package.module:Object")

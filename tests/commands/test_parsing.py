@@ -58,6 +58,11 @@ def test_a_near_miss_is_refused_on_every_runner_with_what_was_meant(base, flag, 
     assert hint in str(raised.value)
 
 
+def test_what_is_no_format_of_input_is_told_as_it_was_given():
+    with pytest.raises(UsageError, match="^argument --input_format: input_format='tar' is none of auto, webdataset, "):
+        parsed(*NEEDED, "--input_format", "tar")
+
+
 @pytest.mark.parametrize("runner", ["DirectRunner", "FnApiRunner", None])
 def test_an_unknown_flag_is_refused_where_the_job_runs_here(runner):
     with pytest.raises(UsageError, match=r"unknown argument --zzz \(see --help\)"):
