@@ -59,7 +59,7 @@ def test_a_near_miss_is_refused_on_every_runner_with_what_was_meant(base, flag, 
 
 
 def test_what_is_no_format_of_input_is_told_as_it_was_given():
-    with pytest.raises(UsageError, match="^argument --input_format: input_format='tar' is none of auto, webdataset, "):
+    with pytest.raises(UsageError, match=r"^argument --input_format: input_format='tar' is none of auto, webdataset"):
         parsed(*NEEDED, "--input_format", "tar")
 
 
