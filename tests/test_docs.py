@@ -1,5 +1,6 @@
 """The documentation says what is there: files, links and public names; and it fits a screen."""
 
+import functools
 import pathlib
 import re
 
@@ -12,6 +13,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@functools.cache
+def modules():
+    """The project's own modules; environments and what tools leave have names with a dot."""
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.py")] + ["/setup.py"]
 
 
 @pages
@@ -31,9 +39,8 @@ def test_links_lead_to_files(page):
 def test_files_that_are_named_are_there(page):
     if page.name == "CHANGELOG.md":
         pytest.skip("names what was there")
-    there = [f"/{path.relative_to(ROOT)}" for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
     named = re.findall(r"`([\w/]+\.py)`", FENCE.sub("", page.read_text()))
-    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in modules())] == []
 
 
 def test_the_reference_has_every_public_name_once():
