@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_as_process(module: str) -> int:
     """Imports a command and runs it on this process's arguments; Ctrl-C ends it in one line while it imports, too."""
     unread_output.bear_with_readers_that_leave()
+    # Each of Google's packages says in two lines that it will end with a Python that we support: before every error.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core\._python_version_support")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as under nohup
         signal.signal(signal.SIGINT, _end_at_once)
     try:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import types
+import warnings
 
 import pytest
 
@@ -92,6 +93,19 @@ def test_what_a_users_module_says_as_it_ends_the_process_is_said(end, code, said
     monkeypatch.setattr(main.unread_output, "bear_with_readers_that_leave", lambda: None)
     monkeypatch.setattr(signal, "getsignal", lambda number: None)  # which leaves Ctrl-C as it is
     assert (main.run_as_process("ends"), capsys.readouterr().err) == (code, said)
+
+
+def test_what_googles_packages_say_of_this_python_is_not_said_before_each_line(monkeypatch, recwarn):
+    def begin(_):
+        for module in ("google.api_core._python_version_support", "some.other"):
+            warnings.warn_explicit("upgrade your Python", FutureWarning, f"{module}.py", 1, module)
+        return 0
+
+    monkeypatch.setitem(sys.modules, "a.command", types.SimpleNamespace(main=begin))
+    monkeypatch.setattr(main.unread_output, "bear_with_readers_that_leave", lambda: None)
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)  # which leaves Ctrl-C as it is
+    assert main.run_as_process("a.command") == 0
+    assert [warning.filename for warning in recwarn] == ["some.other.py"]
 
 
 def test_help_and_slips_import_neither_torch_nor_beam():
