@@ -26,7 +26,7 @@ def flink_counts(options: PipelineOptions, result: PipelineResult) -> Counter[st
     where `--flink_master` names no cluster, or the job is not found there.
 
     Raises:
-      OSError, ValueError: where the cluster does not answer, or says something else.
+      OSError, ValueError, KeyError: where the cluster does not answer, or says something else.
     """
     master = FlinkRunner.add_http_scheme(options.view_as(FlinkRunnerOptions).flink_master)
     if master in MAGIC_HOST_NAMES:

@@ -154,7 +154,12 @@ def _phase(counts: Mapping[str, int]) -> str:
 
 
 def _counts_on(runner: str, options: PipelineOptions, result: PipelineResult) -> Counter[str]:
-    return (flink_counts(options, result) if "Flink" in runner else Counter()) or counts_of(result)
+    """As the cluster has them, and where it cannot be asked, as Beam has them."""
+    if "Flink" in runner:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if counts := flink_counts(options, result):
+                return counts
+    return counts_of(result)
 
 
 def _scored_ranges(output: str) -> int:

@@ -5,7 +5,7 @@ import json
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_curator.commands import flink_counts
+from beam_curator.commands import flink_counts, progress_elsewhere
 from beam_curator.commands.flink_counts import flink_counts as counted
 
 ACCUMULATOR = {
@@ -69,3 +69,13 @@ def test_a_job_that_has_begun_counts_nothing_yet(monkeypatch):
 def test_flink_inside_the_job_server_has_no_address_to_ask(monkeypatch, master):
     monkeypatch.setattr(flink_counts, "_asked", lambda *_: pytest.fail("asked"))
     assert counted(PipelineOptions(["--flink_master", master]), Job()) == {}
+
+
+@pytest.mark.parametrize("fault", [OSError("refused"), ValueError("no JSON"), KeyError("jobs")])
+def test_where_the_cluster_cannot_be_asked_beams_counts_are_shown(monkeypatch, fault):
+    def asked(*_):
+        raise fault
+
+    monkeypatch.setattr(flink_counts, "_asked", asked)
+    monkeypatch.setattr(progress_elsewhere, "counts_of", lambda result: {"samples_written": 7})
+    assert progress_elsewhere._counts_on("FlinkRunner", CLUSTER, Job()) == {"samples_written": 7}
