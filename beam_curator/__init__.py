@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from beam_curator.models.scorers.heads import HeadScorer
     from beam_curator.models.scorers.scorer import Column, Scorer
     from beam_curator.reading import Reading
-    from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, select
+    from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between
+    from beam_curator.rules.selecting import select
     from beam_curator.rules.where import Where
     from beam_curator.samples import SampleBatch
     from beam_curator.sources.hand_made import batch_of
@@ -60,8 +61,8 @@ _HOMES = {
         "AtLeast",
         "Below",
         "Between",
-        "select",
     ),
+    "rules.selecting": ("select",),
     "rules.where": ("Where",),
     "samples": ("SampleBatch",),
     "sources.hand_made": ("batch_of",),

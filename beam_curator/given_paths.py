@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from beam_curator.errors import UsageError
@@ -26,8 +27,26 @@ def path_text(given: Any, what: str) -> str:
     return text
 
 
+def at_home(path: str) -> str:
+    """The path with `~` or `~user` as that home directory, which no shell has written out between quotes, and a
+    url of a local file as its path."""
+    if path.startswith("file://"):
+        return path.removeprefix("file://")
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 (pathlib raises)
+
+
+def path_texts(given: Any, what: str) -> list[str]:
+    """The texts of one path, or of several.
+
+    Raises:
+      UsageError: for what is none, and for path objects that were made of a url.
+    """
+    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, bytearray, os.PathLike, Mapping))
+    return [path_text(one, what) for one in (given if several else [given])]
+
+
 def named(given: Any, what: str) -> str:
-    """The same, and not empty.
+    """The same of one, not empty, and as `at_home` has it.
 
     Raises:
       UsageError: for an empty one as well.
@@ -35,7 +54,7 @@ def named(given: Any, what: str) -> str:
     text = path_text(given, what)
     if not text:
         raise _no_path(given, what)
-    return text
+    return at_home(text)
 
 
 def named_if_any(given: Any, what: str) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from beam_curator.errors import UsageError
 from beam_curator.field_names import ALL, NONE, PREFIX
+from beam_curator.given_values import switch
 
 SeveralImages = Literal["fail", "first", "all"]
 
@@ -46,11 +47,15 @@ class Reading:
         Raises:
           UsageError: for values that mean nothing.
         """
+        object.__setattr__(self, "group_by_key", switch(self.group_by_key, "group_by_key"))
         if self.several_images not in SEVERAL_IMAGES:
             raise UsageError(f"several_images={self.several_images!r} is none of {', '.join(SEVERAL_IMAGES)}")
         for name in ("image_from", "caption_from"):
             object.__setattr__(self, name, sources(name, getattr(self, name)))
         object.__setattr__(self, "carry", carried(self.carry))
+        for name in ("image_column", "caption_column"):
+            if not isinstance(column := getattr(self, name), str):
+                raise UsageError(f"{name}={column!r}: the name of a column is wanted")
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -70,7 +75,9 @@ def sources(name: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
     Raises:
       UsageError: for what is none.
     """
-    parts = re.split(r"[,;]", given) if isinstance(given, str) else list(given or ())
+    parts = re.split(r"[,;]", given) if isinstance(given, str) else _listed(given)
+    if not all(isinstance(part, str) for part in parts):
+        raise UsageError(f"{name}={given!r}: write extensions, such as {_EXAMPLES[name]}, with commas between them")
     named = [part.strip().removeprefix(".") for part in parts if part.strip()]
     if parts != [""] and len(named) < len(parts):
         raise UsageError(f"{name}={given!r}: an extension is missing")
@@ -89,7 +96,7 @@ def carried(given: str | Sequence[str] | None) -> tuple[str, ...]:
     Raises:
       UsageError: for a name that is empty, and for "all" or "none" beside others.
     """
-    parts = given.split(",") if isinstance(given, str) else list(given or ())
+    parts = given.split(",") if isinstance(given, str) else _listed(given)
     if not all(isinstance(part, str) and part.strip() for part in parts):
         raise UsageError(
             f"carry={given!r}: write {ALL}, {NONE}, or names of fields with commas between them, as url,uid"
@@ -98,6 +105,11 @@ def carried(given: str | Sequence[str] | None) -> tuple[str, ...]:
     if named & {ALL, NONE} and len(named) > 1:
         raise UsageError(f"carry={given!r}: {ALL} and {NONE} stand alone")
     return () if named == {NONE} else tuple(sorted(named))
+
+
+def _listed(given: Any) -> list[Any]:
+    """What was given as several, or the one thing that it is; nothing of None."""
+    return list(given) if isinstance(given, Iterable) else [] if given is None else [given]
 
 
 _EXAMPLES = {"image_from": "jpg or left.png", "caption_from": "txt or json:caption"}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.errors import UsageError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
 from beam_curator.phases import Span
@@ -317,3 +318,14 @@ class SampleBatch:
     def replace(self, **changes: Any) -> SampleBatch:
         """The same batch with these attributes changed."""
         return dataclasses.replace(self, **changes)
+
+
+def checked_batch(given: Any) -> SampleBatch:
+    """A batch as a caller gave it.
+
+    Raises:
+      UsageError: for what is none.
+    """
+    if not isinstance(given, SampleBatch):
+        raise UsageError(f"a {type(given).__name__} is no SampleBatch: give one, of bc.batch_of or of a pipeline")
+    return given

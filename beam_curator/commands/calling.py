@@ -21,8 +21,8 @@ from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output import ledger
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
-from beam_curator.rules.comparison import rule_of
 from beam_curator.rules.rule import Rule
+from beam_curator.rules.selecting import rules_of
 from beam_curator.storage import files
 
 
@@ -132,7 +132,7 @@ def _checked_scorers(scorers: Any) -> list[Scorer]:
 def _checked(rules: Any) -> list[Rule]:
     if callable(rules) or isinstance(rules, str):
         raise UsageError("rules: give a list of rules; text such as my_rules:longer_than(words=4) goes to rule=[...]")
-    return [rule_of(rule) if isinstance(rule, str) else rule for rule in rules]
+    return rules_of(rules)
 
 
 def _checked_name(runner: Any) -> str:

@@ -13,7 +13,7 @@ from beam_curator.defaults import (
     DUPLICATE_KINDS,
     KEEP_ORDERS,
 )
-from beam_curator.sources.patterns import at_home
+from beam_curator.given_paths import at_home
 
 _PROVEN = "proven"
 

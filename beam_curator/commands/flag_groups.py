@@ -37,10 +37,10 @@ from beam_curator.defaults import (
     UNTRAINED,
 )
 from beam_curator.field_names import ALL, NONE
+from beam_curator.given_paths import at_home
 from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.reading import DEFAULT_READING, SEVERAL_IMAGES
 from beam_curator.sources.formats import AUTO
-from beam_curator.sources.patterns import at_home
 
 
 def add_input_and_output(group: Any) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from beam_curator.defaults import DEFAULT_DUPLICATE_BITS, DEFAULT_DUPLICATE_COSINE, DUPLICATE_KINDS, KEEP_ORDERS
 from beam_curator.duplicates.semantic import PROVEN
 from beam_curator.errors import UsageError
-from beam_curator.given_paths import path_text
+from beam_curator.given_paths import at_home, path_text, path_texts
+from beam_curator.given_values import is_number, is_whole
 
 EXACT, PERCEPTUAL, SEMANTIC = KINDS = DUPLICATE_KINDS
 """Copies of the same bytes; copies that look alike (re-encoded, resized, recoloured); images that show about the same.
@@ -53,14 +51,14 @@ class DuplicateSettings:
 
     def __post_init__(self) -> None:
         kinds = self.kinds.split(",") if isinstance(self.kinds, str) else self.kinds
-        object.__setattr__(self, "kinds", tuple(kinds))
-        object.__setattr__(self, "against", tuple(dict.fromkeys(_several(self.against))))
-        object.__setattr__(self, "embeddings", path_text(self.embeddings, "duplicate_embeddings"))
+        object.__setattr__(self, "kinds", tuple(map(str, kinds)) if isinstance(kinds, Iterable) else (str(kinds),))
+        object.__setattr__(self, "against", tuple(dict.fromkeys(map(at_home, path_texts(self.against, "against")))))
+        object.__setattr__(self, "embeddings", at_home(path_text(self.embeddings, "duplicate_embeddings")))
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise UsageError(f"duplicates={','.join(self.kinds)}: some of {', '.join(KINDS)}, with commas between")
         object.__setattr__(self, "kinds", tuple(kind for kind in KINDS if kind in self.kinds))
-        if not (_is_number(self.cosine) and -1 <= self.cosine <= 1):
+        if not (is_number(self.cosine) and -1 <= self.cosine <= 1):
             raise UsageError(f"duplicate_cosine={self.cosine}: a cosine is from -1 to 1; 0.97 means one picture")
         if not (is_whole(self.bits) and 0 <= self.bits <= _MOST_BITS):
             raise UsageError(
@@ -77,7 +75,7 @@ class DuplicateSettings:
             raise UsageError(f"keep={self.keep}: one of {', '.join(KEEP_ORDERS)}")
         if self.by not in (IMAGE, IMAGE_AND_CAPTION):
             raise UsageError(f"duplicates_by={self.by}: {IMAGE} or {IMAGE_AND_CAPTION}")
-        if not (_is_number(self.slack) and 0 < self.slack <= PROVEN):
+        if not (is_number(self.slack) and 0 < self.slack <= PROVEN):
             raise UsageError(
                 f"duplicate_slack={self.slack}: over 0 to {PROVEN}, with which no pair is missed; 0.2 misses some of "
                 "them, and is faster where duplicate_cosine is below 0.95"
@@ -89,21 +87,6 @@ class DuplicateSettings:
     def told(self) -> dict[str, Any]:
         """As the manifest has it."""
         return {**dataclasses.asdict(self), "kinds": list(self.kinds), "against": list(self.against)}
-
-
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number, of Python or of NumPy."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _several(given: Any) -> tuple[str, ...]:
-    """One or several texts or paths, as a tuple."""
-    several = [given] if isinstance(given, (str, os.PathLike)) else given
-    return tuple(path_text(one, "against") for one in several)
 
 
 def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import abc
 import collections
 import dataclasses
-import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +14,7 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.field_names import is_field
+from beam_curator.given_values import is_number
 from beam_curator.rule_tally import RuleTally, Tallies
 from beam_curator.rules.names import missing_column, rule_name, visible
 from beam_curator.rules.users_rules import failed_of, outcome_of, tally_of
@@ -138,8 +137,7 @@ OF_CAPTION = ("similarity", "caption_words", "caption_characters", "language_pro
 
 def _check_number(rule: ColumnRule, what: str, value: Any) -> None:
     """Raises UsageError for a limit that no value can be compared with."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-    if not is_number or not math.isfinite(value):
+    if not is_number(value):
         raise UsageError(f"{type(rule).__name__}: {what}={value!r} is not a finite number")
 
 
@@ -234,11 +232,6 @@ class AspectRatioAtMost(ColumnRule):
     def __call__(self, row: Mapping[str, Any]) -> Any:
         width, height = row["width"], row["height"]
         return (width <= self.maximum * height) & (height <= self.maximum * width)
-
-
-def select(table: pa.Table, rules: Sequence[Rule]) -> pa.Table:
-    """The rows with those dropped that a rule rejects: the first half of what `judge` gives."""
-    return judge(table, rules)[0]
 
 
 def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:

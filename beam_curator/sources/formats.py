@@ -18,6 +18,6 @@ def checked_format(text: str) -> str:
     Raises:
       UsageError: for what is neither.
     """
-    if text in INPUT_FORMATS or _NAMED.fullmatch(text):
+    if isinstance(text, str) and (text in INPUT_FORMATS or _NAMED.fullmatch(text)):
         return text
     raise UsageError(f"input_format={text!r} is none of {', '.join(INPUT_FORMATS)}, nor package.module:Object")

@@ -11,6 +11,7 @@ from typing import Any
 
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
+from beam_curator.given_paths import at_home
 from beam_curator.images import IMAGE_EXTENSIONS
 from beam_curator.reading import Reading
 from beam_curator.sources import matching
@@ -19,7 +20,7 @@ from beam_curator.sources.keys import unique, unique_keys
 from beam_curator.sources.listing import Entry, shards_of
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.mds import MDS_ENDINGS
-from beam_curator.sources.patterns import SHARD_ENDINGS, at_home
+from beam_curator.sources.patterns import SHARD_ENDINGS
 from beam_curator.sources.shard_identity import KnownShard, place_of
 from beam_curator.sources.table_fields import texts_of_rows
 from beam_curator.sources.table_files import LIST_ENDINGS, PARQUET_ENDINGS, path_column, table_of

@@ -6,14 +6,13 @@ import fnmatch
 import functools
 import itertools
 import os
-import os.path
 import re
 from collections.abc import Callable, Sequence
 
 import bracex
 
 from beam_curator.errors import UsageError
-from beam_curator.given_paths import path_text
+from beam_curator.given_paths import at_home, path_texts
 
 MAX_NAMES = 1_000_000
 """So many names all brace ranges together may be written out as: each takes memory, and a look."""
@@ -53,8 +52,7 @@ def several(patterns: Patterns) -> list[str]:
     Raises:
       UsageError: for none, and for what is no path.
     """
-    given = [patterns] if isinstance(patterns, (str, os.PathLike)) or patterns is None else patterns
-    listed = [path_text(one, "input") for one in given]
+    listed = path_texts(patterns, "input")
     if not listed:
         raise UsageError('no input is named: give at least one pattern, such as "DIR/*.tar"')
     return listed
@@ -69,14 +67,6 @@ def lines_of(text: str) -> list[str]:
     """The patterns of a list, one a line; empty lines and those that begin with # are none."""
     lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def at_home(pattern: str) -> str:
-    """The pattern with `~` or `~user` as that home directory, which no shell has written out between quotes, and a
-    url of a local file as its path."""
-    if pattern.startswith("file://"):
-        return pattern.removeprefix("file://")
-    return os.path.expanduser(pattern) if pattern.startswith("~") else pattern  # noqa: PTH111 (pathlib raises)
 
 
 def split_joined(pattern: str) -> list[str]:

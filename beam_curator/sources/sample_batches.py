@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import JobError
-from beam_curator.samples import Sample, SampleBatch, ShardRange, readable
+from beam_curator.samples import Sample, SampleBatch, ShardRange, checked_batch, readable
 from beam_curator.sources.fields import fields_of
 from beam_curator.sources.ranges import read_range
 from beam_curator.sources.sample_images import dotted_names, images_of
@@ -45,8 +45,10 @@ def load(batch: SampleBatch) -> SampleBatch:
     """The batch with its bytes: itself where it has them, else read again from its shard.
 
     Raises:
+      CurationError: for what is no batch.
       JobError: when the shard no longer holds these samples.
     """
+    checked_batch(batch)
     usable = [sample for sample in batch.samples or () if sample.failure is None]
     if batch.samples is not None and all(m.data is not None for s in usable for m in s.members.values()):
         return batch

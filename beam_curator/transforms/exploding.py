@@ -15,6 +15,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_curator import rows
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.given_values import is_whole, switch
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output.score_steps import fields_of
 from beam_curator.rule_tally import sum_tallies
@@ -105,7 +106,7 @@ class ExplodeSamples(beam.PTransform):
     as_rows: bool = False
 
     def __post_init__(self) -> None:
-        if self.as_rows:
+        if switch(self.as_rows, "as_rows"):
             self.with_output_types(Any)  # the columns show in `expand`
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Any]:
@@ -156,6 +157,10 @@ class BatchSamples(beam.PTransform):
     """
 
     max_samples: int = 1024
+
+    def __post_init__(self) -> None:
+        if not (is_whole(self.max_samples) and self.max_samples >= 1):
+            raise UsageError(f"max_samples={self.max_samples!r}: a batch holds a whole number of samples, 1 or more")
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[SampleBatch]:
         batching = _Batch(self.max_samples, fields_of(facts_of(samples).steps))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import JobError, UsageError
 from beam_curator.first_few import counted
 from beam_curator.given_paths import named_if_any
+from beam_curator.given_values import is_number, plain, switch
 from beam_curator.output.job_input import match_input, shards_of, urls_and_sizes
 from beam_curator.output.plans import KeptPlans
 from beam_curator.phases import PLANNING, SCORING, Span
@@ -72,6 +72,7 @@ class MatchShards(beam.PTransform):
     def __post_init__(self) -> None:
         self._patterns = several(self.patterns)
         self._output = named_if_any(self.output, "output")
+        switch(self.allow_missing, "allow_missing")
         checked_format(self.input_format)
         self._columns = Reading(image_column=self.image_column, caption_column=self.caption_column)
 
@@ -147,8 +148,9 @@ class PlanRanges(beam.PTransform):
     plans_from: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.range_mb < math.inf:
+        if not (is_number(self.range_mb) and self.range_mb > 0):
             raise UsageError(f"range_mb={self.range_mb}: a range needs a size above 0 MiB")
+        self.range_mb = plain(self.range_mb)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -370,7 +372,9 @@ class ReadSamples(beam.PTransform):
     caption_column: str = ""
 
     def __post_init__(self) -> None:
+        self._patterns = None if self.patterns is None else several(self.patterns)
         checked_format(self.input_format)
+        switch(self.allow_missing, "allow_missing")
         self._reading = Reading(
             self.group_by_key,
             self.several_images,
@@ -389,14 +393,14 @@ class ReadSamples(beam.PTransform):
 
     def _shards(self, begin: beam.pvalue.PValue) -> beam.PCollection[Shard]:
         if isinstance(begin, beam.pvalue.PBegin):
-            if self.patterns is None:
+            if self._patterns is None:
                 raise UsageError('ReadSamples() without patterns reads a PCollection of shards: give it "DIR/*.tar"')
             how = {name: getattr(self, name) for name in ("output", "input_format", "image_column", "caption_column")}
-            return begin | MatchShards(self.patterns, self.allow_missing, **how)
-        if self.patterns is not None:
+            return begin | MatchShards(self._patterns, self.allow_missing, **how)
+        if self._patterns is not None:
             raise UsageError("ReadSamples with patterns begins a pipeline: leave them out to read a PCollection")
         return begin if begin.element_type is Shard else begin | ShardsOfFiles()
 
     def display_data(self) -> dict[str, Any]:
-        patterns = {} if self.patterns is None else display_of_patterns(several(self.patterns))
+        patterns = {} if self._patterns is None else display_of_patterns(self._patterns)
         return {**patterns, **self._plan.display_data(), "allow_missing": self.allow_missing}

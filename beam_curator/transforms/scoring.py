@@ -20,7 +20,7 @@ from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Scorer, check_scor
 from beam_curator.models.scorers.similarity import Similarity
 from beam_curator.models.scorers.text_embedding import TextEmbedding
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
-from beam_curator.samples import SampleBatch, ShardRange
+from beam_curator.samples import SampleBatch, ShardRange, checked_batch
 from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, checked_handler, handler_before
@@ -74,6 +74,7 @@ def score_batch(batch: SampleBatch, scorer: Scorer | Score) -> SampleBatch:
     Raises:
       CurationError: for a batch without embeddings, or with those of another encoder than the head was made for.
     """
+    checked_batch(batch)
     (scored,) = (scorer if isinstance(scorer, Score) else Score(scorer)).step.process(batch)
     return scored
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_curator.errors import CurationError
 from beam_curator.rule_tally import sum_tallies
-from beam_curator.rules.comparison import rule_of
 from beam_curator.rules.rule import Rule, judge, labels
+from beam_curator.rules.selecting import rules_of
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.display import display_of_rules
 from beam_curator.transforms.lineage import check_before_duplicates
@@ -36,11 +35,7 @@ class Select(beam.PTransform):
 
     def __init__(self, *given: Rule | str) -> None:
         super().__init__()
-        rules: list[Rule] = [rule_of(rule) if isinstance(rule, str) else rule for rule in given]
-        wrong = [rule for rule in rules if not callable(rule)]
-        if wrong:
-            raise CurationError(f"{wrong[0]!r} is not a rule: a rule is called with a row, and true keeps it")
-        self.rules = rules
+        self.rules = rules_of(given)
 
     @property
     def facts(self) -> Mapping[str, Any]:

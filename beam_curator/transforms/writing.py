@@ -17,6 +17,7 @@ from beam_curator import process_tuning, progress, rows
 from beam_curator.defaults import DEFAULT_SAMPLES_PER_SHARD, MOST_RANGES_PER_FILE
 from beam_curator.errors import UsageError
 from beam_curator.given_paths import named
+from beam_curator.given_values import is_number, is_whole, plain, switch
 from beam_curator.output import ledger, outcomes
 from beam_curator.output.belonging import check_free
 from beam_curator.output.compaction import Piece, write_piece
@@ -221,18 +222,24 @@ class WriteShards(beam.PTransform):
 
     def __post_init__(self) -> None:
         self._output = named(self.output, "output")
-        if not isinstance(self.samples_per_shard, int) or self.samples_per_shard < 1:
+        switch(self.take_over, "take_over")
+        if not is_whole(self.samples_per_shard) or self.samples_per_shard < 1:
             raise UsageError(
                 f"samples_per_shard={self.samples_per_shard}: a shard holds a whole number of samples, 1 or more"
             )
-        if not 0 <= self.max_failed_fraction <= 1:
+        if not (is_number(self.max_failed_fraction) and 0 <= self.max_failed_fraction <= 1):
             raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
         ranges = self.ranges_per_ledger_file
-        if ranges is not None and (not isinstance(ranges, int) or not 1 <= ranges <= MOST_RANGES_PER_FILE):
+        if ranges is not None and not (is_whole(ranges) and 1 <= ranges <= MOST_RANGES_PER_FILE):
             most = f"{MOST_RANGES_PER_FILE:,}"
             raise UsageError(
                 f"ranges_per_ledger_file={ranges}: a file holds a whole number of ranges, from 1 to {most}"
             )
+
+        self.samples_per_shard, self.max_failed_fraction = map(
+            plain, (self.samples_per_shard, self.max_failed_fraction)
+        )
+        self.ranges_per_ledger_file = plain(ranges)
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
         check_same_output(batches, self._output)

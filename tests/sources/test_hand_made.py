@@ -95,6 +95,13 @@ def test_the_same_samples_are_the_same_shard_and_others_do_not_overwrite_it(samp
         ([{"__key__": "a", "jpg": b"", "JPG": b""}], 'samples[0] "a" repeats an extension: jpg, JPG'),
         ([{"__key__": "a", "jpg": b""}] * 2, '2 of them have the key "a"'),
         ([{"__key__": "a", "odd": object()}], 'samples[0] "a" cannot be encoded'),
+        ([{"__key__": "a\0b", "jpg": b""}], "samples[0]: the key 'a\\x00b' has a NUL"),
+        ([{"__key__": "a", "j\0pg": b""}], "'j\\x00pg' is no extension"),
+        ([{"__key__": "a", 3: b""}], "3 is no extension"),
+        ([{"__key__": "a", "": b""}], "'' is no extension"),
+        (["a.jpg"], "samples[0] is no mapping"),
+        ({"__key__": "a", "jpg": b""}, "samples: give a list of them"),
+        (None, "samples: give a list of them"),
     ],
 )
 def test_samples_that_a_shard_cannot_hold_are_refused(samples, message, tmp_path):
@@ -103,3 +110,16 @@ def test_samples_that_a_shard_cannot_hold_are_refused(samples, message, tmp_path
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_bytes_may_be_views_and_samples_come_one_by_one(samples, tmp_path):
+    plain = bc.batch_of(samples, tmp_path / "plain.tar")
+    views = ({**one, "jpg": kind(one["jpg"])} for one, kind in zip(samples, [memoryview, bytearray] * 3, strict=True))
+    bc.batch_of(views, tmp_path / "views.tar")
+    assert (tmp_path / "views.tar").read_bytes() == (tmp_path / "plain.tar").read_bytes()
+    assert len(plain) == 6
+
+
+def test_what_is_no_reading_is_refused(samples, tmp_path):
+    with pytest.raises(UsageError, match="reading='all' is no Reading"):
+        bc.batch_of(samples, tmp_path / "x.tar", "all")

@@ -18,7 +18,7 @@ from beam_curator.images import ImageError, PictureHashes, decode, pictures
 from beam_curator.images.pictures import PixelBudget
 from beam_curator.output.job_input import match_shards
 from beam_curator.output.outcomes import reason_kind
-from beam_curator.rules.rule import select
+from beam_curator.rules.selecting import select
 from beam_curator.samples import Member, Sample
 from beam_curator.sources.tar import captions
 from beam_curator.sources.tar.captions import MAX_CAPTION_BYTES, MAX_JSON_BYTES, caption_of

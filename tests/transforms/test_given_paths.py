@@ -57,6 +57,16 @@ def test_a_job_takes_no_path_object_that_was_made_of_a_url(tmp_path, monkeypatch
             bc.curate(*given)
 
 
+def test_what_no_shell_has_written_out_is_the_home_directory(tmp_path, monkeypatch, small_jpeg):
+    """A directory called `~` in the working directory is nobody's wish."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = str(tmp_path / "a")
+    assert bc.WriteShards("~/a").display_data()["output"] == home
+    assert bc.DropDuplicates("~/a").output == bc.KeepTop("width=0.5", output=Path("~/a")).output == home
+    assert bc.DropDuplicates("out", against=["~/a"]).settings.against == (home,)
+    assert bc.batch_of([{"__key__": "a", "jpg": small_jpeg}], "~/a").range.url == home
+
+
 @pytest.mark.parametrize("make", [bc.EmbedImages, bc.ScoreSimilarity, bc.EmbedCaptions])
 def test_a_model_by_its_name_alone_is_no_handler(make):
     with pytest.raises(UsageError, match=r"'ViT-B-32' is no ClipModelHandler: give one"):

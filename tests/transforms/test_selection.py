@@ -15,7 +15,8 @@ from beam_curator import rows
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.rules.missed_columns import check_users_rule
 from beam_curator.rules.names import rule_name
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, judge, select
+from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, judge
+from beam_curator.rules.selecting import select
 from beam_curator.transforms.selection import Select
 from tests.eager import eager
 from tests.examples import examples
@@ -385,3 +386,16 @@ def test_each_rule_is_tallied_for_the_samples_that_came_to_it_and_by_its_number_
         f"{rule_name(rules[1])} (rule 2)": (3, 0),
         f"{rule_name(rules[2])} (rule 3)": (2, 2),
     }
+
+
+def test_rules_may_be_text_and_what_is_none_fails_no_row():
+    assert outcome(select(rows_of([1, 6]), ["aesthetic >= 5"])) == outcome(
+        select(rows_of([1, 6]), [AtLeast("aesthetic", 5)])
+    )
+    for wrong in ("aesthetic >= 5", AtLeast("aesthetic", 5), 3, None):
+        with pytest.raises(UsageError, match="give a list of rules"):
+            select(rows_of([1]), wrong)
+    with pytest.raises(UsageError, match=r"rules\[1\]=3 is not a rule"):
+        select(rows_of([1]), ["aesthetic >= 5", 3])
+    with pytest.raises(UsageError, match=r"give batch\.rows, not a list"):
+        select([], [])

@@ -1,0 +1,50 @@
+"""Rules as callers of the library give them, and a table of rows selected by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from beam_curator.errors import UsageError
+from beam_curator.rules.comparison import rule_of
+from beam_curator.rules.rule import Rule, judge
+
+
+def rules_of(given: Iterable[Rule | str]) -> list[Rule]:
+    """The rules, of which some may be comparisons as text.
+
+    Raises:
+      UsageError: for what is no rule.
+    """
+    if isinstance(given, (str, bytes)) or callable(given) or not isinstance(given, Iterable):
+        raise UsageError(f"rules={given!r}: give a list of rules, such as ['width >= 64', my_rule]")
+    return [rule_of(rule) if isinstance(rule, str) else _checked(rule, index) for index, rule in enumerate(given)]
+
+
+def _checked(rule: Any, index: int) -> Rule:
+    if isinstance(rule, type):
+        raise UsageError(f"rules[{index}]: {rule.__name__} is a class: give an object of it, {rule.__name__}(...)")
+    if not callable(rule):
+        raise UsageError(f"rules[{index}]={rule!r} is not a rule: a rule is called with a row, and true keeps it")
+    return rule
+
+
+def select(table: pa.Table, rules: Iterable[Rule | str]) -> pa.Table:
+    """The rows with those dropped that a rule rejects.
+
+    Args:
+      table: a batch's `rows`.
+      rules: in the order in which they are tried; comparisons may be text, such as "aesthetic >= 5": see
+        `beam_curator.rules.comparison`.
+
+    Raises:
+      CurationError: for what is no rule, and for a comparison with a column that the rows do not have, or that holds no
+        numbers.
+    """
+    if not isinstance(table, pa.Table):
+        raise UsageError(
+            f"select takes the rows of a batch, a pyarrow.Table: give batch.rows, not a {type(table).__name__}"
+        )
+    return judge(table, rules_of(rules))[0]
