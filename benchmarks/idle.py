@@ -23,7 +23,7 @@ class IdleModel(DeviceModel):
 
     def run(self, pixels: torch.Tensor) -> PendingEmbeddings:
         """Float32 [n, dim], without a look at the pixels."""
-        return PendingEmbeddings(self._embedding[: len(pixels)].clone(), None)
+        return PendingEmbeddings([self._embedding[: len(pixels)].clone()], None)
 
 
 class IdleEncoder(ClipEncoder):

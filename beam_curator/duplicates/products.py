@@ -1,8 +1,10 @@
-"""Dot products of unit vectors: on a CUDA device if there is one, else by NumPy. They only propose (see `semantic`)."""
+"""Dot products of unit vectors: on a CUDA device if there is one, else by NumPy. They only propose (see `semantic`), so
+that it changes nothing where they are computed."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from beam_curator.device_errors import DeviceLostError, first_line, is_lost, wants_memory
 from beam_curator.process_tuning import has_gpu
+
+_logger = logging.getLogger(__name__)
 
 Directions = NDArray[np.float32]
 Proposing = Callable[[Directions, Directions], NDArray[np.float32]]
@@ -52,7 +57,38 @@ def best_products() -> Proposing:
         return numpy_products
     import torch
 
-    return torch_products(torch, "cuda") if torch.cuda.is_available() else numpy_products
+    if not torch.cuda.is_available() or torch.cuda._is_in_bad_fork():
+        return numpy_products
+    return where_it_fits(torch_products(torch, "cuda"), "cuda")
+
+
+def where_it_fits(on_device: Proposing, device: str) -> Proposing:
+    """Products on a device, and on the processor once the device has no memory for them: what embeds may hold it.
+
+    Raises:
+      DeviceLostError: by a call, where the device is lost.
+    """
+    full = threading.Event()
+
+    def products(one: Directions, other: Directions) -> NDArray[np.float32]:
+        if not full.is_set():
+            try:
+                return on_device(one, other)
+            except Exception as error:
+                if is_lost(device):
+                    raise DeviceLostError.after(error, device, "comparing embeddings") from error
+                if not wants_memory(error):
+                    raise
+                if not full.is_set():
+                    _logger.warning(
+                        "embeddings are compared on the processor: device '%s' has no memory for it (%s)",
+                        device,
+                        first_line(error),
+                    )
+                full.set()
+        return numpy_products(one, other)
+
+    return products
 
 
 _alone = threading.Lock()  # what is set is the process's, not the thread's

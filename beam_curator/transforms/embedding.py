@@ -47,6 +47,7 @@ from beam_curator.sources.sample_images import images_of_samples
 from beam_curator.transforms.beams_inference import ModelHandler, RunInference
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.display import display_of_models
+from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 from beam_curator.transforms.metrics import count as count_in_beam
 from beam_curator.transforms.metrics import observe
 from beam_curator.transforms.work_ahead import WorkAhead
@@ -353,8 +354,9 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         inference_args: Mapping[str, Any] | None = None,
     ) -> list[Any]:
         """Embeds batches."""
-        pending = [submit_batch(one, model.get(), self.identity, model.scorers, model.tokenise) for one in batch]
-        return [one.result() for one in pending] if self._waits else pending
+        with ending_worker_of_lost_device():  # it may be lost before the model is loaded
+            pending = [submit_batch(one, model.get(), self.identity, model.scorers, model.tokenise) for one in batch]
+            return [one.result() for one in pending] if self._waits else pending
 
     def get_num_bytes(self, batch: Sequence[SampleBatch]) -> int:
         """Bytes of the shards that the batches cover; Beam's default would pickle them all to find out."""

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from beam_curator.models.device_errors import DeviceLostError
+from beam_curator.device_errors import DeviceLostError
 
 _logger = logging.getLogger(__name__)
 

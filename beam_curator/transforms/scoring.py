@@ -88,19 +88,21 @@ class _Score(beam.DoFn):
         process_tuning.keep_products_in_their_threads()
 
     def process(self, batch: SampleBatch) -> Iterator[SampleBatch]:
+        with ending_worker_of_lost_device():
+            scored = self._scored(batch)
+        yield scored
+
+    def _scored(self, batch: SampleBatch) -> SampleBatch:
         scorer = self._loaded.scorer
         if scorer.needs == "pixels":
-            yield with_picture_scores(batch, [self._loaded])
-            return
+            return with_picture_scores(batch, [self._loaded])
         encoder = batch.models.get(EMBEDDING_STEP)
         if scorer.needs in ON_EMBEDDINGS:
             embeddings = embeddings_of(batch)
             complaint = complaint_of(scorer, encoder, embeddings.shape[1])
             if complaint:  # nobody could tell before: the embeddings are not those of an `EmbedImages` in this pipeline
                 raise JobError(complaint)
-        with ending_worker_of_lost_device():
-            scored = with_scores(batch, self._loaded, identity_on(scorer, encoder))
-        yield scored
+        return with_scores(batch, self._loaded, identity_on(scorer, encoder))
 
 
 def complaint_of(scorer: Scorer, encoder: ModelIdentity | None, width: int | None) -> str | None:

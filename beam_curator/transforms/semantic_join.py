@@ -25,6 +25,7 @@ from beam_curator.output.vector_blocks import BlockCounts
 from beam_curator.phases import COMPARING
 from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
 from beam_curator.transforms.claims import OnTitle, Title
+from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 from beam_curator.transforms.spilling import Spillable
 
 OfSet = tuple[int, Spillable]
@@ -94,7 +95,9 @@ class _Sort(Comparing):
 
     def process(self, task: BlockTask) -> Iterator[tuple[JoinPlace, str, BlockCounts]]:
         self.begin()
-        yield sort_block(task, self._assigned)
+        with ending_worker_of_lost_device():
+            found = sort_block(task, self._assigned)
+        yield found
 
 
 def _grouped(blocks: tuple[None, Iterable[tuple[JoinPlace, str, BlockCounts]]]) -> Iterator[CellsTask]:
@@ -106,7 +109,9 @@ class _Compare(Comparing):
 
     def process(self, task: CellsTask) -> Iterator[str]:
         self.begin()
-        yield compare_cells(task)
+        with ending_worker_of_lost_device():
+            found = compare_cells(task)
+        yield found
 
 
 class JoinVectors(beam.PTransform):

@@ -39,7 +39,8 @@ class WorkAhead(beam.DoFn, Generic[In, Out]):
     def process(
         self, element: In, window: Any = beam.DoFn.WindowParam, timestamp: Any = beam.DoFn.TimestampParam
     ) -> Iterator[WindowedValue]:
-        self._under_way.append((self.start(element), window, timestamp))
+        with ending_worker_of_lost_device():
+            self._under_way.append((self.start(element), window, timestamp))
         if len(self._under_way) > self.ahead:
             yield self._first()
 

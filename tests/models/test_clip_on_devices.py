@@ -93,8 +93,9 @@ def test_one_image_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatc
     with pytest.raises(CurationError) as caught:
         encode(PHOTOGRAPHS, model="tiny-untrained")
     assert str(caught.value) == (
-        "not even one image at a time fits in the memory of device 'cpu' beside model 'tiny-untrained' (fp32): "
-        "free memory there, or take a larger device or a smaller model"
+        "not even one image at a time fits in the memory of device 'cpu' beside model 'tiny-untrained' in fp32 "
+        "(CUDA out of memory. Tried to allocate 20.00 GiB.): free memory there, or take a larger device or a "
+        "smaller model"
     )
 
 
@@ -105,8 +106,8 @@ def test_a_model_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatch)
     monkeypatch.setattr(onednn_vit, "rewrite_blocks", rewrite)
     monkeypatch.setattr(vit_blocks, "rewrite_blocks", rewrite)
     assert load_error(model="tiny-untrained") == (
-        "model 'tiny-untrained' does not fit in the memory of device 'cpu': free memory there, or take a larger device "
-        "or a smaller model"
+        "model 'tiny-untrained' does not fit in the memory of device 'cpu' (CUDA out of memory. Tried to allocate "
+        "20.00 MiB.): free memory there, or take a larger device or a smaller model"
     )
 
 

@@ -3,19 +3,26 @@
 import os
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from beam_curator.errors import JobError
-from beam_curator.models import device_errors
-from beam_curator.models.device_errors import DeviceLostError, wants_memory
-from beam_curator.models.encoders import device_model
+from beam_curator import device_errors
+from beam_curator.device_errors import DeviceLostError, wants_memory
+from beam_curator.duplicates import products
+from beam_curator.duplicates.products import where_it_fits
+from beam_curator.errors import CurationError, JobError
+from beam_curator.models.encoders import clip, device_model
+from beam_curator.models.encoders.caption_encoder import CaptionEncoder, Captions
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.cuda_stream import DeviceStream
+from beam_curator.models.encoders.text_tower import TextTower
 from beam_curator.models.scorers import calls
+from beam_curator.models.scorers.scorer import Column
+from beam_curator.models.scorers.text_embedding import TextEmbedding
 from tests.models.recording_model import RecordingModel, embeddings_alone, images, picture
 from tests.patience import HANG_SECONDS
 
@@ -25,6 +32,10 @@ WANTS_MEMORY = {
     "cublas-handle": RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
     "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "cudnn": RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "cudnn-handle": RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
+    "triton": RuntimeError("Triton Error [CUDA]: out of memory"),
+    "virtual-memory": RuntimeError("CUDA driver error: out of memory"),
+    "thrust": RuntimeError("std::bad_alloc: cudaErrorMemoryAllocation: out of memory"),
     "host": RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
     "python": MemoryError(),
 }
@@ -88,6 +99,72 @@ LOST = (
 )
 
 
+@pytest.mark.parametrize("name", ["cublas-handle", "driver"])
+def test_want_of_memory_on_a_lost_device_is_a_lost_device(name, monkeypatch):
+    # After an error within a kernel cuBLAS makes no handle either, however small the pass.
+    monkeypatch.setattr(device_model, "is_lost", lambda device: True)
+    model = ShortOfMemory(WANTS_MEMORY[name])
+    with pytest.raises(DeviceLostError):
+        DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(*range(9))).result(HANG_SECONDS)
+    assert model.batch_reductions == 0
+
+
+def load_error(monkeypatch, name: str, step: str) -> str:
+    """What a user reads where the model's loading raises an error of these at a step."""
+
+    def fail(*_args, **_named):
+        raise (WANTS_MEMORY | OTHERS)[name]
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(CurationError) as caught:
+        ClipEncoder(ClipSpec("tiny-untrained", device="cpu", batch_size=8, decode_threads=1)).load()
+    return str(caught.value)
+
+
+LOADING = {
+    "first-touch": "beam_curator.models.encoders.clip.resolve_precision",
+    "weights": "beam_curator.models.encoders.clip.load_tower",
+    "moving": "torch.nn.Module.to",
+}
+
+
+@pytest.mark.parametrize("step", LOADING)
+@pytest.mark.parametrize("name", ["allocator", "driver", "host", "python"])
+def test_want_of_memory_while_a_model_is_loaded_is_one_line_that_says_what_was_wanted(name, step, monkeypatch):
+    told = load_error(monkeypatch, name, LOADING[step])
+    assert told.startswith("model 'tiny-untrained' does not fit in the memory of device 'cpu' (")
+    assert told.endswith("): free memory there, or take a larger device or a smaller model")
+    assert device_errors.first_line(WANTS_MEMORY[name]) in told
+    assert "\n" not in told
+
+
+def test_a_device_that_was_lost_before_the_model_is_loaded_is_a_lost_device(monkeypatch):
+    monkeypatch.setattr(clip, "is_lost", lambda device: True)
+    assert load_error(monkeypatch, "kernel", LOADING["moving"]) == LOST.replace("'tiny'", "'tiny-untrained'")
+
+
+def test_memory_that_is_wanting_for_what_goes_back_to_the_host_halves_the_pass_as_well(monkeypatch):
+    model = RecordingModel(batch_size=8, equal_passes=True)
+    forward = model._forward
+
+    class OnDevice:
+        def __init__(self, rows):
+            self.rows = rows
+
+        def __getitem__(self, some):
+            return OnDevice(self.rows[some])
+
+        def to(self, device, non_blocking):
+            if len(self.rows) > 3:
+                raise WANTS_MEMORY["driver"]
+            return self.rows
+
+    monkeypatch.setattr(model, "_forward", lambda pixels: OnDevice(forward(pixels)))
+    got = DeviceStream(model, picture, ThreadPoolExecutor(1)).submit(images(*range(1, 10))).result(HANG_SECONDS)
+    assert (model.batch_size, got.batch_reductions) == (2, 2)
+    assert np.abs(got.embeddings - embeddings_alone(*range(1, 10))).max() < 1e-3
+
+
 @pytest.mark.parametrize("where", ["pass", "waiting"])
 def test_a_lost_device_is_one_line_wherever_it_is_noticed(where, monkeypatch):
     monkeypatch.setattr(device_model, "is_lost", lambda device: True)
@@ -141,6 +218,90 @@ def test_a_scorer_that_loses_the_device_fails_the_job_and_no_sample(monkeypatch)
         calls._answers(Losing(), [1, 2])
 
 
+def test_a_scorer_that_loads_onto_a_lost_device_fails_the_job_as_well(monkeypatch):
+    class Losing:
+        name = "losing"
+        columns = ()
+
+        def load(self):
+            raise WANTS_MEMORY["cublas-handle"]
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(calls, "is_lost", lambda device: True)
+    with pytest.raises(DeviceLostError, match=r"after an error in scorer losing .CUDA error: CUBLAS_STATUS_NOT_INIT"):
+        calls.LoadedScorer(Losing())([1, 2])
+
+
+class HoldingScorer:
+    """Raises on more than two samples, as a model does whose pass made something of them on the device."""
+
+    name, columns, parallel = "holding", (Column("held", "number"),), True
+
+    def __init__(self, error):
+        self.error, self.made, self.there = error, [], []
+
+    def __call__(self, items):
+        self.there.append(sum(one() is not None for one in self.made))
+        activations = np.zeros(8)
+        self.made.append(weakref.ref(activations))
+        if len(items) > 2:
+            raise type(self.error)(*self.error.args)  # one that nobody holds
+        return np.ones(len(items))
+
+
+@pytest.mark.parametrize("name", ["allocator", "cublas"])
+def test_a_call_that_is_halved_holds_nothing_of_those_that_failed(name):
+    scorer = HoldingScorer(WANTS_MEMORY[name])
+    assert calls._answers(scorer, list(range(8))).values["held"].tolist() == [1] * 8
+    assert scorer.there == [0] * len(scorer.made)
+
+
+@pytest.mark.parametrize("name", WANTS_MEMORY)
+def test_captions_are_under_the_same_rule(name, monkeypatch):
+    texts = [f"a photograph of {number} things" for number in range(9)]
+    encoder = TextEmbedding("tiny-untrained", None, None, dim=768, device="cpu")
+    expected = calls.LoadedScorer(encoder)(Captions(texts)).values["text_embedding"]
+    encode_rows, sizes = TextTower.encode_rows, []
+
+    def limited(self, tokens, length=None):
+        sizes.append(len(tokens))
+        if len(tokens) > 3:
+            raise WANTS_MEMORY[name]
+        return encode_rows(self, tokens, length)
+
+    monkeypatch.setattr(TextTower, "encode_rows", limited)
+    got = calls.LoadedScorer(encoder)(Captions(texts))
+    assert not got.failures
+    assert np.abs(got.values["text_embedding"].astype(float) - expected).max() < 1e-3
+    assert max(sizes[1:]) < 9
+
+
+def test_products_are_the_processors_where_the_device_has_no_memory_for_them(caplog):
+    asked = []
+
+    def full(one, other):
+        asked.append(len(one))
+        raise WANTS_MEMORY["driver"]
+
+    rows = np.random.default_rng(1).normal(size=(5, 8)).astype(np.float32)
+    products = where_it_fits(full, "cpu")
+    for _ in range(2):
+        assert (products(rows, rows) == rows @ rows.T).all()
+    assert asked == [5]  # and never again
+    assert [record.getMessage() for record in caplog.records] == [
+        "embeddings are compared on the processor: device 'cpu' has no memory for it (CUDA error: out of memory)"
+    ]
+
+
+def test_products_on_a_lost_device_are_a_lost_device(monkeypatch):
+    def lost(one, other):
+        raise OTHERS["kernel"]
+
+    monkeypatch.setattr(products, "is_lost", lambda device: True)
+    with pytest.raises(DeviceLostError, match="after an error in comparing embeddings"):
+        where_it_fits(lost, "cuda")(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32))
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_of_the_process_that_loaded_the_model_is_refused():
     encoder = ClipEncoder(ClipSpec("tiny-untrained", device="cpu", decode_threads=1))
@@ -154,9 +315,17 @@ def test_a_fork_of_the_process_that_loaded_the_model_is_refused():
     )
 
 
+def test_a_fork_of_the_process_that_loaded_the_text_half_is_refused():
+    encoder = CaptionEncoder("tiny-untrained", None, None, "cpu")
+    encoder.load()
+    encoder._process -= 1
+    with pytest.raises(JobError, match=r"^the text half of model .tiny-untrained. was loaded on device"):
+        encoder.encode(Captions(["a cat"]))
+
+
 WORKER = """
 import logging, sys
-from beam_curator.models.device_errors import DeviceLostError
+from beam_curator.device_errors import DeviceLostError
 from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 try:
     with ending_worker_of_lost_device():

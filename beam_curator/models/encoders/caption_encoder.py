@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_curator.device_errors import refuse_in_fork
 from beam_curator.errors import CurationError, JobError
 from beam_curator.models.encoders.cpu_stream import core_pool
 from beam_curator.models.encoders.precision import resolve_device
@@ -106,6 +108,7 @@ class CaptionEncoder:
         model, weights, pretrained_tag, device = self._given
         with self._load_lock:
             if self._tower is None or self._pool is None:
+                self._process = os.getpid()
                 self._pool = core_pool(usable_cores())
                 try:
                     checkpoint = str(weights.local_path()) if weights else None
@@ -113,6 +116,7 @@ class CaptionEncoder:
                     self._tower = load_text_tower(model, checkpoint, pretrained_tag, precise=False, device=device)
                 except CurationError as error:
                     raise JobError(f"captions cannot be embedded: {error}") from error
+            refuse_in_fork(self._process, f"the text half of model '{model}'", self._tower.device)
             return self._tower, self._pool
 
     def encode(self, captions: Captions) -> NDArray[np.float16]:

@@ -7,12 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from beam_curator.defaults import AUTO
-from beam_curator.errors import UsageError
+from beam_curator.device_errors import DeviceLostError, first_line, is_lost, wants_memory
+from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, Preparation
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool
 from beam_curator.models.encoders.cuda_stream import DeviceStream, images_at_once
-from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.models.encoders.device_model import MORE_ROOM, DeviceModel
 from beam_curator.models.encoders.encoder import Encoder, check_encoder, load_tower
 from beam_curator.models.encoders.precision import resolve_device, resolve_precision
 from beam_curator.models.encoders.settings import FAST, EncoderSettings
@@ -188,10 +189,22 @@ class ClipEncoder:
 
     def _load_model(self, device: str) -> DeviceModel:
         spec = self.spec
-        precision = resolve_precision(spec.precision, device)
-        tower = load_tower(self._encoder, users=not isinstance(spec.model, str))
         batch_size = None if spec.batch_size == AUTO else spec.batch_size
-        return DeviceModel(spec.name, tower, device, precision, batch_size, spec.compile)
+        try:
+            precision = resolve_precision(spec.precision, device)
+            tower = load_tower(self._encoder, users=not isinstance(spec.model, str))
+            return DeviceModel(spec.name, tower, device, precision, batch_size, spec.compile)
+        except CurationError:
+            raise
+        except Exception as error:
+            if is_lost(device):  # by what used it before
+                raise DeviceLostError.after(error, device, f"model '{spec.name}'") from error
+            if not wants_memory(error):
+                raise
+            raise JobError(
+                f"model '{spec.name}' does not fit in the memory of device '{device}' ({first_line(error)}): "
+                f"{MORE_ROOM}"
+            ) from error
 
     def _decoder(self) -> Decode:
         spec = self.spec

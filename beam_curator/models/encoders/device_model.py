@@ -4,18 +4,18 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_curator.device_errors import DeviceLostError, first_line, is_lost, refuse_in_fork, wants_memory
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.images import Preparation
-from beam_curator.models.device_errors import DeviceLostError, first_line, is_lost, wants_memory
 from beam_curator.models.encoders.encoder import VisualTower, raised
-from beam_curator.models.encoders.precision import cast_matrices, torch_dtype
+from beam_curator.models.encoders.precision import cast_matrices, sound_attention, torch_dtype
 from beam_curator.process_tuning import sharing_processes
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ class PendingEmbeddings:
     """Embeddings that the device may still be computing.
 
     Attributes:
-      values: float32 [n, dim], L2-normalised, on the host.
+      values: of each pass, float32 [n, dim], L2-normalised, on the host.
       done: what to wait for; None if they are there.
       batch_reductions: how often the batch size was halved on the way, for want of memory.
     """
 
-    values: "torch.Tensor"
+    values: "Sequence[torch.Tensor]"
     done: "torch.cuda.Event | None"
     batch_reductions: int = 0
 
@@ -43,12 +43,16 @@ class PendingEmbeddings:
         """float32 [n, dim], L2-normalised."""
         if self.done is not None:
             self.done.synchronize()
-        return self.values.numpy()
+        passes = [one.numpy() for one in self.values]
+        return passes[0] if len(passes) == 1 else np.concatenate(passes)
 
 
 MOST_IMAGES_A_PASS = 256
 """What `batch_size` "auto" tries first on CUDA: enough that launching a pass is a small part of it, beside all threads
 that decode."""
+
+MORE_ROOM = "free memory there, or take a larger device or a smaller model"
+"""What to do where a device has too little."""
 
 _MEMORY_TO_FILL = 0.9
 """The part of a GPU's memory that a pass may need for "auto" to take it: cuDNN and others want some later."""
@@ -102,8 +106,9 @@ class DeviceModel:
         CPU passes have as many images as it is best at, and no more than `batch_size`.
 
         Raises:
-          JobError: it does not fit there.
+          JobError: not even one image fits beside it.
           UsageError: `compile`, and torch cannot compile it on this machine.
+          Exception: of torch's, where the model itself does not fit.
         """
         import torch
 
@@ -124,18 +129,10 @@ class DeviceModel:
         if device == "cuda":
             self._normalises = fold_preparation(tower.module, tower.preparation)
         self._autocasts = cast_matrices(tower.module, precision)
-        try:
-            # On the device from the start: a copy at each pass would wait for the pass before it.
-            self._mean = torch.tensor(tower.preparation.mean, device=device).view(1, 3, 1, 1)
-            self._std = torch.tensor(tower.preparation.std, device=device).view(1, 3, 1, 1)
-            module = self._made_faster(tower.module.to(device), compile)
-        except Exception as error:
-            if not wants_memory(error):
-                raise
-            raise JobError(
-                f"model '{name}' does not fit in the memory of device '{device}': "
-                "free memory there, or take a larger device or a smaller model"
-            ) from error
+        # On the device from the start: a copy at each pass would wait for the pass before it.
+        self._mean = torch.tensor(tower.preparation.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(tower.preparation.std, device=device).view(1, 3, 1, 1)
+        module = self._made_faster(tower.module.to(device), compile)
         self._module = _compiled(module) if compile else module
         self._copying = torch.cuda.Stream() if device == "cuda" else None
         if compile or (batch_size is None and device == "cuda"):
@@ -220,32 +217,23 @@ class DeviceModel:
             try:
                 return self.new_buffer(size), reductions
             except Exception as error:
-                if not wants_memory(error):
+                if is_lost(self.device) or not wants_memory(error):
                     raise
-            reductions += self._halve_batch_size(size)
+                why = first_line(error)
+            reductions += self._halve_batch_size(size, why)
 
     def check_process(self) -> None:
         """Raises JobError in a fork of the process that loaded the model: its threads, and CUDA, are not there."""
-        if os.getpid() != self._process:
-            raise JobError(
-                f"model '{self.name}' was loaded on device '{self.device}' by a process of which this one is a fork, "
-                "where neither its threads nor CUDA work: start processes by 'spawn', or load the model in each of them"
-            )
+        refuse_in_fork(self._process, f"model '{self.name}'", self.device)
 
     def explained(self, error: BaseException) -> BaseException:
         """What to raise in place of an error that came outside of a pass, or of a lost device: itself, where there is
         nothing to add."""
         if isinstance(error, CurationError | MemoryError) or not isinstance(error, Exception):
             return error
-        if wants_memory(error):
-            return self._no_room(f"({first_line(error)}) ")
         if is_lost(self.device):
-            return DeviceLostError(
-                f"device '{self.device}' is lost to this process after an error in model '{self.name}' "
-                f"({first_line(error)}): what is scored is kept; run the same command again, and if it comes back, "
-                "look for the GPU's errors in the system's log (Xid)"
-            )
-        return error
+            return DeviceLostError.after(error, self.device, f"model '{self.name}'")
+        return self._no_room(first_line(error)) if wants_memory(error) else error
 
     def run(self, pixels: "torch.Tensor") -> PendingEmbeddings:
         """Embeds uint8 [n, height, width, 3] in as many passes as memory needs. On CUDA it does not wait for
@@ -262,37 +250,36 @@ class DeviceModel:
         while start < len(pixels):
             size = self.batch_size  # another thread may halve it meanwhile
             part = pixels[start : start + size]
-            embeddings = self._forward_if_it_fits(part, size)
-            if embeddings is None:
-                reductions += self._halve_batch_size(size if self._equal_passes else len(part))
+            embeddings = self._embedded_if_it_fits(part, size)
+            if isinstance(embeddings, str):
+                reductions += self._halve_batch_size(size if self._equal_passes else len(part), embeddings)
                 continue
-            parts.append(embeddings[: len(part)])
+            parts.append(embeddings)
             start += len(part)
-        on_device = parts[0] if len(parts) == 1 else torch.cat(parts)
         if self.device != "cuda":
-            return PendingEmbeddings(on_device, None, reductions)
-        on_host = on_device.to("cpu", non_blocking=True)
-        # Waiting for this copy, not for the device, leaves the next batch running.
+            return PendingEmbeddings(parts, None, reductions)
+        # Waiting for these copies, not for the device, leaves the next batch running.
         done = torch.cuda.Event(blocking=True)  # else the thread that waits keeps a core busy
         done.record()
-        return PendingEmbeddings(on_host, done, reductions)
+        return PendingEmbeddings(parts, done, reductions)
 
-    def _forward_if_it_fits(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor | None":
-        """`_forward` in a pass of this size, or None for want of memory. On return the exception holds no tensors any
-        more."""
+    def _embedded_if_it_fits(self, pixels: "torch.Tensor", size: int) -> "torch.Tensor | str":
+        """Embeddings from a pass of this size, on their way to the host; or what was said for want of memory. On return
+        the exception holds no tensors any more."""
         try:
-            return self._forward(self._on_device(pixels, size))
+            embeddings = self._forward(self._on_device(pixels, size))[: len(pixels)]
+            return embeddings.to("cpu", non_blocking=True)  # on CUDA into pinned memory
         except Exception as error:
-            if not wants_memory(error):
+            if is_lost(self.device) or not wants_memory(error):
                 raise
-            return None
+            return first_line(error)
 
-    def _halve_batch_size(self, failed_size: int) -> int:
+    def _halve_batch_size(self, failed_size: int, why: str) -> int:
         """How often it was halved: not at all where another thread has done so meanwhile."""
         import torch
 
         if failed_size == 1:
-            raise self._no_room()
+            raise self._no_room(why)
         with self._halving:
             if self.batch_size < failed_size:
                 return 0
@@ -302,11 +289,10 @@ class DeviceModel:
             torch.cuda.empty_cache()
         return 1
 
-    def _no_room(self, why: str = "") -> JobError:
+    def _no_room(self, why: str) -> JobError:
         return JobError(
             f"not even one image at a time fits in the memory of device '{self.device}' beside model "
-            f"'{self.name}' ({self.precision}): {why}"
-            "free memory there, or take a larger device or a smaller model"
+            f"'{self.name}' in {self.precision} ({why}): {MORE_ROOM}"
         )
 
     @contextlib.contextmanager
@@ -347,28 +333,18 @@ class DeviceModel:
 
         dtype = torch_dtype(self.precision)
         autocast = torch.autocast(self.device, dtype, enabled=self._autocasts)
-        with torch.inference_mode(), autocast, self._sound_attention():
+        with torch.inference_mode(), autocast, sound_attention(self.device):
             embeddings = self._embedded(pixels if self._normalises else self._normalised(pixels))
             if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
                 embeddings = embeddings[0]
             self._check(embeddings, len(pixels))
             return torch.nn.functional.normalize(embeddings.float(), dim=-1)
 
-    def _sound_attention(self) -> contextlib.AbstractContextManager[None]:
-        """Before 2.10, torch may take cuDNN's attention, which is wrong at lengths that 128 does not divide, such as
-        ViT-L/14's 257 (pytorch/pytorch#169849)."""
-        import torch
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
-        if self.device != "cuda" or torch.torch_version.TorchVersion(torch.__version__) >= "2.10":
-            return contextlib.nullcontext()
-        return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
-
     def _embedded(self, inputs: "torch.Tensor") -> Any:
         try:
             return self._module(inputs)
         except Exception as error:
-            if not self._is_users or wants_memory(error) or is_lost(self.device):
+            if not self._is_users or is_lost(self.device) or wants_memory(error):
                 raise
             raise JobError(f"encoder '{self.name}' raised on {len(inputs)} images: {raised(error)}") from error
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch.nn import functional as F
 
-from beam_curator.models.device_errors import first_line, wants_memory
+from beam_curator.device_errors import first_line, is_lost, wants_memory
 
 AddAndNorm: TypeAlias = Callable[[torch.Tensor, "torch.Tensor | None", torch.nn.LayerNorm, torch.dtype], torch.Tensor]
 """`vit_blocks.Steps.add_and_norm`."""
@@ -68,7 +68,7 @@ def why_not_fused(device: str) -> str | None:
             rows = torch.zeros((1, 8), device=device)
             fused_add_and_norm(rows, rows.bfloat16(), torch.nn.LayerNorm(8, device=device), torch.bfloat16)
     except Exception as error:
-        if wants_memory(error):
+        if is_lost(device) or wants_memory(error):
             raise
         return first_line(error)
     return None

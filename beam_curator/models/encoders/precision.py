@@ -1,5 +1,6 @@
 """Which device a model runs on, and in which floating-point precision."""
 
+import contextlib
 import platform
 import sys
 from typing import TYPE_CHECKING
@@ -76,6 +77,17 @@ def torch_dtype(precision: str) -> "torch.dtype":
     import torch
 
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def sound_attention(device: str) -> contextlib.AbstractContextManager[None]:
+    """Before 2.10, torch may take cuDNN's attention, which is wrong at lengths that 128 does not divide, such as
+    ViT-L/14's 257 and the 77 of a text (pytorch/pytorch#169849): what runs within this takes another."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if device != "cuda" or torch.torch_version.TorchVersion(torch.__version__) >= "2.10":
+        return contextlib.nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:

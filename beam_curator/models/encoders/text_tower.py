@@ -23,6 +23,7 @@ from beam_curator.models.encoders.checkpoints import (
     require_checkpoint,
 )
 from beam_curator.models.encoders.open_clip_tower import published
+from beam_curator.models.encoders.precision import sound_attention
 from beam_curator.models.encoders.tiny_untrained import TinyUntrained
 from beam_curator.models.encoders.tokenizers import tokenizer_of
 
@@ -99,7 +100,7 @@ class TextTower:
 
         encode = self.encode_short.get(length or 0, self.encode_tokens)
         half = torch.autocast("cuda", torch.float16, enabled=self.device == "cuda")
-        with torch.inference_mode(), half:
+        with torch.inference_mode(), half, sound_attention(self.device):
             vectors = encode(torch.as_tensor(tokens[:, :length]).to(self.device, torch.int64))
         wide = vectors if vectors.dtype == torch.float64 else vectors.float()
         return torch.nn.functional.normalize(wide, dim=-1).to("cpu", torch.float32).numpy()

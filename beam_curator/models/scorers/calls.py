@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from beam_curator import progress
+from beam_curator.device_errors import DeviceLostError, is_lost, wants_memory
 from beam_curator.errors import CurationError, JobError
-from beam_curator.models.device_errors import DeviceLostError, first_line, is_lost, wants_memory
 from beam_curator.models.scorers.scorer import Column, Scorer, VectorScorer, values_by_column
 
 
@@ -100,6 +100,7 @@ def _load(scorer: Scorer) -> None:
         raise
     except BaseException as error:
         _pass_on(error)
+        _check_device(scorer, error)
         raise JobError(f"scorer {scorer.name}: load() raised {_said(error)}") from error
 
 
@@ -113,11 +114,9 @@ def _pass_on(error: BaseException) -> None:
 def _check_device(scorer: Scorer, error: BaseException) -> None:
     """Raises DeviceLostError where the scorer raised because the GPU is lost: no sample is to fail for that."""
     torch = sys.modules.get("torch")  # a scorer that uses none loads none
-    if torch is not None and torch.cuda.is_initialized() and not wants_memory(error) and is_lost("cuda"):
-        raise DeviceLostError(
-            f"device 'cuda' is lost to this process after an error in scorer {scorer.name} ({first_line(error)}): what "
-            "is scored is kept; run the same command again, and if it comes back, look into what the scorer does there"
-        ) from error
+    if torch is not None and torch.cuda.is_initialized() and is_lost("cuda"):
+        look = "look into what the scorer does there"
+        raise DeviceLostError.after(error, "cuda", f"scorer {scorer.name}", look) from error
 
 
 def _answers(scorer: Scorer, items: Any) -> Answers:
@@ -128,29 +127,36 @@ def _answers(scorer: Scorer, items: Any) -> Answers:
     except BaseException as error:
         _pass_on(error)
         _check_device(scorer, error)
-        return _in_pieces(scorer, items, error)
+        if len(items) == 1:
+            return _failed(scorer, error)
+        at_once = -(-len(items) // 2) if wants_memory(error) else 1
+    else:
+        at_once = len(items)
+    if at_once < len(items):  # here the exception holds nothing any more of what was on the device
+        return _in_pieces(scorer, items, at_once)
     if isinstance(scorer, VectorScorer):
         return Answers({scorer.name: given}, {})
     return _checked(scorer, values_by_column(scorer, given), len(items))
 
 
-def _in_pieces(scorer: Scorer, items: Any, error: BaseException) -> Answers:
+def _failed(scorer: Scorer, error: BaseException) -> Answers:
+    """What becomes of one sample by itself on which it raised."""
+    if wants_memory(error):
+        raise JobError(
+            f"scorer {scorer.name}: not even one sample at a time fits in memory ({_said(error)}): free memory, or "
+            "take a larger device"
+        ) from error
+    failed = Answers.none_of(scorer, 1)
+    failed.failures[0] = f"scorer {scorer.name} raised {_said(error)}"
+    return failed
+
+
+def _in_pieces(scorer: Scorer, items: Any, at_once: int) -> Answers:
     """What it gives of less at a time: halves where memory was wanting, else one by one, to find what it raises on."""
-    count, memory_wanted = len(items), wants_memory(error)
-    if count == 1:
-        if memory_wanted:
-            raise JobError(
-                f"scorer {scorer.name}: not even one sample at a time fits in memory ({_said(error)}): free memory, or "
-                "take a larger device"
-            ) from error
-        failed = Answers.none_of(scorer, 1)
-        failed.failures[0] = f"scorer {scorer.name} raised {_said(error)}"
-        return failed
-    size = -(-count // 2) if memory_wanted else 1
+    count = len(items)
     answers = Answers.none_of(scorer, count)
-    del error
-    for start in range(0, count, size):
-        end = min(start + size, count)
+    for start in range(0, count, at_once):
+        end = min(start + at_once, count)
         answers.put(range(start, end), _answers(scorer, items[start:end]))
     return answers
 

@@ -1,0 +1,93 @@
+"""What an error of a device means: too little memory, which a smaller pass needs less of, or a device that is lost.
+
+Want of memory is told in several ways, by what asked for it: torch's allocator raises `OutOfMemoryError`, the driver
+"CUDA error: out of memory" (for pinned memory too, and for the first thing that a process asks of a full GPU), cuBLAS
+and cuDNN a status of theirs, Triton an error of its own, the CPU's allocator a RuntimeError.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from beam_curator.errors import JobError
+
+_WANT_OF_MEMORY = re.compile(
+    r"\b(CUDA|HIP|XPU|MPS backend)( driver)?( error:)? out of memory"
+    r"|Triton Error \[(CUDA|HIP)\]: out of memory"
+    r"|cudaErrorMemoryAllocation|std::bad_alloc"
+    r"|CU(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
+    r"|CUDNN_STATUS_INTERNAL_ERROR_(HOST|DEVICE)_ALLOCATION_FAILED"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory"
+)
+"""`NOT_INITIALIZED` is what cuBLAS and cuDNN say when they find no room for their handles."""
+
+_LOOK_FOR_XID = "look for the GPU's errors in the system's log (Xid)"
+
+
+class DeviceLostError(JobError):
+    """The device raises at whatever this process asks of it: only another process can use it again."""
+
+    @classmethod
+    def after(cls, error: BaseException, device: str, where: str, look: str = _LOOK_FOR_XID) -> DeviceLostError:
+        """What to raise in place of an error that lost the device, or was met on one that was lost before.
+
+        Args:
+          error: what was raised.
+          device: "cuda".
+          where: what raised it, such as "model 'ViT-L-14'".
+          look: where to look for its cause.
+        """
+        return cls(
+            f"device '{device}' is lost to this process after an error in {where} ({first_line(error)}): what is "
+            f"scored is kept; run the same command again, and if it comes back, {look}"
+        )
+
+
+def wants_memory(error: BaseException) -> bool:
+    """Whether an error says that there was too little memory, on a device or on the host. Torch need not be loaded."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and _WANT_OF_MEMORY.search(_text(error)) is not None
+
+
+def is_lost(device: str) -> bool:
+    """Whether a device raises when it is asked for nothing but to end what it does, as CUDA does for all that a process
+    asks after an error within a kernel. Ask this before `wants_memory`: on a lost device cuBLAS finds no handle either.
+    """
+    if device != "cuda":
+        return False
+    import torch
+
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        return not wants_memory(error)
+    return False
+
+
+def refuse_in_fork(process: int, what: str, device: str) -> None:
+    """Raises JobError in a fork of the process that loaded something: its threads, and CUDA, are not there.
+
+    Args:
+      process: the id of that process.
+      what: was loaded, such as "model 'ViT-L-14'".
+      device: on which.
+    """
+    if os.getpid() != process:
+        raise JobError(
+            f"{what} was loaded on device '{device}' by a process of which this one is a fork, where neither its "
+            "threads nor CUDA work: start processes by 'spawn', or load the model in each of them"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (_text(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # a user's own exception may raise here as well
+        return ""
