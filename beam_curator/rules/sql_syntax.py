@@ -17,7 +17,7 @@ from typing import Any
 
 from beam_curator.errors import UsageError
 from beam_curator.field_names import PREFIX
-from beam_curator.rules.sql_engine import connection, first_line
+from beam_curator.rules.sql_engine import connection, duckdb_module, first_line
 
 _FUNCTIONS = """
 abs ceil ceiling even exp floor greatest isfinite isinf isnan least ln log log10 log2 mod pow power round sign sqrt
@@ -27,13 +27,13 @@ replace reverse right rtrim split_part starts_with strip_accents strlen strpos s
 trim ucase upper unicode
 regexp_extract regexp_full_match regexp_matches regexp_replace like_escape ilike_escape not_like_escape
 not_ilike_escape
-levenshtein editdist3 hamming jaccard jaro_similarity jaro_winkler_similarity
 list_value list_contains string_split string_split_regex str_split split array_length
-+ - * / // % ** ^ || & | << >> ~ ~~ !~~ ~~* !~~* ~~~ ^@ @
++ - * / // % ** ^ || & | << >> ~~ !~~ ~~* !~~* ~~~ ^@ @
 """
 
 FUNCTIONS = frozenset(_FUNCTIONS.split())
-"""What a condition may call. Each depends on nothing but its arguments."""
+"""What a condition may call. Each depends on nothing but its arguments, and gives the same in all versions of DuckDB:
+distances of texts, as levenshtein, count bytes in DuckDB 1, and characters in 2."""
 
 _EXPRESSIONS = (
     "BETWEEN",
@@ -98,11 +98,13 @@ def parse_condition(text: str) -> Condition:
         raise UsageError(
             f"{told(text)} is longer than {_LONGEST:,} characters: lists of samples are for --allow and --block"
         )
-    tree = _tree(text)
+    tree = _tree(bracketed(text))
     if tree.get("error"):
         raise UsageError(f"{told(text)}: {first_line(tree.get('error_message', 'is no SQL'))}{_hint(text)}")
-    statements, plain = tree["statements"], _tree("true")["statements"]
-    if len(statements) != 1 or _frame(statements[0]) != _frame(plain[0]):
+    _check_operators(text)
+    statements, plain = tree["statements"], _tree(bracketed("true"))["statements"]
+    # "a) OR (b" is whole within brackets alone.
+    if len(statements) != 1 or _frame(statements[0]) != _frame(plain[0]) or _tree(text).get("error"):
         raise UsageError(f"{told(text)}: write one condition alone, as after WHERE, without other clauses")
     (expression,) = statements[0]["node"]["select_list"] or [{}]
     named: collections.Counter[str] = collections.Counter()
@@ -115,6 +117,19 @@ def parse_condition(text: str) -> Condition:
             first = [one for one in node["children"][:-1] if one.get("class") == "COLUMN_REF"]
             provided.update(_column(text, one["column_names"]) for one in first)
     return Condition(text, tuple(named), frozenset(name for name in named if provided[name] == named[name]))
+
+
+def _check_operators(text: str) -> None:
+    """Refuses ~ and what is made of it, which the tree does not tell from functions: it looks for a whole match in
+    DuckDB 1, and for one anywhere in 2."""
+    words = text.encode()
+    for start, kind in duckdb_module().tokenize(text):
+        operator = re.match(rb"[^\s\w'\"(]*", words[start:])
+        if kind == duckdb_module().token_type.operator and operator and b"~" in operator[0]:
+            raise UsageError(
+                f"{told(text)}: {operator[0].decode()} means one thing in one version of DuckDB and another in the next: "
+                "write LIKE, ILIKE, regexp_matches (a match anywhere in the text) or regexp_full_match"
+            )
 
 
 def _check_node(text: str, node: Mapping[str, Any]) -> None:
@@ -184,8 +199,8 @@ def _without_places(tree: Any) -> Any:
     return [_without_places(one) for one in tree] if isinstance(tree, list) else tree
 
 
-def _tree(text: str) -> Any:
-    sql = f"SELECT {bracketed(text)} FROM {_TABLE}"
+def _tree(expression: str) -> Any:
+    sql = f"SELECT {expression}\nFROM {_TABLE}"  # a comment ends with its line
     try:
         return json.loads(connection().execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0][0])
     except RecursionError:
@@ -194,7 +209,7 @@ def _tree(text: str) -> Any:
 
 def bracketed(text: str) -> str:
     """A condition as one term."""
-    return f"(\n{text}\n)"  # a comment ends with its line
+    return f"(\n{text}\n)"
 
 
 def told(text: str) -> str:

@@ -58,7 +58,10 @@ def test_numbers_are_compared_as_the_flags_compare_them():
     [
         ("WIDTH % 2 = 1 -- odd", [True, False, True]),
         ('"offset" BETWEEN 5 AND 6', [False, True, True]),
-        ("caption ~ '[a-c]+'", [True, True, False]),
+        ("regexp_full_match(caption, '[a-c]+')", [True, True, False]),
+        ("caption <> 'a ~ b' /* ~ */", [True, True, True]),
+        ("width / (width - 2) > 0", [False, False, True]),
+        ("coalesce(width % (width - 1), -1) < 0", [True, False, False]),
         ("length(caption) IN (2, 3)", [True, False, True]),
         ("CASE WHEN greyscale THEN false ELSE true END", [False, True, True]),
         ("true", [True, True, True]),
@@ -73,6 +76,15 @@ def test_expressions_of_one_sample(condition, expected):
         "greyscale": [True, False, None],
     }
     assert kept(condition, **columns) == expected
+
+
+def test_a_ratio_of_nothing_is_no_great_number():
+    """DuckDB 2 would give NaN and infinity, which are greater than any threshold."""
+    condition = "width / aesthetic > 0.5"
+    found = outcomes(condition, width=[0, 3, 3], aesthetic=[0, 0, 2])
+    assert found == [("dropped", f"({condition}) IS NULL")] * 2 + [("kept", None)]
+    found = outcomes("ln(width) > -5 OR sqrt(width) > 3", width=[0, -1, 9])
+    assert [status for status, _ in found] == ["failed", "failed", "kept"]
 
 
 def test_what_it_cannot_be_evaluated_of_fails_alone_and_one_row_is_as_many():
@@ -121,6 +133,9 @@ def test_each_rule_is_counted_in_order_and_alone():
         ("lenght(caption) > 3", "lenght is not for a condition: did you mean length?"),
         ("caption = ''; ATTACH 'x.db'", 'syntax error at or near ";"'),
         ("1), (2", "write one condition alone"),
+        ("width > 1) OR (width < 5", "write one condition alone"),
+        ("caption !~ 'a'", "!~ means one thing in one version of DuckDB and another in the next: write LIKE"),
+        ("levenshtein(caption, 'a') < 3", "levenshtein is not for a condition"),
         ("true) FROM samples; SELECT (1", "write one condition alone"),
         ("true) FROM read_csv('/etc/passwd') WHERE (true", 'syntax error at or near "FROM"'),
         ("width IN (SELECT 1)", "a subquery is not for a condition, which looks at one sample alone"),
