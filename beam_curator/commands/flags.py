@@ -54,6 +54,7 @@ def check(argv: Sequence[str], description: str) -> None:
     parser = curation_parser(f"{PROGRAM} curate", description)
     flags, others = parser.parse_known_args(with_preset(argv))
     refuse_slips(parser, others)
+    refuse_empty(parser, flags)
     instead_of_running(flags)
     require(flags, "input", "output")
 
@@ -65,6 +66,19 @@ def refuse_slips(parser: Parser, words: Sequence[str]) -> None:
         near = difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
         if near and flag not in known and flag not in _text_of_beams_options():
             raise UsageError(f"unknown argument {flag}: did you mean {near[0]}?")
+
+
+def refuse_empty(parser: Parser, flags: argparse.Namespace) -> None:
+    """Raises UsageError for a flag without a value, such as --scores_from "$UNSET": it would be as if not given.
+
+    Args:
+      parser: of the flags.
+      flags: what it made of a command line.
+    """
+    for action in parser._actions:
+        given = getattr(flags, action.dest, None)
+        if "" in (given if isinstance(given, list) else [given]):
+            raise UsageError(f"argument {action.option_strings[0]}: its value is empty (see --help)")
 
 
 def _text_of_beams_options() -> str:

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import (
 
 from beam_curator import process_tuning
 from beam_curator.commands.dry_run_flags import instead_of_running, split_off
-from beam_curator.commands.flags import LOCAL_RUNNERS, Parser, curation_parser, require
+from beam_curator.commands.flags import LOCAL_RUNNERS, Parser, curation_parser, refuse_empty, require
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.preset_flag import with_preset
 from beam_curator.commands.runner_checks import check_runner
@@ -40,6 +40,7 @@ def parse(program: str, description: str, argv: Sequence[str]) -> tuple[Pipeline
     parser = curation_parser(program, description)
     argv = with_preset(argv)
     ours, others = parser.parse_known_args(list(argv))
+    refuse_empty(parser, ours)
     instead = instead_of_running(ours)
     options = PipelineOptions(split_off(argv)[1])
     _check_unknown(parser, others, options.view_as(StandardOptions).runner)

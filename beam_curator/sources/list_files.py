@@ -58,6 +58,8 @@ _OF = f"with one of {', '.join(COLUMNS)}"
 
 def _looked_at(path: str, column: str) -> tuple[str, int]:
     """What a file lists, or what is wrong with it; and about how many entries it has."""
+    if "://" not in path and Path(path).is_fifo():  # as <(zcat list.gz) gives it: a second reading would never end
+        raise ValueError("it is a pipe, and a list is read more than once: write it to a file")
     kind = _kind(path)
     if kind == "parquet":
         with _opened(path) as file:

@@ -102,6 +102,9 @@ def test_flags_are_not_abbreviated():
         ("--min_width=-1", "-1 is below 0"),
         ("--precision=fp8", "invalid choice: 'fp8'"),
         ("--input", "expected one argument"),
+        ("--scores_from=", "its value is empty"),
+        ("--caption_from=", "its value is empty"),
+        ("--where=", "its value is empty"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_flag(flag, message):

@@ -1,6 +1,7 @@
 """Lists of samples: read from each kind of file, and joined in parts, the same for any number of these."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +59,7 @@ def test_each_kind_of_file_gives_its_entries(tmp_path, name):
         ("key=", "--block key=: names no file: give COLUMN=FILE"),
         ("phash={tmp}/a.txt", "is no phash, which has 16 hex digits"),
         ("sha256={tmp}/a.txt", "is no sha256, which has 64 hex digits"),
+        ("key={tmp}/pipe", "it is a pipe, and a list is read more than once: write it to a file"),
     ],
 )
 def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, message):
@@ -67,6 +69,7 @@ def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, message):
     (tmp_path / "broken.parquet").write_text("no")
     (tmp_path / "a.jsonl").write_text('{"key": "a"}')
     (tmp_path / "utf16.txt").write_text("a", encoding="utf-16")
+    os.mkfifo(tmp_path / "pipe")
     pq.write_table(pa.table({"key": [12]}), tmp_path / "keys.parquet")
     with pytest.raises(UsageError, match=message) as refused:
         list_file("--block", text.format(tmp=tmp_path), allows=False)
