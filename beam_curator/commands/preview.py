@@ -69,8 +69,7 @@ class Preview:
 
 
 def preview(directory: str, scores: str, ranges: Sequence[ShardRange], wanted: Wanted, selection: Selection) -> Preview:
-    """Selects from the scores in an output directory, beside what stands in `directory`; writes nothing. Lists are in
-    memory, one at a time.
+    """Selects from the scores in an output directory, beside what stands in `directory`; writes nothing.
 
     Raises:
       StorageError: when it cannot be read.

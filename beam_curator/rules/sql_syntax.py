@@ -127,8 +127,8 @@ def _check_operators(text: str) -> None:
         operator = re.match(rb"[^\s\w'\"(]*", words[start:])
         if kind == duckdb_module().token_type.operator and operator and b"~" in operator[0]:
             raise UsageError(
-                f"{told(text)}: {operator[0].decode()} means one thing in one version of DuckDB and another in the next: "
-                "write LIKE, ILIKE, regexp_matches (a match anywhere in the text) or regexp_full_match"
+                f"{told(text)}: {operator[0].decode()} means one thing in one version of DuckDB and another in the "
+                "next: write LIKE, ILIKE, regexp_matches (a match anywhere in the text) or regexp_full_match"
             )
 
 

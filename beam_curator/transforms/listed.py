@@ -15,7 +15,7 @@ from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.lists import ListFile, apply_lists, candidates, ids_of, in_buckets
 from beam_curator.samples import SampleBatch
 from beam_curator.sources.list_files import entries_of
-from beam_curator.transforms.beams_own import gathered, inner_steps_untyped
+from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.lineage import check_before_duplicates
 from beam_curator.transforms.spilling import Spillable
 
@@ -36,15 +36,18 @@ class Found:
     rows: np.ndarray
 
 
-def _entries(place: int, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, Spillable]]:
-    one = lists[place]
+def _ids(one: ListFile) -> Iterator[np.ndarray]:
+    """The ids of a list's entries, some at a time."""
     try:
-        for texts in entries_of(one):
-            ids = ids_of(texts)
-            for bucket, chosen in in_buckets(ids, one.buckets):
-                yield (place, bucket), Spillable(ids[chosen])
+        yield from map(ids_of, entries_of(one))
     except (StorageError, OSError, ValueError) as error:  # Arrow's are ValueErrors
         raise JobError(f"{one.path}: cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _entries(place: int, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, Spillable]]:
+    for ids in _ids(lists[place]):
+        for bucket, chosen in in_buckets(ids, lists[place].buckets):
+            yield (place, bucket), Spillable(ids[chosen])
 
 
 OfRange = tuple[str, np.ndarray, np.ndarray]
@@ -53,13 +56,9 @@ OfRange = tuple[str, np.ndarray, np.ndarray]
 
 def _samples(batch: SampleBatch, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, Spillable]]:
     for place, one in enumerate(lists):
-        yield from _samples_of(batch, place, one)
-
-
-def _samples_of(batch: SampleBatch, place: int, one: ListFile) -> Iterator[tuple[Bucket, Spillable]]:
-    indices, ids = candidates(batch.rows, one)
-    for bucket, chosen in in_buckets(ids, one.buckets):
-        yield (place, bucket), Spillable((batch.range.name, indices[chosen], ids[chosen]))
+        indices, ids = candidates(batch.rows, one)
+        for bucket, chosen in in_buckets(ids, one.buckets):
+            yield (place, bucket), Spillable((batch.range.name, indices[chosen], ids[chosen]))
 
 
 def _matched(joined: tuple[Bucket, Mapping[str, Iterable[Spillable]]]) -> Iterator[tuple[str, Found]]:
@@ -89,19 +88,32 @@ def _apply(batch: SampleBatch, lists: Sequence[ListFile], found: Mapping[str, It
 
 
 def keep_listed(batches: Sequence[SampleBatch], lists: Sequence[ListFile]) -> list[SampleBatch]:
-    """What `KeepListed` gives of all batches of a job, without Beam; one list at a time is in memory.
+    """What `KeepListed` gives of all batches of a job, without Beam; no list is in memory whole.
 
     Raises:
       JobError: a list cannot be read.
     """
-    found: dict[str, list[Found]] = {}
-    for place in range(len(lists)):
-        entries = gathered(_entries(place, lists))
-        samples = gathered(pair for batch in batches for pair in _samples_of(batch, place, lists[place]))
-        for bucket, some in samples.items():
-            for name, one in _matched((bucket, {"entries": entries[bucket], "samples": some})):
-                found.setdefault(name, []).append(one)
-    return [_apply(batch, lists, collections.defaultdict(list, found)) for batch in batches]
+    found = collections.defaultdict[str, list[Found]](list)
+    for place, one in enumerate(lists):
+        of_batches = [candidates(batch.rows, one) for batch in batches]
+        are_in = _are_in([ids for _, ids in of_batches], one)
+        for batch, (indices, _), is_in in zip(batches, of_batches, are_in, strict=True):
+            found[batch.range.name].append(Found(place, indices[is_in]))
+    return [_apply(batch, lists, found) for batch in batches]
+
+
+def _are_in(ids: Sequence[np.ndarray], one: ListFile) -> list[np.ndarray]:
+    """Which of these ids are in a list: bool, in the shape of each."""
+    if not ids:
+        return []
+    values, places = np.unique(np.concatenate(ids), return_inverse=True)
+    is_in = np.zeros(len(values), bool)
+    for listed in _ids(one):
+        near = np.searchsorted(values, listed)
+        there = near < len(values)
+        near, listed = near[there], listed[there]
+        is_in[near[values[near] == listed]] = True
+    return np.split(is_in[places.ravel()], np.cumsum([len(some) for some in ids])[:-1])
 
 
 def found_in_lists(
