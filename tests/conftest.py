@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import gc
 import io
 import pathlib
 
@@ -24,6 +25,9 @@ remember_what_beam_asks_again()
 # Beam weighs a side input by walking through every module that can be reached from it, for each bundle: a tenth of a
 # second a job. Nothing here fills its cache.
 statecache.get_deep_size = lambda *_: 1000
+
+# While modules are imported there is no garbage, and looking for some takes a fifth of that time.
+gc.disable()
 
 SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "ecosystem", "engines")
 """Of whole jobs, servers and measurements: all that is in them is `slow`."""
@@ -52,6 +56,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _is_in_slow_folder(item.path):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtestloop():
+    """From here on there may be garbage, but not of what is loaded."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def circle():
     return weakref.ref(node)
 
 
+@pytest.mark.slow
 def test_what_is_loaded_is_passed_over_and_garbage_goes_before():
     before = circle()
     loaded = len(gc.get_objects())
@@ -112,7 +113,7 @@ def set_up(writer):
         (lambda: _WriteShards("out"), set_up),
     ],
 )
-@pytest.mark.parametrize("launcher", [True, False])
+@pytest.mark.parametrize("launcher", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_switch_travels_to_workers_with_the_steps(make, begin, launcher, monkeypatch):
     monkeypatch.setattr(process_tuning, "_on", launcher)
     sent = pickle.dumps(make())

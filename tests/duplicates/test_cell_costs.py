@@ -33,7 +33,7 @@ def centres(given: Compared, join: Join) -> np.ndarray:
         return centres_for(given, join, given.extent, threads)
 
 
-@pytest.mark.parametrize("copies", [0, 2400])
+@pytest.mark.parametrize("copies", [0, pytest.param(2400, marks=pytest.mark.slow)])
 def test_vectors_in_more_clumps_than_cells_get_more_cells(copies: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those without a centre near them would be guests of many. With near copies fewer centres are of the others."""
     monkeypatch.setattr(semantic, "cells_for", lambda *_: 40)

@@ -57,4 +57,4 @@ def _entry(path):
 if __name__ == "__main__":
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     print(server.server_port, flush=True)
-    server.serve_forever()
+    server.serve_forever(poll_interval=0.01)

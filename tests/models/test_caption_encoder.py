@@ -30,7 +30,9 @@ def encoder_of(model, folder):
     return CaptionEncoder(model, WeightsFile("small/ours", path, measured_sha256(path)), None, "cpu")
 
 
-@pytest.mark.parametrize(("model", "read_to"), [(SMALL, READ), (SIGLIP_LIKE, {77: len(CAPTIONS)})])
+@pytest.mark.parametrize(
+    ("model", "read_to"), [(SMALL, READ), pytest.param(SIGLIP_LIKE, {77: len(CAPTIONS)}, marks=pytest.mark.slow)]
+)
 def test_captions_have_open_clips_vectors_wherever_they_end(model, read_to, tmp_path, monkeypatch):
     monkeypatch.setitem(caption_encoder._TEXTS_AT_ONCE, "cpu", 2)  # several passes of a length
     encoder = encoder_of(model, tmp_path)

@@ -37,6 +37,7 @@ LAST_PLACE = {"torch.float32": 1e-5, "torch.bfloat16": 2**-7}
 """What may be another, of numbers from 1 on: in fp32 the order of sums differs."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton comes with torch for CUDA alone")
 def test_the_kernel_adds_and_norms_as_torch_does():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}

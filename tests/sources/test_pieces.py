@@ -100,7 +100,7 @@ TARS = {
 }
 
 
-@pytest.mark.parametrize("compression", ["", "gzip", "zstd"])
+@pytest.mark.parametrize("compression", ["", "gzip", pytest.param("zstd", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", TARS)
 def test_pieces_of_a_tar_are_the_range_that_is_read_at_once(kind, compression):
     data = COMPRESSORS[compression](TARS[kind]) if compression else TARS[kind]
@@ -285,6 +285,7 @@ def held_bytes():
     return sum(size for member, size in READ if member() is not None)
 
 
+@pytest.mark.slow
 def test_a_worker_holds_bytes_of_some_pieces_however_large_the_range_is(tmp_path, monkeypatch, small_jpeg):
     """One is being read, one is read, Beam batches one, one is embedded, and one is waited for; and what of the one
     before is not gone yet."""

@@ -82,7 +82,7 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 def serving(handler):
     """While the block runs, a web server has this handler; gives its host and port."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield f"127.0.0.1:{server.server_address[1]}"
         server.shutdown()
