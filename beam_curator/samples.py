@@ -98,6 +98,7 @@ class ShardRange:
       reading: how its members become samples.
       keys_return: whether a key comes back in this shard after another one, so that ranges may share a key.
       rows_bytes: of a run of rows, about how many bytes it holds.
+      regathered: whether it is of some samples of a range, which `BatchSamples` made a batch of.
     """
 
     shard: Shard
@@ -109,6 +110,7 @@ class ShardRange:
     reading: Reading = DEFAULT_READING
     keys_return: bool = False
     rows_bytes: int = dataclasses.field(default=0, compare=False)
+    regathered: bool = False
 
     @property
     def rows(self) -> Sequence[int]:
@@ -142,7 +144,7 @@ class ShardRange:
     @property
     def name(self) -> str:
         """A file name's stem for what is written about this range: readable, and unique among all ranges."""
-        return f"{self.shard.name}-{self.ordinal:05d}"
+        return f"{self.shard.name}-{self.ordinal:05d}" + (f"-{self.start}" if self.regathered else "")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,14 @@ import bisect
 import dataclasses
 import hashlib
 import heapq
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from beam_curator.errors import JobError
 
 RangeKey = tuple[str, int]
 """What orders ranges: (shard url, start)."""
@@ -99,8 +102,18 @@ class GroupCounts:
 
     @classmethod
     def of(cls, counts: Iterable[KeptCount]) -> GroupCounts:
-        """From how many samples each range keeps."""
+        """From how many samples each range keeps.
+
+        Raises:
+          JobError: for a range that comes twice: what is written of one is written over by the other.
+        """
         ordered = sorted(counts)
+        twice = next((one for (one, _), (other, _) in itertools.pairwise(ordered) if one == other), None)
+        if twice is not None:
+            raise JobError(
+                f"{twice[0]}: two batches begin at {twice[1]}: each range goes to WriteShards once, as one batch: read "
+                "the same input once, and split batches by ExplodeSamples and BatchSamples alone"
+            )
         kept = np.array([count for _, count in ordered], np.int64)
         starts = np.array([start for (_, start), _ in ordered], np.int64)
         urls = [url for (url, _), _ in ordered]

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.transforms.display import DisplayDataItem
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -60,7 +61,13 @@ def gather(samples: Sequence[Sample], fields: Sequence[pa.Field] = ()) -> Sample
     first = ordered[0]
     if first.range is None or any(sample.row is None for sample in ordered):
         raise CurationError(f'sample "{first.key}" has no row: BatchSamples takes what ExplodeSamples gave')
-    covered = dataclasses.replace(first.range, start=first.offset, end=max(one.end for one in ordered), last=False)
+    covered = dataclasses.replace(
+        first.range,
+        start=first.offset,
+        end=max(one.end for one in ordered),
+        last=False,
+        regathered=first.range.regathered or first.offset != first.range.start,
+    )
     embeddings = [sample.embedding for sample in ordered if sample.embedding is not None]
     more = [sample.more_embeddings for sample in ordered if sample.more_embeddings is not None]
     has_more = len(more) == len(ordered)
@@ -120,7 +127,7 @@ class ExplodeSamples(beam.PTransform):
 
 
 class _Batch(beam.DoFn):
-    def __init__(self, max_samples: int, fields: Sequence[pa.Field]) -> None:
+    def __init__(self, max_samples: int | None, fields: Sequence[pa.Field]) -> None:
         self._max_samples, self._fields = max_samples, fields
         self._waiting: list[Sample] = []
 
@@ -150,16 +157,18 @@ class BatchSamples(beam.PTransform):
     Broken shards and what else is told of a batch go with its first sample: where that is filtered out, so are they.
 
     Neighbours of one range that come in one bundle go together; nothing is shuffled, so bytes that a sample still has
-    stay with it. For bounded input in the global window.
+    stay with it. What `WriteShards` writes of batches that are less than a range (split by `max_samples`, or by a
+    shuffle before) is whole, but `beam-curator verify` looks for ranges as they were read, and tells them as
+    differences. For bounded input in the global window.
 
     Attributes:
-      max_samples: the most samples in a batch.
+      max_samples: the most samples in a batch; None for all neighbours of a range.
     """
 
-    max_samples: int = 1024
+    max_samples: int | None = None
 
     def __post_init__(self) -> None:
-        if not (is_whole(self.max_samples) and self.max_samples >= 1):
+        if self.max_samples is not None and not (is_whole(self.max_samples) and self.max_samples >= 1):
             raise UsageError(f"max_samples={self.max_samples!r}: a batch holds a whole number of samples, 1 or more")
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[SampleBatch]:
@@ -167,4 +176,4 @@ class BatchSamples(beam.PTransform):
         return samples | beam.ParDo(batching).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
-        return {"max_samples": self.max_samples}
+        return {"max_samples": DisplayDataItem(self.max_samples, label="Most samples in a batch").drop_if_none()}

@@ -2,11 +2,13 @@
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_curator.errors import JobError
 from beam_curator.output.placing import output_key, shard_name, slices
-from beam_curator.output.prefix_sums import KeySample, Place, places_of
+from beam_curator.output.prefix_sums import GroupCounts, KeySample, Place, places_of
 from tests.examples import examples
 
 KEPT = st.dictionaries(
@@ -97,3 +99,8 @@ def test_keys_stay_unique_when_the_index_outgrows_its_five_digits():
 def test_names_are_those_of_img2dataset():
     assert shard_name(7) == "00007"
     assert output_key(7, 3, 1000) == "000070003"
+
+
+def test_a_range_that_comes_twice_has_no_place():
+    with pytest.raises(JobError, match=r"a\.tar: two batches begin at 512"):
+        GroupCounts.of([(("a.tar", 512), 3), (("a.tar", 0), 1), (("a.tar", 512), 0)])

@@ -2,7 +2,9 @@
 
 import apache_beam as beam
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 import beam_curator as bc
 from beam_curator import rows
@@ -130,3 +132,43 @@ def test_a_broken_shard_is_told_after_its_samples_went_through_a_beam_job(shared
 def test_samples_that_were_not_exploded_are_refused_by_name():
     with pytest.raises(bc.CurationError, match='sample "stray" has no row'):
         gather([Sample("stray", 0, 512, {})])
+
+
+def written(output, shard, *between):
+    """The bytes of the output shards, and how many rows the ledger and the score parts have."""
+    with beam.Pipeline(FnApiRunner()) as pipeline:
+        batches = pipeline | bc.ReadSamples(shard) | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+        for step in (bc.Select("width >= 40"), *between):
+            batches |= step
+        batches | bc.WriteShards(output)
+    lengths = [[pq.read_metadata(path).num_rows for path in (output / of).iterdir()] for of in ("samples", "scores")]
+    return [path.read_bytes() for path in sorted(output.glob("*.tar"))], [sum(found) for found in lengths]
+
+
+@pytest.mark.slow
+def test_batches_that_are_less_than_a_range_are_written_as_the_whole_is(tmp_path, small_jpeg):
+    """Each has files of its own: none is written over that of another."""
+    entries = [(f"{name}.jpg", small_jpeg if name != "f" else b"no image") for name in "abcdefghijk"]
+    shard = write_shard(tmp_path / "a.tar", tar_bytes(entries)).url
+    whole = written(tmp_path / "whole", shard)
+    for place, max_samples in enumerate((None, 3, 1)):
+        again = (
+            bc.ExplodeSamples(),
+            bc.BatchSamples(max_samples),
+            bc.DropDuplicates(tmp_path / str(place), by="image"),
+        )
+        plain = (bc.DropDuplicates(tmp_path / f"{place} plain"),)
+        assert written(tmp_path / str(place), shard, *again) == written(tmp_path / f"{place} plain", shard, *plain)
+        split = written(tmp_path / f"{place} split", shard, *again[:2])
+        assert split == whole
+    assert whole[1] == [11, 11]
+    assert len(list((tmp_path / "1" / "scores").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_a_range_that_comes_twice_ends_the_job(tmp_path, small_jpeg):
+    shard = write_shard(tmp_path / "a.tar", tar_bytes([("a.jpg", small_jpeg), ("b.jpg", small_jpeg)])).url
+    twice = beam.FlatMap(lambda batch: [batch, batch]).with_output_types(bc.SampleBatch)
+    with pytest.raises(bc.CurationError, match=r"a\.tar: two batches begin at 0: each range goes to WriteShards once"):
+        written(tmp_path / "out", shard, twice)
+    assert not (tmp_path / "out" / "manifest.json").exists()
