@@ -36,23 +36,21 @@ class First:
         self._places = np.empty((0, 2), np.int64)
 
     def add(self, view: View, rows: NDArray[np.int64], ranks: NDArray[np.float64]) -> None:
-        """Adds m rows of a file.
+        """Adds m rows.
 
         Args:
-          view: rows of the file.
+          view: rows of the ledger.
           rows: int64 [m], which ones of these.
           ranks: float64 [m], the least come first.
         """
-        if len(self._ranks) == self.most and self.most:
-            may = ranks <= self._ranks[-1]
-            rows, ranks = rows[may], ranks[may]
+        may = ranks <= self.last
+        rows, ranks = rows[may], ranks[may]
         if not len(rows):
             return
-        places = np.stack([np.full(len(rows), view.file), view.first + rows], axis=1)
         self._keep(
             np.concatenate([self._ranks, ranks]),
             np.concatenate([self._identities, view.identities[rows]]),
-            np.concatenate([self._places, places]),
+            np.concatenate([self._places, view.stand(rows)]),
         )
 
     def _keep(self, ranks: NDArray[np.float64], identities: NDArray[np.uint64], places: NDArray[np.int64]) -> None:
@@ -60,14 +58,14 @@ class First:
         self._ranks, self._identities, self._places = ranks[first], identities[first], places[first]
 
     @property
+    def last(self) -> float:
+        """The highest rank with which a row may come among them."""
+        return float(self._ranks[-1]) if len(self._ranks) == self.most else np.inf
+
+    @property
     def places(self) -> list[Place]:
         """Where they stand, the first one first."""
         return [Place(file, row) for file, row in self._places.tolist()]
-
-
-def random_ranks(view: View, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ranks by which rows come in no order that means anything, the same for ever."""
-    return view.identities[rows].astype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from beam_curator.report.choosing import First, Place, random_ranks
+from beam_curator.report.choosing import First, Place
 from beam_curator.report.view import View
 
 GROUPS, OF_GROUP = 8, 5
@@ -76,7 +76,7 @@ class KeeperCounts:
         self._found: list[NDArray[np.uint64]] = []
 
     def add(self, view: View) -> None:
-        """Counts the rows of a file."""
+        """Counts some more rows."""
         found = keepers_in(view)
         if len(found):
             self._found.append(found)
@@ -99,7 +99,7 @@ class Copies:
         self._counts: dict[tuple[str, int], int] = {}
 
     def add(self, view: View) -> None:
-        """Looks at the rows of a file."""
+        """Looks at some more rows."""
         if "duplicate_of" not in view.table.schema.names:
             return
         there = np.flatnonzero(np.asarray(view.table["duplicate_of"].is_valid()))
@@ -108,7 +108,7 @@ class Copies:
         keepers = keepers_in(view)
         for keeper, first in self._members.items():
             of_group = there[keepers == np.uint64(keeper)]
-            first.add(view, of_group, random_ranks(view, of_group))
+            first.add(view, of_group, view.random_ranks[of_group])
         self._add_pairs(view, there)
 
     def _add_pairs(self, view: View, there: NDArray[np.int64]) -> None:
@@ -123,7 +123,7 @@ class Copies:
                 rows_there = there[of_kind][bands == band]
                 self._counts[kind, band] = self._counts.get((kind, band), 0) + len(rows_there)
                 first = self._pairs.setdefault((kind, band), First(PAIRS))
-                first.add(view, rows_there, random_ranks(view, rows_there))
+                first.add(view, rows_there, view.random_ranks[rows_there])
 
     @property
     def places(self) -> list[Place]:
@@ -179,12 +179,12 @@ class Keepers:
         self.found: dict[str, Place] = {}
 
     def add(self, view: View) -> None:
-        """Looks at the rows of a file."""
+        """Looks at some more rows."""
         column = id_column(view.table.schema)
         if not self._names or column not in view.table.schema.names:
             return
         names = pc.fill_null(view.table[column], "").combine_chunks()
-        for row in np.flatnonzero(np.isin(ids_of(names), self._hashes)).tolist():
-            name = names[row].as_py()
+        there = np.flatnonzero(np.isin(ids_of(names), self._hashes))
+        for name, place in zip(names.take(pa.array(there)).to_pylist(), view.stand(there).tolist(), strict=True):
             if name in self._names:
-                self.found[name] = Place(view.file, view.first + row)
+                self.found[name] = Place(*place)

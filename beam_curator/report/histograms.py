@@ -30,10 +30,12 @@ class Histogram:
 
     def add(self, places: NDArray[np.int64], kept: NDArray[np.bool_], failed: NDArray[np.bool_]) -> None:
         """Counts n samples by their places between the cuts; those that failed are left out."""
-        there = places != NONE
-        for index, (counts, which) in enumerate(((self.kept, kept), (self.dropped, ~kept & ~failed))):
-            counts += np.bincount(places[which & there], minlength=len(counts))
-            self.nulls[index] += int((which & ~there).sum())
+        size = len(self.kept) + 1
+        groups = np.where(kept, size, np.where(failed, 2 * size, 0))
+        found = np.bincount(groups + (places - NONE), minlength=3 * size).reshape(3, size)
+        for index, (counts, which) in enumerate(((self.kept, found[1]), (self.dropped, found[0]))):
+            counts += which[1:]
+            self.nulls[index] += int(which[0])
 
     def passing(self, keeps: str) -> NDArray[np.int64]:
         """How many of the samples a threshold at each cut would keep if it were the only rule: int64 [e]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -27,25 +27,41 @@ Columns = Callable[[pa.Schema], Sequence[str]]
 """The columns to read, given what a file has: an older release's may lack some."""
 
 
-class Run(NamedTuple):
-    """Rows that stand together in a file of the ledger.
+_ROWS_TOGETHER, _BYTES_TOGETHER = 1 << 15, 1 << 24
+"""Rows are looked at so many at a time: of few rows calls take longer than their work."""
+
+
+class Piece(NamedTuple):
+    """Rows of a run that stand together in a file of the ledger.
 
     Attributes:
-      table: n rows.
+      row: which row of the run the first one is.
       file: the file's place among all.
       first: which row of the file the first one is.
     """
 
-    table: pa.Table
-    file: int
+    row: int = 0
+    file: int = 0
     first: int = 0
+
+
+class Run(NamedTuple):
+    """Rows that follow each other in the ledger.
+
+    Attributes:
+      table: n rows.
+      pieces: what they are made of, in order.
+    """
+
+    table: pa.Table
+    pieces: Sequence[Piece]
 
 
 class InRange(NamedTuple):
     """A row of a file, told by its range.
 
     Attributes:
-      table: one row, with all columns of its range.
+      table: one row, with the columns that are wanted.
       range: the name of the range.
       row: which row of the range it is.
     """
@@ -68,18 +84,20 @@ class LedgerFiles:
     urls: Sequence[str]
 
     def tables(self, wanted: Columns) -> Iterator[Run]:
-        """All rows, in order. A file that is none of the ledger, or is damaged, is passed over: counts tell that it is
-        missing.
+        """All rows, in order, many at a time. A file that is none of the ledger, or is damaged, is passed over: counts
+        tell that it is missing.
 
         Raises:
           StorageError: when one cannot be read, after retries.
         """
 
-        def read(part: _Part) -> Run | None:
-            table = _read_part(self.urls[part.file], part, wanted)
-            return None if table is None else Run(table, part.file, part.first)
+        stored = _Stored(wanted)
 
-        yield from (run for run in prefetched(read, self._parts(), self._at_once) if run is not None)
+        def read(part: _Part) -> Run | None:
+            table = _read_part(self.urls[part.file], part, stored)
+            return None if table is None else Run(table, [Piece(0, part.file, part.first)])
+
+        yield from _joined(run for run in prefetched(read, self._parts(), self._at_once) if run is not None)
 
     def _parts(self) -> Iterator[_Part]:
         for file, url in enumerate(self.urls):
@@ -105,7 +123,7 @@ class LedgerFiles:
                 if table is not None:
                     yield name_in(url), table
 
-    def rows(self, file: int, numbers: Sequence[int]) -> list[InRange]:
+    def rows(self, file: int, numbers: Sequence[int], wanted: Columns) -> list[InRange]:
         """These rows of a file that `tables` has read.
 
         Raises:
@@ -113,18 +131,43 @@ class LedgerFiles:
         """
         url = self.urls[file]
         if not is_of_many(url):
-            table = read_rows(url, lambda schema: schema.names)
+            table = read_rows(url, wanted)
             assert table is not None
             return [InRange(table.slice(row, 1), name_in(url), row) for row in numbers]
         of_many, found = ManyRanges(url), dict[int, InRange]()
         for number in sorted(numbers):
             place, row = of_many.place_of(number)
-            found[number] = InRange(of_many.rows(place).slice(row, 1), of_many.ranges[place].name, row)
+            one = of_many.ranges[place]
+            columns = wanted(schema_from_files(of_many.contents.schemas[one.columns]))
+            found[number] = InRange(of_many.rows(place, columns).slice(row, 1), one.name, row)
         return [found[number] for number in numbers]
 
     @property
     def _at_once(self) -> int:
         return _REMOTE_AT_ONCE if files.is_remote(self.output) else _AT_ONCE
+
+
+def _joined(runs: Iterable[Run]) -> Iterator[Run]:
+    """The same rows, many at a time, as far as those that follow each other have the same columns."""
+    held: list[Run] = []
+    count = size = 0
+    for run in runs:
+        full = count + len(run.table) > _ROWS_TOGETHER or size + run.table.nbytes > _BYTES_TOGETHER
+        if held and (full or not run.table.schema.equals(held[0].table.schema, check_metadata=True)):
+            yield _as_one(held)
+            held, count, size = [], 0, 0
+        held.append(run)
+        count, size = count + len(run.table), size + run.table.nbytes
+    if held:
+        yield _as_one(held)
+
+
+def _as_one(runs: Sequence[Run]) -> Run:
+    pieces, count = [], 0
+    for run in runs:
+        pieces += [piece._replace(row=count + piece.row) for piece in run.pieces]
+        count += len(run.table)
+    return Run(pa.concat_tables([run.table for run in runs]), pieces)
 
 
 class _Part(NamedTuple):
@@ -165,12 +208,34 @@ def _ranges_of_many(url: str, wanted: Columns) -> Iterator[tuple[str, pa.Table]]
             return
 
 
-def _read_part(url: str, part: _Part, wanted: Columns) -> pa.Table | None:
+class _Stored:
+    """The columns that are wanted, as files call them. Most files have the same: they are asked for once."""
+
+    def __init__(self, wanted: Columns) -> None:
+        self._wanted = wanted
+        self._last: tuple[pa.Schema, list[str] | None] | None = None
+
+    def names(self, schema: pa.Schema) -> list[str] | None:
+        """Of a file with this schema; None for a file that is none of the ledger."""
+        last = self._last
+        if last is None or not last[0].equals(schema, check_metadata=True):
+            last = self._last = schema, self._names(schema)
+        return last[1]
+
+    def _names(self, schema: pa.Schema) -> list[str] | None:
+        ours = schema_from_files(schema)
+        if not is_ledger(ours):
+            return None
+        names = set(self._wanted(ours))
+        return [stored for stored, name in zip(schema.names, ours.names, strict=True) if name in names]
+
+
+def _read_part(url: str, part: _Part, stored: _Stored) -> pa.Table | None:
     if part.of_many is None or part.group is None:
-        return read_rows(url, wanted)
-    schema = part.of_many.schema
+        return _read(url, stored)
+    names = stored.names(part.of_many.schema)
     try:
-        return from_files(part.of_many.group(part.group, _stored(schema, wanted), _REPEATING))
+        return None if names is None else from_files(part.of_many.group(part.group, names, _REPEATING))
     except pa.ArrowException:
         return None
 
@@ -181,18 +246,14 @@ def read_rows(url: str, wanted: Columns) -> pa.Table | None:
     Raises:
       StorageError: when it cannot be read, after retries.
     """
+    return _read(url, _Stored(wanted))
+
+
+def _read(url: str, stored: _Stored) -> pa.Table | None:
     content = files.read_bytes(url)
     try:
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATING)
-        if not is_ledger(schema_from_files(file.schema_arrow)):
-            return None
-        return from_files(file.read(columns=_stored(file.schema_arrow, wanted), use_threads=False))
+        names = stored.names(file.schema_arrow)
+        return None if names is None else from_files(file.read(columns=names, use_threads=False))
     except (pa.ArrowException, OSError):
         return None
-
-
-def _stored(schema: pa.Schema, wanted: Columns) -> list[str]:
-    """The columns that are wanted, as they are called in files."""
-    ours = schema_from_files(schema)
-    names = set(wanted(ours))
-    return [stored for stored, name in zip(schema.names, ours.names, strict=True) if name in names]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -52,7 +53,7 @@ class Buckets:
         self._pending: list[NDArray[np.uint32]] = []
 
     def add(self, view: View, column: str) -> None:
-        """Counts the rows of a file."""
+        """Counts some more rows."""
         _, texts = _there(view, column)
         self._pending.append(bucket_of(texts))
         if sum(map(len, self._pending)) >= _PENDING:
@@ -80,15 +81,18 @@ class Repeats:
     `beside`."""
 
     def __init__(self, buckets: NDArray[np.uint32], beside: int) -> None:
-        self._buckets, self._beside = buckets, beside
+        self._is_counted = np.zeros(BUCKETS, bool)
+        self._is_counted[buckets] = True
+        self._beside = beside
         self._counts: collections.Counter[str] = collections.Counter()
 
     def add(self, view: View, column: str) -> None:
-        """Counts the rows of a file."""
+        """Counts some more rows."""
         _, texts = _there(view, column)
-        inside = pa.array(np.isin(bucket_of(texts), self._buckets))
-        for one in pc.value_counts(texts.filter(inside)).to_pylist():
-            self._counts[one["values"]] += one["counts"]
+        inside = np.flatnonzero(self._is_counted[bucket_of(texts)])
+        found, counts = pc.value_counts(texts.take(pa.array(inside))).flatten()
+        for text, count in zip(found.to_pylist(), counts.to_pylist(), strict=True):
+            self._counts[text] += count
 
     def told(self) -> list[dict[str, Any]]:
         """The texts that come most often, and at least twice."""
@@ -111,19 +115,24 @@ def _there(view: View, column: str) -> tuple[NDArray[np.bool_], pa.Array]:
 
 def bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
     """The bucket of each of n texts, by a hash of all its bytes: uint32 [n]."""
-    slices = [texts.slice(first, _HASHED_AT_ONCE) for first in range(0, len(texts), _HASHED_AT_ONCE)]
+    firsts = np.unique(_offsets(texts)[:-1] // _BYTES_AT_ONCE, return_index=True)[1].tolist()
+    slices = [texts.slice(first, last - first) for first, last in itertools.pairwise([*firsts, len(texts)])]
     return np.concatenate([np.empty(0, np.uint32), *map(_bucket_of, slices)])
 
 
-_HASHED_AT_ONCE = 1 << 13
+def _offsets(texts: pa.Array) -> NDArray[np.int64]:
+    """Where each of n texts begins, and where the last one ends: int64 [n + 1]."""
+    return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
+
+
+_BYTES_AT_ONCE = 1 << 20
 _BASE = 0x5851F42D4C957F2D
 _INVERSE = pow(_BASE, -1, 1 << 64)
 
 
 def _bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
     """A polynomial of each text's bytes, from sums over all of them: what comes before a text is taken out again."""
-    _, offsets, data = texts.buffers()
-    ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
+    ends, data = _offsets(texts), texts.buffers()[2]
     raw = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if ends[-1] > ends[0] else np.empty(0, np.uint8)
     ends = ends - ends[0]
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((raw + np.uint64(1)) * _powers(_BASE, len(raw)))])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator import rows
-from beam_curator.report.choosing import FAILURES, RANDOM, RULES, SCORES, THRESHOLDS, First, Place, Sheet, random_ranks
+from beam_curator.report.choosing import FAILURES, RANDOM, RULES, SCORES, THRESHOLDS, First, Place, Sheet
 from beam_curator.report.flow import DUPLICATE
 from beam_curator.report.thresholds import Threshold
 from beam_curator.report.view import View
@@ -51,11 +51,13 @@ class Sheets:
         self._picks.append((Sheet(group, title, column, First(most)), pick))
 
     def add(self, view: View) -> None:
-        """Looks at the rows of a file."""
+        """Looks at some more rows."""
         for sheet, pick in self._picks:
             which, ranks = pick(view)
-            there = np.flatnonzero(which)
-            sheet.first.add(view, there, random_ranks(view, there) if ranks is None else ranks[there])
+            ranks = view.random_ranks if ranks is None else ranks
+            there = np.flatnonzero(which & (ranks <= sheet.first.last))
+            if len(there):
+                sheet.first.add(view, there, ranks[there])
 
     @property
     def places(self) -> list[Place]:

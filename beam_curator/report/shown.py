@@ -18,6 +18,11 @@ MOST_CAPTION = 200
 """So many characters of a caption are shown."""
 
 NSFW = "nsfw"
+_TOLD = (
+    *("shard", "key", "offset", "status", "reason", "image", "width", "height", "sha256", "caption"),
+    *("duplicate_of", *rows.DUPLICATE.names),
+)
+
 VEILED_FROM = 0.5
 """Pictures with at least this NSFW score, or the job's own lower limit, are veiled."""
 
@@ -47,7 +52,7 @@ class Shown:
             by_file.setdefault(place.file, []).append(place)
         found: dict[Place, tuple[dict[str, Any], Wanted]] = {}
         for file, its in by_file.items():
-            for place, one in zip(its, ledger.rows(file, [place.row for place in its]), strict=True):
+            for place, one in zip(its, ledger.rows(file, [place.row for place in its], _columns), strict=True):
                 (row,) = one.table.to_pylist()
                 found[place] = self._told(one.table.schema, row), _wanted(row, f"{one.range}.parquet", one.row)
                 if row.get("duplicate_of"):
@@ -78,6 +83,11 @@ class Shown:
                 for name, value in scores.items()
             ),
         }
+
+
+def _columns(schema: pa.Schema) -> list[str]:
+    """What is told of a sample, and what its picture is found by."""
+    return [*_TOLD, id_column(schema), *(field.name for field in schema if rows.role_of(field) == rows.SCORE)]
 
 
 def _written(value: Any) -> Any:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_KEYS = 1 << 16
+KEYS = 1 << 16
+"""So many different keys there are."""
+
 _SIGN = np.uint16(1 << 15)
 
 
@@ -22,7 +24,7 @@ class Spread:
     """
 
     def __init__(self) -> None:
-        self._counts = np.zeros(_KEYS, np.int64)
+        self._counts = np.zeros(KEYS, np.int64)
         self._pending: list[NDArray[np.uint16]] = []
         self.lowest, self.highest = np.inf, -np.inf
         self.nulls = 0
@@ -34,8 +36,8 @@ class Spread:
         self.nulls += len(values) - len(there)
         if not len(there):
             return
-        self._pending.append(_keys_of(there))
-        if sum(map(len, self._pending)) >= _KEYS:
+        self._pending.append(keys_of(there))
+        if sum(map(len, self._pending)) >= KEYS:
             self._settle()
         self.lowest = min(self.lowest, float(there.min()))
         self.highest = max(self.highest, float(there.max()))
@@ -43,7 +45,7 @@ class Spread:
 
     def _settle(self) -> None:
         if self._pending:
-            self._counts += np.bincount(np.concatenate(self._pending), minlength=_KEYS)
+            self._counts += np.bincount(np.concatenate(self._pending), minlength=KEYS)
             self._pending = []
 
     @property
@@ -60,11 +62,12 @@ class Spread:
     def quantile(self, fraction: float) -> float:
         """About the value below which this fraction of all lies."""
         place = np.searchsorted(np.cumsum(self.counts), fraction * self.total, "right")
-        value = float(_values_of(np.array([min(int(place), _KEYS - 1)], np.uint16))[0])
+        value = float(_values_of(np.array([min(int(place), KEYS - 1)], np.uint16))[0])
         return min(max(value, self.lowest), self.highest)
 
 
-def _keys_of(values: NDArray[np.float64]) -> NDArray[np.uint16]:
+def keys_of(values: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """The key of each of n values, in the order of the values; NaN has some key."""
     with np.errstate(over="ignore"):
         bits = (values.astype(np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
     return np.where(bits & _SIGN, ~bits, bits | _SIGN)

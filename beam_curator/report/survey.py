@@ -14,7 +14,7 @@ from beam_curator import rows
 from beam_curator.report.columns import categories_in, numbers_in
 from beam_curator.report.repeats import Buckets, repeated_columns
 from beam_curator.report.spread import Spread
-from beam_curator.report.view import View
+from beam_curator.report.view import View, encoded
 
 FEW = 200
 """A column of more different texts than this is no category."""
@@ -44,12 +44,11 @@ class Category:
         """Counts n rows."""
         if self.many:
             return
-        encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-        names = [*encoded.dictionary.to_pylist(), ""]
+        column = column if pa.types.is_dictionary(column.type) else column.cast(pa.string())
+        names, codes = encoded(column)
         if len(names) > 10 * FEW:
             self.many = True
             return
-        codes = np.nan_to_num(encoded.indices.to_numpy(zero_copy_only=False), nan=len(names) - 1).astype(np.int64)
         for counter, which in ((self.kept, kept), (self.all, usable)):
             for name, count in zip(names, np.bincount(codes[which], minlength=len(names)).tolist(), strict=True):
                 if count:
@@ -79,7 +78,7 @@ class Survey:
     )
 
     def add(self, view: View) -> None:
-        """Counts the rows of a file."""
+        """Counts some more rows."""
         self.outcomes.update(view.outcomes())
         usable = ~view.failed
         for name, role in numbers_in(view.table.schema).items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,24 +15,32 @@ from beam_curator import rows
 from beam_curator.output.outcomes import reason_kind
 from beam_curator.report.binning import places_of
 from beam_curator.report.columns import identities, numbers_of
+from beam_curator.report.ledger_files import Piece
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class View:
-    """Rows that stand together in a file.
+    """Rows that follow each other in the ledger.
 
     Attributes:
       table: n rows.
-      file: the file's place among those of the ledger.
-      first: which row of the file the first one is.
     """
 
-    def __init__(self, table: pa.Table, file: int = 0, first: int = 0) -> None:
-        self.table, self.file, self.first = table, file, first
+    def __init__(self, table: pa.Table, pieces: Sequence[Piece] = (Piece(),)) -> None:
+        self.table = table
+        self._pieces = np.array(pieces, np.int64).reshape(-1, 3)
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._places: dict[str, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return self.table.num_rows
+
+    def stand(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where m of the rows stand: int64 [m, 2], the file's place in the ledger, and the row in it."""
+        begin, file, first = self._pieces.T
+        piece = np.searchsorted(begin, rows, "right") - 1
+        return np.stack([file[piece], first[piece] + rows - begin[piece]], axis=1)
 
     def places(self, name: str, edges: Sequence[float]) -> NDArray[np.int64]:
         """Between which of these cuts, always the same for a measure, each row lies: as `binning.places_of`."""
@@ -56,8 +65,12 @@ class View:
         return self._has_status(rows.FAILED)
 
     def _has_status(self, status: str) -> NDArray[np.bool_]:
+        return self.by_outcome(lambda of, _: of == status, np.bool_)
+
+    def by_outcome(self, told: Callable[[str, str], Any], dtype: type[Scalar]) -> NDArray[Scalar]:
+        """What is told of each row's status and kind of reason: [n]."""
         outcomes, codes = self._reasons
-        return np.array([one[0] == status for one in outcomes], bool)[codes]
+        return np.array([told(*one) for one in outcomes], dtype)[codes]
 
     @functools.cached_property
     def identities(self) -> NDArray[np.uint64]:
@@ -65,9 +78,14 @@ class View:
         return identities(self.table)
 
     @functools.cached_property
+    def random_ranks(self) -> NDArray[np.float64]:
+        """Ranks by which rows come in no order that means anything, the same for ever: float64 [n]."""
+        return self.identities.astype(np.float64)
+
+    @functools.cached_property
     def _reasons(self) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
         """The outcomes that there are, (status, kind of reason), and which one each row has."""
-        (names, of_status), (reasons, of_reason) = _encoded(self.table["status"]), _encoded(self.table["reason"])
+        (names, of_status), (reasons, of_reason) = encoded(self.table["status"]), encoded(self.table["reason"])
         codes = of_status * len(reasons) + of_reason
         return [(of, reason_kind(of, why)) for of in names for why in reasons], codes
 
@@ -82,16 +100,14 @@ class View:
 
     def has_reason(self, status: str, *reasons: str) -> NDArray[np.bool_]:
         """Which rows have this status for one of these kinds of reasons: bool [n]."""
-        outcomes, codes = self._reasons
-        wanted = np.array([one[0] == status and one[1] in reasons for one in outcomes], bool)
-        return wanted[codes] if len(outcomes) else np.zeros(len(self), bool)
+        return self.by_outcome(lambda of, why: of == status and why in reasons, np.bool_)
 
 
-def _encoded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+def encoded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
     """The texts of a column, "" for none among them, and the number of each row's."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    encoded = column.unify_dictionaries().combine_chunks()
-    encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
-    texts = [text or "" for text in encoded.dictionary.to_pylist()]
-    return [*texts, ""], pc.fill_null(encoded.indices, len(texts)).to_numpy(zero_copy_only=False).astype(np.int64)
+    found = column.unify_dictionaries().combine_chunks()
+    found = found if isinstance(found, pa.DictionaryArray) else found.chunk(0)
+    texts = [text or "" for text in found.dictionary.to_pylist()]
+    return [*texts, ""], pc.fill_null(found.indices, len(texts)).to_numpy(zero_copy_only=False).astype(np.int64)

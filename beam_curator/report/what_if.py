@@ -69,7 +69,7 @@ class WhatIf:
         self._reasons = [*(one.rule for one in self.thresholds), *nothing, *(["no caption"] if columns else [])]
 
     def add(self, view: View) -> None:
-        """Counts the rows of a file."""
+        """Counts some more rows."""
         states = self._states(view)
         there = states >= 0
         self._check(view)
@@ -78,12 +78,16 @@ class WhatIf:
 
     def _states(self, view: View) -> NDArray[np.int64]:
         """Of each row its state; -1 for what no threshold brings back."""
-        states = np.full(len(view), -1, np.int64)
-        states[view.has_reason(rows.DROPPED, *self._reasons)] = DROPPED
-        copies = [why for status, why in view.outcomes() if why.startswith(DUPLICATE)]
-        states[view.has_reason(rows.DROPPED, *copies)] = COPY
-        states[view.kept] = KEPT
-        return states
+        return view.by_outcome(self._state, np.int64)
+
+    def _state(self, status: str, why: str) -> int:
+        if status == rows.KEPT:
+            return KEPT
+        if status != rows.DROPPED:
+            return -1
+        if why.startswith(DUPLICATE):
+            return COPY
+        return DROPPED if why in self._reasons else -1
 
     def _check(self, view: View) -> None:
         for one in self.thresholds:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from beam_curator.errors import JobError
+from beam_curator.report.binning import NONE, places_of
 from beam_curator.report.charts import WIDTH, Scale, text_of
 from beam_curator.report.edges import edges_of
 from beam_curator.report.figures import figures_of
@@ -71,6 +72,32 @@ def test_values_as_large_and_as_small_as_there_are_have_cuts_and_a_scale(values)
 def test_one_far_value_does_not_squeeze_the_rest():
     edges = edges_of(spread_of(*np.linspace(1, 10, 2000), 1e12))
     assert edges[-1] <= 11
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        [],
+        [0.5],
+        [0.0, 0.02, 0.04, 0.05, 0.06, 1.0],
+        [*(n / 50 for n in range(60)), float(np.nextafter(0.3, 1))],
+        [100.0, 150.0, 200.0, 1e3, 12345.0, 2e6],
+        [-1e300, 0.0, 1e300],
+        [0.0, 5e-324],
+        [-1.7e308, 1.0, 1.7e308],
+        [1e16, 1e16 + 2, 1e30],
+    ],
+)
+def test_values_lie_between_the_cuts_that_a_search_finds(edges):
+    edges, random = sorted(edges), np.random.default_rng(4)
+    near = [np.nextafter(edge, side) for edge in edges for side in (-np.inf, np.inf)]
+    odd = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1.7e308, -1.7e308, 1e-310, *edges, *near]
+    values = np.concatenate([odd, random.normal(0, 1, 500), random.lognormal(5, 4, 500)])
+    with np.errstate(all="raise", under="ignore"):
+        found = places_of(pa.table({"score": values}), "score", edges)
+    there = ~np.isnan(values)
+    assert found[there].tolist() == np.searchsorted(edges, values[there], "right").tolist()
+    assert found[~there].tolist() == [NONE]
 
 
 def test_quantiles_are_near_and_ends_are_exact():
@@ -260,8 +287,7 @@ def test_the_commonest_texts_are_counted_exactly_in_any_order_of_files():
         for _ in range(0, len(texts) // 500)
     ]
     views = [
-        View(table.append_column("caption", pa.array(texts[500 * n : 500 * n + 500])), n)
-        for n, table in enumerate(tables)
+        View(table.append_column("caption", pa.array(texts[500 * n : 500 * n + 500]))) for n, table in enumerate(tables)
     ]
     counted = collections.Counter(texts[: 500 * len(views)])
 

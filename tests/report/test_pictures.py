@@ -13,6 +13,7 @@ from beam_curator import rows
 from beam_curator.report.choosing import First
 from beam_curator.report.copies import ids_of
 from beam_curator.report.embedded_pictures import LEFT_OUT, EmbeddedPictures
+from beam_curator.report.ledger_files import Piece
 from beam_curator.report.rendering import facts
 from beam_curator.report.thumbnails import SIDE, Thumbnail, thumbnail
 from beam_curator.report.view import View
@@ -38,7 +39,7 @@ def test_the_first_by_rank_do_not_depend_on_the_order_of_files():
         first = First(9)
         for file in order:
             there = np.flatnonzero(np.isfinite(ranks[file]))
-            first.add(View(tables[file], file), there, ranks[file][there])
+            first.add(View(tables[file], [Piece(file=file)]), there, ranks[file][there])
         return first.places
 
     assert chosen(range(20)) == chosen(range(19, -1, -1))
