@@ -3,6 +3,7 @@
 python -m benchmarks.selecting                          1,000,000 rows
 python -m benchmarks.selecting --rows 10000000 --dim 16    memory at ten times as many
 python -m benchmarks.selecting --rows 200000 --dir /tmp/selecting --keep
+python -m benchmarks.selecting --dim 16 --report_turns 3   what the report adds
 
 A finished job of many rows is made first (minutes). Then the main job selects from it, and a preview looks at the
 same, each in a fresh process. Beside it stand the rules of DataComp's baselines (`basic_filter`, `clip_score`; the
@@ -13,6 +14,7 @@ long it takes. The language of a caption is the one that is stored, for both.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ from benchmarks.finished_job import job_directory, job_parser, make_once
 from benchmarks.select_job import TimedJob, run_job
 from benchmarks.selecting_data import ScoredRows, flags_of, make_list, make_scored_rows
 from benchmarks.tables import markdown
-from benchmarks.timing import cpu_seconds_of
+from benchmarks.timing import cpu_seconds_of, interleaved, median
 
 SELECTION = (
     *("--preset", "datacomp-basic"),
@@ -37,6 +39,7 @@ SELECTION = (
 )
 KEEP_NONE = ("--min_aesthetic", "10")
 PEER_ROWS = 200_000
+REPORT_COLUMNS = ("selection", "CPU s without a report", "with it", "added", "memory without, MB", "with it")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         block = make_list(directory, flags.listed)
         given = [*flags_of(directory), *SELECTION, "--block", f"sha256={block}"]
         _print_selection(size, flags.listed, run_job(directory, given), run_job(directory, [*given, "--preview"]))
+        if flags.report_turns:
+            print(markdown(REPORT_COLUMNS, with_and_without_report(directory, given, flags.report_turns)), flush=True)
         if flags.peer:
             _print_peers(*beside_datacomp(directory, size))
     return 0
@@ -58,6 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows_per_shard", type=int, default=4000, help="of its input")
     parser.add_argument("--dim", type=int, default=768, help="length of the embeddings, which nobody looks at")
     parser.add_argument("--listed", type=int, default=1_000_000, help="entries of the block list")
+    parser.add_argument("--report_turns", type=int, default=0, help="times to select with a report and without one")
     parser.add_argument("--peer", type=int, default=1, help="0 to leave DataComp's rules out")
     return parser.parse_args(argv)
 
@@ -66,6 +72,21 @@ def _make(directory: Path, size: ScoredRows) -> None:
     """A job that has run to its end, with a selection that keeps nothing."""
     make_scored_rows(directory, size)
     run_job(directory, [*flags_of(directory), *KEEP_NONE])
+
+
+def with_and_without_report(directory: Path, everything: Sequence[str], turns: int) -> list[list[str]]:
+    """A line for a threshold that keeps nothing, and one for all rules: what a report adds to selecting, medians."""
+    lines = []
+    for name, flags in (("a threshold", [*flags_of(directory), *KEEP_NONE]), ("all of the above", everything)):
+        ways = {
+            report: functools.partial(run_job, directory, [*flags, "--report", report]) for report in ("false", "true")
+        }
+        jobs = interleaved(ways, turns)
+        without, with_it = (median([job.cpu_seconds for job in jobs[report]]) for report in ("false", "true"))
+        memory = [f"{max(job.peak_rss_bytes for job in jobs[report]) / 1e6:,.0f}" for report in ("false", "true")]
+        times = [f"{without:.2f}", f"{with_it:.2f}", f"{with_it / without - 1:+.1%}"]
+        lines.append([name, *times, *memory])
+    return lines
 
 
 def beside_datacomp(directory: Path, size: ScoredRows) -> tuple[int, list[list[str]]]:
