@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import apache_beam as beam
 import pyarrow as pa
@@ -16,15 +16,16 @@ from beam_curator.transforms.lineage import facts_of
 
 def columns_of(batches: beam.PCollection[SampleBatch]) -> list[tuple[str, Any]]:
     """Name and Python type of each column: the facts, the outcome so far, and a score of each `Score` before."""
-    facts = [(field.name, _python_type(field.type) | None) for field in rows.NEW_SCHEMA if field.name != "failure"]
+    facts = [(field.name, _python_type(field.type)) for field in rows.NEW_SCHEMA if field.name != "failure"]
     columns = [column for step in facts_of(batches).steps for column in step.columns]
-    return facts + [(column.name, _python_type(rows.SCORE_TYPES[column.type]) | None) for column in columns]
+    return facts + [(column.name, _python_type(rows.SCORE_TYPES[column.type])) for column in columns]
 
 
 def _python_type(type: pa.DataType) -> Any:
+    """That type or None, as Beam's schemas know it: `str | None` would be any object there, which no file holds."""
     if pa.types.is_floating(type) or pa.types.is_boolean(type):
-        return float if pa.types.is_floating(type) else bool
-    return str if pa.types.is_string(type) else int
+        return Optional[float] if pa.types.is_floating(type) else Optional[bool]  # noqa: UP045
+    return Optional[str] if pa.types.is_string(type) else Optional[int]  # noqa: UP045
 
 
 def rows_of_batch(batch: SampleBatch, names: Sequence[str]) -> Iterator[beam.Row]:

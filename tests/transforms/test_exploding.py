@@ -4,7 +4,10 @@ import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.io.parquetio import WriteToParquet
+from apache_beam.portability.api import schema_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.typehints import schemas
 
 import beam_curator as bc
 from beam_curator import rows
@@ -172,3 +175,34 @@ def test_a_range_that_comes_twice_ends_the_job(tmp_path, small_jpeg):
     with pytest.raises(bc.CurationError, match=r"a\.tar: two batches begin at 0: each range goes to WriteShards once"):
         written(tmp_path / "out", shard, twice)
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_rows_have_types_that_beams_schemas_know(shard_of_one):
+    """Any object is none that Parquet, Avro, BigQuery or SQL could hold."""
+    pipeline = beam.Pipeline()
+    scored = pipeline | bc.ReadSamples(shard_of_one) | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+    rows = scored | bc.ScoreAesthetic("untrained") | bc.ExplodeSamples(as_rows=True)
+    fields = schemas.schema_from_element_type(rows.element_type).fields
+    atoms = {field.name: schema_pb2.AtomicType.Name(field.type.atomic_type) for field in fields if field.type.nullable}
+    assert len(atoms) == len(fields) > 15
+    assert {name: atoms[name] for name in ("key", "width", "aesthetic")} == {
+        "key": "STRING",
+        "width": "INT64",
+        "aesthetic": "DOUBLE",
+    }
+    assert "UNSPECIFIED" not in atoms.values()
+
+
+@pytest.mark.slow
+def test_rows_are_written_as_parquet(shard_of_one, tmp_path):
+    with beam.Pipeline(FnApiRunner()) as pipeline:
+        scored = pipeline | bc.ReadSamples(shard_of_one) | bc.EmbedImages(bc.ClipModelHandler("tiny-untrained"))
+        scored | bc.ExplodeSamples(as_rows=True) | WriteToParquet(str(tmp_path / "rows"))
+    (path,) = tmp_path.glob("rows*")
+    (row,) = pq.read_table(path).to_pylist()
+    assert (row["key"], row["status"], row["width"], row["reason"]) == ("a", "kept", 48, None)
+
+
+@pytest.fixture
+def shard_of_one(tmp_path, small_jpeg):
+    return write_shard(tmp_path / "one.tar", tar_bytes([("a.jpg", small_jpeg)])).url
