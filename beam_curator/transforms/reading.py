@@ -149,7 +149,7 @@ class PlanRanges(beam.PTransform):
 
     def __post_init__(self) -> None:
         if not (is_number(self.range_mb) and self.range_mb > 0):
-            raise UsageError(f"range_mb={self.range_mb}: a range needs a size above 0 MiB")
+            raise UsageError(f"range_mb={self.range_mb!r}: a range needs a size above 0 MiB")
         self.range_mb = plain(self.range_mb)
 
     @property

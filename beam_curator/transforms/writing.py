@@ -225,15 +225,15 @@ class WriteShards(beam.PTransform):
         switch(self.take_over, "take_over")
         if not is_whole(self.samples_per_shard) or self.samples_per_shard < 1:
             raise UsageError(
-                f"samples_per_shard={self.samples_per_shard}: a shard holds a whole number of samples, 1 or more"
+                f"samples_per_shard={self.samples_per_shard!r}: a shard holds a whole number of samples, 1 or more"
             )
         if not (is_number(self.max_failed_fraction) and 0 <= self.max_failed_fraction <= 1):
-            raise UsageError(f"max_failed_fraction={self.max_failed_fraction}: a fraction is from 0 to 1")
+            raise UsageError(f"max_failed_fraction={self.max_failed_fraction!r}: a fraction is from 0 to 1")
         ranges = self.ranges_per_ledger_file
         if ranges is not None and not (is_whole(ranges) and 1 <= ranges <= MOST_RANGES_PER_FILE):
             most = f"{MOST_RANGES_PER_FILE:,}"
             raise UsageError(
-                f"ranges_per_ledger_file={ranges}: a file holds a whole number of ranges, from 1 to {most}"
+                f"ranges_per_ledger_file={ranges!r}: a file holds a whole number of ranges, from 1 to {most}"
             )
 
         self.samples_per_shard, self.max_failed_fraction = map(

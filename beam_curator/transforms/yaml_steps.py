@@ -11,6 +11,8 @@ from beam_curator.errors import UsageError
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED, ClipModelHandler, EmbedImages
 from beam_curator.transforms.exploding import ExplodeSamples
+from beam_curator.transforms.keep_top import KeepTop
+from beam_curator.transforms.scoring import ScoreSimilarity
 from beam_curator.transforms.selection import Select
 from beam_curator.transforms.writing import WriteShards
 
@@ -29,6 +31,22 @@ def embed_images(model: str = DEFAULT_MODEL, pretrained: str = DEFAULT_PRETRAINE
     return EmbedImages(ClipModelHandler(model, pretrained, **options))
 
 
+def score_similarity(
+    model: str = DEFAULT_MODEL, pretrained: str = DEFAULT_PRETRAINED, **options: Any
+) -> ScoreSimilarity:
+    """Scores how well captions tell their images, by the text half of the model that embeds these.
+
+    Args:
+      model: as of `EmbedImages` in the same pipeline.
+      pretrained: as of that.
+      **options: the others of that.
+
+    Raises:
+      UsageError: when the model has no text half, or none that can be had.
+    """
+    return ScoreSimilarity(ClipModelHandler(model, pretrained, **options))
+
+
 def select(rules: str | Sequence[str]) -> Select:
     """Applies rules that are given as text.
 
@@ -38,11 +56,24 @@ def select(rules: str | Sequence[str]) -> Select:
     Raises:
       UsageError: for a text that is no rule.
     """
-    rules = [rules] if isinstance(rules, str) else list(rules)
+    rules = [rules] if isinstance(rules, str) else list(rules or ())
     wrong = [rule for rule in rules if not isinstance(rule, str)]
     if wrong:
         raise UsageError(f"Select: rules: {wrong[0]!r} is not text such as aesthetic >= 5")
     return Select(*rules)
+
+
+def keep_top(top: str | Sequence[str], output: str | None = None) -> KeepTop:
+    """Keeps the best samples by a column, or by several, one after the other.
+
+    Args:
+      top: such as "aesthetic=0.3" (the best 30 %) and "1000000 aesthetic".
+      output: as of `KeepTop`.
+
+    Raises:
+      UsageError: for a text that says neither.
+    """
+    return KeepTop(*([top] if isinstance(top, str) else top), output=output)
 
 
 def explode_samples() -> ExplodeSamples:

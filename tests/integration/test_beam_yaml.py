@@ -79,6 +79,21 @@ def test_what_is_wrong_in_it_is_said_with_its_step(raw, step, message):
     assert message in str(caught.value)
 
 
+def test_captions_and_the_best_are_chosen_by_names_too(raw, tmp_path):
+    output = str(tmp_path / "out")
+    embedded = [{"type": "ReadSamples", "config": {"patterns": f"{raw}/*.tar"}}]
+    for step in ("EmbedImages", "ScoreSimilarity"):
+        embedded.append({"type": step, "config": {"model": "tiny-untrained"}})
+    run(
+        *embedded,
+        {"type": "KeepTop", "config": {"top": ["similarity=0.5", "3 width"], "output": output}},
+        {"type": "WriteShards", "config": {"output": output}},
+    )
+    kept = [row["similarity"] for row in ledger(tmp_path / "out") if row["status"] == "kept"]
+    assert len(kept) >= 3
+    assert None not in kept
+
+
 def test_rows_have_a_schema(raw):
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         samples = (
