@@ -81,3 +81,10 @@ def test_pictures_beside_each_other_begin_at_one_height_however_long_their_headi
         line = [pictures for heading, pictures in tops if heading == tops[0][0]]
         assert len(line) > 1
         assert max(line) - min(line) < 1
+
+
+def test_flags_to_copy_have_all_digits_of_a_threshold(tmp_path):
+    write_job(tmp_path, drawn_rows(60), [AtLeast("aesthetic", 5.123456789012)], {"min_aesthetic": 5.123456789012})
+    write_report(str(tmp_path))
+    with opened(tmp_path / "report.html") as (page, _, _):
+        assert page.inner_text("#what-if-flags") == "--min_aesthetic 5.123456789012"

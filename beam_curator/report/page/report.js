@@ -88,7 +88,7 @@
   }
 
   function plain(value) {
-    return String(parseFloat(value.toPrecision(9)));
+    return String(parseFloat(value.toPrecision(15)));
   }
 
   function edgeAt(axis, position) {
@@ -175,10 +175,11 @@
     }
     const other = positions.slice();
     other[index] = next;
-    const least = Math.abs(keptAt(other)[0] - found[0]);
+    const then = keptAt(other);
+    const most = Math.max(Math.abs(then[0] - found[0]), Math.abs(then[1] - found[1]));
     return "Exact at this position" + (found[0] === found[1] ? "" : " for the thresholds; other rules decide the rest")
       + ". A threshold between it and the next one (" + told(axis, next) + ") differs by at most "
-      + number.format(least) + ".";
+      + number.format(most) + ".";
   }
 
   function move(measure, index, edge, same) {
