@@ -1,6 +1,16 @@
 """Curate image training sets at scale on Apache Beam: the public names.
 
 Each is imported when it is first used, so that `import beam_curator` costs next to nothing.
+
+The whole job: `curate`.
+To compose a pipeline: `MatchShards`, `ReadSamples`, `ClipModelHandler`, `EmbedImages`, `EmbedCaptions`, `Score`,
+  `ScoreAesthetic`, `ScoreNsfw`, `ScoreSimilarity`, `Select`, `KeepTop`, `DropDuplicates`, `WriteShards`; between other
+  steps `ExplodeSamples`, `BatchSamples`; over vectors of anything `FindDuplicates`, `KeepOne`.
+What flows, how it is read, and what goes wrong: `SampleBatch`, `Reading`, `CurationError`.
+Rules: `AtLeast`, `Below`, `Between`, `AspectRatioAtMost`, `Where`.
+Without Beam, on one batch: `batch_of`, `load`, `embed_batch`, `score_batch`, `select`.
+To extend, a model: `Encoder`, `Preparation`, `Scorer`, `Column`, `HeadScorer`, `ModelIdentity`; a format of input:
+  `Source`, `Rows`, `Record`, `UnreadableShard`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """The public names: where they come from, and what importing them costs."""
 
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,18 @@ def test_each_name_of_the_face_is_there_once_and_comes_from_its_home():
     assert set(bc.__all__) <= set(dir(bc))
     for name in bc.__all__:
         assert getattr(bc, name) is not None
+
+
+def test_the_docstring_has_each_name_where_a_reader_looks_for_it():
+    named = re.findall(r"`(\w+)`", bc.__doc__)
+    assert sorted(named) == sorted(bc.__all__)
+
+
+def test_the_package_is_run_as_its_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "beam_curator", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"beam-curator {bc.__version__}\n"
 
 
 def test_plumbing_is_imported_from_its_room():
