@@ -22,6 +22,8 @@ _WANT_OF_MEMORY = re.compile(
 )
 """`NOT_INITIALIZED` is what cuBLAS and cuDNN say when they find no room for their handles."""
 
+_MEMORY_ERROR = re.compile(r"(\w+\.)*(OutOf)?MemoryError\b")
+
 _LOOK_FOR_XID = "look for the GPU's errors in the system's log (Xid)"
 
 
@@ -49,6 +51,12 @@ def wants_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and _WANT_OF_MEMORY.search(_text(error)) is not None
+
+
+def told_of_memory(text: str) -> str | None:
+    """The line of a text, such as a worker's traceback, that says that there was too little memory; None for none."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if _MEMORY_ERROR.match(line) or _WANT_OF_MEMORY.search(line)), None)
 
 
 def is_lost(device: str) -> bool:

@@ -177,6 +177,18 @@ def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
         (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
         (PermissionError("not yours [while running 'WriteScores']"), "PermissionError: not yours"),
         (MemoryError("16 GB"), "MemoryError: 16 GB"),
+        (
+            RuntimeError("MemoryError [while running 'Await']"),
+            "MemoryError: a worker has too little memory: free some,",
+        ),
+        (
+            RuntimeError("Traceback:\n  File x\ntorch.OutOfMemoryError: CUDA out of memory. [while running 'A']\nx"),
+            "torch.OutOfMemoryError: CUDA out of memory.: a worker has too little memory: free some, take a larger",
+        ),
+        (
+            RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: 5 bytes\n [while running 'A']"),
+            "[enforce fail] . DefaultCPUAllocator: can't allocate memory: 5 bytes: a worker has too little memory: ",
+        ),
         (BeamIOError("Rename failed", {"a": OSError("x")}), "BeamIOError: Rename failed"),
         (
             RuntimeError("Traceback:\nFileNotFoundError: a.tar is gone [while running 'Read']"),
