@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -124,7 +124,7 @@ def _own(encoder: Any) -> Encoder | None:
 
 
 def _checked_scorers(scorers: Any) -> list[Scorer]:
-    if isinstance(scorers, str) or callable(scorers):
+    if isinstance(scorers, str) or callable(scorers) or not isinstance(scorers, Iterable):
         raise UsageError("scorers: give a list of scorers; text such as my_scorers:Warmth(side=32) goes to scorer=[]")
     return list(scorers)
 

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import TypeOptions
+from apache_beam.transforms.window import GlobalWindows
+
+from beam_curator.errors import UsageError
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -24,6 +27,15 @@ def inner_steps_untyped(pipeline: beam.Pipeline) -> Iterator[None]:
         yield
     finally:
         options.type_check_strictness = strictness
+
+
+def check_one_window(given: beam.pvalue.PCollection, step: str) -> None:
+    """Raises UsageError where a step that looks at all of a job is given windows, of which it would see each alone."""
+    if not isinstance(given.windowing.windowfn, GlobalWindows):
+        raise UsageError(
+            f"{step} takes a whole job, in the global window, and is given {type(given.windowing.windowfn).__name__}: "
+            "put beam.WindowInto(beam.window.GlobalWindows()) before it"
+        )
 
 
 MAIN = "main"

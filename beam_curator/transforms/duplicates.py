@@ -19,7 +19,7 @@ from beam_curator.output.deduplicating import RangeDrops, find_duplicates
 from beam_curator.output.embeddings_from import check_embeddings, part_elsewhere
 from beam_curator.samples import SampleBatch
 from beam_curator.storage.places import real
-from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.beams_own import check_one_window, inner_steps_untyped
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.lineage import check_before_duplicates, facts_of, transforms_before
@@ -105,6 +105,7 @@ class DropDuplicates(beam.PTransform):
         return {"flags": {"duplicates": self.settings.told}}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        check_one_window(batches, "DropDuplicates")
         check_before_duplicates(batches, "DropDuplicates")
         facts = facts_of(batches)
         check_against(self.settings, self.output, facts.encoder)

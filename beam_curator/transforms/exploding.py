@@ -21,6 +21,7 @@ from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output.score_steps import fields_of
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.samples import Sample, SampleBatch
+from beam_curator.transforms.beams_own import check_one_window
 from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.sample_rows import columns_of, row_type, rows_of_batch
 
@@ -172,6 +173,7 @@ class BatchSamples(beam.PTransform):
             raise UsageError(f"max_samples={self.max_samples!r}: a batch holds a whole number of samples, 1 or more")
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[SampleBatch]:
+        check_one_window(samples, "BatchSamples")
         batching = _Batch(self.max_samples, fields_of(facts_of(samples).steps))
         return samples | beam.ParDo(batching).with_output_types(SampleBatch)
 

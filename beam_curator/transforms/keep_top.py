@@ -14,7 +14,7 @@ from beam_curator.given_paths import named_if_any
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.top import LEVELS, Search, Top, digit_counts, keep_top, top_count, top_fraction, values_of
 from beam_curator.samples import SampleBatch
-from beam_curator.transforms.beams_own import Once, total_aside
+from beam_curator.transforms.beams_own import Once, check_one_window, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.lineage import check_before_duplicates
 from beam_curator.transforms.spilling import Spillable
@@ -88,6 +88,7 @@ class KeepTop(beam.PTransform):
         return {"rules": [top.name for top in self.tops]}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
+        check_one_window(batches, "KeepTop")
         check_before_duplicates(batches, "KeepTop")
         if self.output is not None:
             batches |= "WriteScores" >> WriteScores(self.output)

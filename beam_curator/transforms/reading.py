@@ -34,7 +34,7 @@ from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.sources.tar.planning import range_bytes_of
-from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.beams_own import check_one_window, inner_steps_untyped
 from beam_curator.transforms.claims import title_of
 from beam_curator.transforms.display import display_of_patterns, display_of_reading
 from beam_curator.transforms.metrics import count, observe
@@ -323,6 +323,7 @@ class ShardsOfFiles(beam.PTransform):
     """
 
     def expand(self, found: beam.PCollection[FileMetadata]) -> beam.PCollection[Shard]:
+        check_one_window(found, "ReadSamples")
         with inner_steps_untyped(found.pipeline):
             together = found | "AllFiles" >> beam.combiners.ToList()
         return together | beam.FlatMap(_shards_of).with_output_types(Shard)

@@ -34,7 +34,7 @@ from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.no_samples import no_sample
-from beam_curator.transforms.beams_own import MAIN, Once, tagged, total_aside
+from beam_curator.transforms.beams_own import MAIN, Once, check_one_window, tagged, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.compaction import JoinPieces
@@ -242,6 +242,7 @@ class WriteShards(beam.PTransform):
         self.ranges_per_ledger_file = plain(ranges)
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[dict[str, Any]]:
+        check_one_window(batches, "WriteShards")
         check_same_output(batches, self._output)
         title = title_of(batches, self._output, self.take_over)
         job = {**self._described(title), **self.job, "samples_per_shard": self.samples_per_shard}

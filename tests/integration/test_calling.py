@@ -113,6 +113,7 @@ def test_beams_options_and_runner_are_beams(keywords, finished_once, tmp_path):
         ({"encoder": 5, "clip_model": None}, "builtins.int is no encoder: its name is to be a str"),
         ({"scorers": [5]}, "scorers[0]: is no Scorer: it has no name"),
         ({"scorers": "my_scorers:Warmth"}, "scorers: give a list of scorers"),
+        ({"scorers": None}, "scorers: give a list of scorers"),
         ({"rules": [5]}, "rules[0]=5 is not a rule"),
         ({"rules": ["my_rules:short"]}, 'rule "my_rules:short": write COLUMN >= NUMBER'),
         ({"rules": "my_rules:short"}, "rules: give a list of rules"),

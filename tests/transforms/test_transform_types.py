@@ -8,10 +8,12 @@ from apache_beam.transforms.display import DisplayData
 from apache_beam.typehints.decorators import TypeCheckError
 
 import beam_curator as bc
+from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.heads import UNTRAINED_HEAD, HeadScorer
 from beam_curator.reading import Reading
 from beam_curator.rules.lists import ListFile
+from beam_curator.samples import Sample
 from beam_curator.transforms.checkpointing import Checkpoint, WriteScores
 from beam_curator.transforms.listed import KeepListed
 from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadRanges, ReadSamples, ShardsOfFiles
@@ -162,3 +164,21 @@ def test_what_a_transform_shows_reaches_the_runner():
     payloads = [data.payload for step in steps for data in step.display_data]
     assert any(b"nsfw >= 0.5" in payload for payload in payloads)
     assert any(b"a.tar" in payload for payload in payloads)
+
+
+WHOLE_JOB = {
+    "ReadSamples": (FileMetadata, bc.ReadSamples),
+    "KeepTop": (bc.SampleBatch, lambda: bc.KeepTop("width=0.5")),
+    "DropDuplicates": (bc.SampleBatch, lambda: bc.DropDuplicates("out")),
+    "WriteShards": (bc.SampleBatch, lambda: bc.WriteShards("out")),
+    "BatchSamples": (Sample, bc.BatchSamples),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE_JOB)
+def test_what_looks_at_a_whole_job_is_refused_windows(name):
+    kind, make = WHOLE_JOB[name]
+    windows = beam.WindowInto(beam.window.FixedWindows(60))
+    given = beam.Pipeline() | beam.Create([]) | beam.Map(lambda one: one).with_output_types(kind) | windows
+    with pytest.raises(UsageError, match=f"^{name} takes a whole job, in the global window, and is given FixedWindows"):
+        given | make()
