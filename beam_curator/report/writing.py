@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from beam_curator.errors import StorageError, UsageError
@@ -77,7 +77,28 @@ def finished_manifest(output: str) -> Mapping[str, Any]:
         raise UsageError(f"{output} cannot be read: {error}") from error
     if not isinstance(manifest, Mapping) or not isinstance(manifest.get("counts"), Mapping):
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
+    strange = next(_strange_in(manifest), None)
+    if strange is not None:
+        raise UsageError(f"{files.join(output, MANIFEST)} is none that Beam Curator wrote: look at its {strange!r}")
     return manifest
+
+
+_COUNTED = {"seen": int, "kept": int, "dropped": int, "failed": int, "dropped_by_rule": dict, "failed_by_reason": dict}
+_HELD = {
+    **dict.fromkeys(("counts", "flags", "models", "timings", "input", "output", "software", "passed_over"), dict),
+    **dict.fromkeys(("rules", "broken_shards"), list),
+}
+
+
+def _strange_in(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What a manifest holds of another kind than ours do, by name."""
+    counts = manifest["counts"]
+    yield from (name for name, kind in _COUNTED.items() if not isinstance(counts.get(name), kind))
+    for name, kind in _HELD.items():
+        held = manifest.get(name)
+        ones = held if isinstance(held, list) else ()
+        if not (held is None or isinstance(held, kind)) or not all(isinstance(one, Mapping) for one in ones):
+            yield name
 
 
 def _write(output: str, name: str, content: bytes) -> None:

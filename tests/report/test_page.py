@@ -116,6 +116,20 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys, argv, told):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("counts", {"kept": "x"}), ("rules", 5), ("rules", [1]), ("flags", [1]), ("timings", 3), ("models", "x")],
+)
+def test_a_manifest_of_another_program_is_told(tmp_path, capsys, name, value):
+    write_job(tmp_path, drawn_rows(10))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, name: value}))
+    assert main(["report", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "manifest.json is none that Beam Curator wrote: look at its" in err
+    assert err.count("\n") == 1
+
+
 def test_a_page_of_somebody_else_stays(tmp_path, capsys):
     write_job(tmp_path, drawn_rows(10))
     (tmp_path / "report.html").write_text("<p>mine")
