@@ -107,7 +107,7 @@ class RunnersCounts:
         rate, left = self._flow(counts, now) if phase == SCORING else ([], [])
         parts += [*rate, f"{counts['samples_failed']:,} failed", *left]
         if phase == WRITING:
-            parts.append(f"{counts['samples_written']:,} written")
+            parts.append(f"{counts['samples_listed']:,} in the ledger, {counts['samples_written']:,} written")
         return f"{head}, {phase}: {', '.join(parts)}"
 
     def _flow(self, counts: Mapping[str, int], now: float) -> tuple[list[str], list[str]]:
@@ -146,7 +146,7 @@ class RunnersCounts:
 
 def _phase(counts: Mapping[str, int]) -> str:
     """The furthest phase of which a runner has counted anything."""
-    if counts["samples_written"]:
+    if counts["samples_listed"] or counts["samples_written"]:
         return WRITING
     if counts["samples_scored"] or counts["samples_read"]:
         return SCORING

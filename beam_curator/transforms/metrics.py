@@ -25,6 +25,7 @@ COUNTERS: Mapping[str, str] = {
     "samples_reread": "of these, samples whose images are decoded again for new columns",
     "samples_fields_read": "of these, samples whose shards are read again for fields of their metadata",
     "batch_reductions": "how often a pass was halved for want of memory",
+    "samples_listed": "samples whose rows of the ledger are written",
     "samples_written": "samples that are kept and written",
     "bytes_written": "bytes of the tars that they are written to",
 }

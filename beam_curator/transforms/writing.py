@@ -89,6 +89,7 @@ class _PlaceSamples(beam.DoFn):
         yield self._write(batch.range, rows.with_fields(table, fields.read(batch.range, len(batch))), place, per_file)
         summary = outcomes.recount(table, {WRITING: Span(began, time.time())})
         progress.BOARD.add_ledger_file()
+        count("samples_listed", len(batch))
         part = ledger.LedgerPart(summary, dict(batch.models), batch.range.reading, per_file)
         yield beam.pvalue.TaggedOutput(LEDGER, part)
         for index, run in placed:

@@ -205,20 +205,22 @@ def test_a_runner_elsewhere_is_asked_for_its_counts():
         {"samples_read": 1500, "bytes_read": 150},
         {"samples_read": 2000, "bytes_read": 200, "samples_scored": 1000, "samples_failed": 3},
         {"samples_read": 4000, "bytes_read": 400, "samples_scored": 4000, "samples_failed": 3},
-        {"samples_read": 9000, "bytes_read": 900, "samples_scored": 9000, "samples_written": 5},
+        {"samples_read": 9000, "bytes_read": 900, "samples_scored": 9000, "samples_listed": 800},
+        {"samples_read": 9000, "bytes_read": 900, "samples_scored": 9000, "samples_listed": 900, "samples_written": 5},
     ]
     result = Result(None, {}, *told)
     counts = RunnersCounts(
         functools.partial(counts_of, result), "DataflowRunner", lambda: next(clock), total_bytes=1000, total_shards=8
     )
-    assert [counts.line() for _ in range(7)] == [
+    assert [counts.line() for _ in range(8)] == [
         "DataflowRunner, 1m 00s: the runner tells no counts yet",
         "DataflowRunner, 2m 00s: the runner tells no counts yet",
         "DataflowRunner, 3m 00s, planning: 2 of 8 shards",
         "DataflowRunner, 4m 00s, scoring: 0 images, 0 failed",
         "DataflowRunner, 5m 00s, scoring: 1,000 images, 3 failed",
         "DataflowRunner, 6m 00s, scoring: 4,000 images, 50.0 images/s, 3 failed, 40%, 2m 00s left",
-        "DataflowRunner, 7m 00s, writing: 9,000 images, 0 failed, 5 written",
+        "DataflowRunner, 7m 00s, writing: 9,000 images, 0 failed, 800 in the ledger, 0 written",
+        "DataflowRunner, 8m 00s, writing: 9,000 images, 0 failed, 900 in the ledger, 5 written",
     ]
 
 

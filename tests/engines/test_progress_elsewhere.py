@@ -50,4 +50,6 @@ def test_the_line_of_a_job_on_flink_is_made_of_what_its_cluster_counts(raw, tmp_
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("FlinkRunner, ")]
     assert phases(told)[-2:] == ["scoring", "writing"], told
     assert any(re.search(r"scoring: \d+ of \d+ ranges", line) for line in told), told
-    assert any(re.search(r"writing: 986 images, 5 failed, [\d,]+ written", line) for line in told), told
+    assert any(
+        re.search(r"writing: 986 images, 5 failed, [\d,]+ in the ledger, [\d,]+ written", line) for line in told
+    ), told

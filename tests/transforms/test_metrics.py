@@ -36,6 +36,7 @@ def test_beams_metrics_tell_what_a_job_did(tmp_path, small_jpeg):
         "samples_failed": 2,
         "failed_not_an_image_that_can_be_decoded": 1,
         "failed_empty_image": 1,
+        "samples_listed": 4,
         "samples_written": 2,
         "bytes_written": (tmp_path / "out" / "00000.tar").stat().st_size,
     }
