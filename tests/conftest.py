@@ -26,9 +26,6 @@ remember_what_beam_asks_again()
 # second a job. Nothing here fills its cache.
 statecache.get_deep_size = lambda *_: 1000
 
-# While modules are imported there is no garbage, and looking for some takes a fifth of that time.
-gc.disable()
-
 SLOW_FOLDERS = ("integration", "buckets", "benchmarks", "ecosystem", "engines")
 """Of whole jobs, servers and measurements: all that is in them is `slow`."""
 
@@ -58,10 +55,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-def pytest_runtestloop():
-    """From here on there may be garbage, but not of what is loaded."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """While modules are imported there is no garbage, and looking for some takes a fifth of that time; afterwards there
+    may be, but not of what is loaded."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture
