@@ -6,7 +6,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from beam_curator.errors import StorageError, UsageError
@@ -268,9 +270,25 @@ def check_foreign(output: str) -> None:
 
     Releases before this one wrote no job.json for a library's pipeline: there the manifest will do.
     """
-    if files.is_empty(output) or files.exists(files.join(output, JOB)) or "software" in (read_manifest(output) or {}):
+    if files.exists(files.join(output, JOB)):
+        return
+    _check_not_within(output)
+    if files.is_empty(output) or "software" in (read_manifest(output) or {}):
         return
     raise UsageError(f"--output {output} is not empty and holds no job of Beam Curator: give an empty or new directory")
+
+
+def _check_not_within(output: str) -> None:
+    """Raises UsageError for a local directory within that of another job, of which it would be a stranger's file."""
+    for parent in () if files.is_remote(output) else Path(os.path.realpath(output)).parents:
+        try:
+            is_jobs = (parent / JOB).is_file() and read_job(str(parent)) is not None
+        except (UsageError, OSError):
+            continue
+        if is_jobs:
+            raise UsageError(
+                f"--output {output} lies in {parent}, the output of another job: give a directory beside it"
+            )
 
 
 def check_readable(output: str) -> None:

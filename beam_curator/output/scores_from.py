@@ -21,7 +21,7 @@ from beam_curator.reading import Reading
 from beam_curator.samples import ShardRange
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.storage import files
-from beam_curator.storage.places import real
+from beam_curator.storage.places import below, real
 
 
 def scoring_job(scores_from: str, output: str) -> Job:
@@ -42,6 +42,8 @@ def finished_job(flag: str, other: str, output: str) -> Job:
     told = f"{flag} {other}"
     if real(other) == real(output):
         raise UsageError(f"{told} is the output itself: leave it out")
+    if below(output, other) is not None:
+        raise UsageError(f"--output {output} lies in {told}: give a directory beside it")
     try:
         job, manifest, held = read_job(other), read_manifest(other), lease.read(other)
     except (OSError, UsageError) as error:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.rules.lists import COLUMNS, HEX_DIGITS, ListFile
 from beam_curator.storage import files
+from beam_curator.storage.places import is_special
 
 _AT_ONCE = 1 << 16
 _BYTES_OF_A_LINE = 33
@@ -58,8 +59,8 @@ _OF = f"with one of {', '.join(COLUMNS)}"
 
 def _looked_at(path: str, column: str) -> tuple[str, int]:
     """What a file lists, or what is wrong with it; and about how many entries it has."""
-    if "://" not in path and Path(path).is_fifo():  # as <(zcat list.gz) gives it: a second reading would never end
-        raise ValueError("it is a pipe, and a list is read more than once: write it to a file")
+    if is_special(path):  # as <(zcat list.gz) gives it: a second reading would never end
+        raise ValueError("it is a pipe or a device, and a list is read more than once: write it to a file")
     kind = _kind(path)
     if kind == "parquet":
         with _opened(path) as file:

@@ -4,8 +4,12 @@ import json
 import os
 import shutil
 
+import pytest
+
 from beam_curator.commands import verify_output
+from beam_curator.errors import UsageError
 from beam_curator.output import lease, owner
+from beam_curator.output.scores_from import scoring_job
 from tests.integration.integration_content import content, ledger
 
 _OTHER = ["--min_aesthetic", "4", "--max_nsfw", "none", "--where", "json.width >= 100", "--keep_top", "aesthetic=0.8"]
@@ -55,6 +59,7 @@ def test_scores_that_are_not_those_that_are_needed_are_refused(finished, curate,
     new = tmp_path / "new"
     for asked, output, told in (
         ([], finished, "is the output itself: leave it out"),
+        ([], finished / "small", f"lies in {finished}, the output of another job: give a directory beside it"),
         (["--input", str(more)], new, "has no scores of 1 of the 4 shards of --input, first "),
         (["--clip_model", "ViT-B-32"], new, ""),
         (["--image_measures"], new, "has no image_measures (image measures "),
@@ -70,6 +75,10 @@ def test_scores_that_are_not_those_that_are_needed_are_refused(finished, curate,
         code, _, err = curate(output, "--scores_from", str(finished), *asked)
         assert (code, len(err.splitlines()), told in err) == (2, 1, True), err
     assert not new.exists()
+    code, _, err = curate(finished / "samples" / "own")
+    assert (code, f"lies in {finished}, the output of another job" in err) == (2, True), err
+    with pytest.raises(UsageError, match="--output gs://b/out/small lies in --scores_from gs://b/out: give"):
+        scoring_job("gs://b/out", "gs://b/out/small")
     with lease.held(lease.Claim(str(finished), "theirs", owner.this_process())):
         code, _, err = curate(new, "--scores_from", str(finished))
         assert (code, "is being written: " in err) == (2, True)

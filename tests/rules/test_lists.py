@@ -59,7 +59,7 @@ def test_each_kind_of_file_gives_its_entries(tmp_path, name):
         ("key=", "--block key=: names no file: give COLUMN=FILE"),
         ("phash={tmp}/a.txt", "is no phash, which has 16 hex digits"),
         ("sha256={tmp}/a.txt", "is no sha256, which has 64 hex digits"),
-        ("key={tmp}/pipe", "it is a pipe, and a list is read more than once: write it to a file"),
+        ("key={tmp}/pipe", "it is a pipe or a device, and a list is read more than once: write it to a file"),
     ],
 )
 def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, message):
