@@ -75,7 +75,8 @@ def _measured(done: Done, now: float, means: Sequence[str]) -> Rate:
     machine = f"this machine with {counted(usable_cores(), 'core')}"
     after = f", after {duration(loading)} of loading" if loading else ", loading included"
     detail = ", ".join([f"{counted(flowed, 'image')} in {seconds:.1f}s{after}", *means])
-    return Rate(flowed / seconds, f"a trial of {counted(done.scored, 'image')} on {machine}", loading, detail)
+    failed = f", {done.failed:,} of which failed," if done.failed else ""  # these take less time than others
+    return Rate(flowed / seconds, f"a trial of {counted(done.scored, 'image')}{failed} on {machine}", loading, detail)
 
 
 def _means(result: PipelineResult) -> list[str]:

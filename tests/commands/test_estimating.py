@@ -12,10 +12,11 @@ from beam_curator.commands.estimating import Left, Rate, curve
 from beam_curator.commands.flags import check
 from beam_curator.commands.measured_rates import MEASURED, measured_rates
 from beam_curator.commands.plan import estimate_lines, estimate_of, known_rate, left_to_score, look
-from beam_curator.commands.trial import chosen
+from beam_curator.commands.trial import _measured, chosen
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.score_steps import Wanted
+from beam_curator.progress import Done
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.counting import Density, density_of
 from beam_curator.sources.tar.planning import plan_ranges
@@ -159,3 +160,9 @@ def test_what_comes_beside_scoring_is_estimated_by_what_it_took():
     assert writing(2000, 10**9, str, ran, "out").seconds == 20
     assert writing(2000, 1_346_000_000, str, None, "out").seconds == pytest.approx(1)
     assert writing(1e6, 10**6, str, None, "out").seconds == pytest.approx(49)
+
+
+def test_a_trial_says_how_many_of_its_images_failed():
+    done = Done(scored=60, failed=60, began=100.0)
+    assert _measured(done, 110.0, []).source.startswith("a trial of 60 images, 60 of which failed, on this machine")
+    assert "failed" not in _measured(Done(scored=60, began=100.0), 110.0, []).source
