@@ -60,7 +60,8 @@ def row(phase: str, ranges: int, found: ProcessRun | None) -> list[str]:
 
 
 def _told(found: ProcessRun) -> dict[str, Any]:
-    return json.loads(found.output.strip().splitlines()[-1])
+    lines = found.output.splitlines()  # a runner may have the last word
+    return json.loads(next(line for line in reversed(lines) if line.startswith('{"seconds"')))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -333,6 +333,11 @@ def test_emulated_feed_has_a_row_for_each_way():
 
 
 @pytest.mark.slow
+def test_scale_reads_what_a_phase_told_also_where_a_runner_has_the_last_word():
+    run = scale.ProcessRun(9, 7.5, 300_000_000, 'WARNING: a\n{"seconds": 2.0, "steps": {}}\nChannel is closed\n')
+    assert scale.row("totals", 1000, run) == ["totals", "1,000", "2.0 s", "7.5 s", "2000 us", "300 MB"]
+
+
 def test_scale_measures_each_phase_and_tells_those_that_take_too_long(capsys):
     assert scale.main(["--ranges", "30", "--phases", "checks", "checks-again", "strays"]) == 0
     printed = capsys.readouterr().out
