@@ -2,7 +2,7 @@
 
 python -m benchmarks.duplicates recall                 three times 100,000 vectors against brute force in float64
 python -m benchmarks.duplicates scale --rows 1000000   the time and the memory of a join, and of one keeper a group
-python -m benchmarks.duplicates scale --rows 1000000 --copies 300000 --near
+python -m benchmarks.duplicates scale --rows 1000000 --copies 0 300000 --near    with near copies beside without
 python -m benchmarks.duplicates rules                  SemDeDup's rule and connected components, on the same vectors
 
 Vectors are drawn: in a cone and in clumps, as CLIP's are, with planted copies and chains.
@@ -27,8 +27,17 @@ import numpy as np
 from beam_curator.duplicates.cells import Cells
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Drops, Relation, keep_one
-from beam_curator.duplicates.products import numpy_products
-from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, centres_for, members_of, semantic_edges
+from beam_curator.duplicates.products import numpy_products, one_thread_a_product
+from beam_curator.duplicates.semantic import (
+    PROVEN,
+    Compared,
+    Cosines,
+    Join,
+    centres_for,
+    edges_in_cells,
+    members_of,
+    semantic_edges,
+)
 from beam_curator.duplicates.vectors import ids_of
 from benchmarks.duplicate_vectors import make_vectors
 from benchmarks.tables import machine, markdown
@@ -61,8 +70,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         one.add_argument("--dim", type=int, default=768)
         one.add_argument("--dir", help="for temporary files")
         one.add_argument("--cosine", type=float, default=0.97)
-        one.add_argument("--copies", type=int, default=0, help="how many of the rows are of one picture")
-        one.add_argument("--near", action="store_true", help="these are not equal, but nearly so")
+        if name == "scale":
+            told = "how many of the rows are of one picture; of several numbers, one after the other"
+            one.add_argument("--copies", type=int, nargs="+", default=[0], help=told)
+            one.add_argument("--near", action="store_true", help="these are not equal, but nearly so")
         if name == "recall":
             one.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
             one.add_argument("--cosines", type=float, nargs="+", default=THRESHOLDS)
@@ -181,32 +192,48 @@ def _greedy(pairs: np.ndarray, count: int) -> np.ndarray:
 
 
 def _scale(flags: argparse.Namespace, directory: Path) -> None:
-    vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, 7, flags.copies, not flags.near)
+    scaled = []
+    for copies in flags.copies:
+        vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, 7, copies, not flags.near)
+        scaled.append(_scaled(vectors, copies, _join(flags.cosine)))
+    columns = ["rows", "copies", "distinct", "pairs listed", "cut", "dropped", "cells", "a vector is in", "products"]
+    print(markdown(columns, [counts for counts, _ in scaled]))
+    columns = ["rows", "copies", *(f"{name}, s of a core" for name in _STEPS), "all, s", "memory, GB"]
+    print(markdown(columns, [[*counts[:2], *costs] for counts, costs in scaled]))
+    print("products: of a vector, in its cells; memory: without what is mapped from the file of vectors")
+
+
+_STEPS = ("names", "centres", "cells", "pairs", "keepers")
+
+
+def _scaled(vectors: np.ndarray, copies: int, join: Join) -> tuple[list[str], list[str]]:
+    """What is found, and what it costs: the steps of `semantic_edges`, with names before and keepers after it."""
     counted = _Counted()
-    with _Memory() as memory:
-        started = time.perf_counter()
+    join = dataclasses.replace(join, propose=counted)
+    with Memory() as memory, one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
+        clock, cpu = time.perf_counter(), [time.process_time()]
+
+        def ended(step: str) -> None:
+            cpu.append(time.process_time())
+            told = f"{len(vectors):,} rows, {copies:,} copies: {step} {cpu[-1] - cpu[-2]:.0f} s of a core"
+            print(f"{told}, {memory.most / 1e9:.2f} GB", flush=True)
+
         compared, classes = _compared(vectors)
-        named = time.perf_counter()
-        cpu = time.process_time()
-        edges = semantic_edges(compared, dataclasses.replace(_join(flags.cosine), propose=counted))
-        joined, cpu = time.perf_counter(), time.process_time() - cpu
-        drops = _kept(compared, classes, edges, flags.cosine)
-        done = time.perf_counter()
-    columns = ["rows", "distinct", "pairs listed", "cut", "dropped", "names, s", "join, s", "keepers, s", "memory, GB"]
-    row = [
-        f"{flags.rows:,}",
-        f"{len(compared.ids):,}",
-        f"{len(edges.first):,}",
-        f"{len(edges.cut):,}",
-        f"{len(drops.rows):,}",
-    ]
-    seconds = (named - started, joined - named, done - joined)
-    print(markdown(columns, [[*row, *(f"{one:.0f}" for one in seconds), f"{memory.most / 1e9:.2f}"]]))
-    print("memory: without what is mapped from the file of vectors")
-    print(
-        f"the join: {cpu:.0f} s of a core; {counted.pairs / len(compared.ids):,.0f} products a vector in its cells, "
-        f"which took {counted.seconds:.0f} s; {_cells_told(compared, flags.cosine)}"
-    )
+        ended("names")
+        cells = Cells(centres_for(compared, join, compared.extent, threads), join.reach)
+        ended("centres")
+        members = members_of(compared.vectors, np.arange(len(compared)), cells.prepared(), threads)
+        ended("cells")
+        edges = edges_in_cells(compared, join, members, threads)
+        ended("pairs")
+        drops = _kept(compared, classes, edges, join.threshold)
+        ended("keepers")
+        seconds = time.perf_counter() - clock
+    counts = (len(vectors), copies, len(compared), len(edges.first), len(edges.cut), len(drops.rows))
+    visits, products = len(members.rank) / len(compared), counted.pairs / len(compared)
+    of_cells = [f"{len(cells.centres):,}", f"{visits:.2f} cells", f"{products:,.0f}"]
+    costs = [f"{one:.0f}" for one in (*np.diff(cpu), seconds)]
+    return [*(f"{one:,}" for one in counts), *of_cells], [*costs, f"{memory.most / 1e9:.2f}"]
 
 
 class _Counted:
@@ -214,29 +241,16 @@ class _Counted:
 
     Attributes:
       pairs: how many products.
-      seconds: of a core.
     """
 
     def __init__(self) -> None:
-        self.pairs, self.seconds, self._lock = 0, 0.0, threading.Lock()
+        self.pairs, self._lock = 0, threading.Lock()
 
     def __call__(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        started = time.thread_time()
         found = numpy_products(one, other)
         with self._lock:
             self.pairs += found.size
-            self.seconds += time.thread_time() - started
         return found
-
-
-def _cells_told(compared: Compared, cosine: float) -> str:
-    """How many cells there are, and in how many of them a vector is: of some vectors."""
-    join = _join(cosine)
-    with ThreadPoolExecutor(join.threads) as threads:
-        centres = centres_for(compared, join, compared.extent, threads)
-        some = np.arange(0, len(compared), max(1, len(compared) // 10_000))
-        members = members_of(compared.vectors, some, Cells(centres, join.reach).prepared(), threads)
-    return f"{len(centres):,} cells, a vector in {len(members.rank) / len(some):.2f} of them"
 
 
 def _kept(compared: Compared, classes: np.ndarray, edges: Edges, cosine: float) -> Drops:
@@ -245,10 +259,10 @@ def _kept(compared: Compared, classes: np.ndarray, edges: Edges, cosine: float) 
     return keep_one(everything, np.ones(len(classes), bool), np.zeros(len(classes), bool), [relation])
 
 
-class _Memory:
+class Memory:
     """The most memory of this process's own, in bytes, while the block runs."""
 
-    def __enter__(self) -> _Memory:
+    def __enter__(self) -> Memory:
         self.most = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)

@@ -48,12 +48,14 @@ class JobSize:
       samples_per_shard: how many of them an input shard holds.
       images: where the images are from, or of how many bytes of noise each of them is.
       range_mb: the job's `--range_mb`.
+      embeddings: a file of float16 [samples, 768]; None for random ones.
     """
 
     samples: int
     samples_per_shard: int
     images: PhotoShards | int
     range_mb: float = 64
+    embeddings: Path | None = None
 
     @property
     def shards(self) -> int:
@@ -81,8 +83,9 @@ def make_scored_job(directory: Path, size: JobSize) -> None:
         options = PipelineOptions(flags_of_job(directory, size)).view_as(CurationOptions)
         job = prepare(options, time.time()).job
         claim_output(str(directory / "curated"), job, overwrite=False)
-        score = functools.partial(_score_shard, str(directory / "curated"), size.range_mb, job.models, job.scorers)
-        list(pool.map(score, match_shards(options.input)))
+        score = functools.partial(_score_shard, str(directory / "curated"), size, job.models, job.scorers)
+        shards = match_shards(options.input)
+        list(pool.map(score, shards, range(0, size.samples, size.samples_per_shard)))
 
 
 def _processes(size: JobSize) -> Executor:
@@ -123,10 +126,20 @@ def _jpegs(photographs: PhotoShards) -> list[bytes]:
 
 
 def _score_shard(
-    output: str, range_mb: float, models: Mapping[str, ModelIdentity], steps: Sequence[ScoreStep], shard: Shard
+    output: str,
+    size: JobSize,
+    models: Mapping[str, ModelIdentity],
+    steps: Sequence[ScoreStep],
+    shard: Shard,
+    first: int,
 ) -> None:
-    for one in plan_ranges(shard, range_bytes_of(range_mb)):
-        write_part(output, _with_made_up_scores(read_batch(one), models), steps)
+    for one in plan_ranges(shard, range_bytes_of(size.range_mb)):
+        batch = _with_made_up_scores(read_batch(one), models)
+        if size.embeddings is not None:
+            found = np.memmap(size.embeddings, np.float16, "r").reshape(size.samples, EMBEDDING_DIM)
+            batch = batch.replace(embeddings=np.array(found[first : first + len(batch)]))
+        first += len(batch)
+        write_part(output, batch, steps)
 
 
 def _with_made_up_scores(batch: SampleBatch, models: Mapping[str, ModelIdentity]) -> SampleBatch:

@@ -17,8 +17,10 @@ from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
+from beam_curator.errors import JobError
 
 CAPTION_ID = "caption_id"
+CONTENT_ID = "content_id"
 _PERCEPTUAL = ("phash256", "texture", "colours")
 _AT_A_TIME = 1 << 16
 """Rows whose hashes are objects of Python: 0.5 KB each."""
@@ -57,14 +59,26 @@ def competitors_in(table: pa.Table, settings: DuplicateSettings) -> pa.Table:
         "bytes": table["bytes"],
     }
     wanted = [name for name, _ in SORT_KEYS[settings.keep] if name in ("aesthetic", "similarity")]
-    wanted += ["sha256"] if EXACT in settings.kinds else []
     wanted += list(_PERCEPTUAL) if PERCEPTUAL in settings.kinds else []
     for name in wanted:
         if name in table.schema.names:
             columns[name] = table[name]
+    if EXACT in settings.kinds and "sha256" in table.schema.names:
+        columns[CONTENT_ID] = pa.array(map(_content_id, table["sha256"].to_pylist()), pa.binary(32))
     if settings.by == IMAGE_AND_CAPTION:
         columns[CAPTION_ID] = pa.array(map(_caption_id, table["caption"].to_pylist()), pa.binary(8))
     return pa.table(columns)
+
+
+def _content_id(sha256: str | None) -> bytes | None:
+    """The bytes of a digest, which are half as long as its text. A damaged ledger may have any other text."""
+    if sha256 is None:
+        return None
+    try:
+        digest = bytes.fromhex(sha256)
+    except ValueError:
+        digest = b""
+    return digest if len(digest) == 32 else hashlib.sha256(sha256.encode("utf-8", "surrogatepass")).digest()
 
 
 def _caption_id(caption: str | None) -> bytes:
@@ -172,8 +186,8 @@ def classes_of(order: NDArray[np.int64], ids: pa.Array) -> Classes:
     return Classes(of_samples, row, ids.take(pa.array(row)))
 
 
-_LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
-"""Of types one array of which holds 2 GiB at most, those that hold more."""
+_LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary(), pa.binary(32): pa.large_binary()}
+"""Of types of which one array, or what tells its values apart, holds 2 GiB at most, those that hold more."""
 
 
 def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
@@ -198,6 +212,9 @@ def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
 
     Args:
       table: n rows; a column that is not there is null.
+
+    Raises:
+      JobError: for hashes that are none: what they were read from is damaged.
     """
     starts = range(0, max(len(table), 1), _AT_A_TIME)
     hashes, ids = zip(*(_hashes_in(table.slice(start, _AT_A_TIME)) for start in starts), strict=True)
@@ -207,6 +224,9 @@ def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
 def _hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
     nothing = [None] * len(table)
     facts = [table[name].to_pylist() if name in table.schema.names else nothing for name in _PERCEPTUAL]
-    hashes, there = hashes_of(*facts)
+    try:
+        hashes, there = hashes_of(*facts)
+    except ValueError as error:
+        raise JobError(f"samples have hashes ({', '.join(_PERCEPTUAL)}) that are none: {error}") from error
     ids = pa.array([bytes(one) for one in hashes.ids.tolist()], pa.binary(), mask=~there)
     return hashes, ids

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -120,9 +121,17 @@ def hashes_of(
 
 
 def _bytes_of(texts: Sequence[str | None], there: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
-    """Hex digits as bytes: uint8 [n, size], 0 for those that are not there."""
+    """Hex digits as bytes: uint8 [n, size], 0 for those that are not there.
+
+    Raises:
+      ValueError: for what is not so many hex digits.
+    """
     nothing = "00" * size
-    given = (text if ok and text is not None else nothing for text, ok in zip(texts, there.tolist(), strict=True))
+    given = [text if ok and text is not None else nothing for text, ok in zip(texts, there.tolist(), strict=True)]
+    hex_digits = re.compile(f"[0-9a-fA-F]{{{2 * size}}}")
+    other = next((text for text in given if not hex_digits.fullmatch(text)), None)
+    if other is not None:
+        raise ValueError(f"{other!r} is not {2 * size} hex digits")
     return np.frombuffer(bytes.fromhex("".join(given)), np.uint8).reshape(-1, size)
 
 

@@ -20,7 +20,7 @@ Vectors = NDArray[np.float16]
 ID_BYTES = 16
 
 _AT_A_TIME = 4096
-"""How many pairs are decided at once: 50 MB of 768 numbers."""
+"""How many pairs are decided, or vectors named, at once: 50 MB of 768 numbers."""
 
 _IN_A_BLOCK = 8
 """How many of them may be looked at as one product of matrices, which takes some hundredths of the time of a pair."""
@@ -68,9 +68,11 @@ def comparable(vectors: Vectors) -> NDArray[np.bool_]:
 
 def ids_of(vectors: Vectors) -> NDArray[np.void]:
     """A name for each vector, which equal ones share: void16 [n], of the SHA-256 of its bytes."""
-    content = np.ascontiguousarray(vectors + np.float16(0), "<f2").view(np.uint8)  # -0 is 0
-    names = b"".join(hashlib.sha256(row).digest()[:ID_BYTES] for row in content)
-    return np.frombuffer(names, f"V{ID_BYTES}")
+    names = bytearray()
+    for some in _parts(len(vectors), _AT_A_TIME):
+        content = np.ascontiguousarray(vectors[some] + np.float16(0), "<f2").view(np.uint8)  # -0 is 0
+        names += b"".join(hashlib.sha256(row).digest()[:ID_BYTES] for row in content)
+    return np.frombuffer(bytes(names), f"V{ID_BYTES}")
 
 
 def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:

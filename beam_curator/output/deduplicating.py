@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.competitors import (
+    CONTENT_ID,
     Classes,
     Competitors,
     Samples,
@@ -175,7 +176,7 @@ def _by_range(samples: Samples, drops: Drops, kinds: Sequence[str]) -> dict[str,
 
 def exact_relation(samples: Samples) -> Relation:
     """Copies of the same file."""
-    codes = codes_of(samples.table["sha256"])
+    codes = codes_of(samples.table[CONTENT_ID])
     classes = numbered(codes, (codes >= 0) & samples.stays, samples.order)
     return Relation(EXACT, classes, no_edges(int(classes.max(initial=-1)) + 1), NothingElse(), np.nan)
 

@@ -175,7 +175,7 @@ def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
 def _array(id: Any, vector: Any) -> np.ndarray:
     try:
         return np.asarray(vector)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # of torch: a tensor that requires gradients
         raise CurationError(f"the vector of {id!r} is none: {first_line(error)}") from error
 
 

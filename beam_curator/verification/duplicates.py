@@ -14,7 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from beam_curator.duplicates.competitors import Classes, Samples, classes_of, codes_of, hashes_in, samples_of, taken
+from beam_curator.duplicates.competitors import (
+    CONTENT_ID,
+    Classes,
+    Samples,
+    classes_of,
+    codes_of,
+    hashes_in,
+    samples_of,
+    taken,
+)
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Compare
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
@@ -156,7 +165,7 @@ class _Checked:
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """The distances of pairs of rows, and whether they are duplicates of this kind."""
         if kind == EXACT:
-            codes = codes_of(self._table["sha256"])
+            codes = codes_of(self._table[CONTENT_ID])
             return np.full(len(one), np.nan), (codes[one] == codes[other]) & (codes[one] >= 0)
         if kind == SEMANTIC:
             found = cosines_of_pairs(self._vectors.of_rows, one, other)
@@ -181,7 +190,7 @@ class _Checked:
     def _ids(self, kind: str) -> pa.Array:
         """What equal samples share, null for none."""
         if kind == EXACT:
-            codes = codes_of(self._table["sha256"])
+            codes = codes_of(self._table[CONTENT_ID])
             return pa.array(codes, mask=codes < 0)
         if kind == SEMANTIC:
             parts = [self._vectors.ids_of_part(index) for index in range(len(self._samples.ranges))]

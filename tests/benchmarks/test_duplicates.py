@@ -1,10 +1,13 @@
 """The benchmark of semantic duplicates at its smallest: its brute force is right, and agrees with the join."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from benchmarks import duplicates
+from benchmarks import duplicate_verify, duplicates
 from benchmarks.duplicate_vectors import make_vectors
+from tests.warm_python import ROOT
 
 
 def test_brute_force_finds_what_comparing_all_in_float64_finds(tmp_path):
@@ -27,7 +30,26 @@ def test_recall_is_told_of_each_threshold(monkeypatch, capsys):
     assert int(rows[-1][6].replace(",", "")) > 0
 
 
-@pytest.mark.parametrize("more", [[], ["--copies", "300"], ["--copies", "300", "--near"]], ids=" ".join)
-def test_scale_is_told(more, capsys):
-    assert duplicates.main(["scale", "--rows", "1500", "--dim", "32", *more]) == 0
-    assert "| 1,500 " in capsys.readouterr().out
+@pytest.mark.parametrize("more", [[], ["--near"]], ids=["equal", "near"])
+def test_scale_is_told_with_copies_beside_without(more, capsys):
+    assert duplicates.main(["scale", "--rows", "1500", "--dim", "32", "--copies", "0", "300", *more]) == 0
+    rows = [line.split("|")[1:4] for line in capsys.readouterr().out.splitlines() if line.startswith("| 1,500")]
+    found = [[cell.strip() for cell in row] for row in rows]
+    distinct = "1,500" if more else "1,200"
+    assert [row[1] for row in found] == ["0", "300", "0", "300"]
+    assert [row[2] for row in found[:2]] == ["1,500", distinct]
+
+
+@pytest.mark.parametrize("whole", [2_000_000, 100])
+def test_what_verifying_takes_is_told(whole, tmp_path, capsys, warm, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(warm.programs / "python"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(duplicate_verify.duplicates, "WHOLE", 0)  # which the benchmark sets
+    flags = ["--rows", "600", "--samples_per_shard", "400", "--dir", str(tmp_path / "made"), "--whole", str(whole)]
+    assert duplicate_verify.main(flags) == 0
+    (row,) = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| 600")]
+    rows, dropped, kept, compared = map(int, row[:4])
+    assert rows == 600 == dropped + kept
+    assert 20 < dropped < 50
+    assert compared == min(whole, kept)
+    assert not list((tmp_path / "made").glob("*"))

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from beam_curator.duplicates.competitors import codes_of, taken
+from beam_curator.duplicates.competitors import CONTENT_ID, codes_of, competitors_in, hashes_in, taken
+from beam_curator.duplicates.settings import DuplicateSettings
+from beam_curator.errors import JobError
 
 
 def column_of_3_gib() -> pa.ChunkedArray:
@@ -23,3 +26,19 @@ def test_of_more_than_2_gib_some_values_are_taken() -> None:
     assert taken(column_of_3_gib(), np.array([6, 2, 6, 5])).to_pylist() == ["c", "b", "c", "a"]
     assert len(taken(column_of_3_gib(), np.zeros(0, np.int64))) == 0
     assert taken(pa.chunked_array([[0.5], [1.5]]), np.array([1, 0])).to_pylist() == [1.5, 0.5]
+
+
+@pytest.mark.parametrize("text", ["zz" * 32, "ff", "ff" * 31 + "  "], ids=["digits", "length", "blanks"])
+def test_hashes_that_are_none_are_told(text: str) -> None:
+    table = pa.table({"phash256": ["0" * 64, text], "texture": [100, 100]})
+    with pytest.raises(JobError, match=r"that are none: .* is not 64 hex digits"):
+        hashes_in(table)
+
+
+def test_a_copy_is_told_by_its_digest_and_by_other_text_where_there_is_none() -> None:
+    texts = ["ab" * 32, "AB" * 32, "cd" * 32, "xy", "xy", None]
+    table = pa.table({"sample_id": list("abcdef"), "status": ["kept"] * 6, "sha256": texts})
+    for name in ("width", "height", "bytes"):
+        table = table.append_column(name, pa.array(range(6)))
+    competing = competitors_in(table, DuplicateSettings(["exact"]))
+    assert codes_of(competing[CONTENT_ID]).tolist() == [0, 0, 1, 2, 2, -1]

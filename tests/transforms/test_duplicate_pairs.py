@@ -1,10 +1,12 @@
 """FindDuplicates and KeepOne, on things that are nobody's samples."""
 
+import re
 from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 import pytest
+import torch
 
 import beam_curator as bc
 from beam_curator.errors import CurationError, UsageError
@@ -118,11 +120,12 @@ def test_nothing_gives_nothing():
         ([("a", [1.0, 0.0]), ("a", [1.0, 0.0])], "the id 'a' comes twice"),
         ([("a", ["x", "y"])], "vectors to compare are numbers [n, dim]"),
         ([("a", [1.0, [2.0, 3.0]])], "the vector of 'a' is none: setting an array element with a sequence"),
+        ([("a", torch.ones(2, requires_grad=True))], "the vector of 'a' is none: Can't call numpy() on Tensor"),
     ],
-    ids=["lengths", "ids", "text", "lists"],
+    ids=["lengths", "ids", "text", "lists", "gradients"],
 )
 def test_what_cannot_be_compared_is_told(things, told):
-    with pytest.raises(CurationError, match=told.replace("[", r"\[").replace("]", r"\]")):
+    with pytest.raises(CurationError, match=re.escape(told)):
         eager(bc.FindDuplicates(), things)
 
 
@@ -179,5 +182,8 @@ def test_hashes_are_compared_in_place_of_vectors():
     assert eager(bc.FindDuplicates(bits=32), []) == []
     with pytest.raises(CurationError, match="hashes to compare are phash256, texture and colours"):
         eager(bc.FindDuplicates(bits=32), [("a", "abc")])
+    shifted = [("a", ("0" * 62, 100, None)), ("b", ("0" * 66, 100, None))]
+    with pytest.raises(CurationError, match=r"'0{62}' is not 64 hex digits"):
+        eager(bc.FindDuplicates(bits=32), shifted)
     with pytest.raises(UsageError, match="duplicate_bits=200"):
         bc.FindDuplicates(bits=200)
