@@ -165,4 +165,4 @@ def refused(service, monkeypatch, tmp_path):
 
 
 def test_credentials_that_are_wrong_or_missing_are_one_line_before_any_work(job, refused):
-    assert_is_one_line(job(), 2, "cannot list", refused)
+    assert_is_one_line(job(), 2, "cannot be read: cannot look for", refused)
