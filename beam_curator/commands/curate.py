@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from beam_curator.commands.flags import PROGRAM, check
 from beam_curator.errors import UsageError
 
-DESCRIPTION = "The main job: WebDataset shards in, scored and filtered shards out."
+DESCRIPTION = """The main job: WebDataset shards in, scored and filtered shards out.
+
+    beam-curator curate --input 'raw/*.tar' --output curated --model_dir models --min_aesthetic 5.0 --max_nsfw 0.5
+
+The same command again goes on where it stopped; with other thresholds it selects anew, and scores nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

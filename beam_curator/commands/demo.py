@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import pathlib
@@ -12,9 +13,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from beam_curator.commands.flags import PROGRAM, Parser, refuse_slips
+from beam_curator.commands.flags import PROGRAM, Parser, refuse_empty, refuse_slips
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
+
+_WHAT = """Draws sample images, and runs the main job on them with an untrained model: no weights, no network.
+
+    beam-curator demo
+"""
 
 SAMPLES, SAMPLES_PER_SHARD = 120, 40
 _SIDES = (48, 224, 256, 320, 384)  # of the first, the job drops all below --min_width 64
@@ -100,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = _parser()
         refuse_slips(parser, sys.argv[1:] if argv is None else argv)
         flags = parser.parse_args(argv)
+        refuse_empty(parser, flags)
         output = pathlib.Path(flags.output)
         shards = write_shards(output / "raw")
     except UsageError as error:
@@ -110,8 +117,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    what = "Draws sample images, and runs the main job on them with an untrained model: no weights, no network."
-    parser = Parser(prog=f"{PROGRAM} demo", description=what, allow_abbrev=False)
+    parser = Parser(
+        prog=f"{PROGRAM} demo",
+        description=_WHAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument(
         "--output", metavar="DIR", default="demo", help="directory for shards and output (default: %(default)s)"
     )

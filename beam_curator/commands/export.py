@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_curator.commands.export_flags import export_parser
-from beam_curator.commands.flags import PROGRAM, refuse_slips
+from beam_curator.commands.flags import PROGRAM, refuse_empty, refuse_slips
 from beam_curator.errors import UsageError
 
 
@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = export_parser(words[0] if words else "")
         refuse_slips(parser, words)  # first: what a slip leaves out would be told as missing
-        parser.parse_known_args(words[1:] if parser.prog != f"{PROGRAM} export" else words)
+        flags, _ = parser.parse_known_args(words[1:] if parser.prog != f"{PROGRAM} export" else words)
+        refuse_empty(parser, flags)
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2

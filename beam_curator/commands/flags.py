@@ -69,7 +69,8 @@ def refuse_slips(parser: Parser, words: Sequence[str]) -> None:
 
 
 def refuse_empty(parser: Parser, flags: argparse.Namespace) -> None:
-    """Raises UsageError for a flag without a value, such as --scores_from "$UNSET": it would be as if not given.
+    """Raises UsageError for an empty value, such as --scores_from "$UNSET": it would be as if not given, or the
+    directory where the command is.
 
     Args:
       parser: of the flags.
@@ -78,7 +79,8 @@ def refuse_empty(parser: Parser, flags: argparse.Namespace) -> None:
     for action in parser._actions:
         given = getattr(flags, action.dest, None)
         if "" in (given if isinstance(given, list) else [given]):
-            raise UsageError(f"argument {action.option_strings[0]}: its value is empty (see --help)")
+            name = action.option_strings[0] if action.option_strings else action.metavar
+            raise UsageError(f"argument {name}: its value is empty (see --help)")
 
 
 def _text_of_beams_options() -> str:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from beam_curator.commands.flags import PROGRAM, Parser, refuse_slips
+from beam_curator.commands.flags import PROGRAM, Parser, refuse_empty, refuse_slips
 from beam_curator.defaults import DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.errors import UsageError
 
@@ -34,9 +34,11 @@ without a server or a network, and report.json, its figures.
 A job writes it by itself at its end; this does it afterwards, also for the output of an earlier release.
 """
 
-_MODELS = (
-    "Fetches the weights of the encoder and of the score heads, and verifies them. What is there is not fetched again."
-)
+_MODELS = """Fetches the weights of the encoder and of the score heads, and verifies them. What is there is not fetched
+again.
+
+    beam-curator models --model_dir models
+"""
 
 
 def tells_slip(known: Parser, argv: Sequence[str] | None) -> bool:
@@ -48,7 +50,7 @@ def tells_slip(known: Parser, argv: Sequence[str] | None) -> bool:
     words = sys.argv[1:] if argv is None else argv
     try:
         refuse_slips(known, words)  # first: what a slip leaves out would be told as missing
-        known.parse_known_args(words)
+        refuse_empty(known, known.parse_known_args(words)[0])
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return True
@@ -97,6 +99,7 @@ def models_parser() -> Parser:
         prog=f"{PROGRAM} models",
         description=_MODELS,
         epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     made.add_argument(

@@ -55,6 +55,11 @@ def test_the_version_is_that_of_the_package(command):
         (("models", "--model_dr", "x"), "unknown argument --model_dr: did you mean --model_dir?"),
         (("verify", "--inputroot=x"), "unknown argument --inputroot: did you mean --input_root?"),
         (("export", "embeddings", "out", "--outptu=x"), "unknown argument --outptu: did you mean --output?"),
+        (("models", "--model_dir="), "argument --model_dir: its value is empty (see --help)"),
+        (("verify", ""), "argument OUT: its value is empty (see --help)"),
+        (("report", "out", "--input_root", ""), "argument --input_root: its value is empty (see --help)"),
+        (("export", "embeddings", "out", "--output", ""), "argument --output: its value is empty (see --help)"),
+        (("demo", "--output", "", "--only_draw"), "argument --output: its value is empty (see --help)"),
     ],
 )
 def test_a_slip_is_one_line_that_says_what_to_type(command, words, said):
@@ -128,6 +133,7 @@ def test_the_help_of_a_command_has_its_name_as_it_is_typed(command, name, capsys
     assert end.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith(f"usage: beam-curator {name} [-h]")
+    assert f"\n    beam-curator {name}" in out, "an example"
     assert "python -m" not in out
 
 
