@@ -160,4 +160,6 @@ def nearest(name: str, there: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    return f"there are {', '.join(names[:20])}{' and others' if len(names) > 20 else ''}" if names else "there are none"
+    if not names:
+        return "they have no fields"
+    return f"there are {', '.join(names[:20])}{' and others' if len(names) > 20 else ''}"

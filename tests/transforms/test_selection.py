@@ -371,6 +371,7 @@ def test_a_trial_knows_fields_where_a_finished_job_says_them():
     check_users_rule(lambda row: row["json.url"], TYPES, {"json.url": "text"}, ("all",))
     for there, carry, told in (
         ({"json.url": "text"}, ("all",), "json.ulr, which no sample has: did you mean json.url?"),
+        ({}, ("all",), "json.ulr, which no sample has: they have no fields"),
         (None, ("caption",), "json.ulr, which --carry caption leaves out: add it"),
         ({}, (), "json.ulr, which --carry none leaves out: add it"),
     ):
