@@ -143,8 +143,9 @@ class ShardRange:
 
     @property
     def name(self) -> str:
-        """A file name's stem for what is written about this range: readable, and unique among all ranges."""
-        return f"{self.shard.name}-{self.ordinal:05d}" + (f"-{self.start}" if self.regathered else "")
+        """A file name's stem for what is written about this range: readable, and unique among all ranges; in the order
+        of the shard."""
+        return f"{self.shard.name}-{self.ordinal:05d}" + (f"_{self.start:012d}" if self.regathered else "")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ OF_RANGES = {
 }
 """Where what belongs to shards and ranges is, and how it is called there."""
 
-_RANGE_FILE = re.compile(r".+-[0-9a-f]{10}(-\d{5,})?\.(json|parquet)")
+_RANGE_FILE = re.compile(r".+-[0-9a-f]{10}(-\d{5,}(_\d{12,})?)?\.(json|parquet)")
 _OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)")
 _THREADS = 16
 
@@ -39,6 +39,12 @@ _THREADS = 16
 def is_range_file(name: str) -> bool:
     """Whether a file is called as those of shards and ranges are."""
     return _RANGE_FILE.fullmatch(_name(name)) is not None
+
+
+def is_of_regathered(name: str) -> bool:
+    """Whether a file is called as those of batches are that `BatchSamples` made of a part of a range."""
+    match = _RANGE_FILE.fullmatch(_name(name))
+    return match is not None and match[2] is not None
 
 
 def ledger_files(output: str) -> list[str]:

@@ -124,8 +124,10 @@ def _read(content: bytes) -> Job:
         if known == digest:
             return job
     told = json.loads(content, object_hook=_shard_or_as_it_is)
-    remembers = "shards" in told
-    job = _decoded(told)
+    try:
+        remembers, job = "shards" in told, _decoded(told)
+    except (LookupError, AttributeError, TypeError) as error:
+        raise ValueError("it is none that this release of Beam Curator knows") from error
     _last_read[:] = [(digest, job)] if remembers else []  # else it depends on what stands there
     return job
 
@@ -279,10 +281,11 @@ def check_foreign(output: str) -> None:
 
 
 def _check_not_within(output: str) -> None:
-    """Raises UsageError for a local directory within that of another job, of which it would be a stranger's file."""
+    """Raises UsageError for a local directory within that of another job, of which it would be a stranger's file; not
+    of one that ended before it had scored anything, or that another program's job.json tells of."""
     for parent in () if files.is_remote(output) else Path(os.path.realpath(output)).parents:
         try:
-            is_jobs = (parent / JOB).is_file() and read_job(str(parent)) is not None
+            is_jobs = (parent / JOB).is_file() and standing_job(str(parent)) is not None
         except (UsageError, OSError):
             continue
         if is_jobs:

@@ -30,7 +30,7 @@ AT_ONCE = 1000
 OUTPUT_SHARDS = ""
 """Where output shards are, beside the directories of `OF_RANGES`."""
 
-_OF_RANGE = re.compile(r"((-\d{5,})?\.parquet|\.json)$")
+_OF_RANGE = re.compile(r"((-\d{5,}(_\d{12,})?)?\.parquet|\.json)$")
 
 
 def shard_of(name: str) -> str:

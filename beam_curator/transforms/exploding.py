@@ -159,8 +159,8 @@ class BatchSamples(beam.PTransform):
 
     Neighbours of one range that come in one bundle go together; nothing is shuffled, so bytes that a sample still has
     stay with it. What `WriteShards` writes of batches that are less than a range (split by `max_samples`, or by a
-    shuffle before) is whole, but `beam-curator verify` looks for ranges as they were read, and tells them as
-    differences. For bounded input in the global window.
+    shuffle before) is whole, but `beam-curator verify` looks for ranges as they were read, and refuses
+    it. For bounded input in the global window.
 
     Attributes:
       max_samples: the most samples in a batch; None for all neighbours of a range.

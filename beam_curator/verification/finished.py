@@ -13,12 +13,15 @@ from beam_curator.defaults import DEFAULT_RANGE_MB
 from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
 from beam_curator.output import plans
+from beam_curator.output.belonging import is_of_regathered
 from beam_curator.output.job_input import describe_input, match_input
 from beam_curator.output.ledger import LEDGER_DIRECTORY, has_ids
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.moved_input import Move
 from beam_curator.output.ownership import JOB, Job, read_job
+from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.output.score_steps import EMBEDDING_STEP
+from beam_curator.output.strays import shard_of
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.formats import WEBDATASET
@@ -138,6 +141,7 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
             f"{output} cannot be verified: its pipeline did not cut the input with PlanRanges or ReadSamples"
         )
     _check_ids(output)
+    _check_whole_ranges(output, job)
     if job.scores_from and not files.exists(files.join(job.scores_from, JOB)):
         raise UsageError(
             f"{output} has its scores in {job.scores_from}, where there is no job any more: without them it cannot be "
@@ -162,6 +166,21 @@ def _check_ids(output: str) -> None:
                 f"{output} was written by an earlier release, which called samples by other ids (uid): run its "
                 "beam-curator curate command again, which scores nothing anew, and verify then"
             )
+
+
+def _check_whole_ranges(output: str, job: Job) -> None:
+    """Raises UsageError where a pipeline of the library wrote batches that are less than a range."""
+    if job.model_flags or job.scores_from:  # a command's, which reads and writes whole ranges
+        return
+    gone = {one.shard.name for one in job.shards if not one.matched}
+    named = filter(is_of_regathered, files.iter_files(files.join(output, SCORES_DIRECTORY)))
+    one = next((name for name in named if shard_of(name) not in gone), None)
+    if one is not None:
+        raise UsageError(
+            f"{output} cannot be verified: its pipeline wrote batches that are less than a range as it was read "
+            f"({SCORES_DIRECTORY}/{one} is of one): BatchSamples() without max_samples, and without a filter or "
+            "shuffle before it, gives whole ones"
+        )
 
 
 def _later_run(job: Job, manifest: Mapping[str, Any]) -> str:

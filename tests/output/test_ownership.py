@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from beam_curator.output.ownership import Job, notes_before, read_job, standing_job, write_job
+from beam_curator.errors import UsageError
+from beam_curator.output.ownership import Job, check_foreign, notes_before, read_job, standing_job, write_job
 from beam_curator.output.resuming import merged
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.storage import files
@@ -52,6 +53,24 @@ def test_a_job_remembers_also_what_is_gone_all_in_the_order_of_urls():
     found = [KnownShard(url, 2, "is", url, path="here") for url in "bc"]
     told = [(one.url, one.generation, one.matched, one.path) for one in merged(known, found)]
     assert told == [("a", "was", False, ""), ("b", "is", True, ""), ("c", "is", True, ""), ("d", "was", False, "")]
+
+
+@pytest.mark.parametrize("content", ['{"name": "x"}', "[1, 2]", '"x"', "3", "null", '{"models": 3}', "{", "\0"])
+def test_a_job_json_of_another_program_is_one_line_and_no_reason_against_a_directory_below(tmp_path, content):
+    (tmp_path / "job.json").write_text(content)
+    with pytest.raises(UsageError, match=r"job\.json cannot be read"):
+        read_job(str(tmp_path))
+    check_foreign(str(tmp_path / "below" / "out"))
+
+
+def test_a_directory_below_that_of_a_job_is_refused_once_that_has_scored_anything(tmp_path):
+    write_job(str(tmp_path), Job(["a"], 64.0, shards=SHARDS))
+    below = str(tmp_path / "a" / ".." / "b")
+    check_foreign(below)
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "a-0123456789-00000.parquet").touch()
+    with pytest.raises(UsageError, match=f"lies in {tmp_path}, the output of another job"):
+        check_foreign(below)
 
 
 def test_before_a_job_begins_score_parts_are_not_counted(tmp_path, monkeypatch):

@@ -1,17 +1,20 @@
 """Strays: what is removed when a selection is finished, decided bucket by bucket as it would be over all names."""
 
 import collections
+import dataclasses
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator.output import strays
+from beam_curator.output.belonging import is_of_regathered, is_range_file
 from beam_curator.output.ledger import ledger_name
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.storage import files
 
 SHARDS = [Shard(f"gs://b/{name}.tar", 9) for name in "abc"]
 RANGES = [ShardRange(shard, ordinal, ordinal + 1, ordinal, ordinal == 2) for shard in SHARDS for ordinal in range(3)]
+RANGES += [dataclasses.replace(one, start=start, regathered=True) for one in RANGES[:4] for start in (7, 10**12)]
 EVERYTHING = [
     *(ledger_name(one) for one in RANGES),
     *(f"{place}/{one.name}.parquet" for one in RANGES for place in ("scores", "fields", "columns/aesthetic")),
@@ -49,6 +52,18 @@ def test_buckets_find_what_one_look_at_all_names_finds(ranges, there):
         for name in strays.strays(strays.unpacked(belonging), strays.unpacked(standing))
     ]
     assert sorted(found) == due(ranges, there)
+
+
+def test_files_of_parts_of_a_range_are_known_as_those_of_ranges():
+    """Also where digits of the shard's name look like those of a range."""
+    for shard in (*SHARDS, Shard("a-0123456789-00000.tar", 9), Shard("gs://b/a_000000000007.tar", 9)):
+        whole = ShardRange(shard, 0, 9, 0, last=True)
+        parts = [dataclasses.replace(whole, start=start, regathered=True) for start in (9, 10, 10**13)]
+        names = [ledger_name(one) for one in (whole, *parts)]
+        assert names == sorted(set(names))
+        assert {strays.shard_of(name) for name in names} == {shard.name}
+        assert all(map(is_range_file, names))
+        assert list(map(is_of_regathered, names)) == [False, True, True, True]
 
 
 def test_names_travel_in_packs_and_none_is_lost(monkeypatch):

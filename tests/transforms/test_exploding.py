@@ -11,6 +11,7 @@ from apache_beam.typehints import schemas
 
 import beam_curator as bc
 from beam_curator import rows
+from beam_curator.commands import verify_output, write_report
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column, Scorer
 from beam_curator.rule_tally import RuleTally
@@ -166,6 +167,24 @@ def test_batches_that_are_less_than_a_range_are_written_as_the_whole_is(tmp_path
         assert split == whole
     assert whole[1] == [11, 11]
     assert len(list((tmp_path / "1" / "scores").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_an_output_of_parts_of_ranges_is_reported_whole_told_by_verify_and_gone_once_ranges_are_whole(
+    tmp_path, small_jpeg, capsys
+):
+    shard = write_shard(tmp_path / "a.tar", tar_bytes([(f"{name}.jpg", small_jpeg) for name in "abcde"])).url
+    out = tmp_path / "out"
+    first = written(out, shard, bc.ExplodeSamples(), bc.BatchSamples(2))
+    assert len(list((out / "samples").iterdir())) == 3
+    assert write_report.main([str(out)]) == 0
+    assert "5 of 5 samples kept" in capsys.readouterr().out
+    assert verify_output.main([str(out)]) == 2
+    told = capsys.readouterr().err
+    assert (told.count("\n"), "batches that are less than a range" in told) == (1, True)
+    assert written(out, shard) == first
+    assert [len(list((out / of).iterdir())) for of in ("samples", "scores")] == [1, 1]
+    assert verify_output.main([str(out)]) == 0
 
 
 @pytest.mark.slow
