@@ -7,6 +7,10 @@ class CurationError(Exception):
     The command line prints it without a traceback. Everything else that is raised is a bug of ours.
     """
 
+    def __str__(self) -> str:
+        r"""The message. Line breaks in it, as names of files may have, are shown as \n."""
+        return r"\n".join(super().__str__().splitlines())
+
 
 class UsageError(CurationError):
     """A wrong argument, input, output or model, found before any work: exit code 2."""

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 import beam_curator as bc
 from beam_curator import process_tuning
 from beam_curator.commands import parsing, running
-from beam_curator.commands.dry_run_flags import DRY_RUN, DryRun, split_off
+from beam_curator.commands.dry_run_flags import DRY_RUN, PREVIEW, DryRun, split_off
 from beam_curator.commands.duplicates_of_flags import duplicates_of
 from beam_curator.commands.facts_of_parts import check_facts
 from beam_curator.commands.fields_of_flags import fields_of_selection
@@ -347,10 +347,12 @@ def run(argv: Sequence[str]) -> int:
     curation = prepare(pipeline_options.view_as(CurationOptions), started)
     asked, _ = split_off(with_preset(argv))
     tried = _tried(pipeline_options, curation, asked) if asked.trial else None
-    if instead:
-        print(_plan(curation, asked, tried) if instead == DRY_RUN else _preview(curation))
+    if instead == DRY_RUN:  # its plan lists what is missing
+        print(_plan(curation, asked, tried))
     if not curation.options.allow_missing:
         curation.input.check_missing()
+    if instead == PREVIEW:
+        print(_preview(curation))
     if instead:
         return 0
     with claimed(curation, waits) as lines:

@@ -47,6 +47,14 @@ TINY = ["--clip_model", "tiny-untrained", "--report", "false"]
             ["--dry_run and --preview: give one of them"],
         ),
         (
+            ["--input", "{raw}", "--input", "{tmp}/no.tar", "--output", "{tmp}/o", *TINY, "--preview"],
+            ["1 name is missing beside ", "no.tar", "--allow_missing"],
+        ),
+        (
+            ["--input", "{raw}", "--output", "{tmp}/o", *TINY, "--block", "json.a\nb=x"],
+            [r"json.a\nb=x: cannot be read"],
+        ),
+        (
             ["--input", "{raw}", "--output", "/proc/nowhere/out", *TINY],
             ["/proc/nowhere/out", "cannot be"],
         ),
