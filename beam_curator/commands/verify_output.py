@@ -8,6 +8,7 @@ from beam_curator.commands import parsing, running
 from beam_curator.commands.flags import PROGRAM
 from beam_curator.commands.plain_flags import verify_parser
 from beam_curator.first_few import SHOWN, counted
+from beam_curator.output.edge_store import kinds_by_another_rule
 from beam_curator.verification import Difference, DuplicatesChecked, Tally, read_finished, verify
 
 
@@ -16,10 +17,11 @@ def run(argv: Sequence[str]) -> int:
     flags, others = verify_parser().parse_known_args(list(argv))
     parsing.use_storage_flags(others)
     tally = Tally()
-    found = _print_first(verify(read_finished(flags.output, flags.input_root), tally))
+    finished = read_finished(flags.output, flags.input_root)
+    found = _print_first(verify(finished, tally))
     if found:
         more = f", the first {SHOWN} of which are shown: {found - SHOWN:,} more" if found > SHOWN else ""
-        print(f"{flags.output}: {counted(found, 'difference')}{more}")
+        print(f"{flags.output}: {counted(found, 'difference')}{more}{_rules(finished.output)}")
         return 1
     print(
         f"{flags.output}: all as promised: {counted(tally.samples, 'sample')} in "
@@ -27,6 +29,17 @@ def run(argv: Sequence[str]) -> int:
         f"{counted(tally.members, 'member')} compared{_duplicates(tally.duplicates)}"
     )
     return 0
+
+
+def _rules(output: str) -> str:
+    """What else may be the cause of differences."""
+    kinds = " and ".join(kinds_by_another_rule(output))
+    if not kinds:
+        return ""
+    return (
+        f"; its {kinds} duplicates were found by the rule of another release, which may be why: run its command again, "
+        "which scores nothing anew, and verify then"
+    )
 
 
 def _duplicates(checked: DuplicatesChecked | None) -> str:

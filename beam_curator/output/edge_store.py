@@ -230,6 +230,24 @@ class Pieces:
         self._store._write(f"{self._directory}/piece-{name}.parquet", _pairs_table(edges), told)
 
 
+def kinds_by_another_rule(output: str) -> list[str]:
+    """The kinds of duplicates of which a release with another rule found the pairs that stand in a directory.
+
+    Raises:
+      StorageError: when a file cannot be read, after retries.
+    """
+    return [kind for kind in VERSIONS if any(map(_is_by_another_rule, edge_files(output, f"{kind}-*/{_CLASSES}")))]
+
+
+def _is_by_another_rule(url: str) -> bool:
+    def read() -> pa.Schema:
+        with files.open_for_reading(url) as file:
+            return pq.read_schema(file)
+
+    kind, schema = url.rsplit("/", 2)[1].partition("-")[0], if_whole(read)
+    return schema is not None and is_edges(schema) and _told(schema).get("version") != VERSIONS[kind]
+
+
 def edge_files(output: str, pattern: str = "*/*.parquet") -> list[str]:
     """The paths of files in `edges/` that are called as ours are."""
     found = files.list_files(files.join(output, EDGES_DIRECTORY), pattern)

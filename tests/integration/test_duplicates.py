@@ -15,7 +15,7 @@ import beam_curator as bc
 from beam_curator.commands import verify_output
 from beam_curator.duplicates import edges, semantic
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.output import deduplicating, semantic_join, stored_vectors
+from beam_curator.output import deduplicating, edge_store, semantic_join, stored_vectors
 from beam_curator.rows import DUPLICATE
 from beam_curator.verification import duplicates as verification_duplicates
 from tests.integration.integration_content import content, ledger
@@ -299,6 +299,16 @@ def test_a_ledger_that_tells_otherwise_is_found_out(name, deduplicated, capsys):
     code, said = verified(deduplicated, capsys)
     assert code == 1
     assert told in said
+
+
+def test_differences_are_told_with_that_another_release_found_the_duplicates(deduplicated, capsys, monkeypatch):
+    changed_ledger(deduplicated, TAMPERED["another distance"][0])
+    assert "another release" not in verified(deduplicated, capsys)[1]
+    monkeypatch.setitem(edge_store.VERSIONS, "perceptual", edge_store.VERSIONS["perceptual"] + 1)
+    told = (
+        "its perceptual duplicates were found by the rule of another release, which may be why: run its command again"
+    )
+    assert told in verified(deduplicated, capsys)[1].splitlines()[-1]
 
 
 def test_of_very_many_samples_some_are_compared_with_all(deduplicated, capsys, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from beam_curator.duplicates.edges import listed
 from beam_curator.errors import StorageError
 from beam_curator.output import edge_store
-from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges, remove_unfinished
+from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges, kinds_by_another_rule, remove_unfinished
 from beam_curator.storage import files
 
 FINGERPRINT = "0" * 16
@@ -45,8 +45,10 @@ def test_edges_of_vectors_stand_where_those_of_hashes_are_compared_anew(store, s
     of_hashes = EdgeStore(str(tmp_path), "perceptual")
     of_hashes.write(stored, FINGERPRINT)
     assert of_hashes.read() is not None
+    assert kinds_by_another_rule(str(tmp_path)) == []
     monkeypatch.setitem(edge_store.VERSIONS, "perceptual", edge_store.VERSIONS["perceptual"] + 1)
     assert of_hashes.read() is None
+    assert kinds_by_another_rule(str(tmp_path)) == ["perceptual"]
     assert store.read() is not None
 
 
