@@ -13,7 +13,7 @@ from beam_curator.models.encoders.told_settings import flags_apart
 from beam_curator.output import lease
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.manifest import MANIFEST, read_manifest
-from beam_curator.output.ownership import Job, read_job
+from beam_curator.output.ownership import JOB, Job, read_job
 from beam_curator.output.resuming import ways_apart
 from beam_curator.output.score_parts import SCORING_VERSION, StoredRange
 from beam_curator.output.score_steps import Wanted
@@ -42,8 +42,6 @@ def finished_job(flag: str, other: str, output: str) -> Job:
     told = f"{flag} {other}"
     if real(other) == real(output):
         raise UsageError(f"{told} is the output itself: leave it out")
-    if below(output, other) is not None:
-        raise UsageError(f"--output {output} lies in {told}: give a directory beside it")
     try:
         job, manifest, held = read_job(other), read_manifest(other), lease.read(other)
     except (OSError, UsageError) as error:
@@ -56,6 +54,8 @@ def finished_job(flag: str, other: str, output: str) -> Job:
             f"{told} holds no finished job ({MANIFEST} is written last): give the output directory of a job that has "
             "run to its end"
         )
+    if below(output, other) is not None and not files.exists(files.join(output, JOB)):
+        raise UsageError(f"--output {output} lies in {told}: give a directory beside it")
     if job.scores_from:
         raise UsageError(f"{told} has no scores of its own: give {flag} {job.scores_from}")
     return job

@@ -8,8 +8,9 @@ import pytest
 
 from beam_curator.commands import verify_output
 from beam_curator.errors import UsageError
-from beam_curator.output import lease, owner
-from beam_curator.output.scores_from import scoring_job
+from beam_curator.output import lease, owner, scores_from
+from beam_curator.output.ownership import Job
+from beam_curator.storage import files
 from tests.integration.integration_content import content, ledger
 
 _OTHER = ["--min_aesthetic", "4", "--max_nsfw", "none", "--where", "json.width >= 100", "--keep_top", "aesthetic=0.8"]
@@ -41,6 +42,8 @@ def test_another_selection_takes_the_scores_where_they_are(finished, curate, tmp
 
     assert curate(finished, *_OTHER)[0] == 0
     assert selected(new) == selected(finished)
+    within = shutil.copytree(new, finished / "within")  # as earlier releases allowed
+    assert curate(within, "--scores_from", str(finished), *_OTHER)[0] == 0
 
     code, _, err = curate(new, *_OTHER)
     assert (code, f"has no scores of its own: give --scores_from {finished} again" in err) == (2, True)
@@ -54,7 +57,7 @@ def test_another_selection_takes_the_scores_where_they_are(finished, curate, tmp
     assert (code, len(err.splitlines()), "holds no finished job" in err) == (2, 1, True)
 
 
-def test_scores_that_are_not_those_that_are_needed_are_refused(finished, curate, raw, tmp_path):
+def test_scores_that_are_not_those_that_are_needed_are_refused(finished, curate, raw, tmp_path, monkeypatch):
     more = shutil.copy(raw / "00000.tar", tmp_path / "more.tar")
     new = tmp_path / "new"
     for asked, output, told in (
@@ -77,8 +80,13 @@ def test_scores_that_are_not_those_that_are_needed_are_refused(finished, curate,
     assert not new.exists()
     code, _, err = curate(finished / "samples" / "own")
     assert (code, f"lies in {finished}, the output of another job" in err) == (2, True), err
-    with pytest.raises(UsageError, match="--output gs://b/out/small lies in --scores_from gs://b/out: give"):
-        scoring_job("gs://b/out", "gs://b/out/small")
+    with monkeypatch.context() as bucket:
+        bucket.setattr(scores_from, "read_job", lambda _: Job([], 1.0))
+        bucket.setattr(scores_from, "read_manifest", lambda _: {})
+        bucket.setattr(lease, "read", lambda _: None)
+        bucket.setattr(files, "exists", lambda _: False)
+        with pytest.raises(UsageError, match="--output gs://b/out/small lies in --scores_from gs://b/out: give"):
+            scores_from.scoring_job("gs://b/out", "gs://b/out/small")
     with lease.held(lease.Claim(str(finished), "theirs", owner.this_process())):
         code, _, err = curate(new, "--scores_from", str(finished))
         assert (code, "is being written: " in err) == (2, True)
