@@ -22,7 +22,8 @@ _WANT_OF_MEMORY = re.compile(
 )
 """`NOT_INITIALIZED` is what cuBLAS and cuDNN say when they find no room for their handles."""
 
-_MEMORY_ERROR = re.compile(r"(\w+\.)*(OutOf)?MemoryError\b")
+_MEMORY_ERROR = re.compile(r"(\w+\.)*\w*MemoryError(?=$|:| \[while running)")
+"""Python's, NumPy's (`_ArrayMemoryError`), Arrow's and torch's, as a traceback ends with them."""
 
 _LOOK_FOR_XID = "look for the GPU's errors in the system's log (Xid)"
 
@@ -55,7 +56,7 @@ def wants_memory(error: BaseException) -> bool:
 
 def told_of_memory(text: str) -> str | None:
     """The line of a text, such as a worker's traceback, that says that there was too little memory; None for none."""
-    lines = (line.strip() for line in text.splitlines())
+    lines = (line.strip() for line in re.split(r"\n|\\n", text))  # a runner may quote what a worker said
     return next((line for line in lines if _MEMORY_ERROR.match(line) or _WANT_OF_MEMORY.search(line)), None)
 
 

@@ -15,7 +15,10 @@ _LONG = 500
 
 _MORE_MEMORY = "a worker has too little memory: free some, take a larger one, or give it fewer --decode_threads"
 
-_RAISED = re.compile(r"\b((?:Curation|Usage|Job|Storage|Transfer)Error): (.+?)(?= \[while running|\\n|$)", re.MULTILINE)
+_RAISED = re.compile(
+    r"\b((?:Curation|Usage|Job|DeviceLost|Storage|Transfer|SavedModel)Error): (.+?)(?= \[while running|\\n|$)",
+    re.MULTILINE,
+)
 
 _FAULT = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:OSError|IOError|BeamIOError|FileNotFoundError|PermissionError)): (.+?)"
@@ -47,10 +50,10 @@ def as_job_error(error: Exception, output: str) -> Exception:
         return JobError(
             f"a worker has no Python module {lacking[-1]}: install its package where the workers run; {resume}"
         )
-    wanted = told_of_memory(text)
+    wanted = told_of_memory(f"MemoryError: {text}" if isinstance(error, MemoryError) else text)
     if wanted is not None:
-        return JobError(f"{_without_step(wanted)}: {_MORE_MEMORY}; {resume}")
-    if isinstance(error, (OSError, MemoryError, BeamIOError)):
+        return JobError(f"{_without_step(wanted).rstrip(': ')}: {_MORE_MEMORY}; {resume}")
+    if isinstance(error, (OSError, BeamIOError)):
         return JobError(f"{type(error).__name__}: {_without_step(files.first_line(error))}; {resume}")
     fault = _FAULT.findall(text)
     if fault:

@@ -163,6 +163,17 @@ def test_a_relative_path_is_refused_where_workers_have_a_directory_of_their_own(
             RuntimeError(r"a worker died: 'beam_curator.errors.UsageError: no shard matches a\n' and so"),
             "no shard matches a",
         ),
+        (
+            RuntimeError(
+                "Traceback:\nRuntimeError: CUDA error: out of memory\n\nTraceback:\nbeam_curator.device_errors."
+                "DeviceLostError: device 'cuda' is lost (CUDA error: out of memory) [while running 'Embed']"
+            ),
+            "device 'cuda' is lost (CUDA error: out of memory)",
+        ),
+        (
+            RuntimeError("beam_curator.models.weights.saved_model.SavedModelError: a.zip holds no model"),
+            "a.zip holds no model",
+        ),
     ],
 )
 def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
@@ -188,6 +199,15 @@ def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
         (
             RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: 5 bytes\n [while running 'A']"),
             "[enforce fail] . DefaultCPUAllocator: can't allocate memory: 5 bytes: a worker has too little memory: ",
+        ),
+        (MemoryError(), "MemoryError: a worker has too little memory: "),
+        (
+            RuntimeError("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 3 GiB [while running 'A']"),
+            "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 3 GiB: a worker has too little memory: ",
+        ),
+        (
+            RuntimeError(r"a worker said: 'Traceback:\n  File x\npyarrow.lib.ArrowMemoryError: malloc of 64 failed\n'"),
+            "pyarrow.lib.ArrowMemoryError: malloc of 64 failed: a worker has too little memory: ",
         ),
         (BeamIOError("Rename failed", {"a": OSError("x")}), "BeamIOError: Rename failed"),
         (
@@ -228,6 +248,7 @@ def test_faults_of_storage_and_memory_are_one_line_that_says_how_to_resume(error
     [
         KeyError("width"),
         RuntimeError("Traceback:\nKeyError: 'width' [while running 'Select']"),
+        RuntimeError("Traceback:\n  File x\n    MemoryError, KeyError\nKeyError: 'width' [while running 'Select']"),
         RuntimeError("Pipeline j failed in state FAILED: java.lang.RuntimeException: Traceback:\nKeyError: 'width'"),
         TypeError("None"),
     ],
