@@ -62,6 +62,8 @@ def argv_of(flags: Mapping[str, Any]) -> list[str]:
         if first != name:
             raise UsageError(f"{name}={value!r}: {first} is the same argument: give one of them")
         texts = [f"--{name}={text}" for text in _texts(name, value, actions[name])]
+        if f"--{name}=" in texts:
+            raise UsageError(f"{name}={value!r}: its value is empty")
         try:
             parser.parse_args(texts)
         except UsageError as error:
