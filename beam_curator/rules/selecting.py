@@ -43,8 +43,9 @@ def select(table: pa.Table, rules: Iterable[Rule | str]) -> pa.Table:
       CurationError: for what is no rule, and for a comparison with a column that the rows do not have, or that holds no
         numbers.
     """
-    if not isinstance(table, pa.Table):
+    if not isinstance(table, pa.Table) or "status" not in table.schema.names:
+        without = " without status" if isinstance(table, pa.Table) else ""
         raise UsageError(
-            f"select takes the rows of a batch, a pyarrow.Table: give batch.rows, not a {type(table).__name__}"
+            f"select takes the rows of a batch, a pyarrow.Table: give batch.rows, not a {type(table).__name__}{without}"
         )
     return judge(table, rules_of(rules))[0]

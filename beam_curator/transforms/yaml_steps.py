@@ -73,7 +73,7 @@ def keep_top(top: str | Sequence[str], output: str | None = None) -> KeepTop:
     Raises:
       UsageError: for a text that says neither.
     """
-    return KeepTop(*([top] if isinstance(top, str) else top), output=output)
+    return KeepTop(*(top if isinstance(top, (list, tuple)) else [top]), output=output)
 
 
 def explode_samples() -> ExplodeSamples:

@@ -69,6 +69,7 @@ def test_rows_go_on_to_what_beam_yaml_brings(raw, finished_once, tmp_path):
     [
         ({"type": "Select", "config": {"rules": ["aesthetic > 5"]}}, "there is no > for a column"),
         ({"type": "Select", "config": {"rules": [5]}}, "5 is not text such as aesthetic >= 5"),
+        ({"type": "KeepTop", "config": {"top": 0.3}}, "KeepTop(0.3): write 'COLUMN=FRACTION' or 'N COLUMN'"),
         ({"type": "EmbedImages", "config": {"model": "no-such-model"}}, "no-such-model"),
         ({"type": "WriteShards", "config": {"output": "o", "samples_per_shard": 0}}, "samples_per_shard=0"),
     ],

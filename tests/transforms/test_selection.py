@@ -398,5 +398,6 @@ def test_rules_may_be_text_and_what_is_none_fails_no_row():
             select(rows_of([1]), wrong)
     with pytest.raises(UsageError, match=r"rules\[1\]=3 is not a rule"):
         select(rows_of([1]), ["aesthetic >= 5", 3])
-    with pytest.raises(UsageError, match=r"give batch\.rows, not a list"):
-        select([], [])
+    for table, what in (([], "a list"), (pa.table({"width": [1]}), "a Table without status")):
+        with pytest.raises(UsageError, match=rf"give batch\.rows, not {what}"):
+            select(table, [])
