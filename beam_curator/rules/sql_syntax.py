@@ -124,7 +124,7 @@ def _check_operators(text: str) -> None:
     DuckDB 1, and for one anywhere in 2."""
     words = text.encode()
     for start, kind in duckdb_module().tokenize(text):
-        operator = re.match(rb"[^\s\w'\"(]*", words[start:])
+        operator = re.match(rb"(?:(?!--|/\*)[-+*/<>=~!@#%^&|`?])*", words[start:])
         if kind == duckdb_module().token_type.operator and operator and b"~" in operator[0]:
             raise UsageError(
                 f"{told(text)}: {operator[0].decode()} means one thing in one version of DuckDB and another in the "

@@ -60,6 +60,7 @@ def test_numbers_are_compared_as_the_flags_compare_them():
         ('"offset" BETWEEN 5 AND 6', [False, True, True]),
         ("regexp_full_match(caption, '[a-c]+')", [True, True, False]),
         ("caption <> 'a ~ b' /* ~ */", [True, True, True]),
+        ("caption||$$~$$ >--~ x\n '' AND width >/*~*/ 0", [True, True, True]),
         ("width / (width - 2) > 0", [False, False, True]),
         ("coalesce(width % (width - 1), -1) < 0", [True, False, False]),
         ("length(caption) IN (2, 3)", [True, False, True]),
