@@ -19,7 +19,7 @@ _LEAST_SIDE = 200
 _NO_PHOTOGRAPHS = frozenset(
     f"{name}.png"
     for name in (
-        *("cell", "chessboard_GRAY", "chessboard_RGB", "clock_motion", "color", "horse", "logo"),
+        *("cell", "chessboard_GRAY", "chessboard_RGB", "color", "horse", "logo"),
         *("microaneurysms", "page", "phantom", "text"),
     )
 )

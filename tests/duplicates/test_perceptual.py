@@ -1,24 +1,34 @@
 """Perceptual duplicates are all found, up to each class's horizon, whatever the order and however many there are."""
 
+import io
 import itertools
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image, ImageEnhance, ImageFilter
 
 from beam_curator.duplicates import bit_counts, competitors, hash_tables, perceptual
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates.competitors import hashes_in
 from beam_curator.duplicates.edges import Edges
-from beam_curator.duplicates.hashes import TEXTURE, Hashes, hashes_of
+from beam_curator.duplicates.hashes import BITS, TEXTURE, Hashes, distances, hashes_of
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
+from beam_curator.images import picture_hashes
+from benchmarks.lookalikes import photograph_like
 from tests.duplicates.hash_sets import bits_between, near, planted
 from tests.duplicates.vector_sets import kept_by_brute_force
 
 
 def pairs_of(edges: Edges) -> set[tuple[int, int]]:
     return set(zip(edges.first.tolist(), edges.second.tolist(), strict=True))
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file)
 
 
 def due(hashes: Hashes, bits: int, neighbours: int) -> tuple[set[tuple[int, int]], dict[int, int]]:
@@ -149,11 +159,39 @@ def test_bits_are_counted_without_numpy_2_as_with_it() -> None:
 
 
 def test_rows_without_hashes_or_with_little_texture_are_not_compared() -> None:
-    fine = ["0" * 63 + "1", None, "0" * 64, "f" * 64]
-    hashes, there = hashes_of(fine, [TEXTURE, None, TEXTURE - 1, 10_000])
-    assert there.tolist() == [True, False, False, True]
-    assert hashes.fine.tolist() == [[0, 0, 0, 1], [0] * 4, [0] * 4, [(1 << 64) - 1] * 4]
-    assert bytes(hashes.ids[0]).hex() == fine[0] + f"{TEXTURE:08x}" + "0" * 96
+    fine = ["0" * 52 + "f" * 12, None, "f" * 64, "f" * 64, "0" * 52 + "7" + "f" * 11]
+    hashes, there = hashes_of(fine, [TEXTURE, None, TEXTURE - 1, 10_000, 10_000])
+    assert there.tolist() == [True, False, False, True, False]
+    assert hashes.fine.tolist() == [[0, 0, 0, (1 << 48) - 1], [0] * 4, [0] * 4, [(1 << 64) - 1] * 4, [0] * 4]
+    assert bytes(hashes.ids[0]).hex() == f"{fine[0]}{TEXTURE:08x}" + "0" * 96
+
+
+def striped(seed: int, upright: bool) -> Image.Image:
+    """Twelve stripes of random greys."""
+    greys = np.repeat(np.random.default_rng(seed).integers(0, 256, 12).astype(np.uint8), 16)
+    levels = np.broadcast_to(greys, (128, 192))
+    return Image.fromarray(np.ascontiguousarray(levels if upright else levels.T))
+
+
+def test_what_a_hash_has_no_part_of_is_not_told_apart_by_it() -> None:
+    """Flags, bars and gradients: one row, or one column, is like the other."""
+    facts = [picture_hashes(striped(seed, upright)) for seed in range(6) for upright in (False, True)]
+    assert {one.phash256 for one in facts} == {"0" * 64}
+    assert min(one.texture for one in facts) > TEXTURE
+    _, there = hashes_of([one.phash256 for one in facts], [one.texture for one in facts])
+    assert not there.any()
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+def test_pictures_out_of_focus_are_told_by_their_hashes(quality: int) -> None:
+    focused = [photograph_like(seed) for seed in range(8)]
+    soft = [ImageEnhance.Contrast(image.filter(ImageFilter.GaussianBlur(12))).enhance(0.5) for image in focused]
+    facts = [picture_hashes(image) for image in [*soft, *(jpeg(image, quality) for image in soft)]]
+    assert max(one.texture for one in facts) < 50
+    hashes, there = hashes_of(*zip(*((one.phash256, one.texture, one.colours) for one in facts), strict=True))
+    assert there.all()
+    one, other = np.triu_indices(len(facts), 1)
+    assert (~np.isnan(distances(hashes, one, other, BITS)) == (other == one + 8)).all()
 
 
 def facts_of(texture: int, *colours: tuple[int, int, int]) -> tuple[str, int, str]:

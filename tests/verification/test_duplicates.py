@@ -19,7 +19,7 @@ def test_near_copies_with_other_captions_hide_none_with_the_same(monkeypatch: py
             "sample_id": [str(at) for at in range(6)],
             "competes": np.ones(6, bool),
             "area": np.arange(6, 0, -1),
-            "phash256": [f"{at:064x}" for at in range(6)],
+            "phash256": [f"{'f' * 16}{at:048x}" for at in range(6)],
             "texture": np.full(6, 60),
             CAPTION_ID: pa.array(captions, pa.binary()),
         }
