@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import importlib
 import os
+import re
 import signal
 import sys
 import warnings
@@ -59,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_as_process(module: str) -> int:
     """Imports a command and runs it on this process's arguments; Ctrl-C ends it in one line while it imports, too."""
     unread_output.bear_with_readers_that_leave()
-    # Each of Google's packages says in two lines that it will end with a Python that we support: before every error.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core\._python_version_support")
+    pass_over_pythons_end()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as under nohup
         signal.signal(signal.SIGINT, _end_at_once)
     try:
@@ -70,6 +70,15 @@ def run_as_process(module: str) -> int:
             print(end.code, file=sys.stderr)
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return unread_output.told(PROGRAM, code)
+
+
+def pass_over_pythons_end() -> None:
+    """Each of Google's packages says in two lines that it will end with a Python that we support: before every error,
+    and in each worker process that this one starts."""
+    told_by = "google.api_core._python_version_support"
+    warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(told_by))
+    wanted = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [wanted, f"ignore::FutureWarning:{told_by}"]))
 
 
 def _say(text: str) -> int:

@@ -109,8 +109,17 @@ def test_what_googles_packages_say_of_this_python_is_not_said_before_each_line(m
     monkeypatch.setitem(sys.modules, "a.command", types.SimpleNamespace(main=begin))
     monkeypatch.setattr(main.unread_output, "bear_with_readers_that_leave", lambda: None)
     monkeypatch.setattr(signal, "getsignal", lambda number: None)  # which leaves Ctrl-C as it is
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore::ImportWarning")
     assert main.run_as_process("a.command") == 0
     assert [warning.filename for warning in recwarn] == ["some.other.py"]
+    worker = (
+        "import warnings\n"
+        "for module in ('google.api_core._python_version_support', 'some.other'):\n"
+        "    warnings.warn_explicit('upgrade your Python', FutureWarning, module + '.py', 1, module)\n"
+        "warnings.warn('seldom', ImportWarning)"
+    )
+    told = subprocess.run([sys.executable, "-c", worker], capture_output=True, text=True, check=True).stderr
+    assert told == "some.other.py:1: FutureWarning: upgrade your Python\n"
 
 
 def test_help_and_slips_import_neither_torch_nor_beam():

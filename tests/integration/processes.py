@@ -79,9 +79,10 @@ def serve():
     """Forks a job for each request on stdin, and tells how it ended when it is asked."""
     import open_clip  # noqa: F401 (which the job imports late, and which takes the longest)
 
-    from beam_curator.commands import curate_images, progress_line
+    from beam_curator.commands import curate_images, main, progress_line
     from beam_curator.commands.quick_building import remember_what_beam_asks_again
 
+    main.pass_over_pythons_end()
     remember_what_beam_asks_again()
     progress_line.LOG_EVERY_SECONDS = 24 * 3600  # else stderr has lines of progress where the machine is slow
     pid = 0
