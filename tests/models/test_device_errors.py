@@ -256,6 +256,7 @@ def test_a_call_that_is_halved_holds_nothing_of_those_that_failed(name):
     assert scorer.there == [0] * len(scorer.made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WANTS_MEMORY)
 def test_captions_are_under_the_same_rule(name, monkeypatch):
     texts = [f"a photograph of {number} things" for number in range(9)]
