@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 
-from beam_curator.errors import JobError
+from beam_curator.errors import JobError, first_line, text_of
 
 _WANT_OF_MEMORY = re.compile(
     r"\b(CUDA|HIP|XPU|MPS backend)( driver)?( error:)? out of memory"
@@ -51,7 +51,7 @@ def wants_memory(error: BaseException) -> bool:
     """Whether an error says that there was too little memory, on a device or on the host. Torch need not be loaded."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and _WANT_OF_MEMORY.search(_text(error)) is not None
+    return isinstance(error, RuntimeError) and _WANT_OF_MEMORY.search(text_of(error)) is not None
 
 
 def told_of_memory(text: str) -> str | None:
@@ -88,15 +88,3 @@ def refuse_in_fork(process: int, what: str, device: str) -> None:
             f"{what} was loaded on device '{device}' by a process of which this one is a fork, where neither its "
             "threads nor CUDA work: start processes by 'spawn', or load the model in each of them"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (_text(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # a user's own exception may raise here as well
-        return ""

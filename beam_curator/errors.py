@@ -25,3 +25,16 @@ class StorageError(CurationError, OSError):
 
     Its cause is what the storage's client raised. Before any work it is exit code 2; a job makes a `JobError` of it.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (text_of(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says; "" where it cannot say it."""
+    try:
+        return str(error)
+    except Exception:  # a user's own exception may raise here as well
+        return ""

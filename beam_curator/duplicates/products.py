@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from beam_curator.device_errors import DeviceLostError, first_line, is_lost, wants_memory
+from beam_curator.device_errors import DeviceLostError, is_lost, wants_memory
+from beam_curator.errors import first_line
 from beam_curator.process_tuning import has_gpu
 
 _logger = logging.getLogger(__name__)

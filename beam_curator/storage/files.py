@@ -19,6 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.errors import StorageError
+from beam_curator.errors import first_line as first_line
 from beam_curator.storage.buckets import listing
 from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.objects import ObjectReader, ObjectWriter
@@ -27,7 +28,6 @@ from beam_curator.storage.fsspec_files import SizeNotToldError, streamed
 from beam_curator.storage.fsspec_files import is_of_web as is_of_web
 from beam_curator.storage.local_writing import write_all
 from beam_curator.storage.read_ahead import prefetched
-from beam_curator.storage.retrying import first_line as first_line
 from beam_curator.storage.retrying import naming, retried
 
 TEMPORARY = "_tmp"

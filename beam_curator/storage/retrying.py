@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.utils import retry
 
-from beam_curator.errors import StorageError
+from beam_curator.errors import StorageError, first_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -227,8 +227,3 @@ def naming(doing: str, url: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise StorageError(f"cannot {doing} {url}: {_reason(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

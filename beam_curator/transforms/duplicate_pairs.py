@@ -20,10 +20,9 @@ from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
-from beam_curator.errors import CurationError, UsageError
+from beam_curator.errors import CurationError, UsageError, first_line
 from beam_curator.given_values import is_whole
 from beam_curator.process_tuning import usable_cores
-from beam_curator.storage.retrying import first_line
 from beam_curator.transforms.beams_own import inner_steps_untyped
 
 

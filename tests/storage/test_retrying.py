@@ -7,9 +7,9 @@ import types
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 
-from beam_curator.errors import StorageError
+from beam_curator.errors import StorageError, first_line
 from beam_curator.storage import retrying
-from beam_curator.storage.retrying import first_line, is_absent, naming, retried, why_permanent
+from beam_curator.storage.retrying import is_absent, naming, retried, why_permanent
 from tests.http_error import HttpError
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from beam_curator.defaults import AUTO
-from beam_curator.device_errors import DeviceLostError, first_line, is_lost, wants_memory
-from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.device_errors import DeviceLostError, is_lost, wants_memory
+from beam_curator.errors import CurationError, JobError, UsageError, first_line
 from beam_curator.images import MAX_IMAGE_PIXELS, Encoded, Preparation
 from beam_curator.models.encoders.choosing import embedding_member, encoder_of
 from beam_curator.models.encoders.cpu_stream import CoreStream, core_pool

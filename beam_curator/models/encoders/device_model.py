@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.device_errors import DeviceLostError, first_line, is_lost, refuse_in_fork, wants_memory
-from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.device_errors import DeviceLostError, is_lost, refuse_in_fork, wants_memory
+from beam_curator.errors import CurationError, JobError, UsageError, first_line
 from beam_curator.images import Preparation
 from beam_curator.models.encoders.encoder import VisualTower, raised
 from beam_curator.models.encoders.precision import cast_matrices, sound_attention, torch_dtype

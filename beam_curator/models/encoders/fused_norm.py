@@ -12,7 +12,8 @@ from typing import TypeAlias
 import torch
 from torch.nn import functional as F
 
-from beam_curator.device_errors import first_line, is_lost, wants_memory
+from beam_curator.device_errors import is_lost, wants_memory
+from beam_curator.errors import first_line
 
 AddAndNorm: TypeAlias = Callable[[torch.Tensor, "torch.Tensor | None", torch.nn.LayerNorm, torch.dtype], torch.Tensor]
 """`vit_blocks.Steps.add_and_norm`."""
