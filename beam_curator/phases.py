@@ -14,8 +14,11 @@ SELECTING = "selecting"
 WRITING = "writing"
 REPORTING = "writing the report"
 
-PHASES = (PLANNING, REUSING, SCORING, COMPARING, SELECTING, WRITING, REPORTING)
+PHASES = (PLANNING, REUSING, SCORING, SELECTING, COMPARING, WRITING, REPORTING)
 """As they follow each other; a job may leave some out."""
+
+SELECTING_AND_COMPARING = f"{SELECTING} and {COMPARING}"
+"""What a finished job says of both together: workers do not tell where one ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,25 +52,30 @@ def add_spans(spans: dict[str, Span], one: Mapping[str, Span]) -> None:
         spans[phase] = spans[phase] + span if phase in spans else span
 
 
-def phases_told(spans: Mapping[str, Span], started: float, finished: float) -> list[dict[str, Any]]:
+def phases_told(
+    spans: Mapping[str, Span], started: float, finished: float, compares: bool = False
+) -> list[dict[str, Any]]:
     """What a manifest says of each phase: its name, seconds, and where it has samples how many, and how many a second.
 
-    Planning lasts until the first range is read, and selecting from the last score until the first row is written:
-    both have no span of their own.
+    Planning lasts until the first range is read, and selecting, with comparing where duplicates are looked for, from
+    the last score until the first row is written: these have no span of their own.
 
     Args:
       spans: of the phases that workers told of.
       started, finished: of the job.
+      compares: whether it looks for duplicates.
     """
     scored = [spans[phase] for phase in (REUSING, SCORING) if phase in spans]
     found = {phase: span for phase, span in spans.items() if phase != WRITING}
     if scored:
         found[PLANNING] = Span(started, min(span.began for span in scored))
     if scored and WRITING in spans:
-        found[SELECTING] = Span(max(span.ended for span in scored), spans[WRITING].began)
+        between = SELECTING_AND_COMPARING if compares else SELECTING
+        found[between] = Span(max(span.ended for span in scored), spans[WRITING].began)
     if WRITING in spans:
         found[WRITING] = Span(spans[WRITING].began, finished, spans[WRITING].samples)
-    return [_told(phase, found[phase]) for phase in PHASES if phase in found]
+    order = [*PHASES[: PHASES.index(WRITING)], SELECTING_AND_COMPARING, WRITING]
+    return [_told(phase, found[phase]) for phase in order if phase in found]
 
 
 def _told(phase: str, span: Span) -> dict[str, Any]:

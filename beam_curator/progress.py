@@ -26,6 +26,7 @@ class Done:
       began: when it did, in seconds since 1970.
       planned_shards: shards that are cut into ranges.
       ranges: how many these are.
+      ranges_scored: those of them whose scores are written, or were found written.
       samples: samples whose scores are written, or were found written.
       failed: those of them that cannot be used.
       scored: those of them that this run scored.
@@ -34,6 +35,9 @@ class Done:
       bytes: of shards, that `samples` cover.
       scored_bytes: of shards, that `scored` cover.
       embedded_bytes: of shards, that `embedded` cover.
+      groups: groups of embeddings' cells that are to be compared.
+      groups_compared: those of them that are.
+      comparing_since: when the first of them was known, in seconds since 1970; 0 before that.
       ledger_files: ranges whose rows of the ledger are written.
       output_shards: output shards that are written.
       output_shards_due: how many there will be; 0 where that is not known.
@@ -48,6 +52,7 @@ class Done:
     began: float = 0.0
     planned_shards: int = 0
     ranges: int = 0
+    ranges_scored: int = 0
     samples: int = 0
     failed: int = 0
     scored: int = 0
@@ -56,6 +61,9 @@ class Done:
     bytes: int = 0
     scored_bytes: int = 0
     embedded_bytes: int = 0
+    groups: int = 0
+    groups_compared: int = 0
+    comparing_since: float = 0.0
     ledger_files: int = 0
     output_shards: int = 0
     output_shards_due: int = 0
@@ -70,14 +78,20 @@ class Done:
         counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
         loading = tuple(sorted({*self.loading, *other.loading}))
         last = max((self, other), key=lambda done: (_place(done.phase), -done.began))
-        flowing = min(filter(None, (self.flowing_since, other.flowing_since)), default=0.0)
         counts["output_shards_due"] = max(self.output_shards_due, other.output_shards_due)
-        return Done(last.phase, last.began, loading=loading, flowing_since=flowing, **counts)
+        flowing = _earlier(self.flowing_since, other.flowing_since)
+        comparing = _earlier(self.comparing_since, other.comparing_since)
+        return Done(last.phase, last.began, loading=loading, flowing_since=flowing, comparing_since=comparing, **counts)
 
 
 _COUNTS = [
     field.name for field in dataclasses.fields(Done) if field.type == "int" and field.name != "output_shards_due"
 ]
+
+
+def _earlier(one: float, other: float) -> float:
+    """Of two times, of which 0 is none."""
+    return min(filter(None, (one, other)), default=0.0)
 
 
 def _place(phase: str) -> int:
@@ -147,11 +161,22 @@ class Board:
         """A range is scored, or was found scored."""
         size_bytes = 0 if range.compression else range.size_bytes
         if not scored:
-            self._add(samples=samples, failed=failed, bytes=size_bytes)
+            self._add(ranges_scored=1, samples=samples, failed=failed, bytes=size_bytes)
             return
         with self._lock:
             self._embedding.pop(range, None)
-        self._add(samples=samples, failed=failed, bytes=size_bytes, scored=samples, scored_bytes=size_bytes)
+        done = {"ranges_scored": 1, "scored": samples, "scored_bytes": size_bytes}
+        self._add(samples=samples, failed=failed, bytes=size_bytes, **done)
+
+    def add_group_to_compare(self) -> None:
+        """A group of cells is to be compared."""
+        with self._lock:
+            self._done.comparing_since = self._done.comparing_since or time.time()
+        self._add(groups=1)
+
+    def add_group_compared(self) -> None:
+        """A group of cells is compared."""
+        self._add(groups_compared=1)
 
     def add_ledger_file(self) -> None:
         """The rows of a range are in the ledger."""

@@ -23,7 +23,7 @@ from beam_curator.commands.flink_counts import flink_counts
 from beam_curator.commands.progress_line import ProgressLine, duration, rate_text
 from beam_curator.first_few import counted
 from beam_curator.output.score_parts import SCORES_DIRECTORY
-from beam_curator.phases import PLANNING, REUSING, SCORING, WRITING
+from beam_curator.phases import COMPARING, PLANNING, REUSING, SCORING, SELECTING, WRITING
 from beam_curator.progress import BOARD, SHARED_IN, read_done
 from beam_curator.storage import files
 from beam_curator.transforms.metrics import NAMESPACE
@@ -87,7 +87,7 @@ class RunnersCounts:
         self.total_bytes, self.total_shards = total_bytes, total_shards
         self._started = clock()
         self._first: tuple[float, int, float] | None = None
-        self._first_ranges: tuple[float, int] | None = None
+        self._first_of: dict[str, tuple[float, int]] = {}
 
     def line(self) -> str:
         """The phase, samples, images/s, failed, and the share done and the time left, as far as the runner counts; else
@@ -97,18 +97,48 @@ class RunnersCounts:
         counts = self._counts()
         if not counts:
             return f"{head}: the runner tells no counts yet"
-        phase = _phase(counts)
+        phase = _phase(counts, self.total_shards)
         if phase == PLANNING and 0 < self.total_shards <= counts["shards_planned"]:
             return f"{head}, {SCORING}: {', '.join(self._ranges(counts['ranges_planned'], now))}"
         if phase == PLANNING:
             of_all = f" of {self.total_shards:,}" if self.total_shards else ""
             return f"{head}, {phase}: {counts['shards_planned']:,}{of_all} shards"
-        parts = [counted(counts["samples_scored"] + counts["samples_reused"], "image")]
+        images, listed = counts["samples_scored"] + counts["samples_reused"], counts["samples_listed"]
+        parts = [counted(images, "image")]
         rate, left = self._flow(counts, now) if phase == SCORING else ([], [])
         parts += [*rate, f"{counts['samples_failed']:,} failed", *left]
         if phase == WRITING:
-            parts.append(f"{counts['samples_listed']:,} in the ledger, {counts['samples_written']:,} written")
+            parts += [f"{listed:,} in the ledger"] if listed < images else []
+            parts += self._written(counts, now)
+        elif phase in (SELECTING, COMPARING):
+            parts += self._together(counts, phase, now)
         return f"{head}, {phase}: {', '.join(parts)}"
+
+    def _written(self, counts: Mapping[str, int], now: float) -> list[str]:
+        """How many of the kept samples are written, how fast, and when all will be."""
+        written, kept = counts["samples_written"], counts["samples_kept"]
+        rate = self._rate(WRITING, written, now)
+        if not kept:
+            return [f"{written:,} written"]
+        told = [f"{min(written, kept):,} of {kept:,} written"]
+        return told if not rate else [*told, f"{rate_text(rate)} images/s", *_time_left(kept - written, rate)]
+
+    def _together(self, counts: Mapping[str, int], phase: str, now: float) -> list[str]:
+        """How far it is with what all samples decide together; how long it has taken where nothing else is known."""
+        began, _ = self._first_of.setdefault(phase, (now, 0))
+        compared, groups = counts["groups_compared"], counts["groups_to_compare"]
+        if phase == SELECTING or not 0 < compared < groups:
+            return [f"since {duration(now - began)}"]
+        rate = self._rate("groups", compared, now)
+        left = _time_left(groups - compared, rate) if rate else []
+        return [f"{compared:,} of {counted(groups, 'group')} of cells", *left]
+
+    def _rate(self, what: str, done: int, now: float) -> float:
+        """How much is done a second since the first look at which any was; 0 where nobody knows."""
+        if not done:
+            return 0.0
+        began, before = self._first_of.setdefault(what, (now, done))
+        return (done - before) / (now - began) if now > began else 0.0
 
     def _flow(self, counts: Mapping[str, int], now: float) -> tuple[list[str], list[str]]:
         """How fast images are scored; how much of the input is, and when all will be, where none had been before."""
@@ -132,9 +162,8 @@ class RunnersCounts:
         if planned > _MOST_RANGES_LISTED:
             return [f"{planned:,} ranges"]
         scored = min(self.scored_ranges(), planned)
-        began, before = self._first_ranges = self._first_ranges or (now, scored)
-        left = [f"{duration((now - began) * (planned - scored) / (scored - before))} left"] if scored > before else []
-        return [f"{scored:,} of {planned:,} ranges", *left]
+        rate = self._rate("ranges", scored, now)
+        return [f"{scored:,} of {planned:,} ranges", *(_time_left(planned - scored, rate) if rate else [])]
 
     def _counts(self) -> Counter[str]:
         """Our counters; none where the runner gives none, for whatever reason: it is about the job, no part of it."""
@@ -144,10 +173,18 @@ class RunnersCounts:
             return Counter()
 
 
-def _phase(counts: Mapping[str, int]) -> str:
-    """The furthest phase of which a runner has counted anything."""
+def _time_left(left: int, rate: float) -> list[str]:
+    return [f"{duration(left / rate)} left"] if left >= 0 else []  # what is done twice is counted twice
+
+
+def _phase(counts: Mapping[str, int], total_shards: int) -> str:
+    """The furthest phase of which a runner has counted anything; where all is scored, all together decides what is
+    kept."""
     if counts["samples_listed"] or counts["samples_written"]:
         return WRITING
+    ranges = counts["ranges_planned"]
+    if 0 < total_shards <= counts["shards_planned"] and 0 < ranges <= counts["ranges_scored"]:
+        return COMPARING if ranges <= counts["ranges_to_compare"] else SELECTING
     if counts["samples_scored"] or counts["samples_read"]:
         return SCORING
     return REUSING if counts["samples_reused"] else PLANNING

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from beam_curator.first_few import counted
-from beam_curator.phases import COMPARING, PLANNING, REPORTING, REUSING, SCORING, WRITING
+from beam_curator.phases import COMPARING, PLANNING, REPORTING, REUSING, SCORING, SELECTING, WRITING
 from beam_curator.progress import BOARD, Done
 
 
@@ -25,19 +25,28 @@ def describe(done: Done, seconds: float, total_bytes: int, total_shards: int = 0
     loading = [f"loading {model}" for model in done.loading]
     if not done.phase and not done.samples + done.embedded:
         return ", ".join(loading) or "starting"
-    phase = _phase(done)
+    phase = phase_of(done, total_shards)
     if loading and not done.samples + done.embedded:
         return f"{phase}: {', '.join(loading)}"
     if phase == PLANNING:
         of_all = f"{done.planned_shards:,} of {counted(total_shards, 'shard')}" if total_shards else "shards"
         return f"{phase}: {of_all}"
-    told = {WRITING: _writing, COMPARING: _waiting, REPORTING: _waiting}.get(phase)
+    told = {SELECTING: _selecting, COMPARING: _comparing, WRITING: _writing, REPORTING: _waiting}.get(phase)
     parts = told(done, seconds) if told else _samples(done, seconds, total_bytes)
     return f"{phase}: {', '.join([*loading, *parts])}"
 
 
-def _phase(done: Done) -> str:
-    """The phase as it looks: nothing is scored where all was scored before."""
+def phase_of(done: Done, total_shards: int = 0) -> str:
+    """The phase as it looks: nothing is scored where all was scored before, and where all is scored, all together
+    decides what is kept.
+
+    Args:
+      done: what is done.
+      total_shards: of the input.
+    """
+    is_scoring = done.phase in ("", PLANNING, REUSING, SCORING)
+    if is_scoring and 0 < total_shards <= done.planned_shards and 0 < done.ranges <= done.ranges_scored:
+        return SELECTING
     if done.phase in ("", PLANNING, SCORING) and done.samples and not done.scored + done.embedded:
         return REUSING
     return done.phase or SCORING
@@ -70,6 +79,19 @@ def _writing(done: Done, seconds: float) -> list[str]:
     if done.output_shards < due:
         parts.append(f"{duration(seconds * (due - done.output_shards) / done.output_shards)} left")
     return parts
+
+
+def _selecting(done: Done, seconds: float) -> list[str]:
+    return [counted(done.samples, "image"), f"{done.failed:,} failed", *_waiting(done, seconds)]
+
+
+def _comparing(done: Done, seconds: float) -> list[str]:
+    """Groups of cells are about the same work; before they are known, and after them, nobody knows how much is left."""
+    if not 0 < done.groups_compared < done.groups:
+        return _waiting(done, seconds)
+    since = seconds - (done.comparing_since - done.began)
+    left = duration(since * (done.groups - done.groups_compared) / done.groups_compared)
+    return [f"{done.groups_compared:,} of {counted(done.groups, 'group')} of cells", f"{left} left"]
 
 
 def _waiting(_: Done, seconds: float) -> list[str]:
@@ -115,6 +137,7 @@ class ProgressLine:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._shown = ""
+        self._selecting_since = 0.0
 
     def __enter__(self) -> ProgressLine:
         BOARD.reset()
@@ -130,8 +153,11 @@ class ProgressLine:
 
     def line(self) -> str:
         """What there is to say now."""
-        done = self._read()
-        return describe(done, max(0.0, time.time() - done.began), self._total_bytes, self._total_shards)
+        done, now = self._read(), time.time()
+        began = done.began
+        if phase_of(done, self._total_shards) == SELECTING:  # no worker knows when the last of all has scored
+            began = self._selecting_since = self._selecting_since or now
+        return describe(done, max(0.0, now - began), self._total_bytes, self._total_shards)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every):

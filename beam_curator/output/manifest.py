@@ -76,7 +76,7 @@ def _manifest(summary: Summary, parts: LedgerTotal, written: WrittenTotal, job: 
             "finished": _utc(finished),
             "seconds": round(finished - started, 3),
             "batch_reductions": summary.batch_reductions,
-            "phases": phases_told(spans, started, finished),
+            "phases": phases_told(spans, started, finished, compares=bool(job.get("flags", {}).get("duplicates"))),
         },
     }
 

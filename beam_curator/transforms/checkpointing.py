@@ -93,6 +93,7 @@ class _FindScored(beam.DoFn):
             yield beam.pvalue.TaggedOutput(self.UNSEEN if from_pixels else self.LACKING, range)
             return
         batch = stored.batch
+        count("ranges_scored")
         count("samples_reused", len(batch))
         failed = int(rows.status_is(batch.rows, rows.FAILED).sum())
         progress.BOARD.add(range, samples=len(batch), failed=failed, scored=False)

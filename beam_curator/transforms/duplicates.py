@@ -23,11 +23,13 @@ from beam_curator.transforms.beams_own import check_one_window, inner_steps_unty
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.lineage import check_before_duplicates, facts_of, transforms_before
+from beam_curator.transforms.metrics import count
 from beam_curator.transforms.semantic_join import Comparing, Gathered, JoinVectors, OfSet, OfVectors, samples_in
 from beam_curator.transforms.spilling import Spillable
 
 
 def _competitors(batch: SampleBatch, settings: DuplicateSettings) -> OfSet:
+    count("ranges_to_compare")
     table = competitors_in(batch.rows, settings)
     part = batch.part or ""
     if settings.embeddings:

@@ -16,6 +16,10 @@ NAMESPACE = "beam_curator"
 COUNTERS: Mapping[str, str] = {
     "shards_planned": "shards that are cut into ranges",
     "ranges_planned": "ranges that they are cut into",
+    "ranges_scored": "ranges whose scores are written, or were there",
+    "ranges_to_compare": "ranges whose samples wait to be compared with all others, where duplicates are looked for",
+    "groups_to_compare": "groups of embeddings' cells that are to be compared",
+    "groups_compared": "those of them that are",
     "samples_read": "samples that are read from shards to be scored",
     "bytes_read": "bytes of the shards that these take",
     "samples_scored": "samples whose scores are written",
@@ -25,8 +29,9 @@ COUNTERS: Mapping[str, str] = {
     "samples_reread": "of these, samples whose images are decoded again for new columns",
     "samples_fields_read": "of these, samples whose shards are read again for fields of their metadata",
     "batch_reductions": "how often a pass was halved for want of memory",
+    "samples_kept": "samples that are kept",
     "samples_listed": "samples whose rows of the ledger are written",
-    "samples_written": "samples that are kept and written",
+    "samples_written": "samples of these that are written",
     "bytes_written": "bytes of the tars that they are written to",
 }
 """Counters, and what each counts."""
@@ -65,6 +70,7 @@ def count_scored(batch: SampleBatch) -> int:
     """Counts a range whose scores are written, with its failures by kind; gives how many failed."""
     is_failed = rows.status_is(batch.rows, rows.FAILED)
     failed = int(is_failed.sum())
+    count("ranges_scored")
     count("samples_scored", len(batch))
     count("samples_failed", failed)
     if failed:

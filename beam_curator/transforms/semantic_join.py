@@ -26,6 +26,7 @@ from beam_curator.phases import COMPARING
 from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
 from beam_curator.transforms.claims import OnTitle, Title
 from beam_curator.transforms.lost_device import ending_worker_of_lost_device
+from beam_curator.transforms.metrics import count
 from beam_curator.transforms.spilling import Spillable
 
 OfSet = tuple[int, Spillable]
@@ -101,7 +102,10 @@ class _Sort(Comparing):
 
 
 def _grouped(blocks: tuple[None, Iterable[tuple[JoinPlace, str, BlockCounts]]]) -> Iterator[CellsTask]:
-    yield from group_cells(blocks[1])
+    for task in group_cells(blocks[1]):
+        count("groups_to_compare")
+        progress.BOARD.add_group_to_compare()
+        yield task
 
 
 class _Compare(Comparing):
@@ -111,6 +115,8 @@ class _Compare(Comparing):
         self.begin()
         with ending_worker_of_lost_device():
             found = compare_cells(task)
+        count("groups_compared")
+        progress.BOARD.add_group_compared()
         yield found
 
 

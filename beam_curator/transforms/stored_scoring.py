@@ -202,6 +202,7 @@ def _with_embeddings(batch: SampleBatch) -> SampleBatch:
 
 def _counted(completed: _Completed) -> SampleBatch:
     batch = completed.batch
+    count("ranges_scored")
     count("samples_reused", len(batch))
     from_stored = completed.from_stored and not completed.of_pixels
     done = (("reread", completed.of_pixels), ("fields_read", completed.of_fields), ("from_stored", from_stored))

@@ -178,7 +178,9 @@ def _range_key(batch: SampleBatch) -> RangeKey:
 
 
 def _kept_count(batch: SampleBatch) -> KeptCount:
-    return _range_key(batch), int(rows.status_is(batch.rows, rows.KEPT).sum())
+    kept = int(rows.status_is(batch.rows, rows.KEPT).sum())
+    count("samples_kept", kept)
+    return _range_key(batch), kept
 
 
 def _checked(summary: outcomes.Summary, limit: float) -> outcomes.Summary:

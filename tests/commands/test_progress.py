@@ -50,9 +50,8 @@ def test_the_board_adds_up_what_is_scored_and_what_was_scored_before():
     board.add(range_of(500), samples=5, failed=2, scored=False)
     board.add(range_of(9999, "gzip"), samples=1, failed=0, scored=True)
     board.add_output_shard(5)
-    assert board.read() == Done(
-        samples=16, failed=3, scored=11, bytes=1500, scored_bytes=1000, output_shards=1, written=5
-    )
+    counts = {"ranges_scored": 3, "samples": 16, "failed": 3, "scored": 11, "bytes": 1500, "scored_bytes": 1000}
+    assert board.read() == Done(**counts, output_shards=1, written=5)
     board.reset()
     assert board.read() == Done()
 
@@ -65,7 +64,7 @@ def test_images_count_as_soon_as_they_are_embedded_and_once():
     assert (board.read().flowing_samples, board.read().flowing_bytes) == (4, 300)
     board.add(range_of(1000), samples=10, failed=2, scored=True)
     done = dataclasses.replace(board.read(), flowing_since=0, flowing_samples=0, flowing_bytes=0)
-    assert done == Done(samples=10, failed=2, scored=10, bytes=1000, scored_bytes=1000)
+    assert done == Done(ranges_scored=1, samples=10, failed=2, scored=10, bytes=1000, scored_bytes=1000)
 
 
 def test_a_model_is_being_loaded_until_the_last_thread_has_it():
@@ -89,7 +88,7 @@ def test_the_board_loses_no_count_among_threads():
         thread.start()
     for thread in threads:
         thread.join()
-    assert board.read() == Done(samples=2000, scored=2000, bytes=4000, scored_bytes=4000)
+    assert board.read() == Done(ranges_scored=2000, samples=2000, scored=2000, bytes=4000, scored_bytes=4000)
 
 
 def test_what_was_read_from_the_board_does_not_change_afterwards():
@@ -145,7 +144,31 @@ def test_what_was_read_from_the_board_does_not_change_afterwards():
             10,
             "reading scores: loading ViT-B-32/openai, 10 images, 1 failed",
         ),
-        (Done("comparing duplicates", samples=10), 125, "comparing duplicates: since 2m 05s"),
+        (  # all is scored: what all samples decide together comes next
+            Done("scoring", planned_shards=10, ranges=40, ranges_scored=40, samples=1200, scored=1200, failed=3),
+            12,
+            "selecting: 1,200 images, 3 failed, since 12s",
+        ),
+        (
+            Done("scoring", planned_shards=9, ranges=40, ranges_scored=40, samples=1200, scored=1200),
+            60,
+            "scoring: 1,200 images, 20.0 images/s, 0 failed",
+        ),
+        (
+            Done("comparing duplicates", planned_shards=10, ranges=4, ranges_scored=4, samples=10),
+            125,
+            "comparing duplicates: since 2m 05s",
+        ),
+        (  # the groups were known after a minute
+            Done("comparing duplicates", 1000.0, groups=64, groups_compared=16, comparing_since=1060.0),
+            70,
+            "comparing duplicates: 16 of 64 groups of cells, 30s left",
+        ),
+        (
+            Done("comparing duplicates", 1000.0, groups=64, groups_compared=64, comparing_since=1060.0),
+            99,
+            "comparing duplicates: since 1m 39s",
+        ),
         (Done("writing", ranges=40, ledger_files=12), 9, "writing: the ledger of 12 of 40 ranges"),
         (
             Done("writing", output_shards=2, output_shards_due=6, written=2000),
@@ -172,6 +195,21 @@ def test_worker_processes_together_say_how_far_a_job_is(tmp_path, monkeypatch):
     assert (found.phase, found.samples, found.failed, found.loading) == ("scoring", 12, 1, ("clip",))
     assert found.began == board.read().began
     assert found.output_shards_due == 3
+
+
+def test_worker_processes_count_the_groups_that_one_of_them_made():
+    made = Done("comparing duplicates", 5.0, groups=64, groups_compared=3, comparing_since=9.0)
+    other = Done("comparing duplicates", 10.0, groups_compared=4)
+    together = progress.together([other, made])
+    assert (together.began, together.groups, together.groups_compared, together.comparing_since) == (5.0, 64, 7, 9.0)
+
+
+def test_selecting_is_told_since_all_was_scored(monkeypatch):
+    clock = iter([100.0, 107.0])
+    monkeypatch.setattr(progress_line.time, "time", lambda: next(clock))
+    done = Done("scoring", 40.0, planned_shards=1, ranges=1, ranges_scored=1, samples=5)
+    line = ProgressLine(0, io.StringIO(), total_shards=1, read=lambda: done)
+    assert [line.line(), line.line()] == [f"selecting: 5 images, 0 failed, since {seconds}s" for seconds in (0, 7)]
 
 
 def test_a_phase_never_goes_back():
@@ -206,13 +244,14 @@ def test_a_runner_elsewhere_is_asked_for_its_counts():
         {"samples_read": 2000, "bytes_read": 200, "samples_scored": 1000, "samples_failed": 3},
         {"samples_read": 4000, "bytes_read": 400, "samples_scored": 4000, "samples_failed": 3},
         {"samples_read": 9000, "bytes_read": 900, "samples_scored": 9000, "samples_listed": 800},
-        {"samples_read": 9000, "bytes_read": 900, "samples_scored": 9000, "samples_listed": 900, "samples_written": 5},
+        {"samples_scored": 9000, "samples_listed": 9000, "samples_written": 500, "samples_kept": 2500},
+        {"samples_scored": 9000, "samples_listed": 9000, "samples_written": 1100, "samples_kept": 2500},
     ]
     result = Result(None, {}, *told)
     counts = RunnersCounts(
         functools.partial(counts_of, result), "DataflowRunner", lambda: next(clock), total_bytes=1000, total_shards=8
     )
-    assert [counts.line() for _ in range(8)] == [
+    assert [counts.line() for _ in range(9)] == [
         "DataflowRunner, 1m 00s: the runner tells no counts yet",
         "DataflowRunner, 2m 00s: the runner tells no counts yet",
         "DataflowRunner, 3m 00s, planning: 2 of 8 shards",
@@ -220,7 +259,33 @@ def test_a_runner_elsewhere_is_asked_for_its_counts():
         "DataflowRunner, 5m 00s, scoring: 1,000 images, 3 failed",
         "DataflowRunner, 6m 00s, scoring: 4,000 images, 50.0 images/s, 3 failed, 40%, 2m 00s left",
         "DataflowRunner, 7m 00s, writing: 9,000 images, 0 failed, 800 in the ledger, 0 written",
-        "DataflowRunner, 8m 00s, writing: 9,000 images, 0 failed, 900 in the ledger, 5 written",
+        "DataflowRunner, 8m 00s, writing: 9,000 images, 0 failed, 500 of 2,500 written",
+        "DataflowRunner, 9m 00s, writing: 9,000 images, 0 failed, 1,100 of 2,500 written, 10.0 images/s, 2m 20s left",
+    ]
+
+
+def test_a_runner_elsewhere_tells_what_lies_between_scoring_and_writing():
+    clock, scored = iter(range(0, 600, 60)), {"samples_scored": 90, "samples_reused": 10, "samples_failed": 3}
+    all_scored = {"shards_planned": 8, "ranges_planned": 46, "ranges_scored": 46, **scored}
+    told = [
+        {**all_scored, "ranges_scored": 45},
+        all_scored,
+        all_scored,
+        {**all_scored, "ranges_to_compare": 46},
+        {**all_scored, "ranges_to_compare": 46, "groups_to_compare": 64, "groups_compared": 4},
+        {**all_scored, "ranges_to_compare": 46, "groups_to_compare": 64, "groups_compared": 34},
+        {**all_scored, "ranges_to_compare": 46, "groups_to_compare": 64, "groups_compared": 64},
+    ]
+    ask = functools.partial(counts_of, Result(*told))
+    counts = RunnersCounts(ask, "FlinkRunner", lambda: next(clock), total_shards=8)
+    assert [counts.line().partition(", ")[2].partition(", ")[2] for _ in told] == [
+        "scoring: 100 images, 3 failed",
+        "selecting: 100 images, 3 failed, since 0s",
+        "selecting: 100 images, 3 failed, since 1m 00s",
+        "comparing duplicates: 100 images, 3 failed, since 0s",
+        "comparing duplicates: 100 images, 3 failed, 4 of 64 groups of cells",
+        "comparing duplicates: 100 images, 3 failed, 34 of 64 groups of cells, 1m 00s left",
+        "comparing duplicates: 100 images, 3 failed, since 3m 00s",
     ]
 
 

@@ -30,12 +30,14 @@ def test_beams_metrics_tell_what_a_job_did(tmp_path, small_jpeg):
     assert {name: count for name, count in counters.items() if count} == {
         "shards_planned": 1,
         "ranges_planned": 1,
+        "ranges_scored": 1,
         "samples_read": 4,
         "bytes_read": shard.size_bytes,
         "samples_scored": 4,
         "samples_failed": 2,
         "failed_not_an_image_that_can_be_decoded": 1,
         "failed_empty_image": 1,
+        "samples_kept": 2,
         "samples_listed": 4,
         "samples_written": 2,
         "bytes_written": (tmp_path / "out" / "00000.tar").stat().st_size,
@@ -77,5 +79,9 @@ def test_phases_follow_each_other_from_the_start_to_the_end():
         {"phase": "selecting", "seconds": 5},
         {"phase": "writing", "seconds": 15, "samples": 300, "samples_per_second": 20},
     ]
+    assert phases_told(spans, 100, 170, compares=True)[2] == {
+        "phase": "selecting and comparing duplicates",
+        "seconds": 5,
+    }
     assert phases_told({}, 100, 170) == []
     assert phases_told({"reading scores": Span(101, 101, 5)}, 100, 102)[1]["samples_per_second"] is None
