@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.choosing import First, Place
+from beam_curator.report.passes import Pass
 from beam_curator.report.view import View
 
 GROUPS, OF_GROUP = 8, 5
@@ -64,39 +66,74 @@ def keepers_in(view: View) -> NDArray[np.uint64]:
     return ids_of(view.table["duplicate_of"].drop_null().combine_chunks())
 
 
-class KeeperCounts:
-    """How many duplicates went for each sample that stays; 8 bytes for each duplicate.
+_PENDING = 1 << 20
 
-    Attributes:
-      groups, copies: how many samples stay for others, and how many went.
-    """
+
+class KeeperCounts(Accumulator):
+    """How many duplicates went for each sample that stays; 16 bytes for each of these, in memory."""
 
     def __init__(self) -> None:
-        self.groups = self.copies = 0
-        self._found: list[NDArray[np.uint64]] = []
+        self._ids, self._counts = np.empty(0, np.uint64), np.empty(0, np.int64)
+        self._pending: list[NDArray[np.uint64]] = []
 
     def add(self, view: View) -> None:
         """Counts some more rows."""
         found = keepers_in(view)
         if len(found):
-            self._found.append(found)
+            self._pending.append(found)
+        if sum(map(len, self._pending)) >= max(_PENDING, len(self._ids)):
+            self.settle()
+
+    def merge(self, other: KeeperCounts) -> None:
+        """Adds what another one has counted."""
+        self.settle()
+        other.settle()
+        self._sum(other._ids, other._counts)
+
+    def settle(self) -> None:
+        if self._pending:
+            ids, counts = np.unique(np.concatenate(self._pending), return_counts=True)
+            self._pending = []
+            self._sum(ids, counts)
+
+    def _sum(self, ids: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+        self._ids, inverse = np.unique(np.concatenate([self._ids, ids]), return_inverse=True)
+        together = np.zeros(len(self._ids), np.int64)
+        np.add.at(together, inverse, np.concatenate([self._counts, counts]))
+        self._counts = together
+
+    @property
+    def groups(self) -> int:
+        """How many samples stay for others."""
+        self.settle()
+        return len(self._ids)
+
+    @property
+    def copies(self) -> int:
+        """How many went."""
+        self.settle()
+        return int(self._counts.sum())
 
     def biggest(self) -> list[tuple[int, int]]:
-        """(hash of what stays, how many went) of the biggest groups; then `groups` and `copies` tell of all."""
-        ids, counts = np.unique(np.concatenate(self._found or [np.empty(0, np.uint64)]), return_counts=True)
-        self.groups, self.copies = len(ids), int(counts.sum())
-        first = np.lexsort([ids, -counts])[:GROUPS]
-        return list(zip(ids[first].tolist(), counts[first].tolist(), strict=True))
+        """(hash of what stays, how many went) of the biggest groups."""
+        self.settle()
+        first = np.lexsort([self._ids, -self._counts])[:GROUPS]
+        return list(zip(self._ids[first].tolist(), self._counts[first].tolist(), strict=True))
 
 
-class Copies:
+class Copies(Accumulator):
     """Groups and pairs, filled by a pass over the ledger; `Keepers` finds what stays in the place of each."""
 
     def __init__(self, biggest: Sequence[tuple[int, int]]) -> None:
         self._sizes = dict(biggest)
-        self._members = {keeper: First(OF_GROUP) for keeper, _ in biggest}
+        self._members = {keeper: _first(OF_GROUP) for keeper, _ in biggest}
         self._pairs: dict[tuple[str, int], First] = {}
         self._counts: dict[tuple[str, int], int] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any duplicate."""
+        return bool(self._sizes)
 
     def add(self, view: View) -> None:
         """Looks at some more rows."""
@@ -122,14 +159,22 @@ class Copies:
             for band in np.unique(bands).tolist():
                 rows_there = there[of_kind][bands == band]
                 self._counts[kind, band] = self._counts.get((kind, band), 0) + len(rows_there)
-                first = self._pairs.setdefault((kind, band), First(PAIRS))
+                first = self._pairs.setdefault((kind, band), _first(PAIRS))
                 first.add(view, rows_there, view.random_ranks[rows_there])
 
+    def merge(self, other: Copies) -> None:
+        """Adds what another one of the same groups has found."""
+        for keeper, first in self._members.items():
+            first.merge(other._members[keeper])
+        for band, first in other._pairs.items():
+            self._pairs.setdefault(band, _first(PAIRS)).merge(first)
+            self._counts[band] = self._counts.get(band, 0) + other._counts[band]
+
     @property
-    def places(self) -> list[Place]:
-        """Where all duplicates stand that are shown."""
-        firsts: Iterable[First] = [*self._members.values(), *self._pairs.values()]
-        return [place for first in firsts for place in first.places]
+    def keeper_names(self) -> dict[Place, str]:
+        """Where all duplicates stand that are shown, and the name of what stays in the place of each."""
+        firsts = [*self._members.values(), *(self._pairs[band] for band in sorted(self._pairs))]
+        return {place: name for first in firsts for place, name in zip(first.places, first.texts, strict=True)}
 
     def told(self, number_of: Mapping[Place, int], keeper_of: Mapping[Place, Place | None]) -> dict[str, Any]:
         """As JSON has it.
@@ -170,7 +215,7 @@ def _band_told(kind: str, band: int) -> dict[str, float | None]:
     return {"from": cuts[max(band - 1, 0)], "below": cuts[min(band, len(cuts) - 1)]}
 
 
-class Keepers:
+class Keepers(Pass):
     """Finds the samples that stay, by their names."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -178,13 +223,30 @@ class Keepers:
         self._hashes = np.array(sorted(ids_of(pa.array(list(self._names), pa.string())).tolist()), np.uint64)
         self.found: dict[str, Place] = {}
 
+    @property
+    def is_needed(self) -> bool:
+        return bool(self._names)
+
+    def columns(self, schema: pa.Schema) -> Sequence[str]:
+        return [id_column(schema)]
+
     def add(self, view: View) -> None:
-        """Looks at some more rows."""
         column = id_column(view.table.schema)
-        if not self._names or column not in view.table.schema.names:
+        if column not in view.table.schema.names:
             return
         names = pc.fill_null(view.table[column], "").combine_chunks()
         there = np.flatnonzero(np.isin(ids_of(names), self._hashes))
-        for name, place in zip(names.take(pa.array(there)).to_pylist(), view.stand(there).tolist(), strict=True):
+        places = [Place(*place) for place in view.stand(there).tolist()]
+        self._find(zip(names.take(pa.array(there)).to_pylist(), places, strict=True))
+
+    def merge(self, other: Keepers) -> None:
+        self._find(other.found.items())
+
+    def _find(self, found: Iterable[tuple[str, Place]]) -> None:
+        for name, place in found:
             if name in self._names:
-                self.found[name] = Place(*place)
+                self.found[name] = min(place, self.found.get(name, place))
+
+
+def _first(most: int) -> First:
+    return First(most, "duplicate_of")

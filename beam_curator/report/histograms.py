@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.binning import NONE
 from beam_curator.report.thresholds import AT_LEAST
 
 
-class Histogram:
+class Histogram(Accumulator):
     """Counts of one measure.
 
     Attributes:
@@ -36,6 +37,11 @@ class Histogram:
         for index, (counts, which) in enumerate(((self.kept, found[1]), (self.dropped, found[0]))):
             counts += which[1:]
             self.nulls[index] += int(which[0])
+
+    def merge(self, other: Histogram) -> None:
+        """Adds what another one has counted between the same cuts."""
+        self.kept, self.dropped = self.kept + other.kept, self.dropped + other.dropped
+        self.nulls = [mine + its for mine, its in zip(self.nulls, other.nulls, strict=True)]
 
     def passing(self, keeps: str) -> NDArray[np.int64]:
         """How many of the samples a threshold at each cut would keep if it were the only rule: int64 [e]."""

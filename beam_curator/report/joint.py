@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.binning import NONE
 from beam_curator.report.thresholds import AT_LEAST
 
@@ -70,7 +71,7 @@ class Axis:
         return dataclasses.replace(self, edges=edges, position=int(moved[self.position])), moved
 
 
-class JointHistogram:
+class JointHistogram(Accumulator):
     """Counts of samples by their places on all axes.
 
     Attributes:
@@ -84,6 +85,7 @@ class JointHistogram:
         self.cells = np.empty(0, np.int64)
         self.counts = np.empty((0, 3), np.int64)
         self._most = most
+        self._thinned = 0
         self._pending: list[NDArray[np.int64]] = []
         self._pending_rows = 0
 
@@ -111,6 +113,21 @@ class JointHistogram:
         added = np.zeros((len(both), 3), np.int64)
         added[np.arange(len(both)), both % 3] = counts
         self._sum(np.concatenate([self.cells, both // 3]), np.concatenate([self.counts, added]))
+        self._bound()
+
+    def merge(self, other: JointHistogram) -> None:
+        """Adds what another one of the same axes has counted. Who has left out fewer cuts leaves out as many: all
+        samples together have at least the cells of these."""
+        self.settle()
+        other.settle()
+        while self._thinned < other._thinned:
+            self._thin()
+        while other._thinned < self._thinned:
+            other._thin()
+        self._sum(np.concatenate([self.cells, other.cells]), np.concatenate([self.counts, other.counts]))
+        self._bound()
+
+    def _bound(self) -> None:
         while len(self.cells) > self._most and any(len(axis.edges) > 2 for axis in self.axes):
             self._thin()
 
@@ -153,6 +170,7 @@ class JointHistogram:
         moved = [to[at] for (_, to), at in zip(thinned, places, strict=True)]
         self._maps = [to[before] for (_, to), before in zip(thinned, self._all_maps(), strict=True)]
         self.axes = [axis for axis, _ in thinned]
+        self._thinned += 1
         at = np.zeros(len(self.cells), np.int64)
         for axis, of_axis in zip(self.axes, moved, strict=True):
             at = at * self._size(axis) + of_axis

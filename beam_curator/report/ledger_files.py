@@ -73,15 +73,22 @@ class InRange(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LedgerFiles:
-    """The files of a finished job's ledger.
+    """The files of a finished job's ledger, or some of them that follow each other.
 
     Attributes:
       output: the output directory.
       urls: theirs, in the order of their names.
+      first: the place of the first one among all.
     """
 
     output: str
     urls: Sequence[str]
+    first: int = 0
+
+    def groups(self, most: int) -> list[LedgerFiles]:
+        """The same files, at most so many together; at least one group, which may be empty."""
+        starts = range(0, max(1, len(self.urls)), most)
+        return [LedgerFiles(self.output, self.urls[at : at + most], self.first + at) for at in starts]
 
     def tables(self, wanted: Columns) -> Iterator[Run]:
         """All rows, in order, many at a time. A file that is none of the ledger, or is damaged, is passed over: counts
@@ -94,13 +101,13 @@ class LedgerFiles:
         stored = _Stored(wanted)
 
         def read(part: _Part) -> Run | None:
-            table = _read_part(self.urls[part.file], part, stored)
+            table = _read_part(self.urls[part.file - self.first], part, stored)
             return None if table is None else Run(table, [Piece(0, part.file, part.first)])
 
         yield from _joined(run for run in prefetched(read, self._parts(), self._at_once) if run is not None)
 
     def _parts(self) -> Iterator[_Part]:
-        for file, url in enumerate(self.urls):
+        for file, url in enumerate(self.urls, self.first):
             if not is_of_many(url):
                 yield _Part(file, None, 0, None)
                 continue
@@ -129,7 +136,7 @@ class LedgerFiles:
         Raises:
           StorageError: when it cannot be read, after retries.
         """
-        url = self.urls[file]
+        url = self.urls[file - self.first]
         if not is_of_many(url):
             table = read_rows(url, wanted)
             assert table is not None

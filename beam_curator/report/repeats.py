@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_curator import rows
+from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.view import View
 
 BUCKETS = 1 << 21
@@ -45,7 +46,7 @@ def repeated_columns(schema: pa.Schema) -> list[str]:
     return [*(["caption"] if "caption" in schema.names else []), *names]
 
 
-class Buckets:
+class Buckets(Accumulator):
     """The first pass over one column."""
 
     def __init__(self) -> None:
@@ -57,16 +58,22 @@ class Buckets:
         _, texts = _there(view, column)
         self._pending.append(bucket_of(texts))
         if sum(map(len, self._pending)) >= _PENDING:
-            self._settle()
+            self.settle()
 
-    def _settle(self) -> None:
+    def merge(self, other: Buckets) -> None:
+        """Adds what another one has counted."""
+        self.settle()
+        other.settle()
+        self._counts = self._counts + other._counts
+
+    def settle(self) -> None:
         if self._pending:
             self._counts += np.bincount(np.concatenate(self._pending), minlength=BUCKETS).astype(np.uint32)
             self._pending = []
 
     def fullest(self) -> Repeats | None:
         """What counts the texts of the fullest buckets; None of many texts of which none stands out."""
-        self._settle()
+        self.settle()
         mean = int(self._counts.sum()) / BUCKETS
         if mean > _MANY and self._counts.max() <= mean + 8 * math.sqrt(mean) + 8:
             return None
@@ -76,7 +83,7 @@ class Buckets:
         return Repeats(np.sort(there[:COUNTED]).astype(np.uint32), beside)
 
 
-class Repeats:
+class Repeats(Accumulator):
     """The second pass over one column: counts the texts of some buckets; no text of others comes more often than
     `beside`."""
 
@@ -93,6 +100,10 @@ class Repeats:
         found, counts = pc.value_counts(texts.take(pa.array(inside))).flatten()
         for text, count in zip(found.to_pylist(), counts.to_pylist(), strict=True):
             self._counts[text] += count
+
+    def merge(self, other: Repeats) -> None:
+        """Adds what another one has counted in the same buckets."""
+        self._counts.update(other._counts)
 
     def told(self) -> list[dict[str, Any]]:
         """The texts that come most often, and at least twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator import rows
+from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.choosing import FAILURES, RANDOM, RULES, SCORES, THRESHOLDS, First, Place, Sheet
 from beam_curator.report.flow import DUPLICATE
 from beam_curator.report.thresholds import Threshold
@@ -21,11 +23,13 @@ FEW_SHOWN = 6
 MOST_SCORES, MOST_RULES, MOST_FAILURES = 6, 12, 8
 """So many sheets of each kind there are at most."""
 
-_Pick = Callable[[View], tuple[NDArray[np.bool_], NDArray[np.float64] | None]]
+_Picked = tuple[NDArray[np.bool_], NDArray[np.float64] | None]
 """Which rows a sheet is about, bool [n], and the rank of each, float64 [n]; None for ranks that mean nothing."""
 
+_Pick = Callable[[View], _Picked]
 
-class Sheets:
+
+class Sheets(Accumulator):
     """All sheets of a report, filled by a pass over the ledger."""
 
     def __init__(
@@ -34,18 +38,18 @@ class Sheets:
         """Sheets for these thresholds, score columns, and kinds of reasons by status, the commonest first."""
         self._picks: list[tuple[Sheet, _Pick]] = []
         for one in thresholds:
-            self._add(THRESHOLDS, f"just kept: {one.told}", one.column, SHOWN, _just_kept(one))
-            self._add(THRESHOLDS, f"just dropped: {one.rule}", one.column, SHOWN, _just_dropped(one))
+            self._add(THRESHOLDS, f"just kept: {one.told}", one.column, SHOWN, _JustKept(one))
+            self._add(THRESHOLDS, f"just dropped: {one.rule}", one.column, SHOWN, _JustDropped(one))
         for column in list(scores)[:MOST_SCORES]:
-            self._add(SCORES, f"highest {column}", column, SHOWN, _end(column, -1))
-            self._add(SCORES, f"lowest {column}", column, SHOWN, _end(column, 1))
-        self._add(RANDOM, "kept, at random", "", SHOWN, lambda view: (view.kept, None))
-        self._add(RANDOM, "dropped, at random", "", SHOWN, lambda view: (~view.kept & ~view.failed, None))
+            self._add(SCORES, f"highest {column}", column, SHOWN, _End(column, -1))
+            self._add(SCORES, f"lowest {column}", column, SHOWN, _End(column, 1))
+        self._add(RANDOM, "kept, at random", "", SHOWN, _Kept())
+        self._add(RANDOM, "dropped, at random", "", SHOWN, _Dropped())
         dropped = [why for why in reasons.get(rows.DROPPED, {}) if not why.startswith(DUPLICATE)]
         for why in dropped[:MOST_RULES]:
-            self._add(RULES, why, "", FEW_SHOWN, _for_reason(rows.DROPPED, why))
+            self._add(RULES, why, "", FEW_SHOWN, _ForReason(rows.DROPPED, why))
         for why in list(reasons.get(rows.FAILED, {}))[:MOST_FAILURES]:
-            self._add(FAILURES, why, "", FEW_SHOWN, _for_reason(rows.FAILED, why))
+            self._add(FAILURES, why, "", FEW_SHOWN, _ForReason(rows.FAILED, why))
 
     def _add(self, group: str, title: str, column: str, most: int, pick: _Pick) -> None:
         self._picks.append((Sheet(group, title, column, First(most)), pick))
@@ -58,6 +62,11 @@ class Sheets:
             there = np.flatnonzero(which & (ranks <= sheet.first.last))
             if len(there):
                 sheet.first.add(view, there, ranks[there])
+
+    def merge(self, other: Sheets) -> None:
+        """Adds what another one of the same sheets has found."""
+        for (mine, _), (its, _) in zip(self._picks, other._picks, strict=True):
+            mine.first.merge(its.first)
 
     @property
     def places(self) -> list[Place]:
@@ -78,26 +87,53 @@ class Sheets:
         ]
 
 
-def _just_kept(one: Threshold) -> _Pick:
-    return lambda view: _near(view, one, view.kept)
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    def __call__(self, view: View) -> _Picked:
+        return view.kept, None
 
 
-def _just_dropped(one: Threshold) -> _Pick:
-    return lambda view: _near(view, one, view.has_reason(rows.DROPPED, one.rule))
+@dataclasses.dataclass(frozen=True)
+class _Dropped:
+    def __call__(self, view: View) -> _Picked:
+        return ~view.kept & ~view.failed, None
 
 
-def _near(view: View, one: Threshold, which: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+@dataclasses.dataclass(frozen=True)
+class _JustKept:
+    threshold: Threshold
+
+    def __call__(self, view: View) -> _Picked:
+        return _near(view, self.threshold, view.kept)
+
+
+@dataclasses.dataclass(frozen=True)
+class _JustDropped:
+    threshold: Threshold
+
+    def __call__(self, view: View) -> _Picked:
+        return _near(view, self.threshold, view.has_reason(rows.DROPPED, self.threshold.rule))
+
+
+def _near(view: View, one: Threshold, which: NDArray[np.bool_]) -> _Picked:
     distance = np.abs(view.numbers(one.column) - one.value)
     return which & np.isfinite(distance), distance
 
 
-def _end(column: str, sign: int) -> _Pick:
-    def pick(view: View) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        values = sign * view.numbers(column)
+@dataclasses.dataclass(frozen=True)
+class _End:
+    column: str
+    sign: int
+
+    def __call__(self, view: View) -> _Picked:
+        values = self.sign * view.numbers(self.column)
         return ~view.failed & np.isfinite(values), values
 
-    return pick
 
+@dataclasses.dataclass(frozen=True)
+class _ForReason:
+    status: str
+    why: str
 
-def _for_reason(status: str, why: str) -> _Pick:
-    return lambda view: (view.has_reason(status, why), None)
+    def __call__(self, view: View) -> _Picked:
+        return view.has_reason(self.status, self.why), None

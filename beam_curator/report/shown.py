@@ -34,7 +34,6 @@ class Shown:
       number_of: of each place its number.
       samples: what the ledger says of each, by number, as JSON has it.
       wanted: for the picture of each.
-      keeper_names: of those that are duplicates, the name of what stays.
     """
 
     def __init__(self, limit: float = VEILED_FROM) -> None:
@@ -42,7 +41,6 @@ class Shown:
         self.number_of: dict[Place, int] = {}
         self.samples: list[dict[str, Any]] = []
         self.wanted: list[Wanted] = []
-        self.keeper_names: dict[Place, str] = {}
 
     def add(self, ledger: LedgerFiles, places: Iterable[Place]) -> None:
         """Reads these rows of the ledger, those that are not read yet."""
@@ -55,8 +53,6 @@ class Shown:
             for place, one in zip(its, ledger.rows(file, [place.row for place in its], _columns), strict=True):
                 (row,) = one.table.to_pylist()
                 found[place] = self._told(one.table.schema, row), _wanted(row, f"{one.range}.parquet", one.row)
-                if row.get("duplicate_of"):
-                    self.keeper_names[place] = row["duplicate_of"]
         for place in new:
             self.number_of[place] = len(self.samples)
             sample, wanted = found[place]

@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_curator.report.accumulators import Accumulator
+
 KEYS = 1 << 16
 """So many different keys there are."""
 
 _SIGN = np.uint16(1 << 15)
 
 
-class Spread:
+class Spread(Accumulator):
     """The values of one column, counted.
 
     Attributes:
@@ -38,12 +40,19 @@ class Spread:
             return
         self._pending.append(keys_of(there))
         if sum(map(len, self._pending)) >= KEYS:
-            self._settle()
-        self.lowest = min(self.lowest, float(there.min()))
-        self.highest = max(self.highest, float(there.max()))
+            self.settle()
+        self.lowest = min(self.lowest, float(there.min()) + 0.0)  # never -0.0: which zero came first is no difference
+        self.highest = max(self.highest, float(there.max()) + 0.0)
         self.whole = self.whole and bool((there == np.floor(there)).all())
 
-    def _settle(self) -> None:
+    def merge(self, other: Spread) -> None:
+        """Adds what another one has counted."""
+        self._counts = self.counts + other.counts
+        self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
+        self.nulls += other.nulls
+        self.whole = self.whole and other.whole
+
+    def settle(self) -> None:
         if self._pending:
             self._counts += np.bincount(np.concatenate(self._pending), minlength=KEYS)
             self._pending = []
@@ -51,7 +60,7 @@ class Spread:
     @property
     def counts(self) -> NDArray[np.int64]:
         """How many values have each key, in the order of the values: int64 [65536]."""
-        self._settle()
+        self.settle()
         return self._counts
 
     @property

@@ -33,6 +33,11 @@ class View:
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._places: dict[str, NDArray[np.int64]] = {}
 
+    @property
+    def file(self) -> int:
+        """The place among the ledger's files of that which the first row is of."""
+        return int(self._pieces[0, 1])
+
     def __len__(self) -> int:
         return self.table.num_rows
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator import rows
+from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.columns import ASPECT_RATIO
 from beam_curator.report.flow import DUPLICATE
 from beam_curator.report.joint import DROPPED, KEPT, Axis, JointHistogram
@@ -50,19 +51,17 @@ def axes_of(thresholds: Sequence[Threshold], edges: Mapping[str, Sequence[float]
     return found
 
 
-class WhatIf:
+class WhatIf(Accumulator):
     """Counts the samples of a ledger for thresholds that are moved.
 
     Attributes:
       joint: the counts.
       thresholds: those that can be moved.
-      wrong: those of them that the ledger does not follow: another rule has such a name.
     """
 
     def __init__(self, thresholds: Sequence[Threshold], axes: Sequence[Axis]) -> None:
         self.joint = JointHistogram(axes)
         self.thresholds = list(thresholds[:MOST_AXES])
-        self.wrong: set[Threshold] = set()
         self._given = list(axes)
         columns = {one.column for one in self.thresholds}
         nothing = [f"no {column}" for column in sorted(columns)]
@@ -72,7 +71,6 @@ class WhatIf:
         """Counts some more rows."""
         states = self._states(view)
         there = states >= 0
-        self._check(view)
         places = [view.places(axis.column, axis.edges)[there] for axis in self._given]
         self.joint.add(places, states[there])
 
@@ -89,18 +87,9 @@ class WhatIf:
             return COPY
         return DROPPED if why in self._reasons else -1
 
-    def _check(self, view: View) -> None:
-        for one in self.thresholds:
-            if one in self.wrong or one.column == ASPECT_RATIO:
-                continue
-            passes = one.passes(view.numbers(one.column))
-            if (view.kept & ~passes).any() or (view.has_reason(rows.DROPPED, one.rule) & passes).any():
-                self.wrong.add(one)
-
-    @property
-    def positions(self) -> list[int]:
-        """Where the thresholds of the ledger stand."""
-        return [axis.position for axis in self.joint.axes]
+    def merge(self, other: WhatIf) -> None:
+        """Adds what another one of the same thresholds has counted."""
+        self.joint.merge(other.joint)
 
     def told(self, reasons: Mapping[str, int], manifest: Mapping[str, Any]) -> dict[str, Any]:
         """As JSON has it.

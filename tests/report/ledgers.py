@@ -79,7 +79,7 @@ def write_job(output, tables, rules=RULES, flags=FLAGS, change=lambda table: tab
         **manifest,
     }
     (output / "manifest.json").write_text(json.dumps(told))
-    return pa.concat_tables(judged)
+    return pa.concat_tables(judged, promote_options="default")
 
 
 def kept_by(rules, tables):
