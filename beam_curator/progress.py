@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,16 @@ class Done:
       began: when it did, in seconds since 1970.
       planned_shards: shards that are cut into ranges.
       ranges: how many these are.
+      planned_bytes: of these, unpacked; about how many, where nobody knows how large images are.
       ranges_scored: those of them whose scores are written, or were found written.
       samples: samples whose scores are written, or were found written.
       failed: those of them that cannot be used.
       scored: those of them that this run scored.
       embedded: samples of ranges that are not written yet, but are embedded, or have failed.
       embedded_failed: those of them that have failed.
-      bytes: of shards, that `samples` cover.
-      scored_bytes: of shards, that `scored` cover.
-      embedded_bytes: of shards, that `embedded` cover.
+      bytes: of ranges, unpacked, that `samples` cover.
+      scored_bytes: of these, that `scored` cover.
+      embedded_bytes: of ranges, that `embedded` cover.
       groups: groups of embeddings' cells that are to be compared.
       groups_compared: those of them that are.
       comparing_since: when the first of them was known, in seconds since 1970; 0 before that.
@@ -52,6 +53,7 @@ class Done:
     began: float = 0.0
     planned_shards: int = 0
     ranges: int = 0
+    planned_bytes: int = 0
     ranges_scored: int = 0
     samples: int = 0
     failed: int = 0
@@ -142,15 +144,16 @@ class Board:
             self._published = 0.0
         self._publish()
 
-    def add_planned(self, ranges: int) -> None:
-        """A shard is cut into so many ranges."""
-        self._add(planned_shards=1, ranges=ranges)
+    def add_planned(self, ranges: Sequence[ShardRange]) -> None:
+        """A shard is cut into ranges."""
+        self._add(planned_shards=1, ranges=len(ranges), planned_bytes=sum(one.size_bytes for one in ranges))
 
     def add_embedded(self, range: ShardRange, samples: int, size_bytes: int, failed: int = 0) -> None:
         """Some more samples of a range are embedded, or have failed; they take so many bytes of the shard."""
         with self._lock:
             before = self._embedding.get(range, (0, 0, 0))
-            self._embedding[range] = (before[0] + samples, before[1] + size_bytes, before[2] + failed)
+            up_to_now = min(before[1] + size_bytes, range.size_bytes)  # of images that are larger than was planned
+            self._embedding[range] = (before[0] + samples, up_to_now, before[2] + failed)
             if not self._done.flowing_since and samples > failed:
                 embedded, embedded_bytes, _ = self._embedded()
                 self._done.flowing_since = time.time()
@@ -159,7 +162,7 @@ class Board:
 
     def add(self, range: ShardRange, samples: int, failed: int, scored: bool) -> None:
         """A range is scored, or was found scored."""
-        size_bytes = 0 if range.compression else range.size_bytes
+        size_bytes = range.size_bytes
         if not scored:
             self._add(ranges_scored=1, samples=samples, failed=failed, bytes=size_bytes)
             return

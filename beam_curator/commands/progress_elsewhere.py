@@ -151,11 +151,13 @@ class RunnersCounts:
         if now <= began or scored <= before:
             return [], []
         rate = [f"{rate_text((scored - before) / (now - began))} images/s"]
-        left_bytes = self.total_bytes - scored_bytes
-        if counts["samples_reused"] or scored_bytes <= before_bytes or left_bytes < 0:  # of tars that are compressed
+        is_planned = 0 < self.total_shards <= counts["shards_planned"]
+        total_bytes = counts["bytes_planned"] if is_planned else self.total_bytes
+        left_bytes = total_bytes - scored_bytes
+        if counts["samples_reused"] or scored_bytes <= before_bytes or left_bytes < 0:
             return rate, []
         left = duration((now - began) * left_bytes / (scored_bytes - before_bytes))
-        return rate, [f"{scored_bytes / self.total_bytes:.0%}", f"{left} left"]
+        return rate, [f"{scored_bytes / total_bytes:.0%}", f"{left} left"]
 
     def _ranges(self, planned: int, now: float) -> list[str]:
         """How many of the planned ranges have scores, and when all will, by their files."""

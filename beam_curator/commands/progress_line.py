@@ -31,9 +31,16 @@ def describe(done: Done, seconds: float, total_bytes: int, total_shards: int = 0
     if phase == PLANNING:
         of_all = f"{done.planned_shards:,} of {counted(total_shards, 'shard')}" if total_shards else "shards"
         return f"{phase}: {of_all}"
+    if _is_planned(done, total_shards):  # shards may be compressed, or of images whose sizes nobody knows
+        total_bytes = done.planned_bytes
     told = {SELECTING: _selecting, COMPARING: _comparing, WRITING: _writing, REPORTING: _waiting}.get(phase)
     parts = told(done, seconds) if told else _samples(done, seconds, total_bytes)
     return f"{phase}: {', '.join([*loading, *parts])}"
+
+
+def _is_planned(done: Done, total_shards: int) -> bool:
+    """Whether all shards are cut into ranges; of a trial nobody says so."""
+    return 0 < total_shards <= done.planned_shards
 
 
 def phase_of(done: Done, total_shards: int = 0) -> str:
@@ -45,7 +52,7 @@ def phase_of(done: Done, total_shards: int = 0) -> str:
       total_shards: of the input.
     """
     is_scoring = done.phase in ("", PLANNING, REUSING, SCORING)
-    if is_scoring and 0 < total_shards <= done.planned_shards and 0 < done.ranges <= done.ranges_scored:
+    if is_scoring and _is_planned(done, total_shards) and 0 < done.ranges <= done.ranges_scored:
         return SELECTING
     if done.phase in ("", PLANNING, SCORING) and done.samples and not done.scored + done.embedded:
         return REUSING

@@ -158,8 +158,7 @@ def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> 
     embedded = [index for index in embedded if index < len(batch)]
     if not embedded:
         return
-    spans = batch.rows["span_bytes"].take(embedded) if not batch.range.compression else []
-    size_bytes = sum(span.as_py() for span in spans)
+    size_bytes = sum(span.as_py() for span in batch.rows["span_bytes"].take(embedded))
     progress.BOARD.add_embedded(batch.range, len(embedded), size_bytes, min(failed, len(embedded)))
 
 

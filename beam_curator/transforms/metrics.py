@@ -16,6 +16,7 @@ NAMESPACE = "beam_curator"
 COUNTERS: Mapping[str, str] = {
     "shards_planned": "shards that are cut into ranges",
     "ranges_planned": "ranges that they are cut into",
+    "bytes_planned": "bytes of these, about 100,000 for an image whose size is not known; unpacked where compressed",
     "ranges_scored": "ranges whose scores are written, or were there",
     "ranges_to_compare": "ranges whose samples wait to be compared with all others, where duplicates are looked for",
     "groups_to_compare": "groups of embeddings' cells that are to be compared",

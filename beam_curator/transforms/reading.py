@@ -180,7 +180,8 @@ def _planned(shard: Shard, range_bytes: int, plans: KeptPlans | None, reading: R
     found = list(plan_ranges(shard, range_bytes, plans, reading))
     count("shards_planned")
     count("ranges_planned", len(found))
-    progress.BOARD.add_planned(len(found))
+    count("bytes_planned", sum(one.size_bytes for one in found))
+    progress.BOARD.add_planned(found)
     yield from found
 
 

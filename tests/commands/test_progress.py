@@ -50,7 +50,7 @@ def test_the_board_adds_up_what_is_scored_and_what_was_scored_before():
     board.add(range_of(500), samples=5, failed=2, scored=False)
     board.add(range_of(9999, "gzip"), samples=1, failed=0, scored=True)
     board.add_output_shard(5)
-    counts = {"ranges_scored": 3, "samples": 16, "failed": 3, "scored": 11, "bytes": 1500, "scored_bytes": 1000}
+    counts = {"ranges_scored": 3, "samples": 16, "failed": 3, "scored": 11, "bytes": 11499, "scored_bytes": 10999}
     assert board.read() == Done(**counts, output_shards=1, written=5)
     board.reset()
     assert board.read() == Done()
@@ -112,6 +112,20 @@ def test_what_was_read_from_the_board_does_not_change_afterwards():
             Done("scoring", samples=600, scored=100, bytes=600, scored_bytes=100, embedded=20, embedded_bytes=20),
             60,
             "scoring: 620 images, 2.0 images/s, 0 failed, 62%, 3m 10s left",
+        ),
+        (  # of urls nobody knows how large they are, and of compressed shards what is in them: ranges tell it
+            Done(
+                "scoring",
+                planned_shards=10,
+                planned_bytes=4000,
+                ranges=4,
+                samples=10,
+                scored=10,
+                bytes=1000,
+                scored_bytes=1000,
+            ),
+            10,
+            "scoring: 10 images, 1.0 images/s, 0 failed, 25%, 30s left",
         ),
         (  # loading the model, and what was embedded first, are no part of the speed
             Done("scoring", 1000.0, embedded=100, embedded_bytes=200, flowing_since=1030.0, flowing_samples=20),
@@ -289,8 +303,18 @@ def test_a_runner_elsewhere_tells_what_lies_between_scoring_and_writing():
     ]
 
 
+def test_a_runner_elsewhere_tells_the_time_left_of_what_is_planned():
+    """Of urls nobody knows how large they are, and of compressed shards what is in them: ranges tell it."""
+    clock, planned = iter([0, 60, 120]), {"shards_planned": 8, "bytes_planned": 1000}
+    told = [{"samples_read": n, "bytes_read": n, "samples_scored": n, **planned} for n in (100, 400)]
+    ask = functools.partial(counts_of, Result(*told))
+    counts = RunnersCounts(ask, "DataflowRunner", lambda: next(clock), total_shards=8)
+    counts.line()
+    assert counts.line().endswith(" images, 5.0 images/s, 0 failed, 40%, 2m 00s left")
+
+
 def test_how_much_is_left_is_not_told_where_bytes_do_not_say_it():
-    """Some had been scored before; or the shards are compressed, and a range counts what it is unpacked."""
+    """Some had been scored before; or the shards are compressed, not all are planned, and a range counts unpacked."""
     for more, total in (({"samples_reused": 7}, 1000), ({}, 250)):
         clock = iter([0, 60, 120])
         told = [{"samples_read": n, "bytes_read": n, "samples_scored": n, **more} for n in (100, 400)]

@@ -30,6 +30,7 @@ def test_beams_metrics_tell_what_a_job_did(tmp_path, small_jpeg):
     assert {name: count for name, count in counters.items() if count} == {
         "shards_planned": 1,
         "ranges_planned": 1,
+        "bytes_planned": shard.size_bytes,
         "ranges_scored": 1,
         "samples_read": 4,
         "bytes_read": shard.size_bytes,
