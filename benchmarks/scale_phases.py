@@ -8,7 +8,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +146,9 @@ class _Unclaimed(Title):
         return None
 
 
-def strays(pipeline: beam.Pipeline, count: int) -> None:
-    """Names of what belongs beside names of what stands in three directories: nothing is to be removed."""
+def strays(pipeline: beam.Pipeline, count: int) -> SimulatedBucket:
+    """Names of what belongs beside names of what stands in three directories: nothing is to be removed. Gives where
+    they stand."""
     shards = -(-count // RANGES_PER_SHARD)
     of_ranges = Listing(count, lambda number: f"{_range(number).name}.parquet")
     output, per_file = f"{ROOT}/out", ranges_per_file(count)
@@ -169,6 +170,7 @@ def strays(pipeline: beam.Pipeline, count: int) -> None:
     title = _Unclaimed(Claim(output, "simulated", None, 0), None, False)
     removed = strays_removed(output, title, ranges, ledger_files, parts, written)
     removed | "Check" >> beam.Map(_expect, 0)
+    return bucket
 
 
 def ledger(pipeline: beam.Pipeline, count: int, output: str, samples: int) -> None:
@@ -242,6 +244,7 @@ def checks_again(count: int, job_file: Path) -> dict[str, float]:
     return steps.seconds
 
 
+PHASES: Mapping[str, Callable[[beam.Pipeline, int], SimulatedBucket | None]]
 PHASES = {"places": places, "totals": totals, "strays": strays}
 COMMANDS = {"checks": checks, "checks-again": checks_again}
 
@@ -256,6 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags, of_beam = parser.parse_known_args(argv)
     began = time.perf_counter()
     steps: dict[str, float] = {}
+    bucket: SimulatedBucket | None = None
     if flags.phase in COMMANDS:
         process_tuning.turn_on()  # as our own commands do
         steps = COMMANDS[flags.phase](-(-flags.ranges // RANGES_PER_SHARD), Path(flags.output))
@@ -267,8 +271,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if flags.phase == "ledger":
                 ledger(pipeline, flags.ranges, flags.output, flags.samples)
             else:
-                PHASES[flags.phase](pipeline, flags.ranges)
-    print(json.dumps({"seconds": round(time.perf_counter() - began, 2), "steps": steps}))
+                bucket = PHASES[flags.phase](pipeline, flags.ranges)
+    seconds = round(time.perf_counter() - began, 2)
+    if bucket is not None:
+        steps[f"all ({bucket.requests.total():,} requests)"] = seconds
+    print(json.dumps({"seconds": seconds, "steps": steps}))
     return 0
 
 

@@ -358,22 +358,20 @@ READ_BYTES = 8 << 20
 SPANS = st.lists(st.tuples(st.integers(0, 600_000), st.integers(512, 3_000_000)), max_size=40)
 
 
-@given(SPANS)
-def test_reads_hold_all_spans_in_order_with_small_gaps_and_bounded_sizes(gaps_and_sizes):
+@given(SPANS, st.sampled_from([reading.COALESCED_GAP_BYTES, reading.REQUESTED_GAP_BYTES]))
+def test_reads_hold_all_spans_in_order_with_small_gaps_and_bounded_sizes(gaps_and_sizes, most):
     spans, position = [], 0
     for gap, size in gaps_and_sizes:
         spans.append((position + gap, size))
         position += gap + size
-    groups = list(coalesced(spans, READ_BYTES))
+    groups = list(coalesced(spans, READ_BYTES, most))
     assert [span for group in groups for span in group] == spans
     for group in groups:
         begin, end = group[0][0], sum(group[-1])
         assert len(group) == 1 or end - begin <= READ_BYTES
-        assert all(b[0] - sum(a) <= reading.COALESCED_GAP_BYTES for a, b in itertools.pairwise(group))
+        assert all(b[0] - sum(a) <= most for a, b in itertools.pairwise(group))
     for one, following in itertools.pairwise(groups):
-        assert (
-            following[0][0] - sum(one[-1]) > reading.COALESCED_GAP_BYTES or sum(following[0]) - one[0][0] > READ_BYTES
-        )
+        assert following[0][0] - sum(one[-1]) > most or sum(following[0]) - one[0][0] > READ_BYTES
 
 
 class CountingFile(io.FileIO):
