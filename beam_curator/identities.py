@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 AUTO_PRECISION = "auto"
@@ -20,7 +20,7 @@ class ModelIdentity:
       trained: whether its numbers mean anything.
       notes: what else decides its numbers, or has to be known of them, such as "approximate"; in a fixed order.
       precision: what a neural network computes in, as resolved on the worker that computed: "fp32", "bf16" or "fp16";
-        "auto" before that; None of a model that has one way only.
+        "auto" before that; None of a model that has one way only, or of numbers of a release that did not record it.
       member: of an encoder, what comes between `KEY.` and `.npy` for its embeddings: "clip", or its own name.
     """
 
@@ -48,10 +48,17 @@ class ModelIdentity:
         return dataclasses.replace(self, notes=(*self.notes, *notes))
 
     def gives(self, other: ModelIdentity) -> bool:
-        """Whether the other is this one, as far as is known: "auto" may have become any precision."""
-        if self.precision == AUTO_PRECISION and other.precision is not None:
+        """Whether the other is this one, as far as is known: "auto" may have become any precision, also one that was
+        not recorded; by its name a precision is asked for alone."""
+        if self.precision == AUTO_PRECISION:
             return dataclasses.replace(self, precision=other.precision) == other
         return self == other
+
+    def resolved(self, precision: str | None) -> ModelIdentity:
+        """The same with what "auto" became; itself where no precision was left open, or nothing was computed (None)."""
+        if self.precision != AUTO_PRECISION or precision is None:
+            return self
+        return dataclasses.replace(self, precision=precision)
 
     def __str__(self) -> str:
         weights = f" sha256:{self.sha256}" if self.sha256 else ""
@@ -61,14 +68,17 @@ class ModelIdentity:
 
 
 def fault_of(model: Any) -> str | None:
-    """What is wrong with the `sha256`, `trained` or `notes` of an identity, or of a model that has them; None for
-    nothing. They are written as JSON, and compared with what was read of it."""
+    """What is wrong with the `sha256`, `trained`, `notes` or `precision` of an identity, or of a model that has them;
+    None for nothing. They are written as JSON, and compared with what was read of it."""
     if model.sha256 is not None and not isinstance(model.sha256, str):
         return f"sha256={model.sha256!r}: give text, or None"
     if not isinstance(model.trained, bool):
         return f"trained={model.trained!r}: give True or False"
     if not isinstance(model.notes, tuple) or not all(isinstance(note, str) for note in model.notes):
         return f"notes={model.notes!r}: give a tuple of texts"
+    precision = getattr(model, "precision", None)
+    if precision is not None and not isinstance(precision, str):
+        return f"precision={precision!r}: give text, such as 'fp32', or None"
     return None
 
 
@@ -80,3 +90,13 @@ def told_models(models: Mapping[str, ModelIdentity]) -> dict[str, dict[str, Any]
 def models_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelIdentity]:
     """The inverse of `told_models`."""
     return {step: ModelIdentity.of(one) for step, one in told.items()}
+
+
+def joined_models(some: Iterable[Mapping[str, ModelIdentity]]) -> dict[str, ModelIdentity]:
+    """Steps and their models of what has them all: a precision that one of them tells is that of the others, in which
+    there was nothing to compute."""
+    found: dict[str, ModelIdentity] = {}
+    for models in some:
+        for step, model in models.items():
+            found[step] = found[step].resolved(model.precision) if step in found else model
+    return found

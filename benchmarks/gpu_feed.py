@@ -20,6 +20,7 @@ import numpy as np
 from beam_curator import process_tuning
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
+from beam_curator.models.encoders.precision import resolve_caption_precision
 from beam_curator.models.encoders.settings import EXACT, FAST
 from beam_curator.models.encoders.text_tower import load_text_tower
 from benchmarks import photos
@@ -159,9 +160,9 @@ def _command_seconds(bench: Bench, shards: PhotoShards, decode: str, processes: 
 
 def captions(bench: Bench) -> Rows:
     """What a caption takes beside an image: of each length that is read by itself, and of the model's whole context."""
-    tower = load_text_tower(
-        bench.size.model, str(bench.checkpoint) if bench.checkpoint else None, None, precise=False, device=bench.device
-    )
+    checkpoint = str(bench.checkpoint) if bench.checkpoint else None
+    precision = resolve_caption_precision("auto", bench.device)
+    tower = load_text_tower(bench.size.model, checkpoint, None, precision=precision, device=bench.device)
     count = 512 if bench.device == "cuda" else 4
     tokens = np.random.default_rng(0).integers(1, 49000, (count, tower.tokenise.context_length)).astype(np.int32)
     for length in (*sorted(tower.encode_short), tokens.shape[1]):

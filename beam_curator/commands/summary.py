@@ -18,7 +18,7 @@ from beam_curator.models.scorers.heads import APPROXIMATE
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import KeptPlans
-from beam_curator.output.totals import MIXED_NOTE
+from beam_curator.output.totals import MIXED_NOTES
 from beam_curator.reading import Reading
 from beam_curator.rules.lists import OF_BLOCK
 from beam_curator.samples import Shard, ShardRange
@@ -218,7 +218,7 @@ def doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
     noted: dict[str, list[str]] = {}
     for step, model in models.items():
         for note in model.notes:
-            if note.startswith((MADE_FOR, APPROXIMATE, MIXED_NOTE)):
+            if note.startswith((MADE_FOR, APPROXIMATE, *MIXED_NOTES)):
                 noted.setdefault(note, []).append(step)
     for note, steps in noted.items():
         may_mean_nothing = ": these scores may mean nothing" if note.startswith(MADE_FOR) else ""

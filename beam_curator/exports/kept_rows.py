@@ -97,7 +97,8 @@ def kept_rows(output: str) -> Iterator[Kept]:
             raise JobError(f"{part} has {len(embeddings)} embeddings, {path} {len(table)} rows: run the job again")
         texts = None
         if model is not None:
-            texts = read_text_embeddings(scores, name, model)
+            found = read_text_embeddings(scores, name, model)
+            texts = None if found is None else found[0]
             if texts is None or len(texts) != len(table):
                 raise JobError(f"{part}: the text embeddings of its samples are not there any more: run its job again")
         rows_kept = ledger.rows_beside_tar(table.take(pa.array(kept)))

@@ -57,6 +57,7 @@ def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: 
     Raises:
       StorageError: when it cannot be written, after retries.
     """
+    step = step.resolved(scored.models)
     names = [*(column.name for column in step.columns), rows.failure_column(step.name)]
     table = scored.rows.select([name for name in names if name in scored.rows.schema.names])
     repeating: list[str] = []
@@ -107,41 +108,44 @@ def completed(directory: str, stored: StoredRange, steps: Sequence[ScoreStep]) -
 def _with_columns(directory: str, stored: StoredRange, step: ScoreStep) -> StoredRange:
     """The range with the columns that were computed for this step, if they are there."""
     url = files.join(directory, *columns_name(stored.batch.range, step.name).split("/"))
-    table = _read(url, _told(stored, step), len(stored.batch))
-    return stored if table is None else _merged(stored, step, table)
+    found = _read(url, stored, step)
+    return stored if found is None else _merged(stored, *found)
 
 
-def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> np.ndarray | None:
-    """The embeddings of a range's captions by this model, float16 [n, dim], zeros where there is none; None where they
-    are not kept.
+def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> tuple[np.ndarray, ModelIdentity] | None:
+    """The embeddings of a range's captions by this model, float16 [n, dim], zeros where there is none, and the model
+    with the precision in which they were computed; None where they are not kept.
 
     Args:
       directory: the output directory.
       name: that of the range (`ShardRange.name`), whose part stands.
-      model: the identity of what embeds captions.
+      model: the identity of what embeds captions; of precision "auto" it is any.
 
     Raises:
       StorageError: when they cannot be read, after retries.
     """
     part = _opened(files.join(directory, SCORES_DIRECTORY, f"{name}.parquet"))
     told = described_in(part.schema_arrow)
-    if any(_is_of(step, model) for step in told["scorers"]):
-        return _text_embeddings_in(part, told["dim"])
+    by = next((found for step in told["scorers"] if (found := _text_model(step, model)) is not None), None)
+    if by is not None:
+        return _text_embeddings_in(part, told["dim"]), by
     beside = files.join(directory, COLUMNS_DIRECTORY, TEXT_EMBEDDING, f"{name}.parquet")
     if not files.exists(beside):
         return None
     file = _opened(beside)
     of_file = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
-    same = of_file.get("range") == told["range"] and _is_of(of_file["scorer"], model)
-    return _text_embeddings_in(file, told["dim"]) if same else None
+    by = _text_model(of_file["scorer"], model) if of_file.get("range") == told["range"] else None
+    return None if by is None else (_text_embeddings_in(file, told["dim"]), by)
 
 
 def _opened(url: str) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(files.read_bytes(url)))
 
 
-def _is_of(step: Mapping[str, Any], model: ModelIdentity) -> bool:
-    return step["name"] == TEXT_EMBEDDING and ModelIdentity.of(step["identity"]) == model
+def _text_model(step: Mapping[str, Any], wanted: ModelIdentity) -> ModelIdentity | None:
+    """What embedded captions, if this step did and it is what is wanted."""
+    found = ModelIdentity.of(step["identity"])
+    return found if step["name"] == TEXT_EMBEDDING and wanted.gives(found) else None
 
 
 def _text_embeddings_in(file: pq.ParquetFile, dim: int) -> np.ndarray:
@@ -157,17 +161,22 @@ def _merged(stored: StoredRange, step: ScoreStep, table: pa.Table) -> StoredRang
     return StoredRange(stored.batch.replace(rows=merged, models=models), stored.range, steps)
 
 
-def _read(url: str, told: dict[str, object], samples: int) -> pa.Table | None:
+def _read(url: str, stored: StoredRange, wanted: ScoreStep) -> tuple[ScoreStep, pa.Table] | None:
+    """The step as it was computed of this range, and its columns; None where they are not what is wanted."""
     if not files.exists(url):
         return None
     content = files.read_bytes(url)
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        if json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}")) != told:
+        told = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+        step = ScoreStep.read(told["scorer"])
+        if told != _told(stored, step) or not wanted.gives(step):
             return None
-        if file.metadata.num_rows != samples:  # asked of the file: a table without columns may lose its length
+        if file.metadata.num_rows != len(
+            stored.batch
+        ):  # asked of the file: a table without columns may lose its length
             return None
         table = file.read(columns=[name for name in file.schema_arrow.names if name != TEXT_EMBEDDING])
-    except (pa.ArrowException, OSError, ValueError):
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None  # not a whole one of ours: it is computed again and replaced
-    return table.replace_schema_metadata(None)
+    return step, table.replace_schema_metadata(None)

@@ -62,7 +62,7 @@ def scorer_notes(was: Sequence[ScoreStep], now: Sequence[ScoreStep]) -> list[str
     lines = []
     for step in now:
         known = before.get(step.name)
-        if known == step:
+        if known is not None and step.gives(known):
             continue
         how = "from the shards again, embedding nothing" if step.needs == "pixels" else "from what is stored"
         how = "from the stored embeddings; no image is read" if step.needs in ON_EMBEDDINGS else how

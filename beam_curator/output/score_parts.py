@@ -98,6 +98,7 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
     """
     if batch.embeddings is None:
         raise CurationError("a batch without embeddings cannot be written: put EmbedImages before WriteShards")
+    steps = [step.resolved(batch.models) for step in steps]
     if batch.samples is None:
         raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
     table = rows.without_fields(batch.rows).drop_columns(["status", "reason"])
@@ -205,11 +206,12 @@ class StoredRange:
 
     def lacking(self, steps: Sequence[ScoreStep]) -> list[ScoreStep]:
         """Those of these steps that it does not have."""
-        return [step for step in steps if step not in self.steps]
+        return [step for step in steps if not any(step.gives(known) for known in self.steps)]
 
     def only(self, steps: Sequence[ScoreStep]) -> StoredRange:
-        """The same with the columns of these steps alone, as far as it has them, in their order."""
-        there = tuple(step for step in steps if step in self.steps)
+        """The same with the columns of these steps alone, as far as it has them, in their order, and as they were
+        computed."""
+        there = tuple(known for step in steps for known in self.steps if step.gives(known))
         gone = [step for step in self.steps if step not in there]
         table = arranged(without_steps(self.batch.rows, gone), there)
         if gone:

@@ -30,7 +30,7 @@ class ScoreStep:
 
     Attributes:
       name: the scorer's.
-      identity: of what gives the values.
+      identity: of what gives the values; where a job wants it, its precision may be "auto", which any satisfies.
       needs: what it is computed from.
       columns: what it gives.
     """
@@ -56,6 +56,15 @@ class ScoreStep:
         """As JSON has it."""
         columns = [dataclasses.asdict(column) for column in self.columns]
         return {"name": self.name, "identity": self.identity.told, "needs": self.needs, "columns": columns}
+
+    def gives(self, other: ScoreStep) -> bool:
+        """Whether the other is this one, as far as is known: see `ModelIdentity.gives`."""
+        return dataclasses.replace(self, identity=other.identity) == other and self.identity.gives(other.identity)
+
+    def resolved(self, models: Mapping[str, ModelIdentity]) -> ScoreStep:
+        """The same with the precision in which it was computed, by the models of a batch."""
+        model = models.get(self.name)
+        return self if model is None else dataclasses.replace(self, identity=self.identity.resolved(model.precision))
 
     def computed_from(self, encoder: ModelIdentity) -> dict[str, Any]:
         """What its values depend on beside the range and itself, as JSON has it."""

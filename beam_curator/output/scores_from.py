@@ -16,7 +16,7 @@ from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.ownership import JOB, Job, read_job
 from beam_curator.output.resuming import ways_apart
 from beam_curator.output.score_parts import SCORING_VERSION, StoredRange
-from beam_curator.output.score_steps import Wanted
+from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.reading import Reading
 from beam_curator.samples import ShardRange
 from beam_curator.sources.shard_identity import KnownShard
@@ -137,9 +137,15 @@ def check_steps(
 
 def _says_it_has(manifest: Mapping[str, Any], job: Job, wanted: Wanted, reading: Reading) -> bool:
     models, before = manifest.get("models") or {}, manifest.get("reading")
-    has_steps = all(models.get(step.name) == step.identity.told and step in job.scorers for step in wanted.steps)
+    has_steps = all(_has(models, step) and any(map(step.gives, job.scorers)) for step in wanted.steps)
     has_fields = isinstance(before, Mapping) and before.get("carry") == list(reading.carry)
     return has_steps and has_fields and job.scoring_version == SCORING_VERSION
+
+
+def _has(models: Mapping[str, Any], step: ScoreStep) -> bool:
+    """Whether a manifest tells of a step's model; early releases told models in words."""
+    told = models.get(step.name)
+    return isinstance(told, Mapping) and step.identity.gives(ModelIdentity.of(told))
 
 
 def not_there(scores_from: str, range: ShardRange, wanted: Wanted) -> str | None:

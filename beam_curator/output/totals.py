@@ -17,8 +17,10 @@ from beam_curator.phases import Span, add_spans
 from beam_curator.reading import Reading
 
 MIXED_PRECISION = "mixed"
-MIXED_NOTE = "embeddings of different precision"
-"""What an encoder notes in the manifest of a job whose ranges do not all have the same precision."""
+MIXED_NOTES = MIXED_EMBEDDINGS, MIXED_VALUES = "embeddings of different precision", "values of different precision"
+"""What an encoder, and a scorer, note in the manifest of a job whose ranges do not all have the same precision."""
+
+_NOT_RECORDED = "not recorded"
 
 
 class ModelsTotal:
@@ -26,37 +28,38 @@ class ModelsTotal:
     is taken."""
 
     def __init__(self) -> None:
-        self._models: dict[str, ModelIdentity] = {}
-        self._encoders: dict[str, ModelIdentity] = {}
-        self._precisions: collections.Counter[str] = collections.Counter()
+        self._models: dict[str, dict[str, ModelIdentity]] = {}  # of each step by precision
+        self._ranges: dict[str, collections.Counter[str]] = {}
 
     def add(self, models: Mapping[str, ModelIdentity]) -> None:
         """Adds those of a range."""
-        _add(self._models, models)
-        encoder = models.get(EMBEDDING_STEP)
-        if encoder is not None and encoder.precision not in (None, AUTO_PRECISION):
-            self._precisions[encoder.precision] += 1
-            _add(self._encoders, {encoder.precision: encoder})
+        for step, model in models.items():
+            precision = model.precision or _NOT_RECORDED
+            _add(self._models.setdefault(step, {}), {precision: model})
+            self._ranges.setdefault(step, collections.Counter())[precision] += 1
 
     def add_all(self, other: ModelsTotal) -> None:
         """Adds those that another one has."""
-        _add(self._models, other._models)
-        _add(self._encoders, other._encoders)
-        self._precisions.update(other._precisions)
+        for step, models in other._models.items():
+            _add(self._models.setdefault(step, {}), models)
+            self._ranges.setdefault(step, collections.Counter()).update(other._ranges[step])
 
     @property
     def models(self) -> dict[str, ModelIdentity]:
-        """Those of the job. Where ranges were embedded with different precision, the encoder's is "mixed", with a note
-        of how many ranges each has."""
-        models = dict(self._models)
-        if self._encoders:  # a range without an image has none
-            models[EMBEDDING_STEP] = known = _first(self._encoders.values())
-        if len(self._precisions) > 1:
-            ordered = sorted(self._precisions.items())
-            counts = ", ".join(f"{counted(count, 'range')} {precision}" for precision, count in ordered)
-            encoder = dataclasses.replace(known, precision=MIXED_PRECISION)
-            models[EMBEDDING_STEP] = encoder.with_notes(f"{MIXED_NOTE}: {counts}")
-        return models
+        """Those of the job. Where ranges were computed with different precision, the model's is "mixed", with a note of
+        how many ranges each has."""
+        return {step: self._model(step) for step in self._models}
+
+    def _model(self, step: str) -> ModelIdentity:
+        found = self._models[step]
+        known = {precision: model for precision, model in found.items() if precision != AUTO_PRECISION}
+        model = _first((known or found).values())  # a range with nothing to compute has none
+        if len(known) < 2:
+            return model
+        ranges = self._ranges[step]
+        counts = ", ".join(f"{counted(ranges[precision], 'range')} {precision}" for precision in sorted(known))
+        note = MIXED_EMBEDDINGS if step == EMBEDDING_STEP else MIXED_VALUES
+        return dataclasses.replace(model, precision=MIXED_PRECISION).with_notes(f"{note}: {counts}")
 
 
 def _add(known: dict[str, ModelIdentity], models: Mapping[str, ModelIdentity]) -> None:

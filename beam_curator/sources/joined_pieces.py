@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_curator import rows
 from beam_curator.errors import CurationError
+from beam_curator.identities import joined_models
 from beam_curator.phases import sum_spans
 from beam_curator.reading import Reading
 from beam_curator.samples import Sample, SampleBatch
@@ -73,7 +74,7 @@ def joined(pieces: Sequence[PieceOfRange]) -> SampleBatch:
         _with_fields(table, whole.fields),
         samples,
         _joined([piece.embeddings for piece in pieces]),
-        models=pieces[0].models,
+        models=joined_models(piece.models for piece in pieces),
         errors=last.errors,
         batch_reductions=sum(piece.batch_reductions for piece in pieces),
         passed_over=dict(passed_over),

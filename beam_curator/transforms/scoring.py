@@ -270,7 +270,8 @@ def text_embedding_of(handler: ClipModelHandler) -> TextEmbedding:
     Raises:
       UsageError: as `TextEmbedding`.
     """
-    return TextEmbedding(*handler.text_half, dim=handler.dim, device=handler.flags["device"])
+    device, precision = handler.flags["device"], handler.flags["precision"]
+    return TextEmbedding(*handler.text_half, dim=handler.dim, device=device, precision=precision)
 
 
 def _texts_of(scorer: Scorer) -> TextEmbedding | None:

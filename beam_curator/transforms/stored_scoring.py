@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-import pyarrow as pa
-
 from beam_curator import process_tuning, progress, rows
 from beam_curator.errors import JobError
+from beam_curator.identities import joined_models
 from beam_curator.models.scorers.batches import has_texts_of, with_scores
 from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, TEXT_EMBEDDING, Scorer
@@ -129,7 +128,8 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
         found = read_text_embeddings(self._directory, batch.range.name, model)
         if found is None:
             return batch
-        return batch.replace(text_embeddings=found, models={**batch.models, TEXT_EMBEDDING: model})
+        vectors, by = found
+        return batch.replace(text_embeddings=vectors, models={**batch.models, TEXT_EMBEDDING: by})
 
 
 def _read_again(batch: SampleBatch, look: Callable[[SampleBatch], SampleBatch]) -> tuple[SampleBatch, SampleBatch]:
@@ -143,7 +143,7 @@ def _read_again(batch: SampleBatch, look: Callable[[SampleBatch], SampleBatch]) 
       The batch with what `look` gave of all rows; and what was read, without bytes.
     """
     joining = JoinedPieces()
-    looked: list[pa.Table] = []
+    looked: list[SampleBatch] = []
     read: SampleBatch | None = None
     first = 0
     for some in read_batches(batch.range):
@@ -152,12 +152,14 @@ def _read_again(batch: SampleBatch, look: Callable[[SampleBatch], SampleBatch]) 
         if first <= len(batch):
             if not theirs.select(_PLACE).equals(some.rows.select(_PLACE)):
                 raise _has_changed(batch)
-            looked.append(look(SampleBatch(batch.range, theirs, some.samples)).rows)
+            looked.append(look(SampleBatch(batch.range, theirs, some.samples)).replace(samples=None))
         read = joining.add(some) if isinstance(some, PieceOfRange) else some
         del some
     if read is None or len(read) != len(batch):
         raise _has_changed(batch)
-    return batch.replace(rows=stacked_pieces(looked) if looked else look(batch.replace(samples=())).rows), read
+    looked = looked or [look(batch.replace(samples=()))]
+    models = joined_models([batch.models, *(one.models for one in looked)])
+    return batch.replace(rows=stacked_pieces([one.rows for one in looked]), models=models), read
 
 
 def _as_it_is(batch: SampleBatch) -> SampleBatch:

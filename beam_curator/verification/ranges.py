@@ -238,7 +238,7 @@ def _captions_embedded(name: str, finished: FinishedJob, range: ShardRange, part
     failures = rows.failure_column(TEXT_EMBEDDING)
     failed = ~np.asarray(part.rows[failures].is_null()) if failures in part.rows.schema.names else False
     due = has_caption & ~rows.unusable(part.rows) & ~np.asarray(failed)
-    there = np.zeros(len(part), bool) if found is None else found.any(axis=1)
+    there = np.zeros(len(part), bool) if found is None else found[0].any(axis=1)
     for index in np.flatnonzero(due != there)[:1].tolist():
         what = "is not embedded" if due[index] else "is embedded, and it has none, or cannot be used"
         yield Difference(name, f"the caption of {shown(part.rows['key'][index].as_py())} {what}")

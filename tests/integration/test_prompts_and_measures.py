@@ -117,7 +117,7 @@ def test_similarity_and_caption_measures_are_the_same_computed_later_from_what_i
     flags = ["--similarity", "--caption_measures", "--where", "similarity > 0.02 AND language = 'en'"]
     code, printed, errors = curate(finished, *flags)
     assert (code, "no image read" in printed, "scored 0 images" in printed) == (0, True, True)
-    assert "similarity is new, similarity (tiny-untrained), untrained" in errors
+    assert "similarity is new, similarity (tiny-untrained), precision auto, untrained" in errors
     assert curate(tmp_path / "new", *flags)[0] == 0
     assert ledger(tmp_path / "new") == ledger(finished)
     rows = [row for row in ledger(finished) if row["status"] != "failed"]

@@ -1,5 +1,7 @@
 """Embeddings of captions, kept on request: the same whenever they are made, and what similarity is computed from."""
 
+import json
+import tarfile
 import threading
 
 import numpy as np
@@ -8,6 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from beam_curator.commands import main, verify_output
+from beam_curator.models.encoders import caption_encoder
 from beam_curator.models.encoders.caption_encoder import CaptionEncoder, CaptionTokeniser
 from tests.integration.integration_content import ledger
 
@@ -24,7 +27,7 @@ def test_they_are_kept_beside_those_of_images_and_similarity_needs_no_text_half(
 ):
     code, printed, told = curate(finished, KEEP)
     assert (code, "no image read" in printed) == (0, True)
-    assert "text_embedding is new, text_embedding (tiny-untrained), untrained" in told
+    assert "text_embedding is new, text_embedding (tiny-untrained), precision auto, untrained" in told
     later = kept_in(finished / "columns" / "text_embedding")
     rows = ds.dataset(finished / "scores").to_table().to_pylist()
     has_text = [bool(row["caption"]) and row["failure"] is None for row in rows]
@@ -85,3 +88,37 @@ def test_they_are_kept_beside_those_of_images_and_similarity_needs_no_text_half(
     capsys.readouterr()
     assert verify_output.main([str(new)]) == 1
     assert "is not embedded" in capsys.readouterr().out
+
+
+def as_before_precision_was_recorded(path):
+    """Has a file of columns say what an earlier release said."""
+    table = pq.read_table(path)
+    told = json.loads(table.schema.metadata[b"beam_curator"])
+    assert told["scorer"]["identity"].pop("precision") == "fp32"
+    pq.write_table(table.replace_schema_metadata({b"beam_curator": json.dumps(told, sort_keys=True)}), path)
+
+
+def test_captions_of_another_precision_are_told_apart(curate, finished, monkeypatch, capsys):
+    flags = (KEEP, "--similarity")
+    assert curate(finished, *flags)[0] == 0
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert [manifest["models"][step]["precision"] for step in ("text_embedding", "similarity")] == ["fp32", "fp32"]
+    assert curate(finished, *flags, "--precision", "bf16")[0] == 2
+
+    columns = {step: sorted((finished / "columns" / step).iterdir()) for step in ("text_embedding", "similarity")}
+    for files in columns.values():
+        as_before_precision_was_recorded(files[0])
+        files[-1].unlink()  # these are made anew, where captions are embedded in another precision
+    monkeypatch.setattr(caption_encoder, "resolve_caption_precision", lambda precision, device: "bf16")
+    code, out, _ = curate(finished, *flags)
+    counts = f"1 range bf16, {len(columns['similarity']) - 2} ranges fp32, 1 range not recorded"
+    assert (code, f"similarity and text_embedding: values of different precision: {counts}" in out) == (0, True), out
+    models = json.loads((finished / "manifest.json").read_text())["models"]
+    assert [models[step]["precision"] for step in columns] == ["mixed", "mixed"]
+    record = next(finished.glob("*.tar"))
+    with tarfile.open(record) as tar:
+        member = next(name for name in tar.getnames() if name.endswith(".curation.json"))
+        told = json.load(tar.extractfile(member))
+    assert told["models"]["similarity"]["precision"] in ("bf16", "fp32")
+    capsys.readouterr()
+    assert verify_output.main([str(finished)]) == 0

@@ -9,7 +9,9 @@ import torch
 
 from beam_curator.models.encoders import caption_encoder
 from beam_curator.models.encoders.caption_encoder import CaptionEncoder, Captions
+from beam_curator.models.encoders.precision import resolve_caption_precision
 from beam_curator.models.weights.weights_file import WeightsFile, measured_sha256
+from tests.models.small_clip import cosines
 from tests.models.small_text_models import SIGLIP_LIKE, SMALL, add_small_text_models, random_checkpoint
 
 # A caption of n words is of n tokens between two more: those of 14 words are the longest that are read to 16.
@@ -25,9 +27,9 @@ def _architectures(tmp_path_factory):
     add_small_text_models(tmp_path_factory.mktemp("configs"))
 
 
-def encoder_of(model, folder):
+def encoder_of(model, folder, precision="auto"):
     path = random_checkpoint(model, folder / "weights.pt")
-    return CaptionEncoder(model, WeightsFile("small/ours", path, measured_sha256(path)), None, "cpu")
+    return CaptionEncoder(model, WeightsFile("small/ours", path, measured_sha256(path)), None, "cpu", precision)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,21 @@ def test_captions_have_open_clips_vectors_wherever_they_end(model, read_to, tmp_
     for count, length in read:
         lengths[length] += count
     assert lengths == read_to
+
+
+@pytest.mark.parametrize("model", [SMALL, pytest.param(SIGLIP_LIKE, marks=pytest.mark.slow)])
+def test_in_bf16_captions_are_near_to_fp32(model, tmp_path):
+    exact, half = (encoder_of(model, tmp_path, precision) for precision in ("auto", "bf16"))
+    assert exact.precision is None  # nothing is loaded yet
+    vectors = [one.encode(Captions(CAPTIONS)).astype(np.float64) for one in (exact, half)]
+    assert (exact.precision, half.precision) == ("fp32", "bf16")
+    assert (vectors[0] != vectors[1]).any()
+    assert cosines(*vectors).min() > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "resolved"),
+    [("auto", "cuda", "fp16"), ("auto", "cpu", "fp32"), ("bf16", "cuda", "bf16"), ("fp32", "cuda", "fp32")],
+)
+def test_the_precision_of_captions_is_as_asked_for_and_else_what_their_device_is_best_at(asked, device, resolved):
+    assert resolve_caption_precision(asked, device) == resolved

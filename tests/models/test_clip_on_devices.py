@@ -1,5 +1,6 @@
 """Precision, memory and compiling: what the device decides."""
 
+import contextlib
 import copy
 
 import numpy as np
@@ -7,12 +8,12 @@ import pytest
 import torch
 
 from beam_curator.errors import CurationError
-from beam_curator.models.encoders import onednn_vit, tiny_untrained, vit_blocks
+from beam_curator.models.encoders import device_model, onednn_vit, tiny_untrained, vit_blocks
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import load_tower
 from beam_curator.models.encoders.open_clip_tower import OpenClipEncoder
-from beam_curator.models.encoders.precision import cast_matrices, resolve_precision
+from beam_curator.models.encoders.precision import cast_matrices, exact_products, resolve_precision
 from beam_curator.models.encoders.torch_steps import TorchSteps
 from beam_curator.models.encoders.vit_blocks import rewrite_blocks
 from beam_curator.models.encoders.vit_rewrites import CastPatches
@@ -58,6 +59,28 @@ def test_what_is_no_plain_vision_transformer_runs_under_autocast(checkpoint):
             by_autocast = tower.module(pixels)
     assert by_itself.dtype == torch.float32
     assert cosines(by_itself.numpy(), by_autocast.float().numpy()).min() >= 0.9999
+
+
+def test_fp32_on_a_gpu_is_no_tensor_float_32_whatever_the_program_has_set():
+    settings = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [one.allow_tf32 for one in settings]
+    try:
+        for one in settings:
+            one.allow_tf32 = True
+        for device, precision, allowed in (("cuda", "fp32", False), ("cuda", "bf16", True), ("cpu", "fp32", True)):
+            with exact_products(device, precision):
+                assert [one.allow_tf32 for one in settings] == [allowed] * 2
+            assert [one.allow_tf32 for one in settings] == [True] * 2
+    finally:
+        for one, was in zip(settings, before, strict=True):
+            one.allow_tf32 = was
+
+
+def test_a_model_computes_within_that(monkeypatch):
+    within: list[tuple[str, str]] = []
+    monkeypatch.setattr(device_model, "exact_products", lambda *given: within.append(given) or contextlib.nullcontext())
+    encode(PHOTOGRAPHS[:1], model="tiny-untrained", precision="fp32")
+    assert within == [("cpu", "fp32")]
 
 
 def out_of_memory_above(limit: int, monkeypatch) -> list[int]:

@@ -55,6 +55,18 @@ def test_what_is_masked_is_no_value():
     assert type(found.values["own"]) is np.ndarray
 
 
+def test_its_answers_say_what_it_computed_in_once_it_is_loaded():
+    scorer = Own(lengths)
+    scorer.load = lambda: setattr(scorer, "precision", "fp16")
+    assert LoadedScorer(scorer)(["a", "b"]).precision == "fp16"
+    raising = Own(lambda batch: [1.0] if len(batch) == 1 else 1 / 0)
+    raising.precision = "bf16"
+    assert LoadedScorer(raising)(["a", "b"]).precision == "bf16"  # also where it is called one by one
+    scorer.load = lambda: setattr(scorer, "precision", np.float16)
+    with pytest.raises(JobError, match=r"scorer own: precision=.*: give text, such as 'fp32', or None"):
+        LoadedScorer(scorer)(["a"])
+
+
 def test_it_is_loaded_by_its_first_call_and_by_no_other():
     scorer = Own(lengths)
     loaded = LoadedScorer(scorer)

@@ -1,5 +1,6 @@
 """How well captions tell their images: as open_clip's own two halves say, and nothing where there is no caption."""
 
+import dataclasses
 import pickle
 from types import SimpleNamespace
 
@@ -86,7 +87,9 @@ def test_without_a_caption_there_is_none_and_a_rule_on_it_says_so(tmp_path):
 
 def test_a_model_without_texts_and_embeddings_of_another_model_are_refused(tmp_path):
     with pytest.raises(UsageError, match="--similarity: model 'timm:vit' has no text half"):
-        similarity_of(SimpleNamespace(text_half=("timm:vit", None, None), dim=96, flags={"device": "cpu"}))
+        similarity_of(
+            SimpleNamespace(text_half=("timm:vit", None, None), dim=96, flags={"device": "cpu", "precision": "auto"})
+        )
     with pytest.raises(UsageError, match="text embeddings: model 'timm:vit' has no text half"):
         TextEmbedding("timm:vit", None, None, dim=96)
     scorer = scorer_of(SMALL, tmp_path)
@@ -121,3 +124,51 @@ def test_tokens_made_ahead_and_embeddings_that_are_kept_change_no_bit(tmp_path):
     assert kept.rows["similarity"].equals(alone.rows["similarity"])
     others = texts.replace(models={"text_embedding": ModelIdentity("another")}, text_embeddings=-texts.text_embeddings)
     assert with_scores(others, loaded, loaded.scorer.identity).rows["similarity"].equals(alone.rows["similarity"])
+
+
+def batch_with(captions):
+    table = pa.table({name: pa.nulls(len(captions), pa.string()) for name in ("status", "reason", "failure")})
+    table = table.append_column("caption", pa.array(captions, pa.string()))
+    vectors = np.random.default_rng(0).normal(size=(len(captions), 768)).astype(np.float16)
+    return SampleBatch(ShardRange(Shard("a.tar", 10), 0, 10, 0, True), table, embeddings=vectors)
+
+
+def scored(captions, precision, texts=None):
+    scorer = Similarity(
+        TextEmbedding("tiny-untrained", None, None, dim=768, device="cpu", precision=precision), ENCODER
+    )
+    batch = batch_with(captions)
+    if texts is not None:
+        batch = batch.replace(text_embeddings=texts.text_embeddings, models=texts.models)
+    return with_scores(batch, LoadedScorer(scorer), scorer.identity)
+
+
+def embedded(captions, precision):
+    scorer = TextEmbedding("tiny-untrained", None, None, dim=768, device="cpu", precision=precision)
+    return with_scores(batch_with(captions), LoadedScorer(scorer), scorer.identity)
+
+
+def test_their_identity_says_in_which_precision_captions_were_embedded():
+    captions = ["a red bicycle", None, "a dog"]
+    exact, half = (scored(captions, precision) for precision in ("auto", "bf16"))
+    assert [one.models["similarity"].precision for one in (exact, half)] == ["fp32", "bf16"]
+    exact, half = (one.rows["similarity"].to_numpy() for one in (exact, half))
+    apart = np.abs(exact - half)[[0, 2]]
+    assert 0 < apart.max() < 1e-2
+    assert scored([None, ""], "auto").models["similarity"].precision == "auto"  # nothing was computed
+
+
+def test_a_similarity_to_captions_that_are_kept_is_of_their_precision():
+    captions = ["a red bicycle", "a dog"]
+    kept = embedded(captions, "bf16")
+    assert kept.models["text_embedding"].precision == "bf16"
+    of_kept = scored(captions, "auto", kept)
+    assert of_kept.models["similarity"].precision == "bf16"
+    assert of_kept.rows["similarity"].equals(scored(captions, "bf16").rows["similarity"])
+    earlier = kept.replace(
+        models={"text_embedding": dataclasses.replace(kept.models["text_embedding"], precision=None)}
+    )
+    assert scored(captions, "auto", earlier).models["similarity"].precision is None
+    anew = scored(captions, "fp32", earlier)  # by its name a precision is asked for alone
+    assert anew.models["similarity"].precision == "fp32"
+    assert anew.rows["similarity"].equals(scored(captions, "auto").rows["similarity"])

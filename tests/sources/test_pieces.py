@@ -77,6 +77,18 @@ def samples(count, size=1000, **others):
     return entries
 
 
+def test_where_the_first_piece_computed_nothing_the_others_tell_the_precision(tmp_path):
+    shard = write_shard(tmp_path / "a.tar", tar_bytes(samples(12)))
+    (whole,) = plan_ranges(shard, 1 << 30)
+    found = list(read_batches(whole))
+    assert len(found) > 2
+    precisions = ["auto", *["bf16"] * (len(found) - 1)]
+    joining = JoinedPieces()
+    for piece, precision in zip(found, precisions, strict=True):
+        at_once = joining.add(piece.replace(models={"embedding": bc.ModelIdentity("tiny", precision=precision)}))
+    assert at_once.models["embedding"].precision == "bf16"
+
+
 READINGS = [Reading(), Reading(group_by_key=True), Reading(carry=()), Reading(several_images="all")]
 LINKS = [Entry(f"{1000 + i}.jpg", type=b"1", link=f"{i:04d}.jpg") for i in (1, 3)]
 TARS = {

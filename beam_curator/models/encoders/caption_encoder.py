@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from beam_curator.device_errors import refuse_in_fork
 from beam_curator.errors import CurationError, JobError
 from beam_curator.models.encoders.cpu_stream import core_pool
-from beam_curator.models.encoders.precision import resolve_device
+from beam_curator.models.encoders.precision import resolve_caption_precision, resolve_device
 from beam_curator.models.encoders.text_tower import TextTower, load_text_tower, tokeniser_for
 from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.process_tuning import usable_cores
@@ -84,10 +84,18 @@ class CaptionEncoder:
       weights: its weights; None for "tiny-untrained".
       pretrained_tag: the open_clip tag that they were published under; None for a checkpoint of unknown origin.
       device: "auto", "cpu" or "cuda".
+      precision: "auto" (fp16 on a GPU, else fp32), "fp32", "bf16" or "fp16".
     """
 
-    def __init__(self, model: str, weights: WeightsFile | None, pretrained_tag: str | None, device: str) -> None:
-        self._given = (model, weights, pretrained_tag, device)
+    def __init__(
+        self,
+        model: str,
+        weights: WeightsFile | None,
+        pretrained_tag: str | None,
+        device: str,
+        precision: str = "auto",
+    ) -> None:
+        self._given = (model, weights, pretrained_tag, device, precision)
         self.tokenise = CaptionTokeniser(model, weights)
         self._load_lock = threading.Lock()
         self._tower: TextTower | None = None
@@ -95,6 +103,11 @@ class CaptionEncoder:
 
     def __reduce__(self) -> tuple[type[CaptionEncoder], tuple[Any, ...]]:
         return CaptionEncoder, self._given
+
+    @property
+    def precision(self) -> str | None:
+        """ "fp32", "bf16" or "fp16"; None before loading."""
+        return self._tower.precision if self._tower else None
 
     def load(self) -> None:
         """Reads the text half of the weights, and takes the device, once.
@@ -105,7 +118,7 @@ class CaptionEncoder:
         self._loaded()
 
     def _loaded(self) -> tuple[TextTower, ThreadPoolExecutor]:
-        model, weights, pretrained_tag, device = self._given
+        model, weights, pretrained_tag, device, precision = self._given
         with self._load_lock:
             if self._tower is None or self._pool is None:
                 self._process = os.getpid()
@@ -113,7 +126,8 @@ class CaptionEncoder:
                 try:
                     checkpoint = str(weights.local_path()) if weights else None
                     device = resolve_device(device)
-                    self._tower = load_text_tower(model, checkpoint, pretrained_tag, precise=False, device=device)
+                    precision = resolve_caption_precision(precision, device)
+                    self._tower = load_text_tower(model, checkpoint, pretrained_tag, precision=precision, device=device)
                 except CurationError as error:
                     raise JobError(f"captions cannot be embedded: {error}") from error
             refuse_in_fork(self._process, f"the text half of model '{model}'", self._tower.device)

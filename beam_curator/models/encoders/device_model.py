@@ -15,7 +15,12 @@ from beam_curator.device_errors import DeviceLostError, is_lost, refuse_in_fork,
 from beam_curator.errors import CurationError, JobError, UsageError, first_line
 from beam_curator.images import Preparation
 from beam_curator.models.encoders.encoder import VisualTower, raised
-from beam_curator.models.encoders.precision import cast_matrices, sound_attention, torch_dtype
+from beam_curator.models.encoders.precision import (
+    cast_matrices,
+    exact_products,
+    sound_attention,
+    torch_dtype,
+)
 from beam_curator.process_tuning import sharing_processes
 
 if TYPE_CHECKING:
@@ -333,7 +338,8 @@ class DeviceModel:
 
         dtype = torch_dtype(self.precision)
         autocast = torch.autocast(self.device, dtype, enabled=self._autocasts)
-        with torch.inference_mode(), autocast, sound_attention(self.device):
+        sound, exact = sound_attention(self.device), exact_products(self.device, self.precision)
+        with torch.inference_mode(), autocast, sound, exact:
             embeddings = self._embedded(pixels if self._normalises else self._normalised(pixels))
             if isinstance(embeddings, tuple):  # CoCa's also returns its tokens
                 embeddings = embeddings[0]

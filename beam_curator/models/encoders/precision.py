@@ -3,7 +3,8 @@
 import contextlib
 import platform
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from beam_curator.errors import UsageError
 
@@ -52,6 +53,19 @@ def resolve_precision(precision: str, device: str) -> str:
     return "bf16" if (_gpu_computes_bf16() if device == "cuda" else _cpu_computes_bf16()) else "fp32"
 
 
+def resolve_caption_precision(precision: str, device: str) -> str:
+    """As `resolve_precision`, but for "auto": "fp16" on any GPU, as fast there as bf16 and eight times as exact, and
+    "fp32" on the CPU.
+
+    Raises:
+      UsageError: as `check_precision`.
+    """
+    check_precision(precision, device)
+    if precision != "auto":
+        return precision
+    return "fp16" if device == "cuda" else "fp32"
+
+
 def check_here(precision: str, device: str) -> None:
     """Refuses what this machine cannot compute; torch, seconds to import, is not asked where it could refuse nothing.
 
@@ -88,6 +102,26 @@ def sound_attention(device: str) -> contextlib.AbstractContextManager[None]:
     if device != "cuda" or torch.torch_version.TorchVersion(torch.__version__) >= "2.10":
         return contextlib.nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
+
+
+@contextlib.contextmanager
+def exact_products(device: str, precision: str) -> Iterator[None]:
+    """Within this, fp32 is fp32 on a GPU: by default torch lets cuDNN compute convolutions of fp32 in TensorFloat-32,
+    which keeps 10 bits of 23, and a program may have let it do so with all products."""
+    import torch
+
+    if device != "cuda" or precision != "fp32":
+        yield
+        return
+    settings: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [one.allow_tf32 for one in settings]
+    try:
+        for one in settings:
+            one.allow_tf32 = False
+        yield
+    finally:
+        for one, was in zip(settings, before, strict=True):
+            one.allow_tf32 = was
 
 
 def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:

@@ -39,7 +39,10 @@ class EncoderSettings:
         least=1,
     )
     precision: str = _setting(
-        "auto", "of the encoder; auto is bf16 where the device has it, else fp32", choices=PRECISIONS
+        "auto",
+        "of the encoder and of captions' embeddings; auto is bf16 where the device has it, else fp32, and of captions "
+        "fp16 on a GPU, else fp32",
+        choices=PRECISIONS,
     )
     device: str = _setting("auto", "where the encoder runs; cuda without a GPU is an error", choices=DEVICES)
     decode_threads: int = _setting(

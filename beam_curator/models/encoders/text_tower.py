@@ -23,12 +23,15 @@ from beam_curator.models.encoders.checkpoints import (
     require_checkpoint,
 )
 from beam_curator.models.encoders.open_clip_tower import published
-from beam_curator.models.encoders.precision import sound_attention
+from beam_curator.models.encoders.precision import exact_products, sound_attention, torch_dtype
 from beam_curator.models.encoders.tiny_untrained import TinyUntrained
 from beam_curator.models.encoders.tokenizers import tokenizer_of
 
 if TYPE_CHECKING:
     import torch
+
+FP64 = "fp64"
+"""What texts of prompts are encoded in."""
 
 _TINY_SEED = 20240301
 
@@ -44,7 +47,7 @@ _TEXT_MASK = "attn_mask"
 
 @dataclass(frozen=True)
 class TextTower:
-    """A text encoder, in float64 on the CPU if it is to be precise.
+    """A text encoder; of prompts in float64 on the CPU.
 
     In float64, because the order of float32 sums depends on the processor: rounded to float32 at the end, a text has
     the same vector on every machine that launches a job.
@@ -55,6 +58,7 @@ class TextTower:
       encode_tokens: int64 [n, context_length] -> float64 [n, dim].
       tokenise: texts, context_length -> int64 [n, context_length]; it has a `context_length` of its own.
       device: "cpu" or "cuda".
+      precision: "fp64", "fp32", "bf16" or "fp16".
       encode_short: by a length, as `encode_tokens`, of texts that end within so many tokens, int64 [n, length]; none of
         a model whose vectors depend on what comes after a text's end.
     """
@@ -64,13 +68,14 @@ class TextTower:
     encode_tokens: Callable[[torch.Tensor], torch.Tensor]
     tokenise: Any
     device: str = "cpu"
+    precision: str = FP64
     encode_short: Mapping[int, Callable[[torch.Tensor], torch.Tensor]] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str], cut: bool = False) -> NDArray[np.float32]:
         """Encodes texts.
 
-        Equal to open_clip's `encode_text(get_tokenizer(model)(texts), normalize=True)` within 1e-5; on a GPU, where it
-        computes in fp16, within 1e-3.
+        Equal to open_clip's `encode_text(get_tokenizer(model)(texts), normalize=True)` within 1e-5; in fp16 within
+        1e-3, in bf16 within 1e-2.
 
         Args:
           texts: n texts.
@@ -99,8 +104,10 @@ class TextTower:
         import torch
 
         encode = self.encode_short.get(length or 0, self.encode_tokens)
-        half = torch.autocast("cuda", torch.float16, enabled=self.device == "cuda")
-        with torch.inference_mode(), half, sound_attention(self.device):
+        is_half = self.precision in ("bf16", "fp16")
+        half = torch.autocast(self.device, torch_dtype(self.precision) if is_half else None, enabled=is_half)
+        sound, exact = sound_attention(self.device), exact_products(self.device, self.precision)
+        with torch.inference_mode(), half, sound, exact:
             vectors = encode(torch.as_tensor(tokens[:, :length]).to(self.device, torch.int64))
         wide = vectors if vectors.dtype == torch.float64 else vectors.float()
         return torch.nn.functional.normalize(wide, dim=-1).to("cpu", torch.float32).numpy()
@@ -125,7 +132,7 @@ class TextTower:
 
 
 def load_text_tower(
-    model: str, checkpoint: str | None, pretrained_tag: str | None, *, precise: bool = True, device: str = "cpu"
+    model: str, checkpoint: str | None, pretrained_tag: str | None, *, precision: str = FP64, device: str = "cpu"
 ) -> TextTower:
     """Builds a model's text half with its weights; the image half is freed.
 
@@ -133,7 +140,7 @@ def load_text_tower(
       model: an open_clip architecture, or "tiny-untrained", which takes no weights and means nothing.
       checkpoint: local path of the weights, the same file as for the image half.
       pretrained_tag: the open_clip tag that the file was published under: it decides QuickGELU.
-      precise: whether it computes in float64; else in fp32, or in fp16 on a GPU.
+      precision: what it computes in: "fp64", "fp32", "bf16" or "fp16".
       device: "cpu" or "cuda".
 
     Raises:
@@ -142,16 +149,16 @@ def load_text_tower(
     """
     if model == TINY_UNTRAINED:
         tiny = _tiny_untrained()
-        tiny = (tiny if precise else tiny.float()).to(device)
-        return TextTower(model, _TINY_LOGIT_SCALE, tiny, tokeniser_for(model, None), device)
+        tiny = (tiny if precision == FP64 else tiny.float()).to(device)
+        return TextTower(model, _TINY_LOGIT_SCALE, tiny, tokeniser_for(model, None), device, precision)
     _check_known(model)
     path = require_checkpoint(model, checkpoint)
     tokenise = tokeniser_for(model, path)
     whole = _loaded(model, path, pretrained_tag).eval()
     whole.visual = None  # before the copy in float64: it is most of the model
-    whole = (whole.double() if precise else whole.float()).to(device)
-    short = {} if precise else _reading_less(whole)
-    return TextTower(model, whole.logit_scale.exp().item(), whole.encode_text, tokenise, device, short)
+    whole = (whole.double() if precision == FP64 else whole.float()).to(device)
+    short = {} if precision == FP64 else _reading_less(whole)
+    return TextTower(model, whole.logit_scale.exp().item(), whole.encode_text, tokenise, device, precision, short)
 
 
 def _reading_less(whole: Any) -> dict[int, Callable[[torch.Tensor], torch.Tensor]]:

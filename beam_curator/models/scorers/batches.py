@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,15 +40,19 @@ def with_scores(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentit
         return with_text_embeddings(batch, loaded, identity)
     if loaded.texts is not None and not has_texts_of(batch, loaded.texts):
         # Of all samples at once, as where they are kept: so the numbers are the same.
-        embedded, failures = _embedded_captions(batch, loaded.texts)
+        embedded, texts = _embedded_captions(batch, loaded.texts)
         answers = _answers(embedded, loaded)
-        return with_answers(batch, loaded, identity, Answers(answers.values, {**answers.failures, **failures}))
+        failures = {**answers.failures, **texts.failures}
+        return with_answers(batch, loaded, identity, Answers(answers.values, failures, texts.precision))
+    if loaded.texts is not None:  # in whatever precision the kept ones are
+        identity = dataclasses.replace(identity, precision=batch.models[TEXT_EMBEDDING].precision)
     return with_answers(batch, loaded, identity, _answers(batch, loaded))
 
 
 def has_texts_of(batch: SampleBatch, texts: LoadedScorer) -> bool:
     """Whether the batch has the embeddings of its captions that this scorer gives."""
-    return batch.text_embeddings is not None and batch.models.get(TEXT_EMBEDDING) == texts.scorer.identity
+    model = batch.models.get(TEXT_EMBEDDING)
+    return batch.text_embeddings is not None and model is not None and texts.scorer.identity.gives(model)
 
 
 def with_text_embeddings(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentity) -> SampleBatch:
@@ -56,13 +61,14 @@ def with_text_embeddings(batch: SampleBatch, loaded: LoadedScorer, identity: Mod
     Raises:
       CurationError: as `LoadedScorer`.
     """
-    batch, failures = _embedded_captions(batch, loaded)
-    table = rows.with_failures(batch.rows, failures, of=loaded.scorer.name)
-    return batch.replace(rows=table, models={**batch.models, loaded.scorer.name: identity})
+    batch, answers = _embedded_captions(batch, loaded)
+    table = rows.with_failures(batch.rows, answers.failures, of=loaded.scorer.name)
+    resolved = identity.resolved(answers.precision)
+    return batch.replace(rows=table, models={**batch.models, loaded.scorer.name: resolved})
 
 
-def _embedded_captions(batch: SampleBatch, loaded: LoadedScorer) -> tuple[SampleBatch, dict[int, str]]:
-    """The batch with embeddings of its captions, and why there are none of some that have one."""
+def _embedded_captions(batch: SampleBatch, loaded: LoadedScorer) -> tuple[SampleBatch, Answers]:
+    """The batch with embeddings of its captions, and what its scorer gave."""
     usable = np.flatnonzero(~rows.unusable(batch.rows))
     indices, captions = _items(batch.rows, usable, "caption")
     answers = Answers.none_of(loaded.scorer, len(batch))
@@ -70,7 +76,7 @@ def _embedded_captions(batch: SampleBatch, loaded: LoadedScorer) -> tuple[Sample
         tokens = batch.caption_tokens
         answers.put(indices, loaded(Captions(captions, None if tokens is None else tokens[indices])))
     vectors = answers.values[loaded.scorer.name]
-    return batch.replace(text_embeddings=vectors, caption_tokens=None), answers.failures
+    return batch.replace(text_embeddings=vectors, caption_tokens=None), answers
 
 
 def with_answers(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentity, answers: Answers) -> SampleBatch:
@@ -79,7 +85,7 @@ def with_answers(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdenti
     for column in scorer.columns:
         table = rows.with_score(table, column.name, answers.values[column.name], rows.SCORE_TYPES[column.type])
     table = rows.with_failures(table, answers.failures, of=scorer.name)
-    return batch.replace(rows=table, models={**batch.models, scorer.name: identity})
+    return batch.replace(rows=table, models={**batch.models, scorer.name: identity.resolved(answers.precision)})
 
 
 def _answers(batch: SampleBatch, loaded: LoadedScorer) -> Answers:

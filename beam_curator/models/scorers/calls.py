@@ -25,10 +25,12 @@ class Answers:
       values: by column n values: float32 [n], NaN where there is none; or a list of n flags or texts, None where there
         is none. Of a `VectorScorer` by its name float16 [n, dim], zeros where there is none.
       failures: why it gave none of an item, by index.
+      precision: what the scorer computed in, where its `precision` says so; None also where it was never called.
     """
 
     values: dict[str, Any]
     failures: dict[int, str]
+    precision: str | None = None
 
     @classmethod
     def none(cls, columns: Sequence[Column], count: int) -> Answers:
@@ -51,6 +53,7 @@ class Answers:
                 for index, value in zip(indices, values, strict=True):
                     self.values[name][index] = value
         self.failures |= {indices[index]: why for index, why in of.failures.items()}
+        self.precision = of.precision or self.precision
 
 
 def _nothing(column: Column, count: int) -> Any:
@@ -89,8 +92,15 @@ class LoadedScorer:
                     _load(self.scorer)
                 self._loaded = True
             if not getattr(self.scorer, "parallel", False):
-                return _answers(self.scorer, items)
-        return _answers(self.scorer, items)
+                return self._answers(items)
+        return self._answers(items)
+
+    def _answers(self, items: Any) -> Answers:
+        answers, precision = _answers(self.scorer, items), getattr(self.scorer, "precision", None)
+        if precision is not None and not isinstance(precision, str):
+            raise JobError(f"scorer {self.scorer.name}: precision={precision!r}: give text, such as 'fp32', or None")
+        answers.precision = precision
+        return answers
 
 
 def _load(scorer: Scorer) -> None:

@@ -90,7 +90,7 @@ class PictureScoring:
 
 def _cut(answers: Answers, start: int, end: int) -> Answers:
     failures = {index - start: why for index, why in answers.failures.items() if start <= index < end}
-    return Answers({name: values[start:end] for name, values in answers.values.items()}, failures)
+    return Answers({name: values[start:end] for name, values in answers.values.items()}, failures, answers.precision)
 
 
 def rgb(image: Image.Image, side: int | None) -> Picture:

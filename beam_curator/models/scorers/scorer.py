@@ -87,6 +87,8 @@ class Scorer(Protocol):
       batch_size: with "pixels", the most pictures in one call.
       parallel: whether it may be called from several threads at once, on pixels and on stored embeddings.
       source: where its weights come from, for people.
+      precision: after `load`, what its network computes in ("fp32", "bf16", "fp16"), where `identity` leaves that open
+        by the precision "auto": values of different precision are told apart then, as embeddings are.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Scorer(Protocol):
     batch_size: int = 16
     parallel: bool = False
     source: str | None = None
+    precision: str | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         scorer = super().__new__(cls)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.errors import UsageError
-from beam_curator.identities import ModelIdentity
+from beam_curator.identities import AUTO_PRECISION, ModelIdentity
 from beam_curator.models.encoders.caption_encoder import CaptionEncoder, Captions, CaptionTokeniser
 from beam_curator.models.encoders.text_tower import check_text_half
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING, VectorScorer
@@ -16,7 +16,7 @@ from beam_curator.models.weights.weights_file import WeightsFile
 class TextEmbedding(VectorScorer):
     """Gives an embedding of each caption, by the text half of the model that embeds the images: float16, normalised.
 
-    In fp32 on the CPU, in fp16 on a GPU. A caption that is longer than the model reads is cut, as by open_clip. A
+    A caption that is longer than the model reads is cut, as by open_clip. A
     sample without a caption, or with an empty one, has none.
 
     Args:
@@ -25,6 +25,7 @@ class TextEmbedding(VectorScorer):
       pretrained_tag: the open_clip tag that they were published under; None for a checkpoint of unknown origin.
       dim: length of an embedding.
       device: "auto", "cpu" or "cuda".
+      precision: "auto" (fp16 on a GPU, else fp32), "fp32", "bf16" or "fp16".
 
     Raises:
       UsageError: a model that has no text half, or none that can be had here.
@@ -34,7 +35,14 @@ class TextEmbedding(VectorScorer):
     needs = "caption"
 
     def __init__(
-        self, model: str, weights: WeightsFile | None, pretrained_tag: str | None, *, dim: int, device: str = "auto"
+        self,
+        model: str,
+        weights: WeightsFile | None,
+        pretrained_tag: str | None,
+        *,
+        dim: int,
+        device: str = "auto",
+        precision: str = AUTO_PRECISION,
     ) -> None:
         try:
             check_text_half(model, weights.path if weights else None)
@@ -42,18 +50,25 @@ class TextEmbedding(VectorScorer):
             raise UsageError(f"text embeddings: {error}") from error
         self.dim = dim
         self.source = weights.path if weights else None
-        self._model, self._weights = model, weights
-        self._encoder = CaptionEncoder(model, weights, pretrained_tag, device)
+        self._model, self._weights, self._precision_asked = model, weights, precision
+        self._encoder = CaptionEncoder(model, weights, pretrained_tag, device, precision)
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the embeddings: other weights are another model."""
+        """What gives the embeddings: other weights are another model; its precision as it was asked for."""
         return self.identity_as(TEXT_EMBEDDING)
 
     def identity_as(self, step: str) -> ModelIdentity:
         """The identity of what a step makes of the embeddings by itself."""
         name, sha256 = (self._weights.name, self._weights.model_sha256) if self._weights else (self._model, None)
-        return ModelIdentity(f"{step} ({name})", sha256, trained=self._weights is not None)
+        return ModelIdentity(
+            f"{step} ({name})", sha256, trained=self._weights is not None, precision=self._precision_asked
+        )
+
+    @property
+    def precision(self) -> str | None:  # type: ignore[override]
+        """What the text half computes in; None before loading."""
+        return self._encoder.precision
 
     @property
     def tokenise(self) -> CaptionTokeniser:
