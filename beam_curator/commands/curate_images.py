@@ -44,7 +44,7 @@ from beam_curator.commands.trial import Trial, chosen, run_trial
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.models.encoders.encoder import Encoder
-from beam_curator.models.encoders.precision import check_here
+from beam_curator.models.encoders.precision import check_here, resolve_device
 from beam_curator.models.scorers.scorer import Scorer
 from beam_curator.output.embeddings_from import check_same_input
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
@@ -431,13 +431,21 @@ def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
     if options.overwrite and not options.scores_from:
         plan = plan.anew
     manifest = read_manifest(curation.scores)
-    rate = tried.rate if tried else known_rate(plan, manifest, options.precision)
+    rate = tried.rate if tried else known_rate(plan, manifest, options.precision, lambda: _device(curation))
     kinds = curation.duplicates.kinds if curation.duplicates is not None else ()
-    estimate = estimate_of(plan, rate, asked, kinds, manifest)
+    estimate = estimate_of(plan, rate, asked, kinds, manifest, curation.selecting.waits, options.report)
     if asked.json:
         return json.dumps(estimate.told, indent=1)
     told = describe_plan(plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else 0)
     return "\n".join([told, *estimate_lines(estimate), *(f"  note: {line}" for line in _notes(curation))])
+
+
+def _device(curation: Curation) -> str:
+    """What will score: here what there is, elsewhere a GPU where one is asked for."""
+    options = curation.options
+    if parsing.is_local(options):
+        return resolve_device(options.device)
+    return "cuda" if options.device == "cuda" or "accelerator" in curation.hints else "cpu"
 
 
 def _preview(curation: Curation) -> str:

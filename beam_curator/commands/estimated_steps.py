@@ -14,6 +14,9 @@ from beam_curator.commands.measured_rates import (
     COPYING_SECONDS_A_ROW,
     COPYING_SOURCE,
     HASHES_SECONDS_A_ROW,
+    REPORT_SECONDS_A_ROW,
+    REPORT_SOURCE,
+    REPORT_START_SECONDS,
     SEMANTIC_POWER,
     SEMANTIC_SECONDS_A_MILLION,
 )
@@ -76,6 +79,11 @@ def comparing(rows: float, kinds: Sequence[str]) -> Step | None:
         within, beyond = min(rows, _ONE_LEVEL_OF_CELLS), max(1.0, rows / _ONE_LEVEL_OF_CELLS) ** 2
         seconds += SEMANTIC_SECONDS_A_MILLION * (within / 1e6) ** SEMANTIC_POWER * beyond
     return Step("comparing", seconds, f"{', '.join(kinds)} duplicates of {round(rows):,} samples", COMPARING_SOURCE)
+
+
+def reporting(rows: float) -> Step:
+    """Writing the report."""
+    return Step("report", REPORT_START_SECONDS + rows * REPORT_SECONDS_A_ROW, "the page, with pictures", REPORT_SOURCE)
 
 
 def writing(rows: float, size_bytes: int, size: Any, manifest: Mapping[str, Any] | None, output: str) -> Step:

@@ -9,6 +9,7 @@ from typing import Any
 from beam_curator.commands.estimated_steps import Step
 from beam_curator.commands.progress_line import duration, rate_text
 from beam_curator.first_few import counted
+from beam_curator.sources.listed_files import NOMINAL_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +19,11 @@ class Left:
     Attributes:
       images: about how many.
       exact: whether it is exactly so many.
+      counted_by: where it is not, how it is known.
       ranges: in how many ranges, each of which one worker scores.
       bytes: of these.
       scored: samples that are scored already.
+      unsized: images of the input of which nobody knows how large they are; they are taken for `NOMINAL_BYTES` each.
     """
 
     images: float
@@ -28,6 +31,8 @@ class Left:
     ranges: int
     bytes: int
     scored: int
+    counted_by: str = ""
+    unsized: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +145,12 @@ def described(estimate: Estimate, size: Any) -> list[str]:
     left, rate = estimate.left, estimate.rate
     how = "" if left.exact else "about "
     lines = [f"to score   {how}{round(left.images):,} images, {size(left.bytes)} in {counted(left.ranges, 'range')}"]
+    lines += [f"           {left.counted_by}"] if left.counted_by else []
+    if left.unsized:
+        lines.append(
+            f"sizes      assumed: {size(NOMINAL_BYTES)} for each of {counted(left.unsized, 'image')}, for nobody knows "
+            "them before they are read; bytes and ranges follow from it"
+        )
     if left.scored:
         lines.append(f"scored     {left.scored:,} samples already")
     lines.append(f"planning   {duration(estimate.planning_seconds)}, as it took just now")
@@ -160,7 +171,7 @@ def described(estimate: Estimate, size: Any) -> list[str]:
 def _step(step: Step) -> str:
     if step.seconds is None:
         return f"{step.name:<9}  unknown: {step.what}"
-    at_most = "about" if step.name == "columns" else "at most about"
+    at_most = "about" if step.name in ("columns", "report") else "at most about"
     return f"{step.name:<9}  {at_most} {duration(step.seconds)}: {step.what} ({step.source})"
 
 
@@ -199,4 +210,4 @@ def _table(points: list[Point], size: Any) -> list[str]:
         "ranges": f"more than {last.workers:,} workers are no faster: each has one range then (--range_mb makes more)",
         "bucket": f"more than {last.workers:,} workers are no faster: the bucket gives no more",
     }
-    return ["", *lines, ends[last.bound]]
+    return ["", *lines, ends[last.bound], "(supposed: all begin at once, and none slows another down)"]

@@ -1,6 +1,6 @@
 """How fast encoders were on machines of ours: a first idea of a job on another one, where nothing was tried there.
 
-Each row is a figure of docs/performance.md; there is none of a GPU, since none was measured.
+Each row is a figure of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ class MeasuredRate(NamedTuple):
 
     Attributes:
       encoder: how its name begins.
+      device: "cpu" or "cuda".
       precision: of the model.
       images_per_second: of a whole job.
       machine: where.
@@ -20,6 +21,7 @@ class MeasuredRate(NamedTuple):
     """
 
     encoder: str
+    device: str
     precision: str
     images_per_second: float
     machine: str
@@ -28,32 +30,48 @@ class MeasuredRate(NamedTuple):
 
 _XEON = "2 cores of an Intel Xeon with AMX"
 _OF_ENCODERS = "docs/performance.md, encoder, 2026-11-25"
+_H200 = "an NVIDIA H200, one process"
+_OF_GPU = "docs/performance.md, gpu, 2026-11-26, JPEGs of 256 pixels, --decode fast"
 
 MEASURED = (
-    MeasuredRate("ViT-L-14-quickgelu", "bf16", 8.09, _XEON, f"{_OF_ENCODERS}, photographs of 138 KB"),
-    MeasuredRate("ViT-L-14-quickgelu", "fp32", 1.79, _XEON, f"{_OF_ENCODERS}, photographs of 138 KB"),
-    MeasuredRate("ViT-B-32-quickgelu", "bf16", 93.77, _XEON, f"{_OF_ENCODERS}, photographs of 130 KB"),
+    MeasuredRate("ViT-L-14-quickgelu", "cpu", "bf16", 8.09, _XEON, f"{_OF_ENCODERS}, photographs of 138 KB"),
+    MeasuredRate("ViT-L-14-quickgelu", "cpu", "fp32", 1.79, _XEON, f"{_OF_ENCODERS}, photographs of 138 KB"),
+    MeasuredRate("ViT-L-14-quickgelu", "cuda", "bf16", 515, _H200, _OF_GPU),
+    MeasuredRate("ViT-B-32-quickgelu", "cpu", "bf16", 93.77, _XEON, f"{_OF_ENCODERS}, photographs of 130 KB"),
 )
 
-SELECTING_START_SECONDS, SELECTING_SECONDS_A_ROW = 9.0, 45e-6
-SELECTING_SOURCE = "docs/performance.md, select: 200,000 samples of 1 KB on 2 cores"
-"""What selecting takes: the start of a process, and what each row takes."""
+_EPYC = "2 cores of an AMD EPYC"
+
+SELECTING_START_SECONDS, SELECTING_SECONDS_A_ROW, SELECTING_TOGETHER_SECONDS_A_ROW = 5.0, 15e-6, 38e-6
+SELECTING_SOURCE = f"docs/performance.md, select: up to 1,000,000 rows, CPU time on {_EPYC}, 2026-11-27"
+"""What selecting takes: the start of a process, and what each row takes; more where anything is decided by all samples
+together (repeated captions, lists, the best by a column)."""
 
 COPYING_BYTES_A_SECOND, COPYING_SECONDS_A_ROW = 1346e6, 49e-6
-COPYING_SOURCE = "docs/performance.md, select: from disk to disk, 2 cores"
+COPYING_SOURCE = f"docs/performance.md, select: from disk to disk, {_XEON}, 2026-11-26"
 """What copying takes: large samples their bytes, small ones so long each."""
 
-SEMANTIC_SECONDS_A_MILLION, SEMANTIC_POWER = 279.0, 1.5
+SEMANTIC_SECONDS_A_MILLION, SEMANTIC_POWER = 72.0, 1.5
 HASHES_SECONDS_A_ROW = 18e-6
-COMPARING_SOURCE = "docs/performance.md, duplicates: 1,000,000 drawn samples, 2 cores"
-"""What finding duplicates takes: of semantic ones with a power of the rows, up to 7,000,000; of hashes so long each."""
+COMPARING_SOURCE = f"docs/performance.md, duplicates: 1,000,000 drawn samples, {_EPYC}, 2026-11-27"
+"""What finding duplicates takes: of semantic ones, with reading their vectors, with a power of the rows, up to
+7,000,000; of hashes so long each."""
 
 COLUMNS_SECONDS_A_ROW = 46e-6
-COLUMNS_SOURCE = "docs/performance.md, rescore: LAION's two heads, CPU time"
+COLUMNS_SOURCE = f"docs/performance.md, rescore: LAION's two heads, CPU time on {_EPYC}, 2026-11-26"
 """What columns take that are computed of stored embeddings."""
 
+REPORT_START_SECONDS, REPORT_SECONDS_A_ROW = 1.8, 3.3e-6
+REPORT_SOURCE = f"docs/performance.md, report: up to 1,000,000 rows, CPU time on {_EPYC}, 2026-11-27"
+"""What a report takes: some hundred pictures, and what each row takes."""
 
-def measured_rates(encoder: str, precision: str | None = None) -> list[MeasuredRate]:
-    """The figures of an encoder, of this precision where it is told."""
-    found = [one for one in MEASURED if encoder.startswith(one.encoder)]
-    return [one for one in found if precision in (None, "auto", one.precision)] or found
+
+def is_measured(encoder: str) -> bool:
+    """Whether there is a figure of an encoder on any device."""
+    return any(encoder.startswith(one.encoder) for one in MEASURED)
+
+
+def measured_rates(encoder: str, precision: str = "auto", device: str = "cpu") -> list[MeasuredRate]:
+    """The figures of an encoder on a kind of device, those of this precision first."""
+    found = [one for one in MEASURED if encoder.startswith(one.encoder) and one.device == device]
+    return sorted(found, key=lambda one: precision not in ("auto", one.precision))

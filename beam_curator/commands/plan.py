@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beam_curator.commands.dry_run_flags import DryRun
-from beam_curator.commands.estimated_steps import Step, adding_columns, comparing, reading_fields, writing
+from beam_curator.commands.estimated_steps import Step, adding_columns, comparing, reading_fields, reporting, writing
 from beam_curator.commands.estimating import Estimate, Left, Rate, curve, described
 from beam_curator.commands.measured_rates import (
     SELECTING_SECONDS_A_ROW,
     SELECTING_SOURCE,
     SELECTING_START_SECONDS,
+    SELECTING_TOGETHER_SECONDS_A_ROW,
+    is_measured,
     measured_rates,
 )
 from beam_curator.commands.summary import PLANNING_THREADS, doubts, missing_lines, planned_ranges, size_text
@@ -26,6 +28,7 @@ from beam_curator.phases import SCORING
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.counting import Density, density_of
+from beam_curator.sources.listed_files import unsized
 from beam_curator.sources.local_matching import Missing
 
 LEAST_IMAGES = 50
@@ -117,15 +120,14 @@ def describe_plan(
     if tried:
         head = f"Trial: {counted(tried, 'image')} scored and kept in {plan.output}; nothing is selected or copied."
     described_shards = [
-        f"    {shard.url}  {size_text(shard.size_bytes)}  {counted(len(one), 'range')}"
+        f"    {shard.url}  {_sizes([shard])}  {counted(len(one), 'range')}"
         for shard, one in zip(plan.shards, plan.planned, strict=True)
     ]
     lines = [head, f"  {counted(len(plan.shards), 'shard')}:", *lines_of(described_shards, "    ")]
     lines += missing_lines(missing)
-    total = sum(shard.size_bytes for shard in plan.shards)
     there = sum(one is not None for one in plan.stored)
     lines.append(
-        f"  together {size_text(total)} in {counted(len(plan.stored), 'range')} of about {range_mb:g} MiB, "
+        f"  together {_sizes(plan.shards)} in {counted(len(plan.stored), 'range')} of about {range_mb:g} MiB, "
         f"{there - plan.lacking:,} of them scored already in {plan.output}"
     )
     if plan.lacking:
@@ -136,6 +138,13 @@ def describe_plan(
     models = plan.wanted.models
     lines += [f"  {step}: {identity}{_from(weights.get(step))}" for step, identity in models.items()]
     return "\n".join([*lines, *(f"  {line}" for line in doubts(models))])
+
+
+def _sizes(shards: Sequence[Shard]) -> str:
+    """How large shards are, as far as that is known."""
+    size_bytes, unknown = sum(shard.size_bytes for shard in shards), sum(map(unsized, shards))
+    told = [size_text(size_bytes)] if size_bytes or not unknown else []
+    return " and ".join([*told, *([f"{counted(unknown, 'image')} of unknown size"] if unknown else [])])
 
 
 def _from(path: str | None) -> str:
@@ -150,22 +159,40 @@ def left_to_score(plan: Plan, density: Density) -> Left:
     exact = not tars or (density.whole and len(unscored) == len(plan.stored))
     of_tars = density.samples if exact else sum(map(density.samples_in, tars))
     images = of_tars + sum(map(density.samples_in, rows))
-    return Left(images, exact, len(unscored), sum(range.size_bytes for range in unscored), plan.scored_samples)
+    looked_at = f"by the headers of {counted(density.samples, 'sample')} in {counted(density.tars, 'tar')} of them"
+    return Left(
+        images,
+        exact,
+        len(unscored),
+        sum(range.size_bytes for range in unscored),
+        plan.scored_samples,
+        "" if exact else looked_at,
+        sum(map(unsized, plan.shards)),
+    )
 
 
-def known_rate(plan: Plan, manifest: Mapping[str, Any] | None, precision: str) -> Rate | None:
-    """How fast the last run in the directory was; else how fast the encoder was on a machine of ours; else None."""
+def known_rate(
+    plan: Plan, manifest: Mapping[str, Any] | None, precision: str, device: Callable[[], str] = lambda: "cpu"
+) -> Rate | None:
+    """How fast the last run in the directory was; else how fast the encoder was on a machine of ours; else None.
+
+    Args:
+      plan: the job.
+      manifest: of the last run in the output directory, if there was one.
+      precision: that is asked for.
+      device: tells what scores, "cpu" or "cuda"; it is asked where the encoder was measured.
+    """
     for one in ((manifest or {}).get("timings") or {}).get("phases") or ():
         if one.get("phase") == SCORING and one.get("samples", 0) >= LEAST_IMAGES and one.get("samples_per_second"):
             when = manifest["timings"].get("started") if manifest else None
             return Rate(one["samples_per_second"], f"the run of {when} in {plan.output}, all its workers together")
-    found = measured_rates(plan.wanted.encoder.name, precision)
-    if found:
-        return Rate(
-            found[0].images_per_second,
-            f"{found[0].precision}, measured on {found[0].machine} ({found[0].source}); --trial 200 measures here",
-        )
-    return None
+    encoder = plan.wanted.encoder.name
+    found = measured_rates(encoder, precision, device()) if is_measured(encoder) else []
+    if not found:
+        return None
+    first = found[0]
+    source = f"{first.precision}, measured on {first.machine} ({first.source}), without loading"
+    return Rate(first.images_per_second, f"{source}; --trial 200 measures here")
 
 
 def estimate_of(
@@ -174,6 +201,8 @@ def estimate_of(
     asked: DryRun,
     duplicates: Sequence[str] = (),
     manifest: Mapping[str, Any] | None = None,
+    waits: bool = False,
+    reports: bool = True,
 ) -> Estimate:
     """How long the job will take.
 
@@ -183,6 +212,8 @@ def estimate_of(
       asked: the flags of the dry run.
       duplicates: the kinds that are looked for.
       manifest: of the last run in the output directory, if there was one.
+      waits: whether anything is decided by all samples together.
+      reports: whether a report is written.
 
     Raises:
       StorageError: when headers of tars cannot be read, after retries.
@@ -190,7 +221,8 @@ def estimate_of(
     left = left_to_score(plan, density_of(plan.unscored))
     bucket = None if asked.bucket_mb_per_second is None else asked.bucket_mb_per_second * 1e6
     points = curve(left, rate, asked.price_per_hour, bucket) if rate is not None else []
-    selecting = SELECTING_START_SECONDS + SELECTING_SECONDS_A_ROW * (left.images + left.scored)
+    a_row = SELECTING_TOGETHER_SECONDS_A_ROW if waits else SELECTING_SECONDS_A_ROW
+    selecting = SELECTING_START_SECONDS + a_row * (left.images + left.scored)
     return Estimate(
         left,
         rate,
@@ -199,11 +231,13 @@ def estimate_of(
         SELECTING_SOURCE,
         points,
         asked.price_per_hour,
-        _steps(plan, left, duplicates, manifest),
+        _steps(plan, left, duplicates, manifest, reports),
     )
 
 
-def _steps(plan: Plan, left: Left, duplicates: Sequence[str], manifest: Mapping[str, Any] | None) -> tuple[Step, ...]:
+def _steps(
+    plan: Plan, left: Left, duplicates: Sequence[str], manifest: Mapping[str, Any] | None, reports: bool
+) -> tuple[Step, ...]:
     """What comes beside scoring and selecting."""
     lacking = [(one, one.lacking(plan.wanted.steps)) for one in plan.stored if one is not None]
     steps = {step.name: step for _, some in lacking for step in some}
@@ -215,6 +249,7 @@ def _steps(plan: Plan, left: Left, duplicates: Sequence[str], manifest: Mapping[
         reading_fields(fieldless),
         comparing(together, duplicates),
         writing(together, sum(one.size_bytes for one in plan.ranges), size_text, manifest, plan.output),
+        reporting(together) if reports else None,
     ]
     return tuple(one for one in found if one is not None)
 

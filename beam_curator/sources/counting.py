@@ -24,11 +24,13 @@ class Density:
     Attributes:
       samples, bytes: of the samples that were looked at.
       whole: whether these are all samples of all tars.
+      tars: in how many tars they are.
     """
 
     samples: int = 0
     bytes: int = 0
     whole: bool = True
+    tars: int = 0
 
     def samples_in(self, range: ShardRange) -> float:
         """About how many samples a range holds; of formats that have rows, how many."""
@@ -50,7 +52,8 @@ def density_of(ranges: Sequence[ShardRange]) -> Density:
     found = Density(whole=len(chosen) == len(tars))
     for shard in chosen:
         one = _density(shard, each)
-        found = Density(found.samples + one.samples, found.bytes + one.bytes, found.whole and one.whole)
+        of_both = found.samples + one.samples, found.bytes + one.bytes, found.whole and one.whole
+        found = Density(*of_both, found.tars + 1)
     return found
 
 

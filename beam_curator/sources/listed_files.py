@@ -24,6 +24,11 @@ AT_ONCE, AT_ONCE_OF_WEB = 16, 64
 """So many files are opened at a time: each is waited for, and a host that is gone for some 20 seconds."""
 
 
+def unsized(shard: Shard) -> int:
+    """Of how many images of a listed shard nobody knows how large they are: urls, objects that a list names."""
+    return sum(not entry.size_bytes for entry in unpacked(shard.listing)) if shard.listing else 0
+
+
 class ListedSource:
     """Reads files that were listed.
 

@@ -1,5 +1,6 @@
 """What is told of a job before it runs: how many images, how long, what it costs, and where more workers end."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -10,15 +11,25 @@ from beam_curator.commands.dry_run_flags import DryRun, split_off
 from beam_curator.commands.estimated_steps import adding_columns, comparing, reading_fields, writing
 from beam_curator.commands.estimating import Left, Rate, curve
 from beam_curator.commands.flags import check
-from beam_curator.commands.measured_rates import MEASURED, measured_rates
-from beam_curator.commands.plan import estimate_lines, estimate_of, known_rate, left_to_score, look
+from beam_curator.commands.measured_rates import (
+    MEASURED,
+    REPORT_SECONDS_A_ROW,
+    SELECTING_SECONDS_A_ROW,
+    SELECTING_START_SECONDS,
+    SELECTING_TOGETHER_SECONDS_A_ROW,
+    SEMANTIC_SECONDS_A_MILLION,
+    measured_rates,
+)
+from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, left_to_score, look
 from beam_curator.commands.trial import _measured, chosen
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.score_steps import Wanted
 from beam_curator.progress import Done
+from beam_curator.reading import DEFAULT_READING
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.counting import Density, density_of
+from beam_curator.sources.image_lists import lists
 from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import COMPRESSORS, tar_bytes, write_shard
 
@@ -104,8 +115,56 @@ def test_a_rate_is_that_of_the_last_run_else_of_the_table_else_unknown(tmp_path)
 
 def test_the_table_has_what_the_docs_have():
     text = (ROOT / "docs" / "performance.md").read_text()
-    figures = set(map(float, re.findall(r"\| job, first range read to last part written \| +([0-9.]+) \|", text)))
-    assert {one.images_per_second for one in MEASURED} <= figures
+    of_jobs = r"\| (?:job, first range read to last part written|1 process, whole) \| +([0-9.]+) \|"
+    assert {one.images_per_second for one in MEASURED} <= set(map(float, re.findall(of_jobs, text)))
+
+
+def test_each_rate_of_the_other_steps_is_a_figure_of_the_docs():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    start, one, together = SELECTING_START_SECONDS, SELECTING_SECONDS_A_ROW, SELECTING_TOGETHER_SECONDS_A_ROW
+    assert f"{start} and\n5.2 s" in text
+    (threshold, with_report), (everything, _) = re.findall(
+        r"^\| (?:a threshold|all of the above) \| ([0-9.]+) \| ([0-9.]+) \| \+", text, re.MULTILINE
+    )
+    assert start + one * 1e6 == pytest.approx(float(threshold), abs=0.5)
+    assert start + together * 1e6 == pytest.approx(float(everything), abs=0.5)
+    assert pytest.approx(float(with_report) - float(threshold), abs=0.2) == REPORT_SECONDS_A_ROW * 1e6
+    by_the_clock = re.search(r"^\| 1,000,000 \|.*\*\*(\d+)\*\* \|", text, re.MULTILINE)
+    assert int(by_the_clock[1]) + 10 == SEMANTIC_SECONDS_A_MILLION  # parts are read in "10 s a million"
+    assert "10 s a million" in text
+
+
+def test_a_rate_is_that_of_the_device(tmp_path):
+    plan = look(str(tmp_path / "out"), [write_shard(tmp_path / "a.tar", tar_bytes([("a.jpg", b"x")]))], 64, WANTED)
+    assert known_rate(plan, None, "auto", lambda: "cuda").source.startswith("bf16, measured on an NVIDIA H200")
+    assert known_rate(plan, None, "auto", lambda: "cpu").images_per_second == 8.09
+    other = dataclasses.replace(plan, wanted=Wanted(ModelIdentity("tiny-untrained"), ()))
+    assert known_rate(other, None, "auto", lambda: pytest.fail("torch is not imported for nothing")) is None
+
+
+def test_sizes_that_nobody_knows_are_told_as_assumed(tmp_path):
+    (tmp_path / "there.jpg").write_bytes(b"x" * 5000)
+    (tmp_path / "urls.txt").write_text("".join(f"https://h.example/{i}.jpg\n" for i in range(7)) + "there.jpg\n")
+    shards, _ = lists([str(tmp_path / "urls.txt")], DEFAULT_READING)
+    plan = look(str(tmp_path / "out"), [one.shard for one in shards], 0.3, WANTED)
+    told = describe_plan(plan, 0.3, {})
+    assert "together 5.0 KB and 7 images of unknown size in 3 ranges" in told
+    lines = [line.strip() for line in estimate_lines(estimate_of(plan, RATE, DryRun()))]
+    assert lines[1:3] == [
+        "to score   8 images, 705.0 KB in 3 ranges",
+        "sizes      assumed: 100.0 KB for each of 7 images, for nobody knows them before they are read; bytes and "
+        "ranges follow from it",
+    ]
+    assert not estimate_of(plan, RATE, DryRun()).told["left"]["counted_by"]
+
+
+def test_how_images_are_counted_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("beam_curator.sources.counting.SAMPLES_LOOKED_AT", 32)
+    data = tar_bytes([(f"{i:03d}.jpg", b"x" * 3000) for i in range(20)])
+    shards = [write_shard(tmp_path / f"{i}.tar", data) for i in range(40)]
+    lines = estimate_lines(estimate_of(look(str(tmp_path / "out"), shards, 64, WANTED), RATE, DryRun()))
+    assert lines[1].strip().startswith("to score   about ")
+    assert lines[2].strip() == "by the headers of 28 samples in 14 tars of them"
 
 
 def test_an_estimate_is_told_and_is_json(tmp_path):
@@ -128,7 +187,8 @@ def test_an_estimate_is_told_and_is_json(tmp_path):
         re.match(r"writing    at most about 0s: .* KB of 64 samples, where all are kept \(docs/", line)
         for line in lines
     )
-    assert "in all     at most about 35s on one worker" in lines
+    assert "in all     at most about 33s on one worker" in lines
+    assert any(line.startswith("report     about 2s: the page, with pictures (docs/") for line in lines)
     told = json.loads(json.dumps(estimate.told))
     assert told["left"]["ranges"] == told["points"][-1]["workers"]
     unknown = [line.strip() for line in estimate_lines(estimate_of(plan, None, DryRun()))]
@@ -152,7 +212,7 @@ def test_what_comes_beside_scoring_is_estimated_by_what_it_took():
     assert reading_fields(0) is None
     assert reading_fields(1_000_000).seconds is None
     assert comparing(1e6, ()) is None
-    assert comparing(1e6, ("semantic",)).seconds == pytest.approx(279)
+    assert comparing(1e6, ("semantic",)).seconds == pytest.approx(72)
     assert comparing(28e6, ("semantic",)).seconds == pytest.approx(16 * comparing(7e6, ("semantic",)).seconds)
     assert comparing(2e5, ("perceptual",)).seconds == pytest.approx(3.6)
     phases = [{"phase": "writing", "seconds": 5, "samples": 500, "samples_per_second": 100.0}]
