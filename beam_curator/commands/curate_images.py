@@ -63,9 +63,6 @@ from beam_curator.output.ownership import (
 from beam_curator.output.report_files import PAGE, check_own_report
 from beam_curator.output.scores_from import check_scores, check_steps, scoring_job
 from beam_curator.output.side_files import notes_on, stale_side_files
-from beam_curator.phases import REPORTING
-from beam_curator.progress import BOARD
-from beam_curator.report.writing import write_report
 from beam_curator.rules.caption_repeats import CaptionRepeats
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import Rule
@@ -80,6 +77,7 @@ from beam_curator.transforms.claims import held_by_command, new_claim
 from beam_curator.transforms.duplicates import DropDuplicates
 from beam_curator.transforms.fields import AddFields
 from beam_curator.transforms.reading import PlanRanges
+from beam_curator.transforms.reporting import WriteReport
 from beam_curator.transforms.scoring import ScoreRanges
 from beam_curator.transforms.whole_selection import ReadRows, Selection, WholeSelection
 
@@ -207,14 +205,7 @@ def curate(pipeline: beam.Pipeline, curation: Curation) -> beam.PCollection[Mapp
     )
     if not options.report:
         return written
-    return written | "WriteReport" >> beam.Map(_with_report, options.output).with_output_types(dict[str, Any])
-
-
-def _with_report(manifest: dict[str, Any], output: str) -> dict[str, Any]:
-    """Where the job is finished, on the worker that finished it."""
-    BOARD.enter(REPORTING)
-    write_report(output)
-    return manifest
+    return written | WriteReport(options.output)
 
 
 @process_tuning.collector_paused()

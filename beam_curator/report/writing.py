@@ -10,7 +10,7 @@ from typing import Any
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.report_files import FIGURES, GENERATOR, PAGE, check_own_report
-from beam_curator.report.figures import figures_of
+from beam_curator.report.figures import Counted, Figures, figures_from, figures_of
 from beam_curator.report.ledger_files import files_of_ledger
 from beam_curator.report.rendering import render
 from beam_curator.report.thumbnails import thumbnails
@@ -50,9 +50,28 @@ def write_report(output: str, input_root: str | None = None) -> Written:
       JobError: when the ledger is another than the manifest tells of.
     """
     output = output.rstrip("/") or output
+    manifest = checked_job(output)
+    return _written(output, figures_of(files_of_ledger(output), manifest), input_root)
+
+
+def write_counted(output: str, counted: Counted) -> Written:
+    """As `write_report`, with what passes over the ledger have given already."""
+    return _written(output, figures_from(counted, files_of_ledger(output), checked_job(output)))
+
+
+def checked_job(output: str) -> Mapping[str, Any]:
+    """The manifest of a finished job whose report may be written.
+
+    Raises:
+      UsageError: when no job was finished there, or another's file stands in the place of one of the report's.
+      StorageError: when something cannot be read.
+    """
     manifest = finished_manifest(output)
     check_own_report(output)
-    figures = figures_of(files_of_ledger(output), manifest)
+    return manifest
+
+
+def _written(output: str, figures: Figures, input_root: str | None = None) -> Written:
     pictures = thumbnails(output, figures.wanted, input_root)
     content = {
         FIGURES: json.dumps({"generator": GENERATOR, **figures.told}, indent=1, sort_keys=True).encode() + b"\n",

@@ -4,9 +4,13 @@ import itertools
 import json
 import shutil
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_curator.commands.main import main
+from beam_curator.transforms.reporting import WriteReport
 from tests.report.browsers import opened
 
 FILES = ("report.html", "report.json")
@@ -55,6 +59,44 @@ def test_a_job_writes_its_report_and_the_command_writes_the_same(finished, raw, 
     page = (finished / "report.html").read_text()
     assert "its shard can no longer be read" in page
     assert "data:image/webp" not in page
+
+
+@pytest.mark.parametrize(
+    ("how", "rows_together"),
+    [
+        ([], 40),
+        (["--direct_running_mode=multi_threading", "--direct_num_workers=3"], 1),
+        (["--direct_running_mode=multi_processing", "--direct_num_workers=2"], 1),
+    ],
+    ids=["one worker", "3 threads", "2 processes"],
+)
+def test_any_workers_and_any_groups_of_files_give_the_same_bytes(with_duplicates, tmp_path, how, rows_together):
+    output = shutil.copytree(with_duplicates, tmp_path / "out")
+    wanted = [(output / name).read_bytes() for name in FILES]
+    told = json.loads(wanted[1])
+    assert all(told["counts"][name] for name in ("kept", "dropped_by_rule", "failed_by_reason"))
+    assert told["duplicates"]["groups"][0]["keeper"] is not None
+    assert {band["kind"] for band in told["duplicates"]["bands"]} >= {"exact", "perceptual"}
+    assert len(list((output / "samples").iterdir())) > 3
+    for name in FILES:
+        (output / name).unlink()
+    with beam.Pipeline(FnApiRunner(), PipelineOptions(how)) as pipeline:
+        (
+            pipeline
+            | beam.Create([json.loads((output / "manifest.json").read_text())])
+            | WriteReport(f"{output}/", rows_together)
+        )
+    assert [(output / name).read_bytes() for name in FILES] == wanted
+
+
+@pytest.fixture(scope="module")
+def with_duplicates(finished_once, flags, tmp_path_factory):
+    """A finished job with failures, rules and duplicates, and its report by `beam-curator report`."""
+    output = shutil.copytree(finished_once, tmp_path_factory.mktemp("duplicates") / "out")
+    more = ["--duplicates", "exact,perceptual", "--duplicate_bits", "40", "--min_width", "64", "--max_nsfw", "none"]
+    assert main(["curate", *flags, "--output", str(output), *more, "--min_aesthetic", "4"]) == 0
+    assert main(["report", str(output)]) == 0
+    return output
 
 
 def test_the_curve_of_duplicates_says_what_jobs_with_other_thresholds_keep(finished, curate):

@@ -1,0 +1,135 @@
+"""WriteReport: the report of a job that has come to its end; its passes over the ledger by all workers."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+
+from beam_curator.phases import REPORTING
+from beam_curator.progress import BOARD
+from beam_curator.report.copies import Keepers
+from beam_curator.report.figures import Counted, keepers_after
+from beam_curator.report.ledger_files import LedgerFiles, files_of_ledger
+from beam_curator.report.passes import Pass, passed_over
+from beam_curator.report.survey import Survey
+from beam_curator.report.tally import Tally, survey_of, tally_after
+from beam_curator.report.writing import checked_job, write_counted
+from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.work_ahead import WorkAhead
+
+ROWS_TOGETHER = 250_000
+"""About so many rows one worker passes over at a time, as far as files of the ledger are not larger."""
+
+_Job = dict[str, Any]
+_Begun = tuple[LedgerFiles, Pass]
+
+
+@beam.typehints.with_input_types(_Job)
+@beam.typehints.with_output_types(_Job)
+class WriteReport(beam.PTransform):
+    """Takes the manifest of a job that has come to its end, as `WriteShards` gives it, and gives it once the report is
+    written: the same bytes as `report.writing.write_report`, on any runner and whatever the groups of files."""
+
+    def __init__(self, output: str, rows_together: int = ROWS_TOGETHER) -> None:
+        """Of the output directory; a worker passes over about so many rows at a time."""
+        super().__init__()
+        self._output, self._rows_together = output.rstrip("/") or output, rows_together
+
+    def expand(self, manifests: beam.PCollection[_Job]) -> beam.PCollection[_Job]:
+        job = manifests | "ReadManifest" >> beam.Map(_job, self._output).with_output_types(_Job)
+        aside = beam.pvalue.AsSingleton(job)
+        groups = (
+            job
+            | "LedgerFiles" >> beam.FlatMap(_groups, self._output, self._rows_together).with_output_types(LedgerFiles)
+            | "SpreadFiles" >> beam.Reshuffle().with_output_types(LedgerFiles)
+        )
+        survey = _passed(Survey, groups, job | "BeginSurvey" >> beam.Map(survey_of).with_output_types(Survey))
+        begun = survey | "BeginTally" >> beam.Map(tally_after, aside).with_output_types(Tally)
+        tally = _passed(Tally, groups, begun)
+        names = tally | "BeginKeepers" >> beam.Map(keepers_after).with_output_types(Keepers)
+        counted = map(beam.pvalue.AsSingleton, (survey, tally, _passed(Keepers, groups, names)))
+        return manifests | "WritePage" >> beam.Map(_write, self._output, *counted).with_output_types(_Job)
+
+
+def _job(_: _Job, output: str) -> _Job:
+    BOARD.enter(REPORTING)
+    return dict(checked_job(output))
+
+
+def _groups(manifest: _Job, output: str, rows_together: int) -> list[LedgerFiles]:
+    ledger = files_of_ledger(output)
+    return ledger.groups(max(1, len(ledger.urls) * rows_together // max(1, manifest["counts"]["seen"])))
+
+
+def _write(manifest: _Job, output: str, survey: Survey, tally: Tally, keepers: Keepers) -> _Job:
+    BOARD.enter(REPORTING)
+    write_counted(output, Counted(survey, tally, keepers))
+    return manifest
+
+
+def _passed(kind: type[Pass], groups: beam.PCollection[LedgerFiles], begun: beam.PCollection[Any]) -> Any:
+    """One pass over all files: a PCollection of the one that all of them together give.
+
+    Args:
+      kind: of the pass.
+      groups: of files.
+      begun: the pass before its first row.
+    """
+    name = kind.__name__
+    parts = (
+        groups
+        | f"Begin{name}Of" >> beam.Map(_with, beam.pvalue.AsSingleton(begun)).with_output_types(_Begun)
+        | name >> beam.ParDo(_PassOver()).with_output_types(kind)
+    )
+    with inner_steps_untyped(parts.pipeline):
+        return parts | f"Merge{name}" >> beam.CombineGlobally(Merge()).without_defaults().with_output_types(kind)
+
+
+def _with(group: LedgerFiles, begun: Pass) -> _Begun:
+    return group, begun
+
+
+class _PassOver(WorkAhead[_Begun, Pass]):
+    """Passes over two groups of files at a time: much of it lets go of Python's lock."""
+
+    def setup(self) -> None:
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="report")
+
+    def start(self, element: _Begun) -> Callable[[], Pass]:
+        BOARD.enter(REPORTING)
+        return self._pool.submit(_pass_over, *element).result
+
+    def teardown(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pass_over(group: LedgerFiles, begun: Pass) -> Pass:
+    one: Pass = pickle.loads(pickle.dumps(begun))  # of its own: others begin with the same one
+    return passed_over(group, one)
+
+
+class Merge(beam.CombineFn):
+    """Merges passes over different rows, in any order."""
+
+    def create_accumulator(self) -> Pass | None:
+        return None
+
+    def add_input(self, total: Pass | None, one: Pass) -> Pass:
+        """Adds one that nobody else looks at."""
+        if total is None:
+            return one
+        total.merge(one)
+        return total
+
+    def merge_accumulators(self, totals: Iterable[Pass | None]) -> Pass | None:
+        together = None
+        for one in totals:
+            together = together if one is None else self.add_input(together, one)
+        return together
+
+    def extract_output(self, total: Pass | None) -> Pass | None:
+        return total

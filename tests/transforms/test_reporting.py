@@ -1,0 +1,46 @@
+"""The report that a pipeline writes: of files in groups, whose passes are merged."""
+
+import json
+
+import pytest
+
+from beam_curator.commands.failures import as_job_error
+from beam_curator.errors import JobError
+from beam_curator.progress import BOARD
+from beam_curator.report.writing import write_report
+from beam_curator.transforms.reporting import WriteReport
+from tests.eager import eager
+from tests.report.ledgers import drawn_rows, write_job
+
+
+def manifest_of(output):
+    return json.loads((output / "manifest.json").read_text())
+
+
+def test_a_pipeline_writes_what_one_process_writes_and_gives_the_manifest(tmp_path):
+    write_job(tmp_path, drawn_rows(900, per_file=150))
+    write_report(str(tmp_path))
+    written = [(tmp_path / name).read_bytes() for name in ("report.html", "report.json")]
+    for rows_together in (1, 400):
+        for name in ("report.html", "report.json"):
+            (tmp_path / name).unlink()
+        BOARD.reset()
+        assert eager(WriteReport(str(tmp_path), rows_together), [manifest_of(tmp_path)]) == [manifest_of(tmp_path)]
+        assert [(tmp_path / name).read_bytes() for name in ("report.html", "report.json")] == written
+        assert BOARD.read().phase == "writing the report"
+
+
+def test_a_ledger_that_is_not_the_manifests_is_told_in_one_line(tmp_path):
+    write_job(tmp_path, drawn_rows(300, per_file=150))
+    (tmp_path / "samples" / "part-0000000001-00000.parquet").unlink()
+    with pytest.raises(JobError) as alone:
+        write_report(str(tmp_path))
+    with pytest.raises(Exception, match="the ledger has") as raised:
+        eager(WriteReport(str(tmp_path)), [manifest_of(tmp_path)])
+    told = as_job_error(raised.value, str(tmp_path))
+    assert isinstance(told, JobError)
+    assert str(told) == str(alone.value)
+    for one in (tmp_path / "samples").iterdir():
+        one.unlink()
+    with pytest.raises(Exception, match="the ledger has 0 kept, 0 dropped, 0 failed"):
+        eager(WriteReport(str(tmp_path)), [manifest_of(tmp_path)])
