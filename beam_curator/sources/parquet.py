@@ -21,12 +21,10 @@ from beam_curator.images.extensions import extension_of
 from beam_curator.samples import Buffer, Shard
 from beam_curator.sources.columns import Columns, columns_of
 from beam_curator.sources.json_fields import json_member
+from beam_curator.sources.parquet_claims import MAX_RUN_ROWS, claimed_bytes, false_claim, rows_one_by_one
 from beam_curator.sources.records import Record
 from beam_curator.sources.source import Rows, UnreadableShard
 from beam_curator.storage import files
-
-BATCH_BYTES, MAX_BATCH_ROWS = 8 << 20, 256
-"""About so much is decoded at once."""
 
 BUFFER_BYTES = 4 << 20
 """So much of each column is fetched at once."""
@@ -34,8 +32,9 @@ BUFFER_BYTES = 4 << 20
 SPLIT_ABOVE = 4
 """A row group of more than this many times the range size is cut: to read its later rows all before are decoded."""
 
-MAX_RANGE_BYTES = 1 << 30
-"""What a run of rows may take in memory. More is not in it, unless few bytes stand for many: that is a bomb."""
+MAX_EXPANSION_BYTES = 1 << 30
+"""So much more than the file says may a run of rows take in memory. It does where few bytes stand for many: then the
+rows that follow are failed."""
 
 _DAMAGE = (pa.ArrowException, OSError, OverflowError, ValueError)
 
@@ -59,9 +58,11 @@ class ParquetSource:
         with _opened(shard) as file:
             metadata = _parquet(file).metadata
             self._columns(file)
-            groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-            runs = _runs([(group.num_rows, group.total_byte_size) for group in groups], range_bytes)
-        return runs
+        false = false_claim(metadata, shard.size_bytes)
+        if false is not None:
+            raise UnreadableShard(f"is no whole Parquet file: {false}")
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        return _runs([(group.num_rows, claimed_bytes(group, shard.size_bytes)) for group in groups], range_bytes)
 
     def read(self, shard: Shard, rows: Sequence[int]) -> Iterator[Record]:
         """Rows of a file, decoded some at a time."""
@@ -69,7 +70,7 @@ class ParquetSource:
             return
         with _opened(shard) as file:
             parquet = _parquet(file)
-            reader = _RowReader(parquet, self._columns(file), _stem(shard))
+            reader = _RowReader(parquet, self._columns(file), _stem(shard), shard.size_bytes)
             waiting = iter(rows)
             row: int | None = next(waiting)
             first = 0
@@ -102,45 +103,53 @@ def _runs(groups: Sequence[tuple[int, int]], range_bytes: int) -> list[Rows]:
         start, taken = end, 0
 
     for rows, size_bytes in groups:
-        if size_bytes > SPLIT_ABOVE * range_bytes and rows > 1:
+        pieces = max(_pieces(rows, MAX_RUN_ROWS), min(rows, _pieces(size_bytes, SPLIT_ABOVE * range_bytes)))
+        if pieces > 1:
             close()
-            pieces = min(rows, math.ceil(size_bytes / (SPLIT_ABOVE * range_bytes)))
             for piece in range(pieces):
                 end = start + rows * (piece + 1) // pieces - rows * piece // pieces
                 taken = size_bytes // pieces
                 close()
             continue
-        if taken and taken + size_bytes > range_bytes:
+        if (taken and taken + size_bytes > range_bytes) or end - start + rows > MAX_RUN_ROWS:
             close()
         end, taken = end + rows, taken + size_bytes
     close()
     return runs
 
 
+def _pieces(whole: int, at_most: int) -> int:
+    return max(1, math.ceil(whole / at_most))
+
+
 class _RowReader:
     """Makes records of a file's rows."""
 
-    def __init__(self, parquet: pq.ParquetFile, columns: Columns, stem: str) -> None:
-        self._parquet, self._columns, self._stem = parquet, columns, stem
+    def __init__(self, parquet: pq.ParquetFile, columns: Columns, stem: str, size_bytes: int) -> None:
+        self._parquet, self._columns, self._stem, self._size_bytes = parquet, columns, stem, size_bytes
+        self._bytes_left: float = MAX_EXPANSION_BYTES
         self._names = [columns.image, *([columns.caption] if columns.caption else []), *columns.fields]
 
     def read(self, group: int, first: int, wanted: Sequence[int]) -> Iterator[Record]:
         """The records of these rows of a row group, whose first row is `first`; rows that follow damage are failed."""
-        index, size_bytes = 0, 0
+        index = 0
+        self._bytes_left += claimed_bytes(self._parquet.metadata.row_group(group), self._size_bytes)
         try:
-            for start, batch in self._batches(group, first):
+            read = rows_one_by_one(self._parquet, row_groups=[group], columns=self._names)
+            for row, columns in enumerate(read, first):
+                if row < wanted[index]:
+                    continue
+                record = self._record(columns, row)
+                self._bytes_left -= sum(map(len, record.members.values()))
+                if self._bytes_left < 0:
+                    self._bytes_left = -math.inf  # nothing that follows fits in again
+                    why = f"its file expands to {MAX_EXPANSION_BYTES} bytes more than it says"
+                    yield from (self._failed(row, why) for row in wanted[index:])
+                    return
+                index += 1
+                yield record
                 if index == len(wanted):
                     return
-                here = _below(wanted, index, start + batch.num_rows)
-                if here > index:
-                    columns = _by_name(batch)
-                    for row in wanted[index:here]:
-                        record = self._record(columns, row - start, row)
-                        size_bytes += sum(map(len, record.members.values()))
-                        if size_bytes > MAX_RANGE_BYTES:
-                            record = self._failed(row, f"its row group expands to more than {MAX_RANGE_BYTES} bytes")
-                        index += 1
-                        yield record
         except StorageError:
             raise
         except _DAMAGE as error:
@@ -149,30 +158,21 @@ class _RowReader:
             return
         yield from (self._failed(row, "damaged Parquet file: the row is missing") for row in wanted[index:])
 
-    def _batches(self, group: int, first: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        described = self._parquet.metadata.row_group(group)
-        row_bytes = max(1, described.total_byte_size // max(1, described.num_rows))
-        rows = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // row_bytes))
-        batches = self._parquet.iter_batches(rows, row_groups=[group], columns=self._names, use_threads=False)
-        for batch in batches:
-            yield first, batch
-            first += batch.num_rows
-
     def _failed(self, row: int, why: str) -> Record:
         return Record(self._key(row), failure=why)
 
     def _key(self, row: int) -> str:
         return f"{self._stem}/{row:08d}"
 
-    def _record(self, columns: Mapping[str, pa.Array], index: int, row: int) -> Record:
-        image, path = _image(columns[self._columns.image], index)
+    def _record(self, columns: Mapping[str, pa.Array], row: int) -> Record:
+        image, path = _image(columns[self._columns.image])
         members: dict[str, Buffer] = {}
         if image is not None:
             members[extension_of(image) or _extension_in(path) or "jpg"] = image
-        caption = _text(columns[self._columns.caption], index) if self._columns.caption else None
+        caption = _text(columns[self._columns.caption]) if self._columns.caption else None
         if caption is not None:
             members["txt"] = caption
-        fields = {name: _value(columns[name], index) for name in self._columns.fields}
+        fields = {name: _value(columns[name]) for name in self._columns.fields}
         if path and "path" not in fields:
             fields["path"] = path
         if fields:
@@ -185,48 +185,37 @@ class _RowReader:
         return f"null in the column {self._columns.image}{alone}"
 
 
-def _below(rows: Sequence[int], index: int, end: int) -> int:
-    while index < len(rows) and rows[index] < end:
-        index += 1
-    return index
-
-
-def _by_name(batch: pa.RecordBatch) -> dict[str, pa.Array]:
-    return dict(zip(batch.schema.names, batch.columns, strict=True))
-
-
-def _image(column: pa.Array, index: int) -> tuple[Buffer | None, str | None]:
-    """An image's bytes and its path, each None where it is null or not there."""
-    if not column[index].is_valid:
+def _image(column: pa.Array) -> tuple[Buffer | None, str | None]:
+    """The bytes and the path of an image, which is all of its column, each None where it is null or not there."""
+    if not column[0].is_valid:
         return None, None
     if not pa.types.is_struct(column.type):
-        return _bytes(column, index), None
-    path = _value(column.field("path"), index) if column.type.get_field_index("path") >= 0 else None
-    return _bytes(column.field("bytes"), index), path if isinstance(path, str) else None
+        return _bytes(column), None
+    path = _value(column.field("path")) if column.type.get_field_index("path") >= 0 else None
+    return _bytes(column.field("bytes")), path if isinstance(path, str) else None
 
 
-def _bytes(column: pa.Array, index: int) -> Buffer | None:
-    value = column[index].value if pa.types.is_dictionary(column.type) else column[index]
+def _bytes(column: pa.Array) -> Buffer | None:
+    value = column[0].value if pa.types.is_dictionary(column.type) else column[0]
     return memoryview(value.as_buffer()).cast("B") if value is not None and value.is_valid else None
 
 
-def _text(column: pa.Array, index: int) -> bytes | None:
-    value = _value(column, index)
+def _text(column: pa.Array) -> bytes | None:
+    value = _value(column)
     return value.encode("utf-8", "replace") if isinstance(value, str) else None
 
 
-def _value(column: pa.Array, index: int) -> Any:
-    """A value as Python has it; of texts that are no UTF-8, what can be read of them."""
+def _value(column: pa.Array) -> Any:
+    """The value of a column of one as Python has it; of texts that are no UTF-8, what can be read of them."""
     try:
-        return column[index].as_py()
+        return column[0].as_py()
     except UnicodeDecodeError:
-        value = column.slice(index, 1)
         try:
-            return value.cast(pa.binary())[0].as_py().decode("utf-8", "replace")
+            return column.cast(pa.binary())[0].as_py().decode("utf-8", "replace")
         except pa.ArrowException:
             return None
     except (ValueError, OverflowError):  # a date that Python has no room for
-        return _without_python(column.slice(index, 1))
+        return _without_python(column)
 
 
 def _without_python(value: pa.Array) -> str | None:

@@ -11,12 +11,16 @@ import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError
 from beam_curator.samples import Shard
+from beam_curator.sources.parquet_claims import false_claim, rows_one_by_one
 from beam_curator.storage import files
 from beam_curator.storage.retrying import why_permanent
 
 _KEY, _URL = "key", "url"
 _OF_OURS = {"shard", "offset", "output_shard"}
 """Columns that img2dataset does not write, and curation does: what stands beside a curated shard."""
+
+MAX_SIDECAR_BYTES = 256 << 20
+"""A larger file is none of img2dataset's, which has a kilobyte for each sample; nor is one of more in memory."""
 
 
 def sidecar_path(shard: Shard) -> str | None:
@@ -44,15 +48,10 @@ def sidecar_rows(
     path = sidecar_path(shard)
     if path is None or not _is_there(path):
         return {}, None
-    table = _table(path, files.size_of(path))
-    if table is None:
+    told = _told(path, files.size_of(path))
+    if told is None:
         return {}, path
-    wanted = set(keys)
-    found = {}
-    for index, key in enumerate(table[_KEY].to_pylist()):
-        if key in wanted:
-            found[key] = index
-    rows = dict(zip(found, table.take(pa.array(list(found.values()), pa.int64())).to_pylist(), strict=True))
+    rows = {key: told[key] for key in keys if key in told}
     said = {key: url for key, url in zip(keys, urls, strict=True) if url and key in rows}
     if keys and (not rows or any(rows[key][_URL] not in (None, url) for key, url in said.items())):
         return {}, path
@@ -71,12 +70,36 @@ def _is_there(path: str) -> bool:
 
 
 @functools.lru_cache(maxsize=2)
-def _table(path: str, _size: int) -> pa.Table | None:
-    """The rows of a file of img2dataset; None for another. Its size tells it from one that stood there before."""
-    try:
-        table = pq.read_table(pa.BufferReader(files.read_bytes(path)))
-    except (pa.ArrowException, OSError, ValueError):
+def _told(path: str, size_bytes: int) -> Mapping[str, Mapping[str, Any]] | None:
+    """The rows of a file of img2dataset by their keys; None for another, and for one of too much. Its size tells it
+    from one that stood there before."""
+    if size_bytes > MAX_SIDECAR_BYTES:
         return None
-    names = set(table.schema.names)
-    is_text = {_KEY, _URL} <= names and pa.types.is_string(table.schema.field(_KEY).type)
-    return table if is_text and not names >= _OF_OURS else None
+    try:
+        parquet = pq.ParquetFile(pa.BufferReader(files.read_bytes(path)))
+        schema = parquet.schema_arrow
+        names = set(schema.names)
+        is_text = {_KEY, _URL} <= names and pa.types.is_string(schema.field(_KEY).type)
+        if not is_text or names >= _OF_OURS or false_claim(parquet.metadata, size_bytes) is not None:
+            return None
+        return _by_key(parquet)
+    except (pa.ArrowException, OSError, ValueError, OverflowError):
+        return None
+
+
+def _by_key(parquet: pq.ParquetFile) -> Mapping[str, Mapping[str, Any]] | None:
+    """The rows of a file by their keys, the last of each; None where they take too much memory."""
+    told: dict[str, Mapping[str, Any]] = {}
+    bytes_left = MAX_SIDECAR_BYTES
+    for columns in rows_one_by_one(parquet):
+        bytes_left -= sum(map(_bytes_of, columns.values()))
+        if bytes_left < 0:
+            return None
+        row = {name: column[0].as_py() for name, column in columns.items()}
+        told[row[_KEY]] = row
+    return told
+
+
+def _bytes_of(column: pa.Array) -> int:
+    """How many bytes the one value of a column takes; as a number of a dictionary it would hide them."""
+    return (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).nbytes

@@ -28,6 +28,7 @@ from beam_curator.rules.lists import candidates, ids_of
 from beam_curator.rules.rule import AtLeast, judge
 from beam_curator.rules.top import top_fraction
 from beam_curator.rules.where import Where
+from beam_curator.sources import sidecars
 from beam_curator.sources.list_files import entries_of, list_file
 from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.tar.planning import plan_ranges
@@ -243,6 +244,16 @@ def test_a_parquet_of_something_else_is_ignored_and_told(tmp_path, content):
     assert list(carried(batch)) == ["json.url", "url_domain"]
     lines = field_lines(told_fields(Summary(fields=batch.fields)))
     assert lines[-1] == f"{path} is not img2dataset's of the shard beside: ignored"
+
+
+@pytest.mark.parametrize("at_most", [1 << 10, 1 << 20], ids=["of_the_file", "of_what_it_holds"])
+def test_a_parquet_beside_a_shard_that_takes_too_much_memory_is_ignored_and_told(tmp_path, monkeypatch, at_most):
+    monkeypatch.setattr(sidecars, "MAX_SIDECAR_BYTES", at_most)
+    path = tmp_path / "0.parquet"
+    path.write_bytes(img2dataset_parquet(KEYED * 40, caption="x" * 20_000))  # 2.4 MB, of which the file has a few KB
+    batch = batch_of(tmp_path / "0.tar", [{"url": "http://a/0"}])
+    assert list(carried(batch)) == ["json.url", "url_domain"]
+    assert batch.fields.foreign_sidecars == {str(path)}
 
 
 @pytest.mark.parametrize(

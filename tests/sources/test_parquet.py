@@ -144,11 +144,51 @@ def test_a_file_without_rows_is_no_broken_one(tmp_path):
     assert (samples, errors) == ([], [])
 
 
-def test_few_bytes_that_stand_for_many_do_not_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_source, "MAX_RANGE_BYTES", 5000)
-    _, samples, _ = read(write(tmp_path / "a.parquet", pa.table({"image": [JPEG] * 20})))
-    assert [s.failure is None for s in samples] == [True] * 9 + [False] * 11
-    assert "expands to more than" in samples[-1].failure
+def written_once(value, rows):
+    """A table that says in few bytes that all its rows have one value."""
+    return pa.table({"image": pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))})
+
+
+def test_few_bytes_that_stand_for_many_fail_the_rows_that_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_source, "MAX_EXPANSION_BYTES", 5000)
+    shard = write(tmp_path / "a.parquet", written_once(JPEG, 80), row_group_size=20)
+    claimed = sum(pq.read_metadata(shard.url).row_group(group).total_byte_size for group in range(4))
+    _, samples, _ = read(shard)
+    good = [s.failure is None for s in samples].index(False)
+    assert [s.failure is None for s in samples] == [True] * good + [False] * (80 - good)
+    assert 5000 // len(JPEG) <= good <= (5000 + claimed) // len(JPEG)
+    assert "expands to 5000 bytes more than it says" in samples[-1].failure
+
+
+def test_a_value_that_all_rows_have_is_in_memory_for_one_of_them(tmp_path):
+    value = bytes(4 << 20)
+    table = written_once(value, 200)
+    shard = write(tmp_path / "a.parquet", table, store_schema=False, dictionary_pagesize_limit=1 << 30)
+    before, most = pa.total_allocated_bytes(), 0
+    for record in source_of("parquet").read(shard, range(200)):
+        assert len(record.members["jpg"]) == len(value)
+        del record
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 10 * len(value)
+
+
+def test_more_rows_or_values_than_a_file_can_hold_are_a_broken_shard(tmp_path):
+    nulls = pa.nulls(200_000, pa.binary())
+    ranges, samples, (error,) = read(write(tmp_path / "a.parquet", pa.table({"image": nulls})))
+    assert ([(one.start, one.end) for one in ranges], samples) == ([(0, 0)], [])
+    assert error.reason.startswith("is no whole Parquet file: it claims 200,000 rows in ")
+    lists = pa.array([[0] * 2_000_000])
+    _, samples, (error,) = read(write(tmp_path / "b.parquet", pa.table({"image": [JPEG], "zeros": lists})))
+    assert samples == []
+    assert "it claims 2,000,000 values of a column in " in error.reason
+
+
+def test_runs_have_so_many_rows_at_most_whatever_few_bytes_they_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_source, "MAX_RUN_ROWS", 10)
+    shard = write(tmp_path / "a.parquet", pa.table({"image": images(34)}), row_group_size=25)
+    ranges, samples, _ = read(shard)
+    assert [(one.start, one.end) for one in ranges] == [(0, 8), (8, 16), (16, 25), (25, 34)]
+    assert [s.offset for s in samples] == list(range(34))
 
 
 def test_some_rows_are_read_again_as_they_were(tmp_path):
