@@ -17,14 +17,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 _ITERATIONS = 6
+_REFINED = 2
+"""How often all centres are moved to the middle of their cells: of few, begun anywhere; of many, begun in groups."""
+
+_FEW = 64
 _SAMPLED_PER_CELL = 12
-MOST_CELLS = 4096
+MOST_CELLS = 16384
+_ROWS_AT_A_TIME = 512
+_PAIRS_AT_A_TIME = 8192
+_COLUMNS_AT_A_TIME = 96
 
 Directions = NDArray[np.float32]
 Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
@@ -48,7 +55,7 @@ def sample_size(cells: int) -> int:
 
 def making(cells: int) -> int:
     """How many products it takes to make so many centres."""
-    return sample_size(cells) * cells * (_ITERATIONS + 1)
+    return sample_size(cells) * cells * (_REFINED + 1 if cells > _FEW else _ITERATIONS + 1)
 
 
 def in_drawing_order(ids: NDArray[np.void], seed: int) -> NDArray[np.int64]:
@@ -63,21 +70,53 @@ def sampled(drawn: NDArray[np.int64], count: int, but: int = 0) -> NDArray[np.in
 
 
 def centres_of(sample: Directions, cells: int, each: Map = map) -> Directions:
-    """The centres of cells: float32 [cells, dim], by Lloyd's algorithm on unit vectors, begun with the first ones.
+    """The centres of cells: float32 [cells, dim], by Lloyd's algorithm on unit vectors.
+
+    Many are begun in groups: the sample is cut into about as many parts as each of them gets centres. So few clumps of
+    vectors are left without one, and all centres have to be moved together hardly ever, which is what takes long.
 
     Args:
-      sample: unit vectors [m, dim].
+      sample: unit vectors [m, dim], in an order that means nothing.
       cells: how many cells; fewer are made of a smaller sample.
       each: `map`, or that of several threads.
     """
-    centres, parts = sample[:cells].copy(), np.array_split(sample, 16)
-    for _ in range(_ITERATIONS if len(sample) > cells else 0):
-        home = np.concatenate(list(each(functools.partial(_nearest, centres), parts)))
+    if len(sample) <= cells:
+        return sample.copy()
+    if cells <= _FEW:
+        return _moved(sample, sample[:cells].copy(), _ITERATIONS, each)
+    return _moved(sample, _in_groups(sample, cells, each), _REFINED, each)
+
+
+def _in_groups(sample: Directions, cells: int, each: Map) -> Directions:
+    """Centres of parts of the sample: of each as many as it has vectors."""
+    groups = _moved(sample, sample[: round(cells**0.5)].copy(), _ITERATIONS, each)
+    home = _homes(sample, groups, each)
+    shares = np.rint(np.cumsum(np.bincount(home, minlength=len(groups))) * (cells / len(sample))).astype(np.int64)
+    found = []
+    for group, share in enumerate(np.diff(shares, prepend=0).tolist()):
+        part = sample[home == group]
+        if share:
+            found.append(_moved(part, part[:share].copy(), _ITERATIONS, map))
+    return np.concatenate(found)
+
+
+def _moved(sample: Directions, centres: Directions, times: int, each: Map) -> Directions:
+    """The centres, each so many times moved to the middle of what is nearest to it."""
+    for _ in range(times):
+        home = _homes(sample, centres, each)
         order = np.argsort(home, kind="stable")
         filled, starts = np.unique(home[order], return_index=True)
-        sums = np.add.reduceat(sample[order], starts, axis=0)
+        columns = range(0, sample.shape[1], _COLUMNS_AT_A_TIME)
+        parts = [np.add.reduceat(sample[order, one : one + _COLUMNS_AT_A_TIME], starts, axis=0) for one in columns]
+        sums = np.concatenate(parts, axis=1)
         centres[filled] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     return centres
+
+
+def _homes(sample: Directions, centres: Directions, each: Map) -> NDArray[np.int64]:
+    """Which centre is nearest to each vector: int64 [m]."""
+    parts = np.array_split(sample, max(16, len(sample) // _ROWS_AT_A_TIME // 4))
+    return np.concatenate(list(each(functools.partial(_nearest, centres), parts)))
 
 
 def _nearest(centres: Directions, vectors: Directions) -> NDArray[np.int64]:
@@ -90,13 +129,21 @@ def apart(centres: Directions, gap: float) -> Directions:
     Where two cells are that near, most of what lives in one is a guest in the other. A picture of which there are many
     near copies would have many such cells, and all copies would be compared in each of them.
     """
-    squares = np.einsum("ij,ij->i", centres, centres)
-    near = squares[:, None] + squares[None, :] - 2 * _dots(centres, centres) <= gap**2
     stays = np.ones(len(centres), bool)
-    for index in range(len(centres)):
-        if stays[index]:
-            stays[index + 1 :] &= ~near[index, index + 1 :]
+    for start, squares in _squares_between(centres):
+        near = squares <= gap**2
+        for row, index in enumerate(range(start, start + len(near))):
+            if stays[index]:
+                stays[index + 1 :] &= ~near[row, index + 1 :]
     return centres[stays]
+
+
+def _squares_between(centres: Directions) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The squared distances of some centres, from the one of this number on, to all: float32 [m, cells]."""
+    squares = np.einsum("ij,ij->i", centres, centres)
+    for start in range(0, len(centres), _ROWS_AT_A_TIME):
+        some = slice(start, start + _ROWS_AT_A_TIME)
+        yield start, squares[some, None] + squares[None, :] - 2 * _dots(centres[some], centres)
 
 
 def _rounding(centres: Directions) -> float:
@@ -120,18 +167,19 @@ class Cells:
     centres: Directions
     reach: float
 
-    @property
-    def _gaps(self) -> NDArray[np.float32]:
-        """The distances between centres, at least: float32 [cells, cells]."""
-        squares = np.einsum("ij,ij->i", self.centres, self.centres)
-        between = squares[:, None] + squares[None, :] - 2 * _dots(self.centres, self.centres)
-        return np.sqrt(np.maximum(between, 0) + np.float32(2 * _rounding(self.centres)))
-
     def prepared(self) -> Assigning:
         """What assigns vectors to these cells."""
-        halves = np.einsum("ij,ij->i", self.centres, self.centres) / 2
-        tolerances = self._gaps * np.float32(self.reach) + np.float32(_rounding(self.centres))
-        return Assigning(self.centres, halves, tolerances)
+        squares = np.einsum("ij,ij->i", self.centres, self.centres)
+        farthest = [between.max(axis=1) for _, between in _squares_between(self.centres)]
+        largest = self._tolerances(np.concatenate([np.zeros(0, np.float32), *farthest]))
+        return Assigning(self.centres, squares / 2, largest, self._tolerances)
+
+    def _tolerances(self, squares: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of how much nearer in x.c - |c|^2 / 2 a vector's home may be than a cell in which it is a guest, at least;
+        from the squared distances of both centres."""
+        rounding = np.float32(_rounding(self.centres))
+        gaps = np.sqrt(np.maximum(squares, 0) + 2 * rounding)
+        return np.asarray(gaps * np.float32(self.reach) + rounding)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,13 +189,14 @@ class Assigning:
     Attributes:
       centres: float32 [cells, dim].
       halves: half the squared length of each centre: float32 [cells].
-      tolerances: float32 [cells, cells]: of how much nearer in x.c - |c|^2 / 2 a vector's home may be than a cell in
-        which it is a guest.
+      largest: the largest tolerance of each home: float32 [cells].
+      tolerances: gives the tolerances of pairs of cells from the squared distances of their centres.
     """
 
     centres: Directions
     halves: NDArray[np.float32]
-    tolerances: NDArray[np.float32]
+    largest: NDArray[np.float32]
+    tolerances: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def assign(self, vectors: Directions) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """The homes of some vectors, int32 [n], and their visits: which vector, and in which cell: int32 [m] twice."""
@@ -155,13 +204,18 @@ class Assigning:
         nearness -= self.halves
         home = nearness.argmax(axis=1)
         best = nearness[np.arange(len(vectors)), home]
-        farthest = best - self._largest[home] - np.float32(1e-6)
+        farthest = best - self.largest[home] - np.float32(1e-6)
         guest, cell = np.divmod(np.flatnonzero(nearness >= farthest[:, None]), len(self.centres))
-        near = best[guest] - nearness[guest, cell] <= self.tolerances[home[guest], cell]
-        near &= home[guest] != cell
+        elsewhere = home[guest] != cell
+        guest, cell = guest[elsewhere], cell[elsewhere]
+        near = best[guest] - nearness[guest, cell] <= self._between(home[guest], cell)
         return home.astype(np.int32), guest[near].astype(np.int32), cell[near].astype(np.int32)
 
-    @functools.cached_property
-    def _largest(self) -> NDArray[np.float32]:
-        """The largest tolerance of each home: float32 [cells]."""
-        return np.asarray(self.tolerances.max(axis=1))
+    def _between(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The tolerances of pairs of cells: float32 [m]."""
+        found = np.empty(len(one), np.float32)
+        for start in range(0, len(one), _PAIRS_AT_A_TIME):
+            some = slice(start, start + _PAIRS_AT_A_TIME)
+            dots = np.einsum("ij,ij->i", self.centres[one[some]], self.centres[other[some]])
+            found[some] = 2 * (self.halves[one[some]] + self.halves[other[some]] - dots)
+        return self.tolerances(found)

@@ -237,7 +237,9 @@ def members_of(
 ) -> Members:
     """Who is in which cell, of vectors of these ranks: int64 [n]."""
 
-    def part(start: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
+    ranks = ranks.astype(np.int32)
+
+    def part(start: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
         some = ranks[start : start + _ASSIGNED_AT_A_TIME]
         home, guest, cell = assigning.assign(directions(vectors(some)))
         resident = np.arange(len(home) + len(guest)) < len(home)
@@ -245,7 +247,8 @@ def members_of(
 
     parts = list(threads.map(part, range(0, len(ranks), _ASSIGNED_AT_A_TIME)))
     rank, cell, resident = (np.concatenate(ones) for ones in zip(*parts, strict=True))
-    return Members.of(rank.astype(np.int32), cell, resident)
+    del parts
+    return Members.of(rank, cell, resident)
 
 
 def work_in_cells(residents: Indices, guests: Indices) -> Indices:

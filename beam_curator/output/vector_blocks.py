@@ -36,13 +36,13 @@ class BlockCounts:
       index: which block.
       digest: what tells who is in which cell, 16 hex digits. Another processor rounds centres otherwise: what was found
         with other members does not fit together with what is found with these.
-      residents, guests: int64 [cells].
+      residents, guests: int32 [cells].
     """
 
     index: int
     digest: str
-    residents: Indices
-    guests: Indices
+    residents: NDArray[np.int32]
+    guests: NDArray[np.int32]
 
     @classmethod
     def of(cls, index: int, members: Members, cells: int) -> BlockCounts:
@@ -51,7 +51,8 @@ class BlockCounts:
         for array in (members.rank, members.cell, members.resident):
             told.update(np.ascontiguousarray(array).view(np.uint8).data)
         resident = members.resident
-        residents, guests = (np.bincount(members.cell[which], minlength=cells) for which in (resident, ~resident))
+        counts = [np.bincount(members.cell[which], minlength=cells) for which in (resident, ~resident)]
+        residents, guests = (count.astype(np.int32) for count in counts)
         return cls(index, told.hexdigest()[:16], residents, guests)
 
 

@@ -11,16 +11,8 @@ from beam_curator.duplicates import semantic
 from beam_curator.duplicates.cell_costs import CellCosts, Extent
 from beam_curator.duplicates.cells import MOST_CELLS, Cells, cells_for
 from beam_curator.duplicates.semantic import Compared, Join, centres_for, semantic_edges
-from beam_curator.duplicates.vectors import ids_of, unit_vectors
-
-
-def clumps(count: int, each: int, copies: int = 0) -> np.ndarray:
-    """Vectors in clumps, far from one another, and near copies of the first: float16 [n, 64], shuffled."""
-    random = np.random.default_rng(0)
-    middles = random.standard_normal((count, 64))
-    found = np.repeat(middles, each, axis=0) + 0.5 * random.standard_normal((count * each, 64))
-    near = found[0] + random.standard_normal((copies, 64)) * 0.11
-    return unit_vectors(random.permutation(np.concatenate([found, near])))
+from beam_curator.duplicates.vectors import ids_of
+from tests.duplicates.vector_sets import clumps
 
 
 def compared(vectors: np.ndarray, known: np.ndarray | None = None) -> Compared:

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 
+from beam_curator.duplicates.vectors import unit_vectors
+
 
 def planted(count: int, dim: int, seed: int) -> np.ndarray:
     """Unit vectors in clumps, with near copies, chains and one clique: float16 [count, dim]."""
@@ -41,3 +43,12 @@ def kept_by_brute_force(near: np.ndarray, order: np.ndarray, competes: np.ndarra
         else:
             kept.append(row)
     return gone
+
+
+def clumps(count: int, each: int, copies: int = 0) -> np.ndarray:
+    """Vectors in clumps, far from one another, and near copies of the first: float16 [n, 64], shuffled."""
+    random = np.random.default_rng(0)
+    middles = random.standard_normal((count, 64))
+    found = np.repeat(middles, each, axis=0) + 0.5 * random.standard_normal((count * each, 64))
+    near = found[0] + random.standard_normal((copies, 64)) * 0.11
+    return unit_vectors(random.permutation(np.concatenate([found, near])))
