@@ -381,7 +381,9 @@ def _notes(curation: Curation) -> list[str]:
     before = notes_before(options.output, curation.job, curation.range_mb, options.overwrite, reading_of(options))
     is_new = not options.scores_from and read_manifest(options.output) is None
     processes = note_on_processes(options) if is_new else None
-    return [*told, *before, *([processes] if processes else [])]
+    idle = [f"--scoring_{name}" for name in curation.hints if parsing.is_local(options)]
+    hints = f"{' and '.join(idle)}: for runners elsewhere, nothing changes on this machine" if idle else None
+    return [*told, *before, *(note for note in (processes, hints) if note)]
 
 
 def _tried(pipeline_options: PipelineOptions, curation: Curation, asked: DryRun) -> Trial | None:

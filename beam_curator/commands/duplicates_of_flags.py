@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from beam_curator.commands.options import CurationOptions
 from beam_curator.duplicates.order import NEEDS
-from beam_curator.duplicates.settings import DuplicateSettings, settings_of_flags
+from beam_curator.duplicates.settings import DuplicateSettings, check_put_to_use, settings_of_flags
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column
@@ -26,9 +26,11 @@ def duplicates_of(
     Raises:
       UsageError: for what cannot be meant, and for another output that cannot be compared with.
     """
-    settings = settings_of_flags(options.get_all_options())
+    flags = options.get_all_options()
+    settings = settings_of_flags(flags)
     if settings is None:
         return None
+    check_put_to_use(settings.kinds, flags)
     needed = NEEDS.get(settings.keep)
     if needed and needed not in {column.name for column in columns}:
         raise UsageError(f"--keep {settings.keep}: this job has no score {needed}: have it computed, or leave it")

@@ -10,6 +10,7 @@ from beam_curator.commands.flags import PROGRAM, Parser
 from beam_curator.errors import UsageError
 
 EMBEDDINGS, DATACOMP_UIDS = "embeddings", "datacomp-uids"
+ROWS_PER_FILE = 1_000_000
 
 _EXPORT = f"""Writes what a finished job kept in forms that other tools read:
 
@@ -85,9 +86,8 @@ def _of_embeddings() -> Parser:
     made.add_argument(
         "--rows_per_file",
         type=positive_int,
-        default=1_000_000,
         metavar="N",
-        help="how many samples each file of npy and parquet has (default: 1000000)",
+        help=f"how many samples each file of npy and parquet has (default: {ROWS_PER_FILE})",
     )
     return made
 

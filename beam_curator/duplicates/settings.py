@@ -89,6 +89,12 @@ class DuplicateSettings:
         return {**dataclasses.asdict(self), "kinds": list(self.kinds), "against": list(self.against)}
 
 
+def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of settings, by the names of attributes, those that are not the default, by the names of their flags."""
+    default = {one.name: one.default for one in dataclasses.fields(DuplicateSettings)}
+    return {flag: settings[name] for flag, name in _FLAGS.items() if settings.get(name, default[name]) != default[name]}
+
+
 def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:
     """What the flags of the command ask for, or the manifest tells; None for nothing.
 
@@ -110,8 +116,26 @@ def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:
     return DuplicateSettings(tuple(kinds), **given)
 
 
+def check_put_to_use(kinds: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Raises UsageError for a setting of a kind of duplicates that nobody looks for: it would change nothing.
+
+    Args:
+      kinds: those that are looked for.
+      given: values by the names of flags; None for those that were not given.
+    """
+    for flag, kind in _OF_ONE_KIND.items():
+        if given.get(flag) is not None and kind not in kinds:
+            raise UsageError(
+                f"{flag}={given[flag]}: only {kind} duplicates are told by it, and those of {','.join(kinds)} are "
+                f"looked for: add {kind}, or leave it out"
+            )
+
+
 def _shown(value: Any) -> str:
     return " ".join(value) if isinstance(value, (list, tuple)) else str(value)
+
+
+_OF_ONE_KIND = {"duplicate_cosine": SEMANTIC, "duplicate_bits": PERCEPTUAL, "duplicate_slack": SEMANTIC}
 
 
 _FLAGS = {

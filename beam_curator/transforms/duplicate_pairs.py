@@ -76,7 +76,7 @@ class FindDuplicates(beam.PTransform):
       bits: in how many of the 256 bits of their hashes pictures differ at most; None compares vectors.
 
     Raises:
-      UsageError: for a threshold, a slack or a number of cells that is none.
+      UsageError: for a threshold, a slack or a number of cells that is none, and for these beside `bits`.
       CurationError: where it runs, for vectors that are not numbers of one length, for what are no hashes, and for an
         id that comes twice.
     """
@@ -92,6 +92,10 @@ class FindDuplicates(beam.PTransform):
         settings = DuplicateSettings(cosine=cosine, slack=slack, bits=DEFAULT_DUPLICATE_BITS if bits is None else bits)
         if cells is not None and not (is_whole(cells) and cells >= 1):
             raise UsageError(f"cells={cells}: a whole number, 1 or more, or None for as many as suit")
+        if bits is not None and (cosine, slack, cells) != (DEFAULT_DUPLICATE_COSINE, PROVEN, None):
+            raise UsageError(
+                f"bits={bits}: hashes have no cosine, slack and cells, which are of vectors: leave them out"
+            )
         self.join = Join(settings.cosine, settings.slack, None if cells is None else int(cells))
         self.bits = None if bits is None else settings.bits
 

@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from beam_curator import rows
 from beam_curator.duplicates.competitors import Competitors, competitors_in
-from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
+from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings, changed, check_put_to_use
 from beam_curator.errors import UsageError
 from beam_curator.given_paths import named
 from beam_curator.output.against import check_against, competitors_of_output
@@ -100,6 +100,7 @@ class DropDuplicates(beam.PTransform):
         super().__init__()
         self.output = named(output, "output")
         self.settings = DuplicateSettings(**settings)
+        check_put_to_use(self.settings.kinds, changed(settings))
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -210,6 +210,12 @@ def test_of_a_shard_that_is_gone_only_its_scores_fields_and_plan_stay(raw, tmp_p
     assert content(tmp_path / "out") == before
 
 
+def test_hints_that_nobody_takes_here_are_told(finished, curate):
+    hints = ("--scoring_accelerator", "type:nvidia-l4;count:1;install-nvidia-driver", "--scoring_min_ram", "30GB")
+    said = "--scoring_accelerator and --scoring_min_ram: for runners elsewhere, nothing changes on this machine"
+    assert f"  note: {said}\n" in curate(finished, *hints, "--dry_run")[1]
+
+
 def test_only_ranges_without_scores_are_scored_again(finished, curate):
     before = content(finished)
     part = max((finished / "scores").glob("*.parquet"))

@@ -367,8 +367,14 @@ def test_duplicates_that_were_kept_are_found_out(kind, deduplicated, curate, cap
         (["--duplicates", "exact", "--against", "RAW"], "holds no finished job"),
         (["--duplicates", "exact", "--against", "OUT"], "is the output itself"),
         (["--duplicates", "semantic", "--duplicate_slack", "0.7"], "0.7 is not proven"),
+        (
+            ["--duplicates", "exact,perceptual", "--duplicate_cosine", "0.97"],
+            "duplicate_cosine=0.97: only semantic duplicates are told by it, and those of exact,perceptual are looked",
+        ),
+        (["--duplicates", "exact", "--duplicate_slack", "proven"], "duplicate_slack=0.5: only semantic duplicates"),
+        (["--duplicates", "semantic", "--duplicate_bits", "0"], "duplicate_bits=0: only perceptual duplicates"),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_what_cannot_be_meant_is_one_line(given, told, curate, raw, finished_once):
     given = [{"RAW": str(raw), "OUT": str(finished_once)}.get(one, one) for one in given]

@@ -51,6 +51,12 @@ def test_embeddings_are_those_of_the_tars_with_their_rows_in_files_of_one_size(f
     assert sorted(path.name for path in to.iterdir()) == ["img_emb", "metadata"]
 
 
+def test_a_size_of_files_that_lance_does_not_take_is_refused(finished_once, tmp_path, export):
+    words = ("embeddings", finished_once, "--output", tmp_path / "v", "--format", "lance", "--rows_per_file", 17)
+    told = "beam-curator: --rows_per_file 17: lance has files of its own sizes: leave it out\n"
+    assert export(*words) == (2, "", told)
+
+
 def test_one_file_of_parquet_has_rows_and_embeddings(finished_once, tmp_path, export):
     assert export("embeddings", finished_once, "--output", tmp_path / "v", "--format", "parquet")[0] == 0
     table = pq.read_table(tmp_path / "v" / "embeddings_0.parquet")

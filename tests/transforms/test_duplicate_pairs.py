@@ -154,6 +154,17 @@ def test_one_kind_and_one_output_may_be_given_as_they_are():
         bc.DropDuplicates("out", slack="proven")
 
 
+def test_what_would_change_nothing_is_refused():
+    assert bc.DropDuplicates("out", kinds=["exact"], cosine=0.97, keep="first").settings.keep == "first"
+    with pytest.raises(UsageError, match=r"duplicate_cosine=0\.9: only semantic duplicates are told by it"):
+        bc.DropDuplicates("out", kinds=["exact", "perceptual"], cosine=0.9)
+    with pytest.raises(UsageError, match="duplicate_bits=0: only perceptual duplicates are told by it"):
+        bc.DropDuplicates("out", kinds="semantic", bits=0)
+    for of_vectors in ({"cosine": 0.9}, {"slack": 0.2}, {"cells": 3}):
+        with pytest.raises(UsageError, match="bits=0: hashes have no cosine, slack and cells"):
+            bc.FindDuplicates(bits=0, **of_vectors)
+
+
 def test_other_elements_are_refused_where_the_pipeline_is_built():
     pipeline = beam.Pipeline()
     with pytest.raises(beam.typehints.TypeCheckError):

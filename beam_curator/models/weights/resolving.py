@@ -47,8 +47,14 @@ class ClipChoice:
 
 
 def choose_weights(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice | None:
-    """Finds the weights of an encoder by its name; None for one that has none. See choose_clip and choose_timm."""
+    """Finds the weights of an encoder by its name; None for one that has none. See choose_clip and choose_timm.
+
+    Raises:
+      UsageError: for weights of one that has none, and as those do.
+    """
     if model == TINY_UNTRAINED:
+        if pretrained != DEFAULT_PRETRAINED:
+            raise UsageError(f"--clip_pretrained {pretrained}: {TINY_UNTRAINED} takes no weights: leave it out")
         return None
     choose = choose_timm if model.startswith(TIMM) else choose_clip
     return choose(model, pretrained, model_dir, download)

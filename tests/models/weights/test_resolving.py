@@ -17,6 +17,12 @@ SHARED = pathlib.Path(__file__).resolve().parents[4] / "shared/models"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"the published weights are not in {SHARED}")
 
 
+def test_an_encoder_without_weights_takes_none():
+    assert resolving.choose_weights("tiny-untrained", "openai", None) is None
+    with pytest.raises(UsageError, match="--clip_pretrained laion2b: tiny-untrained takes no weights: leave it out"):
+        resolving.choose_weights("tiny-untrained", "laion2b", None)
+
+
 @needs_shared
 @pytest.mark.parametrize("head", [AESTHETIC_V2, AESTHETIC_V1, NSFW_LAION_ZIP])
 def test_the_recorded_sums_and_sizes_are_those_of_the_published_files(head):
