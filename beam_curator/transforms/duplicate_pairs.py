@@ -241,14 +241,24 @@ class KeepOne(beam.PTransform):
         one is told.
 
     Raises:
+      UsageError: for pairs that are no PCollection, or in other windows than the ranks.
       CurationError: where it runs, for an id that comes twice, for ranks that have no order, and for what is no pair.
     """
 
     def __init__(self, pairs: beam.PCollection[DuplicatePair]) -> None:
         super().__init__()
+        if not isinstance(pairs, beam.PCollection):
+            raise UsageError(
+                f"KeepOne takes a PCollection of pairs, as FindDuplicates gives, not {type(pairs).__name__}"
+            )
         self.pairs = pairs
 
     def expand(self, ranked: beam.PCollection[tuple[str, Any]]) -> beam.PCollection[DuplicateDrop]:
+        if ranked.windowing.windowfn != self.pairs.windowing.windowfn:
+            ranks, pairs = (type(of.windowing.windowfn).__name__ for of in (ranked, self.pairs))
+            raise UsageError(
+                f"KeepOne is given ranks in {ranks} and pairs in other windows ({pairs}): make them the same"
+            )
         with inner_steps_untyped(ranked.pipeline):
             things = ranked | "Ranked" >> beam.WithKeys(None)
             pairs = self.pairs | "Pairs" >> beam.WithKeys(None)

@@ -154,6 +154,19 @@ def test_one_kind_and_one_output_may_be_given_as_they_are():
         bc.DropDuplicates("out", slack="proven")
 
 
+def test_ranks_and_pairs_are_in_the_same_windows():
+    pipeline = beam.Pipeline()
+    ranks = pipeline | "Ranks" >> beam.Create([("a", 1), ("b", 2)])
+    pairs = pipeline | "Pairs" >> beam.Create([("a", "b", "exact", 1.0)])
+    windows = beam.window.FixedWindows(10)
+    both = [one | label >> beam.WindowInto(windows) for label, one in (("R", ranks), ("P", pairs))]
+    assert both[0] | "Both" >> bc.KeepOne(both[1])
+    with pytest.raises(UsageError, match=r"ranks in FixedWindows and pairs in other windows \(GlobalWindows\)"):
+        both[0] | "One" >> bc.KeepOne(pairs)
+    with pytest.raises(UsageError, match="KeepOne takes a PCollection of pairs, as FindDuplicates gives, not list"):
+        bc.KeepOne([("a", "b", "exact", 1.0)])
+
+
 def test_what_would_change_nothing_is_refused():
     assert bc.DropDuplicates("out", kinds=["exact"], cosine=0.97, keep="first").settings.keep == "first"
     with pytest.raises(UsageError, match=r"duplicate_cosine=0\.9: only semantic duplicates are told by it"):
