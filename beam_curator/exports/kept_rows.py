@@ -50,10 +50,10 @@ def kept_count(output: str) -> int:
     Raises:
       UsageError: where no job was finished, or it kept nothing.
     """
-    manifest = read_manifest(output)
-    if manifest is None:
+    counts = (read_manifest(output) or {}).get("counts")
+    kept = counts.get("kept") if isinstance(counts, dict) else None
+    if not isinstance(kept, int):
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
-    kept = int(manifest["counts"]["kept"])
     if not kept:
         raise UsageError(f"{output} keeps not one sample: there is nothing to export")
     return kept

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from beam_curator import rows
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
+from beam_curator.output import checked_parquet
 from beam_curator.output.embedding_column import float16_of, in_dictionaries
 from beam_curator.output.field_store import found_fields
 from beam_curator.output.score_parts import (
@@ -66,9 +67,8 @@ def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: 
         table = table.append_column(rows.field_of(TEXT_EMBEDDING, vectors.type, rows.INTERNAL), vectors)
         repeating = in_dictionaries([TEXT_EMBEDDING])
     told = {_METADATA: json.dumps(_told(stored, step), sort_keys=True)}
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(told), sink, compression="zstd", use_dictionary=repeating)
-    files.write_bytes(directory, columns_name(stored.batch.range, step.name), sink.getvalue().to_pybytes())
+    content = checked_parquet.encoded(table.replace_schema_metadata(told), repeating)
+    files.write_bytes(directory, columns_name(stored.batch.range, step.name), content)
     return _merged(stored, step, table.select([name for name in table.schema.names if name != TEXT_EMBEDDING]))
 
 
@@ -122,24 +122,25 @@ def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> tup
       model: the identity of what embeds captions; of precision "auto" it is any.
 
     Raises:
-      StorageError: when they cannot be read, after retries.
+      StorageError: when they cannot be read, after retries, or are damaged.
     """
-    part = _opened(files.join(directory, SCORES_DIRECTORY, f"{name}.parquet"))
-    told = described_in(part.schema_arrow)
-    by = next((found for step in told["scorers"] if (found := _text_model(step, model)) is not None), None)
-    if by is not None:
-        return _text_embeddings_in(part, told["dim"]), by
+    url = files.join(directory, SCORES_DIRECTORY, f"{name}.parquet")
+    content = files.read_bytes(url)
+    with checked_parquet.told_if_damaged(url):
+        part = checked_parquet.opened(content)
+        told = described_in(part.schema_arrow)
+        by = next((found for step in told["scorers"] if (found := _text_model(step, model)) is not None), None)
+        if by is not None:
+            return _text_embeddings_in(part, told["dim"]), by
     beside = files.join(directory, COLUMNS_DIRECTORY, TEXT_EMBEDDING, f"{name}.parquet")
     if not files.exists(beside):
         return None
-    file = _opened(beside)
-    of_file = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
-    by = _text_model(of_file["scorer"], model) if of_file.get("range") == told["range"] else None
-    return None if by is None else (_text_embeddings_in(file, told["dim"]), by)
-
-
-def _opened(url: str) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.BufferReader(files.read_bytes(url)))
+    content = files.read_bytes(beside)
+    with checked_parquet.told_if_damaged(beside):
+        file = checked_parquet.opened(content)
+        of_file = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
+        by = _text_model(of_file["scorer"], model) if of_file.get("range") == told["range"] else None
+        return None if by is None else (_text_embeddings_in(file, told["dim"]), by)
 
 
 def _text_model(step: Mapping[str, Any], wanted: ModelIdentity) -> ModelIdentity | None:
@@ -167,14 +168,12 @@ def _read(url: str, stored: StoredRange, wanted: ScoreStep) -> tuple[ScoreStep, 
         return None
     content = files.read_bytes(url)
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+        file = checked_parquet.opened(content)
         told = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"{}"))
         step = ScoreStep.read(told["scorer"])
         if told != _told(stored, step) or not wanted.gives(step):
             return None
-        if file.metadata.num_rows != len(
-            stored.batch
-        ):  # asked of the file: a table without columns may lose its length
+        if file.metadata.num_rows != len(stored.batch):  # a table without columns may lose its length
             return None
         table = file.read(columns=[name for name in file.schema_arrow.names if name != TEXT_EMBEDDING])
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):

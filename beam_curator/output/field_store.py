@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from beam_curator import rows
-from beam_curator.errors import JobError, StorageError
+from beam_curator.errors import StorageError
 from beam_curator.field_names import ALL, PREFIX
 from beam_curator.field_tally import FieldsFound, FieldTally
+from beam_curator.output import checked_parquet
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.storage import files
 
@@ -60,9 +61,7 @@ def write_fields(directory: str, batch: SampleBatch, fingerprint: str) -> Fields
     if not table.schema.names:
         table = pa.table({"": pa.nulls(len(batch))})  # so that it has as many rows
     table = table.replace_schema_metadata({_METADATA: json.dumps(told, sort_keys=True)})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    files.write_bytes(directory, fields_name(batch.range), sink.getvalue().to_pybytes())
+    files.write_bytes(directory, fields_name(batch.range), checked_parquet.encoded(table))
     return found
 
 
@@ -138,17 +137,14 @@ def read_fields(directory: str, range: ShardRange, types: Mapping[str, str]) -> 
       types: what each column holds, by the names of `rows.CARRIED_TYPES`.
 
     Raises:
-      StorageError: when they cannot be read, after retries.
-      JobError: when they are not there any more.
+      StorageError: when they cannot be read, after retries, or are damaged.
     """
     url = _url(directory, range)
     content = files.read_bytes(url)
-    try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+    with checked_parquet.told_if_damaged(url):
+        file = checked_parquet.opened(content)
         there = [name for name in types if name in file.schema_arrow.names]
         found, count = file.read(columns=there), file.metadata.num_rows
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise JobError(f"{url}: the fields of a range are gone that were there: run the same command again") from error
     return in_types(found, types, count)
 
 
@@ -183,7 +179,7 @@ class CarriedFields:
         """The columns of all `count` samples.
 
         Raises:
-          StorageError, JobError: as `read_fields`.
+          StorageError: as `read_fields`.
         """
         if self.directory is None or not self.types:
             return in_types(pa.table({}), self.types, count)

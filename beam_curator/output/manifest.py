@@ -217,9 +217,10 @@ def read_manifest(output: str) -> dict[str, Any] | None:
     if not files.exists(url):
         return None
     try:
-        return json_text.loads(files.read_bytes(url))
+        manifest = json_text.loads(files.read_bytes(url))
     except ValueError:
         return None
+    return manifest if isinstance(manifest, dict) else None
 
 
 def remove_output(output: str) -> None:

@@ -154,6 +154,8 @@ def _decoded(content: dict[str, Any]) -> Job:
         content["encoder"] = ModelIdentity.of(encoder) if encoder else None
         content["scorers"] = tuple(ScoreStep.read(step) for step in scorers)
     if shards is not None:
+        if not all(isinstance(one, KnownShard) for one in shards):
+            raise TypeError("a shard without all that is known of it")
         return Job(**content, shards=shards, scoring_version=version)
     found = match_files(content["inputs"]) if content["inputs"] else []
     known = [KnownShard(file.path, file.size_in_bytes, "", place_of(file.path)) for file in found]

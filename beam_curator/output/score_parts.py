@@ -24,7 +24,7 @@ from beam_curator.errors import CurationError, StorageError
 from beam_curator.field_tally import FieldsFound
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
-from beam_curator.output import parts_before_steps
+from beam_curator.output import checked_parquet, parts_before_steps
 from beam_curator.output.embedding_column import (
     embedding_array,
     float16_of,
@@ -151,10 +151,8 @@ def _of_any_policy(range: ShardRange) -> ShardRange:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
     repeating = [*rows.REPEATING, *in_dictionaries([EMBEDDING, MORE_EMBEDDINGS, TEXT_EMBEDDING])]
-    pq.write_table(table, sink, compression="zstd", use_dictionary=repeating)
-    return sink.getvalue().to_pybytes()
+    return checked_parquet.encoded(table, repeating)
 
 
 def more_embeddings_array(batch: SampleBatch) -> pa.Array:
@@ -234,7 +232,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         return None
     content = files.read_bytes(url)
     try:
-        part = pq.ParquetFile(pa.BufferReader(content))
+        part = checked_parquet.opened(content)
         described = _described(part.schema_arrow, range, anyhow=encoder is None)
         if described is None or not (encoder is None or (described.encoder and encoder.gives(described.encoder))):
             return None
@@ -416,11 +414,13 @@ def read_stored(part: str) -> pa.Table:
     `MemberTable.of`.
 
     Raises:
-      StorageError: when it cannot be read, after retries.
+      StorageError: when it cannot be read, after retries, or is damaged.
     """
-    file = pq.ParquetFile(pa.BufferReader(files.read_bytes(part)))
-    stored = file.read(columns=list(_STORED), use_threads=False)
-    return stored.set_column(0, EMBEDDING, of_one_length(stored[EMBEDDING], _dim_of(file)))
+    content = files.read_bytes(part)
+    with checked_parquet.told_if_damaged(part):
+        file = checked_parquet.opened(content)
+        stored = file.read(columns=list(_STORED), use_threads=False)
+        return stored.set_column(0, EMBEDDING, of_one_length(stored[EMBEDDING], _dim_of(file)))
 
 
 def _dim_of(part: pq.ParquetFile) -> int:
@@ -466,16 +466,17 @@ def read_embeddings(part: str) -> StoredEmbeddings:
     """The embeddings of a part.
 
     Raises:
-      StorageError: when it cannot be read, after retries.
+      StorageError: when it cannot be read, after retries, or is damaged.
     """
-    file = pq.ParquetFile(pa.BufferReader(files.read_bytes(part)))
-    columns = file.read(columns=[EMBEDDING, MORE_EMBEDDINGS])
-    embeddings = float16_of(columns[EMBEDDING], _dim_of(file))
-    counts = lengths_of(columns[MORE_EMBEDDINGS]) // max(embeddings.shape[1], 1)
-    flat = columns[MORE_EMBEDDINGS].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float16)
-    return StoredEmbeddings(
-        embeddings, flat.reshape(-1, embeddings.shape[1]), np.repeat(np.arange(len(counts)), counts)
-    )
+    content = files.read_bytes(part)
+    with checked_parquet.told_if_damaged(part):
+        file = checked_parquet.opened(content)
+        columns = file.read(columns=[EMBEDDING, MORE_EMBEDDINGS])
+        embeddings = float16_of(columns[EMBEDDING], _dim_of(file))
+        counts = lengths_of(columns[MORE_EMBEDDINGS]) // max(embeddings.shape[1], 1)
+        flat = columns[MORE_EMBEDDINGS].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float16)
+        more = flat.reshape(-1, embeddings.shape[1])
+    return StoredEmbeddings(embeddings, more, np.repeat(np.arange(len(counts)), counts))
 
 
 def count_more_embeddings(part: str) -> list[int]:

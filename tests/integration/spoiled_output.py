@@ -52,6 +52,22 @@ def change_embedding(path, _):
     change_rows(path, lambda rows: [row | {"embedding": changed(row)} for row in rows])
 
 
+def flip_last_embedding(path, _):
+    """Changes one bit of the part's last embedding, which no output shard need have."""
+    import pyarrow.parquet as pq
+
+    group = pq.read_metadata(path).row_group(0)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    chunk = next(one for one in chunks if one.path_in_schema.startswith("embedding."))
+    content = bytearray(path.read_bytes())
+    content[
+        min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
+        - 1
+        + chunk.total_compressed_size
+    ] ^= 1
+    path.write_bytes(content)
+
+
 PLAN = "plans/00000-*.json"
 LEDGER, PART, TAR = "samples/00000-*-00000.parquet", "scores/00000-*-00000.parquet", "00001.tar"
 SHARD = "00001"
@@ -87,6 +103,10 @@ SPOILED = {
     "an embedding in a score part": (
         replaced(PART, change_embedding, None),
         r"00000.tar: 000000000.clip.npy is not the embedding of the score part",
+    ),
+    "a bit of an embedding in a score part": (
+        replaced(PART, flip_last_embedding, None),
+        r"scores/00000-\w+-00000.parquet: cannot be read: .*/scores/.* is damaged \(.*\): remove it, and run its job",
     ),
     "a number in curation.json": (
         lambda out: change_tar(

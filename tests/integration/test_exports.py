@@ -86,6 +86,11 @@ def test_what_cannot_be_exported_is_told_in_one_line(finished, tmp_path, export)
         part.unlink()
     code, _, err = export("embeddings", finished, "--output", tmp_path / "v")
     assert (code, "which holds the embeddings of" in err, len(err.splitlines())) == (1, True, 1)
+    for content in ("[1]", '{"counts": 5}'):
+        (finished / "manifest.json").write_text(content)
+        for what in ("embeddings", "datacomp-uids"):
+            code, _, err = export(what, finished, "--output", tmp_path / "v")
+            assert (code, "holds no finished job" in err, len(err.splitlines())) == (2, True, 1)
 
 
 def test_uids_that_were_not_carried_are_read_from_the_samples_themselves(finished, tmp_path, export):

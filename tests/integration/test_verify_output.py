@@ -165,6 +165,20 @@ def test_a_directory_without_a_finished_job_is_one_line_and_exit_code_2(finished
     )
 
 
+@pytest.mark.parametrize("content", ["[1]", '"x"', "5", "{}", '{"samples_per_shard": 7'])
+def test_a_manifest_that_is_none_is_one_line_and_exit_code_2(finished, verify, content):
+    (finished / "manifest.json").write_text(content)
+    code, lines, err = verify(finished)
+    assert (code, lines, err.count("\n"), "holds no finished job" in err) == (2, [], 1, True)
+
+
+def test_a_job_that_does_not_say_what_its_shards_are_is_one_line_and_exit_code_2(finished, verify):
+    change_json(finished / "job.json", lambda job: job["shards"][0].pop("generation"))
+    code, lines, err = verify(finished)
+    assert (code, lines, err.count("\n")) == (2, [], 1)
+    assert err.startswith(f"beam-curator: {finished}/job.json cannot be read (it is none that this release")
+
+
 def test_a_directory_that_is_not_there_is_one_line_and_exit_code_2(tmp_path, verify):
     code, lines, err = verify(tmp_path / "none")
     assert (code, lines, err.count("\n")) == (2, [], 1)

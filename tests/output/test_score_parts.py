@@ -286,6 +286,33 @@ def test_a_corrupt_part_is_not_read_and_not_waited_for(tmp_path, batch, monkeypa
     assert read_part(str(tmp_path), RANGE, ENCODER) is None
 
 
+def page_ends(path):
+    """Column to the place of the last byte of its values."""
+    group = pq.read_metadata(path).row_group(0)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    starts = [min(filter(None, [one.dictionary_page_offset, one.data_page_offset])) for one in chunks]
+    sizes = [one.total_compressed_size for one in chunks]
+    names = [one.path_in_schema.split(".")[0] for one in chunks]
+    return dict(zip(names, (start + size - 1 for start, size in zip(starts, sizes, strict=True)), strict=True))
+
+
+@pytest.mark.parametrize("column", ["aesthetic", "bytes", "embedding", "members"])
+def test_one_bit_that_has_changed_since_is_found(tmp_path, batch, monkeypatch, column):
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("corruption is no transient fault"))
+    write_part(str(tmp_path), batch, [AESTHETIC])
+    path = part_path(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[page_ends(path)[column]] ^= 1
+    path.write_bytes(content)
+    if column not in ("embedding", "members"):
+        assert read_part(str(tmp_path), RANGE, ENCODER) is None  # so it is scored anew
+        return
+    assert read_part(str(tmp_path), RANGE, ENCODER) is not None  # which reads neither
+    for read in [read_stored, read_embeddings] if column == "embedding" else [read_stored]:
+        with pytest.raises(StorageError, match=rf"{path} is damaged \(.*\): remove it, and run its job again"):
+            read(str(path))
+
+
 @pytest.mark.parametrize(
     "told", [None, b"no JSON", b"[1]", b"{}", b'{"encoder": 1}', b'{"errors": [], "scorers": [1]}']
 )
