@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import logging
 import os
 import re
 import signal
@@ -61,6 +62,7 @@ def run_as_process(module: str) -> int:
     """Imports a command and runs it on this process's arguments; Ctrl-C ends it in one line while it imports, too."""
     unread_output.bear_with_readers_that_leave()
     pass_over_pythons_end()
+    pass_over_bigquery()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as under nohup
         signal.signal(signal.SIGINT, _end_at_once)
     try:
@@ -79,6 +81,15 @@ def pass_over_pythons_end() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(told_by))
     wanted = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [wanted, f"ignore::FutureWarning:{told_by}"]))
+
+
+def pass_over_bigquery() -> None:
+    """Beam warns where the extra `gcp` is not installed, whatever is asked of it, that it has no client of BigQuery."""
+    logging.getLogger().addFilter(_is_not_of_bigquery)
+
+
+def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("apitools not found, and bigquery client")
 
 
 def _say(text: str) -> int:

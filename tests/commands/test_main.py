@@ -122,6 +122,22 @@ def test_what_googles_packages_say_of_this_python_is_not_said_before_each_line(m
     assert told == "some.other.py:1: FutureWarning: upgrade your Python\n"
 
 
+def test_beam_without_googles_packages_says_nothing_of_it_and_all_else_is_logged():
+    program = (
+        "import logging, sys, types\n"
+        "from beam_curator.commands import main\n"
+        "def begin(argv):\n"
+        "    import apache_beam.io.gcp.internal.clients.bigquery\n"
+        "    logging.warning('apitools not found, says another')\n"
+        "    return 0\n"
+        "sys.modules['apitools'] = None  # as where it is not installed\n"
+        "sys.modules['a.command'] = types.SimpleNamespace(main=begin)\n"
+        "main.run_as_process('a.command')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "WARNING:root:apitools not found, says another\n")
+
+
 def test_help_and_slips_import_neither_torch_nor_beam():
     program = (
         "import contextlib, sys; from beam_curator.commands.main import COMMANDS, main\n"
