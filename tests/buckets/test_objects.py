@@ -2,6 +2,8 @@
 
 import gc
 import io
+import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +35,13 @@ def test_a_retry_finds_pieces_joined_and_strays_gone(service, bucket, waits):
     gone = ("plans/a-0123456789.json", "scores/a-0123456789-00000.parquet", "00000.tar", "00000_stats.json")
     assert not any(is_own(f"{bucket}/{one}") for one in gone)
     assert waits == []
+
+
+def test_connections_of_many_threads_are_kept_for_the_next_requests(service, bucket, caplog):
+    service.put(f"{bucket}/a", b"content")
+    with caplog.at_level(logging.WARNING, "urllib3.connectionpool"), ThreadPoolExecutor(32) as threads:
+        assert set(threads.map(files.read_bytes, [f"{bucket}/a"] * 320)) == {b"content"}
+    assert not [one for one in caplog.messages if "pool is full" in one]
 
 
 # writing

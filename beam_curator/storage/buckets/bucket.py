@@ -12,6 +12,10 @@ from apache_beam.io.filesystem import FileMetadata
 PART_BYTES = 16 << 20
 """A smaller object is written in one request, a larger one in parts. A multiple of 256 KiB, as GCS wants it."""
 
+CONNECTIONS = 64
+"""So many are kept open for the next request. Clients keep 10 by themselves, and warn of each one that they close; two
+output shards are written at a time, each over `REQUESTS_AT_ONCE` reads, beside what other threads of a worker ask."""
+
 
 class ObjectMetadata(FileMetadata):
     """Size and time of last change of an object, and what the service says of its content.

@@ -21,7 +21,15 @@ from google.cloud.storage import Blob
 from google.cloud.storage.fileio import BlobWriter
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from beam_curator.storage.buckets.bucket import PART_BYTES, Bucket, ObjectMetadata, Upload, Versioned, split_url
+from beam_curator.storage.buckets.bucket import (
+    CONNECTIONS,
+    PART_BYTES,
+    Bucket,
+    ObjectMetadata,
+    Upload,
+    Versioned,
+    split_url,
+)
 
 CONTENT_TYPE = "application/octet-stream"
 _DELETING_THREADS = 8
@@ -39,6 +47,8 @@ class GcsBucket(Bucket):
     def __init__(self, options: PipelineOptions) -> None:
         no_auth = options.view_as(GoogleCloudOptions).no_auth
         self._client = create_storage_client(options, use_credentials=not no_auth)
+        for adapter in self._client._http.adapters.values():
+            adapter.init_poolmanager(CONNECTIONS, CONNECTIONS)
 
     def _blob(self, url: str) -> Blob:
         bucket, name = split_url(url)

@@ -8,10 +8,11 @@ from typing import Any
 
 from apache_beam.io.aws.clients.s3.boto3_client import Client
 from apache_beam.options.pipeline_options import PipelineOptions
+from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from beam_curator.storage.buckets.bucket import Bucket, ObjectMetadata, Upload, Versioned, split_url
+from beam_curator.storage.buckets.bucket import CONNECTIONS, Bucket, ObjectMetadata, Upload, Versioned, split_url
 
 _AT_ONCE = 1000  # keys that one request deletes
 _NOT_AS_IT_WAS = (409, 412)  # written by another in the same moment, and before
@@ -26,6 +27,17 @@ def _connecting() -> Iterator[None]:
         raise ConnectionError(str(error)) from error
 
 
+def _client(options: PipelineOptions) -> Any:
+    """Beam's client, which is given no configuration but botocore's defaults."""
+    defaults = Config.OPTION_DEFAULTS
+    before = defaults["max_pool_connections"]
+    defaults["max_pool_connections"] = CONNECTIONS
+    try:
+        return Client(options).client
+    finally:
+        defaults["max_pool_connections"] = before
+
+
 def _status(error: ClientError) -> int:
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
@@ -38,7 +50,7 @@ class S3Bucket(Bucket):
     """
 
     def __init__(self, options: PipelineOptions) -> None:
-        self._client = Client(options).client
+        self._client = _client(options)
 
     def read(self, url: str, start: int, end: int | None) -> bytes:
         span = {} if start == 0 and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
