@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from beam_curator.defaults import TINY_UNTRAINED
+from beam_curator.models.encoders.settings import EXACT, FAST
 from benchmarks import photos
 from benchmarks.processes import CommandFailedError, run
 from benchmarks.tables import machine, markdown
@@ -24,9 +25,9 @@ from benchmarks.weights import random_checkpoint
 
 # The first of these that a stack has, from its root, says what was being done; the order is that of the table.
 PLACES = {
-    "decode: JPEG to pixels": r"load \(PIL/ImageFile",
+    "decode: JPEG to pixels": r"load \(PIL/ImageFile|jpeg_levels \(",
     "perceptual hashes": r"picture_hashes \(",
-    "resize and crop": r"preprocess \(beam_curator/images",
+    "resize and crop": r"preprocess \(beam_curator/",
     "decode: the rest (sha256, orientation, ...)": r"decode \(beam_curator/images",
     "model": r"\((?:beam_curator/models/encoders/device_model|torch/)",
     "between decode threads and model": r"\((?:beam_curator/models/(?:encoders|pixels)|concurrent/futures)",
@@ -103,6 +104,7 @@ def _job(flags: argparse.Namespace, raw: Path, output: Path) -> list[str]:
     """Arguments of Python for the main job."""
     argv = ["-m", "pipelines.curate_images", "--input", str(raw), "--output", str(output), "--clip_model", flags.model]
     argv += ["--aesthetic_model", "untrained", "--nsfw_model", "untrained", "--precision", flags.precision]
+    argv += ["--decode", flags.decode]
     checkpoint = random_checkpoint(flags.cache.absolute(), flags.model)
     return argv + (["--clip_pretrained", str(checkpoint)] if checkpoint else [])
 
@@ -114,6 +116,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     photos.add_flags(parser, images=1000)
     parser.add_argument("--model", default=TINY_UNTRAINED, help="an open_clip architecture (default %(default)s)")
     parser.add_argument("--precision", default="auto", help="(default %(default)s)")
+    parser.add_argument("--decode", choices=(EXACT, FAST), default=EXACT, help="(default %(default)s)")
     parser.add_argument("--rate", type=int, default=100, help="samples a second (default %(default)s)")
     parser.add_argument("--svg", type=Path, help="where to put a flame graph as well; runs the job once more")
     return parser.parse_args(argv)

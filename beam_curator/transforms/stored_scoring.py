@@ -22,7 +22,7 @@ from beam_curator.output.field_store import write_fields
 from beam_curator.output.score_parts import read_embeddings
 from beam_curator.output.score_steps import Wanted
 from beam_curator.phases import SCORING, Span
-from beam_curator.process_tuning import usable_cores
+from beam_curator.process_tuning import share_of_cores
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.joined_pieces import JoinedPieces, stacked_pieces
 from beam_curator.sources.pieces import PieceOfRange, read_batches
@@ -35,9 +35,9 @@ from beam_curator.transforms.work_ahead import WorkAhead
 class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
     """Computes the columns that a range lacks, writes them beside its part, and gives its batch.
 
-    Ranges are worked on in threads that all steps of the process share, one a core: while one is scored, others are
-    read and written. Of ranges whose shards are read again, two are in hand at a time on each thread of a runner: one
-    is read while the pictures of the other are decoded, which is done by all cores.
+    Ranges are worked on in threads that all steps of the process share, one for each core of its share: while one is
+    scored, others are read and written. Of ranges whose shards are read again, two are in hand at a time on each thread
+    of a runner: one is read while the pictures of the other are decoded, which is done by all cores.
 
     Args:
       directory: the output directory.
@@ -57,13 +57,15 @@ class ScoreStored(WorkAhead[ShardRange, SampleBatch]):
     ) -> None:
         self._directory, self._wanted, self._title = directory, wanted, title
         self._loaded = {scorer.name: LoadedScorer(scorer) for scorer in scorers}
-        self._of_pixels, self._tuned = from_pixels, process_tuning.is_on()
+        self._of_pixels = from_pixels
+        self._tuned, self._sharing = process_tuning.is_on(), process_tuning.sharing_processes()
 
     def setup(self) -> None:
         self._title.enter()
         process_tuning.turn_on(self._tuned)
+        process_tuning.share_machine(self._sharing)
         process_tuning.keep_products_in_their_threads()
-        self.ahead = 1 if self._of_pixels else usable_cores()
+        self.ahead = 1 if self._of_pixels else share_of_cores()
         self._threads = ThreadPoolExecutor(2, "score-pixels") if self._of_pixels else _threads()
 
     def teardown(self) -> None:
@@ -173,7 +175,7 @@ def _has_changed(batch: SampleBatch) -> JobError:
 @functools.lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
     """Those that all steps of the process share, however many threads the runner has: each range in hand is memory."""
-    return ThreadPoolExecutor(usable_cores(), "score-stored")
+    return ThreadPoolExecutor(share_of_cores(), "score-stored")
 
 
 @dataclasses.dataclass(frozen=True)

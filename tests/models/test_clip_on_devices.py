@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from beam_curator.errors import CurationError
+from beam_curator.errors import CurationError, UsageError
 from beam_curator.models.encoders import device_model, onednn_vit, tiny_untrained, vit_blocks
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import load_tower
 from beam_curator.models.encoders.open_clip_tower import OpenClipEncoder
-from beam_curator.models.encoders.precision import cast_matrices, exact_products, resolve_precision
+from beam_curator.models.encoders.precision import cast_matrices, exact_products, resolve_device, resolve_precision
 from beam_curator.models.encoders.torch_steps import TorchSteps
 from beam_curator.models.encoders.vit_blocks import rewrite_blocks
 from beam_curator.models.encoders.vit_rewrites import CastPatches
@@ -142,6 +142,14 @@ def test_cuda_asked_for_and_absent_is_an_error_not_a_fallback():
     assert load_error(model="tiny-untrained", device="auto", precision="fp16") == (
         "precision 'fp16' needs a CUDA device, not 'cpu': give precision 'bf16' or 'fp32'"
     )
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_in_a_fork_of_a_process_that_uses_cuda_no_other_device_takes_its_place(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with pytest.raises(UsageError, match="this process is a fork of one that uses CUDA, where CUDA cannot be used"):
+        resolve_device(device)
+    assert resolve_device("cpu") == "cpu"
 
 
 def test_auto_takes_what_the_machine_has():

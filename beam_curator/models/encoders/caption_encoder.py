@@ -18,7 +18,7 @@ from beam_curator.models.encoders.cpu_stream import core_pool
 from beam_curator.models.encoders.precision import resolve_caption_precision, resolve_device
 from beam_curator.models.encoders.text_tower import TextTower, load_text_tower, tokeniser_for
 from beam_curator.models.weights.weights_file import WeightsFile
-from beam_curator.process_tuning import usable_cores
+from beam_curator.process_tuning import share_of_cores
 
 _TEXTS_AT_ONCE = {"cpu": 32, "cuda": 512}
 """In one pass of the text half. On the CPU their number may decide last bits, so that it is always the same."""
@@ -122,7 +122,7 @@ class CaptionEncoder:
         with self._load_lock:
             if self._tower is None or self._pool is None:
                 self._process = os.getpid()
-                self._pool = core_pool(usable_cores())
+                self._pool = core_pool(share_of_cores())
                 try:
                     checkpoint = str(weights.local_path()) if weights else None
                     device = resolve_device(device)

@@ -19,10 +19,13 @@ def resolve_device(device: str) -> str:
     """ "auto" as "cuda" where there is one, else "cpu". What is asked for by name is never replaced.
 
     Raises:
-      UsageError: "cuda", and there is none, or this process is a fork of one that uses it.
+      UsageError: "cuda", and there is none; or not "cpu", and this process is a fork of one that uses CUDA, where torch
+        finds no device that is there.
     """
     import torch
 
+    if device != "cpu" and torch.cuda._is_in_bad_fork():
+        raise UsageError(_FORKED)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
@@ -30,14 +33,12 @@ def resolve_device(device: str) -> str:
             "device 'cuda' was asked for, and torch finds no CUDA device on this machine: "
             "check the driver and torch's build, or give device 'auto' or 'cpu'"
         )
-    if device == "cuda" and torch.cuda._is_in_bad_fork():
-        raise UsageError(_FORKED)
     return device
 
 
 _FORKED = (
     "this process is a fork of one that uses CUDA, where CUDA cannot be used: start processes by 'spawn' "
-    "(multiprocessing.set_start_method), or leave CUDA alone before they are forked"
+    "(multiprocessing.set_start_method), leave CUDA alone before they are forked, or give device 'cpu'"
 )
 
 

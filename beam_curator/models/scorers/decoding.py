@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from beam_curator.images import Encoded, ImageError, decode
 from beam_curator.models.scorers.calls import Answers, LoadedScorer
 from beam_curator.models.scorers.pictures import PictureScoring
-from beam_curator.process_tuning import usable_cores
+from beam_curator.process_tuning import share_of_cores
 
 
 def scores_of_images(
@@ -38,7 +38,7 @@ def scores_of_images(
             picture = None  # its row has failed for that
         scoring(place, picture)
 
-    with ThreadPoolExecutor(usable_cores(), "score") as pool:
+    with ThreadPoolExecutor(share_of_cores(), "score") as pool:
         for done in [pool.submit(score, place) for place in range(len(images))]:
             done.result()
     return scoring.answers(samples, more_of)
