@@ -20,6 +20,10 @@ NOMINAL_BYTES = 100_000
 """What an image is taken for whose size is not known."""
 
 MAX_FILE_BYTES = 1 << 30
+FIRST_BYTES = 16 << 20
+"""So much is read of a file whose size is not known while others are under way. A larger one is read once more, when
+its turn has come: 64 of those together are more than a machine has."""
+
 AT_ONCE, AT_ONCE_OF_WEB = 16, 64
 """So many files are opened at a time: each is waited for, and a host that is gone for some 20 seconds."""
 
@@ -53,24 +57,45 @@ class ListedSource:
     def read(self, shard: Shard, rows: Sequence[int]) -> Iterator[Record]:
         """The files of these rows."""
         entries = unpacked(shard.listing)
-        at_once = AT_ONCE_OF_WEB if any(files.is_of_web(entries[row].path) for row in rows) else AT_ONCE
-        return prefetched(record_of, (entries[row] for row in rows), at_once)
+        wanted = [entries[row] for row in rows]
+        at_once = AT_ONCE_OF_WEB if any(files.is_of_web(entry.path) for entry in wanted) else AT_ONCE
+        for entry, record in zip(wanted, prefetched(_record_of_small, wanted, at_once), strict=True):
+            yield record or record_of(entry)
 
 
-def record_of(entry: Entry) -> Record:
+def _record_of_small(entry: Entry) -> Record | None:
+    """`record_of`; None where that may take too much memory while others are read."""
+    try:
+        return record_of(entry, alone=False)
+    except _TooLargeError:
+        return None
+
+
+class _TooLargeError(Exception):
+    """A file has more bytes than may be read while others are."""
+
+
+def record_of(entry: Entry, alone: bool = True) -> Record:
     """What stands in a file and beside it; one that cannot be read is failed.
 
+    Args:
+      entry: which one.
+      alone: whether no others are read meanwhile: else a file of unknown size is one of `FIRST_BYTES` at most.
+
     Raises:
+      _TooLargeError: where it has more.
       StorageError: when storage does not answer, after retries.
     """
+    most_beside = MAX_FILE_BYTES if alone else FIRST_BYTES
+    most_bytes = MAX_FILE_BYTES if entry.size_bytes else most_beside
     members: dict[str, Buffer] = {}
     failure = entry.failure
     if failure is None:
-        image, failure = _read(entry.path)
+        image, failure = _read(entry.path, most_bytes)
         if image is not None:
             members[extension_of(image) or _extension_in(entry.path) or "jpg"] = image
     for extension, path in entry.files.items():
-        data, why = _read(path)
+        data, why = _read(path, most_beside)
         failure = failure or (f"its {extension} file: {why}" if why else None)
         if data is not None:
             members[extension] = data
@@ -79,12 +104,12 @@ def record_of(entry: Entry) -> Record:
     return Record(entry.key, members, failure, entry.passed_over)
 
 
-def _read(path: str) -> tuple[bytes | None, str | None]:
+def _read(path: str, most_bytes: int) -> tuple[bytes | None, str | None]:
     """A file's bytes, or why there are none."""
     if is_special(path):
         return None, "a pipe, socket or device, not a file"
     try:
-        return _patiently(path)
+        return _patiently(path, most_bytes)
     except StorageError as error:
         why = why_permanent(error) or web_hosts.why_gone(path, error)
         if why is None:
@@ -92,23 +117,25 @@ def _read(path: str) -> tuple[bytes | None, str | None]:
         return None, why
 
 
-def _patiently(path: str) -> tuple[bytes | None, str | None]:
+def _patiently(path: str, most_bytes: int) -> tuple[bytes | None, str | None]:
     """Tries again what may pass; but not for each url of a host that is gone."""
     if web_hosts.is_known_to_be_gone(path):
         try:
-            return _content(path)
+            return _content(path, most_bytes)
         except StorageError as error:
             if web_hosts.why_gone(path, error) is not None:
                 raise
-    return _content_at_last(path)
+    return _content_at_last(path, most_bytes)
 
 
-def _content(path: str) -> tuple[bytes | None, str | None]:
+def _content(path: str, most_bytes: int) -> tuple[bytes | None, str | None]:
     with files.open_to_read_once(path) as file:
-        data = files.read_at_most(file, MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        return None, f"file of more than {MAX_FILE_BYTES} bytes"
-    return data, None
+        data = files.read_at_most(file, most_bytes + 1)
+    if len(data) <= most_bytes:
+        return data, None
+    if most_bytes < MAX_FILE_BYTES:
+        raise _TooLargeError
+    return None, f"file of more than {MAX_FILE_BYTES} bytes"
 
 
 _content_at_last = files.retried(_content)

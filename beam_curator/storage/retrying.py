@@ -10,6 +10,7 @@ import functools
 import logging
 import pathlib
 import ssl
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
@@ -139,6 +140,10 @@ _WHY: dict[type[BaseException], str] = {
 }
 
 
+_SHOWN_OF_A_SERVER = 200
+"""So many characters of what a server answers stand in a message, or in a row's reason."""
+
+
 def _reason(error: BaseException) -> str:
     """What happened, in one line: the innermost cause, in the words of the system where it has some."""
     cause = next(cause for cause in causes_of(error) if len(list(causes_of(cause))) == 1)
@@ -153,7 +158,8 @@ def _reason(error: BaseException) -> str:
     told = getattr(cause, "strerror", None) or _told(cause).removesuffix(" with exceptions None")
     status = _http_status(cause)
     if hasattr(cause, "request_info") and (message := getattr(cause, "message", "")):  # aiohttp's; else with the url
-        told = " ".join(f"HTTP {status} {message}".split())  # what is no HTTP is shown in several lines
+        # What is no HTTP is shown in several lines, and however long it is.
+        told = textwrap.shorten(f"HTTP {status} {message}", _SHOWN_OF_A_SERVER, placeholder=" ...")
     refusal = _REFUSALS.get(status or 0)
     return f"{refusal} ({told})" if refusal else told
 

@@ -11,9 +11,10 @@ import pytest
 from beam_curator.errors import UsageError
 from beam_curator.output.job_input import match_input
 from beam_curator.reading import Reading
-from beam_curator.sources import image_lists
+from beam_curator.samples import Shard
+from beam_curator.sources import image_lists, listed_files
 from beam_curator.sources.keys import unique_keys
-from beam_curator.sources.listing import unpacked
+from beam_curator.sources.listing import Entry, packed, unpacked
 from beam_curator.sources.ranges import plan_ranges, read_range
 from beam_curator.sources.shard_identity import root_of
 from beam_curator.sources.tar.names import split_name
@@ -388,6 +389,26 @@ def test_a_directory_is_told_by_what_is_in_it(tmp_path, files, format):
         if name.endswith("parquet"):
             pq.write_table(table, tmp_path / name)
     assert {one.format for one in match_input([str(tmp_path)]).found} == {format}
+
+
+def test_large_files_of_unknown_size_are_read_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(listed_files, "FIRST_BYTES", 1000)
+    monkeypatch.setattr(listed_files, "MAX_FILE_BYTES", 5000)
+    asked = []
+    read_at_most = listed_files.files.read_at_most
+    monkeypatch.setattr(
+        listed_files.files, "read_at_most", lambda file, most: asked.append(most) or read_at_most(file, most)
+    )
+    sizes = [10, 3000, 1000, 6000, 20]
+    for index, size in enumerate(sizes):
+        write(tmp_path / f"{index}.jpg", bytes(size))
+    entries = [Entry(str(index), str(index), f"{tmp_path}/{index}.jpg") for index in range(5)]
+    known = Entry("5", "5", f"{tmp_path}/1.jpg", size_bytes=3000)
+    shard = Shard("list", 0, "1", format="list", listing=packed([*entries, known]))
+    records = list(listed_files.ListedSource().read(shard, range(6)))
+    found = [len(record.members["jpg"]) if record.members else record.failure for record in records]
+    assert found == [10, 3000, 1000, "file of more than 5000 bytes", 20, 3000]
+    assert sorted(asked) == [1001] * 5 + [5001] * 3  # the two that are larger, once more; the one whose size is known
 
 
 def test_keys_are_unique_and_have_no_dots_in_their_last_part():

@@ -17,9 +17,11 @@ import beam_curator as bc
 from beam_curator.errors import CurationError, JobError
 from beam_curator.output.job_input import match_input
 from beam_curator.reading import Reading
-from beam_curator.samples import ShardRange
+from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources import pieces, ranges
 from beam_curator.sources.joined_pieces import JoinedPieces
+from beam_curator.sources.listing import Entry as Listed
+from beam_curator.sources.listing import packed
 from beam_curator.sources.pieces import PieceOfRange, read_batches
 from beam_curator.sources.records import Record
 from beam_curator.sources.sample_batches import read_batch
@@ -233,6 +235,17 @@ class Own:
 
 
 GIVES = [None, None]
+
+
+def test_a_range_of_files_of_unknown_size_is_read_in_pieces_that_are_small_in_truth(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECES_ABOVE_BYTES", 80 << 20)
+    for index in range(6):
+        (tmp_path / f"{index}.jpg").write_bytes(NOISE.randbytes(3000))
+    entries = [Listed(str(index), str(index), f"{tmp_path}/{index}.jpg") for index in range(6)]
+    (range_,) = ranges.plan_ranges(Shard("list", 0, "1", format="list", listing=packed(entries)), 64 << 20)
+    read = list(read_batches(range_))
+    assert [len(piece) for piece in read] == [1] * 6
+    assert encode_batch(joined(range_)) == encode_batch(read_batch(range_))
 
 
 def test_a_shard_that_cannot_be_understood_to_its_end_has_no_samples(tmp_path, monkeypatch):

@@ -223,6 +223,8 @@ class Odd(http.server.BaseHTTPRequestHandler):
         self.ASKED.append(f"{self.command} {self.path}")
         if self.path == "/other.jpg":
             self.wfile.write(b"220 welcome\r\n\r\n")
+        elif self.path == "/noise.jpg":
+            self.wfile.write(bytes(range(255, 0, -1)) * 100)
         elif self.path == "/large.jpg":
             self.send_response(200)
             self.send_header("Content-Length", str(len(self.CONTENT) if self.command == "GET" else 10))
@@ -254,6 +256,7 @@ def test_an_image_of_the_web_is_one_request_whatever_its_server_says_of_sizes_an
         ("ftp", "its server sends on to what is no url of the web, or in a circle"),
         ("circle", "its server sends on to what is no url of the web, or in a circle"),
         ("other", "HTTP 400 Bad status line"),
+        ("noise", "HTTP 400 Bad status line"),
     ],
 )
 def test_an_answer_that_leads_nowhere_is_a_failed_row_with_a_reason_of_one_line(waits, name, failure):
@@ -261,6 +264,7 @@ def test_an_answer_that_leads_nowhere_is_a_failed_row_with_a_reason_of_one_line(
         told = record_of(Entry("a", "a", f"http://{host}/{name}.jpg")).failure
     assert told.startswith(failure)
     assert "\n" not in told
+    assert len(told) <= 200
     assert waits == []
 
 
