@@ -209,7 +209,6 @@ _STEPS = ("names", "centres", "cells", "pairs", "keepers")
 def _scaled(vectors: np.ndarray, copies: int, join: Join) -> tuple[list[str], list[str]]:
     """What is found, and what it costs: the steps of `semantic_edges`, with names before and keepers after it."""
     counted = _Counted()
-    join = dataclasses.replace(join, propose=counted)
     with Memory() as memory, one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
         clock, cpu = time.perf_counter(), [time.process_time()]
 
@@ -224,7 +223,7 @@ def _scaled(vectors: np.ndarray, copies: int, join: Join) -> tuple[list[str], li
         ended("centres")
         members = members_of(compared.vectors, np.arange(len(compared)), cells.prepared(), threads)
         ended("cells")
-        edges = edges_in_cells(compared, join, members, threads)
+        edges = edges_in_cells(compared, dataclasses.replace(join, propose=counted), members, threads)
         ended("pairs")
         drops = _kept(compared, classes, edges, join.threshold)
         ended("keepers")

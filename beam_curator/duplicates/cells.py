@@ -16,11 +16,12 @@ which compares within cells alone, misses the pairs that a border parts.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from beam_curator.duplicates.products import Directions, Proposing, numpy_products
 
 _ITERATIONS = 6
 _REFINED = 2
@@ -33,7 +34,6 @@ _ROWS_AT_A_TIME = 512
 _PAIRS_AT_A_TIME = 8192
 _COLUMNS_AT_A_TIME = 96
 
-Directions = NDArray[np.float32]
 Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
 
 
@@ -69,7 +69,7 @@ def sampled(drawn: NDArray[np.int64], count: int, but: int = 0) -> NDArray[np.in
     return drawn[start : start + count]
 
 
-def centres_of(sample: Directions, cells: int, each: Map = map) -> Directions:
+def centres_of(sample: Directions, cells: int, each: Map = map, products: Proposing = numpy_products) -> Directions:
     """The centres of cells: float32 [cells, dim], by Lloyd's algorithm on unit vectors.
 
     Many are begun in groups: the sample is cut into about as many parts as each of them gets centres. So few clumps of
@@ -79,31 +79,32 @@ def centres_of(sample: Directions, cells: int, each: Map = map) -> Directions:
       sample: unit vectors [m, dim], in an order that means nothing.
       cells: how many cells; fewer are made of a smaller sample.
       each: `map`, or that of several threads.
+      products: makes the products.
     """
     if len(sample) <= cells:
         return sample.copy()
     if cells <= _FEW:
-        return _moved(sample, sample[:cells].copy(), _ITERATIONS, each)
-    return _moved(sample, _in_groups(sample, cells, each), _REFINED, each)
+        return _moved(sample, sample[:cells].copy(), _ITERATIONS, each, products)
+    return _moved(sample, _in_groups(sample, cells, each), _REFINED, each, products)
 
 
 def _in_groups(sample: Directions, cells: int, each: Map) -> Directions:
     """Centres of parts of the sample: of each as many as it has vectors."""
-    groups = _moved(sample, sample[: round(cells**0.5)].copy(), _ITERATIONS, each)
-    home = _homes(sample, groups, each)
+    groups = _moved(sample, sample[: round(cells**0.5)].copy(), _ITERATIONS, each, numpy_products)
+    home = _homes(sample, groups, each, numpy_products)
     shares = np.rint(np.cumsum(np.bincount(home, minlength=len(groups))) * (cells / len(sample))).astype(np.int64)
     found = []
     for group, share in enumerate(np.diff(shares, prepend=0).tolist()):
         part = sample[home == group]
         if share:
-            found.append(_moved(part, part[:share].copy(), _ITERATIONS, map))
+            found.append(_moved(part, part[:share].copy(), _ITERATIONS, map, numpy_products))
     return np.concatenate(found)
 
 
-def _moved(sample: Directions, centres: Directions, times: int, each: Map) -> Directions:
+def _moved(sample: Directions, centres: Directions, times: int, each: Map, products: Proposing) -> Directions:
     """The centres, each so many times moved to the middle of what is nearest to it."""
     for _ in range(times):
-        home = _homes(sample, centres, each)
+        home = _homes(sample, centres, each, products)
         order = np.argsort(home, kind="stable")
         filled, starts = np.unique(home[order], return_index=True)
         columns = range(0, sample.shape[1], _COLUMNS_AT_A_TIME)
@@ -113,14 +114,14 @@ def _moved(sample: Directions, centres: Directions, times: int, each: Map) -> Di
     return centres
 
 
-def _homes(sample: Directions, centres: Directions, each: Map) -> NDArray[np.int64]:
+def _homes(sample: Directions, centres: Directions, each: Map, products: Proposing) -> NDArray[np.int64]:
     """Which centre is nearest to each vector: int64 [m]."""
     parts = np.array_split(sample, max(16, len(sample) // _ROWS_AT_A_TIME // 4))
-    return np.concatenate(list(each(functools.partial(_nearest, centres), parts)))
 
+    def nearest(part: Directions) -> NDArray[np.int64]:
+        return products(part, centres).argmax(axis=1)
 
-def _nearest(centres: Directions, vectors: Directions) -> NDArray[np.int64]:
-    return _dots(vectors, centres).argmax(axis=1)
+    return np.concatenate(list(each(nearest, parts)))
 
 
 def apart(centres: Directions, gap: float) -> Directions:
@@ -143,16 +144,12 @@ def _squares_between(centres: Directions) -> Iterator[tuple[int, NDArray[np.floa
     squares = np.einsum("ij,ij->i", centres, centres)
     for start in range(0, len(centres), _ROWS_AT_A_TIME):
         some = slice(start, start + _ROWS_AT_A_TIME)
-        yield start, squares[some, None] + squares[None, :] - 2 * _dots(centres[some], centres)
+        yield start, squares[some, None] + squares[None, :] - 2 * numpy_products(centres[some], centres)
 
 
 def _rounding(centres: Directions) -> float:
     """By how much the difference of two dot products with centres may be off, at most."""
     return 2.0**-22 * (centres.shape[1] + 8)
-
-
-def _dots(vectors: Directions, centres: Directions) -> NDArray[np.float32]:
-    return vectors @ centres.T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,12 +164,12 @@ class Cells:
     centres: Directions
     reach: float
 
-    def prepared(self) -> Assigning:
-        """What assigns vectors to these cells."""
+    def prepared(self, products: Proposing = numpy_products) -> Assigning:
+        """What assigns vectors to these cells, by products that are made in this way."""
         squares = np.einsum("ij,ij->i", self.centres, self.centres)
         farthest = [between.max(axis=1) for _, between in _squares_between(self.centres)]
         largest = self._tolerances(np.concatenate([np.zeros(0, np.float32), *farthest]))
-        return Assigning(self.centres, squares / 2, largest, self._tolerances)
+        return Assigning(self.centres, squares / 2, largest, self._tolerances, products)
 
     def _tolerances(self, squares: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of how much nearer in x.c - |c|^2 / 2 a vector's home may be than a cell in which it is a guest, at least;
@@ -191,16 +188,18 @@ class Assigning:
       halves: half the squared length of each centre: float32 [cells].
       largest: the largest tolerance of each home: float32 [cells].
       tolerances: gives the tolerances of pairs of cells from the squared distances of their centres.
+      products: makes the products of vectors and centres.
     """
 
     centres: Directions
     halves: NDArray[np.float32]
     largest: NDArray[np.float32]
     tolerances: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    products: Proposing
 
     def assign(self, vectors: Directions) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """The homes of some vectors, int32 [n], and their visits: which vector, and in which cell: int32 [m] twice."""
-        nearness = _dots(vectors, self.centres)
+        nearness = self.products(vectors, self.centres)
         nearness -= self.halves
         home = nearness.argmax(axis=1)
         best = nearness[np.arange(len(vectors)), home]

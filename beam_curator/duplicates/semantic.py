@@ -149,7 +149,7 @@ def semantic_edges(compared: Compared, join: Join) -> Edges:
         return no_edges(count)
     with one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
         cells = Cells(centres_for(compared, join, compared.extent, threads), join.reach)
-        members = members_of(compared.vectors, np.arange(count), cells.prepared(), threads)
+        members = members_of(compared.vectors, np.arange(count), cells.prepared(join.propose), threads)
         return edges_in_cells(compared, join, members, threads)
 
 
@@ -169,7 +169,7 @@ def centres_for(
     cells = min(join.cells or cells_for(extent.vectors, extent.new), extent.vectors)
     drawn = in_drawing_order(compared.ids, join.seed)
     if join.cells or cells == 1:
-        return _centres_of(compared, drawn, cells, threads)
+        return _centres_of(compared, join, drawn, cells, threads)
     best, costs = _tried(compared, join, extent, cells, drawn, threads)
     for more in _doubled(cells, min(MOST_CELLS, extent.vectors)):
         if not costs.more_may_pay(more, extent):
@@ -190,18 +190,20 @@ def _doubled(cells: int, most: int) -> Iterator[int]:
         yield cells
 
 
-def _centres_of(compared: Compared, drawn: Indices, cells: int, threads: ThreadPoolExecutor) -> NDArray[np.float32]:
+def _centres_of(
+    compared: Compared, join: Join, drawn: Indices, cells: int, threads: ThreadPoolExecutor
+) -> NDArray[np.float32]:
     some = sampled(drawn, sample_size(cells))
-    return centres_of(directions(compared.vectors(some)), cells, threads.map)
+    return centres_of(directions(compared.vectors(some)), cells, threads.map, join.propose)
 
 
 def _tried(
     compared: Compared, join: Join, extent: Extent, cells: int, drawn: Indices, threads: ThreadPoolExecutor
 ) -> tuple[NDArray[np.float32], CellCosts]:
     """The centres of so many cells, or of fewer that are apart, and what these cost."""
-    centres = apart(_centres_of(compared, drawn, cells, threads), _GAP * join.farthest)
+    centres = apart(_centres_of(compared, join, drawn, cells, threads), _GAP * join.farthest)
     others = sampled(drawn, _TRIED, sample_size(cells))
-    assigning = Cells(centres, join.reach).prepared()
+    assigning = Cells(centres, join.reach).prepared(join.propose)
     return centres, CellCosts.of(assigning, directions(compared.vectors(others)), extent, threads.map)
 
 

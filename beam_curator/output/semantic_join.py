@@ -219,7 +219,7 @@ class Assigned:
                     "are compared: run the same command again"
                 )
             self._of, self._digest = place, hashlib.sha256(centres.tobytes()).hexdigest()[:8]
-            self._assigning = Cells(centres, place.join.reach).prepared()
+            self._assigning = Cells(centres, place.join.reach).prepared(best_products())
         return self._assigning, self._digest
 
 

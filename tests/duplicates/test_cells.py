@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from beam_curator.duplicates import cells as module
 from beam_curator.duplicates.cells import Cells, apart, centres_of
+from beam_curator.duplicates.products import numpy_products
 from tests.duplicates.vector_sets import clumps
 
 
@@ -38,7 +39,7 @@ def test_many_centres_are_begun_in_groups_so_that_vectors_are_guests_of_fewer() 
     def guests(centres: np.ndarray) -> int:
         return len(Cells(centres, 0.12).prepared().assign(vectors)[1])
 
-    begun_anywhere = module._moved(sample, sample[:600].copy(), module._REFINED, map)
+    begun_anywhere = module._moved(sample, sample[:600].copy(), module._REFINED, map, numpy_products)
     assert guests(centres_of(sample, 600)) < 0.8 * guests(begun_anywhere)
 
 
