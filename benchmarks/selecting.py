@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,10 @@ SELECTION = (
 )
 KEEP_NONE = ("--min_aesthetic", "10")
 PEER_ROWS = 200_000
-REPORT_COLUMNS = ("selection", "CPU s without a report", "with it", "added", "memory without, MB", "with it")
+REPORT_COLUMNS = (
+    *("selection", "CPU s without a report", "with it", "added"),
+    *("s by the clock without", "with it", "added", "memory without, MB", "with it"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,11 +85,16 @@ def with_and_without_report(directory: Path, everything: Sequence[str], turns: i
             report: functools.partial(run_job, directory, [*flags, "--report", report]) for report in ("false", "true")
         }
         jobs = interleaved(ways, turns)
-        without, with_it = (median([job.cpu_seconds for job in jobs[report]]) for report in ("false", "true"))
         memory = [f"{max(job.peak_rss_bytes for job in jobs[report]) / 1e6:,.0f}" for report in ("false", "true")]
-        times = [f"{without:.2f}", f"{with_it:.2f}", f"{with_it / without - 1:+.1%}"]
-        lines.append([name, *times, *memory])
+        by_cpu, by_clock = (_added(jobs, seconds) for seconds in ("cpu_seconds", "seconds"))
+        lines.append([name, *by_cpu, *by_clock, *memory])
     return lines
+
+
+def _added(jobs: Mapping[str, Sequence[TimedJob]], seconds: str) -> list[str]:
+    """The seconds without a report and with it, and what that adds."""
+    without, with_it = (median([getattr(job, seconds) for job in jobs[report]]) for report in ("false", "true"))
+    return [f"{without:.2f}", f"{with_it:.2f}", f"{with_it / without - 1:+.1%}"]
 
 
 def beside_datacomp(directory: Path, size: ScoredRows) -> tuple[int, list[list[str]]]:
