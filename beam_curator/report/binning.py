@@ -7,26 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from beam_curator.report.columns import ASPECT_RATIO, numbers_of
 from beam_curator.report.spread import KEYS, keys_of
 
 NONE = -1
 """The place of a row without a value."""
 
 
-def places_of(table: pa.Table, column: str, edges: Sequence[float]) -> NDArray[np.int64]:
-    """How many cuts each of n rows has at or below its value: int64 [n], `NONE` where it has none.
+def places_of(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
+    """How many cuts each of n values has at or below it: int64 [n], `NONE` for NaN."""
+    return np.where(np.isnan(values), NONE, _places(tuple(edges), values))
 
-    Of aspect ratios those below alone: what is equal to a cut passes it as a maximum, and is compared as the rule does,
-    by multiplying.
-    """
-    values, cuts = numbers_of(table, column), np.asarray(edges, np.float64)
-    is_ratio = column == ASPECT_RATIO
-    places = _ratio_places(table, values, cuts) if is_ratio else _places(tuple(edges), values)
-    return np.where(np.isnan(values), NONE, places)
+
+def ratio_places_of(
+    ratios: NDArray[np.float64], width: NDArray[np.float64], height: NDArray[np.float64], edges: Sequence[float]
+) -> NDArray[np.int64]:
+    """How many cuts each of n aspect ratios has below it: int64 [n], `NONE` for NaN. What is equal to a cut passes it
+    as a maximum, and is compared as the rule does, by multiplying."""
+    return np.where(np.isnan(ratios), NONE, _ratio_places(ratios, width, height, np.asarray(edges, np.float64)))
 
 
 _CELLS = 4096
@@ -81,11 +80,15 @@ def _even_cells(first: float, last: float) -> _CellOf:
     return cell_of
 
 
-def _ratio_places(table: pa.Table, ratios: NDArray[np.float64], cuts: NDArray[np.float64]) -> NDArray[np.int64]:
-    if not len(cuts) or not {"width", "height"} <= set(table.schema.names):
-        return np.zeros(len(table), np.int64)
-    sides = [table[name].to_numpy().astype(np.float64) for name in ("width", "height")]
-    long, short = np.maximum(*sides), np.minimum(*sides)
+def _ratio_places(
+    ratios: NDArray[np.float64],
+    width: NDArray[np.float64],
+    height: NDArray[np.float64],
+    cuts: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    if not len(cuts):
+        return np.zeros(len(ratios), np.int64)
+    long, short = np.maximum(width, height), np.minimum(width, height)
     places = np.searchsorted(cuts, ratios, "left")
     # The quotient is rounded: the rule's own comparison decides at the cuts beside it.
     here = cuts[np.minimum(places, len(cuts) - 1)]

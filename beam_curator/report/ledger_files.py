@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.output.belonging import ledger_files
-from beam_curator.output.column_names import from_files, schema_from_files
+from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.ledger import is_of_many
 from beam_curator.output.many_ranges import ManyRanges, name_in
 from beam_curator.report.columns import is_ledger
@@ -130,15 +130,23 @@ class LedgerFiles:
                 if table is not None:
                     yield name_in(url), table
 
-    def rows(self, file: int, numbers: Sequence[int], wanted: Columns) -> list[InRange]:
-        """These rows of a file that `tables` has read.
+    def rows(self, numbers: Mapping[int, Sequence[int]], wanted: Columns) -> Iterator[tuple[int, list[InRange]]]:
+        """These rows of some files that `tables` has read, by the place of the file.
 
         Raises:
-          StorageError: when it cannot be read, after retries.
+          StorageError: when one cannot be read, after retries.
         """
+        stored = _Stored(wanted)
+
+        def read(file: int) -> tuple[int, list[InRange]]:
+            return file, self._rows(file, numbers[file], wanted, stored)
+
+        yield from prefetched(read, numbers, self._at_once)
+
+    def _rows(self, file: int, numbers: Sequence[int], wanted: Columns, stored: _Stored) -> list[InRange]:
         url = self.urls[file - self.first]
         if not is_of_many(url):
-            table = read_rows(url, wanted)
+            table = _read(url, stored)
             assert table is not None
             return [InRange(table.slice(row, 1), name_in(url), row) for row in numbers]
         of_many, found = ManyRanges(url), dict[int, InRange]()
@@ -221,6 +229,7 @@ class _Stored:
     def __init__(self, wanted: Columns) -> None:
         self._wanted = wanted
         self._last: tuple[pa.Schema, list[str] | None] | None = None
+        self._read: tuple[pa.Schema, pa.Schema] | None = None
 
     def names(self, schema: pa.Schema) -> list[str] | None:
         """Of a file with this schema; None for a file that is none of the ledger."""
@@ -228,6 +237,13 @@ class _Stored:
         if last is None or not last[0].equals(schema, check_metadata=True):
             last = self._last = schema, self._names(schema)
         return last[1]
+
+    def renamed(self, table: pa.Table) -> pa.Table:
+        """As `from_files`."""
+        last = self._read
+        if last is None or not last[0].equals(table.schema, check_metadata=True):
+            last = self._read = table.schema, schema_from_files(table.schema)
+        return pa.Table.from_arrays(table.columns, schema=last[1])
 
     def _names(self, schema: pa.Schema) -> list[str] | None:
         ours = schema_from_files(schema)
@@ -242,7 +258,7 @@ def _read_part(url: str, part: _Part, stored: _Stored) -> pa.Table | None:
         return _read(url, stored)
     names = stored.names(part.of_many.schema)
     try:
-        return None if names is None else from_files(part.of_many.group(part.group, names, _REPEATING))
+        return None if names is None else stored.renamed(part.of_many.group(part.group, names, _REPEATING))
     except pa.ArrowException:
         return None
 
@@ -261,6 +277,6 @@ def _read(url: str, stored: _Stored) -> pa.Table | None:
     try:
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATING)
         names = stored.names(file.schema_arrow)
-        return None if names is None else from_files(file.read(columns=names, use_threads=False))
+        return None if names is None else stored.renamed(file.read(columns=names, use_threads=False))
     except (pa.ArrowException, OSError):
         return None

@@ -32,6 +32,9 @@ LONGEST = 120
 
 _PENDING = 1 << 20
 
+_LEVELS = 1 << 16
+"""So many counts of buckets are told apart before they are sorted."""
+
 _MANY = 0.05
 """From so many texts for each bucket on, as many as chance brings together are not looked into."""
 
@@ -77,8 +80,10 @@ class Buckets(Accumulator):
         mean = int(self._counts.sum()) / BUCKETS
         if mean > _MANY and self._counts.max() <= mean + 8 * math.sqrt(mean) + 8:
             return None
-        order = np.lexsort([np.arange(BUCKETS), -self._counts.astype(np.int64)])[: COUNTED + 1]
-        there = order[self._counts[order] > 0]
+        levels = np.bincount(np.minimum(self._counts, _LEVELS))
+        least = np.count_nonzero(np.cumsum(levels[::-1])[::-1] > COUNTED) - 1  # more buckets than these are as full
+        full = np.flatnonzero(self._counts >= max(1, least))
+        there = full[np.argsort(-self._counts[full].astype(np.int64), kind="stable")][: COUNTED + 1]
         beside = int(self._counts[there[COUNTED]]) if len(there) > COUNTED else 0
         return Repeats(np.sort(there[:COUNTED]).astype(np.uint32), beside)
 

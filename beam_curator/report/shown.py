@@ -49,8 +49,9 @@ class Shown:
         for place in new:
             by_file.setdefault(place.file, []).append(place)
         found: dict[Place, tuple[dict[str, Any], Wanted]] = {}
-        for file, its in by_file.items():
-            for place, one in zip(its, ledger.rows(file, [place.row for place in its], _columns), strict=True):
+        numbers = {file: [place.row for place in its] for file, its in by_file.items()}
+        for file, of_file in ledger.rows(numbers, _columns):
+            for place, one in zip(by_file[file], of_file, strict=True):
                 (row,) = one.table.to_pylist()
                 found[place] = self._told(one.table.schema, row), _wanted(row, f"{one.range}.parquet", one.row)
         for place in new:

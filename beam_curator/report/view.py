@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from beam_curator import rows
 from beam_curator.output.outcomes import reason_kind
-from beam_curator.report.binning import places_of
-from beam_curator.report.columns import identities, numbers_of
+from beam_curator.report.binning import places_of, ratio_places_of
+from beam_curator.report.columns import ASPECT_RATIO, identities, numbers_of
 from beam_curator.report.ledger_files import Piece
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -48,9 +48,14 @@ class View:
         return np.stack([file[piece], first[piece] + rows - begin[piece]], axis=1)
 
     def places(self, name: str, edges: Sequence[float]) -> NDArray[np.int64]:
-        """Between which of these cuts, always the same for a measure, each row lies: as `binning.places_of`."""
+        """Between which of these cuts, always the same for a measure, each row lies: as `binning` tells it."""
         if name not in self._places:
-            self._places[name] = places_of(self.table, name, edges)
+            values = self.numbers(name)
+            self._places[name] = (
+                ratio_places_of(values, self.numbers("width"), self.numbers("height"), edges)
+                if name == ASPECT_RATIO
+                else places_of(values, edges)
+            )
         return self._places[name]
 
     def numbers(self, name: str) -> NDArray[np.float64]:

@@ -11,21 +11,21 @@ import apache_beam as beam
 
 from beam_curator.phases import REPORTING
 from beam_curator.progress import BOARD
-from beam_curator.report.copies import Keepers
 from beam_curator.report.figures import Counted, keepers_after
 from beam_curator.report.ledger_files import LedgerFiles, files_of_ledger
 from beam_curator.report.passes import Pass, passed_over
-from beam_curator.report.survey import Survey
-from beam_curator.report.tally import Tally, survey_of, tally_after
+from beam_curator.report.tally import survey_of, tally_after
 from beam_curator.report.writing import checked_job, write_counted
 from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.work_ahead import WorkAhead
+
+# Passes travel pickled: Beam asks for the size of what travels, again and again, and of objects walks through them.
 
 ROWS_TOGETHER = 250_000
 """About so many rows one worker passes over at a time, as far as files of the ledger are not larger."""
 
 _Job = dict[str, Any]
-_Begun = tuple[LedgerFiles, Pass]
+_Begun = tuple[LedgerFiles, bytes]
 
 
 @beam.typehints.with_input_types(_Job)
@@ -41,18 +41,29 @@ class WriteReport(beam.PTransform):
 
     def expand(self, manifests: beam.PCollection[_Job]) -> beam.PCollection[_Job]:
         job = manifests | "ReadManifest" >> beam.Map(_job, self._output).with_output_types(_Job)
-        aside = beam.pvalue.AsSingleton(job)
         groups = (
             job
             | "LedgerFiles" >> beam.FlatMap(_groups, self._output, self._rows_together).with_output_types(LedgerFiles)
             | "SpreadFiles" >> beam.Reshuffle().with_output_types(LedgerFiles)
         )
-        survey = _passed(Survey, groups, job | "BeginSurvey" >> beam.Map(survey_of).with_output_types(Survey))
-        begun = survey | "BeginTally" >> beam.Map(tally_after, aside).with_output_types(Tally)
-        tally = _passed(Tally, groups, begun)
-        names = tally | "BeginKeepers" >> beam.Map(keepers_after).with_output_types(Keepers)
-        counted = map(beam.pvalue.AsSingleton, (survey, tally, _passed(Keepers, groups, names)))
+        survey = _passed("Survey", groups, job | "BeginSurvey" >> beam.Map(_survey).with_output_types(bytes))
+        begun = survey | "BeginTally" >> beam.Map(_tally, self._output).with_output_types(bytes)
+        tally = _passed("Tally", groups, begun)
+        keepers = _passed("Keepers", groups, tally | "BeginKeepers" >> beam.Map(_keepers).with_output_types(bytes))
+        counted = map(beam.pvalue.AsSingleton, (survey, tally, keepers))
         return manifests | "WritePage" >> beam.Map(_write, self._output, *counted).with_output_types(_Job)
+
+
+def _survey(manifest: _Job) -> bytes:
+    return pickle.dumps(survey_of(manifest))
+
+
+def _tally(survey: bytes, output: str) -> bytes:
+    return pickle.dumps(tally_after(pickle.loads(survey), checked_job(output)))
+
+
+def _keepers(tally: bytes) -> bytes:
+    return pickle.dumps(keepers_after(pickle.loads(tally)))
 
 
 def _job(_: _Job, output: str) -> _Job:
@@ -65,31 +76,32 @@ def _groups(manifest: _Job, output: str, rows_together: int) -> list[LedgerFiles
     return ledger.groups(max(1, len(ledger.urls) * rows_together // max(1, manifest["counts"]["seen"])))
 
 
-def _write(manifest: _Job, output: str, survey: Survey, tally: Tally, keepers: Keepers) -> _Job:
+def _write(manifest: _Job, output: str, *counted: bytes) -> _Job:
     BOARD.enter(REPORTING)
-    write_counted(output, Counted(survey, tally, keepers))
+    write_counted(output, Counted(*map(pickle.loads, counted)))
     return manifest
 
 
-def _passed(kind: type[Pass], groups: beam.PCollection[LedgerFiles], begun: beam.PCollection[Any]) -> Any:
-    """One pass over all files: a PCollection of the one that all of them together give.
+def _passed(
+    name: str, groups: beam.PCollection[LedgerFiles], begun: beam.PCollection[bytes]
+) -> beam.PCollection[bytes]:
+    """One pass over all files: the one that all of them together give.
 
     Args:
-      kind: of the pass.
+      name: of the pass.
       groups: of files.
       begun: the pass before its first row.
     """
-    name = kind.__name__
     parts = (
         groups
         | f"Begin{name}Of" >> beam.Map(_with, beam.pvalue.AsSingleton(begun)).with_output_types(_Begun)
-        | name >> beam.ParDo(_PassOver()).with_output_types(kind)
+        | name >> beam.ParDo(_PassOver()).with_output_types(Pass)
     )
     with inner_steps_untyped(parts.pipeline):
-        return parts | f"Merge{name}" >> beam.CombineGlobally(Merge()).without_defaults().with_output_types(kind)
+        return parts | f"Merge{name}" >> beam.CombineGlobally(Merge()).without_defaults().with_output_types(bytes)
 
 
-def _with(group: LedgerFiles, begun: Pass) -> _Begun:
+def _with(group: LedgerFiles, begun: bytes) -> _Begun:
     return group, begun
 
 
@@ -107,13 +119,13 @@ class _PassOver(WorkAhead[_Begun, Pass]):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pass_over(group: LedgerFiles, begun: Pass) -> Pass:
-    one: Pass = pickle.loads(pickle.dumps(begun))  # of its own: others begin with the same one
+def _pass_over(group: LedgerFiles, begun: bytes) -> Pass:
+    one: Pass = pickle.loads(begun)
     return passed_over(group, one)
 
 
 class Merge(beam.CombineFn):
-    """Merges passes over different rows, in any order."""
+    """Merges passes over different rows, in any order; gives the pickled one of all."""
 
     def create_accumulator(self) -> Pass | None:
         return None
@@ -125,11 +137,15 @@ class Merge(beam.CombineFn):
         total.merge(one)
         return total
 
-    def merge_accumulators(self, totals: Iterable[Pass | None]) -> Pass | None:
+    def compact(self, total: Pass | bytes | None) -> bytes | None:
+        return pickle.dumps(total) if isinstance(total, Pass) else total
+
+    def merge_accumulators(self, totals: Iterable[Pass | bytes | None]) -> Pass | None:
         together = None
         for one in totals:
-            together = together if one is None else self.add_input(together, one)
+            there: Pass | None = pickle.loads(one) if isinstance(one, bytes) else one
+            together = together if there is None else self.add_input(together, there)
         return together
 
-    def extract_output(self, total: Pass | None) -> Pass | None:
-        return total
+    def extract_output(self, total: Pass | bytes | None) -> bytes | None:
+        return self.compact(total)
