@@ -1,6 +1,7 @@
 """Flags and errors: what is unknown is refused with a hint, what the user can mend is one line, bugs stay bugs."""
 
 import pickle
+from types import SimpleNamespace
 
 import apache_beam as beam
 import pytest
@@ -14,7 +15,10 @@ from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.parsing import parse, require_absolute
 from beam_curator.commands.running import exit_code, run_pipeline
 from beam_curator.errors import CurationError, JobError, UsageError
+from beam_curator.identities import ModelIdentity
+from beam_curator.output.score_steps import Wanted
 from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.stored_scoring import ScoreStored
 
 NEEDED = ["--input", "raw/*.tar", "--output", "out"]
 ELSEWHERE = [*NEEDED, "--runner", "FlinkRunner"]
@@ -355,10 +359,14 @@ def test_worker_processes_share_the_cores_of_this_machine(monkeypatch):
     try:
         for more, processes, cores in ((["--direct_num_workers=4"], 4, 4), (["--direct_num_workers=0"], 16, 1)):
             parsing.put_to_use(PipelineOptions([*flags, *more]))
-            handler = pickle.dumps(ClipModelHandler("tiny-untrained"))
-            process_tuning.share_machine(1)  # another process, to which the handler travels
-            pickle.loads(handler).load_model()
-            assert (process_tuning.sharing_processes(), process_tuning.share_of_cores()) == (processes, cores)
+            handler = pickle.loads(pickle.dumps(ClipModelHandler("tiny-untrained")))
+            title = SimpleNamespace(enter=lambda: None, leave=lambda: None)
+            stored = ScoreStored("out", Wanted(ModelIdentity("tiny")), [], title, from_pixels=True)
+            for begins in (handler.load_model, stored.setup):
+                process_tuning.share_machine(1)  # another process, to which these travel
+                begins()
+                assert (process_tuning.sharing_processes(), process_tuning.share_of_cores()) == (processes, cores)
+            stored.teardown()
         parsing.put_to_use(PipelineOptions(["--direct_num_workers=4"]))  # threads of one process
         assert process_tuning.share_of_cores() == 16
     finally:

@@ -56,7 +56,7 @@ def ranges(tmp_path):
 
 def scoring(tmp_path, scorer, monkeypatch, cores=2):
     """The step, ready for ranges."""
-    monkeypatch.setattr(stored_scoring, "usable_cores", lambda: cores)
+    monkeypatch.setattr(stored_scoring, "share_of_cores", lambda: cores)
     stored_scoring._threads.cache_clear()
     wanted = Wanted(ENCODER, (AESTHETIC, ScoreStep.of(scorer)))
     step = stored_scoring.ScoreStored(str(tmp_path / "scored"), wanted, [scorer], NOBODYS)
