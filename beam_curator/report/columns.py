@@ -17,6 +17,9 @@ ASPECT_RATIO = "aspect_ratio"
 CAPTION_LENGTH = "caption_length"
 """Characters of the caption: no column of the ledger."""
 
+_OF_FEW = ("language", "lang", "license", "licence")
+"""Fields of metadata that have few different texts, as crawls and LAION's tables call them."""
+
 NEEDED = ("shard", "offset", "status", "reason")
 """What a file must have to be one of the ledger."""
 
@@ -44,10 +47,17 @@ def numbers_in(schema: pa.Schema) -> dict[str, str]:
 
 
 def categories_in(schema: pa.Schema) -> list[str]:
-    """The columns of rows with this schema that may hold few different texts: the format, and scores that are text or
-    flags."""
-    scores = [field.name for field in schema if rows.role_of(field) == rows.SCORE and not rows.is_number(field.type)]
-    return [*(["format"] if "format" in schema.names else []), *scores]
+    """The columns of rows with this schema that may hold few different texts: the format, scores that are text or
+    flags, and of carried fields the languages and licences. All others of those would have to be read to know."""
+    others = [field for field in schema if not rows.is_number(field.type)]
+    scores = [field.name for field in others if rows.role_of(field) == rows.SCORE]
+    carried = [field.name for field in others if rows.role_of(field) == rows.CARRIED and _is_of_few(field)]
+    return [*(["format"] if "format" in schema.names else []), *scores, *carried]
+
+
+def _is_of_few(field: pa.Field) -> bool:
+    type = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return pa.types.is_string(type) and field.name.lower().rpartition(".")[2] in _OF_FEW
 
 
 def behind(name: str) -> tuple[str, ...]:

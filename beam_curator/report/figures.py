@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_curator import rows
+from beam_curator.report.columns import ASPECT_RATIO
 from beam_curator.report.copies import Keepers
 from beam_curator.report.duplicate_curves import duplicate_curves
 from beam_curator.report.flow import flow_of
@@ -24,7 +25,7 @@ from beam_curator.report.passes import passed_over
 from beam_curator.report.shown import NSFW, Shown, veil_limit
 from beam_curator.report.survey import FEW, RATIOS, SIDES, Category, Survey
 from beam_curator.report.tally import Tally, survey_of, tally_after
-from beam_curator.report.thresholds import AT_LEAST
+from beam_curator.report.thresholds import AT_LEAST, AT_MOST
 from beam_curator.report.thumbnails import Wanted
 from beam_curator.report.what_if import edge_of
 
@@ -121,7 +122,8 @@ def _rule_names(manifest: Mapping[str, Any]) -> list[str]:
 def _measure_told(name: str, survey: Survey, tally: Tally, manifest: Mapping[str, Any]) -> dict[str, Any]:
     spread, histogram = survey.spreads[name], tally.histograms[name]
     own = [one for one in tally.thresholds if one.column == name]
-    keeps = own[0].keeps if own else AT_LEAST
+    closed = "right" if name == ASPECT_RATIO else "left"
+    keeps = own[0].keeps if own else AT_MOST if closed == "right" else AT_LEAST
     return {
         "name": name,
         "role": survey.role_of(name),
@@ -129,6 +131,7 @@ def _measure_told(name: str, survey: Survey, tally: Tally, manifest: Mapping[str
         "highest": spread.highest,
         "median": spread.quantile(0.5),
         **histogram.told(),
+        "closed": closed,
         "thresholds": [{"rule": one.rule, "keeps": one.keeps, "value": one.value, "edge": edge_of(one)} for one in own],
         "passing": {"keeps": keeps, "samples": histogram.passing(keeps).tolist()},
         "doubts": doubts_about(name, manifest),

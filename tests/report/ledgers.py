@@ -51,14 +51,16 @@ def drawn_rows(count, seed=0, caption="a caption of {}", shard="raw/{}.tar", per
     return found
 
 
-def write_job(output, tables, rules=RULES, flags=FLAGS, change=lambda table: table, **manifest):
+def write_job(
+    output, tables, rules=RULES, flags=FLAGS, change=lambda table: table, carry=lambda table: table, **manifest
+):
     """Writes the ledger of these rows as the rules judge them, and the manifest; gives the judged rows."""
     judged, names = [], [rule.name for rule in rules]
     counts = {"seen": 0, "kept": 0, "dropped": 0, "failed": 0, "dropped_by_rule": {}, "failed_by_reason": {}}
     for place, table in enumerate(tables):
         table = change(judge(table, rules)[0])
         nothing = pa.nulls(len(table), pa.string())
-        table = ledger.ledger_table(table, nothing, nothing)
+        table = carry(ledger.ledger_table(table, nothing, nothing))
         ledger.write_table(str(output), f"samples/part-{place:010x}-00000.parquet", table)
         judged.append(table)
         for status, reason in zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True):

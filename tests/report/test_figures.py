@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.report.binning import NONE, places_of
 from beam_curator.report.charts import WIDTH, Scale, text_of
@@ -163,7 +164,11 @@ def test_every_figure_is_the_ledgers(tmp_path):
     for measure in told["measures"]:
         assert sum(measure["kept"]) + measure["without"]["kept"] == (all_rows.status == "kept").sum()
         assert sum(measure["dropped"]) + measure["without"]["dropped"] == (all_rows.status == "dropped").sum()
-    aesthetic = next(one for one in told["measures"] if one["name"] == "aesthetic")
+    aesthetic, ratio = (next(m for m in told["measures"] if m["name"] == n) for n in ("aesthetic", "aspect_ratio"))
+    assert (aesthetic["closed"], ratio["closed"], ratio["passing"]["keeps"]) == ("left", "right", "<=")
+    longer, shorter = usable[["width", "height"]].max(axis=1), usable[["width", "height"]].min(axis=1)
+    for place, edge in enumerate(ratio["edges"]):
+        assert ratio["passing"]["samples"][place] == (longer <= edge * shorter).sum()
     for place, edge in enumerate(aesthetic["edges"]):
         assert aesthetic["passing"]["samples"][place] == (usable.aesthetic.astype(float) >= edge).sum()
     assert aesthetic["thresholds"][0]["value"] == 5.1
@@ -171,6 +176,30 @@ def test_every_figure_is_the_ledgers(tmp_path):
     assert np.array(told["data"]["shapes"]["all"]).sum() == len(usable)
     formats = {one["name"]: one["all"] for one in told["data"]["categories"]["format"]}
     assert formats == usable.format.value_counts().to_dict()
+
+
+def test_squares_are_up_to_a_ratio_of_1_where_no_rule_looks_at_it(tmp_path):
+    """`--max_aspect_ratio 1` keeps them, and it is the only flag of that measure."""
+
+    def square(table):
+        return rows.with_column(rows.with_column(table, "width", [100] * len(table)), "height", [100] * len(table))
+
+    write_job(tmp_path, [square(table) for table in drawn_rows(50)], [AtLeast("aesthetic", 5)], {})
+    ratio = next(one for one in figures(tmp_path)["measures"] if one["name"] == "aspect_ratio")
+    counted = dict(zip(ratio["edges"], ratio["passing"]["samples"], strict=True))
+    assert (ratio["passing"]["keeps"], counted[1.0]) == ("<=", 49)  # one failed
+
+
+def test_languages_and_licences_of_metadata_are_categories_and_other_texts_are_not(tmp_path):
+    def with_fields(table):
+        fields = {"json.LANGUAGE": ["en", "de"] * (len(table) // 2), "json.url": ["u"] * len(table)}
+        schema = pa.schema([rows.field_of(name, pa.string(), rows.CARRIED) for name in fields])
+        return rows.with_fields(table, pa.table(fields, schema))
+
+    write_job(tmp_path, drawn_rows(100), carry=with_fields)
+    found = figures(tmp_path)["data"]["categories"]
+    assert list(found) == ["format", "json.LANGUAGE"]
+    assert {one["name"] for one in found["json.LANGUAGE"]} == {"de", "en"}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -200,8 +229,6 @@ def test_what_other_rules_decide_is_told_and_is_a_range(tmp_path):
         status, reason = table["status"].to_pylist(), table["reason"].to_pylist()
         for place in [place for place, one in enumerate(status) if one == "kept"][::3]:
             status[place], reason[place] = "dropped", "my rule"
-        from beam_curator import rows
-
         return rows.with_column(rows.with_column(table, "status", status), "reason", reason)
 
     write_job(tmp_path, drawn_rows(1000), change=with_another)
