@@ -32,7 +32,9 @@ def duplicates_of(
         return None
     check_put_to_use(settings.kinds, flags)
     needed = NEEDS.get(settings.keep)
-    if needed and needed not in {column.name for column in columns}:
-        raise UsageError(f"--keep {settings.keep}: this job has no score {needed}: have it computed, or leave it")
+    if needed and needed not in {column.name for column in columns if column.type != "text"}:
+        raise UsageError(
+            f"--keep {settings.keep}: this job has no score {needed} of numbers: have it computed, or leave it"
+        )
     check_against(settings, options.output, encoder)
     return settings

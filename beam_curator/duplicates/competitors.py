@@ -58,9 +58,10 @@ def competitors_in(table: pa.Table, settings: DuplicateSettings) -> pa.Table:
         "area": area,
         "bytes": table["bytes"],
     }
-    wanted = [name for name, _ in SORT_KEYS[settings.keep] if name in ("aesthetic", "similarity")]
-    wanted += list(_PERCEPTUAL) if PERCEPTUAL in settings.kinds else []
-    for name in wanted:
+    for name, _ in SORT_KEYS[settings.keep]:
+        if name in ("aesthetic", "similarity") and name in table.schema.names:
+            columns[name] = _score(table[name])
+    for name in _PERCEPTUAL if PERCEPTUAL in settings.kinds else ():
         if name in table.schema.names:
             columns[name] = table[name]
     if EXACT in settings.kinds and "sha256" in table.schema.names:
@@ -68,6 +69,11 @@ def competitors_in(table: pa.Table, settings: DuplicateSettings) -> pa.Table:
     if settings.by == IMAGE_AND_CAPTION:
         columns[CAPTION_ID] = pa.array(map(_caption_id, table["caption"].to_pylist()), pa.binary(8))
     return pa.table(columns)
+
+
+def _score(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """A score as numbers, of flags 0 and 1, of text null: outputs that are compared may have two kinds of one name."""
+    return pa.nulls(len(column), pa.float32()) if column.type == pa.string() else column.cast(pa.float32())
 
 
 def _content_id(sha256: str | None) -> bytes | None:

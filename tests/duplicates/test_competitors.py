@@ -4,7 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_curator.duplicates.competitors import CONTENT_ID, codes_of, competitors_in, hashes_in, taken
+from beam_curator.duplicates.competitors import (
+    CONTENT_ID,
+    Competitors,
+    codes_of,
+    competitors_in,
+    hashes_in,
+    samples_of,
+    taken,
+)
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import JobError
 
@@ -42,3 +50,17 @@ def test_a_copy_is_told_by_its_digest_and_by_other_text_where_there_is_none() ->
         table = table.append_column(name, pa.array(range(6)))
     competing = competitors_in(table, DuplicateSettings(["exact"]))
     assert codes_of(competing[CONTENT_ID]).tolist() == [0, 0, 1, 2, 2, -1]
+
+
+def test_outputs_may_have_scores_of_one_name_that_are_numbers_flags_and_text() -> None:
+    scores = [[0.5, 2.5], [False, True], ["b", "a"], [None, 1.0]]
+    settings = DuplicateSettings(["exact"], keep="aesthetic", against=["x", "y", "z"])
+    facts = {name: pa.array([1, 1]) for name in ("width", "height", "bytes")} | {"status": ["kept"] * 2}
+    tables = [
+        pa.table({"sample_id": [f"{at}a", f"{at}b"], "sha256": pa.nulls(2, pa.string()), "aesthetic": score, **facts})
+        for at, score in enumerate(scores)
+    ]
+    sets = [[Competitors("", "", 0, "", competitors_in(table, settings))] for table in tables]
+    samples = samples_of(sets, settings)
+    ids = samples.table["sample_id"].to_pylist()
+    assert [ids[row] for row in samples.order] == ["0b", "0a", "1b", "1a", "2a", "2b", "3b", "3a"]
