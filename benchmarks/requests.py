@@ -1,11 +1,11 @@
 """What a job asks a bucket, and what it sends through shuffles: counted before an emulator, for 1,000,000,000 images.
 
-python -m benchmarks.requests                     # moto's S3: pip install -e '.[dev]'; some minutes and 6 GB
+python -m benchmarks.requests                     # moto's S3: pip install -e '.[dev]'; some minutes and 4 GB
 python -m benchmarks.requests --service gs        # the emulator of Google's
-python -m benchmarks.requests --images 2000       # smaller shards: quicker, and planning is of shards of 200 MB
+python -m benchmarks.requests --service gs --images 10000 --shards 1 2      # shards of 1 GB, which moto is slow with
 
-Two jobs run, the second with one shard more, each of images that take 100 KB with a caption, fields and a member of
-noise. Each is a command that scores and keeps some at random, and one that selects as many others from its scores. What
+Two jobs run, the second over more shards, each of images that take 100 KB with a caption, fields and a member of noise.
+ Each is a command that scores and keeps some at random, and one that selects as many others from its scores. What
 the larger job has more is multiplied, as shards, ranges and output shards are of the size that they have in a large
 job; files of the ledger, of which it needs no more, are one for 1,000 ranges.
 """
@@ -104,7 +104,7 @@ class Counts:
     """What a job has, and what its commands asked.
 
     Attributes:
-      has: how many images, ranges and output shards.
+      has: how many shards, images, ranges and output shards.
       asked: by command.
       shuffled: bytes, by command.
       read: bytes of shards, by command and what for.
@@ -165,7 +165,7 @@ def counted(emulator: Emulator, shards: int, tar: bytes, flags: argparse.Namespa
     names = emulator.names()
     outputs = sum(bool(re.match(r"out/\d+\.tar$", name)) for name in names)
     emulator.delete(names)
-    has = {"images": shards * flags.images, "ranges": shards * len(ranges), "output shards": outputs}
+    has = {"shards": shards, "images": shards * flags.images, "ranges": shards * len(ranges), "output shards": outputs}
     return Counts(has, tallies, shuffled, read)
 
 
@@ -194,11 +194,12 @@ def rows_of_requests(smaller: Counts, larger: Counts) -> list[list[str]]:
 
 
 def _rows_of_bytes(of_shard: int, smaller: Counts, larger: Counts) -> list[list[str]]:
-    """A row for each command and what it reads shards for: what the larger job reads more, of a shard's bytes."""
+    """A row for each command and what it reads shards for: a share of the bytes that the larger job has more."""
+    shards_bytes = of_shard * (larger.has["shards"] - smaller.has["shards"])
     rows = []
     for name, read in larger.read.items():
         for kind in sorted(read):
-            rows.append([name, kind, f"{(read[kind] - smaller.read[name][kind]) / of_shard:.3f}"])
+            rows.append([name, kind, f"{(read[kind] - smaller.read[name][kind]) / shards_bytes:.3f}"])
     return rows
 
 
@@ -235,7 +236,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.requests", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--service", choices=("s3", "gs"), default="s3", help="(default %(default)s)")
-    parser.add_argument("--images", type=int, default=10_000, help="in each shard (default %(default)s)")
+    parser.add_argument("--images", type=int, default=3334, help="in each shard (default %(default)s)")
+    parser.add_argument("--shards", type=int, nargs=2, default=(1, 3), help="of the jobs (default 1 3)")
     parser.add_argument("--range_mb", type=float, default=64, help="(default %(default)s)")
     parser.add_argument("--samples_per_shard", type=int, default=1000, help="of the output (default %(default)s)")
     parser.add_argument("--cache", type=Path, default=photos.default_cache(), help="for drawn photographs")
@@ -244,13 +246,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     tar = make_shard(flags.images, photos.make_shards(flags.cache, 60, 60, longest_side=_LONGEST_SIDE).jpegs())
     with emulated(flags.service) as emulator:
         files.use_options(PipelineOptions(list(emulator.flags)))
-        jobs = [counted(emulator, shards, tar, flags) for shards in (1, 2)]
+        jobs = [counted(emulator, shards, tar, flags) for shards in flags.shards]
     for one in jobs:
         print(", ".join(f"{count:,} {name}" for name, count in one.has.items()))
     millions = f"millions for {_TO_IMAGES:,} images"
     header = ["command", "", "of what", "smaller job", "larger job", "more, a range", millions]
     print("\n" + markdown(header, rows_of_requests(*jobs)))
-    print("\n" + markdown(["command", "reads", "of the shard's bytes"], _rows_of_bytes(len(tar), *jobs)))
+    print("\n" + markdown(["command", "reads", "of the shards' bytes"], _rows_of_bytes(len(tar), *jobs)))
     print("\n" + markdown(["command, millions", *_DOLLARS, "price"], rows_of_prices(*jobs)))
     header = ["command", "through the shuffle of", "bytes a range", "bytes an image", f"GB for {_TO_IMAGES:,} images"]
     print("\n" + markdown(header, rows_of_shuffles(*jobs)))

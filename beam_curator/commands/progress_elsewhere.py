@@ -88,6 +88,7 @@ class RunnersCounts:
         self._started = clock()
         self._first: tuple[float, int, float] | None = None
         self._first_of: dict[str, tuple[float, int]] = {}
+        self._most: Counter[str] = Counter()
 
     def line(self) -> str:
         """The phase, samples, images/s, failed, and the share done and the time left, as far as the runner counts; else
@@ -168,11 +169,13 @@ class RunnersCounts:
         return [f"{scored:,} of {planned:,} ranges", *(_time_left(planned - scored, rate) if rate else [])]
 
     def _counts(self) -> Counter[str]:
-        """Our counters; none where the runner gives none, for whatever reason: it is about the job, no part of it."""
+        """Our counters, each the most that was told, as Prism's fall back for a moment; none where the runner gives
+        none, for whatever reason: it is about the job, no part of it."""
         try:
-            return self.ask()
+            self._most |= self.ask()
         except Exception:
             return Counter()
+        return self._most
 
 
 def _time_left(left: int, rate: float) -> list[str]:

@@ -272,9 +272,9 @@ def test_a_runner_elsewhere_is_asked_for_its_counts():
         "DataflowRunner, 4m 00s, scoring: 0 images, 0 failed",
         "DataflowRunner, 5m 00s, scoring: 1,000 images, 3 failed",
         "DataflowRunner, 6m 00s, scoring: 4,000 images, 50.0 images/s, 3 failed, 40%, 2m 00s left",
-        "DataflowRunner, 7m 00s, writing: 9,000 images, 0 failed, 800 in the ledger, 0 written",
-        "DataflowRunner, 8m 00s, writing: 9,000 images, 0 failed, 500 of 2,500 written",
-        "DataflowRunner, 9m 00s, writing: 9,000 images, 0 failed, 1,100 of 2,500 written, 10.0 images/s, 2m 20s left",
+        "DataflowRunner, 7m 00s, writing: 9,000 images, 3 failed, 800 in the ledger, 0 written",
+        "DataflowRunner, 8m 00s, writing: 9,000 images, 3 failed, 500 of 2,500 written",
+        "DataflowRunner, 9m 00s, writing: 9,000 images, 3 failed, 1,100 of 2,500 written, 10.0 images/s, 2m 20s left",
     ]
 
 
@@ -300,6 +300,15 @@ def test_a_runner_elsewhere_tells_what_lies_between_scoring_and_writing():
         "comparing duplicates: 100 images, 3 failed, 4 of 64 groups of cells",
         "comparing duplicates: 100 images, 3 failed, 34 of 64 groups of cells, 1m 00s left",
         "comparing duplicates: 100 images, 3 failed, since 3m 00s",
+    ]
+
+
+def test_counts_of_a_runner_elsewhere_that_fall_back_are_told_as_they_were():
+    """Prism's do where a bundle ends while it is asked."""
+    told = [{"samples_scored": n, "samples_read": 90} for n in (82, 72, 90)]
+    counts = RunnersCounts(functools.partial(counts_of, Result(*told)), "PrismRunner", lambda: 0)
+    assert [counts.line() for _ in told] == [
+        f"PrismRunner, 0s, scoring: {images} images, 0 failed" for images in (82, 82, 90)
     ]
 
 

@@ -10,6 +10,9 @@ from tests.engines import engine_flink, engine_parts
 
 pytestmark = pytest.mark.engines
 
+TIME = r"(?:\d+[hm] )?\d+[ms]"
+"""As 42s, 3m 20s or 2h 05m."""
+
 
 def flags(raw, tmp_path):
     of_job = ["--input", str(raw), "--output", str(tmp_path / "out"), "--clip_model", "tiny-untrained"]
@@ -31,7 +34,7 @@ def test_the_line_of_a_job_on_prism_is_made_of_its_counts(raw, tmp_path, capsys,
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("PrismRunner, ")]
     seen = phases(told)  # a short one may pass between two looks
     assert seen == [phase for phase in ("planning", "scoring", "selecting", "writing") if phase in seen]
-    flowing = r"PrismRunner, \d+s, scoring: [\d,]+ images, [\d.]+ images/s, \d+ failed, \d+%, \d+s left"
+    flowing = rf"PrismRunner, {TIME}, scoring: [\d,]+ images, [\d.]+ images/s, \d+ failed, \d+%, {TIME} left"
     assert any(re.fullmatch(flowing, line) for line in told), told
     images = [int(found[1].replace(",", "")) for line in told if (found := re.search(r": ([\d,]+) images?,", line))]
     assert images == sorted(images)
