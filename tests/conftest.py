@@ -3,12 +3,14 @@
 import gc
 import io
 import pathlib
+import sys
 
 import pytest
 from apache_beam.runners.worker import statecache
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from beam_curator import process_tuning
 from beam_curator.commands import progress_line
 from beam_curator.commands.quick_building import remember_what_beam_asks_again
 from beam_curator.storage import retrying
@@ -36,6 +38,24 @@ def warm(tmp_path_factory):
     python = WarmPython(tmp_path_factory.mktemp("programs") / "bin")
     yield python
     python.close()
+
+
+MOST_DATA_BYTES = 12 << 30
+"""More than any test takes, which is 3 GB, and less than most machines have."""
+
+
+def pytest_configure(config):
+    """What asks for more memory than there is fails with its traceback, and not as the kernel's choice of a victim.
+
+    It holds for the processes that tests start as well, but for Java's and CUDA's, which reserve what they do not take.
+    """
+    if sys.platform != "linux" or process_tuning.has_gpu() or "engines" in config.getoption("markexpr"):
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (soft, hard, MOST_DATA_BYTES) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
 
 
 def _is_in_slow_folder(path):
