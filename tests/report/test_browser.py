@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from beam_curator import rows
 from beam_curator.report.writing import write_report
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below
 from tests.report.browsers import opened
@@ -48,6 +49,33 @@ def test_sliders_count_what_the_rules_would_keep(tmp_path):
         assert kept() == kept_by(RULES, tables)
         assert not said
         assert [one.split(":")[0] for one in asked] == ["file"]
+
+
+def test_duplicates_come_back_only_where_one_that_stays_for_them_goes(tmp_path):
+    def without_nsfw(table):
+        return rows.with_column(table, "nsfw", [0.1] * len(table))
+
+    def with_duplicates(table):
+        kept = [place for place, status in enumerate(table["status"].to_pylist()) if status == rows.KEPT]
+        went = kept[1:6]
+        columns = ([kept[0]] * len(went), ["exact"] * len(went), [float("nan")] * len(went))
+        return rows.without_duplicates(table, went, [f"{of}" for of in columns[0]], *columns[1:])
+
+    rules = [AtLeast("aesthetic", 5), Below("nsfw", 0.3)]
+    write_job(tmp_path, list(map(without_nsfw, drawn_rows(60))), rules, {}, change=with_duplicates)
+    write_report(str(tmp_path))
+    with opened(tmp_path / "report.html") as (page, _, _):
+        range_told = lambda: [int(page.get_attribute("#what-if-kept", f"data-{end}")) for end in ("low", "high")]  # noqa: E731
+        kept, _ = range_told()
+        page.locator("input[data-axis='1']").focus()
+        page.keyboard.press("ArrowLeft")
+        assert range_told() == [kept, kept]
+        page.locator("input[data-axis='0']").evaluate(
+            "one => { one.value = one.max; one.dispatchEvent(new Event('input')); }"
+        )
+        low, high = range_told()
+        assert low < kept
+        assert high >= low
 
 
 def axe_script():

@@ -77,6 +77,14 @@
     });
   }
 
+  /* Whether samples that other rules dropped may be kept: duplicates only where one that stands for them goes. */
+  function mayComeBack(stillKept, at) {
+    const others = data.unknown.some(function (name) {
+      return name !== "duplicates";
+    });
+    return isStricter(at) && (others || stillKept < standing);
+  }
+
   /* From how many to how many samples would be kept. */
   function keptAt(at) {
     const found = counted(at);
@@ -84,7 +92,7 @@
       const all = found[0] + found[1];
       return [all, all];
     }
-    return [found[0], found[0] + found[1] + (isStricter(at) ? found[2] : 0)];
+    return [found[0], found[0] + found[1] + (mayComeBack(found[0], at) ? found[2] : 0)];
   }
 
   function plain(value) {
