@@ -50,7 +50,7 @@ def request_of_google(method: str, url: str, span: str = "", body: bytes = b"") 
     if found is None:
         return Request("look", "")
     if found["kind"] == "upload/":
-        named = _NAME_IN_BODY.search(body)
+        named = _NAME_IN_BODY.search(body) if method == "POST" else None  # else it is a part of a larger upload
         return Request("write", named[1].decode() if named else "")
     name = urllib.parse.unquote(found["name"] or "")
     if not name:

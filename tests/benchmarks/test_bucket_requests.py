@@ -26,10 +26,10 @@ GS_UPLOAD = "http://127.0.0.1:5000/upload/storage/v1/b/requests/o"
         ("PUT", f"{S3}/out/samples/ledger-000000.parquet", ("write", "the ledger")),
         ("POST", f"{S3}/out/00001.tar?uploads", ("write", "output shards")),
         ("PUT", f"{S3}/out/00001_stats.json", ("write", "output shards")),
-        ("PUT", f"{S3}/out/manifest.json", ("write", "of the job")),
-        ("DELETE", f"{S3}/out/_tmp/lease.json", ("delete", "of the job")),
-        ("POST", f"{S3}?delete", ("delete", "many, or not told")),
-        ("GET", f"{S3}?list-type=2&prefix=out%2F", ("list", "many, or not told")),
+        ("PUT", f"{S3}/out/manifest.json", ("write", "of the job, by time")),
+        ("DELETE", f"{S3}/out/_tmp/lease.json", ("delete", "of the job, by time")),
+        ("POST", f"{S3}?delete", ("delete", "many, or parts of an upload")),
+        ("GET", f"{S3}?list-type=2&prefix=out%2F", ("list", "many, or parts of an upload")),
     ],
 )
 def test_a_request_to_s3_is_told_by_its_object(method, url, found):
@@ -55,7 +55,7 @@ def test_a_request_to_s3_is_told_by_its_object(method, url, found):
             b'--==\r\n{"name": "out/00001.tar"}',
             Request("write", "out/00001.tar"),
         ),
-        ("PUT", f"{GS_UPLOAD}?uploadType=resumable&upload_id=1", b"of the tar", Request("write", "")),
+        ("PUT", f"{GS_UPLOAD}?uploadType=resumable&upload_id=1", b'of the tar {"name": "other"}', Request("write", "")),
     ],
 )
 def test_a_request_to_google_is_told_by_its_object(method, url, body, found):
@@ -71,10 +71,11 @@ def test_what_a_shard_is_read_for_is_told_by_its_bytes():
 def test_what_a_larger_job_asks_more_is_multiplied_to_very_many_images():
     scores, looks = ("write", "scores"), ("look", "scores")
     few = Counts({"images": 100, "ranges": 2}, {"first": Counter({scores: 2})}, {"first": Counter({"Group": 900})})
-    asked = Counter({scores: 10, looks: 20})
+    asked = Counter({scores: 10, looks: 20, ("write", "of the job, by time"): 9})
     many = Counts({"images": 500, "ranges": 10}, {"first": asked}, {"first": Counter({"Group": 4900})})
     assert rows_of_requests(few, many) == [
         ["first", *looks, "0", "20", "2.50", "50.0"],
+        ["first", "write", "of the job, by time", "0", "9", "1.12", ""],
         ["first", *scores, "2", "10", "1.00", "20.0"],
     ]
     assert rows_of_prices(few, many) == [["first", "20.0", "0.0", "0.0", "50.0", "0.0", "$120"]]
