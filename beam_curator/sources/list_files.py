@@ -42,7 +42,7 @@ def list_file(flag: str, text: str, allows: bool) -> ListFile:
         found, entries = _looked_at(path, column)
         listed = ListFile(path, found, allows, entries)
         first = _first_entries(listed) if found in COLUMNS else []
-    except (StorageError, OSError, ValueError, pa.ArrowException) as error:
+    except (StorageError, OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise UsageError(f"{flag} {text}: cannot be read: {str(error).splitlines()[0]}") from error
     if found not in COLUMNS:
         raise UsageError(f"{flag} {text}: {found or 'the file does not say what it lists'}: give COLUMN=FILE, {_OF}")

@@ -21,7 +21,13 @@ from beam_curator.images.extensions import extension_of
 from beam_curator.samples import Buffer, Shard
 from beam_curator.sources.columns import Columns, columns_of
 from beam_curator.sources.json_fields import json_member
-from beam_curator.sources.parquet_claims import MAX_RUN_ROWS, claimed_bytes, false_claim, rows_one_by_one
+from beam_curator.sources.parquet_claims import (
+    MAX_EXPANSION_BYTES,
+    MAX_RUN_ROWS,
+    claimed_bytes,
+    false_claim,
+    rows_one_by_one,
+)
 from beam_curator.sources.records import Record
 from beam_curator.sources.source import Rows, UnreadableShard
 from beam_curator.storage import files
@@ -31,10 +37,6 @@ BUFFER_BYTES = 4 << 20
 
 SPLIT_ABOVE = 4
 """A row group of more than this many times the range size is cut: to read its later rows all before are decoded."""
-
-MAX_EXPANSION_BYTES = 1 << 30
-"""So much more than the file says may a run of rows take in memory. It does where few bytes stand for many: then the
-rows that follow are failed."""
 
 _DAMAGE = (pa.ArrowException, OSError, OverflowError, ValueError)
 

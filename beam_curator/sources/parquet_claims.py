@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 MAX_RUN_ROWS = 1 << 17
 """So many rows any file may have, and one run of rows: as many as there are samples in 64 MiB of a tar, at most."""
 
-_MAX_VALUES = 1 << 20
+MAX_EXPANSION_BYTES = 1 << 30
+"""So much more than a file says may its rows take in memory. They do where few bytes stand for many."""
+
+_MAX_VALUES, _ROWS_AT_ONCE = 1 << 20, 1 << 16
 
 MOST_EXPANSION = 1000
 """So many times its own size a file may claim to hold: else it would be cut into ever so many runs."""
@@ -34,6 +37,31 @@ def false_claim(metadata: pq.FileMetaData, size_bytes: int) -> str | None:
 def claimed_bytes(group: pq.RowGroupMetaData, size_bytes: int) -> int:
     """How many bytes a row group claims to hold, as far as a file of this size can be believed."""
     return max(0, min(group.total_byte_size, MOST_EXPANSION * size_bytes))
+
+
+def decoded_bytes(column: pa.Array) -> int:
+    """How many bytes the values of a column take; as numbers of a dictionary they would hide them."""
+    return int((column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).nbytes)
+
+
+def whole_table(parquet: pq.ParquetFile, size_bytes: int) -> pa.Table:
+    """All rows of a file, decoded so few at a time that they take a GiB where its largest column has one value alone.
+
+    Raises:
+      ValueError: where they take a GiB more than the file says.
+    """
+    groups = [parquet.metadata.row_group(index) for index in range(parquet.metadata.num_row_groups)]
+    bytes_left = MAX_EXPANSION_BYTES + sum(claimed_bytes(group, size_bytes) for group in groups)
+    columns = [group.column(column) for group in groups for column in range(group.num_columns)]
+    largest = max((column.total_uncompressed_size for column in columns), default=0)
+    rows = max(1, min(_ROWS_AT_ONCE, (1 << 30) // max(1, largest)))
+    batches = []
+    for batch in parquet.iter_batches(rows):
+        bytes_left -= sum(map(decoded_bytes, batch.columns))
+        if bytes_left < 0:
+            raise ValueError(f"it expands to {MAX_EXPANSION_BYTES} bytes more than it says")
+        batches.append(batch)
+    return pa.Table.from_batches(batches, parquet.schema_arrow)
 
 
 def rows_one_by_one(parquet: pq.ParquetFile, **which: object) -> Iterator[dict[str, pa.Array]]:

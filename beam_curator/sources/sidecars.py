@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError
 from beam_curator.samples import Shard
-from beam_curator.sources.parquet_claims import false_claim, rows_one_by_one
+from beam_curator.sources.parquet_claims import decoded_bytes, false_claim, rows_one_by_one
 from beam_curator.storage import files
 from beam_curator.storage.retrying import why_permanent
 
@@ -92,14 +92,9 @@ def _by_key(parquet: pq.ParquetFile) -> Mapping[str, Mapping[str, Any]] | None:
     told: dict[str, Mapping[str, Any]] = {}
     bytes_left = MAX_SIDECAR_BYTES
     for columns in rows_one_by_one(parquet):
-        bytes_left -= sum(map(_bytes_of, columns.values()))
+        bytes_left -= sum(map(decoded_bytes, columns.values()))
         if bytes_left < 0:
             return None
         row = {name: column[0].as_py() for name, column in columns.items()}
         told[row[_KEY]] = row
     return told
-
-
-def _bytes_of(column: pa.Array) -> int:
-    """How many bytes the one value of a column takes; as a number of a dictionary it would hide them."""
-    return (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).nbytes

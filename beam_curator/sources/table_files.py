@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from beam_curator import json_text
 from beam_curator.errors import StorageError, UsageError
+from beam_curator.sources.parquet_claims import false_claim, whole_table
 from beam_curator.storage import files
 from beam_curator.storage.places import is_special
 
@@ -22,7 +23,6 @@ LIST_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".lst")
 PATH_NAMES = ("path", "file_name", "filename", "filepath", "file_path", "file", "image_path", "image_file", "image")
 URL_NAMES = ("url", "image_url", "uri", "URL")
 
-MAX_LIST_BYTES = 1 << 30
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?")
 _CELL_CHARACTERS = 1 << 24
@@ -87,7 +87,11 @@ def _table_of_parquet(path: str) -> Table:
         with files.open_for_reading(path) as file:
             parquet = pq.ParquetFile(pa.PythonFile(file, "r"))
             _check_names(parquet.schema_arrow.names)
-            table = parquet.read()
+            size_bytes = file.seek(0, io.SEEK_END)
+            wrong = false_claim(parquet.metadata, size_bytes)
+            if wrong is not None:
+                raise ValueError(wrong)
+            table = whole_table(parquet, size_bytes)
     except StorageError:
         raise
     except OSError as error:

@@ -12,7 +12,7 @@ from beam_curator.errors import UsageError
 from beam_curator.output.job_input import match_input
 from beam_curator.reading import Reading
 from beam_curator.samples import Shard
-from beam_curator.sources import image_lists, listed_files
+from beam_curator.sources import image_lists, listed_files, parquet_claims
 from beam_curator.sources.keys import unique_keys
 from beam_curator.sources.listing import Entry, packed, unpacked
 from beam_curator.sources.ranges import plan_ranges, read_range
@@ -409,6 +409,18 @@ def test_large_files_of_unknown_size_are_read_one_at_a_time(tmp_path, monkeypatc
     found = [len(record.members["jpg"]) if record.members else record.failure for record in records]
     assert found == [10, 3000, 1000, "file of more than 5000 bytes", 20, 3000]
     assert sorted(asked) == [1001] * 5 + [5001] * 3  # the two that are larger, once more; the one whose size is known
+
+
+def test_a_list_of_few_bytes_that_stand_for_many_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_claims, "MAX_EXPANSION_BYTES", 1 << 20)
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int32()), pa.array(["x" * 100_000]))
+    pq.write_table(
+        pa.table({"path": [f"{index}.jpg" for index in range(200)], "caption": texts}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(
+        UsageError, match=r"a\.parquet: cannot be read as a list: it expands to 1048576 bytes more than"
+    ):
+        read(tmp_path / "a.parquet", input_format="list")
 
 
 def test_keys_are_unique_and_have_no_dots_in_their_last_part():
