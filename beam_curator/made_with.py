@@ -23,6 +23,21 @@ def made_with(kind: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> s
     return f"({', '.join(f'{name}={_shown(value)}' for name, value in given.items())})" if given else ""
 
 
+def check_takes(kind: type, base: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raises TypeError where a class is given arguments and has no constructor of its own, as Python does for others:
+    they would be passed over.
+
+    Args:
+      kind: what is made.
+      base: ours, which takes all arguments to remember them.
+      args: by place.
+      kwargs: by name.
+    """
+    inherited = (base.__init__, object.__init__)  # type: ignore[misc]
+    if (args or kwargs) and kind.__init__ in inherited:  # type: ignore[misc]  # a protocol's takes turns with `object`'s
+        raise TypeError(f"{kind.__name__}() takes no arguments")
+
+
 def _by_name(kind: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     try:
         signature = inspect.signature(kind.__init__)  # type: ignore[misc]

@@ -52,6 +52,25 @@ def test_a_scorers_identity_has_the_arguments_that_are_not_its_defaults(given, e
     assert given.identity == bc.ModelIdentity(f"{__name__}:Own", notes=notes)
 
 
+class Plain(bc.Scorer):
+    name, needs = "plain", "row"
+
+    def __call__(self, rows):
+        return [1.0 for _ in rows]
+
+
+class PlainEncoder(bc.Encoder):
+    name, dim, preparation = "plain", 3, bc.Preparation(8)
+
+
+@pytest.mark.parametrize("kind", [Plain, PlainEncoder])
+def test_arguments_of_a_class_that_takes_none_are_refused_as_python_does(kind):
+    assert kind().name == "plain"
+    for given in ((lambda: kind(32)), (lambda: kind(side=32))):
+        with pytest.raises(TypeError, match=rf"{kind.__name__}\(\) takes no arguments"):
+            given()
+
+
 def test_arrays_and_long_texts_are_known_by_their_content():
     assert told(weights=np.zeros(9)) != told(weights=np.ones(9)) == told(weights=np.ones(9))
     assert told(weights="a" * 999) != told(weights="b" * 999) == told(weights="b" * 999)

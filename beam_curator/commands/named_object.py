@@ -71,13 +71,14 @@ def is_named_object(text: str) -> bool:
     return _SPELLED.fullmatch(text) is not None
 
 
-def named_object(flag: str, text: str, example: str) -> NamedObject:
+def named_object(flag: str, text: str, example: str, syntax: str = SYNTAX) -> NamedObject:
     """Reads the value of a flag. Values are Python's literals: no code is run for them.
 
     Args:
       flag: with its dashes, for errors.
       text: what the user gave.
       example: of what the flag takes, for errors.
+      syntax: of that, for errors.
 
     Raises:
       UsageError: it is written in another way, or what is in brackets are no plain values.
@@ -85,7 +86,7 @@ def named_object(flag: str, text: str, example: str) -> NamedObject:
     given = f"{flag} {text}"
     found = _SPELLED.fullmatch(text)
     if found is None:
-        raise UsageError(f"{given}: write it as {SYNTAX}, such as {example}")
+        raise UsageError(f"{given}: write it as {syntax}, such as {example}")
     name = found["name"].strip() if found["name"] else None
     values = _values(given, found["values"]) if found["values"] else None
     return NamedObject(given, found["module"], found["object"], name, values)
@@ -111,7 +112,7 @@ def made_object(flag: str, text: str, values: Values | None, example: str, what:
     Raises:
       UsageError: there is no such thing, or it cannot be made so.
     """
-    named = named_object(flag, text, example)
+    named = named_object(flag, text, example, SYNTAX.removeprefix("[NAME=]"))
     if named.name is not None:
         raise UsageError(f"{named.given}: {what} has a name of its own: leave out {named.name}=")
     return named.load(lambda thing, own: made(thing, own if values is None else values))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.identities import fault_of
 from beam_curator.images import Preparation
-from beam_curator.made_with import made_with
+from beam_curator.made_with import check_takes, made_with
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +43,7 @@ class Encoder(Protocol):
     notes: tuple[str, ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        check_takes(cls, Encoder, args, kwargs)
         encoder = super().__new__(cls)
         object.__setattr__(encoder, "_made_with", made_with(cls, args, kwargs))
         return encoder

@@ -13,7 +13,7 @@ from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.field_names import URL_DOMAIN
 from beam_curator.identities import ModelIdentity, fault_of
-from beam_curator.made_with import made_with
+from beam_curator.made_with import check_takes, made_with
 
 Needs = Literal["embedding", "pixels", "caption", "row", "embedding+caption"]
 """What a scorer is called with."""
@@ -100,6 +100,7 @@ class Scorer(Protocol):
     precision: str | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        check_takes(cls, Scorer, args, kwargs)
         scorer = super().__new__(cls)
         object.__setattr__(scorer, "_made_with", made_with(cls, args, kwargs))
         return scorer
