@@ -146,7 +146,9 @@ def test_the_report_reads_row_groups_and_finds_each_row_in_its_range(joined, tmp
     assert [tuple(piece) for piece in run.pieces] == [(0, 0, 0), (7, 0, 7), (14, 0, 14)]
     ids = run.table["sample_id"].to_pylist()
     wanted = [17, 0, 8, 7]
-    for number, found in zip(wanted, files.rows(0, wanted, lambda schema: schema.names), strict=True):
+    ((file, rows_found),) = files.rows({0: wanted}, lambda schema: schema.names)
+    assert file == 0
+    for number, found in zip(wanted, rows_found, strict=True):
         assert found.table["sample_id"].to_pylist() == [ids[number]]
         table = TABLES[[range_of(n).name for n in range(7)].index(found.range)]
         assert found.table.equals(table.slice(found.row, 1))

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from beam_curator import rows
 from beam_curator.commands.field_lines import field_lines
 from beam_curator.commands.fields_of_flags import fields_of_selection
-from beam_curator.errors import JobError, UsageError
+from beam_curator.errors import StorageError, UsageError
 from beam_curator.field_tally import MAX_FIELDS, FieldsFound, FieldTally, column_type, sum_fields
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.field_store import fields_name, found_fields, in_types, read_fields, write_fields
@@ -288,7 +289,7 @@ def test_fields_that_are_damaged_are_found_out_at_once(tmp_path, monkeypatch):
     begin = column.dictionary_page_offset or column.data_page_offset
     end = begin + column.total_compressed_size
     path.write_bytes(whole[:begin] + bytes([255]) * (end - begin) + whole[end:])
-    with pytest.raises(JobError, match="run the same command again"):
+    with pytest.raises(StorageError, match=rf"{re.escape(str(path))} is damaged .*: remove it, and run its job again"):
         read_fields(output, batch.range, {"json.n": "integer"})
 
 
