@@ -49,7 +49,8 @@ def pytest_configure(config):
 
     It holds for the processes that tests start as well, but for Java's and CUDA's, which reserve what they do not take.
     """
-    if sys.platform != "linux" or process_tuning.has_gpu() or "engines" in config.getoption("markexpr"):
+    asked = config.getoption("markexpr").replace("not engines", "")
+    if sys.platform != "linux" or process_tuning.has_gpu() or "engines" in asked:
         return
     import resource
 

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from beam_curator.device_errors import DeviceLostError, is_lost, wants_memory
 from beam_curator.errors import first_line
 from beam_curator.process_tuning import has_gpu
+from beam_curator.tf32 import no_tf32
 
 _logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def where_it_fits(on_device: Proposing, device: str) -> Proposing:
     return products
 
 
-_alone = threading.Lock()  # what is set is the process's, not the thread's
+_alone = threading.Lock()  # so that vectors of one product at a time are on the device
 
 
 def torch_products(torch: Any, device: str) -> Proposing:
@@ -104,13 +105,8 @@ def torch_products(torch: Any, device: str) -> Proposing:
     """
 
     def products(one: Directions, other: Directions) -> NDArray[np.float32]:
-        with _alone, torch.inference_mode():
-            before = torch.backends.cuda.matmul.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = False
-            try:
-                left, right = (torch.from_numpy(side).to(device) for side in (one, other))
-                return np.asarray((left @ right.T).cpu().numpy())
-            finally:
-                torch.backends.cuda.matmul.allow_tf32 = before
+        with _alone, torch.inference_mode(), no_tf32():
+            left, right = (torch.from_numpy(side).to(device) for side in (one, other))
+            return np.asarray((left @ right.T).cpu().numpy())
 
     return products

@@ -76,6 +76,34 @@ def test_fp32_on_a_gpu_is_no_tensor_float_32_whatever_the_program_has_set():
             one.allow_tf32 = was
 
 
+def test_fp32_stays_fp32_until_the_last_of_all_threads_has_left():
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        one, other = exact_products("cuda", "fp32"), exact_products("cuda", "fp32")
+        with contextlib.ExitStack() as last:
+            with one:
+                last.enter_context(other)
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has no such settings")
+def test_programs_that_set_precision_as_torch_does_it_today_are_borne_with():
+    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [one.fp32_precision for one in settings]
+    try:
+        settings[0].fp32_precision = "tf32"
+        with exact_products("cuda", "fp32"):
+            assert [one.fp32_precision for one in settings] == ["ieee"] * 3
+        assert [one.fp32_precision for one in settings] == ["tf32", *before[1:]]
+    finally:
+        for one, was in zip(settings, before, strict=True):
+            one.fp32_precision = was
+
+
 def test_a_model_computes_within_that(monkeypatch):
     within: list[tuple[str, str]] = []
     monkeypatch.setattr(device_model, "exact_products", lambda *given: within.append(given) or contextlib.nullcontext())

@@ -3,10 +3,10 @@
 import contextlib
 import platform
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beam_curator.errors import UsageError
+from beam_curator.tf32 import no_tf32
 
 if TYPE_CHECKING:
     import torch
@@ -105,24 +105,9 @@ def sound_attention(device: str) -> contextlib.AbstractContextManager[None]:
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
-@contextlib.contextmanager
-def exact_products(device: str, precision: str) -> Iterator[None]:
-    """Within this, fp32 is fp32 on a GPU: by default torch lets cuDNN compute convolutions of fp32 in TensorFloat-32,
-    which keeps 10 bits of 23, and a program may have let it do so with all products."""
-    import torch
-
-    if device != "cuda" or precision != "fp32":
-        yield
-        return
-    settings: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [one.allow_tf32 for one in settings]
-    try:
-        for one in settings:
-            one.allow_tf32 = False
-        yield
-    finally:
-        for one, was in zip(settings, before, strict=True):
-            one.allow_tf32 = was
+def exact_products(device: str, precision: str) -> contextlib.AbstractContextManager[None]:
+    """Within this, fp32 is fp32 on a GPU: see `tf32.no_tf32`."""
+    return no_tf32() if device == "cuda" and precision == "fp32" else contextlib.nullcontext()
 
 
 def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:
