@@ -17,7 +17,7 @@ _SIGN = np.uint16(1 << 15)
 
 
 class Spread(Accumulator):
-    """The values of one column, counted.
+    """The values of one column, counted; keys that no value has take no memory: there may be a thousand columns.
 
     Attributes:
       lowest, highest: the ends, exactly; infinite where there is no value.
@@ -26,7 +26,7 @@ class Spread(Accumulator):
     """
 
     def __init__(self) -> None:
-        self._counts = np.zeros(KEYS, np.int64)
+        self._keys, self._counts = np.empty(0, np.uint16), np.empty(0, np.int64)
         self._pending: list[NDArray[np.uint16]] = []
         self.lowest, self.highest = np.inf, -np.inf
         self.nulls = 0
@@ -47,26 +47,35 @@ class Spread(Accumulator):
 
     def merge(self, other: Spread) -> None:
         """Adds what another one has counted."""
-        self._counts = self.counts + other.counts
+        self._hold(self.counts + other.counts)
         self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
         self.nulls += other.nulls
         self.whole = self.whole and other.whole
 
     def settle(self) -> None:
         if self._pending:
-            self._counts += np.bincount(np.concatenate(self._pending), minlength=KEYS)
+            found = np.bincount(np.concatenate(self._pending), minlength=KEYS)
             self._pending = []
+            self._hold(self.counts + found)
+
+    def _hold(self, counts: NDArray[np.int64]) -> None:
+        """Holds these counts of all keys: int64 [65536]."""
+        self._keys = np.flatnonzero(counts > 0).astype(np.uint16)
+        self._counts = counts[self._keys]
 
     @property
     def counts(self) -> NDArray[np.int64]:
         """How many values have each key, in the order of the values: int64 [65536]."""
         self.settle()
-        return self._counts
+        counts = np.zeros(KEYS, np.int64)
+        counts[self._keys] = self._counts
+        return counts
 
     @property
     def total(self) -> int:
         """How many values there are."""
-        return int(self.counts.sum())
+        self.settle()
+        return int(self._counts.sum())
 
     def quantile(self, fraction: float) -> float:
         """About the value below which this fraction of all lies."""

@@ -23,7 +23,7 @@ from beam_curator.report.thresholds import Threshold
 from beam_curator.report.view import View, encoded
 
 FEW = 200
-"""A column of more different texts than this is no category."""
+"""So many texts of a category are told, the commonest."""
 
 SIDES = (64, 128, 224, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
 """Where the shorter sides of images are told apart, in pixels."""
@@ -33,7 +33,7 @@ RATIOS = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 0.95, 1.05, 4 / 3, 3 / 2, 2, 3)
 
 
 MANY = 10 * FEW
-"""A column of more different texts than this is counted no further."""
+"""A column of more different texts than this is no category, and counted no further."""
 
 
 @dataclasses.dataclass

@@ -36,6 +36,15 @@ def spread_of(*values):
     return spread
 
 
+def test_counts_of_a_column_take_as_much_memory_as_it_has_different_keys():
+    spread = Spread()
+    for values in np.random.default_rng(1).random((3, 40_000)):
+        spread.add(values)
+    assert spread.total == 120_000
+    assert np.count_nonzero(spread.counts) > 1000
+    assert sum(one.nbytes for one in vars(spread).values() if isinstance(one, np.ndarray)) < 30_000
+
+
 def test_cuts_are_round_and_are_the_floats_that_people_type():
     assert edges_of(spread_of(*np.linspace(0.013, 0.987, 999)), [0.5])[:3] == [0.0, 0.02, 0.04]
     assert 0.3 in edges_of(spread_of(0.0, 0.5, 1.0))
