@@ -58,8 +58,9 @@ class ParquetSource:
     def plan(self, shard: Shard, range_bytes: int) -> Sequence[Rows]:
         """Runs of row groups; a large row group is several runs."""
         with _opened(shard) as file:
-            metadata = _parquet(file).metadata
-            self._columns(file)
+            parquet = _parquet(file)
+            metadata = parquet.metadata
+            self._columns(parquet)
         false = false_claim(metadata, shard.size_bytes)
         if false is not None:
             raise UnreadableShard(f"is no whole Parquet file: {false}")
@@ -72,7 +73,7 @@ class ParquetSource:
             return
         with _opened(shard) as file:
             parquet = _parquet(file)
-            reader = _RowReader(parquet, self._columns(file), _stem(shard), shard.size_bytes)
+            reader = _RowReader(parquet, _parquet(file), self._columns(parquet), shard)
             waiting = iter(rows)
             row: int | None = next(waiting)
             first = 0
@@ -86,9 +87,9 @@ class ParquetSource:
                     yield from reader.read(group, first, wanted)
                 first = end
 
-    def _columns(self, file: BinaryIO) -> Columns:
+    def _columns(self, parquet: pq.ParquetFile) -> Columns:
         try:
-            return columns_of(_parquet(file).schema_arrow, self.image_column, self.caption_column)
+            return columns_of(parquet.schema_arrow, self.image_column, self.caption_column)
         except _DAMAGE as error:
             raise _unreadable(error) from error
 
@@ -127,8 +128,9 @@ def _pieces(whole: int, at_most: int) -> int:
 class _RowReader:
     """Makes records of a file's rows."""
 
-    def __init__(self, parquet: pq.ParquetFile, columns: Columns, stem: str, size_bytes: int) -> None:
-        self._parquet, self._columns, self._stem, self._size_bytes = parquet, columns, stem, size_bytes
+    def __init__(self, parquet: pq.ParquetFile, again: pq.ParquetFile, columns: Columns, shard: Shard) -> None:
+        self._parquet, self._again, self._columns = parquet, again, columns
+        self._stem, self._size_bytes = _stem(shard), shard.size_bytes
         self._bytes_left: float = MAX_EXPANSION_BYTES
         self._names = [columns.image, *([columns.caption] if columns.caption else []), *columns.fields]
 
@@ -137,7 +139,7 @@ class _RowReader:
         index = 0
         self._bytes_left += claimed_bytes(self._parquet.metadata.row_group(group), self._size_bytes)
         try:
-            read = rows_one_by_one(self._parquet, row_groups=[group], columns=self._names)
+            read = rows_one_by_one(self._parquet, self._again, group, self._names)
             for row, columns in enumerate(read, first):
                 if row < wanted[index]:
                     continue

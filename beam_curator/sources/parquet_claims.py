@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +13,7 @@ MAX_RUN_ROWS = 1 << 17
 MAX_EXPANSION_BYTES = 1 << 30
 """So much more than a file says may its rows take in memory. They do where few bytes stand for many."""
 
-_MAX_VALUES, _ROWS_AT_ONCE = 1 << 20, 1 << 16
+_MAX_VALUES, _ROWS_AT_ONCE, _ROWS_OF_A_DICTIONARY = 1 << 20, 1 << 16, 64
 
 MOST_EXPANSION = 1000
 """So many times its own size a file may claim to hold: else it would be cut into ever so many runs."""
@@ -24,7 +24,7 @@ def false_claim(metadata: pq.FileMetaData, size_bytes: int) -> str | None:
 
     Of rows, no more than a file has bytes; of a column's values, lists among them, no more than it has bits.
     """
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    groups = _groups(metadata)
     rows = [group.num_rows for group in groups]
     if min(rows, default=0) < 0 or sum(rows) > max(size_bytes, MAX_RUN_ROWS):
         return f"it claims {sum(rows):,} rows in {size_bytes:,} bytes"
@@ -44,34 +44,74 @@ def decoded_bytes(column: pa.Array) -> int:
     return int((column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).nbytes)
 
 
+def decoded(parquet: pq.ParquetFile, most_rows: int, most_bytes: int, claimed: int = 0) -> Iterator[pa.RecordBatch]:
+    """All rows of a file, some at a time: so few that they take a GiB where its largest column has one value alone.
+
+    Args:
+      parquet: the file.
+      most_rows: at a time.
+      most_bytes: how much more all rows may take in memory than the file claims.
+      claimed: how much it claims, where it may be believed.
+
+    Raises:
+      ValueError: where they take more.
+    """
+    bytes_left = claimed + most_bytes
+    for batch in parquet.iter_batches(_rows_in_a_gib(_groups(parquet.metadata), most_rows)):
+        bytes_left -= sum(map(decoded_bytes, batch.columns))
+        if bytes_left < 0:
+            raise ValueError(f"it expands to {most_bytes} bytes more than it says")
+        yield batch
+
+
+def _groups(metadata: pq.FileMetaData) -> list[pq.RowGroupMetaData]:
+    return [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+
+
+def _rows_in_a_gib(groups: Sequence[pq.RowGroupMetaData], most: int) -> int:
+    columns = [group.column(column) for group in groups for column in range(group.num_columns)]
+    largest = max((column.total_uncompressed_size for column in columns), default=0)
+    return max(1, min(most, (1 << 30) // max(1, largest)))
+
+
 def whole_table(parquet: pq.ParquetFile, size_bytes: int) -> pa.Table:
-    """All rows of a file, decoded so few at a time that they take a GiB where its largest column has one value alone.
+    """All rows of a file.
 
     Raises:
       ValueError: where they take a GiB more than the file says.
     """
-    groups = [parquet.metadata.row_group(index) for index in range(parquet.metadata.num_row_groups)]
-    bytes_left = MAX_EXPANSION_BYTES + sum(claimed_bytes(group, size_bytes) for group in groups)
-    columns = [group.column(column) for group in groups for column in range(group.num_columns)]
-    largest = max((column.total_uncompressed_size for column in columns), default=0)
-    rows = max(1, min(_ROWS_AT_ONCE, (1 << 30) // max(1, largest)))
-    batches = []
-    for batch in parquet.iter_batches(rows):
-        bytes_left -= sum(map(decoded_bytes, batch.columns))
-        if bytes_left < 0:
-            raise ValueError(f"it expands to {MAX_EXPANSION_BYTES} bytes more than it says")
-        batches.append(batch)
+    claimed = sum(claimed_bytes(group, size_bytes) for group in _groups(parquet.metadata))
+    batches = decoded(parquet, _ROWS_AT_ONCE, MAX_EXPANSION_BYTES, claimed)
     return pa.Table.from_batches(batches, parquet.schema_arrow)
 
 
-def rows_one_by_one(parquet: pq.ParquetFile, **which: object) -> Iterator[dict[str, pa.Array]]:
+def rows_one_by_one(
+    parquet: pq.ParquetFile, again: pq.ParquetFile, group: int, names: Sequence[str]
+) -> Iterator[dict[str, pa.Array]]:
     """The columns of each row, which is decoded by itself: a value that a file holds once may be that of all its rows.
     It costs 30 us a row more than many at once.
 
+    A column that is read as numbers of a dictionary has each value once; but with each batch comes all of the
+    dictionary, so that many rows of such columns are decoded together.
+
     Args:
       parquet: of what file.
-      which: what `iter_batches` takes: row groups, columns.
+      again: the same, opened again: one opening has one size of batches.
+      group: which row group.
+      names: of the columns.
     """
-    for batch in parquet.iter_batches(1, use_threads=False, **which):
-        if batch.num_rows:
-            yield dict(zip(batch.schema.names, batch.columns, strict=True))
+    numbered = {field.name for field in parquet.schema_arrow if pa.types.is_dictionary(field.type)}
+    alone, numbers = ([name for name in names if (name in numbered) is wanted] for wanted in (False, True))
+    reads = [_rows(parquet, group, alone, 1)] if alone else []
+    if numbers:
+        at_once = _rows_in_a_gib([again.metadata.row_group(group)], _ROWS_OF_A_DICTIONARY)
+        reads.append(_rows(again, group, numbers, at_once))
+    for parts in zip(*reads, strict=False):  # of a damaged column there may be fewer
+        yield {name: column for part in parts for name, column in part.items()}
+
+
+def _rows(parquet: pq.ParquetFile, group: int, names: Sequence[str], at_once: int) -> Iterator[dict[str, pa.Array]]:
+    for batch in parquet.iter_batches(at_once, row_groups=[group], columns=names, use_threads=False):
+        for row in range(batch.num_rows):
+            one = batch.slice(row, 1) if batch.num_rows > 1 else batch
+            yield dict(zip(one.schema.names, one.columns, strict=True))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError
 from beam_curator.samples import Shard
-from beam_curator.sources.parquet_claims import decoded_bytes, false_claim, rows_one_by_one
+from beam_curator.sources.parquet_claims import decoded, false_claim
 from beam_curator.storage import files
 from beam_curator.storage.retrying import why_permanent
 
@@ -21,6 +21,9 @@ _OF_OURS = {"shard", "offset", "output_shard"}
 
 MAX_SIDECAR_BYTES = 256 << 20
 """A larger file is none of img2dataset's, which has a kilobyte for each sample; nor is one of more in memory."""
+
+_ROWS_AT_ONCE = 16
+"""So many rows are decoded together, of which each may have the largest value of the file."""
 
 
 def sidecar_path(shard: Shard) -> str | None:
@@ -87,14 +90,10 @@ def _told(path: str, size_bytes: int) -> Mapping[str, Mapping[str, Any]] | None:
         return None
 
 
-def _by_key(parquet: pq.ParquetFile) -> Mapping[str, Mapping[str, Any]] | None:
-    """The rows of a file by their keys, the last of each; None where they take too much memory."""
-    told: dict[str, Mapping[str, Any]] = {}
-    bytes_left = MAX_SIDECAR_BYTES
-    for columns in rows_one_by_one(parquet):
-        bytes_left -= sum(map(decoded_bytes, columns.values()))
-        if bytes_left < 0:
-            return None
-        row = {name: column[0].as_py() for name, column in columns.items()}
-        told[row[_KEY]] = row
-    return told
+def _by_key(parquet: pq.ParquetFile) -> Mapping[str, Mapping[str, Any]]:
+    """The rows of a file by their keys, the last of each.
+
+    Raises:
+      ValueError: where they take too much memory.
+    """
+    return {row[_KEY]: row for batch in decoded(parquet, _ROWS_AT_ONCE, MAX_SIDECAR_BYTES) for row in batch.to_pylist()}

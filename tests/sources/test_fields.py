@@ -247,6 +247,22 @@ def test_a_parquet_of_something_else_is_ignored_and_told(tmp_path, content):
     assert lines[-1] == f"{path} is not img2dataset's of the shard beside: ignored"
 
 
+def test_the_rows_beside_a_shard_are_not_decoded_one_by_one(tmp_path, monkeypatch):
+    """Ten thousand of them take a second then, and each worker that has a range of the shard reads them."""
+    (tmp_path / "0.parquet").write_bytes(img2dataset_parquet([*KEYED, *({"key": f"x{n}"} for n in range(37))]))
+    sizes = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def noting(*given, **named):
+        for batch in iter_batches(*given, **named):
+            sizes.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noting)
+    assert carried(batch_of(tmp_path / "0.tar", [{"url": "http://a/0"}]))["json.original_width"] == [10]
+    assert sizes == [16, 16, 8]
+
+
 @pytest.mark.parametrize("at_most", [1 << 10, 1 << 20], ids=["of_the_file", "of_what_it_holds"])
 def test_a_parquet_beside_a_shard_that_takes_too_much_memory_is_ignored_and_told(tmp_path, monkeypatch, at_most):
     monkeypatch.setattr(sidecars, "MAX_SIDECAR_BYTES", at_most)

@@ -172,6 +172,26 @@ def test_a_value_that_all_rows_have_is_in_memory_for_one_of_them(tmp_path):
     assert most < 10 * len(value)
 
 
+def test_rows_whose_column_has_a_dictionary_do_not_each_decode_all_of_it(tmp_path, monkeypatch):
+    captions = [f"caption {row}" for row in range(200)]
+    table = pa.table({"image": images(200), "caption": pa.array(captions).dictionary_encode(), "n": range(200)})
+    shard = write(tmp_path / "a.parquet", table, row_group_size=150)
+    sizes = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def noting(*given, **named):
+        for batch in iter_batches(*given, **named):
+            sizes.append((tuple(batch.schema.names), batch.num_rows))
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noting)
+    _, samples, _ = read(shard)
+    assert [members(s)["txt"].decode() for s in samples] == captions
+    assert [json.loads(members(s)["json"])["n"] for s in samples] == list(range(200))
+    assert [size for names, size in sizes if names == ("caption",)] == [64, 64, 22, 50]
+    assert [size for names, size in sizes if names == ("image", "n")] == [1] * 200
+
+
 def test_more_rows_or_values_than_a_file_can_hold_are_a_broken_shard(tmp_path):
     nulls = pa.nulls(200_000, pa.binary())
     ranges, samples, (error,) = read(write(tmp_path / "a.parquet", pa.table({"image": nulls})))
