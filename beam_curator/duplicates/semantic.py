@@ -177,7 +177,7 @@ def centres_for(
         centres, of_more = _tried(compared, join, extent, more, drawn, threads)
         if of_more.in_all >= costs.in_all:
             break
-        best, costs = centres, of_more
+        best, costs, cells = centres, of_more, more
     while cells > 1 and (costs.everywhere or costs.visits > most_visits):
         cells = max(1, cells // (8 if costs.everywhere else 2))
         best, costs = _tried(compared, join, extent, cells, drawn, threads)
