@@ -33,8 +33,8 @@ def check_takes(kind: type, base: type, args: tuple[Any, ...], kwargs: Mapping[s
       args: by place.
       kwargs: by name.
     """
-    inherited = (base.__init__, object.__init__)  # type: ignore[misc]
-    if (args or kwargs) and kind.__init__ in inherited:  # type: ignore[misc]  # a protocol's takes turns with `object`'s
+    constructor, of_ours = (one.__init__ for one in (kind, base))  # type: ignore[misc]
+    if (args or kwargs) and constructor in (of_ours, object.__init__):  # a protocol's takes turns with `object`'s
         raise TypeError(f"{kind.__name__}() takes no arguments")
 
 

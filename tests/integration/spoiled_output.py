@@ -59,12 +59,9 @@ def flip_last_embedding(path, _):
     group = pq.read_metadata(path).row_group(0)
     chunks = [group.column(index) for index in range(group.num_columns)]
     chunk = next(one for one in chunks if one.path_in_schema.startswith("embedding."))
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
     content = bytearray(path.read_bytes())
-    content[
-        min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
-        - 1
-        + chunk.total_compressed_size
-    ] ^= 1
+    content[begin + chunk.total_compressed_size - 1] ^= 1
     path.write_bytes(content)
 
 

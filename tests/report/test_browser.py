@@ -65,7 +65,10 @@ def test_duplicates_come_back_only_where_one_that_stays_for_them_goes(tmp_path):
     write_job(tmp_path, list(map(without_nsfw, drawn_rows(60))), rules, {}, change=with_duplicates)
     write_report(str(tmp_path))
     with opened(tmp_path / "report.html") as (page, _, _):
-        range_told = lambda: [int(page.get_attribute("#what-if-kept", f"data-{end}")) for end in ("low", "high")]  # noqa: E731
+
+        def range_told() -> list[int]:
+            return [int(page.get_attribute("#what-if-kept", f"data-{end}")) for end in ("low", "high")]
+
         kept, _ = range_told()
         page.locator("input[data-axis='1']").focus()
         page.keyboard.press("ArrowLeft")

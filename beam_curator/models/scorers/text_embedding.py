@@ -16,8 +16,8 @@ from beam_curator.models.weights.weights_file import WeightsFile
 class TextEmbedding(VectorScorer):
     """Gives an embedding of each caption, by the text half of the model that embeds the images: float16, normalised.
 
-    A caption that is longer than the model reads is cut, as by open_clip. A
-    sample without a caption, or with an empty one, has none.
+    A caption that is longer than the model reads is cut, as by open_clip. A sample without a caption, or with an empty
+    one, has none.
 
     Args:
       model: the open_clip architecture that embeds the images, or "tiny-untrained".
@@ -66,7 +66,7 @@ class TextEmbedding(VectorScorer):
         )
 
     @property
-    def precision(self) -> str | None:  # type: ignore[override]
+    def precision(self) -> str | None:  # type: ignore[override]  # nobody sets it: loading does
         """What the text half computes in; None before loading."""
         return self._encoder.precision
 
