@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from beam_curator.defaults import DEFAULT_DUPLICATE_BITS, DEFAULT_DUPLICATE_COSINE
 from beam_curator.duplicates.edges import Edges, listed, together
-from beam_curator.duplicates.hashes import hashes_of
+from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
@@ -137,13 +137,7 @@ def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator
       CurationError: for what are no hashes.
     """
     ids = list(things)
-    try:
-        columns = [list(column) for column in zip(*things.values(), strict=True)] or [[]] * 3
-        hashes, there = hashes_of(*columns)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise CurationError(
-            f"hashes to compare are phash256, texture and colours, as the ledger has them ({error})"
-        ) from error
+    hashes, there = _hashes(things)
     rows = np.flatnonzero(there)
     _, first, inverse = np.unique(hashes.take(rows).ids, return_index=True, return_inverse=True)
     distinct = hashes.take(rows[first])
@@ -154,6 +148,19 @@ def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator
     unlisted = np.isnan(found.distances(one, other))
     rest = listed(len(first), one[unlisted], other[unlisted], compare.distances(one[unlisted], other[unlisted]))
     yield from _of_things(ids, _members(rows, inverse), together([found, rest], len(first)), PERCEPTUAL, 0.0)
+
+
+def _hashes(things: Mapping[str, Sequence[Any]]) -> tuple[Hashes, NDArray[np.bool_]]:
+    """The hashes of things, and which can be compared; raises as `perceptual_pairs`."""
+    try:
+        return hashes_of(*[list(column) for column in zip(*things.values(), strict=True)] or ([], [], []))
+    except (TypeError, ValueError, OverflowError) as error:
+        told = f"hashes to compare are phash256, texture and colours, as the ledger has them ({first_line(error)})"
+        if len(things) == 1:
+            raise CurationError(f"{next(iter(things))!r}: {told}") from error
+        for id, of_one in things.items():
+            _hashes({id: of_one})
+        raise CurationError(told) from error
 
 
 def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
@@ -168,11 +175,18 @@ def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
                 f"the vector of {id!r} has the shape {list(one.shape)}: give {length} numbers for each id"
             )
         ids.append(id)
-        vectors.append(unit_vectors(one[None]))
+        vectors.append(_unit(id, one))
     _check_ids(ids)
     order = sorted(range(len(ids)), key=ids.__getitem__)
     together = np.concatenate([vectors[index] for index in order]) if ids else np.zeros((0, 1), np.float16)
     return [ids[index] for index in order], together
+
+
+def _unit(id: Any, vector: np.ndarray) -> np.ndarray:
+    try:
+        return unit_vectors(vector[None])
+    except CurationError as error:
+        raise CurationError(f"the vector of {id!r} is none: {error}") from error
 
 
 def _array(id: Any, vector: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 
 import beam_curator as bc
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.transforms.duplicate_pairs import drops_of
+from beam_curator.transforms.duplicate_pairs import drops_of, perceptual_pairs
 from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted
 from tests.eager import eager
 
@@ -118,11 +118,12 @@ def test_nothing_gives_nothing():
     [
         ([("a", [1.0, 0.0]), ("b", [1.0])], "the vector of 'b' has the shape [1]: give 2 numbers for each id"),
         ([("a", [1.0, 0.0]), ("a", [1.0, 0.0])], "the id 'a' comes twice"),
-        ([("a", ["x", "y"])], "vectors to compare are numbers [n, dim]"),
+        ([("a", [1.0, 0.0]), ("b", ["x", "y"])], "the vector of 'b' is none: vectors to compare are numbers [n, dim]"),
+        ([("a", [1.0, None])], "the vector of 'a' is none: vectors to compare are numbers [n, dim], not object"),
         ([("a", [1.0, [2.0, 3.0]])], "the vector of 'a' is none: setting an array element with a sequence"),
         ([("a", torch.ones(2, requires_grad=True))], "the vector of 'a' is none: Can't call numpy() on Tensor"),
     ],
-    ids=["lengths", "ids", "text", "lists", "gradients"],
+    ids=["lengths", "ids", "text", "nothing", "lists", "gradients"],
 )
 def test_what_cannot_be_compared_is_told(things, told):
     with pytest.raises(CurationError, match=re.escape(told)):
@@ -182,6 +183,17 @@ def test_other_elements_are_refused_where_the_pipeline_is_built():
     pipeline = beam.Pipeline()
     with pytest.raises(beam.typehints.TypeCheckError):
         pipeline | beam.Create([1]) | bc.FindDuplicates()
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [(("f" * 62, 100, None), "'f{62}' is not 64 hex digits"), (None, "NoneType"), ({"phash256": 1}, "'texture'")],
+    ids=["digits", "nothing", "names"],
+)
+def test_which_one_has_no_hashes_is_told(other, told):
+    good = ("f" * 64, 100, None)
+    with pytest.raises(CurationError, match=rf"'b': hashes to compare are phash256, texture and colours.*{told}"):
+        list(perceptual_pairs({"a": good, "b": other, "c": good}, 32))
 
 
 @pytest.mark.slow
