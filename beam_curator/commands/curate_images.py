@@ -46,6 +46,7 @@ from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.models.encoders.encoder import Encoder
 from beam_curator.models.encoders.precision import check_here, resolve_device
 from beam_curator.models.scorers.scorer import Scorer
+from beam_curator.output.against import notes_on_hashes
 from beam_curator.output.embeddings_from import check_same_input
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
@@ -383,7 +384,8 @@ def _notes(curation: Curation) -> list[str]:
     processes = note_on_processes(options) if is_new else None
     idle = [f"--scoring_{name}" for name in curation.hints if parsing.is_local(options)]
     hints = f"{' and '.join(idle)}: for runners elsewhere, nothing changes on this machine" if idle else None
-    return [*told, *before, *(note for note in (processes, hints) if note)]
+    hashes = notes_on_hashes(curation.duplicates) if curation.duplicates is not None else []
+    return [*told, *before, *hashes, *(note for note in (processes, hints) if note)]
 
 
 def _tried(pipeline_options: PipelineOptions, curation: Curation, asked: DryRun) -> Trial | None:

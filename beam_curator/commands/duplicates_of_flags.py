@@ -12,6 +12,9 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output.against import check_against
 
+_COMPUTED = {"aesthetic": "--aesthetic_model", "similarity": "--similarity"}
+"""The flags that have scores computed."""
+
 
 def duplicates_of(
     options: CurationOptions, columns: Sequence[Column], encoder: ModelIdentity | None
@@ -34,7 +37,8 @@ def duplicates_of(
     needed = NEEDS.get(settings.keep)
     if needed and needed not in {column.name for column in columns if column.type != "text"}:
         raise UsageError(
-            f"--keep {settings.keep}: this job has no score {needed} of numbers: have it computed, or leave it"
+            f"--keep {settings.keep}: this job has no score {needed} of numbers: have it computed "
+            f"({_COMPUTED[needed]}), or keep by another order"
         )
     check_against(settings, options.output, encoder)
     return settings

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from beam_curator.duplicates.competitors import Competitors, competitors_in
-from beam_curator.duplicates.settings import SEMANTIC, DuplicateSettings
+from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.errors import JobError, UsageError
+from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
-from beam_curator.output import ledger
+from beam_curator.output import lease, ledger
 from beam_curator.output.embeddings_from import part_elsewhere
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
+from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.storage import files
 from beam_curator.storage.places import real
 
@@ -35,7 +39,7 @@ def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdenti
     """
     for other in settings.against:
         try:
-            manifest, job = read_manifest(other), read_job(other)
+            manifest, job, held = read_manifest(other), read_job(other), lease.read(other)
             lacking = _lacking(other, manifest, job, settings) if manifest and job else None
         except (OSError, UsageError) as error:
             raise UsageError(f"--against {other} cannot be read: {files.first_line(error)}") from error
@@ -51,11 +55,58 @@ def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdenti
                 f"--against {other}: {lacking}, though its {MANIFEST} tells of samples: copy it whole, or run its job "
                 "again"
             )
-        if SEMANTIC in settings.kinds and encoder and job.encoder and not encoder.gives(job.encoder):
+        now = time.time()
+        if held is not None and not held.is_over(now):
+            raise UsageError(f"--against {other} is being written: {held.describe(now, 'with --take_over there')}")
+        embedder = _embedder(manifest, job)
+        if SEMANTIC in settings.kinds and encoder and embedder and not encoder.gives(embedder):
             raise UsageError(
-                f"--against {other} was embedded by {job.encoder}, this job by {encoder}: their embeddings cannot be "
+                f"--against {other} was embedded by {embedder}, this job by {encoder}: their embeddings cannot be "
                 "compared; leave semantic out of --duplicates, or embed one of them anew"
             )
+
+
+def _embedder(manifest: Mapping[str, Any], job: Job) -> ModelIdentity | None:
+    """What embedded the images of a finished job, with what "auto" became there."""
+    told = (manifest.get("models") or {}).get(EMBEDDING_STEP)
+    precision = told.get("precision") if isinstance(told, Mapping) else None
+    return job.encoder and job.encoder.resolved(precision)
+
+
+def notes_on_hashes(settings: DuplicateSettings) -> list[str]:
+    """What the user should know of other outputs whose samples have no perceptual hash, a line each.
+
+    It is told by the first file of the ledger, and by the manifest of a job that looked for duplicates itself.
+
+    Raises:
+      StorageError: when one cannot be read, after retries.
+    """
+    found = []
+    for other in settings.against if PERCEPTUAL in settings.kinds else ():
+        unhashed = (read_manifest(other) or {}).get("unhashed") or 0
+        some = f"{counted(unhashed, 'sample')} of it" if unhashed else ""
+        if not all(map(_has_hashes, _ledger_files(other)[:1])):
+            some = "it"
+        if some:
+            found.append(
+                f"--against {other}: an earlier release, which knew no 256-bit hash, scored {some}: not compared as "
+                "perceptual duplicates"
+            )
+    return found
+
+
+@files.retried
+def _has_hashes(url: str) -> bool:
+    """Whether a file of the ledger has them; one that is damaged is told when it is read."""
+    with files.open_for_reading(url) as file:
+        try:
+            return "phash256" in pq.read_schema(file).names
+        except pa.ArrowException:
+            return True
+
+
+def _ledger_files(other: str) -> list[str]:
+    return sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
 
 
 def _lacking(other: str, manifest: Mapping[str, Any], job: Job, settings: DuplicateSettings) -> str | None:
@@ -90,9 +141,8 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
         raise JobError(f"there is no finished job in {other} (any more, or seen from {Path.cwd()})")
     job = read_job(other)
     scores = job.scores_in(other) if job is not None else other
-    found = sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
     with ThreadPoolExecutor(_THREADS) as threads:
-        of_files = threads.map(lambda path: _of_ledger(scores, path, settings, more), found)
+        of_files = threads.map(lambda path: _of_ledger(scores, path, settings, more), _ledger_files(other))
         competitors = [one for some in of_files for one in some]
     there, seen = sum(len(one.table) for one in competitors), manifest["counts"]["seen"]
     if there != seen:

@@ -15,7 +15,7 @@ import beam_curator as bc
 from beam_curator.commands import verify_output
 from beam_curator.duplicates import edges, semantic
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.output import deduplicating, edge_store, semantic_join, stored_vectors
+from beam_curator.output import deduplicating, edge_store, lease, semantic_join, stored_vectors
 from beam_curator.rows import DUPLICATE
 from beam_curator.verification import duplicates as verification_duplicates
 from tests.integration.integration_content import content, ledger
@@ -362,7 +362,10 @@ def test_duplicates_that_were_kept_are_found_out(kind, deduplicated, curate, cap
         (["--duplicates", "exact,near"], "'near' is none of exact, perceptual, semantic"),
         (["--duplicate_cosine", "0.9"], "--duplicate_cosine 0.9: nothing looks for duplicates: add --duplicates"),
         (["--duplicates", "semantic", "--duplicate_cosine", "97"], "97 is not between -1 and 1"),
-        (["--duplicates", "exact", "--keep", "similarity"], "--keep similarity: this job has no score similarity"),
+        (
+            ["--duplicates", "exact", "--keep", "similarity"],
+            "this job has no score similarity of numbers: have it computed (--similarity), or",
+        ),
         (["--duplicates", "exact", "--keep", "biggest"], "invalid choice: 'biggest'"),
         (["--duplicates", "exact", "--against", "RAW"], "holds no finished job"),
         (["--duplicates", "exact", "--against", "OUT"], "is the output itself"),
@@ -394,6 +397,46 @@ def test_another_encoders_embeddings_are_not_compared(deduplicated, curate, tmp_
     assert "leave semantic out of --duplicates" in err
     assert not (tmp_path / "new").exists()
     assert curate(tmp_path / "new", "--duplicates", "exact,perceptual", "--against", str(deduplicated))[0] == 0
+
+
+def test_what_auto_became_in_another_output_is_what_its_embeddings_have(deduplicated, curate, tmp_path):
+    manifest = json.loads((deduplicated / "manifest.json").read_text())
+    manifest["models"]["embedding"]["precision"] = "fp16"
+    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
+    assert json.loads((deduplicated / "job.json").read_text())["encoder"]["precision"] == "auto"
+    against = [*ALL_KINDS, "--against", str(deduplicated), "--dry_run"]
+    assert curate(tmp_path / "new", *against)[0] == 0
+    code, _, err = curate(tmp_path / "new", *against, "--precision", "fp32")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "was embedded by tiny-untrained, precision fp16" in err
+    manifest["models"]["embedding"]["precision"] = "fp32"
+    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
+    assert curate(tmp_path / "new", *against, "--precision", "fp32")[0] == 0
+
+
+def test_another_output_that_a_job_is_writing_is_not_compared_with(deduplicated, curate, tmp_path):
+    lease.acquire(lease.Claim(str(deduplicated), "theirs"))
+    code, _, err = curate(tmp_path / "new", *ALL_KINDS, "--against", str(deduplicated), "--dry_run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--against {deduplicated} is being written: " in err
+
+
+def test_another_output_without_hashes_is_told(deduplicated, curate, tmp_path):
+    """An earlier release scored it: all of it, or what its manifest counts."""
+    against = [*KEEP_ALL, "--against", str(deduplicated)]
+    manifest = json.loads((deduplicated / "manifest.json").read_text())
+    (deduplicated / "manifest.json").write_text(json.dumps({**manifest, "unhashed": 3}))
+    _, out, _ = curate(tmp_path / "new", "--duplicates", "exact,perceptual", *against, "--dry_run")
+    assert f"note: --against {deduplicated}: an earlier release, which knew no 256-bit hash, scored 3 samples of" in out
+    for path in (deduplicated / "samples").glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.drop_columns(["phash256", "texture", "colours"]), path)
+    code, _, err = curate(tmp_path / "new", "--duplicates", "perceptual", *against)
+    assert code == 0
+    told = f"--against {deduplicated}: an earlier release, which knew no 256-bit hash, scored it: not compared as perc"
+    assert told in err
+    assert any(row["status"] == "kept" for row in rows_of(tmp_path / "new"))
+    assert "no 256-bit hash" not in curate(tmp_path / "new", "--duplicates", "exact", *against)[2]
 
 
 def test_a_pipeline_of_the_library_drops_them_too(raw, tmp_path, capsys):
