@@ -12,6 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from beam_curator.commands import unread_output, worker_deaths
+from beam_curator.commands.status_line import clearing
 from beam_curator.output import lease
 
 _GIVING_SECONDS = 2.0
@@ -77,7 +78,7 @@ def ends_process(program: str) -> Iterator[None]:
     """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the progress line
+        clear = clearing(sys.stderr)
         # Not print(): the main thread may be in the middle of one, and buffered writers cannot be entered twice.
         with contextlib.suppress(OSError):
             os.write(2, f"{clear}{line(program, number)}\n".encode())

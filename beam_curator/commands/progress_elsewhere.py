@@ -21,6 +21,7 @@ from apache_beam.runners.runner import PipelineResult
 from beam_curator.commands import progress_line
 from beam_curator.commands.flink_counts import flink_counts
 from beam_curator.commands.progress_line import ProgressLine, duration, rate_text
+from beam_curator.commands.status_line import StatusLine
 from beam_curator.first_few import counted
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.phases import COMPARING, PLANNING, REUSING, SCORING, SELECTING, WRITING
@@ -219,20 +220,19 @@ def shown_of_runner(
 ) -> Iterator[None]:
     """While the block waits for a job elsewhere, a line shows what its runner counts; or, where the workers are threads
     of this process (LOOPBACK), what they do."""
-    out: Any = stream or sys.stderr
+    status = StatusLine(stream or sys.stderr)
     runner = options.view_as(StandardOptions).runner or ""
     ask = functools.partial(_counts_on, runner, options, result)
     scored = functools.partial(_scored_ranges, output)
     counts = RunnersCounts(ask, runner, total_bytes=total_bytes, total_shards=total_shards, scored_ranges=scored)
-    stop, live = threading.Event(), out.isatty()
+    stop = threading.Event()
     here = ProgressLine(total_bytes, total_shards=total_shards)
 
     def show() -> None:
-        while not stop.wait(ASK_SECONDS if live else progress_line.LOG_EVERY_SECONDS):
+        while not stop.wait(ASK_SECONDS if status.live else progress_line.LOG_EVERY_SECONDS):
             line = here.line() if BOARD.read().phase else counts.line()
             if not stop.is_set():
-                out.write(f"\r\x1b[K{line}" if live else f"{line}\n")
-                out.flush()
+                status.show(line)
 
     thread = threading.Thread(target=show, name="progress", daemon=True)
     thread.start()
@@ -241,6 +241,4 @@ def shown_of_runner(
     finally:
         stop.set()
         thread.join(5)
-        if live:
-            out.write("\r\x1b[K")
-            out.flush()
+        status.end()

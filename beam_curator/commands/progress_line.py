@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import TextIO
 
+from beam_curator.commands.status_line import StatusLine
 from beam_curator.first_few import counted
 from beam_curator.phases import COMPARING, PLANNING, REPORTING, REUSING, SCORING, SELECTING, WRITING
 from beam_curator.progress import BOARD, Done
@@ -137,10 +137,9 @@ class ProgressLine:
     ) -> None:
         """Takes what the input has, and what tells how far the job is: this process's board, or `read`."""
         self._total_bytes, self._total_shards = total_bytes, total_shards
-        self._stream = stream or sys.stderr
+        self._status = StatusLine(stream or sys.stderr)
         self._read = read or BOARD.read
-        self._live = self._stream.isatty()
-        self._every = live_seconds if self._live else LOG_EVERY_SECONDS
+        self._every = live_seconds if self._status.live else LOG_EVERY_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._shown = ""
@@ -154,9 +153,7 @@ class ProgressLine:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(5)  # it may wait for an answer from elsewhere
-        if self._live and self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._status.end()
 
     def line(self) -> str:
         """What there is to say now."""
@@ -170,7 +167,5 @@ class ProgressLine:
         while not self._stop.wait(self._every):
             line = self.line()
             if line != self._shown and not self._stop.is_set():
-                with contextlib.suppress(ValueError):  # the stream is closed
-                    self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
-                    self._stream.flush()
+                self._status.show(line)
                 self._shown = line

@@ -1,0 +1,114 @@
+"""The line that says how far a job is, on terminals of many kinds."""
+
+import fcntl
+import io
+import os
+import pty
+import struct
+import termios
+import threading
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_curator.commands import interruption, progress_elsewhere
+from beam_curator.commands.progress_line import ProgressLine
+from beam_curator.commands.status_line import StatusLine
+from beam_curator.progress import BOARD
+from tests.patience import HANG_SECONDS
+
+show = StatusLine.show
+LINE = "scoring: 1,204,000 images, 2,345 images/s, 12 failed, 45%, 2h 05m left"
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 20 columns: a stream to it, and what it was given so far."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 5, 20, 0, 0))
+    with os.fdopen(theirs, "w") as stream:
+        yield stream, lambda: os.read(ours, 10_000).decode()
+    os.close(ours)
+
+
+def test_a_line_is_no_longer_than_its_terminal_is_wide(terminal):
+    stream, given = terminal
+    StatusLine(stream).show(LINE)
+    assert given() == "\r\x1b[Kscoring: 1,204,0..."
+    assert len("scoring: 1,204,0...") == 19
+
+
+def test_a_terminal_that_becomes_wider_shows_more(terminal):
+    stream, given = terminal
+    status = StatusLine(stream)
+    status.show(LINE)
+    given()
+    fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", 5, 200, 0, 0))
+    status.show(LINE)
+    assert given() == f"\r\x1b[K{LINE}"
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"), [("30", f"{LINE[:26]}..."), ("1", "."), ("3", ".."), ("x", f"{LINE[:16]}...")]
+)
+def test_columns_says_how_wide_it_is_where_it_is_a_number(columns, shown, terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    stream, given = terminal
+    StatusLine(stream).show(LINE)
+    assert given() == f"\r\x1b[K{shown}"
+
+
+def test_on_a_terminal_that_cannot_write_a_line_anew_lines_are_plain(terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stream, given = terminal
+    status = StatusLine(stream)
+    status.show(LINE)
+    status.end()
+    assert given() == f"{LINE}\r\n"
+    assert not status.live
+    assert interruption.clearing(stream) == ""
+
+
+def test_a_terminal_from_which_the_line_is_gone_is_left_alone(terminal):
+    stream, given = terminal
+    status = StatusLine(stream)
+    status.show("1")
+    status.end()
+    status.end()
+    assert given() == "\r\x1b[K1\r\x1b[K"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_nobody_reads_any_more_ends_no_job(terminal):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return terminal
+
+        def write(self, text):
+            raise BrokenPipeError
+
+    status = StatusLine(Gone())
+    status.show(LINE)
+    status.end()
+
+
+def test_a_job_here_is_shown_so(terminal, monkeypatch):
+    stream, given = terminal
+    shown = threading.Event()
+    monkeypatch.setattr(StatusLine, "show", lambda self, line: (show(self, line), shown.set()))
+    with ProgressLine(1000, stream, live_seconds=0.001), BOARD.loading("ViT-L-14-quickgelu--openai"):
+        assert shown.wait(HANG_SECONDS)
+    assert given() == "\r\x1b[Kloading ViT-L-14..." "\r\x1b[K"
+
+
+def test_a_job_elsewhere_is_shown_so(terminal, monkeypatch):
+    stream, given = terminal
+    shown = threading.Event()
+    monkeypatch.setattr(StatusLine, "show", lambda self, line: (show(self, line), shown.set()))
+    monkeypatch.setattr(progress_elsewhere, "ASK_SECONDS", 0.001)
+    options = PipelineOptions(runner="FlinkRunner")
+    with progress_elsewhere.shown_of_runner(None, options, "out", 0, 0, stream):
+        assert shown.wait(HANG_SECONDS)
+    assert given().startswith("\r\x1b[KFlinkRunner, 0s:...\r\x1b[K")
