@@ -426,12 +426,13 @@ def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
     if options.overwrite and not options.scores_from:
         plan = plan.anew
     manifest = read_manifest(curation.scores)
-    rate = tried.rate if tried else known_rate(plan, manifest, options.precision, lambda: _device(curation))
+    rate = tried.rate if tried else None
+    rate = rate or known_rate(plan, manifest, options.precision, lambda: _device(curation))
     kinds = curation.duplicates.kinds if curation.duplicates is not None else ()
     estimate = estimate_of(plan, rate, asked, kinds, manifest, curation.selecting.waits, options.report)
     if asked.json:
         return json.dumps(estimate.told, indent=1)
-    told = describe_plan(plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else 0)
+    told = describe_plan(plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else None)
     return "\n".join([told, *estimate_lines(estimate), *(f"  note: {line}" for line in _notes(curation))])
 
 

@@ -43,7 +43,7 @@ class Rate:
       images_per_second: of one worker.
       source: how it is known.
       loading_seconds: until the first images are embedded.
-      detail: what else was measured.
+      detail: what else was measured just now, by a trial.
     """
 
     images_per_second: float
@@ -118,6 +118,7 @@ class Estimate:
       points: scoring by more and more workers.
       price_per_hour: of one worker.
       steps: what comes beside scoring and selecting, in order.
+      unknown: where nobody knows the rate, why, and what to do.
     """
 
     left: Left
@@ -128,6 +129,7 @@ class Estimate:
     points: list[Point]
     price_per_hour: float | None = None
     steps: tuple[Step, ...] = ()
+    unknown: str = ""
 
     @property
     def told(self) -> dict[str, Any]:
@@ -154,14 +156,13 @@ def described(estimate: Estimate, size: Any) -> list[str]:
     if left.scored:
         lines.append(f"scored     {left.scored:,} samples already")
     lines.append(f"planning   {duration(estimate.planning_seconds)}, as it took just now")
-    if not left.images:
-        lines.append("scoring    no image is left to be embedded")
-    elif rate is None:
-        lines.append("scoring    unknown: no rate of this encoder was measured: --trial 200 scores some images to see")
-    else:
+    if rate is not None and (left.images or rate.detail):  # a trial may have left none
         lines.append(f"rate       {rate_text(rate.images_per_second)} images/s a worker: {rate.source}")
         lines += [f"           {rate.detail}"] if rate.detail else []
-        lines.append(f"scoring    {_scoring(estimate.points[0])}")
+    if not left.images:
+        lines.append("scoring    no image is left to be embedded")
+    else:
+        lines.append(f"scoring    {f'unknown: {estimate.unknown}' if rate is None else _scoring(estimate.points[0])}")
     lines.append(f"selecting  about {duration(estimate.selecting_seconds)}: {estimate.selecting_source}")
     lines += map(_step, estimate.steps)
     lines += _in_all(estimate)

@@ -31,6 +31,9 @@ from beam_curator.sources.counting import Density, density_of
 from beam_curator.sources.listed_files import unsized
 from beam_curator.sources.local_matching import Missing
 
+_NO_RATE = "no rate of this encoder was measured: --trial 200 scores some images to see"
+_NOTHING_EMBEDDED = "none of the trial's images could be embedded: the same command again tries others"
+
 LEAST_IMAGES = 50
 """From so many images on, what the last run took tells how fast the next one is."""
 
@@ -104,7 +107,7 @@ def look(
 
 
 def describe_plan(
-    plan: Plan, range_mb: float, weights: Mapping[str, str], missing: Sequence[Missing] = (), tried: int = 0
+    plan: Plan, range_mb: float, weights: Mapping[str, str], missing: Sequence[Missing] = (), tried: int | None = None
 ) -> str:
     """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
     their weights.
@@ -114,10 +117,10 @@ def describe_plan(
       range_mb: about what a range has, in MiB.
       weights: where those of each step come from.
       missing: what the input lacks.
-      tried: how many images were scored just now, to see how fast that is.
+      tried: how many images were scored just now, to see how fast that is; None where none were to be.
     """
     head = "Dry run: no image is read, nothing is written."
-    if tried:
+    if tried is not None:
         head = f"Trial: {counted(tried, 'image')} scored and kept in {plan.output}; nothing is selected or copied."
     described_shards = [
         f"    {shard.url}  {_sizes([shard])}  {counted(len(one), 'range')}"
@@ -223,6 +226,7 @@ def estimate_of(
     points = curve(left, rate, asked.price_per_hour, bucket) if rate is not None else []
     a_row = SELECTING_TOGETHER_SECONDS_A_ROW if waits else SELECTING_SECONDS_A_ROW
     selecting = SELECTING_START_SECONDS + a_row * (left.images + left.scored)
+    unknown = _NOTHING_EMBEDDED if asked.trial else _NO_RATE
     return Estimate(
         left,
         rate,
@@ -232,6 +236,7 @@ def estimate_of(
         points,
         asked.price_per_hour,
         _steps(plan, left, duplicates, manifest, reports),
+        unknown if left.images and rate is None else "",
     )
 
 

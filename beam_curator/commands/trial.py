@@ -30,11 +30,11 @@ class Trial:
 
     Attributes:
       images: how many samples were scored.
-      rate: how fast.
+      rate: how fast; None where none of them could be embedded, which says nothing of the model.
     """
 
     images: int
-    rate: Rate
+    rate: Rate | None
 
 
 def chosen(ranges: Sequence[ShardRange], density: Density, images: int) -> list[ShardRange]:
@@ -66,8 +66,11 @@ def run_trial(options: PipelineOptions, checkpoint: Checkpoint, ranges: Sequence
     return Trial(done.scored, _measured(done, time.time(), _means(result)))
 
 
-def _measured(done: Done, now: float, means: Sequence[str]) -> Rate:
-    """How fast it was, from when the first images were embedded; from the beginning, where these are most of them."""
+def _measured(done: Done, now: float, means: Sequence[str]) -> Rate | None:
+    """How fast it was, from when the first images were embedded; from the beginning, where these are most of them. None
+    where none was."""
+    if done.failed >= done.scored:
+        return None
     flowed, since = done.scored - done.flowing_samples, done.flowing_since
     if flowed < done.flowing_samples or not since:
         flowed, since = done.scored, done.began

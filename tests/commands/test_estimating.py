@@ -9,7 +9,7 @@ import pytest
 
 from beam_curator.commands.dry_run_flags import DryRun, split_off
 from beam_curator.commands.estimated_steps import adding_columns, comparing, reading_fields, writing
-from beam_curator.commands.estimating import Left, Rate, curve
+from beam_curator.commands.estimating import Estimate, Left, Rate, curve
 from beam_curator.commands.flags import check
 from beam_curator.commands.measured_rates import (
     MEASURED,
@@ -223,6 +223,28 @@ def test_what_comes_beside_scoring_is_estimated_by_what_it_took():
 
 
 def test_a_trial_says_how_many_of_its_images_failed():
-    done = Done(scored=60, failed=60, began=100.0)
-    assert _measured(done, 110.0, []).source.startswith("a trial of 60 images, 60 of which failed, on this machine")
+    done = Done(scored=60, failed=59, began=100.0)
+    assert _measured(done, 110.0, []).source.startswith("a trial of 60 images, 59 of which failed, on this machine")
     assert "failed" not in _measured(Done(scored=60, began=100.0), 110.0, []).source
+
+
+@pytest.mark.parametrize("images", [0, 60])
+def test_a_trial_that_embedded_no_image_tells_no_rate(images, tmp_path):
+    assert _measured(Done(scored=images, failed=images, began=100.0), 110.0, []) is None
+    shard = write_shard(tmp_path / "a.tar", tar_bytes([("1.jpg", b"x" * 3000)]))
+    plan = look(str(tmp_path / "out"), [shard], 64, WANTED)
+    estimate = estimate_of(plan, None, DryRun(trial=5))
+    assert (
+        "    scoring    unknown: none of the trial's images could be embedded: the same command again tries others"
+    ) in estimate_lines(estimate)
+    assert json.loads(json.dumps(estimate.told))["unknown"].startswith("none of the trial's images")
+    assert describe_plan(plan, 64, {}, tried=images).startswith(f"Trial: {images} images scored and kept in ")
+
+
+def test_the_rate_of_a_trial_that_left_nothing_is_told_and_no_other():
+    estimate = Estimate(Left(0, True, 0, 0, 60), dataclasses.replace(RATE, detail="60 images in 6.0s"), 0, 5, "x", [])
+    told = [line.strip() for line in estimate_lines(estimate)]
+    assert "rate       10.0 images/s a worker: a trial" in told
+    assert "60 images in 6.0s" in told
+    assert "scoring    no image is left to be embedded" in told
+    assert not any("images/s a worker" in line for line in estimate_lines(dataclasses.replace(estimate, rate=RATE)))
