@@ -270,16 +270,27 @@ def write_job(output: str, job: Job) -> None:
 
 
 def check_foreign(output: str) -> None:
-    """Raises UsageError when a directory without a job.json holds more than what a killed job left half-written.
+    """Raises UsageError when a directory without a job.json holds more than what a killed job left half-written, or can
+    be none.
 
     Releases before this one wrote no job.json for a library's pipeline: there the manifest will do.
     """
     if files.exists(files.join(output, JOB)):
         return
+    _check_can_be(output)
     _check_not_within(output)
     if files.is_empty(output) or "software" in (read_manifest(output) or {}):
         return
     raise UsageError(f"--output {output} is not empty and holds no job of Beam Curator: give an empty or new directory")
+
+
+def _check_can_be(output: str) -> None:
+    """Raises UsageError where a local directory, or one that it would be in, is something else."""
+    for place in () if files.is_remote(output) else (Path(output), *Path(output).parents):
+        if place.is_dir():
+            return
+        if os.path.lexists(place):  # a link to nothing as well
+            raise UsageError(f"--output {output}: {place} is no directory: give a new one")
 
 
 def _check_not_within(output: str) -> None:

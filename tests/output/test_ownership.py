@@ -87,3 +87,13 @@ def test_before_a_job_begins_score_parts_are_not_counted(tmp_path, monkeypatch):
     assert standing_job(str(tmp_path)) is not None
     assert notes_before(str(tmp_path), Job(["a"], 64.0, shards=SHARDS), None, overwrite=False) is not None
     assert len(looked_at) < 10
+
+
+@pytest.mark.parametrize("output", ["file", "file/below/out", "nowhere", "nowhere/out"])
+def test_an_output_in_whose_place_no_directory_can_be_is_refused_before_anything_is_written(tmp_path, output):
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    there = tmp_path / output.partition("/")[0]
+    with pytest.raises(UsageError) as caught:
+        check_foreign(str(tmp_path / output))
+    assert str(caught.value) == f"--output {tmp_path / output}: {there} is no directory: give a new one"
