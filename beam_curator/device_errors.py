@@ -2,11 +2,14 @@
 
 Want of memory is told in several ways, by what asked for it: torch's allocator raises `OutOfMemoryError`, the driver
 "CUDA error: out of memory" (for pinned memory too, and for the first thing that a process asks of a full GPU), cuBLAS
-and cuDNN a status of theirs, Triton an error of its own, the CPU's allocator a RuntimeError.
+and cuDNN a status of theirs, Triton an error of its own, the CPU's allocator a RuntimeError. On a part of a GPU (MIG)
+torch's allocator fails in asking NVML whose processes are there (pytorch#112377), and where there is no room for any of
+its algorithms, cuDNN finds none. A user's scorer may be of another library.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -16,9 +19,15 @@ _WANT_OF_MEMORY = re.compile(
     r"\b(CUDA|HIP|XPU|MPS backend)( driver)?( error:)? out of memory"
     r"|Triton Error \[(CUDA|HIP)\]: out of memory"
     r"|cudaErrorMemoryAllocation|std::bad_alloc"
-    r"|CU(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
+    r"|(CU|HIP)(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
     r"|CUDNN_STATUS_INTERNAL_ERROR_(HOST|DEVICE)_ALLOCATION_FAILED"
-    r"|DefaultCPUAllocator: (can't allocate|not enough) memory"
+    r"|unable to find an engine to execute this computation|Unable to find a valid cuDNN algorithm"
+    r"|NVML_SUCCESS == .* INTERNAL ASSERT FAILED at .*CUDACachingAllocator"
+    r"|CU(SOLVER_STATUS|SPARSE_STATUS|FFT)_ALLOC_FAILED"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|unable to mmap .*Cannot allocate memory"
+    # ONNX Runtime, JAX, TensorFlow, OpenCV, Numba
+    r"|BFCArena.* Failed to allocate memory|CUDA failure 2: out of memory|RESOURCE_EXHAUSTED: Out of memory"
+    r"|\bOOM when allocating tensor|Insufficient memory\) Failed to allocate|CUDA_ERROR_OUT_OF_MEMORY"
 )
 """`NOT_INITIALIZED` is what cuBLAS and cuDNN say when they find no room for their handles."""
 
@@ -51,7 +60,10 @@ def wants_memory(error: BaseException) -> bool:
     """Whether an error says that there was too little memory, on a device or on the host. Torch need not be loaded."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and _WANT_OF_MEMORY.search(text_of(error)) is not None
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    of_library = isinstance(error, RuntimeError) or type(error).__module__ != "builtins"
+    return of_library and _WANT_OF_MEMORY.search(text_of(error)) is not None
 
 
 def told_of_memory(text: str) -> str | None:

@@ -432,7 +432,9 @@ def _plan(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
     estimate = estimate_of(plan, rate, asked, kinds, manifest, curation.selecting.waits, options.report)
     if asked.json:
         return json.dumps(estimate.told, indent=1)
-    told = describe_plan(plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else None)
+    told = describe_plan(
+        plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else None
+    )
     return "\n".join([told, *estimate_lines(estimate), *(f"  note: {line}" for line in _notes(curation))])
 
 

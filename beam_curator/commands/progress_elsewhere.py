@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import TextIO
 
 from apache_beam.metrics import MetricsFilter
 from apache_beam.metrics.metric import MetricResults

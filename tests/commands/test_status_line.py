@@ -100,7 +100,7 @@ def test_a_job_here_is_shown_so(terminal, monkeypatch):
     monkeypatch.setattr(StatusLine, "show", lambda self, line: (show(self, line), shown.set()))
     with ProgressLine(1000, stream, live_seconds=0.001), BOARD.loading("ViT-L-14-quickgelu--openai"):
         assert shown.wait(HANG_SECONDS)
-    assert given() == "\r\x1b[Kloading ViT-L-14..." "\r\x1b[K"
+    assert given() == "\r\x1b[Kloading ViT-L-14...\r\x1b[K"
 
 
 def test_a_job_elsewhere_is_shown_so(terminal, monkeypatch):

@@ -1,5 +1,6 @@
 """What a device's errors mean, and what becomes of a pass, a model, a sample and a process that meets one."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -38,17 +39,53 @@ WANTS_MEMORY = {
     "thrust": RuntimeError("std::bad_alloc: cudaErrorMemoryAllocation: out of memory"),
     "host": RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
     "python": MemoryError(),
+    # What torch says on a part of a GPU (MIG) in place of its own error: it asks the driver whose processes are there.
+    "slice": RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":995'),
+    "cudnn-search": RuntimeError("GET was unable to find an engine to execute this computation"),
+    "cudnn-algorithm": RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+    "solver": RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+    "transform": RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    "hip": RuntimeError("CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate(handle)`"),
+    "mapped": RuntimeError("unable to mmap 1710537716 bytes from file </models/a.pt>: Cannot allocate memory (12)"),
+    "system": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "mps": RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GiB, other allocations: 2.29 GiB)"),
+}
+
+
+class LibraryError(Exception):
+    """As ONNX Runtime's, TensorFlow's and OpenCV's, which are no RuntimeError."""
+
+
+OF_LIBRARIES = {
+    "onnx": LibraryError(
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. Status "
+        "Message: bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal Failed to allocate memory for "
+        "requested buffer of size 939524096"
+    ),
+    "onnx-device": LibraryError(
+        "CUDA failure 2: out of memory ; GPU=0 ; hostname=a ; expr=cudaMalloc((void**)&p, size);"
+    ),
+    "jax": RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."),
+    "tensorflow": LibraryError(
+        "OOM when allocating tensor with shape[256,64,112,112] and type float on /job:localhost"
+    ),
+    "opencv": LibraryError(
+        "OpenCV(4.10.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 80 bytes in"
+    ),
+    "numba": LibraryError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY"),
 }
 OTHERS = {
+    "quota": RuntimeError("RESOURCE_EXHAUSTED: Received message larger than max (5242880 vs. 4194304)"),
+    "disk": OSError(errno.ENOSPC, "No space left on device"),
     "kernel": RuntimeError("CUDA error: an illegal memory access was encountered"),
     "shape": RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"),
     "told": ValueError("CUDA out of memory"),
 }
 
 
-@pytest.mark.parametrize("name", WANTS_MEMORY)
+@pytest.mark.parametrize("name", [*WANTS_MEMORY, *OF_LIBRARIES])
 def test_want_of_memory_is_known_in_all_its_shapes(name):
-    assert wants_memory(WANTS_MEMORY[name])
+    assert wants_memory((WANTS_MEMORY | OF_LIBRARIES)[name])
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from beam_curator.images import Preparation, preprocess
+from beam_curator.images import ImageError, Preparation, preprocess
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.pixels.decoding import Decoder
 from beam_curator.models.pixels.torch_resizing import fast_preprocess
@@ -56,6 +57,23 @@ def test_facts_and_failures_do_not_depend_on_it():
     assert fast(data).facts == exact(data).facts
     for bad in (None, b"", b"garbage", data[:2000], encoded(picture(1200, 1000))):
         assert fast(bad).failure == exact(bad).failure is not None
+
+
+def test_want_of_memory_is_one_reason_in_both_ways(monkeypatch):
+    def full(*_args, **_named):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"
+        )
+
+    def as_full(*_args, **_named):
+        raise MemoryError
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", full)
+    monkeypatch.setattr(Image.Image, "resize", as_full)
+    image = picture(300, 200)
+    for resize in (preprocess, fast_preprocess):
+        with pytest.raises(ImageError, match=r"^not enough memory to decode the image$"):
+            resize(image, Preparation())
 
 
 def test_embeddings_hardly_move():

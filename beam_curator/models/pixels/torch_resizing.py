@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_curator.device_errors import wants_memory
 from beam_curator.images import ImageError, Placed, Preparation, levels_of, preprocess, reason_of
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def resized_levels(levels: NDArray[np.uint8], preparation: Preparation) -> NDArr
         resized = torch.nn.functional.interpolate(
             picture, (placed.height, placed.width), mode=preparation.interpolation, antialias=True
         )
-    except (MemoryError, RuntimeError) as error:
-        raise ImageError(reason_of(error)) from error
+    except (MemoryError, RuntimeError) as error:  # torch says want of memory by a RuntimeError
+        raise ImageError(reason_of(MemoryError() if wants_memory(error) else error)) from error
     # Cropped by numpy: torch would copy with a team of threads.
     return _cropped_or_filled(resized[0].permute(1, 2, 0).numpy(), placed, preparation)
 
