@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from beam_curator.commands import parsing, running
 from beam_curator.commands.flags import PROGRAM
 from beam_curator.commands.plain_flags import verify_parser
+from beam_curator.duplicates.settings import settings_of_flags
+from beam_curator.errors import UsageError
 from beam_curator.first_few import SHOWN, counted
+from beam_curator.output.against import selected_since
 from beam_curator.output.edge_store import kinds_by_another_rule
-from beam_curator.verification import Difference, DuplicatesChecked, Tally, read_finished, verify
+from beam_curator.verification import Difference, DuplicatesChecked, FinishedJob, Tally, read_finished, verify
 
 
 def run(argv: Sequence[str]) -> int:
@@ -21,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
     found = _print_first(verify(finished, tally))
     if found:
         more = f", the first {SHOWN} of which are shown: {found - SHOWN:,} more" if found > SHOWN else ""
-        print(f"{flags.output}: {counted(found, 'difference')}{more}{_rules(finished.output)}")
+        print(f"{flags.output}: {counted(found, 'difference')}{more}{_causes(finished)}")
         return 1
     print(
         f"{flags.output}: all as promised: {counted(tally.samples, 'sample')} in "
@@ -31,15 +34,21 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _rules(output: str) -> str:
+def _causes(finished: FinishedJob) -> str:
     """What else may be the cause of differences."""
-    kinds = " and ".join(kinds_by_another_rule(output))
-    if not kinds:
-        return ""
-    return (
-        f"; its {kinds} duplicates were found by the rule of another release, which may be why: run its command again, "
-        "which scores nothing anew, and verify then"
-    )
+    kinds, others = " and ".join(kinds_by_another_rule(finished.output)), _selected_since(finished)
+    told = f"; its {kinds} duplicates were found by the rule of another release, which may be why" if kinds else ""
+    if others:
+        told += f"; {' and '.join(others)} (--against) was selected anew after it, which may be why"
+    return f"{told}: run its command again, which scores nothing anew, and verify then" if told else ""
+
+
+def _selected_since(finished: FinishedJob) -> list[str]:
+    try:
+        settings = settings_of_flags(finished.manifest.get("flags") or {})
+    except (UsageError, TypeError):  # which is told as a difference
+        return []
+    return selected_since(settings, finished.manifest) if settings is not None else []
 
 
 def _duplicates(checked: DuplicatesChecked | None) -> str:

@@ -76,13 +76,18 @@ def ids_of(vectors: Vectors) -> NDArray[np.void]:
 
 
 def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
-    """The cosines of pairs: float64 [m] of float16 [m, dim] twice; exactly 1 for equal vectors, never more.
+    """The cosines of pairs: float64 [m] of float16 [m, dim] twice; exactly 1 for equal vectors, never more; NaN where
+    one has no direction.
 
     Sums are exact (see above), and a product, a root and a quotient are rounded as IEEE 754 says: the same everywhere.
     """
     a, b = one.astype(np.float64), other.astype(np.float64)
-    dots, aa, bb = (np.einsum("ij,ij->i", x, y) for x, y in ((a, b), (a, a), (b, b)))
-    return np.minimum(dots / np.sqrt(aa * bb), 1.0)
+    return _quotients(*(np.einsum("ij,ij->i", x, y) for x, y in ((a, b), (a, a), (b, b))))
+
+
+def _quotients(dots: np.ndarray, aa: np.ndarray, bb: np.ndarray) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.minimum(dots / np.sqrt(aa * bb), 1.0))
 
 
 def cosines_of_pairs(
@@ -123,7 +128,7 @@ def _by_products(
     a, b = vectors(rows).astype(np.float64), vectors(columns).astype(np.float64)
     squares = (np.einsum("ij,ij->i", side, side) for side in (a, b))
     aa, bb = (found[at] for found, at in zip(squares, (row, column), strict=True))
-    return np.minimum((a @ b.T)[row, column] / np.sqrt(aa * bb), 1.0)
+    return _quotients((a @ b.T)[row, column], aa, bb)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

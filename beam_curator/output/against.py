@@ -124,6 +124,27 @@ def _lacking(other: str, manifest: Mapping[str, Any], job: Job, settings: Duplic
     return None
 
 
+def selected_since(settings: DuplicateSettings, manifest: Mapping[str, Any]) -> list[str]:
+    """The other outputs that were selected anew after a job that was compared with them had begun.
+
+    Args:
+      settings: the job's.
+      manifest: the job's.
+
+    Raises:
+      StorageError: when one cannot be read, after retries.
+    """
+    began = str(_timings(manifest).get("started") or "9")
+    return [
+        other for other in settings.against if str(_timings(read_manifest(other) or {}).get("finished") or "") > began
+    ]
+
+
+def _timings(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = manifest.get("timings")
+    return found if isinstance(found, Mapping) else {}
+
+
 def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequence[str] = ()) -> list[Competitors]:
     """The samples of a finished output, as they compete: those that it kept do.
 

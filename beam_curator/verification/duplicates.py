@@ -120,8 +120,11 @@ class _Checked:
         for row in np.flatnonzero(~self._samples.base).tolist():
             told = f"duplicate: {kind[row]}" if of[row] is not None else None
             if told != reason[row] and (told or kind[row] or (reason[row] or "").startswith("duplicate: ")):
-                what = f"reason of {self._name(row)} is {shown(reason[row])}, its duplicate_kind {shown(kind[row])}"
-                yield Difference(LEDGER_DIRECTORY, what)
+                yield Difference(
+                    LEDGER_DIRECTORY,
+                    f"reason of {self._name(row)} is {shown(reason[row])}, its duplicate_kind {shown(kind[row])}, its "
+                    f"duplicate_of {shown(of[row])}",
+                )
 
     def dropped(self) -> Iterator[Difference]:
         """Each that went has a keeper, before it, within the threshold that it tells."""
@@ -130,8 +133,9 @@ class _Checked:
         staying = np.flatnonzero(samples.stays)
         told, ids = taken(self._table["duplicate_of"], gone), taken(self._table["sample_id"], staying)
         index = pc.fill_null(pc.index_in(told, ids), -1).to_numpy().astype(np.int64)
-        for row in gone[index < 0].tolist():
-            yield Difference(LEDGER_DIRECTORY, f"duplicate_of of {self._name(row)} is no sample that is kept")
+        for row, of_row in zip(gone[index < 0].tolist(), told.filter(pa.array(index < 0)).to_pylist(), strict=True):
+            what = f"duplicate_of of {self._name(row)} is {shown(of_row)}, which is no sample that is kept"
+            yield Difference(LEDGER_DIRECTORY, what)
         gone, of = gone[index >= 0], staying[index[index >= 0]]
         position = np.empty(len(self._table), np.int64)
         position[samples.order] = np.arange(len(position))

@@ -9,6 +9,7 @@ import torch
 
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates import keepers, semantic
+from beam_curator.duplicates import vectors as vectors_module
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
 from beam_curator.duplicates.products import torch_products
@@ -281,6 +282,14 @@ def test_extreme_thresholds(threshold: float) -> None:
 def test_zeros_and_nan_have_no_direction() -> None:
     vectors = np.array([[0, 0], [np.nan, 1], [0.6, 0.8], [np.inf, 0]], np.float16)
     assert comparable(vectors).tolist() == [False, False, True, False]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_has_no_direction_has_no_cosine() -> None:
+    """And nothing is printed of it: the verifier asks for those that a damaged ledger tells of."""
+    vectors = np.array([[0, 0], [1, 0], [np.nan, 1]], np.float16)
+    assert np.isnan(vectors_module.cosines(vectors[[0, 2]], vectors[[1, 1]])).all()
+    assert np.isnan(cosines_of_pairs(lambda rows: vectors[rows], np.array([0, 2]), np.array([1, 1]))).all()
 
 
 def test_vectors_of_other_types_are_made_unit() -> None:

@@ -272,7 +272,7 @@ def test_a_killed_join_goes_on(curate, tmp_path, monkeypatch):
 TAMPERED = {
     "a keeper that went": (
         lambda rows: [{**row, "duplicate_of": row["duplicate_of"] and "0" * 32} for row in rows],
-        "is no sample that is kept",
+        f"is {'0' * 32!r}, which is no sample that is kept",
     ),
     "another distance": (
         lambda rows: [{**row, "duplicate_distance": row["duplicate_distance"] and 1.0} for row in rows],
@@ -284,7 +284,7 @@ TAMPERED = {
         ],
         "of what is kept in its place, not (exact)",
     ),
-    "no keeper": (lambda rows: [{**row, "duplicate_of": None} for row in rows], "is 'duplicate: "),
+    "no keeper": (lambda rows: [{**row, "duplicate_of": None} for row in rows], "its duplicate_of None"),
 }
 
 
@@ -309,6 +309,18 @@ def test_differences_are_told_with_that_another_release_found_the_duplicates(ded
         "its perceptual duplicates were found by the rule of another release, which may be why: run its command again"
     )
     assert told in verified(deduplicated, capsys)[1].splitlines()[-1]
+
+
+def test_differences_are_told_with_that_another_output_was_selected_anew(deduplicated, curate, tmp_path, capsys):
+    output = tmp_path / "new"
+    assert curate(output, *KEEP_ALL, "--duplicates", "exact", "--against", str(deduplicated))[0] == 0
+    changed_ledger(output, lambda rows: [{**row, "duplicate_distance": row["duplicate_of"] and 1.0} for row in rows])
+    assert "selected anew" not in verified(output, capsys)[1]
+    manifest = json.loads((deduplicated / "manifest.json").read_text())
+    manifest["timings"]["finished"] = "9" + manifest["timings"]["finished"][1:]
+    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
+    told = f"; {deduplicated} (--against) was selected anew after it, which may be why: run its command again"
+    assert told in verified(output, capsys)[1].splitlines()[-1]
 
 
 def test_of_very_many_samples_some_are_compared_with_all(deduplicated, capsys, monkeypatch):
