@@ -130,31 +130,48 @@ class _Checked:
         """Each that went has a keeper, before it, within the threshold that it tells."""
         samples = self._samples
         gone = np.flatnonzero(np.asarray(self._table["duplicate_of"].is_valid()) & ~samples.base)
-        staying = np.flatnonzero(samples.stays)
-        told, ids = taken(self._table["duplicate_of"], gone), taken(self._table["sample_id"], staying)
-        index = pc.fill_null(pc.index_in(told, ids), -1).to_numpy().astype(np.int64)
-        for row, of_row in zip(gone[index < 0].tolist(), told.filter(pa.array(index < 0)).to_pylist(), strict=True):
+        told = taken(self._table["duplicate_of"], gone)
+        of = self._keepers_told(gone, told)
+        for row, of_row in zip(gone[of < 0].tolist(), told.filter(pa.array(of < 0)).to_pylist(), strict=True):
             what = f"duplicate_of of {self._name(row)} is {shown(of_row)}, which is no sample that is kept"
             yield Difference(LEDGER_DIRECTORY, what)
-        gone, of = gone[index >= 0], staying[index[index >= 0]]
+        gone, of = gone[of >= 0], of[of >= 0]
         position = np.empty(len(self._table), np.int64)
         position[samples.order] = np.arange(len(position))
         for row in gone[position[of] > position[gone]].tolist():
             yield Difference(LEDGER_DIRECTORY, f"{self._name(row)} comes before what is kept in its place")
         yield from self._relations(gone, of)
 
+    def _keepers_told(self, gone: NDArray[np.int64], told: pa.Array) -> NDArray[np.int64]:
+        """The rows that the ids stand for: int64 [n], -1 where none that stays has it. Samples of two outputs may have
+        one id, where headers are the same and images are not: it is the one that the rest of the row holds of."""
+        found, staying = np.full(len(gone), -1), np.flatnonzero(self._samples.stays)
+        outputs = self._table["set"].to_numpy()[staying]
+        for output in np.unique(outputs):
+            rows = staying[outputs == output]
+            ids = taken(self._table["sample_id"], rows)
+            index = pc.fill_null(pc.index_in(told, ids), -1).to_numpy().astype(np.int64)
+            free = (index >= 0) & (found < 0)
+            second = np.flatnonzero((index >= 0) & (found >= 0))
+            found[free] = rows[index[free]]
+            wrong = second[~self._holds(gone[second], found[second])]
+            found[wrong] = rows[index[wrong]]
+        return found
+
+    def _holds(self, gone: NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.bool_]:
+        kind, distance = self._related(gone, of)
+        recorded, far = self._recorded(gone)
+        return (kind == recorded) & ((distance == far) | (np.isnan(distance) & np.isnan(far)))
+
+    def _recorded(self, gone: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+        """The kinds and distances that rows tell; None, and NaN, for none."""
+        kind = np.array(taken(self._table["duplicate_kind"], gone).to_pylist(), object)
+        return kind, pc.fill_null(taken(self._table["duplicate_distance"], gone), np.nan).to_numpy()
+
     def _relations(self, gone: NDArray[np.int64], of: NDArray[np.int64]) -> Iterator[Difference]:
         """Of each pair the first kind of duplicates that holds, and its distance, are those that are told."""
-        kind = np.full(len(gone), "", object)
-        distance = np.full(len(gone), np.nan)
-        for name in self._settings.kinds:
-            rest = np.flatnonzero(kind == "")
-            found, near = self._compare(name, gone[rest], of[rest])
-            kind[rest[near]], distance[rest[near]] = name, found[near]
-        if self._samples.groups is not None:
-            kind[self._samples.groups[gone] != self._samples.groups[of]] = ""
-        recorded = taken(self._table["duplicate_kind"], gone).to_pylist()
-        far = pc.fill_null(taken(self._table["duplicate_distance"], gone), np.nan).to_numpy()
+        kind, distance = self._related(gone, of)
+        recorded, far = self._recorded(gone)
         for index, row in enumerate(gone.tolist()):
             if kind[index] != recorded[index]:
                 due = f"is a duplicate ({kind[index]})" if kind[index] else "is no duplicate"
@@ -163,6 +180,20 @@ class _Checked:
             elif not np.array_equal(distance[index], far[index], equal_nan=True):
                 what = f"duplicate_distance of {self._name(row)} is {far[index]}, should be {distance[index]}"
                 yield Difference(LEDGER_DIRECTORY, what)
+
+    def _related(
+        self, gone: NDArray[np.int64], of: NDArray[np.int64]
+    ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+        """Of each pair the first kind of duplicates that holds, "" for none, and its distance."""
+        kind = np.full(len(gone), "", object)
+        distance = np.full(len(gone), np.nan)
+        for name in self._settings.kinds:
+            rest = np.flatnonzero(kind == "")
+            found, near = self._compare(name, gone[rest], of[rest])
+            kind[rest[near]], distance[rest[near]] = name, found[near]
+        if self._samples.groups is not None:
+            kind[self._samples.groups[gone] != self._samples.groups[of]] = ""
+        return kind, distance
 
     def _compare(
         self, kind: str, one: NDArray[np.int64], other: NDArray[np.int64]

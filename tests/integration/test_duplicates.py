@@ -1,5 +1,6 @@
 """Duplicates of whole jobs: real pictures with planted copies; one of each group stays, and the verifier agrees."""
 
+import io
 import json
 import pathlib
 import re
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import beam_curator as bc
 from beam_curator.commands import verify_output
@@ -204,6 +206,35 @@ def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tm
     assert code == 1
     assert f"duplicates cannot be checked: there is no finished job in {deduplicated}/" in said
     assert "is no sample that is kept" not in said
+
+
+def test_samples_of_two_outputs_may_have_one_id(curate, tmp_path, capsys):
+    """Images that are as long under equal names, in shards of one name: ids are made of headers."""
+
+    def plain(shade):
+        data = io.BytesIO()
+        Image.new("L", (64, 64), shade).save(data, "bmp")
+        return data.getvalue()
+
+    for name, shades in (("other", (1, 2)), ("own", (2, 3, 3))):
+        (tmp_path / name).mkdir()
+        write_shard(
+            tmp_path / name / "0.tar", tar_bytes([(f"{at}.bmp", plain(shade)) for at, shade in enumerate(shades)])
+        )
+    base = ["--clip_model", "tiny-untrained", *KEEP_ALL, "--report", "false"]
+    assert curate(tmp_path / "first", base=["--input", str(tmp_path / "other"), *base])[0] == 0
+    exact = ["--duplicates", "exact", "--keep", "first", "--against", str(tmp_path / "first")]
+    assert curate(tmp_path / "second", *exact, base=["--input", str(tmp_path / "own"), *base])[0] == 0
+    one, two = (row["sample_id"] for row in rows_of(tmp_path / "first"))
+    rows = rows_of(tmp_path / "second")
+    assert [row["sample_id"] for row in rows][:2] == [one, two]
+    assert [row["duplicate_of"] for row in rows] == [two, None, two]
+    assert verified(tmp_path / "second", capsys)[0] == 0
+    changed_ledger(
+        tmp_path / "second", lambda rows: [{**row, "duplicate_of": row["duplicate_of"] and one} for row in rows]
+    )
+    code, said = verified(tmp_path / "second", capsys)
+    assert (code, said.count("is no duplicate of what is kept in its place")) == (1, 2)
 
 
 @pytest.mark.parametrize("directory", ["samples", "scores"])
