@@ -26,6 +26,7 @@ from beam_curator.commands.parsing import has_worker_processes, is_dataflow, is_
 from beam_curator.commands.progress_elsewhere import metrics_now, shown_of_processes, shown_of_runner
 from beam_curator.commands.progress_line import ProgressLine
 from beam_curator.commands.quick_building import remember_what_beam_asks_again
+from beam_curator.device_errors import wants_memory
 from beam_curator.errors import CurationError, JobError, StorageError, UsageError
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.progress import BOARD
@@ -215,7 +216,12 @@ def _exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence
     except KeyboardInterrupt:
         print(interruption.line(program), file=sys.stderr)
         return 130
-    except Exception as error:  # a bug of ours: the one case where a traceback helps
+    except Exception as error:
+        if wants_memory(error):
+            told = f"there is too little memory ({files.first_line(error)}): free some, or take a larger machine"
+            print(f"{program}: {told}", file=sys.stderr)
+            return 1
+        # A bug of ours: the one case where a traceback helps.
         traceback.print_exc()
         print(f"{program}: internal error, please report it: {files.first_line(error)}", file=sys.stderr)
         return 1

@@ -268,6 +268,13 @@ def test_bugs_stay_bugs(error):
         (JobError("too many failed"), 1, "job: too many failed\n"),
         (CurationError("no such rule"), 1, "job: no such rule\n"),
         (PermissionError(13, "Permission denied", "models/a.pth"), 2, "job: models/a.pth: permission denied\n"),
+        (MemoryError(), 1, "job: there is too little memory (MemoryError): free some, or take a larger machine\n"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried\nmore"),
+            1,
+            "job: there is too little memory (DefaultCPUAllocator: can't allocate memory: you tried): free some, or "
+            "take a larger machine\n",
+        ),
         (KeyboardInterrupt(), 130, "job: interrupted; run the same command again to resume\n"),
     ],
 )

@@ -178,6 +178,21 @@ def test_what_load_raises_fails_the_job_and_says_which_scorer(error):
         LoadedScorer(Absent(lengths))(["a"])
 
 
+@pytest.mark.parametrize("error", [MemoryError("x"), RuntimeError("CUDA error: out of memory\nmore")], ids=repr)
+def test_a_scorer_that_does_not_fit_says_what_to_do(error):
+    class Large(Own):
+        def load(self):
+            raise error
+
+    with pytest.raises(JobError) as caught:
+        LoadedScorer(Large(lengths))(["a"])
+    said = f"{type(error).__name__}: {error}".split("\n")[0]
+    assert str(caught.value) == (
+        f"scorer own does not fit in memory (load() raised {said}): free memory, or take a larger device or a smaller "
+        "model"
+    )
+
+
 def test_a_scorer_that_would_end_the_program_fails_its_sample():
     def score(batch):
         if "bad" in batch:

@@ -111,6 +111,11 @@ def _load(scorer: Scorer) -> None:
     except BaseException as error:
         _pass_on(error)
         _check_device(scorer, error)
+        if wants_memory(error):
+            raise JobError(
+                f"scorer {scorer.name} does not fit in memory (load() raised {_said(error)}): free memory, or take a "
+                "larger device or a smaller model"
+            ) from error
         raise JobError(f"scorer {scorer.name}: load() raised {_said(error)}") from error
 
 
