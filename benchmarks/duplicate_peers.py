@@ -68,7 +68,7 @@ def ours(directory: Path) -> Found:
     columns = [[getattr(one, name) for one in facts] for name in ("phash256", "texture", "colours")]
     hashes, there = hashes_of(*columns)
     order = np.lexsort((np.arange(len(names)), -np.array(sizes)))
-    classes = numbered(hashes.ids, there, order)
+    classes = numbered(np.unique(hashes.ids, return_inverse=True)[1], there, order)
     hashed = np.flatnonzero(there)
     _, first = np.unique(classes[hashed], return_index=True)
     distinct = hashes.take(hashed[first])

@@ -23,8 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from beam_curator.duplicates.cells import Cells
+from beam_curator.duplicates.competitors import classes_of, fixed_width
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Drops, Relation, keep_one
 from beam_curator.duplicates.products import numpy_products, one_thread_a_product
@@ -39,6 +41,7 @@ from beam_curator.duplicates.semantic import (
     semantic_edges,
 )
 from beam_curator.duplicates.vectors import ids_of
+from beam_curator.output.stored_vectors import ID_TYPE
 from benchmarks.duplicate_vectors import make_vectors
 from benchmarks.tables import machine, markdown
 
@@ -82,12 +85,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _compared(vectors: np.ndarray) -> tuple[Compared, np.ndarray]:
     """Distinct vectors in the order of their rows, and the class of each row."""
-    ids = ids_of(vectors)
-    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    rows = np.sort(first)
-    no = np.zeros(len(rows), bool)
-    return Compared(lambda ones: vectors[rows[ones]], no, no, ids[rows]), rank[inverse.ravel()].astype(np.int32)
+    names = pa.py_buffer(np.ascontiguousarray(ids_of(vectors)).view(np.uint8))
+    ids = pa.FixedSizeBinaryArray.from_buffers(ID_TYPE, len(vectors), [None, names])
+    classes = classes_of(np.arange(len(vectors)), ids)
+    row, no = classes.row, np.zeros(len(classes), bool)
+    return Compared(lambda ones: vectors[row[ones]], no, no, fixed_width(classes.ids)), classes.of_samples
 
 
 def _join(cosine: float, cells: int | None = None, slack: float = PROVEN, seed: int = 0) -> Join:
@@ -229,7 +231,7 @@ def _scaled(vectors: np.ndarray, copies: int, join: Join) -> tuple[list[str], li
         ended("keepers")
         seconds = time.perf_counter() - clock
     counts = (len(vectors), copies, len(compared), len(edges.first), len(edges.cut), len(drops.rows))
-    visits, products = len(members.rank) / len(compared), counted.pairs / len(compared)
+    visits, products = len(members) / len(compared), counted.pairs / len(compared)
     of_cells = [f"{len(cells.centres):,}", f"{visits:.2f} cells", f"{products:,.0f}"]
     costs = [f"{one:.0f}" for one in (*np.diff(cpu), seconds)]
     return [*(f"{one:,}" for one in counts), *of_cells], [*costs, f"{memory.most / 1e9:.2f}"]

@@ -11,9 +11,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_curator.duplicates.cells import Assigning, Directions, Map, making
+from beam_curator.duplicates.cells import Assigning, Directions, Map, making, rows_at_a_time
 
-_AT_A_TIME = 2048
 _MET = 2048
 """How many other residents a vector of a large cell meets, supposed: of near copies of one picture, which no cells
 part, each meets some alone."""
@@ -64,7 +63,8 @@ class CellCosts:
             home, _, cell = assigning.assign(part)
             return np.stack([np.bincount(home, minlength=cells), np.bincount(cell, minlength=cells)])
 
-        parts = (some[start : start + _AT_A_TIME] for start in range(0, len(some), _AT_A_TIME))
+        size = rows_at_a_time(cells)
+        parts = (some[start : start + size] for start in range(0, len(some), size))
         residents, guests = np.sum(list(each(counted, parts)), axis=0)
         more = extent.vectors / len(some)
         met = np.minimum(more * np.maximum(residents - 1, 0), _MET) + more * guests

@@ -30,9 +30,12 @@ _REFINED = 2
 _FEW = 64
 _SAMPLED_PER_CELL = 12
 MOST_CELLS = 16384
-_ROWS_AT_A_TIME = 512
+_ROWS_AT_A_TIME = 128
 _PAIRS_AT_A_TIME = 8192
 _COLUMNS_AT_A_TIME = 96
+
+_MOST_ROWS, _MOST_PRODUCTS = 2048, 1 << 23
+"""What a thread multiplies with all centres at once: 33 MB of products at most, of as many cells as there may be."""
 
 Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
 
@@ -46,6 +49,11 @@ def cells_for(vectors: int, new: int | None = None) -> int:
     """
     wanted = round(1.5 * (vectors if new is None else min(new, vectors)) ** 0.5)
     return int(min(max(1, wanted), MOST_CELLS)) if vectors > 4096 else 1
+
+
+def rows_at_a_time(cells: int) -> int:
+    """How many vectors a thread multiplies with so many centres at once."""
+    return max(1, min(_MOST_ROWS, _MOST_PRODUCTS // cells))
 
 
 def sample_size(cells: int) -> int:
@@ -116,7 +124,7 @@ def _moved(sample: Directions, centres: Directions, times: int, each: Map, produ
 
 def _homes(sample: Directions, centres: Directions, each: Map, products: Proposing) -> NDArray[np.int64]:
     """Which centre is nearest to each vector: int64 [m]."""
-    parts = np.array_split(sample, max(16, len(sample) // _ROWS_AT_A_TIME // 4))
+    parts = np.array_split(sample, max(16, len(sample) // rows_at_a_time(len(centres))))
 
     def nearest(part: Directions) -> NDArray[np.int64]:
         return products(part, centres).argmax(axis=1)

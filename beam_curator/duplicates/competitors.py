@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from beam_curator import rows
+from beam_curator.defaults import BY_PLACE
 from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
@@ -102,13 +103,13 @@ class Samples:
 
     Attributes:
       ranges: theirs, whose tables have no columns any more.
-      table: n rows: those of `Competitors`, with `set` (which one of the outputs) and `place` (in that output, in the
-        order of its input).
+      table: n rows: those of `Competitors`, with `set` (which one of the outputs), without what the other attributes
+        tell.
       order: int64 [n], from the best to the last.
       competes: bool [n], samples of the job's own that may stay or go.
       base: bool [n], samples of other outputs, which stay.
       own: bool [n], samples of the job's own.
-      groups: int64 [n], of samples with the same caption; None where that makes no difference.
+      groups: int32 [n], of samples with the same caption; None where that makes no difference.
     """
 
     ranges: Sequence[Competitors]
@@ -117,7 +118,7 @@ class Samples:
     competes: NDArray[np.bool_]
     base: NDArray[np.bool_]
     own: NDArray[np.bool_]
-    groups: NDArray[np.int64] | None
+    groups: NDArray[np.int32] | None
 
     @property
     def sizes(self) -> list[int]:
@@ -142,21 +143,25 @@ class Samples:
 
 
 def samples_of(sets: Sequence[Sequence[Competitors]], settings: DuplicateSettings) -> Samples:
-    """The samples of some outputs; the last is the job's own."""
+    """The samples of some outputs; the last is the job's own. What is not looked at any more is left out."""
     tables, ranges = [], []
     for index, of_set in enumerate(map(in_order, sets)):
         place = 0
         for one in of_set:
-            places = pa.array(np.arange(place, place + len(one.table)))
-            table = one.table.append_column("set", pa.array(np.full(len(one.table), index)))
-            tables.append(table.append_column("place", places))
+            table = one.table.append_column("set", pa.array(np.full(len(one.table), index, np.int32)))
+            if settings.keep == BY_PLACE:
+                table = table.append_column("place", pa.array(np.arange(place, place + len(one.table))))
+            tables.append(table)
             place += len(one.table)
         ranges += [dataclasses.replace(one, table=one.table.select([])) for one in of_set]
-    together = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    together = pa.concat_tables(tables, promote_options="default")  # as it lies: it would be there twice
+    order = best_first(together, settings.keep)
     other = np.asarray(pc.less(together["set"], len(sets) - 1).to_numpy())
     kept = np.asarray(together["competes"].to_numpy())
     groups = codes_of(together[CAPTION_ID]) if settings.by == IMAGE_AND_CAPTION else None
-    return Samples(ranges, together, best_first(together, settings.keep), kept & ~other, kept & other, ~other, groups)
+    done = {CAPTION_ID, "competes", *(name for name, _ in SORT_KEYS[settings.keep])} - {"sample_id"}
+    rest = together.select([name for name in together.schema.names if name not in done])
+    return Samples(ranges, rest, order, kept & ~other, kept & other, ~other, groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,9 +191,9 @@ def classes_of(order: NDArray[np.int64], ids: pa.Array) -> Classes:
     """
     codes = codes_of(ids)
     of_samples = numbered(codes, codes >= 0, order)
-    ranked = order[of_samples[order] >= 0]
-    _, firsts = np.unique(of_samples[ranked], return_index=True)
-    row = ranked[firsts]
+    del codes
+    of_ranked = of_samples[order]
+    row = order[np.diff(np.maximum.accumulate(of_ranked), prepend=np.int32(-1)) > 0]  # a new class is the highest yet
     return Classes(of_samples, row, ids.take(pa.array(row)))
 
 
@@ -196,12 +201,38 @@ _LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary(), pa.bin
 """Of types of which one array, or what tells its values apart, holds 2 GiB at most, those that hold more."""
 
 
-def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
-    """The same number for equal values: int64 [n], -1 for null."""
+def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
+    """The same number for equal values, 0 to n: int32 [n], -1 for null. Those of one length, such as digests, are
+    sorted: Arrow's table of them would take several times their room."""
     chunks = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    if pa.types.is_fixed_size_binary(chunks.type):
+        return _codes_by_sorting(chunks)
     encoded = chunks.cast(_LARGE.get(chunks.type, chunks.type)).dictionary_encode()
-    codes = [pc.fill_null(chunk.indices, -1).to_numpy().astype(np.int64) for chunk in encoded.chunks]
-    return np.concatenate([np.zeros(0, np.int64), *codes])
+    codes = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in encoded.chunks]
+    return np.concatenate([np.zeros(0, np.int32), *codes])
+
+
+def _codes_by_sorting(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    values = np.concatenate([np.zeros(0, f"V{column.type.byte_width}"), *map(fixed_width, column.chunks)])
+    order = np.argsort(values, kind="stable")
+    differs = np.zeros(len(order), bool)
+    for start in range(1, len(order), _AT_A_TIME):
+        some = values[order[start - 1 : start + _AT_A_TIME]]
+        differs[start : start + _AT_A_TIME] = some[1:] != some[:-1]
+    codes = np.empty(len(order), np.int32)
+    codes[order] = np.cumsum(differs, dtype=np.int32)
+    codes[column.is_null().to_numpy()] = -1
+    return codes
+
+
+def fixed_width(values: pa.FixedSizeBinaryArray) -> NDArray[np.void]:
+    """Values of one length as NumPy has them: void [n]; 0 for null."""
+    width = values.type.byte_width
+    if values.null_count:
+        values = values.fill_null(bytes(width))
+    if not len(values):
+        return np.zeros(0, f"V{width}")
+    return np.frombuffer(values.buffers()[1], f"V{width}", values.offset + len(values))[values.offset :]
 
 
 def taken(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:

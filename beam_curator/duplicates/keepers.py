@@ -81,21 +81,24 @@ class Drops:
     distance: NDArray[np.float64]
 
 
-def numbered(ids: np.ndarray, there: NDArray[np.bool_], order: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Equal ids as classes, numbered by their best sample: int32 [n], -1 where there is none.
+def numbered(codes: NDArray[np.integer], there: NDArray[np.bool_], order: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Samples of the same code as classes, numbered by their best sample: int32 [n], -1 where there is none.
 
     Args:
-      ids: [n], of any type that can be sorted.
+      codes: integers [n], of those that count 0 or more, and not much more than n.
       there: bool [n], which samples have one.
       order: int64 [n], all samples, the best first.
     """
-    classes = np.full(len(ids), -1, np.int32)
+    classes = np.full(len(codes), -1, np.int32)
     ranked = order[there[order]]
-    if len(ranked):
-        _, firsts, inverse = np.unique(ids[ranked], return_index=True, return_inverse=True)
-        rank = np.empty(len(firsts), np.int32)
-        rank[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.int32)
-        classes[ranked] = rank[inverse.ravel()]
+    of = codes[ranked]
+    best = np.full(int(of.max(initial=-1)) + 1, len(ranked), np.int32)  # the place of the best of each code
+    np.minimum.at(best, of, np.arange(len(ranked), dtype=np.int32))
+    begins = np.zeros(len(ranked) + 1, bool)
+    begins[best] = True
+    number = np.cumsum(begins, dtype=np.int32)
+    number -= 1
+    classes[ranked] = number[best[of]]
     return classes
 
 
@@ -104,7 +107,7 @@ def keep_one(
     competes: NDArray[np.bool_],
     base: NDArray[np.bool_],
     relations: Sequence[Relation],
-    groups: NDArray[np.int64] | None = None,
+    groups: NDArray[np.integer] | None = None,
 ) -> Drops:
     """Which samples go.
 
@@ -113,10 +116,10 @@ def keep_one(
       competes: bool [n], which samples may stay or go; others are nobody's duplicate, and nobody is theirs.
       base: bool [n], which samples stay whatever they are near to.
       relations: the kinds of duplicates; where several relate two samples, the first one tells.
-      groups: int64 [n]; only samples of the same group are duplicates. None: all are of one.
+      groups: integers [n]; only samples of the same group are duplicates. None: all are of one.
     """
-    position = np.empty(len(order), np.int64)
-    position[order] = np.arange(len(order))
+    position = np.empty(len(order), np.int32)
+    position[order] = np.arange(len(order), dtype=np.int32)
     walks = [_Walk(relation, order, position, competes, base, groups) for relation in relations]
     involved = np.zeros(len(order), bool)
     for walk in walks:
@@ -133,7 +136,7 @@ def keep_one(
     return _told(np.array(rows, np.int64), np.array(keepers, np.int64), relations)
 
 
-def _keeper_of(row: int, walks: Sequence[_Walk], position: NDArray[np.int64]) -> int:
+def _keeper_of(row: int, walks: Sequence[_Walk], position: NDArray[np.int32]) -> int:
     """The place of the first sample that stays and is near, or -1."""
     found = min((place for walk in walks for place in walk.near(row)), default=len(position))
     for walk in walks:
@@ -148,10 +151,10 @@ class _Walk:
         self,
         relation: Relation,
         order: NDArray[np.int64],
-        position: NDArray[np.int64],
+        position: NDArray[np.int32],
         competes: NDArray[np.bool_],
         base: NDArray[np.bool_],
-        groups: NDArray[np.int64] | None,
+        groups: NDArray[np.integer] | None,
     ) -> None:
         self._order, self._position, self._groups = order, position, groups
         self._classes = relation.classes
@@ -167,19 +170,20 @@ class _Walk:
         self._asked = order[(self.involved & ~base & cut[relation.classes])[order]]
         self._again = _Again(
             relation.compare,
-            position[self._asked],
+            position[self._asked].astype(np.int64),
             relation.classes[self._asked].astype(np.int64),
-            np.zeros(len(self._asked), np.int64) if groups is None else groups[self._asked],
+            np.zeros(len(self._asked), np.int64) if groups is None else groups[self._asked].astype(np.int64),
             self._settled,
         )
 
-    def _bounds(self, edges: Edges, count: int) -> NDArray[np.int64]:
-        """Up to which place all samples near a class are known: int64 [classes]."""
-        there = self._order[self._classes[self._order] >= 0]
-        best = np.full(count, len(self._order), np.int64)
-        np.minimum.at(best, self._classes[there], self._position[there])
-        bounds = np.full(count, len(self._order), np.int64)
-        bounds[edges.cut] = np.where(edges.horizon >= 0, best[np.maximum(edges.horizon, 0)], -1)
+    def _bounds(self, edges: Edges, count: int) -> NDArray[np.int32]:
+        """Up to which place all samples near a class are known: int32 [classes]."""
+        bounds = np.full(count, len(self._order), np.int32)
+        if len(edges.cut):
+            best = bounds.copy()
+            there = np.flatnonzero(self._classes >= 0)
+            np.minimum.at(best, self._classes[there], self._position[there])
+            bounds[edges.cut] = np.where(edges.horizon >= 0, best[np.maximum(edges.horizon, 0)], -1)
         return bounds
 
     def _group(self, row: int) -> int:

@@ -42,4 +42,4 @@ def best_first(table: pa.Table, keep: str) -> NDArray[np.int64]:
     """
     known = [(name, order) for name, order in SORT_KEYS[keep] if name in table.schema.names]
     keys = [("set", "ascending"), *known]
-    return np.asarray(pc.sort_indices(table, sort_keys=keys).to_numpy().astype(np.int64))
+    return np.asarray(pc.sort_indices(table, sort_keys=keys).to_numpy().view(np.int64))

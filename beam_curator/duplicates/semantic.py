@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,11 +26,13 @@ from beam_curator.duplicates.cells import (
     cells_for,
     centres_of,
     in_drawing_order,
+    rows_at_a_time,
     sample_size,
     sampled,
 )
 from beam_curator.duplicates.edges import Edges, Listing, no_edges, together
 from beam_curator.duplicates.products import Proposing, numpy_products, one_thread_a_product
+from beam_curator.duplicates.scratch import laid_aside
 from beam_curator.duplicates.vectors import Vectors, cosines_of_pairs, directions, rounding_of
 
 Indices = NDArray[np.int64]
@@ -46,9 +49,8 @@ _GAP = 1.25
 """How far apart centres are at least, in the greatest distances of a pair: measured with 30 % near copies of one
 picture, where less makes many cells of them; without copies it costs nothing."""
 
-_ASSIGNED_AT_A_TIME = 2048
 _MET = 4 * _TILE
-_TRIED = 8 * _ASSIGNED_AT_A_TIME
+_TRIED = 8 * _TILE
 """By how many vectors cells are judged."""
 
 
@@ -170,6 +172,7 @@ def centres_for(
     drawn = in_drawing_order(compared.ids, join.seed)
     if join.cells or cells == 1:
         return _centres_of(compared, join, drawn, cells, threads)
+    drawn = drawn[: sample_size(MOST_CELLS) + _TRIED].copy()  # all that is looked at
     best, costs = _tried(compared, join, extent, cells, drawn, threads)
     for more in _doubled(cells, min(MOST_CELLS, extent.vectors)):
         if not costs.more_may_pay(more, extent):
@@ -194,7 +197,10 @@ def _centres_of(
     compared: Compared, join: Join, drawn: Indices, cells: int, threads: ThreadPoolExecutor
 ) -> NDArray[np.float32]:
     some = sampled(drawn, sample_size(cells))
-    return centres_of(directions(compared.vectors(some)), cells, threads.map, join.propose)
+    parts = (some[start : start + _TILE] for start in range(0, len(some), _TILE))
+    dim = compared.vectors(some[:1]).shape[1]
+    sample = laid_aside((directions(compared.vectors(part)) for part in parts), np.float32, dim)
+    return centres_of(sample, cells, threads.map, join.propose)
 
 
 def _tried(
@@ -212,26 +218,53 @@ class Members:
     """Who is in which cell; a vector is there once as a resident, and as often as it is a guest.
 
     Attributes:
-      rank: int32 [m], ascending within each cell.
-      cell: int32 [m], ascending.
-      resident: bool [m]; the others are guests.
+      packed: int64 [m], ascending: 32 bits of the cell, 31 of the rank, and 1 of a guest.
     """
 
-    rank: NDArray[np.int32]
-    cell: NDArray[np.int32]
-    resident: NDArray[np.bool_]
+    packed: Indices
 
     @classmethod
-    def of(cls, rank: NDArray[np.int32], cell: NDArray[np.int32], resident: NDArray[np.bool_]) -> Members:
-        """These, in any order."""
-        order = np.lexsort((rank, cell))
-        return cls(rank[order], cell[order], resident[order])
+    def of(cls, rank: np.ndarray, cell: np.ndarray, resident: NDArray[np.bool_]) -> Members:
+        """These, in any order: integers [m] twice, and bool [m]."""
+        packed = _packed(rank, cell, resident)
+        packed.sort()
+        return cls(packed)
 
-    def cells(self) -> Iterator[tuple[Indices, Indices]]:
-        """The residents and the guests of each cell."""
-        for of_cell in np.split(np.arange(len(self.cell)), np.flatnonzero(np.diff(self.cell)) + 1):
-            rank, resident = self.rank[of_cell].astype(np.int64), self.resident[of_cell]
-            yield rank[resident], rank[~resident]
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    @property
+    def rank(self) -> NDArray[np.int32]:
+        """Int32 [m], ascending within each cell."""
+        return (self.packed >> 1 & _RANK).astype(np.int32)
+
+    @property
+    def cell(self) -> NDArray[np.int32]:
+        """Int32 [m], ascending."""
+        return (self.packed >> 32).astype(np.int32)
+
+    @property
+    def resident(self) -> NDArray[np.bool_]:
+        """Bool [m]; the others are guests."""
+        return self.packed & 1 == 0
+
+    def starts(self) -> Indices:
+        """Where each cell that has any begins, and where the last ends: int64 [cells + 1]."""
+        last = int(self.packed[-1] >> 32) if len(self) else -1
+        return np.unique(np.searchsorted(self.packed, np.arange(last + 2) << 32))
+
+    def between(self, start: int, end: int) -> tuple[Indices, Indices]:
+        """The residents and the guests among some."""
+        some = Members(self.packed[start:end])
+        rank, resident = some.rank.astype(np.int64), some.resident
+        return rank[resident], rank[~resident]
+
+
+_RANK = (1 << 31) - 1
+
+
+def _packed(rank: np.ndarray, cell: np.ndarray, resident: NDArray[np.bool_]) -> Indices:
+    return cell.astype(np.int64) << 32 | rank.astype(np.int64) << 1 | ~resident
 
 
 def members_of(
@@ -239,18 +272,17 @@ def members_of(
 ) -> Members:
     """Who is in which cell, of vectors of these ranks: int64 [n]."""
 
-    ranks = ranks.astype(np.int32)
+    size = rows_at_a_time(len(assigning.centres))
 
-    def part(start: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
-        some = ranks[start : start + _ASSIGNED_AT_A_TIME]
+    def part(start: int) -> Indices:
+        some = ranks[start : start + size]
         home, guest, cell = assigning.assign(directions(vectors(some)))
         resident = np.arange(len(home) + len(guest)) < len(home)
-        return np.concatenate([some, some[guest]]), np.concatenate([home, cell]), resident
+        return _packed(np.concatenate([some, some[guest]]), np.concatenate([home, cell]), resident)
 
-    parts = list(threads.map(part, range(0, len(ranks), _ASSIGNED_AT_A_TIME)))
-    rank, cell, resident = (np.concatenate(ones) for ones in zip(*parts, strict=True))
-    del parts
-    return Members.of(rank, cell, resident)
+    packed = laid_aside(threads.map(part, range(0, len(ranks), size)), np.int64)
+    packed.sort()
+    return Members(packed)
 
 
 def work_in_cells(residents: Indices, guests: Indices) -> Indices:
@@ -261,7 +293,8 @@ def work_in_cells(residents: Indices, guests: Indices) -> Indices:
 
 def edges_in_cells(compared: Meeting, join: Join, members: Members, threads: ThreadPoolExecutor) -> Edges:
     """The pairs that meet in these cells."""
-    found = threads.map(lambda of_cell: _of_cell(compared, join, *of_cell), members.cells())
+    bounds = itertools.pairwise(members.starts().tolist())
+    found = threads.map(lambda of_cell: _of_cell(compared, join, *members.between(*of_cell)), bounds)
     return together(list(found), len(compared))
 
 

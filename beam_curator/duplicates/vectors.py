@@ -62,17 +62,21 @@ def _in_reach(wide: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def comparable(vectors: Vectors) -> NDArray[np.bool_]:
     """Which vectors have a direction: bool [n]. Zeros and NaN are duplicates of nothing."""
-    wide = vectors.astype(np.float32)
-    return np.isfinite(wide).all(axis=1) & (np.abs(wide).max(axis=1, initial=0) > 0)
+    found = np.empty(len(vectors), bool)
+    for some in _parts(len(vectors), _AT_A_TIME):
+        largest = np.abs(vectors[some]).max(axis=1, initial=0)  # NaN of those that have one
+        found[some] = np.isfinite(largest) & (largest > 0)
+    return found
 
 
 def ids_of(vectors: Vectors) -> NDArray[np.void]:
     """A name for each vector, which equal ones share: void16 [n], of the SHA-256 of its bytes."""
-    names = bytearray()
+    names = np.empty(len(vectors), f"V{ID_BYTES}")
     for some in _parts(len(vectors), _AT_A_TIME):
         content = np.ascontiguousarray(vectors[some] + np.float16(0), "<f2").view(np.uint8)  # -0 is 0
-        names += b"".join(hashlib.sha256(row).digest()[:ID_BYTES] for row in content)
-    return np.frombuffer(bytes(names), f"V{ID_BYTES}")
+        told = b"".join(hashlib.sha256(row).digest()[:ID_BYTES] for row in content)
+        names[some] = np.frombuffer(told, names.dtype)
+    return names
 
 
 def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from beam_curator.duplicates.competitors import (
     Samples,
     classes_of,
     codes_of,
+    fixed_width,
     hashes_in,
     samples_of,
     taken,
@@ -31,13 +32,12 @@ from beam_curator.duplicates.order import NEEDS
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, join_fingerprint
 from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
-from beam_curator.duplicates.vectors import ID_BYTES
 from beam_curator.errors import JobError
 from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
 from beam_curator.output.ownership import read_job
 from beam_curator.output.score_parts import embeddings_digest
 from beam_curator.output.semantic_join import BlockTask, JoinPlace, plan_join
-from beam_curator.output.stored_vectors import StoredVectors, ids_in_part, stored_vectors
+from beam_curator.output.stored_vectors import ID_TYPE, StoredVectors, ids_in_part, stored_vectors
 
 _THREADS = 16
 
@@ -153,8 +153,9 @@ def find_duplicates(
         if PERCEPTUAL in settings.kinds:
             relations.append(_perceptual(samples, settings, _stores(output, PERCEPTUAL)))
         if SEMANTIC in settings.kinds:
-            asked = _Asked.of(output, samples, settings, ids)
-            relations.append(_semantic(asked, samples, settings, sorted(pieces), vectors))
+            relations.append(
+                _semantic(_Asked.of(output, samples, settings, ids), samples, settings, sorted(pieces), vectors)
+            )
         drops = keep_one(samples.order, samples.competes, samples.base, relations, samples.groups)
     return _by_range(samples, drops, [relation.kind for relation in relations])
 
@@ -262,11 +263,13 @@ class _Asked:
         stored, own = _found(
             _stores(output, SEMANTIC), lambda one: one.limit <= settings.cosine and one.slack >= settings.slack
         )
-        of_ranges = [ids[one.range].ids.cast(pa.binary()) for one in samples.ranges]
-        classes = classes_of(samples.order, pa.chunked_array(of_ranges, pa.binary()).combine_chunks())
+        of_ranges = [ids[one.range].ids.cast(ID_TYPE) for one in samples.ranges]
+        classes = classes_of(samples.order, pa.chunked_array(of_ranges, ID_TYPE).combine_chunks())
+        del of_ranges
+        names = fixed_width(classes.ids)
+        classes = dataclasses.replace(classes, ids=classes.ids.cast(pa.binary()))
         base = samples.base_classes(classes.of_samples)
         known = known_edges(stored, classes, base)
-        names = np.frombuffer(b"".join(classes.ids.to_pylist()), f"V{ID_BYTES}")
         compared = Compared(_no_vectors, base, known.known & ~np.bool_(known.whole), names)
         join = Join(stored.limit if stored is not None else settings.cosine, settings.slack)
         place = JoinPlace(output, join_fingerprint(compared, join), len(classes), join)
@@ -296,7 +299,8 @@ def _semantic(
         place.store.tidy()
     near = edges.where(edges.distance >= settings.cosine)
     join = dataclasses.replace(place.on_this_worker(), threshold=settings.cosine)
-    compare = Cosines(lambda numbers: vectors.of_rows(classes.row[numbers]), join)
+    row = classes.row
+    compare = Cosines(lambda numbers: vectors.of_rows(row[numbers]), join)
     return Relation(SEMANTIC, classes.of_samples, near, compare, 1.0)
 
 
@@ -325,7 +329,9 @@ def _perceptual(samples: Samples, settings: DuplicateSettings, stores: Sequence[
     if not known.whole:
         edges = together([edges, perceptual_edges(distinct, int(limit), base, known.known)], len(classes))
     if not (known.whole and own):
-        told = hashlib.sha256(f"{limit} {b''.join(classes.ids.to_pylist()).hex()}".encode()).hexdigest()[:16]
-        stores[0].write(StoredEdges(limit, PROVEN, classes.ids, base, edges), told)
+        told = hashlib.sha256(f"{limit} ".encode())
+        for one in classes.ids:
+            told.update(one.as_py().hex().encode())
+        stores[0].write(StoredEdges(limit, PROVEN, classes.ids, base, edges), told.hexdigest()[:16])
     near = edges.where(edges.distance <= settings.bits)
     return Relation(PERCEPTUAL, classes.of_samples, near, Bits(distinct, settings.bits), 0.0)

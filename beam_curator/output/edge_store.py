@@ -42,6 +42,8 @@ _FILE = re.compile(
     rf"{EDGES_DIRECTORY}/[a-z]+-[0-9a-f]{{16}}/(classes|pairs|rows|centres|(block|piece)-[0-9a-f]{{8}}-\d{{5}})\.parquet"
 )
 
+_ROW_GROUP = 1 << 20
+
 _NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
 """What reading a file raises that is damaged, or another's."""
 
@@ -198,11 +200,17 @@ class EdgeStore:
     def _table(self, name: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(files.read_bytes(files.join(self._output, *name.split("/")))))
 
+    @files.retried
     def _write(self, name: str, table: pa.Table, told: Mapping[str, Any] | None = None) -> None:
+        """Writes a file, without dictionaries, a row group at a time."""
         content = json.dumps({"version": VERSIONS[self._kind], **(told or {})}, sort_keys=True)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table.replace_schema_metadata({_METADATA: content}), sink, compression="zstd")
-        files.write_bytes(self._output, name, sink.getvalue().to_pybytes())
+        table = table.replace_schema_metadata({_METADATA: content})
+        with (
+            files.atomic_writer(self._output, name) as file,
+            pq.ParquetWriter(file, _plain(table[:0]).schema, compression="zstd") as writer,
+        ):
+            for start in range(0, max(len(table), 1), _ROW_GROUP):
+                writer.write_table(_plain(table.slice(start, _ROW_GROUP)))
 
     def _delete(self, names: Any) -> None:
         files.delete([files.join(self._output, *name.split("/")) for name in names])
@@ -276,14 +284,21 @@ def is_edges(schema: pa.Schema) -> bool:
 
 
 def _rows_table(parts: Mapping[str, PartIds]) -> pa.Table:
-    """A row for each row of each part."""
+    """A row for each row of each part; names and contents of parts are there once."""
     sizes = [len(one.ids) for one in parts.values()]
+    of_row = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     names = {"part": list(parts), "content": [one.content for one in parts.values()]}
     columns = {
-        name: pa.array(np.repeat(np.array(values, object), sizes), pa.string()) for name, values in names.items()
+        name: pa.DictionaryArray.from_arrays(of_row, pa.array(values, pa.string())) for name, values in names.items()
     }
     ids = [one.ids.cast(pa.binary()) for one in parts.values()]
     return pa.table({**columns, "id": pa.chunked_array(ids, pa.binary())})
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The same without dictionaries."""
+    types = [one.type.value_type if pa.types.is_dictionary(one.type) else one.type for one in table.schema]
+    return table.cast(pa.schema(list(zip(table.schema.names, types, strict=True)), metadata=table.schema.metadata))
 
 
 def _parts_of(table: pa.Table) -> dict[str, PartIds]:

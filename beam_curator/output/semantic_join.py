@@ -246,8 +246,9 @@ def sort_block(task: BlockTask, assigned: Assigned) -> tuple[JoinPlace, str, Blo
 
         with one_thread_a_product(), ThreadPoolExecutor(share_of_cores()) as threads:
             members = members_of(of_ranks, ranks.astype(np.int64), assigning, threads)
-        of_members = flags[np.searchsorted(ranks, members.rank)]
-        write_block(place.output, name, members, of_members, lambda some: of_ranks(members.rank[some]), dim)
+        rank = members.rank
+        of_members = flags[np.searchsorted(ranks, rank)]
+        write_block(place.output, name, members, of_members, lambda some: of_ranks(rank[some]), dim)
         counts = BlockCounts.of(task.index, members, cells)
     return place, digest, counts
 

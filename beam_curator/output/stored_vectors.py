@@ -17,6 +17,9 @@ from beam_curator.duplicates.vectors import ID_BYTES, Vectors, comparable, ids_o
 from beam_curator.errors import JobError
 from beam_curator.output.score_parts import read_embeddings
 
+ID_TYPE = pa.binary(ID_BYTES)
+"""Of ids of vectors, where they are compared."""
+
 
 class StoredVectors:
     """The embeddings of the first images of all rows of some parts.
@@ -102,9 +105,7 @@ def check_dim(part: str, found: Vectors, dim: int) -> None:
 
 def ids_of_vectors(vectors: Vectors) -> pa.Array:
     """The ids of vectors, null where one has no direction."""
-    names = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(ID_BYTES), len(vectors), [None, pa.py_buffer(ids_of(vectors).tobytes())]
-    )
+    names = pa.FixedSizeBinaryArray.from_buffers(ID_TYPE, len(vectors), [None, pa.py_buffer(ids_of(vectors).tobytes())])
     return pc.if_else(pa.array(comparable(vectors)), names.cast(pa.binary()), None)
 
 

@@ -48,10 +48,10 @@ class BlockCounts:
     def of(cls, index: int, members: Members, cells: int) -> BlockCounts:
         """Those of these members."""
         told = hashlib.sha256()
-        for array in (members.rank, members.cell, members.resident):
-            told.update(np.ascontiguousarray(array).view(np.uint8).data)
-        resident = members.resident
-        counts = [np.bincount(members.cell[which], minlength=cells) for which in (resident, ~resident)]
+        rank, cell, resident = members.rank, members.cell, members.resident
+        for array in (rank, cell, resident):
+            told.update(array.view(np.uint8).data)
+        counts = [np.bincount(cell[which], minlength=cells) for which in (resident, ~resident)]
         residents, guests = (count.astype(np.int32) for count in counts)
         return cls(index, told.hexdigest()[:16], residents, guests)
 
@@ -90,18 +90,19 @@ def write_block(
     """
     types = {"cell": pa.int32(), "rank": pa.int32(), "flags": pa.uint8(), "vector": pa.binary(2 * dim)}
     schema = pa.schema(types, metadata=block_metadata())
+    rank, cell = members.rank, members.cell
     all_flags = flags | np.where(members.resident, RESIDENT, 0).astype(np.uint8)
     with (
         files.atomic_writer(output, name) as file,
         pq.ParquetWriter(file, schema, compression="none", use_dictionary=False, write_statistics=False) as writer,
     ):
-        for start in range(0, len(members.rank), _ROWS_AT_A_TIME):
+        for start in range(0, len(members), _ROWS_AT_A_TIME):
             some = slice(start, start + _ROWS_AT_A_TIME)
             content = np.ascontiguousarray(vectors(some), "<f2")
             binary = pa.FixedSizeBinaryArray.from_buffers(
                 types["vector"], len(content), [None, pa.py_buffer(content.tobytes())]
             )
-            columns = [members.cell[some], members.rank[some], all_flags[some], binary]
+            columns = [cell[some], rank[some], all_flags[some], binary]
             writer.write_table(pa.table(columns, schema=schema))
 
 
@@ -148,4 +149,4 @@ def _read(path: str, rows: tuple[int, int] | None, columns: list[str] | None) ->
 
 def _members(table: pa.Table) -> Members:
     resident = table["flags"].to_numpy() & RESIDENT > 0
-    return Members(table["rank"].to_numpy(), table["cell"].to_numpy(), resident)
+    return Members.of(table["rank"].to_numpy(), table["cell"].to_numpy(), resident)

@@ -17,6 +17,7 @@ from beam_curator.duplicates.edges import Edges, listed, together
 from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
+from beam_curator.duplicates.scratch import laid_aside
 from beam_curator.duplicates.semantic import PROVEN, Compared, Join, semantic_edges
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.duplicates.vectors import comparable, ids_of, unit_vectors
@@ -164,22 +165,24 @@ def _hashes(things: Mapping[str, Sequence[Any]]) -> tuple[Hashes, NDArray[np.boo
 
 
 def _arrays(things: Iterable[tuple[str, Any]]) -> tuple[list[str], np.ndarray]:
-    """Ids in their order, and their vectors as they are compared."""
+    """Ids as they come, and their vectors as they are compared, laid aside: float16 [n, dim]."""
     ids: list[str] = []
-    vectors: list[np.ndarray] = []
-    for id, vector in things:
-        one = _array(id, vector)
-        if one.ndim != 1 or (vectors and vectors[0].shape[1] != len(one)):
-            length = vectors[0].shape[1] if vectors else "some"
-            raise CurationError(
-                f"the vector of {id!r} has the shape {list(one.shape)}: give {length} numbers for each id"
-            )
-        ids.append(id)
-        vectors.append(_unit(id, one))
+
+    def units() -> Iterator[np.ndarray]:
+        length = None
+        for id, vector in things:
+            one = _array(id, vector)
+            if one.ndim != 1 or length not in (None, len(one)):
+                raise CurationError(
+                    f"the vector of {id!r} has the shape {list(one.shape)}: give {length or 'some'} numbers for each id"
+                )
+            length = len(one)
+            ids.append(id)
+            yield _unit(id, one)
+
+    vectors = laid_aside(units(), np.float16)
     _check_ids(ids)
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    together = np.concatenate([vectors[index] for index in order]) if ids else np.zeros((0, 1), np.float16)
-    return [ids[index] for index in order], together
+    return ids, vectors.reshape(len(ids), -1) if ids else np.zeros((0, 1), np.float16)
 
 
 def _unit(id: Any, vector: np.ndarray) -> np.ndarray:
@@ -200,17 +203,18 @@ def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[
     """All pairs of vectors within the threshold.
 
     Args:
-      ids: n different ones, ascending.
+      ids: n different ones.
       vectors: float16 [n, dim], of unit length.
       join: how.
     """
-    there = np.flatnonzero(comparable(vectors))
-    names, first, inverse = np.unique(ids_of(vectors[there]), return_index=True, return_inverse=True)
-    no = np.zeros(len(names), bool)
-    compared = Compared(lambda ones: vectors[there[first[ones]]], no, no, names)
+    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+    there = np.flatnonzero(comparable(vectors)[order])
+    names, first, inverse = np.unique(ids_of(vectors)[order[there]], return_index=True, return_inverse=True)
+    row, no = order[there[first]], np.zeros(len(names), bool)
+    compared = Compared(lambda ones: vectors[row[ones]], no, no, names)
     everything = dataclasses.replace(join, threads=usable_cores(), neighbours=max(len(ids), 1))
     found = semantic_edges(compared, everything)
-    yield from _of_things(ids, _members(there, inverse), found, SEMANTIC, 1.0)
+    yield from _of_things([ids[one] for one in order.tolist()], _members(there, inverse), found, SEMANTIC, 1.0)
 
 
 def _members(rows: NDArray[np.int64], classes: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -20,6 +20,7 @@ from beam_curator.duplicates.competitors import (
     Samples,
     classes_of,
     codes_of,
+    fixed_width,
     hashes_in,
     samples_of,
     taken,
@@ -35,7 +36,7 @@ from beam_curator.output.against import competitors_of_output
 from beam_curator.output.ledger import LEDGER_DIRECTORY
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.score_parts import SCORES_DIRECTORY
-from beam_curator.output.stored_vectors import StoredVectors, stored_vectors
+from beam_curator.output.stored_vectors import ID_TYPE, StoredVectors, stored_vectors
 from beam_curator.process_tuning import usable_cores
 from beam_curator.verification.differences import Difference, shown
 from beam_curator.verification.finished import FinishedJob
@@ -229,7 +230,7 @@ class _Checked:
             return pa.array(codes, mask=codes < 0)
         if kind == SEMANTIC:
             parts = [self._vectors.ids_of_part(index) for index in range(len(self._samples.ranges))]
-            return pa.chunked_array(parts, pa.binary()).combine_chunks()
+            return pa.chunked_array([part.cast(ID_TYPE) for part in parts], ID_TYPE).combine_chunks()
         return hashes_in(self._table)[1]
 
     def _equal(self, kind: str, classes: Classes) -> Iterator[Difference]:
@@ -257,8 +258,8 @@ class _Checked:
         if len(own) > WHOLE:
             self.sampled, known[:] = WHOLE, True
             known[own[np.linspace(0, len(own) - 1, WHOLE).astype(np.int64)]] = False
-        names = np.frombuffer(b"".join(classes.ids.to_pylist()), "V16")
-        compared = Compared(lambda ones: self._vectors.of_rows(classes.row[ones]), base, known, names)
+        row = classes.row
+        compared = Compared(lambda ones: self._vectors.of_rows(row[ones]), base, known, fixed_width(classes.ids))
         join = Join(self._settings.cosine, seed=_SEED, threads=usable_cores())
         return semantic_edges(compared, join), Cosines(compared.vectors, join)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from beam_curator.duplicates import competitors
 from beam_curator.duplicates.competitors import (
     CONTENT_ID,
     Competitors,
@@ -49,7 +50,9 @@ def test_a_copy_is_told_by_its_digest_and_by_other_text_where_there_is_none() ->
     for name in ("width", "height", "bytes"):
         table = table.append_column(name, pa.array(range(6)))
     competing = competitors_in(table, DuplicateSettings(["exact"]))
-    assert codes_of(competing[CONTENT_ID]).tolist() == [0, 0, 1, 2, 2, -1]
+    codes = codes_of(competing[CONTENT_ID]).tolist()
+    assert [codes.index(one) for one in codes] == [0, 0, 2, 3, 3, 5]
+    assert codes[5] == -1
 
 
 def test_outputs_may_have_scores_of_one_name_that_are_numbers_flags_and_text() -> None:
@@ -64,3 +67,17 @@ def test_outputs_may_have_scores_of_one_name_that_are_numbers_flags_and_text() -
     samples = samples_of(sets, settings)
     ids = samples.table["sample_id"].to_pylist()
     assert [ids[row] for row in samples.order] == ["0b", "0a", "1b", "1a", "2a", "2b", "3b", "3a"]
+
+
+def test_values_of_one_length_have_codes_wherever_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(competitors, "_AT_A_TIME", 2)  # also where what is sorted is looked at piece by piece
+    values = [b"bb", None, b"b\0", b"\0\0", b"bb", b"aa", b"b\0", None]
+    pieces = [
+        pa.array([b"zz", *values[:3]], pa.binary(2))[1:],
+        pa.nulls(0, pa.binary(2)),
+        pa.array(values[3:], pa.binary(2)),
+    ]
+    codes = codes_of(pa.chunked_array(pieces)).tolist()
+    assert [code < 0 for code in codes] == [value is None for value in values]
+    assert [codes.index(code) for code in codes] == [values.index(value) for value in values]
+    assert len(codes_of(pa.chunked_array([], pa.binary(2)))) == 0

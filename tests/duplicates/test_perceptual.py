@@ -129,7 +129,7 @@ def test_one_keeper_a_group_as_brute_force_has_it(neighbours: int, monkeypatch: 
     samples = distinct.take(random.integers(0, len(distinct), 900))
     order = random.permutation(900)
     everyone = np.ones(900, bool)
-    classes = numbered(samples.ids, everyone, order)
+    classes = numbered(np.unique(samples.ids, return_inverse=True)[1], everyone, order)
     _, row = np.unique(classes, return_index=True)
     hashes = samples.take(row)
     relation = Relation("perceptual", classes, perceptual_edges(hashes), Bits(hashes), 0.0)

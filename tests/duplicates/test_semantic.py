@@ -217,8 +217,9 @@ def test_one_keeper_a_group_as_brute_force_has_it(
 
 def _relation(vectors: np.ndarray, order: np.ndarray, built_for: np.ndarray, join: Join) -> Relation:
     """The pairs as they were found for one order, used for another."""
-    ids, there = ids_of(vectors), np.ones(len(vectors), bool)
-    old, new = numbered(ids, there, built_for), numbered(ids, there, order)
+    _, codes = np.unique(ids_of(vectors), return_inverse=True)
+    there = np.ones(len(vectors), bool)
+    old, new = numbered(codes, there, built_for), numbered(codes, there, order)
 
     def of_classes(classes: np.ndarray) -> np.ndarray:
         _, row = np.unique(classes, return_index=True)

@@ -237,7 +237,7 @@ def test_vectors_that_would_be_guests_of_very_many_cells_are_put_into_fewer(job,
     write = semantic_join.write_block
 
     def counted(output, name, members, *more) -> None:
-        written.append(len(members.rank))
+        written.append(len(members))
         write(output, name, members, *more)
 
     monkeypatch.setattr(semantic_join, "write_block", counted)

@@ -1,0 +1,56 @@
+"""Arrays that are too long for memory, in temporary files: written piece by piece, then mapped."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_curator.errors import JobError
+
+_IN_MEMORY_BYTES = 16 << 20
+"""Shorter arrays stay in memory."""
+
+
+def laid_aside(pieces: Iterable[NDArray[Any]], dtype: Any, *row: int) -> NDArray[Any]:
+    """Pieces one after the other as one array, which may be written to: [n, *row].
+
+    The file has no name, and is gone with the array, or with the process. It is written as a file: a store to a map of
+    a full disk would end the process.
+
+    Args:
+      pieces: [m, *row] each.
+      dtype: theirs.
+      *row: the shape of each row.
+
+    Raises:
+      JobError: where there is no room for the file.
+    """
+    size = 0
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+        for piece in pieces:
+            with _told_if_full(size):
+                file.write(np.ascontiguousarray(piece, dtype).data)
+            size += piece.size * np.dtype(dtype).itemsize
+        with _told_if_full(size):
+            file.flush()
+        if size > _IN_MEMORY_BYTES:
+            return np.asarray(np.memmap(file, dtype, "r+")).reshape(-1, *row)
+        file.seek(0)
+        return np.frombuffer(bytearray(file.read()), dtype).reshape(-1, *row)
+
+
+@contextlib.contextmanager
+def _told_if_full(size: int) -> Iterator[None]:
+    """While some is written to a temporary file that has so many bytes before."""
+    try:
+        yield
+    except OSError as error:
+        raise JobError(
+            f"the directory for temporary files: what is compared cannot be written there, after {size / 1e9:.1f} GB "
+            f"({error.strerror or error}): set TMPDIR to a directory with more room"
+        ) from error
