@@ -71,6 +71,8 @@ OPTIONAL_FACTS = pa.schema(
         field_of("phash256", pa.string(), FACT),
         field_of("texture", pa.int32(), FACT),
         field_of("colours", pa.string(), FACT),
+        field_of("phash256_cropped", pa.string(), FACT),
+        field_of("phash256_clipped", pa.string(), FACT),
     ]
 )
 """Facts that score parts of earlier releases do not have. They stand behind `phash` where a range's part has them, and

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from beam_curator.duplicates.competitors import HASHES
 from beam_curator.duplicates.hashes import hashes_of
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
@@ -65,7 +66,7 @@ def ours(directory: Path) -> Found:
         with Image.open(directory / name) as image:
             sizes.append(image.width * image.height)
             facts.append(picture_hashes(image.convert("RGB")))
-    columns = [[getattr(one, name) for one in facts] for name in ("phash256", "texture", "colours")]
+    columns = [[getattr(one, name) for one in facts] for name in HASHES]
     hashes, there = hashes_of(*columns)
     order = np.lexsort((np.arange(len(names)), -np.array(sizes)))
     classes = numbered(np.unique(hashes.ids, return_inverse=True)[1], there, order)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from beam_curator.duplicates.competitors import HASHES
 from beam_curator.duplicates.hashes import BITS, TEXTURE, Hashes, hashes_of
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.images import picture_hashes
@@ -37,11 +38,7 @@ class Pictures:
 
     def __init__(self, images: Sequence[Image.Image]) -> None:
         facts = [picture_hashes(image) for image in images]
-        self.hashes, self.there = hashes_of(
-            [one.phash256 for one in facts],
-            [one.texture for one in facts],
-            [one.colours for one in facts],
-        )
+        self.hashes, self.there = hashes_of(*([getattr(one, name) for one in facts] for name in HASHES))
         self.coarse = np.array([int(one.phash, 16) for one in facts], np.uint64)
 
     def coarse_bits(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -107,7 +104,7 @@ def planted(count: int, copies: int, near: int, seed: int = 0) -> Hashes:
             some = rows[random.random(len(rows)) < 0.6]
             flipped = np.uint64(1) << random.integers(0, 64, len(some)).astype(np.uint64)
             fine[some, random.integers(0, 4, len(some))] ^= flipped
-    hashes = Hashes(fine, np.full(count, TEXTURE, np.int32), np.zeros((count, 48), np.uint8))
+    hashes = Hashes(fine, np.full(count, TEXTURE, np.int32), np.zeros((count, 48), np.uint8), np.stack([fine, fine]))
     _, first = np.unique(hashes.ids, return_index=True)
     return hashes.take(np.sort(first))
 

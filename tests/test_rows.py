@@ -141,8 +141,10 @@ def test_the_caption_is_the_txt_member_else_that_of_the_json_member(tmp_path, me
 
 def test_facts_that_earlier_parts_lack_stand_behind_phash_and_are_null_where_others_have_them():
     old = rows.with_column(table_of(Sample("a", 0, 512, {})), "aesthetic", [5.5])
-    new = rows.with_column(rows.with_column(old, "colours", ["0" * 96]), "texture", [70])
-    new = rows.with_column(new, "phash256", ["0" * 64])
+    values = {"phash256": "0" * 64, "texture": 70, "colours": "0" * 96}
+    new = old
+    for name in reversed(rows.OPTIONAL_FACTS.names):
+        new = rows.with_column(new, name, [values.get(name, "1" * 64)])
     assert new.schema.names == [*rows.NEW_SCHEMA.names, "aesthetic"]
     assert rows.fields_there(new.schema) == list(rows.NEW_SCHEMA)
     assert rows.fields_there(old.schema) == list(rows.SCHEMA)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from beam_curator import rows
 from beam_curator.defaults import BY_PLACE
-from beam_curator.duplicates.hashes import Hashes, hashes_of
+from beam_curator.duplicates.hashes import ID_BYTES_UNEDITED, Hashes, hashes_of
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
@@ -22,7 +22,9 @@ from beam_curator.errors import JobError
 
 CAPTION_ID = "caption_id"
 CONTENT_ID = "content_id"
-_PERCEPTUAL = ("phash256", "texture", "colours")
+HASHES = ("phash256", "texture", "colours", "phash256_cropped", "phash256_clipped")
+"""The facts by which perceptual duplicates are told."""
+
 _AT_A_TIME = 1 << 16
 """Rows whose hashes are objects of Python: 0.5 KB each."""
 
@@ -62,7 +64,7 @@ def competitors_in(table: pa.Table, settings: DuplicateSettings) -> pa.Table:
     for name, _ in SORT_KEYS[settings.keep]:
         if name in ("aesthetic", "similarity") and name in table.schema.names:
             columns[name] = _score(table[name])
-    for name in _PERCEPTUAL if PERCEPTUAL in settings.kinds else ():
+    for name in HASHES if PERCEPTUAL in settings.kinds else ():
         if name in table.schema.names:
             columns[name] = table[name]
     if EXACT in settings.kinds and "sha256" in table.schema.names:
@@ -247,6 +249,9 @@ def taken(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
 def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
     """The perceptual hashes of samples, and an id of each: null for those without hashes, or with too little texture.
 
+    Ids of pictures of which no edit is known are those that a release gave them that knew of none: what it compared of
+    them stands.
+
     Args:
       table: n rows; a column that is not there is null.
 
@@ -260,10 +265,17 @@ def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
 
 def _hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
     nothing = [None] * len(table)
-    facts = [table[name].to_pylist() if name in table.schema.names else nothing for name in _PERCEPTUAL]
+    facts = [table[name].to_pylist() if name in table.schema.names else nothing for name in HASHES]
     try:
         hashes, there = hashes_of(*facts)
     except ValueError as error:
-        raise JobError(f"samples have hashes ({', '.join(_PERCEPTUAL)}) that are none: {error}") from error
-    ids = pa.array([bytes(one) for one in hashes.ids.tolist()], pa.binary(), mask=~there)
-    return hashes, ids
+        raise JobError(f"samples have hashes ({', '.join(HASHES)}) that are none: {error}") from error
+    edited = np.zeros(len(table), bool)
+    edited[np.concatenate(hashes.unlike_fine)] = True
+    ids = map(_hashes_id, hashes.ids.tolist(), edited.tolist())
+    return hashes, pa.array(ids, pa.binary(), mask=~there)
+
+
+def _hashes_id(whole: bytes, edited: bool) -> bytes:
+    """A shorter name of a picture: the digest of the whole, or the part of it that says all where no edit is known."""
+    return hashlib.sha256(whole).digest() if edited else bytes(whole[:ID_BYTES_UNEDITED])

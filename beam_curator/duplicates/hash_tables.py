@@ -5,6 +5,9 @@ A table is 18 of the 256 bits of a hash, and two hashes *meet* in it if they agr
 bits at most meet whatever these are. Of hashes that differ in 28 random bits less than 1 of 10,000 pairs meets in no
 table, of 32 one of 800; edits change the bits of fine detail rather than others, and do less.
 
+Hashes of edited pictures, which have to be nearer (`hashes`), meet in the first 28 tables or not at all: of those that
+differ in 20 random bits one pair of 1,250 does not.
+
 So that pairs are a function of two hashes alone, and not of what else is compared, meeting is part of what a duplicate
 is (`hashes`).
 """
@@ -46,6 +49,9 @@ _FACTORS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB,
 TABLES = len(_MASKS)
 """How many there are."""
 
+TABLES_OF_EDITED = 28
+"""In how many of them, the first ones, a picture's hash may meet that of another as an edit leaves it."""
+
 
 def keys(hashes: Words, table: int) -> Words:
     """Numbers below 2**31 that are equal for hashes which meet in a table, and hardly ever for others: uint64 [n].
@@ -68,16 +74,11 @@ def first_here(differing: Words, table: int) -> Indices:
       table: which one.
     """
     here = np.flatnonzero(_in(differing, table))
-    return here[~_met(differing[:, here], table)]
+    return here[~meet(differing[:, here], table)]
 
 
-def meet(differing: Words) -> NDArray[np.bool_]:
-    """Which pairs meet in any table: bool [m] of uint64 [4, m], the bits in which they differ."""
-    return _met(differing, TABLES)
-
-
-def _met(differing: Words, tables: int) -> NDArray[np.bool_]:
-    """Which pairs meet in one of the first tables: bool [m]."""
+def meet(differing: Words, tables: int = TABLES) -> NDArray[np.bool_]:
+    """Which pairs meet in one of the first tables: bool [m] of uint64 [4, m], the bits in which they differ."""
     found = np.zeros(differing.shape[1], bool)
     for start in range(0, len(found), _PAIRS_AT_A_TIME):
         part = differing[:, start : start + _PAIRS_AT_A_TIME]

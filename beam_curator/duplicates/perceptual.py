@@ -3,11 +3,15 @@
 A pair is taken from the first table in which it meets. Under keys that many share, such as those of 300,000 near copies
 of one picture, each class looks at others in the order of their numbers, until it has as many neighbours as are listed.
 If these are among the first numbers of all, it is compared with all up to there at once, and looks no further.
+
+The hashes of all pictures are compared with one another first, then those that an edit would leave with those of all: a
+class that has as many neighbours as are listed by then looks for nearer ones alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +19,8 @@ from numpy.typing import NDArray
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates import hash_tables
 from beam_curator.duplicates.edges import Edges, listed
-from beam_curator.duplicates.hashes import BITS, Hashes, Indices, alike, bits_between, distances
+from beam_curator.duplicates.hash_tables import TABLES_OF_EDITED
+from beam_curator.duplicates.hashes import BITS, EDIT_BITS, Hashes, Indices, alike, bits_between, distances, sides
 
 _SMALL = 128
 _TILE = 32
@@ -37,13 +42,18 @@ def perceptual_edges(
 
     Args:
       hashes: of n classes, by rank; no two are equal.
-      bits: in how many bits they may differ.
+      bits: how far they may be apart.
       base, known: bool [n], as of `semantic.Compared`: two of `base`, or two of `known`, are not compared.
     """
-    join = _Join(hashes, bits, base, known)
-    for table in range(hash_tables.TABLES):
-        join.look_into(table)
-    return join.edges()
+    pairs, everyone = _Pairs(len(hashes)), np.arange(len(hashes))
+    pictures = _Looking.of(hashes.fine, everyone)
+    kept_apart = [those for those in (base, known) if those is not None]
+    _Join(hashes, pairs, pictures, pictures, bits, kept_apart).run()
+    for words, changed in zip(hashes.edited, hashes.unlike_fine, strict=True):
+        if len(changed) and bits >= EDIT_BITS:
+            edited, pictures = _Looking.of(words, changed), _Looking.of(hashes.fine, everyone)
+            _Join(hashes, pairs, edited, pictures, bits, kept_apart).run()
+    return pairs.edges()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +66,12 @@ class Bits:
     def within(self, one: Indices, other: Indices) -> tuple[Indices, Indices]:
         """Which of some classes are duplicates of which of some others: two int64 [k], indices into both, sorted."""
         rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        words = self.hashes.fine[other].T
+        compared = [(side.one, side.other[other].T, self.bits - side.counts) for side in sides(self.hashes, self.bits)]
         of = max(1, _AT_A_TIME // max(1, len(other)))
         for start in range(0, len(one), of):
-            row, column = np.nonzero(_near(self.hashes.fine[one[start : start + of]].T, words, self.bits))
+            some = one[start : start + of]
+            near = [_near(words[some].T, others, bits) for words, others, bits in compared]
+            row, column = np.nonzero(np.logical_or.reduce(near))
             row += start
             found = ~np.isnan(self.distances(one[row], other[column]))
             rows.append(row[found])
@@ -67,7 +79,7 @@ class Bits:
         return np.concatenate(rows), np.concatenate(columns)
 
     def distances(self, one: Indices, other: Indices) -> NDArray[np.float64]:
-        """In how many bits of 256 pairs of classes differ: float64 [m]; NaN where they are no duplicates."""
+        """How far pairs of classes are apart, in bits: float64 [m]; NaN where they are no duplicates."""
         return distances(self.hashes, one, other, self.bits)
 
 
@@ -76,158 +88,34 @@ def _near(one: NDArray[np.uint64], other: NDArray[np.uint64], bits: int) -> NDAr
     return bits_between(one[:, :, None], other[:, None, :]) <= bits
 
 
-class _Join:
+class _Pairs:
     """What is found so far.
 
     Attributes:
-      horizon: int64 [n], up to which number neighbours of each class are wanted: the number of the `NEIGHBOURS`th of
-        those that are known, or n. It only falls, so what was left out once is not wanted later.
-      settled: bool [n], classes of which all neighbours up to the horizon are found.
+      most: how many neighbours of a class are listed at least.
+      horizon: int64 [n], up to which number neighbours of each class are wanted: the number of the `most`th of those
+        that are known, or n. It only falls, so what was left out once is not wanted later.
     """
 
-    def __init__(
-        self, hashes: Hashes, bits: int, base: NDArray[np.bool_] | None, known: NDArray[np.bool_] | None
-    ) -> None:
-        self._hashes, self._bits, self._base, self._known = hashes, bits, base, known
-        self._words = np.ascontiguousarray(hashes.fine.T)
-        self._most = edges_module.NEIGHBOURS
+    def __init__(self, classes: int) -> None:
+        self.most = edges_module.NEIGHBOURS
+        self.horizon = np.full(classes, classes, np.int64)
         self._found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16]]] = []
         self._pairs, self._pruned = 0, 0
-        self.horizon = np.full(len(hashes), len(hashes), np.int64)
-        self.settled = np.zeros(len(hashes), bool)
 
-    def look_into(self, table: int) -> None:
-        """Finds the pairs that meet in a table first."""
-        keys = hash_tables.keys(self._words, table) << np.uint64(32)
-        keys |= np.arange(len(keys), dtype=np.uint64)
-        keys.sort()
-        order = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        keys >>= np.uint64(32)
-        ends = np.append(np.flatnonzero(np.diff(keys)) + 1, len(order)) if len(order) else np.zeros(0, np.int64)
-        sizes = np.diff(ends, prepend=0)
-        self._within_small(table, order, ends, sizes)
-        for end, size in zip(ends[sizes > _SMALL].tolist(), sizes[sizes > _SMALL].tolist(), strict=True):
-            self._within_large(table, order[end - size : end])
-        self._settle()
-
-    def _within_small(self, table: int, order: Indices, ends: Indices, sizes: Indices) -> None:
-        """Compares each class with those behind it under the same key, one place after the other."""
-        settled = np.concatenate([[0], np.cumsum(self.settled[order])])
-        all_settled = settled[ends] - settled[ends - sizes] == sizes
-        until = np.repeat(np.where((sizes <= _SMALL) & ~all_settled, ends, 0), sizes)
-        words = self._words[:, order]
-        at = np.arange(len(order))
-        for shift in range(1, _SMALL):
-            at = at[at + shift < until[at]]
-            if not len(at):
-                return
-            distance = bits_between(words[:, at], words[:, at + shift])
-            near = distance <= self._bits
-            one, other = order[at[near]], order[at[near] + shift]
-            wanted = (other <= self.horizon[one]) & ~self.settled[one]
-            wanted |= (one <= self.horizon[other]) & ~self.settled[other]
-            which = self._decided(np.flatnonzero(wanted), one, other, table)
-            self._add(one[which], other[which], distance[near][which])
-
-    def _decided(self, which: Indices, one: Indices, other: Indices, table: int | None = None) -> Indices:
-        """Which of some near pairs are duplicates and have to be compared; with a table, if they meet there first."""
-        for compared in (self._known, self._base):
-            if compared is not None:
-                which = which[~(compared[one[which]] & compared[other[which]])]
-        differing = self._hashes.fine[one[which]] ^ self._hashes.fine[other[which]]
-        differing = np.ascontiguousarray(differing.T)
-        which = which[hash_tables.meet(differing) if table is None else hash_tables.first_here(differing, table)]
-        return which[alike(self._hashes, one[which], other[which])]
-
-    def _within_large(self, table: int, members: Indices) -> None:
-        """Compares each class under a key with all up to its horizon, some at a time, from the first to the last."""
-        counts = np.zeros(len(members), np.int64)
-        words, open_ = self._words[:, members], np.flatnonzero(~self.settled[members])
-        start, end = 0, min(_TILE, len(members))
-        while start < len(members):
-            open_ = open_[self.horizon[members[open_]] >= members[start]]
-            if not len(open_):
-                return
-            of = max(1, _AT_A_TIME // (end - start))
-            for part in range(0, len(open_), of):
-                self._look(table, members, words, counts, open_[part : part + of], slice(start, end))
-            start, end = end, min(len(members), end + max(_TILE, _AT_A_TIME // len(open_)))
-
-    def _look(
-        self,
-        table: int,
-        members: Indices,
-        words: NDArray[np.uint64],
-        counts: Indices,
-        places: Indices,
-        among: slice,
-    ) -> None:
-        """Compares some places under a key with others.
-
-        Args:
-          table: the table.
-          members: int64 [m], the classes under the key.
-          words: uint64 [4, m], their hashes.
-          counts: int64 [m], how many neighbours each was found to have here; they are added to.
-          places: int64, ascending, which of them look.
-          among: at which they look.
-        """
-        one, other, distance = self._looked_at(
-            words[:, places], members[places], words[:, among], members[among], table
-        )
-        at = np.searchsorted(members, one)
-        nth = _places(one) + counts[at]
-        counts += np.bincount(at, minlength=len(counts))
-        self._add_first(one, other, distance, nth)
-
-    def _settle(self) -> None:
-        """Compares the classes whose horizon is near with all up to there."""
-        rest = np.flatnonzero(~self.settled & (self.horizon < min(_SETTLED_BELOW, len(self._hashes))))
-        rest = rest[np.argsort(self.horizon[rest], kind="stable")]
-        while len(rest):
-            until = np.arange(1 + int(self.horizon[rest[min(len(rest), _SETTLED_BELOW) - 1]]))
-            classes, rest = np.split(rest, [max(1, min(_SETTLED_BELOW, _AT_A_TIME // len(until)))])
-            classes.sort()
-            found = self._looked_at(self._words[:, classes], classes, self._words[:, until], until)
-            self._add_first(*found, _places(found[0]))
-            self.settled[classes] = True
-
-    def _looked_at(
-        self,
-        words: NDArray[np.uint64],
-        classes: Indices,
-        words_of_others: NDArray[np.uint64],
-        others: Indices,
-        table: int | None = None,
-    ) -> tuple[Indices, Indices, NDArray[np.uint16]]:
-        """The neighbours of some classes among others, as far as they are wanted: pairs, and in how many bits they
-        differ, by class and by neighbour.
-
-        Args:
-          words, words_of_others: uint64 [4, n], their hashes.
-          classes, others: int64, ascending.
-          table: the one in which they have to meet first; None for any.
-        """
-        distance = bits_between(words[:, :, None], words_of_others[:, None, :])
-        near = distance <= self._bits
-        near &= others <= self.horizon[classes][:, None]
-        row, column = np.nonzero(near)
-        one, other = classes[row], others[column]
-        which = self._decided(np.flatnonzero(one != other), one, other, table)
-        return one[which], other[which], distance[row[which], column[which]]
-
-    def _add_first(self, one: Indices, other: Indices, distance: NDArray[np.uint16], nth: Indices) -> None:
+    def add_first(self, one: Indices, other: Indices, distance: NDArray[np.uint16], nth: Indices) -> None:
         """Adds the first neighbours of classes, and lowers the horizon of those that have as many as are listed.
 
         Args:
-          one, other, distance: as `_looked_at` gives them.
+          one, other, distance: different classes, and in how many bits they differ.
           nth: int64, the how manieth neighbour of its class each is.
         """
-        last, first = nth == self._most - 1, nth < self._most
+        last, first = nth == self.most - 1, nth < self.most
         self.horizon[one[last]] = np.minimum(self.horizon[one[last]], other[last])
-        self._add(one[first], other[first], distance[first])
+        self.add(one[first], other[first], distance[first])
 
-    def _add(self, one: Indices, other: Indices, distance: NDArray[np.uint16]) -> None:
+    def add(self, one: Indices, other: Indices, distance: NDArray[np.uint16]) -> None:
+        """Adds pairs."""
         if len(one):
             pair = np.minimum(one, other).astype(np.int32), np.maximum(one, other).astype(np.int32)
             self._found.append((*pair, distance.astype(np.int16)))
@@ -236,19 +124,22 @@ class _Join:
             self._prune()
 
     def _prune(self) -> None:
-        """Lowers horizons to what is known now, and leaves out pairs beyond both, and those that are there twice."""
+        """Lowers horizons to what is known now, and leaves out pairs beyond both; of those that are there several times
+        the nearest stays."""
         if not self._found:
             return
-        count = len(self._hashes)
+        count = len(self.horizon)
         one, other, distance = (np.concatenate(ones) for ones in zip(*self._found, strict=True))
-        _, once = np.unique(one.astype(np.int64) * count + other, return_index=True)
+        pair = one.astype(np.int64) * count + other
+        order = np.lexsort((distance, pair))
+        once = order[np.diff(pair[order], prepend=-1) != 0]
         one, other, distance = one[once], other[once], distance[once]
         sizes = np.bincount(one, minlength=count) + np.bincount(other, minlength=count)
-        cut = sizes >= self._most
+        cut = sizes >= self.most
         if cut.any():
             both = _of_each(one, other, count, cut)
             starts = np.cumsum(np.where(cut, sizes, 0)) - np.where(cut, sizes, 0)
-            self.horizon[cut] = both[starts[cut] + self._most - 1] % count
+            self.horizon[cut] = both[starts[cut] + self.most - 1] % count
             wanted = (other <= self.horizon[one]) | (one <= self.horizon[other])
             one, other, distance = one[wanted], other[wanted], distance[wanted]
         self._found = [(one, other, distance)]
@@ -258,9 +149,188 @@ class _Join:
         """All that is wanted."""
         self._prune()
         one, other, distance = self._found[0] if self._found else (np.zeros(0, np.int32),) * 3
-        found = listed(len(self._hashes), one, other, distance.astype(np.float64))
-        cut = np.flatnonzero(self.horizon < len(self._hashes)).astype(np.int32)
+        found = listed(len(self.horizon), one, other, distance.astype(np.float64))
+        cut = np.flatnonzero(self.horizon < len(self.horizon)).astype(np.int32)
         return dataclasses.replace(found, cut=cut, horizon=self.horizon[cut].astype(np.int32))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Looking:
+    """Hashes of some classes, each of which looks for near ones among others.
+
+    Attributes:
+      words: uint64 [4, m].
+      classes: int64 [m], whose they are, ascending.
+      settled: bool [m], those that have found all up to the horizon of their class.
+    """
+
+    words: NDArray[np.uint64]
+    classes: Indices
+    settled: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, words: NDArray[np.uint64], classes: Indices) -> _Looking:
+        """For the hashes of some classes, of uint64 [n, 4] of all."""
+        return cls(np.ascontiguousarray(words[classes].T), classes, np.zeros(len(classes), bool))
+
+    def by_key(self, table: int) -> tuple[Indices, NDArray[np.uint64]]:
+        """Those of these hashes, by their keys in a table and by class, and their keys."""
+        keys = hash_tables.keys(self.words, table) << np.uint64(32)
+        keys |= np.arange(len(keys), dtype=np.uint64)
+        keys.sort()
+        return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64), keys >> np.uint64(32)
+
+
+class _Join:
+    """Finds the pairs of one hash of a class and one of another."""
+
+    def __init__(
+        self,
+        hashes: Hashes,
+        pairs: _Pairs,
+        one: _Looking,
+        other: _Looking,
+        bits: int,
+        kept_apart: Sequence[NDArray[np.bool_]],
+    ) -> None:
+        """For all of `one` with all of `other`.
+
+        Args:
+          hashes, bits: as of `perceptual_edges`.
+          pairs: to which those are added that are found.
+          one, other: hashes of pictures as edits leave them, and of them as they are; or the latter twice.
+          kept_apart: bool [n] each; two of them are not compared.
+        """
+        self._hashes, self._pairs, self._one, self._other = hashes, pairs, one, other
+        self._bits, self._kept_apart = bits, kept_apart
+        self._counts, self._tables = (0, hash_tables.TABLES) if one is other else (EDIT_BITS, TABLES_OF_EDITED)
+        self._both_ways = [(one, other)] if one is other else [(one, other), (other, one)]
+
+    def run(self) -> None:
+        """Finds all that are wanted."""
+        self._settle()
+        for table in range(self._tables):
+            self._look_into(table)
+            self._settle()
+
+    def _look_into(self, table: int) -> None:
+        """Finds the pairs that meet in a table first."""
+        order, keys = self._one.by_key(table)
+        others, keys_of_others = (order, keys) if self._one is self._other else self._other.by_key(table)
+        starts, ends = (np.searchsorted(keys_of_others, keys, side) for side in ("left", "right"))
+        small = ends - starts <= _SMALL
+        settled = np.concatenate([[0], np.cumsum(self._other.settled[others])])
+        nothing_new = self._one.settled[order] & (settled[ends] - settled[starts] == ends - starts)
+        behind = np.arange(1, len(order) + 1) if self._one is self._other else starts
+        self._within_small(table, order, others, behind, np.where(small & ~nothing_new, ends, 0))
+        large = np.flatnonzero(~small)
+        for places in np.split(large, np.flatnonzero(np.diff(starts[large])) + 1):
+            if len(places):
+                under_key = order[places], others[starts[places[0]] : ends[places[0]]]
+                for (one, other), which in zip(self._both_ways, (under_key, under_key[::-1]), strict=False):
+                    self._within_large(table, one, which[0], other, which[1])
+
+    def _within_small(self, table: int, order: Indices, others: Indices, starts: Indices, ends: Indices) -> None:
+        """Compares each with those under the same key, one place after the other.
+
+        Args:
+          table: the table.
+          order, others: indices of hashes, by their keys.
+          starts, ends: int64, at which places of `others` each looks.
+        """
+        words, other_words = self._one.words[:, order], self._other.words[:, others]
+        horizon, at = self._pairs.horizon, np.arange(len(order))
+        for shift in range(_SMALL):
+            at = at[starts[at] + shift < ends[at]]
+            if not len(at):
+                return
+            distance = bits_between(words[:, at], other_words[:, starts[at] + shift]) + np.uint16(self._counts)
+            near = np.flatnonzero(distance <= self._bits)
+            a, b = order[at[near]], others[starts[at[near]] + shift]
+            one, other = self._one.classes[a], self._other.classes[b]
+            wanted = (other <= horizon[one]) & ~self._one.settled[a]
+            wanted |= (one <= horizon[other]) & ~self._other.settled[b]
+            wanted &= one != other
+            differing = self._one.words[:, a] ^ self._other.words[:, b]
+            which = self._decided(np.flatnonzero(wanted), one, other, differing, table)
+            self._pairs.add(one[which], other[which], distance[near[which]])
+
+    def _decided(
+        self, which: Indices, one: Indices, other: Indices, differing: NDArray[np.uint64], table: int | None
+    ) -> Indices:
+        """Which of some near pairs are duplicates and have to be compared; with a table, if they meet there first."""
+        for those in self._kept_apart:
+            which = which[~(those[one[which]] & those[other[which]])]
+        differing = differing[:, which]
+        meet = hash_tables.meet(differing, self._tables) if table is None else hash_tables.first_here(differing, table)
+        which = which[meet]
+        return which[alike(self._hashes, one[which], other[which])]
+
+    def _within_large(self, table: int, looking: _Looking, which: Indices, among: _Looking, members: Indices) -> None:
+        """Compares some hashes under a key with others up to their horizons, some at a time, the first ones first.
+
+        Args:
+          table: the table.
+          looking, which: the hashes that look, ascending.
+          among, members: at which they look, ascending.
+        """
+        counts, classes = np.zeros(len(which), np.int64), among.classes[members]
+        words, open_ = among.words[:, members], np.flatnonzero(~looking.settled[which])
+        start, end = 0, min(_TILE, len(members))
+        while start < len(members):
+            open_ = open_[self._pairs.horizon[looking.classes[which[open_]]] >= classes[start]]
+            if not len(open_):
+                return
+            tile = words[:, start:end], classes[start:end]
+            of = max(1, _AT_A_TIME // (end - start))
+            for some in (open_[part : part + of] for part in range(0, len(open_), of)):
+                one, other, distance = self._looked_at(looking, which[some], *tile, table)
+                at = np.searchsorted(looking.classes[which], one)
+                nth = _places(one) + counts[at]
+                counts += np.bincount(at, minlength=len(counts))
+                self._pairs.add_first(one, other, distance, nth)
+            start, end = end, min(len(members), end + max(_TILE, _AT_A_TIME // len(open_)))
+
+    def _settle(self) -> None:
+        """Compares the hashes of classes whose horizon is near with all up to there."""
+        for looking, among in self._both_ways:
+            horizon = self._pairs.horizon[looking.classes]
+            rest = np.flatnonzero(~looking.settled & (horizon < min(_SETTLED_BELOW, len(self._pairs.horizon))))
+            rest = rest[np.argsort(horizon[rest], kind="stable")]
+            while len(rest):
+                last = horizon[rest[min(len(rest), _SETTLED_BELOW) - 1]]
+                until = int(np.searchsorted(among.classes, last, "right"))
+                some, rest = np.split(rest, [max(1, min(_SETTLED_BELOW, _AT_A_TIME // max(1, until)))])
+                some.sort()
+                found = self._looked_at(looking, some, among.words[:, :until], among.classes[:until])
+                self._pairs.add_first(*found, _places(found[0]))
+                looking.settled[some] = True
+
+    def _looked_at(
+        self,
+        looking: _Looking,
+        which: Indices,
+        words: NDArray[np.uint64],
+        classes: Indices,
+        table: int | None = None,
+    ) -> tuple[Indices, Indices, NDArray[np.uint16]]:
+        """The neighbours of some classes among others, as far as they are wanted: pairs, and in how many bits they
+        differ, by class and by neighbour.
+
+        Args:
+          looking, which: the hashes that look, ascending.
+          words, classes: uint64 [4, n] and int64 [n], ascending, at which they look.
+          table: the one in which they have to meet first; None for any.
+        """
+        own, theirs = looking.words[:, which], looking.classes[which]
+        distance = bits_between(own[:, :, None], words[:, None, :]) + np.uint16(self._counts)
+        near = distance <= self._bits
+        near &= classes <= self._pairs.horizon[theirs][:, None]
+        row, column = np.nonzero(near)
+        one, other = theirs[row], classes[column]
+        differing = own[:, row] ^ words[:, column]
+        found = self._decided(np.flatnonzero(one != other), one, other, differing, table)
+        return one[found], other[found], distance[row[found], column[found]]
 
 
 def _places(sorted_classes: Indices) -> Indices:

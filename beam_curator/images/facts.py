@@ -24,6 +24,8 @@ class ImageFacts:
       phash256: a finer one, `fine_hash_of_levels`, 64 hex digits.
       texture: how much there is for it to tell pictures apart by, `texture_of_levels`.
       colours: the mean colours of 4 x 4 parts of it, `PictureHashes.colours`, 96 hex digits.
+      phash256_cropped, phash256_clipped: `phash256` of it without its margin, and without its lights: what slightly
+        cropped and much brighter copies have. The latter is None where it has no lights.
     """
 
     bytes: int
@@ -35,6 +37,8 @@ class ImageFacts:
     phash256: str | None = None
     texture: int | None = None
     colours: str | None = None
+    phash256_cropped: str | None = None
+    phash256_clipped: str | None = None
 
 
 class ImageError(Exception):

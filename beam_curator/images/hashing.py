@@ -20,22 +20,49 @@ class PictureHashes:
       texture: `texture_of_levels` of these.
       colours: red, green and blue, the means of 4 x 4 parts of the picture, row by row; 96 hex digits. Both hashes are
         of grey levels, and of shape alone: a shirt in two colours has the same.
+      phash256_cropped: `phash256` of the picture without `_MARGIN` of its width and height at each side.
+      phash256_clipped: `phash256` with grey levels above `_LIGHTS` taken for that; None where none is above it.
     """
 
     phash: str
     phash256: str
     texture: int
     colours: str
+    phash256_cropped: str
+    phash256_clipped: str | None
+
+
+_MARGIN = 0.01
+"""What a slight crop takes away: a copy cropped by 2 %, half of it at each side, has `phash256_cropped` itself."""
+
+_LIGHTS = 196
+"""255 / 1.3: of a copy made 1.3 times as bright, whose lights are clipped, `phash256` is near `phash256_clipped`. The
+hash does not change where all levels are multiplied by a number."""
 
 
 def picture_hashes(image: Image.Image) -> PictureHashes:
     """All that is told of a picture's content, from one reduction of it."""
     reduced, box = _reduced(image)
     grey = reduced.convert("L")
-    fine = np.asarray(grey.resize((64, 64), Image.Resampling.LANCZOS, box))
-    coarse = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS, box))
-    colours = reduced.resize((4, 4), Image.Resampling.BOX, box).convert("RGB").tobytes().hex()
-    return PictureHashes(hash_of_levels(coarse), fine_hash_of_levels(fine), texture_of_levels(fine), colours)
+    fine = _levels(grey, 64, box)
+    width, height = box[2:]
+    within = (_MARGIN * width, _MARGIN * height, (1 - _MARGIN) * width, (1 - _MARGIN) * height)
+    return PictureHashes(
+        hash_of_levels(_levels(grey, 32, box)),
+        fine_hash_of_levels(fine),
+        texture_of_levels(fine),
+        reduced.resize((4, 4), Image.Resampling.BOX, box).convert("RGB").tobytes().hex(),
+        fine_hash_of_levels(_levels(grey, 64, within)),
+        fine_hash_of_levels(np.minimum(fine, _LIGHTS)) if fine.max() > _LIGHTS else None,
+    )
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _levels(grey: Image.Image, side: int, box: _Box) -> NDArray[np.uint8]:
+    """A part of a grey picture, made a square: uint8 [side, side]."""
+    return np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS, box))
 
 
 def perceptual_hash(image: Image.Image) -> str:
@@ -58,10 +85,10 @@ def perceptual_hash(image: Image.Image) -> str:
       16 hex digits.
     """
     reduced, box = _reduced(image)
-    return hash_of_levels(np.asarray(reduced.convert("L").resize((32, 32), Image.Resampling.LANCZOS, box)))
+    return hash_of_levels(_levels(reduced.convert("L"), 32, box))
 
 
-def _reduced(image: Image.Image) -> tuple[Image.Image, tuple[float, float, float, float]]:
+def _reduced(image: Image.Image) -> tuple[Image.Image, _Box]:
     """The picture, L or RGB, its sides divided by whole numbers, and what part of that it is: the last pixels of a side
     may be averages of fewer."""
     if image.mode not in ("L", "RGB"):

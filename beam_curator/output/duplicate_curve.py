@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from beam_curator import rows
 from beam_curator.duplicates.competitors import (
+    HASHES,
     Classes,
     Competitors,
     Samples,
@@ -37,7 +38,7 @@ _MOST_STEPS = 2_000_000
 
 _OF_LEDGER = (
     *("sample_id", "uid", "shard", "offset", "status", "duplicate_kind", "width", "height", "bytes", "caption"),
-    *("sha256", "phash256", "texture", "colours", "aesthetic", "similarity"),
+    *("sha256", *HASHES, "aesthetic", "similarity"),
 )
 """The columns that decide what is a duplicate, and which one stays."""
 

@@ -71,7 +71,8 @@ class _Text(str):
 
 
 _OF_TYPE: Mapping[str, str | int | None] = {"number": 1, "text": "text", "flag": 1, rows.NOTHING: None}
-_OF_COLUMN = {"sha256": "0" * 64, "phash": "0" * 16, "phash256": "0" * 64, "format": "jpeg"}
+_FINE_HASHES = ("phash256", "phash256_cropped", "phash256_clipped")
+_OF_COLUMN = {"sha256": "0" * 64, "phash": "0" * 16, **dict.fromkeys(_FINE_HASHES, "0" * 64), "format": "jpeg"}
 
 GUESSES = (1, "text", None)
 """What a column may hold of which nobody knows it."""

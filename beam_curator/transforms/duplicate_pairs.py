@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.defaults import DEFAULT_DUPLICATE_BITS, DEFAULT_DUPLICATE_COSINE
+from beam_curator.duplicates.competitors import HASHES
 from beam_curator.duplicates.edges import Edges, listed, together
 from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
@@ -33,7 +34,7 @@ class DuplicatePair(NamedTuple):
     Attributes:
       first, second: their ids, the smaller one first.
       kind: one of `defaults.DUPLICATE_KINDS`.
-      distance: the cosine of their vectors, or how many bits of their hashes differ.
+      distance: the cosine of their vectors, or how far their hashes are apart, in bits.
     """
 
     first: str
@@ -63,7 +64,8 @@ class FindDuplicates(beam.PTransform):
     """Finds all pairs of vectors whose cosine reaches a threshold: takes (id, vector), gives `DuplicatePair`.
 
     With `bits` it compares hashes in place of vectors, and takes (id, hashes): of a picture the facts `phash256`,
-    `texture` and `colours`, in this order, as the ledger has them.
+    `texture` and `colours`, in this order, as the ledger has them, or `phash256_cropped` and `phash256_clipped` beside
+    them, by which cropped copies are found and those whose lights are clipped.
 
     No pair is missed: the cells that vectors are put into decide how long it takes, and nothing else (see
     `beam_curator.duplicates.cells`). Vectors are compared as unit vectors of float16, their cosines exactly; zeros and
@@ -74,7 +76,8 @@ class FindDuplicates(beam.PTransform):
       cosine: the least one of a pair, -1 to 1.
       slack: see `semantic.Join.slack`.
       cells: how many; None for as many as suit.
-      bits: in how many of the 256 bits of their hashes pictures differ at most; None compares vectors.
+      bits: how far pictures are apart at most, in bits of their 256-bit hashes (`duplicates.hashes`); None compares
+        vectors.
 
     Raises:
       UsageError: for a threshold, a slack or a number of cells that is none, and for these beside `bits`.
@@ -131,8 +134,8 @@ def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator
     """All pairs of pictures that are perceptual duplicates.
 
     Args:
-      things: `phash256`, `texture` and `colours` of each id, ascending.
-      bits: in how many bits they may differ.
+      things: `phash256`, `texture` and `colours` of each id, ascending; the others of `HASHES` of all or of none.
+      bits: how far they may be apart.
 
     Raises:
       CurationError: for what are no hashes.
@@ -156,7 +159,9 @@ def _hashes(things: Mapping[str, Sequence[Any]]) -> tuple[Hashes, NDArray[np.boo
     try:
         return hashes_of(*[list(column) for column in zip(*things.values(), strict=True)] or ([], [], []))
     except (TypeError, ValueError, OverflowError) as error:
-        told = f"hashes to compare are phash256, texture and colours, as the ledger has them ({first_line(error)})"
+        edits = f"of all or of none {' and '.join(HASHES[3:])}"
+        told = f"hashes to compare are phash256, texture and colours, and {edits}, as the ledger has them"
+        told += f" ({first_line(error)})"
         if len(things) == 1:
             raise CurationError(f"{next(iter(things))!r}: {told}") from error
         for id, of_one in things.items():

@@ -24,6 +24,8 @@ class Thing:
     phash256: str | None
     texture: int | None
     colours: str | None
+    phash256_cropped: str | None
+    phash256_clipped: str | None
     caption: str | None
     embedding: np.ndarray
 
@@ -50,17 +52,25 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float | None:
 
 def bits_apart(one: Thing, other: Thing, bits: int) -> float | None:
     """In how many bits two pictures differ; None for those that are no perceptual duplicates."""
-    hashes, textures = [], []
+    looks, textures = [], []
     for thing in (one, other):
         if thing.phash256 is None or thing.texture is None or thing.texture < 25:
             return None
-        hashes.append(int(thing.phash256, 16))
+        edited = (thing.phash256_cropped, thing.phash256_clipped)
+        looks.append([int(thing.phash256, 16), *(int(text, 16) for text in edited if text is not None)])
         textures.append(thing.texture)
-    differing = hashes[0] ^ hashes[1]
-    far = bin(differing).count("1")
-    enough = min(bin(hash_).count("1") for hash_ in hashes) >= 48 and 2 * min(textures) >= max(textures)
-    meet = any(not differing & table for table in _TABLES)
-    return float(far) if far <= bits and enough and meet and _colours_agree(one.colours, other.colours) else None
+    if min(bin(of[0]).count("1") for of in looks) < 48 or 2 * min(textures) < max(textures):
+        return None
+    (a, *after_a), (b, *after_b) = looks
+    edits = [(x, b) for x in after_a if bin(x).count("1") >= 48] + [(y, a) for y in after_b if bin(y).count("1") >= 48]
+    told = [_far(a, b, 0, _TABLES), *(_far(edited, whole, 12, _TABLES[:28]) for edited, whole in edits)]
+    least = min(told)
+    return least if least <= bits and _colours_agree(one.colours, other.colours) else None
+
+
+def _far(one: int, other: int, counts: int, tables: Sequence[int]) -> float:
+    differing = one ^ other
+    return bin(differing).count("1") + counts if any(not differing & table for table in tables) else math.inf
 
 
 def _colours_agree(one: str | None, other: str | None) -> bool:

@@ -17,9 +17,15 @@ def planted(count: int, seed: int, clump: int = 0) -> Hashes:
     if clump:
         fine[clumped] = fine[clumped[0]]
         flip(random, fine, clumped, 24)
-    hashes = Hashes(fine, np.zeros(count, np.int32), np.zeros((count, 48), np.uint8))
+    hashes = plain(fine)
     _, first = np.unique(hashes.ids, return_index=True)
     return hashes.take(np.sort(first))
+
+
+def plain(fine: np.ndarray, edited: np.ndarray | None = None) -> Hashes:
+    """Hashes of grey pictures that no edit changes, or as they are said to be edited."""
+    edited = np.stack([fine, fine]) if edited is None else edited
+    return Hashes(fine, np.zeros(len(fine), np.int32), np.zeros((len(fine), 48), np.uint8), edited)
 
 
 def flip(random: np.random.Generator, words: np.ndarray, rows: np.ndarray, bits: int) -> None:
@@ -30,17 +36,50 @@ def flip(random: np.random.Generator, words: np.ndarray, rows: np.ndarray, bits:
         words[some, random.integers(0, words.shape[1], len(some))] ^= np.uint64(1) << place
 
 
+def edited(count: int, seed: int, clump: int = 0) -> Hashes:
+    """Pictures that an edit changes, or two: a fifth are near others as edited, and `clump` are near one as edited."""
+    random = np.random.default_rng([seed, 1])
+    fine = planted(count, seed, clump).fine
+    after = np.stack([fine, fine])
+    for words in after:
+        flip(random, words, np.flatnonzero(random.random(len(fine)) < 0.7), 60)
+    for edit in (0, 1):
+        copies = random.permutation(len(fine))[: len(fine) // 10]
+        fine[copies] = after[edit, random.integers(0, len(fine), len(copies))]
+        flip(random, fine, copies, 30)
+    if clump:
+        clumped = random.permutation(len(fine))[:clump]
+        after[1, clumped] = fine[clumped[0]]
+        flip(random, after[1], clumped, 16)
+    return plain(fine, after)
+
+
 def bits_between(hashes: Hashes) -> np.ndarray:
     """In how many bits all pairs differ: int64 [n, n]."""
-    ones = np.unpackbits(hashes.fine.view(np.uint8), axis=1).astype(np.float32)
-    common = np.rint(ones @ ones.T).astype(np.int64)
-    counts = np.diag(common)
-    return counts[:, None] + counts[None, :] - 2 * common
+    return _differing(hashes.fine, hashes.fine)
+
+
+def _differing(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    a, b = (np.unpackbits(words.view(np.uint8), axis=1).astype(np.float32) for words in (one, other))
+    common = np.rint(a @ b.T).astype(np.int64)
+    return a.sum(axis=1).astype(np.int64)[:, None] + b.sum(axis=1).astype(np.int64)[None, :] - 2 * common
+
+
+def apart(hashes: Hashes, bits: int) -> np.ndarray:
+    """How far all pairs are apart, as far as that is `bits` or less, and else infinite: float64 [n, n]; of one of
+    itself infinite."""
+    found = np.full((len(hashes), len(hashes)), np.inf)
+    for words, counts, tables in ((hashes.fine, 0, 70), (hashes.edited[0], 12, 28), (hashes.edited[1], 12, 28)):
+        far = _differing(words, hashes.fine) + float(counts)
+        one, other = np.nonzero(far <= bits)
+        meet = hash_tables.meet((words[one] ^ hashes.fine[other]).T, tables)
+        one, other = one[meet], other[meet]
+        found[one, other] = np.minimum(found[one, other], far[one, other])
+        found[other, one] = np.minimum(found[other, one], far[one, other])
+    np.fill_diagonal(found, np.inf)
+    return found
 
 
 def near(hashes: Hashes, bits: int) -> np.ndarray:
     """Which pairs are duplicates: bool [n, n], no one of itself."""
-    found = (bits_between(hashes) <= bits) & ~np.eye(len(hashes), dtype=bool)
-    one, other = np.nonzero(found)
-    found[one, other] = hash_tables.meet((hashes.fine[one] ^ hashes.fine[other]).T)
-    return found
+    return apart(hashes, bits) <= bits

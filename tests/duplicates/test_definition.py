@@ -45,6 +45,8 @@ def _new(rng: np.random.Generator) -> Thing:
         (rng.bytes(32) if rng.random() < 0.9 else bytes(28) + rng.bytes(4)).hex(),
         int(rng.integers(20, 120)),
         colours.astype(np.uint8).tobytes().hex(),
+        rng.bytes(32).hex() if rng.random() < 0.9 else bytes(32).hex(),
+        rng.bytes(32).hex() if rng.random() < 0.6 else None,
         None,
         _unit(rng.standard_normal(DIM)),
     )
@@ -62,6 +64,7 @@ def _changed(rng: np.random.Generator, of: Thing, id: str) -> Thing:
         flipped = rng.choice(256, rng.choice([0, 0, 8, 20, 30, 34]), replace=False)
         assert of.phash256 is not None
         change["phash256"] = f"{int(of.phash256, 16) ^ sum(1 << int(bit) for bit in flipped):064x}"
+        change |= _edited(rng, of)
     if rng.random() < 0.3:
         change["texture"] = int((of.texture or 0) * rng.uniform(0.4, 2))
     if rng.random() < 0.4 and of.colours is not None:
@@ -81,9 +84,23 @@ def _changed(rng: np.random.Generator, of: Thing, id: str) -> Thing:
     )
 
 
+def _edited(rng: np.random.Generator, of: Thing) -> dict[str, object]:
+    """What makes it look as the other is after an edit, or the other way round, but for some bits; or nothing."""
+    name = str(rng.choice(["phash256_cropped", "phash256_clipped"]))
+    flipped = sum(1 << int(bit) for bit in rng.choice(256, rng.choice([0, 6, 18, 20, 22]), replace=False))
+    after, draw = vars(of)[name], rng.random()
+    if draw < 0.2 and after is not None:
+        return {"phash256": f"{int(after, 16) ^ flipped:064x}"}
+    if draw < 0.4 and of.phash256 is not None:
+        return {"phash256": rng.bytes(32).hex(), name: f"{int(of.phash256, 16) ^ flipped:064x}"}
+    return {}
+
+
 def _unseen(thing: Thing) -> Thing:
     """As a release had it that knew no such hash, or of an image without an embedding."""
-    lacking = {"phash256": None, "texture": None, "colours": None} if thing.area == 1 else {"colours": None}
+    lacking: dict[str, None] = {"phash256_cropped": None, "phash256_clipped": None}
+    if thing.area < 3:
+        lacking |= {"phash256": None, "texture": None, "colours": None} if thing.area == 1 else {"colours": None}
     return dataclasses.replace(
         thing, embedding=thing.embedding * np.float16(0 if thing.bytes == 1 else np.nan), **lacking
     )
@@ -142,7 +159,7 @@ class Job:
         return Competitors(name, "shard", start, name, competitors_in(table, settings))
 
 
-_TEXTS = ("sample_id", "sha256", "phash256", "colours", "caption")
+_TEXTS = ("sample_id", "sha256", "phash256", "colours", "phash256_cropped", "phash256_clipped", "caption")
 _SCHEMA = pa.schema(
     [*((name, pa.string()) for name in _TEXTS), ("aesthetic", pa.float32())]
     + [(name, pa.int32()) for name in ("width", "height", "texture", "bytes")]

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from beam_curator.duplicates.keepers import Relation, keep_one, numbered
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.images import picture_hashes
 from benchmarks.lookalikes import photograph_like
-from tests.duplicates.hash_sets import bits_between, near, planted
+from tests.duplicates.hash_sets import apart, bits_between, edited, near, planted
 from tests.duplicates.vector_sets import kept_by_brute_force
 
 
@@ -56,6 +57,23 @@ def test_every_pair_is_found(bits: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bits", [11, 12, 32, 96])
+def test_every_pair_of_edited_pictures_is_found_and_its_least_distance(bits: int) -> None:
+    hashes = edited(2000, seed=bits)
+    found, due = perceptual_edges(hashes, bits), apart(hashes, bits)
+    one, other = np.nonzero(np.triu(due <= bits))
+    assert pairs_of(found) == set(zip(one.tolist(), other.tolist(), strict=True))
+    np.testing.assert_array_equal(found.distance, due[found.first, found.second])
+    np.testing.assert_array_equal(found.distance, distances(hashes, one, other, bits))
+    half, rest = np.arange(0, len(hashes), 2), np.arange(1, len(hashes), 2)
+    within = np.column_stack(Bits(hashes, bits).within(half, rest))
+    np.testing.assert_array_equal(np.argwhere(due[np.ix_(half, rest)] <= bits), within)
+    by_edit = (found.distance < bits_between(hashes)[found.first, found.second]).sum()
+    assert (by_edit > 20) == (bits >= 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pictures", [planted, edited])
 @pytest.mark.parametrize("neighbours", [3, 32])
 @pytest.mark.parametrize(
     ("small", "tile", "pruned_from", "settled_below", "seed"),
@@ -68,6 +86,7 @@ def test_of_a_cut_class_all_neighbours_up_to_its_horizon_are_listed(
     pruned_from: int,
     settled_below: int,
     seed: int,
+    pictures: Callable[..., Hashes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", neighbours)
@@ -75,10 +94,11 @@ def test_of_a_cut_class_all_neighbours_up_to_its_horizon_are_listed(
     monkeypatch.setattr(perceptual, "_TILE", tile)
     monkeypatch.setattr(perceptual, "_PRUNED_FROM", pruned_from)
     monkeypatch.setattr(perceptual, "_SETTLED_BELOW", settled_below)
-    hashes = planted(700, seed, clump=250)
+    hashes = pictures(700, seed, clump=250)
     found = perceptual_edges(hashes)
     pairs, horizon = due(hashes, 32, neighbours)
     assert pairs_of(found) == pairs
+    np.testing.assert_array_equal(found.distance, apart(hashes, 32)[found.first, found.second])
     assert dict(zip(found.cut.tolist(), found.horizon.tolist(), strict=True)) == horizon
     assert 0 < len(horizon) < len(hashes)
 
@@ -163,7 +183,7 @@ def test_rows_without_hashes_or_with_little_texture_are_not_compared() -> None:
     hashes, there = hashes_of(fine, [TEXTURE, None, TEXTURE - 1, 10_000, 10_000])
     assert there.tolist() == [True, False, False, True, False]
     assert hashes.fine.tolist() == [[0, 0, 0, (1 << 48) - 1], [0] * 4, [0] * 4, [(1 << 64) - 1] * 4, [0] * 4]
-    assert bytes(hashes.ids[0]).hex() == f"{fine[0]}{TEXTURE:08x}" + "0" * 96
+    assert bytes(hashes.ids[0]).hex() == f"{fine[0]}{TEXTURE:08x}" + "0" * 96 + 2 * fine[0]
 
 
 def striped(seed: int, upright: bool) -> Image.Image:
@@ -233,6 +253,40 @@ def test_a_jobs_rows_are_compared_with_their_colours() -> None:
     assert hashes_in(without)[1].null_count == 1
 
 
+def test_pictures_of_which_no_edit_is_known_have_the_ids_that_they_had() -> None:
+    """So what an earlier release compared of them is not compared again."""
+    fine, texture, colours = facts_of(60, (200, 90, 40))
+    other = "0f" * 32
+    columns = {"phash256": [fine] * 5, "texture": [texture] * 5, "colours": [colours] * 5}
+    before = hashes_in(pa.table(columns))[1].to_pylist()
+    assert {one.hex() for one in before} == {f"{fine}{texture:08x}{colours}"}
+    cropped, clipped = [None, fine, other, other, "0" * 63 + "1"], [None, None, None, other, None]
+    _, ids = hashes_in(pa.table({**columns, "phash256_cropped": cropped, "phash256_clipped": clipped}))
+    assert [ids[at].as_py() == before[0] for at in range(5)] == [True, True, False, False, True]
+    assert len(set(ids.to_pylist())) == 3
+
+
+def edits_of(fine: int, cropped: int | None = None, clipped: int | None = None) -> tuple[str | int | None, ...]:
+    after = (None if words is None else f"{words:064x}" for words in (cropped, clipped))
+    return (f"{fine:064x}", 60, None, *after)
+
+
+@pytest.mark.parametrize("edit", ["cropped", "clipped"])
+@pytest.mark.parametrize(("flipped", "far"), [(0, 12.0), (20, 32.0), (21, np.nan)])
+def test_what_is_far_apart_is_near_as_an_edit_leaves_it(edit: str, flipped: int, far: float) -> None:
+    whole, copy = (1 << 128) - 1, ((1 << 128) - 1) << 64
+    after = copy ^ ((1 << flipped) - 1)
+    things = [edits_of(whole, **{edit: after}), edits_of(copy)]
+    for pair in (things, things[::-1]):
+        hashes, _ = hashes_of(*map(list, zip(*pair, strict=True)))
+        one = np.zeros(1, np.int64)
+        assert Bits(hashes).distances(one, one + 1).tolist() == pytest.approx([far], nan_ok=True)
+        assert perceptual_edges(hashes).distance.tolist() == ([] if np.isnan(far) else [far])
+    both = [edits_of(whole, after, after), edits_of(whole << 96, after, after)]
+    hashes, _ = hashes_of(*map(list, zip(*both, strict=True)))
+    assert len(perceptual_edges(hashes).first) == 0, "two edited pictures are not compared"
+
+
 def test_rows_that_are_looked_at_some_at_a_time_have_the_hashes_that_they_have_all_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,7 +297,7 @@ def test_rows_that_are_looked_at_some_at_a_time_have_the_hashes_that_they_have_a
     monkeypatch.setattr(competitors, "_AT_A_TIME", 3)
     found, ids = hashes_in(table)
     assert (ids, ids.null_count) == (ids_once, 1)
-    for name in ("fine", "texture", "colours"):
+    for name in ("fine", "texture", "colours", "edited"):
         np.testing.assert_array_equal(getattr(found, name), getattr(once, name))
     assert len(hashes_in(table[:0])[0]) == 0
 

@@ -1,12 +1,14 @@
 """The perceptual hash: its formula, and what it tells apart."""
 
+import dataclasses
 import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from beam_curator.images import (
+    PictureHashes,
     decode,
     fine_hash_of_levels,
     hash_of_levels,
@@ -75,17 +77,33 @@ def test_the_fine_hash_is_the_formula():
 
 
 @pytest.mark.parametrize(
-    ("seed", "size", "texture", "phash256"),
+    ("seed", "size", "texture", "phash256", "cropped", "clipped"),
     [
-        (0, (320, 240), 108, "8c8d737273728c8c8c8c6726737373f18f8c8e8e6662999c999c626372739c9c"),
-        (1, (97, 640), 195, "9c8c637373739d8c8c8c8e1f637373609c9c8d8e8e0f71a270f37272e6728c8c"),
-        (2, (40, 30), 90, "9d0e73f372f09c9d8c8cf60e6263626f8d988dd94bf0a109b929666066dd8e99"),
+        (
+            *(0, (320, 240), 108),
+            "8c8d737273728c8c8c8c6726737373f18f8c8e8e6662999c999c626372739c9c",
+            "8c8f727073708d8d8c8f8e67717073708f8c8e8e6777998e999c637072728c8d",
+            "8d9f61f361f38d9e8c9e09f961f361f08d9c8d9c41b90dcc8cdc636073718c8c",
+        ),
+        (
+            *(1, (97, 640), 195),
+            "9c8c637373739d8c8c8c8e1f637373609c9c8d8e8e0f71a270f37272e6728c8c",
+            "8d8c727272729d8d8d8d8e0f727272709c9c8d8f8e0f78827071727366668f8f",
+            "9d8c737363733b9d1d8c9c8d7373736273f38d8c1c8cc022737362738c8c8c8c",
+        ),
+        (
+            *(2, (40, 30), 90),
+            "9d0e73f372f09c9d8c8cf60e6263626f8d988dd94bf0a109b929666066dd8e99",
+            "9d0e737272f28c9d8c8dfe0e6262626f8d988dd94bf4a909b929676166d18c99",
+            "0d0e71fa70fa0a9d8e1e9c067226626f8df88df08fd1a921fd29646947d99a99",
+        ),
     ],
 )
-def test_the_hashes_of_these_scenes_never_change(seed, size, texture, phash256):
+def test_the_hashes_of_these_scenes_never_change(seed, size, texture, phash256, cropped, clipped):
     image = picture(seed=seed, width=size[0], height=size[1])
     found = picture_hashes(image)
     assert (found.phash256, found.texture) == (phash256, texture)
+    assert (found.phash256_cropped, found.phash256_clipped) == (cropped, clipped)
     assert found.phash == perceptual_hash(image)
 
 
@@ -93,11 +111,10 @@ def test_facts_are_the_same_whatever_way_the_pixels_came():
     grey = picture("L", width=500, height=375)
     ways = [encoded(grey, "PNG"), encoded(grey.convert("RGB"), "BMP"), encoded(grey, "TIFF"), encoded(grey, "GIF")]
     ways.append(encoded(grey.convert("RGBA"), "WEBP", lossless=True))
-    found = {
-        (facts.phash, facts.phash256, facts.texture, facts.colours) for facts in (decode(data)[1] for data in ways)
-    }
+    names = [field.name for field in dataclasses.fields(PictureHashes)]
+    found = {tuple(getattr(facts, name) for name in names) for facts in (decode(data)[1] for data in ways)}
     hashes = picture_hashes(grey)
-    assert found == {(hashes.phash, hashes.phash256, hashes.texture, hashes.colours)}
+    assert found == {tuple(getattr(hashes, name) for name in names)}
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -106,6 +123,26 @@ def test_a_flat_picture_has_no_fine_bit_and_no_texture(mode):
         found = picture_hashes(Image.new("RGB", size, (200, 17, 90)).convert(mode))
         assert (found.phash, found.phash256, found.texture) == ("8" + "0" * 15, "0" * 64, 0)
         assert found.colours == ("c8115a" if mode == "RGB" else "505050") * 16
+
+
+def test_the_cropped_hash_is_that_of_a_slightly_cropped_copy():
+    for seed, (width, height) in enumerate([(640, 480), (500, 700), (100, 100)]):
+        image = patches(seed).resize((width, height))
+        x, y = width // 100, height // 100
+        copy = picture_hashes(image.crop((x, y, width - x, height - y)))
+        found = picture_hashes(image)
+        assert bits_between(found.phash256_cropped, copy.phash256) <= 4 < bits_between(found.phash256, copy.phash256)
+
+
+def test_the_clipped_hash_is_that_of_a_copy_whose_lights_are_clipped():
+    image = patches(0).convert("L").point([min(255, 20 + level) for level in range(256)])
+    found, copy = picture_hashes(image), picture_hashes(ImageEnhance.Brightness(image).enhance(1.3))
+    assert bits_between(found.phash256_clipped, copy.phash256) <= 4 < bits_between(found.phash256, copy.phash256)
+    grey = np.asarray(image.resize((64, 64)))
+    small = picture_hashes(Image.fromarray(grey))
+    assert small.phash256_clipped == fine_hash_of_levels(np.minimum(grey, 196))
+    dark = picture_hashes(image.point([level * 150 // 255 for level in range(256)]))
+    assert dark.phash256_clipped is None
 
 
 def test_colours_are_the_means_of_sixteen_parts_row_by_row():

@@ -119,7 +119,7 @@ def test_a_shard_that_joins_it_has_the_facts_of_today_and_the_rest_stays_without
     assert curate_images.main([*FLAGS, "--samples_per_shard", "5"]) == 0
     assert verify_output.main(["out"]) == 0, capsys.readouterr().out
     columns = {path.name[0]: pq.read_schema(path).names for path in (job / "out" / "samples").glob("*.parquet")}
-    facts = ["phash", "phash256", "texture", "colours", "caption"]
+    facts = ["phash", *rows.OPTIONAL_FACTS.names, "caption"]
     assert [name for name in columns["c"] if name in facts] == facts
     assert [name for name in columns["b"] if name in facts] == ["phash", "caption"]
     told = [row for path in (job / "out" / "samples").glob("c-*") for row in pq.read_table(path).to_pylist()]

@@ -61,7 +61,7 @@ def test_threads_together_decode_no_more_pixels_at_a_time_than_the_budget(monkey
     def note(_image):
         taken.append(budget._taken)
         time.sleep(0.002)
-        return PictureHashes("", "", 0, "")
+        return PictureHashes("", "", 0, "", "", None)
 
     monkeypatch.setattr(pictures, "picture_hashes", note)
     sizes = [(20, 20), (50, 40), (10, 10), (30, 30), (20, 20), (1, 1)] * 5

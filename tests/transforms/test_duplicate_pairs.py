@@ -215,6 +215,12 @@ def test_hashes_are_compared_in_place_of_vectors():
     due = {(f"{a:03d}", f"{b:03d}") for a in range(100) for b in range(a + 1, 100) if abs(a % 50 - b % 50) <= 32}
     assert {tuple(pair)[:2] for pair in eager(bc.FindDuplicates(bits=32), many)} == due
 
+    flat, whole = "0" * 32, "f" * 32
+    edited = [("whole", (flat + whole, 60, None, whole + flat, None)), ("copy", (whole + flat, 60, None, None, None))]
+    assert [tuple(pair) for pair in eager(bc.FindDuplicates(bits=32), edited)] == [("copy", "whole", "perceptual", 12)]
+    with pytest.raises(CurationError, match="of all or of none phash256_cropped and phash256_clipped"):
+        eager(bc.FindDuplicates(bits=32), [*edited, things[0]])
+
     assert eager(bc.FindDuplicates(bits=32), []) == []
     with pytest.raises(CurationError, match="hashes to compare are phash256, texture and colours"):
         eager(bc.FindDuplicates(bits=32), [("a", "abc")])
