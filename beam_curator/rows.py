@@ -99,7 +99,7 @@ DUPLICATE = pa.schema(
     ]
 )
 """What the ledger of a job that looks for duplicates says beside `duplicate_of`: one of `defaults.DUPLICATE_KINDS`, and
-the cosine, or how many bits differ; null for exact copies."""
+the cosine, or how many bits they are apart; null for exact copies."""
 
 _KNOWN = {field.name: field for field in (*SCHEMA, *OPTIONAL_FACTS, *OUTCOME, *DUPLICATE)}
 

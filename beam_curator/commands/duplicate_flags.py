@@ -38,7 +38,7 @@ def add_duplicates(group: Any) -> None:
         "--duplicate_bits",
         type=_bits,
         metavar="BITS",
-        help="in how many of the 256 bits of their hashes perceptual duplicates differ at most, 0 to 96 (default: "
+        help="how far perceptual duplicates are apart at most, in bits of their 256-bit hashes, 0 to 96 (default: "
         f"{DEFAULT_DUPLICATE_BITS})",
     )
     group.add_argument(

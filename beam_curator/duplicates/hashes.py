@@ -24,7 +24,7 @@ from beam_curator.duplicates import hash_tables
 from beam_curator.duplicates.bit_counts import ones_of
 
 BITS = 32
-"""In how many bits the hashes of duplicates differ at most, by default."""
+"""How far duplicates are apart at most, by default."""
 
 TEXTURE = 25
 """The least texture of pictures that are told apart by their hashes. Of 1,000 crops of photographs, half of them

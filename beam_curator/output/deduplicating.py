@@ -50,7 +50,7 @@ class RangeDrops:
       rows: int64 [m], which ones, ascending.
       of: m times the `sample_id` of the sample that stays in its place.
       kind: m times one of `settings.KINDS`.
-      distance: float64 [m], the cosine, or how many bits differ; NaN for exact copies.
+      distance: float64 [m], the cosine, or how many bits they are apart; NaN for exact copies.
     """
 
     rows: NDArray[np.int64]
