@@ -64,7 +64,8 @@ class Faults:
       short: the chance that a read gives less than asked for, though there is more.
       ends_early: the chance that a read gives nothing, though there is more.
       slow_seconds: how long an operation takes at most.
-      calm_operations: for how many operations nothing passing happens after the last wait: as many as an attempt takes.
+      calm_operations: for how many operations nothing passing happens after the last wait, in the thread that waited and
+        in all together: as many as an attempt takes.
     """
 
     def __init__(
@@ -85,12 +86,13 @@ class Faults:
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._met: collections.Counter[int] = collections.Counter()
         self._calm = 0  # shared by all threads: an attempt reads ahead in others
+        self._of_thread = threading.local()  # and others may use it up, while the thread that has waited waits again
 
     def waited(self, seconds):
         """Takes the place of sleeping between attempts."""
         self.waits.append(seconds)
         if seconds >= LAST_WAIT_SECONDS:
-            self._calm = self._calm_operations
+            self._calm = self._of_thread.calm = self._calm_operations
 
     @contextlib.contextmanager
     def on(self, operation, path):
@@ -104,6 +106,7 @@ class Faults:
                     self.injected[operation] += 1
                     raise outage.error()
         self._calm = max(0, self._calm - 1)
+        self._of_thread.calm = max(0, self._calm_in_this_thread() - 1)
         fails = not self._is_calm() and self._drawn() < self.rates.get(operation, 0.0)
         answer_is_lost = fails and self._drawn() < 0.5
         if fails and not answer_is_lost:
@@ -123,7 +126,10 @@ class Faults:
         return size
 
     def _is_calm(self):
-        return self._calm > 0
+        return self._calm > 0 or self._calm_in_this_thread() > 0
+
+    def _calm_in_this_thread(self):
+        return getattr(self._of_thread, "calm", 0)
 
     def _transient(self, operation):
         self.injected[operation] += 1

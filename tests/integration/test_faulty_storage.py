@@ -100,7 +100,7 @@ def test_faults_that_pass_are_tried_again_and_the_output_is_the_same_bytes(curat
     injected = collections.Counter()
     for seed in range(20):  # which of them are drawn depends on the order of threads
         more = ["--overwrite"] if seed else []  # which deletes what stands there, and says so
-        faults = Faults(seed, RATES, short=0.3, ends_early=0.05, calm_operations=100)
+        faults = Faults(seed, RATES, short=0.3, ends_early=0.05, calm_operations=200)
         run = curate(faults, *with_report, *more)
         assert run.err.count("\n") == len(more)
         assert_went_well(dataclasses.replace(run, err=""), scored=SAMPLES)
