@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from beam_curator import rows
 from beam_curator.defaults import BY_PLACE
-from beam_curator.duplicates.hashes import ID_BYTES_UNEDITED, Hashes, hashes_of
+from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
@@ -247,10 +247,8 @@ def taken(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
 
 
 def hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
-    """The perceptual hashes of samples, and an id of each: null for those without hashes, or with too little texture.
-
-    Ids of pictures of which no edit is known are those that a release gave them that knew of none: what it compared of
-    them stands.
+    """The perceptual hashes of samples, and an id of each, 32 bytes: null for those without hashes, or with too little
+    texture.
 
     Args:
       table: n rows; a column that is not there is null.
@@ -270,12 +268,5 @@ def _hashes_in(table: pa.Table) -> tuple[Hashes, pa.Array]:
         hashes, there = hashes_of(*facts)
     except ValueError as error:
         raise JobError(f"samples have hashes ({', '.join(HASHES)}) that are none: {error}") from error
-    edited = np.zeros(len(table), bool)
-    edited[np.concatenate(hashes.unlike_fine)] = True
-    ids = map(_hashes_id, hashes.ids.tolist(), edited.tolist())
-    return hashes, pa.array(ids, pa.binary(), mask=~there)
-
-
-def _hashes_id(whole: bytes, edited: bool) -> bytes:
-    """A shorter name of a picture: the digest of the whole, or the part of it that says all where no edit is known."""
-    return hashlib.sha256(whole).digest() if edited else bytes(whole[:ID_BYTES_UNEDITED])
+    ids = [hashlib.sha256(one).digest() for one in hashes.ids.tolist()]
+    return hashes, pa.array(ids, pa.binary(32), mask=~there)

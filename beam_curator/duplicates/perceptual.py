@@ -20,7 +20,17 @@ from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates import hash_tables
 from beam_curator.duplicates.edges import Edges, listed
 from beam_curator.duplicates.hash_tables import TABLES_OF_EDITED
-from beam_curator.duplicates.hashes import BITS, EDIT_BITS, Hashes, Indices, alike, bits_between, distances, sides
+from beam_curator.duplicates.hashes import (
+    BITS,
+    EDIT_BITS,
+    Hashes,
+    Indices,
+    alike,
+    bits_between,
+    counted,
+    distances,
+    sides,
+)
 
 _SMALL = 128
 _TILE = 32
@@ -103,18 +113,18 @@ class _Pairs:
         self._found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16]]] = []
         self._pairs, self._pruned = 0, 0
 
-    def add_first(self, one: Indices, other: Indices, distance: NDArray[np.uint16], nth: Indices) -> None:
+    def add_first(self, one: Indices, other: Indices, distance: NDArray[np.int64], nth: Indices) -> None:
         """Adds the first neighbours of classes, and lowers the horizon of those that have as many as are listed.
 
         Args:
-          one, other, distance: different classes, and in how many bits they differ.
+          one, other, distance: different classes, and how far they are apart.
           nth: int64, the how manieth neighbour of its class each is.
         """
         last, first = nth == self.most - 1, nth < self.most
         self.horizon[one[last]] = np.minimum(self.horizon[one[last]], other[last])
         self.add(one[first], other[first], distance[first])
 
-    def add(self, one: Indices, other: Indices, distance: NDArray[np.uint16]) -> None:
+    def add(self, one: Indices, other: Indices, distance: NDArray[np.int64]) -> None:
         """Adds pairs."""
         if len(one):
             pair = np.minimum(one, other).astype(np.int32), np.maximum(one, other).astype(np.int32)
@@ -252,19 +262,29 @@ class _Join:
             wanted |= (one <= horizon[other]) & ~self._other.settled[b]
             wanted &= one != other
             differing = self._one.words[:, a] ^ self._other.words[:, b]
-            which = self._decided(np.flatnonzero(wanted), one, other, differing, table)
-            self._pairs.add(one[which], other[which], distance[near[which]])
+            which, far = self._decided(np.flatnonzero(wanted), one, other, distance[near], differing, table)
+            self._pairs.add(one[which], other[which], far)
 
     def _decided(
-        self, which: Indices, one: Indices, other: Indices, differing: NDArray[np.uint64], table: int | None
-    ) -> Indices:
-        """Which of some near pairs are duplicates and have to be compared; with a table, if they meet there first."""
+        self,
+        which: Indices,
+        one: Indices,
+        other: Indices,
+        distance: NDArray[np.uint16],
+        differing: NDArray[np.uint64],
+        table: int | None,
+    ) -> tuple[Indices, NDArray[np.int64]]:
+        """Which of some near pairs are duplicates and have to be compared, and how far they are apart; with a table, if
+        they meet there first."""
         for those in self._kept_apart:
             which = which[~(those[one[which]] & those[other[which]])]
         differing = differing[:, which]
         meet = hash_tables.meet(differing, self._tables) if table is None else hash_tables.first_here(differing, table)
         which = which[meet]
-        return which[alike(self._hashes, one[which], other[which])]
+        which = which[alike(self._hashes, one[which], other[which])]
+        far = distance[which].astype(np.int64)
+        far = far if self._counts else counted(self._hashes, one[which], other[which], far)
+        return which[far <= self._bits], far[far <= self._bits]
 
     def _within_large(self, table: int, looking: _Looking, which: Indices, among: _Looking, members: Indices) -> None:
         """Compares some hashes under a key with others up to their horizons, some at a time, the first ones first.
@@ -313,9 +333,9 @@ class _Join:
         words: NDArray[np.uint64],
         classes: Indices,
         table: int | None = None,
-    ) -> tuple[Indices, Indices, NDArray[np.uint16]]:
-        """The neighbours of some classes among others, as far as they are wanted: pairs, and in how many bits they
-        differ, by class and by neighbour.
+    ) -> tuple[Indices, Indices, NDArray[np.int64]]:
+        """The neighbours of some classes among others, as far as they are wanted: pairs, and how far they
+        are apart, by class and by neighbour.
 
         Args:
           looking, which: the hashes that look, ascending.
@@ -329,8 +349,8 @@ class _Join:
         row, column = np.nonzero(near)
         one, other = theirs[row], classes[column]
         differing = own[:, row] ^ words[:, column]
-        found = self._decided(np.flatnonzero(one != other), one, other, differing, table)
-        return one[found], other[found], distance[row[found], column[found]]
+        found, far = self._decided(np.flatnonzero(one != other), one, other, distance[near], differing, table)
+        return one[found], other[found], far
 
 
 def _places(sorted_classes: Indices) -> Indices:

@@ -63,7 +63,14 @@ def bits_apart(one: Thing, other: Thing, bits: int) -> float | None:
         return None
     (a, *after_a), (b, *after_b) = looks
     edits = [(x, b) for x in after_a if bin(x).count("1") >= 48] + [(y, a) for y in after_b if bin(y).count("1") >= 48]
-    told = [_far(a, b, 0, _TABLES), *(_far(edited, whole, 12, _TABLES[:28]) for edited, whole in edits)]
+    white = (
+        one.colours is not None and other.colours is not None and _on_white(one.colours) and _on_white(other.colours)
+    )
+    between = _far(a, b, 0, _TABLES)
+    told = [
+        math.ceil(between * 4 / 3) if white and between < math.inf else between,
+        *(_far(edited, whole, 12, _TABLES[:28]) for edited, whole in edits),
+    ]
     least = min(told)
     return least if least <= bits and _colours_agree(one.colours, other.colours) else None
 
@@ -81,7 +88,7 @@ def _colours_agree(one: str | None, other: str | None) -> bool:
         for side, of in zip(sides, greys, strict=True)
     ]
     lengths = [sum(value * value for value in of) for of in chroma]
-    white = all(sum(min(part) >= 248 for part in side) >= 3 for side in sides)
+    white = all(text is not None and _on_white(text) for text in (one, other))
     if min(lengths) < 8**2:
         near = max(abs(a - b) for a, b in zip(*greys, strict=True)) <= 12
         return near or not white or max(lengths) < 8**2
@@ -91,6 +98,10 @@ def _colours_agree(one: str | None, other: str | None) -> bool:
         return False
     gains = range(50, 74)
     return not white or any(_lighter(a, b, gain) for a, b in (sides, sides[::-1]) for gain in gains)
+
+
+def _on_white(text: str) -> bool:
+    return sum(min(part) >= 248 for part in _parts(text)) >= 3
 
 
 def _parts(text: str) -> list[tuple[int, int, int]]:

@@ -33,7 +33,7 @@ def things(rng: np.random.Generator, count: int, name: str, others: Sequence[Thi
 
 def _new(rng: np.random.Generator) -> Thing:
     colours = rng.integers(0, 256, (16, 3)) if rng.random() < 0.6 else np.full((16, 3), rng.integers(256))
-    if rng.random() < 0.3:
+    if rng.random() < 0.5:
         colours[: rng.integers(1, 9)] = 255
     return Thing(
         "",
