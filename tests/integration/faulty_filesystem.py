@@ -64,8 +64,8 @@ class Faults:
       short: the chance that a read gives less than asked for, though there is more.
       ends_early: the chance that a read gives nothing, though there is more.
       slow_seconds: how long an operation takes at most.
-      calm_operations: for how many operations nothing passing happens after the last wait, in the thread that waited and
-        in all together: as many as an attempt takes.
+      calm_operations: for how many operations nothing passing happens after the last wait, in the thread that waited
+        and in all together: as many as an attempt takes.
     """
 
     def __init__(
