@@ -1,14 +1,14 @@
 """What a GPU machine can do with this package, in one call of at most ten minutes, as JSON lines.
 
-On a machine with the network, in the repository, the wheels that the other lacks are collected (at most 64 MiB; name
-what is there with --present, its Python with --python):
+On a machine with the network, in the repository, the wheels that the other lacks are collected, in loads of at most 64
+MiB (name what is there with --present, its Python with --python):
 
     python -m benchmarks.gpu_wheels wheels --python 3.12 --present pyarrow
 
 Beam and pyarrow are for the section on the job alone, which says what it lacks. On the GPU machine, which needs no
 network, with the repository and that directory:
 
-    pip install --no-index --no-deps wheels/*.whl
+    pip install --no-index --no-deps wheels/*/*.whl
     python -m benchmarks.gpu --output gpu.jsonl
 
 It makes a checkpoint of random weights, which is loaded once, and photographs. Each section is guarded: one that fails,

@@ -3,18 +3,21 @@
 python -m benchmarks.gpu_wheels wheels --python 3.12
 
 They are what this environment has of beam-curator's own dependencies, without those that --present names, which a
-machine with torch has.
+machine with torch has. They lie in loads of at most 64 MiB each, wheels/1, wheels/2, ...: to be carried one after the
+other.
 """
 
 import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+from beam_curator.first_few import counted
 
 LIMIT_MIB = 64
 PRESENT = (
@@ -93,8 +96,21 @@ def download(found: dict[str, str], directory: Path, python: str) -> list[Path]:
     return sorted(directory.glob("*.whl"))
 
 
+def loads(sizes: Mapping[str, float]) -> list[list[str]]:
+    """Wheels by their sizes in MiB, in as few loads as the largest that still fits each time makes of them."""
+    found: list[list[str]] = []
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        room = (load for load in found if sum(map(sizes.__getitem__, load)) + sizes[name] <= LIMIT_MIB)
+        load = next(room, None)
+        if load is None:
+            found.append([name])
+        else:
+            load.append(name)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fetches them; 1 if they are too large together."""
+    """Fetches them; 1 if one is too large by itself."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu_wheels",
         description=__doc__,
@@ -110,13 +126,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.list:
         print("\n".join(f"{name}=={version}" for name, version in sorted(found.items())))
         return 0
-    wheels = download(found, flags.directory, flags.python)
-    sizes = {wheel.name: wheel.stat().st_size / (1 << 20) for wheel in wheels}
-    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
-        print(f"{size:7.1f} MiB  {name}")
-    whole = sum(sizes.values())
-    print(f"{whole:7.1f} MiB in {len(sizes)} wheels: {'within' if whole <= LIMIT_MIB else 'OVER'} {LIMIT_MIB} MiB")
-    return 0 if whole <= LIMIT_MIB else 1
+    if flags.directory.exists() and any(flags.directory.iterdir()):
+        parser.error(f"{flags.directory} is not empty: give a new directory")
+    wheels = {wheel.name: wheel for wheel in download(found, flags.directory, flags.python)}
+    sizes = {name: wheel.stat().st_size / (1 << 20) for name, wheel in wheels.items()}
+    told = loads(sizes)
+    for number, load in enumerate(told, 1):
+        directory = flags.directory / str(number)
+        directory.mkdir()
+        for name in load:
+            wheels[name].rename(directory / name)
+            print(f"{sizes[name]:7.1f} MiB  {number}/{name}")
+    fits = max(sizes.values()) <= LIMIT_MIB
+    whole = f"{sum(sizes.values()):7.1f} MiB in {counted(len(sizes), 'wheel')}, {counted(len(told), 'load')}"
+    print(f"{whole}, {'each within' if fits else 'OVER'} {LIMIT_MIB} MiB")
+    return 0 if fits else 1
 
 
 if __name__ == "__main__":

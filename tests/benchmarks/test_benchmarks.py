@@ -206,6 +206,37 @@ def test_the_wheels_for_a_gpu_machine_are_what_it_lacks():
     assert not {"torch", "numpy", "pytest", "beam-curator"} & set(found)
 
 
+def test_wheels_that_are_too_large_together_go_in_several_loads():
+    sizes = {"pyarrow": 48.0, "beam": 19.0, "timm": 3.0, "grpcio": 7.0, "tiny": 0.1}
+    assert gpu_wheels.loads(sizes) == [["pyarrow", "grpcio", "timm", "tiny"], ["beam"]]
+    assert gpu_wheels.loads({"a": 30.0, "b": 34.0}) == [["b", "a"]]
+    assert gpu_wheels.loads({"whole": 65.0, "a": 1.0}) == [["whole"], ["a"]]
+
+
+def test_the_loads_are_told_and_one_that_is_too_large_is_a_failure(tmp_path, monkeypatch, capsys):
+    def fetch(found, directory, python):
+        directory.mkdir(exist_ok=True)
+        for name, size in {"a.whl": 3, "b.whl": 2, "c.whl": 2}.items():
+            (directory / name).write_bytes(b"x" * (size << 20))
+        return sorted(directory.glob("*.whl"))
+
+    monkeypatch.setattr(gpu_wheels, "download", fetch)
+    monkeypatch.setattr(gpu_wheels, "LIMIT_MIB", 4)
+    assert gpu_wheels.main([str(tmp_path / "a")]) == 0
+    assert sorted(str(path.relative_to(tmp_path / "a")) for path in tmp_path.rglob("*.whl")) == [
+        "1/a.whl",
+        "2/b.whl",
+        "2/c.whl",
+    ]
+    assert "7.0 MiB in 3 wheels, 2 loads, each within 4 MiB" in capsys.readouterr().out
+    monkeypatch.setattr(gpu_wheels, "LIMIT_MIB", 2.5)
+    assert gpu_wheels.main([str(tmp_path / "b")]) == 1
+    assert "OVER" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        gpu_wheels.main([str(tmp_path / "b")])
+    assert "b is not empty: give a new directory" in capsys.readouterr().err
+
+
 def test_peers_that_are_not_installed_are_said_to_be_with_the_command(tmp_path, capsys):
     shards = photos.make_shards(tmp_path, images=1, images_per_shard=1)
     setting = peers.Setting("tiny-untrained", tmp_path / "none.pt", 2, tmp_path / "environments", tmp_path)
