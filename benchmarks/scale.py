@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from beam_curator.commands.flag_types import positive_int
 from benchmarks.processes import ProcessRun, run
 from benchmarks.tables import machine, markdown
 
@@ -69,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--ranges", type=int, nargs="+", default=[10_000, 100_000], help="(default 10000 100000)")
+    parser.add_argument(
+        "--ranges", type=positive_int, nargs="+", default=[10_000, 100_000], help="(default 10000 100000)"
+    )
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=PHASES, help="(default: all)")
     parser.add_argument("--limit", type=float, default=600, help="seconds that a phase may take (default 600)")
     parser.add_argument("of_beam", nargs="*", help="flags of Beam, after --")
