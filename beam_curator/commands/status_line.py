@@ -50,8 +50,13 @@ class StatusLine:
             self._stream.flush()
 
     def _that_fits(self, line: str) -> str:
+        """Its beginning, which has the phase, and more of its end, which has the time left, where it is too long."""
         room = max(1, self._columns() - 1)  # some terminals go on in the next row as soon as one is full
-        return line if len(line) <= room else f"{line[: max(0, room - len(_CUT))]}{_CUT}"[:room]
+        if len(line) <= room:
+            return line
+        shown = max(0, room - len(_CUT))
+        beginning = shown // 3
+        return f"{line[:beginning]}{_CUT}{line[len(line) - (shown - beginning) :]}"[:room]
 
     def _columns(self) -> int:
         """How wide the terminal is now: as COLUMNS says, else as it says itself; it may be another than that of
