@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             markdown(["rows", "dropped", "kept", "compared with all", "s of a core", "s", "memory, GB"], [_row(made)])
         )
-        print("memory: without what is mapped from the file of vectors")
+        print("memory: without what is mapped from temporary files: vectors, and who is in which cell")
     return 0
 
 

@@ -202,7 +202,8 @@ def _scale(flags: argparse.Namespace, directory: Path) -> None:
     print(markdown(columns, [counts for counts, _ in scaled]))
     columns = ["rows", "copies", *(f"{name}, s of a core" for name in _STEPS), "all, s", "memory, GB"]
     print(markdown(columns, [[*counts[:2], *costs] for counts, costs in scaled]))
-    print("products: of a vector, in its cells; memory: without what is mapped from the file of vectors")
+    print("products: of a vector, in its cells; memory: without what is mapped from files: vectors, a sample of")
+    print("them as float32 while centres are made, and who is in which cell")
 
 
 _STEPS = ("names", "centres", "cells", "pairs", "keepers")

@@ -32,7 +32,7 @@ _SAMPLED_PER_CELL = 12
 MOST_CELLS = 16384
 _ROWS_AT_A_TIME = 128
 _PAIRS_AT_A_TIME = 8192
-_COLUMNS_AT_A_TIME = 96
+_COLUMNS_AT_A_TIME = 32
 
 _MOST_ROWS, _MOST_PRODUCTS = 2048, 1 << 23
 """What a thread multiplies with all centres at once: 33 MB of products at most, of as many cells as there may be."""

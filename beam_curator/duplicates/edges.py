@@ -98,11 +98,13 @@ def listed(classes: int, one: np.ndarray, other: np.ndarray, distance: np.ndarra
       one, other: integers [m], two different classes.
       distance: float64 [m].
     """
-    first, second = np.minimum(one, other).astype(np.int64), np.maximum(one, other).astype(np.int64)
-    _, once = np.unique(first * classes + second, return_index=True)
-    pairs = first[once].astype(np.int32), second[once].astype(np.int32), np.asarray(distance, np.float64)[once]
+    keys = np.minimum(one, other).astype(np.int64)
+    keys *= classes
+    keys += np.maximum(one, other)
+    keys, once = np.unique(keys, return_index=True)
+    first, second = (part.astype(np.int32) for part in np.divmod(keys, max(classes, 1)))
     nothing = np.zeros(0, np.int32)
-    return Edges(classes, *pairs, nothing, nothing)
+    return Edges(classes, first, second, np.asarray(distance, np.float64)[once], nothing, nothing)
 
 
 def together(pieces: Sequence[Edges], classes: int) -> Edges:
@@ -159,7 +161,8 @@ class Listing:
         nothing = np.zeros(0, np.int64)
         one, other = (np.concatenate(ones) for ones in zip((nothing, nothing), *self._found, strict=True))
         cut = np.flatnonzero(self._counts >= self.wanted)
-        found = listed(classes, numbers[one], numbers[other], distances(numbers[one], numbers[other]))
+        one, other = numbers[one], numbers[other]
+        found = listed(classes, one, other, distances(one, other))
         known = np.minimum(self._horizon[cut], self._passed_over[cut] - 1)
         horizon = np.where(known < 0, -1, numbers[known]).astype(np.int32)
         return dataclasses.replace(found, cut=numbers[cut].astype(np.int32), horizon=horizon)
