@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
+from beam_curator import temporaries
 from beam_curator.commands import unread_output, worker_deaths
 from beam_curator.commands.status_line import clearing
 from beam_curator.output import lease
@@ -83,6 +84,7 @@ def ends_process(program: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.write(2, f"{clear}{line(program, number)}\n".encode())
         worker_deaths.kill_descendants()  # which would lament at length
+        temporaries.remove_all()
         _give_back()
         os._exit(128 + number)
 

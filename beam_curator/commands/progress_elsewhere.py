@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.phases import COMPARING, PLANNING, REUSING, SCORING, SELECTING, WRITING
 from beam_curator.progress import BOARD, SHARED_IN, read_done
 from beam_curator.storage import files
+from beam_curator.temporaries import temporary_directory
 from beam_curator.transforms.metrics import NAMESPACE
 
 ASK_SECONDS = 10.0
@@ -39,7 +39,7 @@ _MOST_RANGES_LISTED = 20_000
 @contextlib.contextmanager
 def shown_of_processes(total_bytes: int, total_shards: int) -> Iterator[None]:
     """While the block runs, worker processes that it starts say how far they are, and a line shows it."""
-    with tempfile.TemporaryDirectory(prefix="beam-curator-progress-", ignore_cleanup_errors=True) as directory:
+    with temporary_directory("beam-curator-progress-") as directory:
         os.environ[SHARED_IN] = directory
         try:
             with ProgressLine(total_bytes, total_shards=total_shards, read=lambda: read_done(directory)):

@@ -11,7 +11,6 @@ import math
 import os
 import re
 import signal
-import tempfile
 import threading
 import time
 import weakref
@@ -25,6 +24,7 @@ import psutil
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.errors import JobError
+from beam_curator.temporaries import temporary_file
 
 _OPTIONS_FILE = "PIPELINE_OPTIONS_FILE"
 """Where Beam's worker process looks for options first."""
@@ -44,10 +44,9 @@ T = TypeVar("T")
 def options_passed_on(options: PipelineOptions) -> Iterator[None]:
     """Has worker processes that are started inside the block take the job's options: Beam starts them without, and they
     would not know how to reach buckets."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(options.get_all_options(drop_default=True), file, default=str)
-        file.flush()
-        os.environ[_OPTIONS_FILE] = file.name
+    text = json.dumps(options.get_all_options(drop_default=True), default=str)
+    with temporary_file(text, ".json") as path:
+        os.environ[_OPTIONS_FILE] = path
         try:
             yield
         finally:

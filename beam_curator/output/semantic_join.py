@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +38,7 @@ from beam_curator.output.edge_store import EdgeStore
 from beam_curator.output.stored_vectors import check_dim, stored_vectors, vectors_file, vectors_of_part, write_vectors
 from beam_curator.output.vector_blocks import BASE, KNOWN, BlockCounts, read_counts, read_rows, write_block
 from beam_curator.process_tuning import share_of_cores
+from beam_curator.temporaries import temporary_directory
 
 _BLOCK = 1 << 16
 """How many vectors a block has about: 100 MB of 768 numbers, and those of guests."""
@@ -313,7 +313,7 @@ def compare_cells(task: CellsTask) -> str:
     place = task.place
     pieces = place.store.pieces(place.fingerprint, place.classes)
     if pieces.recall(task.name) is None:
-        with tempfile.TemporaryDirectory(prefix="beam-curator-") as directory:
+        with temporary_directory("beam-curator-") as directory:
             pieces.keep(task.name, _compared(task, Path(directory)))
     return task.name
 

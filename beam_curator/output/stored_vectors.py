@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from beam_curator.duplicates.vectors import ID_BYTES, Vectors, comparable, ids_of, unit_vectors
 from beam_curator.errors import JobError
 from beam_curator.output.score_parts import read_embeddings
+from beam_curator.temporaries import temporary_directory
 
 ID_TYPE = pa.binary(ID_BYTES)
 """Of ids of vectors, where they are compared."""
@@ -149,5 +149,5 @@ def _told_if_full(place: Path, rows: int, dim: int) -> Iterator[None]:
 @contextlib.contextmanager
 def stored_vectors(parts: Sequence[str], rows: Sequence[int]) -> Iterator[StoredVectors]:
     """While the block runs: as `StoredVectors`, on the disk for temporary files (2 bytes a number)."""
-    with tempfile.TemporaryDirectory(prefix="beam-curator-") as directory:
+    with temporary_directory("beam-curator-") as directory:
         yield StoredVectors(parts, rows, Path(directory))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-import tempfile
 
 from beam_curator.models.weights import transfer
 from beam_curator.models.weights.published import NSFW_LAION_ZIP, PublishedWeights
 from beam_curator.models.weights.weights_file import WeightsFile, cache_dir, measured_sha256, verify
 from beam_curator.storage import files
+from beam_curator.temporaries import temporary_directory
 
 CONVERTED_SHA256 = "e59599fa9b098696e3da8bd7abe8a20704452d58e65e467fc9ef96cda6165991"
 """Of what the published .zip is converted to here."""
@@ -48,7 +48,7 @@ class NsfwWeights:
 
     def fetch(self, directory: str) -> WeightsFile:
         """See FetchableWeights.fetch. The .zip itself is not kept."""
-        with tempfile.TemporaryDirectory(prefix="beam_curator-") as temporary:
+        with temporary_directory("beam-curator-") as temporary:
             path = self._place(as_checked_npz(self.published.fetch(temporary), self.sha256s[0]), directory)
         return self._file(path, self.sha256s[0])
 

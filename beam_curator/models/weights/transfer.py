@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import uuid
@@ -22,6 +21,7 @@ from typing import BinaryIO
 
 from beam_curator.errors import CurationError, StorageError
 from beam_curator.storage import files
+from beam_curator.temporaries import temporary_directory
 
 BLOCK_BYTES = 4 << 20
 TIMEOUT_SECONDS = 10  # To connect, and between two pieces of an answer.
@@ -205,7 +205,7 @@ def download_from_hub(repo: str, filename: str, target: pathlib.Path) -> str | N
         metadata = huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS)
         sha256 = _lfs_sha256(name, metadata.etag)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".hub-", dir=target.parent) as cache:
+        with temporary_directory(".hub-", target.parent) as cache:
             downloaded = huggingface_hub.hf_hub_download(repo, filename, cache_dir=cache, endpoint=endpoint)
             check_sha256(name, sha256, sha256_of(downloaded))
             with _appearing_whole(target) as part:
@@ -248,7 +248,7 @@ def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> 
         except OSError as error:
             raise TransferError(f"{directory}: {_short(error)}") from error
         return
-    with tempfile.TemporaryDirectory(prefix="beam_curator-") as local:
+    with temporary_directory("beam-curator-") as local:
         for file in fetch(pathlib.Path(local)):
             with _told_shortly(files.join(directory, file.name)):
                 _upload(file, directory)
