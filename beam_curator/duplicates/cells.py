@@ -115,10 +115,12 @@ def _moved(sample: Directions, centres: Directions, times: int, each: Map, produ
         home = _homes(sample, centres, each, products)
         order = np.argsort(home, kind="stable")
         filled, starts = np.unique(home[order], return_index=True)
-        columns = range(0, sample.shape[1], _COLUMNS_AT_A_TIME)
-        parts = [np.add.reduceat(sample[order, one : one + _COLUMNS_AT_A_TIME], starts, axis=0) for one in columns]
-        sums = np.concatenate(parts, axis=1)
-        centres[filled] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        sums = np.empty((len(filled), sample.shape[1]), np.float32)
+        for first in range(0, sample.shape[1], _COLUMNS_AT_A_TIME):
+            some = slice(first, first + _COLUMNS_AT_A_TIME)
+            np.add.reduceat(sample[order, some], starts, axis=0, out=sums[:, some])
+        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        centres[filled] = sums
     return centres
 
 

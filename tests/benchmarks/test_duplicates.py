@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import duplicate_verify, duplicates
+from benchmarks import duplicate_keepers, duplicate_verify, duplicates
 from benchmarks.duplicate_vectors import make_vectors
 from tests.warm_python import ROOT
 
@@ -53,3 +53,12 @@ def test_what_verifying_takes_is_told(whole, tmp_path, capsys, warm, monkeypatch
     assert 20 < dropped < 50
     assert compared == min(whole, kept)
     assert not list((tmp_path / "made").glob("*"))
+
+
+@pytest.mark.parametrize(("kinds", "sent"), [("exact", 82), ("exact,semantic", 102)])
+def test_what_one_worker_is_sent_and_holds_is_told(kinds, sent, capsys):
+    assert duplicate_keepers.main(["--rows", "8000", "--kinds", kinds]) == 0
+    rows, _, dropped, told, _, _ = capsys.readouterr().out.splitlines()[-1].split("|")[1:-1]
+    assert rows.strip() == "8,000"
+    assert 700 < int(dropped.replace(",", "")) < 2400
+    assert sent <= int(told) < sent + 10
