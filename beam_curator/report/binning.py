@@ -17,7 +17,9 @@ NONE = -1
 
 def places_of(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
     """How many cuts each of n values has at or below it: int64 [n], `NONE` for NaN."""
-    return np.where(np.isnan(values), NONE, _places(tuple(edges), values))
+    places = _places(tuple(edges), values)
+    places[np.isnan(values)] = NONE
+    return places
 
 
 def ratio_places_of(
@@ -53,7 +55,8 @@ def _places(edges: tuple[float, ...], values: NDArray[np.float64]) -> NDArray[np
     if grid is None:
         return np.searchsorted(np.asarray(edges, np.float64), values, "right")
     places = grid.below[grid.cell_of(values)]
-    return places + (values >= grid.cuts[places])
+    places += values >= grid.cuts[places]
+    return places
 
 
 @functools.lru_cache(maxsize=256)
@@ -75,7 +78,10 @@ def _even_cells(first: float, last: float) -> _CellOf:
 
     def cell_of(values: NDArray[np.float64]) -> NDArray[np.integer]:
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.fmin(np.fmax((values - first) * scale, 0), _CELLS - 1).astype(np.int32)
+            cells = values - first
+            cells *= scale
+            np.fmax(cells, 0, out=cells)
+            return np.fmin(cells, _CELLS - 1, out=cells).astype(np.int32)
 
     return cell_of
 
@@ -89,7 +95,7 @@ def _ratio_places(
     if not len(cuts):
         return np.zeros(len(ratios), np.int64)
     long, short = np.maximum(width, height), np.minimum(width, height)
-    places = np.searchsorted(cuts, ratios, "left")
+    places = _places(tuple(cuts.tolist()), ratios)
     # The quotient is rounded: the rule's own comparison decides at the cuts beside it.
     here = cuts[np.minimum(places, len(cuts) - 1)]
     before = cuts[np.maximum(places - 1, 0)]

@@ -29,11 +29,11 @@ class Histogram(Accumulator):
         self.dropped = np.zeros(len(edges) + 1, np.int64)
         self.nulls = [0, 0]
 
-    def add(self, places: NDArray[np.int64], kept: NDArray[np.bool_], failed: NDArray[np.bool_]) -> None:
-        """Counts n samples by their places between the cuts; those that failed are left out."""
+    def add(self, places: NDArray[np.int64], statuses: NDArray[np.int64]) -> None:
+        """Counts n samples by their places between the cuts, and their statuses: 0 for dropped, 1 for kept; 2 for those
+        that failed, which are left out."""
         size = len(self.kept) + 1
-        groups = np.where(kept, size, np.where(failed, 2 * size, 0))
-        found = np.bincount(groups + (places - NONE), minlength=3 * size).reshape(3, size)
+        found = np.bincount(statuses * size + places - NONE, minlength=3 * size).reshape(3, size)
         for index, (counts, which) in enumerate(((self.kept, found[1]), (self.dropped, found[0]))):
             counts += which[1:]
             self.nulls[index] += int(which[0])

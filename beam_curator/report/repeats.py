@@ -126,7 +126,7 @@ def _there(view: View, column: str) -> tuple[NDArray[np.bool_], pa.Array]:
         return np.zeros(len(view), bool), pa.array([], pa.string())
     texts = view.table[column].combine_chunks()
     there = np.asarray(texts.is_valid()) & ~view.failed
-    return there, texts.filter(pa.array(there))
+    return there, texts if len(there) and there.all() else texts.filter(pa.array(there))
 
 
 def bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
@@ -141,7 +141,7 @@ def _offsets(texts: pa.Array) -> NDArray[np.int64]:
     return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
 
 
-_BYTES_AT_ONCE = 1 << 20
+_BYTES_AT_ONCE = 1 << 17
 _BASE = 0x5851F42D4C957F2D
 _INVERSE = pow(_BASE, -1, 1 << 64)
 
@@ -151,7 +151,10 @@ def _bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
     ends, data = _offsets(texts), texts.buffers()[2]
     raw = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if ends[-1] > ends[0] else np.empty(0, np.uint8)
     ends = ends - ends[0]
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((raw + np.uint64(1)) * _powers(_BASE, len(raw)))])
+    sums = np.zeros(len(raw) + 1, np.uint64)
+    np.add(raw, np.uint64(1), out=sums[1:])
+    sums[1:] *= _powers(_BASE, len(raw))
+    np.cumsum(sums[1:], out=sums[1:])
     mixed = (sums[ends[1:]] - sums[ends[:-1]]) * _powers(_INVERSE, len(raw) + 1)[ends[:-1]]
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     return ((mixed ^ (mixed >> np.uint64(32))) % np.uint64(BUCKETS)).astype(np.uint32)

@@ -24,7 +24,8 @@ MOST_SCORES, MOST_RULES, MOST_FAILURES = 6, 12, 8
 """So many sheets of each kind there are at most."""
 
 _Picked = tuple[NDArray[np.bool_], NDArray[np.float64] | None]
-"""Which rows a sheet is about, bool [n], and the rank of each, float64 [n]; None for ranks that mean nothing."""
+"""Which rows a sheet is about, bool [n], as far as they have a finite rank, float64 [n]; None for ranks that mean
+nothing."""
 
 _Pick = Callable[[View], _Picked]
 
@@ -59,7 +60,8 @@ class Sheets(Accumulator):
         for sheet, pick in self._picks:
             which, ranks = pick(view)
             ranks = view.random_ranks if ranks is None else ranks
-            there = np.flatnonzero(which & (ranks <= sheet.first.last))
+            there = np.flatnonzero(ranks <= sheet.first.last)  # few, once the sheet is full
+            there = there[which[there] & np.isfinite(ranks[there])]
             if len(there):
                 sheet.first.add(view, there, ranks[there])
 
@@ -116,8 +118,7 @@ class _JustDropped:
 
 
 def _near(view: View, one: Threshold, which: NDArray[np.bool_]) -> _Picked:
-    distance = np.abs(view.numbers(one.column) - one.value)
-    return which & np.isfinite(distance), distance
+    return which, np.abs(view.numbers(one.column) - one.value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +127,8 @@ class _End:
     sign: int
 
     def __call__(self, view: View) -> _Picked:
-        values = self.sign * view.numbers(self.column)
-        return ~view.failed & np.isfinite(values), values
+        values = view.numbers(self.column)
+        return ~view.failed, values if self.sign > 0 else -values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Spread(Accumulator):
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Counts n values: float64 [n], NaN for none."""
-        there = values[np.isfinite(values)]
+        is_there = np.isfinite(values)
+        there = values if is_there.all() else values[is_there]
         self.nulls += len(values) - len(there)
         if not len(there):
             return
@@ -88,7 +89,8 @@ def keys_of(values: NDArray[np.float64]) -> NDArray[np.uint16]:
     """The key of each of n values, in the order of the values; NaN has some key."""
     with np.errstate(over="ignore"):
         bits = (values.astype(np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
-    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+    is_negative = (bits.view(np.int16) >> 15).view(np.uint16)  # all ones, or none
+    return bits ^ (is_negative | _SIGN)
 
 
 def _values_of(keys: NDArray[np.uint16]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.report.accumulators import Accumulator
+from beam_curator.report.binning import places_of
 from beam_curator.report.columns import ASPECT_RATIO, NEEDED, behind, categories_in, numbers_in
 from beam_curator.report.copies import KeeperCounts
 from beam_curator.report.passes import Pass
@@ -125,7 +126,8 @@ class Survey(Pass):
         _come(self.roles, {name: (view.file, place, numbers[name]) for place, name in enumerate(numbers)})
         _come(self.texts, {name: (view.file, place) for place, name in enumerate(texts)})
         for name in numbers:
-            self.spreads.setdefault(name, Spread()).add(view.numbers(name)[usable])
+            numbers_there = view.numbers(name) if usable.all() else view.numbers(name)[usable]
+            self.spreads.setdefault(name, Spread()).add(numbers_there)
         for name in categories:
             self.categories.setdefault(name, Category()).add(view.table[name], view.kept, usable)
         for name in texts[len(categories) :]:
@@ -137,11 +139,11 @@ class Survey(Pass):
     def _add_shapes(self, view: View, usable: NDArray[np.bool_]) -> None:
         width, height = view.numbers("width"), view.numbers("height")
         there = usable & (width > 0) & (height > 0)
-        side = np.searchsorted(SIDES, np.minimum(width[there], height[there]), "right")
-        ratio = np.searchsorted(RATIOS, width[there] / height[there], "right")
-        np.add.at(self.shapes[1], (side, ratio), 1)
-        kept = view.kept[there]
-        np.add.at(self.shapes[0], (side[kept], ratio[kept]), 1)
+        width, height = width[there], height[there]
+        side, ratio = places_of(np.minimum(width, height), SIDES), places_of(width / height, RATIOS)
+        cells = (view.kept[there] * (len(SIDES) + 1) + side) * (len(RATIOS) + 1) + ratio
+        dropped, kept = np.bincount(cells, minlength=self.shapes.size).reshape(self.shapes.shape)
+        self.shapes = self.shapes + np.stack([kept, kept + dropped])
 
     def _check(self, view: View) -> None:
         for one in self.thresholds:

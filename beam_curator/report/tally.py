@@ -56,7 +56,7 @@ class Tally(Pass):
         for name, texts in self.repeats.items():
             texts.add(view, name)
         for name, histogram in self.histograms.items():
-            histogram.add(view.places(name, histogram.edges), view.kept, view.failed)
+            histogram.add(view.places(name, histogram.edges), view.statuses)
 
     def merge(self, other: Tally) -> None:
         self.what_if.merge(other.what_if)

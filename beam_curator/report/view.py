@@ -74,6 +74,11 @@ class View:
         """Which rows failed: bool [n]."""
         return self._has_status(rows.FAILED)
 
+    @functools.cached_property
+    def statuses(self) -> NDArray[np.int64]:
+        """0 for each row that was dropped, 1 for one that is kept, 2 for one that failed: int64 [n]."""
+        return self.by_outcome(lambda of, _: (of == rows.KEPT) + 2 * (of == rows.FAILED), np.int64)
+
     def _has_status(self, status: str) -> NDArray[np.bool_]:
         return self.by_outcome(lambda of, _: of == status, np.bool_)
 

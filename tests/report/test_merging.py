@@ -163,6 +163,19 @@ def test_joint_histograms_that_left_out_more_or_fewer_cuts_are_merged(order, tog
     assert 0 < len(whole.cells) <= 900
 
 
+def test_samples_of_few_possible_cells_are_counted_as_those_of_many():
+    random = np.random.default_rng(1)
+    axes = [Axis("a", ">=", (0.3, 0.6), 1), Axis("b", "<", (0.3, 0.6), 2)]
+    places, states = random.integers(-1, 3, (2, 60)), random.integers(0, 3, 60)
+    by_table, by_sorting = JointHistogram(axes), JointHistogram(axes)
+    by_table.add(list(places), states)
+    for first in range(0, 60, 3):  # 27 possible cells and states are more than 4 times these
+        by_sorting.add(list(places[:, first : first + 3]), states[first : first + 3])
+        by_sorting.settle()
+    assert by_table.told() == by_sorting.told()
+    assert by_table.counts.sum() == 60
+
+
 def test_a_column_of_many_texts_is_none_of_few_however_it_is_divided():
     def of(texts):
         one = Category()
