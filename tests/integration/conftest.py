@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import beam_curator as bc
 from beam_curator.commands import curate_images
 from examples import make_demo_shards
 from tests.integration.processes import Nursery
@@ -73,3 +74,27 @@ def job(tmp_path_factory):
         *("--input", str(raw), "--clip_model", "tiny-untrained"),
         *("--min_aesthetic", "4", "--samples_per_shard", "4", "--range_mb", "0.05"),
     ]
+
+
+@pytest.fixture(scope="session")
+def deduplicated_once(raw, tmp_path_factory):
+    """A finished job of the demo's shards, all kinds of duplicates dropped."""
+    output = tmp_path_factory.mktemp("deduplicated") / "out"
+    bc.curate(
+        raw,
+        output,
+        clip_model="tiny-untrained",
+        range_mb=0.5,
+        samples_per_shard=20,
+        min_width=64,
+        min_aesthetic="none",
+        max_nsfw="none",
+        duplicates=["exact", "perceptual", "semantic"],
+        duplicate_cosine=0.999,
+    )
+    return output
+
+
+@pytest.fixture
+def deduplicated(deduplicated_once, tmp_path):
+    return pathlib.Path(shutil.copytree(deduplicated_once, tmp_path / "out"))

@@ -1,8 +1,6 @@
 """Duplicates of whole jobs: real pictures with planted copies; one of each group stays, and the verifier agrees."""
 
-import io
 import json
-import pathlib
 import re
 import shutil
 import tarfile
@@ -11,20 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 import beam_curator as bc
-from beam_curator.commands import verify_output
 from beam_curator.duplicates import edges, semantic
 from beam_curator.errors import CurationError, UsageError
-from beam_curator.output import deduplicating, edge_store, lease, semantic_join, stored_vectors
+from beam_curator.output import deduplicating, edge_store, semantic_join, stored_vectors
 from beam_curator.rows import DUPLICATE
 from beam_curator.verification import duplicates as verification_duplicates
+from tests.integration.duplicate_jobs import ALL_KINDS, KEEP_ALL, changed_ledger, rows_of, verified
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes, write_shard
-
-ALL_KINDS = ("--duplicates", "exact,perceptual,semantic", "--duplicate_cosine", "0.999")
-KEEP_ALL = ("--min_aesthetic", "none", "--max_nsfw", "none")
 
 
 @pytest.fixture
@@ -35,49 +29,6 @@ def no_embeddings(monkeypatch):
         raise AssertionError(f"{part} is read again")
 
     return lambda: monkeypatch.setattr(stored_vectors, "read_embeddings", refuse)
-
-
-@pytest.fixture(scope="module")
-def deduplicated_once(raw, tmp_path_factory):
-    """A finished job of the demo's shards, all kinds of duplicates dropped."""
-    output = tmp_path_factory.mktemp("deduplicated") / "out"
-    bc.curate(
-        raw,
-        output,
-        clip_model="tiny-untrained",
-        range_mb=0.5,
-        samples_per_shard=20,
-        min_width=64,
-        min_aesthetic="none",
-        max_nsfw="none",
-        duplicates=["exact", "perceptual", "semantic"],
-        duplicate_cosine=0.999,
-    )
-    return output
-
-
-@pytest.fixture
-def deduplicated(deduplicated_once, tmp_path):
-    return pathlib.Path(shutil.copytree(deduplicated_once, tmp_path / "out"))
-
-
-def verified(output, capsys):
-    """The exit code of the verifier, and what it said."""
-    capsys.readouterr()
-    code = verify_output.main([str(output)])
-    captured = capsys.readouterr()
-    return code, captured.out + captured.err
-
-
-def changed_ledger(output, change):
-    """Changes the rows of each ledger file: a list of dicts to a list of dicts."""
-    for path in sorted((output / "samples").glob("*.parquet")):
-        table = pq.read_table(path)
-        pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), table.schema), path)
-
-
-def rows_of(output):
-    return [row for path in sorted((output / "samples").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 def test_planted_copies_are_found_and_told(curate, tmp_path, capsys):
@@ -188,74 +139,6 @@ def test_new_shards_are_compared_with_what_is_there(raw, flags, curate, tmp_path
     assert ledger(output) == ledger(tmp_path / "at_once")
 
 
-def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tmp_path, capsys):
-    kept = {row["sample_id"] for row in rows_of(deduplicated) if row["status"] == "kept"}
-    output = tmp_path / "new"
-    twice = ["--against", str(deduplicated), "--against", f"{deduplicated}/"]
-    code, out, err = curate(output, *KEEP_ALL, *ALL_KINDS, *twice)
-    assert (code, err) == (0, "")
-    rows = [row for row in rows_of(output) if row["duplicate_of"]]
-    assert {row["duplicate_of"] for row in rows} == kept
-    assert not [row for row in rows_of(output) if row["status"] == "kept"]
-    assert "duplicate: exact" in out
-    assert verified(output, capsys)[0] == 0
-    assert curate(output, *KEEP_ALL, "--duplicates", "perceptual", "--against", f"{deduplicated}/")[0] == 0
-    assert verified(output, capsys)[0] == 0
-    deduplicated.rename(tmp_path / "elsewhere")
-    code, said = verified(output, capsys)
-    assert code == 1
-    assert f"duplicates cannot be checked: there is no finished job in {deduplicated}/" in said
-    assert "is no sample that is kept" not in said
-
-
-def test_samples_of_two_outputs_may_have_one_id(curate, tmp_path, capsys):
-    """Images that are as long under equal names, in shards of one name: ids are made of headers."""
-
-    def plain(shade):
-        data = io.BytesIO()
-        Image.new("L", (64, 64), shade).save(data, "bmp")
-        return data.getvalue()
-
-    for name, shades in (("other", (1, 2)), ("own", (2, 3, 3))):
-        (tmp_path / name).mkdir()
-        write_shard(
-            tmp_path / name / "0.tar", tar_bytes([(f"{at}.bmp", plain(shade)) for at, shade in enumerate(shades)])
-        )
-    base = ["--clip_model", "tiny-untrained", *KEEP_ALL, "--report", "false"]
-    assert curate(tmp_path / "first", base=["--input", str(tmp_path / "other"), *base])[0] == 0
-    exact = ["--duplicates", "exact", "--keep", "first", "--against", str(tmp_path / "first")]
-    assert curate(tmp_path / "second", *exact, base=["--input", str(tmp_path / "own"), *base])[0] == 0
-    one, two = (row["sample_id"] for row in rows_of(tmp_path / "first"))
-    rows = rows_of(tmp_path / "second")
-    assert [row["sample_id"] for row in rows][:2] == [one, two]
-    assert [row["duplicate_of"] for row in rows] == [two, None, two]
-    assert verified(tmp_path / "second", capsys)[0] == 0
-    changed_ledger(
-        tmp_path / "second", lambda rows: [{**row, "duplicate_of": row["duplicate_of"] and one} for row in rows]
-    )
-    code, said = verified(tmp_path / "second", capsys)
-    assert (code, said.count("is no duplicate of what is kept in its place")) == (1, 2)
-
-
-@pytest.mark.parametrize("directory", ["samples", "scores"])
-def test_another_output_that_lacks_what_is_compared_with_is_told_before_any_work(
-    directory, deduplicated, curate, tmp_path
-):
-    shutil.rmtree(deduplicated / directory)
-    code, out, err = curate(tmp_path / "new", *ALL_KINDS, "--against", str(deduplicated))
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"there is nothing in {deduplicated / directory}, though its manifest.json tells of samples" in err
-    assert not (tmp_path / "new").exists()
-
-
-def test_another_output_of_which_a_part_was_copied_is_not_compared_with(deduplicated, curate, tmp_path):
-    min((deduplicated / "samples").glob("*.parquet")).unlink()
-    code, _, err = curate(tmp_path / "new", *KEEP_ALL, "--duplicates", "exact", "--against", str(deduplicated))
-    assert (code, err.count("\n")) == (1, 1)
-    assert "samples, the manifest.json beside it tells of " in err
-    assert not (tmp_path / "new/manifest.json").exists()
-
-
 def test_captions_may_tell_samples_apart(raw, curate, tmp_path, capsys):
     with tarfile.open(min(raw.glob("*.tar"))) as tar:
         picture = next(tar.extractfile(member).read() for member in tar if member.name.endswith(".jpg"))
@@ -342,18 +225,6 @@ def test_differences_are_told_with_that_another_release_found_the_duplicates(ded
     assert told in verified(deduplicated, capsys)[1].splitlines()[-1]
 
 
-def test_differences_are_told_with_that_another_output_was_selected_anew(deduplicated, curate, tmp_path, capsys):
-    output = tmp_path / "new"
-    assert curate(output, *KEEP_ALL, "--duplicates", "exact", "--against", str(deduplicated))[0] == 0
-    changed_ledger(output, lambda rows: [{**row, "duplicate_distance": row["duplicate_of"] and 1.0} for row in rows])
-    assert "selected anew" not in verified(output, capsys)[1]
-    manifest = json.loads((deduplicated / "manifest.json").read_text())
-    manifest["timings"]["finished"] = "9" + manifest["timings"]["finished"][1:]
-    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
-    told = f"; {deduplicated} (--against) was selected anew after it, which may be why: run its command again"
-    assert told in verified(output, capsys)[1].splitlines()[-1]
-
-
 def test_of_very_many_samples_some_are_compared_with_all(deduplicated, capsys, monkeypatch):
     """And which ones is told. What is kept though it is a duplicate of one of them is found out."""
     monkeypatch.setattr(verification_duplicates, "WHOLE", 7)
@@ -428,58 +299,6 @@ def test_what_cannot_be_meant_is_one_line(given, told, curate, raw, finished_onc
     assert (code, out) == (2, "")
     assert told in err
     assert err.count("\n") == 1
-
-
-def test_another_encoders_embeddings_are_not_compared(deduplicated, curate, tmp_path):
-    job = json.loads((deduplicated / "job.json").read_text())
-    job["encoder"]["name"] = "ViT-B-32"
-    (deduplicated / "job.json").write_text(json.dumps(job))
-    code, _, err = curate(tmp_path / "new", *ALL_KINDS, "--against", str(deduplicated))
-    assert code == 2
-    assert "was embedded by ViT-B-32" in err
-    assert "leave semantic out of --duplicates" in err
-    assert not (tmp_path / "new").exists()
-    assert curate(tmp_path / "new", "--duplicates", "exact,perceptual", "--against", str(deduplicated))[0] == 0
-
-
-def test_what_auto_became_in_another_output_is_what_its_embeddings_have(deduplicated, curate, tmp_path):
-    manifest = json.loads((deduplicated / "manifest.json").read_text())
-    manifest["models"]["embedding"]["precision"] = "fp16"
-    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
-    assert json.loads((deduplicated / "job.json").read_text())["encoder"]["precision"] == "auto"
-    against = [*ALL_KINDS, "--against", str(deduplicated), "--dry_run"]
-    assert curate(tmp_path / "new", *against)[0] == 0
-    code, _, err = curate(tmp_path / "new", *against, "--precision", "fp32")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "was embedded by tiny-untrained, precision fp16" in err
-    manifest["models"]["embedding"]["precision"] = "fp32"
-    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
-    assert curate(tmp_path / "new", *against, "--precision", "fp32")[0] == 0
-
-
-def test_another_output_that_a_job_is_writing_is_not_compared_with(deduplicated, curate, tmp_path):
-    lease.acquire(lease.Claim(str(deduplicated), "theirs"))
-    code, _, err = curate(tmp_path / "new", *ALL_KINDS, "--against", str(deduplicated), "--dry_run")
-    assert (code, err.count("\n")) == (2, 1)
-    assert f"--against {deduplicated} is being written: " in err
-
-
-def test_another_output_without_hashes_is_told(deduplicated, curate, tmp_path):
-    """An earlier release scored it: all of it, or what its manifest counts."""
-    against = [*KEEP_ALL, "--against", str(deduplicated)]
-    manifest = json.loads((deduplicated / "manifest.json").read_text())
-    (deduplicated / "manifest.json").write_text(json.dumps({**manifest, "unhashed": 3}))
-    _, out, _ = curate(tmp_path / "new", "--duplicates", "exact,perceptual", *against, "--dry_run")
-    assert f"note: --against {deduplicated}: an earlier release, which knew no 256-bit hash, scored 3 samples of" in out
-    for path in (deduplicated / "samples").glob("*.parquet"):
-        table = pq.read_table(path)
-        pq.write_table(table.drop_columns(["phash256", "texture", "colours"]), path)
-    code, _, err = curate(tmp_path / "new", "--duplicates", "perceptual", *against)
-    assert code == 0
-    told = f"--against {deduplicated}: an earlier release, which knew no 256-bit hash, scored it: not compared as perc"
-    assert told in err
-    assert any(row["status"] == "kept" for row in rows_of(tmp_path / "new"))
-    assert "no 256-bit hash" not in curate(tmp_path / "new", "--duplicates", "exact", *against)[2]
 
 
 def test_a_pipeline_of_the_library_drops_them_too(raw, tmp_path, capsys):
