@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Those that `make demo` drops; `make demo DUPLICATES=exact,perceptual,semantic` compares the embeddings as well.
+DUPLICATES ?= exact,perceptual
 # Where it is set, each process that a test starts compiles all that it imports, for seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -19,7 +21,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/python -m examples.make_demo_shards --output demo/raw
 	$(BIN)/python -m pipelines.curate_images --input 'demo/raw/*.tar' --output demo/curated \
-	  --clip_model tiny-untrained --min_width 64 --samples_per_shard 100
+	  --clip_model tiny-untrained --min_width 64 --samples_per_shard 100 --duplicates $(DUPLICATES)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
