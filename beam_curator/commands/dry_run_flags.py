@@ -38,8 +38,8 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         DRY_RUN,
         action="store_true",
-        help="write nothing: print shards, ranges, what is scored already, models, and about how long the job will "
-        "take; and stop",
+        help="write nothing and stop: print shards, ranges, what is scored already, models, and about how long the job "
+        "will take",
     )
     group.add_argument(
         "--trial",
@@ -58,15 +58,15 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
         "--bucket_mb_per_second",
         type=positive_float,
         metavar="MB",
-        help="with --dry_run: how many MB/s the input's storage gives to all workers together: more of them are no "
-        "faster then",
+        help="with --dry_run: how many MB/s the storage of the input gives to all workers together: the estimate says "
+        "from how many workers on that limits the job",
     )
     group.add_argument("--json", action="store_true", help="with --dry_run: print the estimate as JSON")
     group.add_argument(
         PREVIEW,
         action="store_true",
-        help="write nothing: print what the flags would select of what is scored already, by each rule in order and "
-        "alone, and what would move beside the selection that stands; and stop",
+        help="write nothing and stop: print how many of the samples that are scored already the flags would select, "
+        "what each rule would drop in its turn and alone, and what would change against the last selection",
     )
 
 

@@ -24,49 +24,49 @@ def add_duplicates(group: Any) -> None:
         "--duplicates",
         type=_kinds,
         metavar="KINDS",
-        help=f"drop what repeats, of the samples that the rules keep: some of {','.join(DUPLICATE_KINDS)}, with commas "
-        "between: the same bytes; pictures that look alike; embeddings that are near (default: none)",
+        help="of the samples that the rules keep, drop duplicates of these kinds, separated by commas: exact (the same "
+        "bytes), perceptual (pictures that look alike), semantic (embeddings that are near) (default: none)",
     )
     group.add_argument(
         "--duplicate_cosine",
         type=_cosine,
         metavar="COSINE",
-        help="the least cosine of the embeddings of semantic duplicates, -1 to 1 (default: "
-        f"{DEFAULT_DUPLICATE_COSINE}); a new one that is not lower than those before reads no embedding",
+        help="least cosine similarity of the embeddings of semantic duplicates, -1 to 1; in a later run a higher value "
+        f"reads no embeddings again (default: {DEFAULT_DUPLICATE_COSINE})",
     )
     group.add_argument(
         "--duplicate_bits",
         type=_bits,
         metavar="BITS",
-        help="how far perceptual duplicates are apart at most, in bits of their 256-bit hashes, 0 to 96 (default: "
-        f"{DEFAULT_DUPLICATE_BITS})",
+        help="in how many bits the 256-bit perceptual hashes of perceptual duplicates differ at most, 0 to 96 "
+        f"(default: {DEFAULT_DUPLICATE_BITS})",
     )
     group.add_argument(
         "--keep",
         choices=KEEP_ORDERS,
-        help="which one of several stays: that with the most pixels, that with the highest score, or the first of the "
-        f"input (default: {BY_RESOLUTION})",
+        help="which one of several duplicates stays: the one with the most pixels (resolution), with the highest score "
+        f"(aesthetic, similarity), or the first of the input (first) (default: {BY_RESOLUTION})",
     )
     group.add_argument(
         "--duplicates_by",
         choices=("image", "image+caption"),
-        help="whether samples with different captions may be duplicates (default: image, they may)",
+        help="image: samples are duplicates by their images alone; image+caption: only if their captions are the same "
+        "as well (default: image)",
     )
     group.add_argument(
         "--against",
         action="append",
         type=at_home,
         metavar="OUTPUT",
-        help="a finished output, such as that of an earlier release of the data or of an evaluation set: what it kept "
-        "is never output again, nor is what repeats it; may be given again",
+        help="a finished output, such as of an earlier release of the data or of an evaluation set: samples that it "
+        "kept, and duplicates of these, are dropped; may be given again",
     )
     group.add_argument(
         "--duplicate_embeddings",
         type=at_home,
         metavar="OUTPUT",
-        help="tell semantic duplicates by the embeddings in another finished output over the same input, such as those "
-        "of an encoder that was made for copies, where --encoder is what scores are computed from (default: the job's "
-        "own)",
+        help="find semantic duplicates by the embeddings in another finished output over the same input, such as those "
+        "of an encoder that was trained to detect copies (default: the job's own embeddings)",
     )
     group.add_argument(
         "--duplicate_slack",

@@ -21,7 +21,7 @@ _EXPORT = f"""Writes what a finished job kept in forms that other tools read:
 """
 
 _ABOUT_EMBEDDINGS = """Writes the embeddings of all kept samples, with their rows, in the order of the output shards.
-A range of the input is in memory at a time, whatever the size of the output.
+One range of the input is in memory at a time, whatever the size of the output.
 
   npy      img_emb/img_emb_0.npy (float16 [n, dim]) and metadata/metadata_0.parquet, as clip-retrieval has them:
            autofaiss, embedding-reader, faiss and usearch read them, and clip-retrieval index
@@ -41,7 +41,7 @@ array of u8,u8: what DataComp's resharder and its baselines take as a subset.
     python resharder.py -i downloads -o subset -s subset.npy
 """
 
-_EPILOG = "Beam's flags of buckets work as well, such as --s3_endpoint_url."
+_EPILOG = "Beam's flags for buckets work as well, such as --s3_endpoint_url."
 
 
 def export_parser(what: str) -> Parser:
@@ -81,13 +81,13 @@ def _of_embeddings() -> Parser:
     _add_out(made)
     made.add_argument("--output", required=True, metavar="DIR", help="a new directory; local, gs:// or s3://")
     made.add_argument(
-        "--format", choices=("npy", "parquet", "lance"), default="npy", help="which of these (default: %(default)s)"
+        "--format", choices=("npy", "parquet", "lance"), default="npy", help="one of the above (default: %(default)s)"
     )
     made.add_argument(
         "--rows_per_file",
         type=positive_int,
         metavar="N",
-        help=f"how many samples each file of npy and parquet has (default: {ROWS_PER_FILE})",
+        help=f"samples in each file of npy and parquet (default: {ROWS_PER_FILE})",
     )
     return made
 

@@ -76,7 +76,7 @@ def add_input_and_output(group: Any) -> None:
     group.add_argument(
         "--allow_missing",
         **SWITCH,
-        help="go on without what --input names that is not there or cannot be read; the manifest lists it",
+        help="go on when something that --input names is missing or cannot be read; the manifest lists what is missing",
     )
     group.add_argument("--output", type=at_home, metavar="DIR", help="output directory; local, gs:// or s3://")
     group.add_argument(
@@ -90,44 +90,46 @@ def add_input_and_output(group: Any) -> None:
         "--range_mb",
         type=positive_float,
         metavar="MIB",
-        help="about how much of a shard is one unit of work, in MiB; a directory keeps the one that it was begun with "
-        f"(default: {DEFAULT_RANGE_MB})",
+        help="about how many MiB of a shard are one range, the unit of work; an output directory keeps the size that "
+        f"its first run had (default: {DEFAULT_RANGE_MB})",
     )
     group.add_argument(
         "--ranges_per_ledger_file",
         type=ranges_per_file,
         metavar="N",
-        help="how many ranges have a file of the ledger together, 1 for a file each, at most 100,000 (default: a file "
-        "each up to 10,000 ranges, and 1,000 together above that)",
+        help="how many ranges share one Parquet file of the ledger, 1 to 100,000 (default: 1 for a job of up to 10,000 "
+        "ranges, 1,000 for a larger one)",
     )
     group.add_argument(
         "--scores_from",
         type=at_home,
         metavar="DIR",
-        help="select from the scores of this finished output directory, of the same input and models: nothing is "
-        "scored, and no score is copied; so several selections of one scoring have a directory each",
+        help="select from the scores in this finished output directory, which a job with the same input and models "
+        "wrote: nothing is scored or copied, so several selections can share one set of scores",
     )
     group.add_argument(
         "--overwrite",
         **SWITCH,
-        help="remove what a job left in the output directory, its scores too, which a model computed, and begin anew",
+        help="begin anew: first remove all that an earlier job left in the output directory, its embeddings and scores "
+        "as well",
     )
     group.add_argument(
         "--fewer_shards",
         **SWITCH,
-        help="let --input leave out shards that the output directory has and that are still there: they leave the "
-        "selection, and their scores are kept",
+        help="allow --input to leave out shards that an earlier run into --output read and that still exist: their "
+        "samples leave the selection, and their scores are kept",
     )
     group.add_argument(
         "--take_over",
         **SWITCH,
-        help="take the output directory from a job that holds it and is gone; if it is alive after all, it fails",
+        help="take the output directory over from a job that died while it held it; if that job is still running, it "
+        "fails",
     )
     group.add_argument(
         "--report",
         **{**SWITCH, "default": True},
-        help="write report.html at the end, one page to look at, and its figures as report.json; false leaves it to "
-        "beam-curator report (default: true)",
+        help="at the end, write report.html, a page with histograms and example images, and report.json with its "
+        "figures; with false, beam-curator report can write them later (default: true)",
     )
 
 
@@ -136,46 +138,46 @@ def add_samples(group: Any) -> None:
     group.add_argument(
         "--group_by_key",
         **SWITCH,
-        help="join all members of a shard that share a key, wherever they stand; without it only those that follow "
-        "each other, as WebDataset does",
+        help="join all members of a shard that share a key into one sample, wherever they stand in it; by default only "
+        "consecutive members are joined, as WebDataset does",
     )
     group.add_argument(
         "--several_images",
         choices=SEVERAL_IMAGES,
         default=DEFAULT_READING.several_images,
-        help="what becomes of a sample with several images: it fails, its first one is scored, or all are scored and "
-        "the worst score decides (default: %(default)s)",
+        help="what becomes of a sample with several images: fail (it is not used), first (its first image is scored), "
+        "or all (all its images are scored, and the worst score decides) (default: %(default)s)",
     )
     group.add_argument(
         "--image_from",
         type=member_sources("image_from"),
         metavar="EXTENSIONS",
-        help="the member that is the image, such as jpg or left.png; of several with commas between them, the first "
-        "that a sample has (default: its only image)",
+        help="extension of the member that is the image, such as jpg or left.png; of several, separated by commas, the "
+        "first that a sample has (default: the sample's only image)",
     )
     group.add_argument(
         "--caption_from",
         type=member_sources("caption_from"),
         metavar="SOURCES",
-        help="where the caption is: a member such as txt, or a field of a JSON member as json:caption; of several with "
-        f"commas between them, the first that is not empty (default: {','.join(TEXT_MEMBERS)}, then fields of json "
-        "such as caption and text)",
+        help="where the caption is: the extension of a member, such as txt, or a field of a JSON member, such as "
+        "json:caption; of several, separated by commas, the first that is not empty (default: "
+        f"{','.join(TEXT_MEMBERS)}, then fields of json such as caption and text)",
     )
     group.add_argument(
         "--carry",
         type=carried_fields,
         default=ALL,
         metavar="FIELDS",
-        help=f"which fields of a sample's .json become columns, json.url for rules and json_url in the ledger: {ALL}, "
-        f"{NONE}, or names with commas between them, as url,similarity; new ones of scored shards are read from these "
-        "again, and nothing is embedded (default: %(default)s)",
+        help="which fields of a sample's .json become columns (url is json.url in rules, json_url in the ledger): "
+        f"{ALL}, {NONE}, or names separated by commas, such as url,similarity; for fields that are added later, shards "
+        "are read again and nothing is embedded (default: %(default)s)",
     )
 
 
 def add_models(group: Any) -> None:
     """Adds the flags of models."""
     group.add_argument(
-        "--model_dir", type=at_home, metavar="DIR", help="where weights are looked for first; local, gs:// or s3://"
+        "--model_dir", type=at_home, metavar="DIR", help="directory to look for weights in first; local, gs:// or s3://"
     )
     group.add_argument(
         "--encoder",
@@ -183,51 +185,51 @@ def add_models(group: Any) -> None:
         dest="clip_model",
         default=DEFAULT_MODEL,
         metavar="NAME",
-        help="what embeds the images: an open_clip architecture, timm:NAME for a model of timm such as DINOv2, "
-        "package.module:Object for an encoder of your own, with arguments as those of --scorer, or "
-        f"{TINY_UNTRAINED} for trying things out without weights: "
-        "its scores mean nothing (default: %(default)s)",
+        help="model that embeds the images: an open_clip architecture; timm:NAME for a model of timm, such as DINOv2; "
+        "package.module:Object for an encoder of your own, with arguments as in --scorer; or "
+        f"{TINY_UNTRAINED}, which needs no weights and whose scores mean nothing, to try things out "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--clip_pretrained",
         type=at_home,
         default=DEFAULT_PRETRAINED,
         metavar="TAG",
-        help="the encoder's weights: an open_clip tag, or the path of a checkpoint, local or in a bucket; a tag of "
-        "timm is a part of the encoder's name (default: %(default)s)",
+        help="weights of an open_clip encoder: a tag of open_clip, or the path of a checkpoint, local or in a bucket; "
+        "with timm, the tag is part of the name that --encoder gives (default: %(default)s)",
     )
     group.add_argument(
         "--aesthetic_model",
         type=at_home,
         metavar="NAME",
-        help=f"v2, v1, {UNTRAINED}, {NO_MODEL}, or a path (default: v2; {UNTRAINED} with --clip_model "
-        f"{TINY_UNTRAINED})",
+        help=f"head for the column aesthetic: v2 or v1 (LAION's), {UNTRAINED}, {NO_MODEL}, or the path of its weights "
+        f"(default: v2; {UNTRAINED} with --encoder {TINY_UNTRAINED})",
     )
     group.add_argument(
         "--nsfw_model",
         type=at_home,
         metavar="NAME",
-        help=f"laion, {UNTRAINED}, {NO_MODEL}, or a path (default: laion; {UNTRAINED} with --clip_model "
-        f"{TINY_UNTRAINED})",
+        help=f"head for the column nsfw: laion, {UNTRAINED}, {NO_MODEL}, or the path of its weights (default: laion; "
+        f"{UNTRAINED} with --encoder {TINY_UNTRAINED})",
     )
     group.add_argument(
         "--prompt",
         action="append",
         metavar="PROMPT",
-        help="a score from text, such as 'watermark=a photo with a watermark|a clean photo': the column watermark is "
-        "the probability of the first text among them, by the encoder's own text half; may be given again",
+        help="zero-shot score, such as 'watermark=a photo with a watermark|a clean photo': the column watermark is the "
+        "probability of the first text against the others, by the encoder's own text tower; may be given again",
     )
     group.add_argument(
         "--similarity",
         **SWITCH,
-        help="score how well a caption tells its image, as the column similarity: the cosine of both embeddings, "
-        "by the encoder's own text half",
+        help="score how well a caption describes its image, as the column similarity: the cosine of both embeddings, "
+        "with the encoder's own text tower",
     )
     group.add_argument(
         "--keep_text_embeddings",
         **SWITCH,
-        help="keep an embedding of each caption beside that of its image, by the encoder's own text half: similarity "
-        "and other comparisons are computed from it later, and export embeddings writes it",
+        help="keep an embedding of each caption, by the encoder's own text tower, beside that of its image: later runs "
+        "compute similarity from it, and beam-curator export embeddings writes it",
     )
     group.add_argument(
         "--image_measures",
@@ -244,14 +246,15 @@ def add_models(group: Any) -> None:
         "--scorer",
         action="append",
         metavar="SCORER",
-        help="a scorer of your own, or of an installed package: NAME or package.module:Object, with arguments as "
-        "(side=64), key=value or JSON; its columns may be used by rules; may be given again",
+        help="scorer of your own (package.module:Object) or of an installed package (NAME), with arguments as in "
+        "'my_scorers:Warmth(side=64)', 'NAME side=64' or 'NAME {\"side\": 64}'; rules can use its columns; may be "
+        "given again",
     )
     group.add_argument(
         "--accept_other_encoder",
         **SWITCH,
-        help="let the published heads score the embeddings of another encoder than OpenAI's CLIP ViT-L/14, which they "
-        "were made for: such scores may mean nothing, and are marked so wherever they show",
+        help="let the published heads score embeddings of an encoder other than OpenAI's CLIP ViT-L/14, which they "
+        "were trained on: such scores may mean nothing, and are marked so wherever they show",
     )
     for setting in SETTINGS:
         _add_setting(group, setting)
@@ -276,8 +279,8 @@ def add_selection(group: Any) -> None:
     group.add_argument(
         "--preset",
         choices=preset_names(),
-        help="a selection of the field under one name: stands for flags, which are told before the work begins; flags "
-        "beside it win, or are added",
+        help="a published recipe of selection: stands for flags, which are printed before the work begins; other flags "
+        "on the command line are added to these, and override them",
     )
     group.add_argument(
         "--min_aesthetic",
@@ -317,15 +320,15 @@ def add_selection(group: Any) -> None:
         "--where",
         action="append",
         metavar="CONDITION",
-        help='keep samples that a condition in SQL is true of, such as "aesthetic >= 5 OR width > 900": '
-        "on the ledger's columns, scores among them; tried after the thresholds and before --rule; may be given again",
+        help="keep samples for which a SQL condition on columns of the ledger, scores among them, is true, such as "
+        '"aesthetic >= 5 OR width > 900"; tried after the thresholds and before --rule; may be given again',
     )
     group.add_argument(
         "--max_caption_repeats",
         type=positive_int,
         metavar="N",
-        help="of the samples that pass all rules, keep those whose caption comes at most so many times in the whole "
-        "input, as COYO-700M does with 10",
+        help="of the samples that pass all rules, keep those whose caption occurs at most N times in the whole input, "
+        "as COYO-700M does with 10",
     )
     for flag, which in (("--allow", "only samples in a list"), ("--block", "no sample of a list")):
         group.add_argument(
@@ -340,23 +343,24 @@ def add_selection(group: Any) -> None:
         "--keep_top",
         action="append",
         metavar="COLUMN=FRACTION",
-        help="of the samples that pass all rules, keep the best fraction by a column, such as similarity=0.3, as "
-        "DataComp does; may be given again, for another column, on what is left",
+        help="of the samples that pass all rules, keep the fraction with the highest values of a column, such as "
+        "similarity=0.3, as DataComp does; given again for another column, keeps a fraction of what is left",
     )
     group.add_argument(
         "--keep_best",
         action=Joined,
         nargs="+",
         metavar=("N", "COLUMN"),
-        help="of the samples that are left, keep the best N by a column, such as 1000000 aesthetic (and those that are "
-        "equal to the last of them); may be given again",
+        help="of the samples that --keep_top leaves, keep the N with the highest values of a column, such as 1000000 "
+        "aesthetic, and all that equal the last of them; may be given again",
     )
     group.add_argument(
         "--rule",
         action="append",
         metavar="RULE",
-        help="a rule of your own: [NAME=]package.module:object[(VALUES)], such as 'my_rules:longer_than(words=4)'; "
-        "called with a sample's row, true keeps it; NAME is its reason in the ledger; may be given again",
+        help="rule of your own, [NAME=]package.module:object[(ARGUMENTS)], such as 'my_rules:longer_than(words=4)': a "
+        "function that is called with a sample's row, and keeps it by returning True; the ledger gives NAME as the "
+        "reason for what it drops; may be given again",
     )
     group.add_argument(
         "--max_failed_fraction",
@@ -375,8 +379,8 @@ def add_running(group: Any) -> None:
         "--scoring_accelerator",
         type=accelerator,
         metavar="HINT",
-        help="an accelerator for scoring alone, as a resource hint that the runner understands; on Dataflow such as "
-        "type:nvidia-l4;count:1;install-nvidia-driver",
+        help="accelerator for the steps that score, and for no others, as a resource hint of the runner's; on Dataflow "
+        "such as type:nvidia-l4;count:1;install-nvidia-driver",
     )
     group.add_argument(
         "--scoring_min_ram",

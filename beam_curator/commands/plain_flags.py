@@ -1,6 +1,6 @@
 """Flags of the commands that run no pipeline. Nothing heavy is imported here, as in `flags`.
 
-Beam's flags of buckets work beside them, and stay unknown to these parsers.
+Beam's flags for buckets work beside them, and stay unknown to these parsers.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from beam_curator.commands.flags import PROGRAM, Parser, refuse_empty, refuse_sl
 from beam_curator.defaults import DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.errors import UsageError
 
-_EPILOG = "Beam's flags of buckets work as well, such as --s3_endpoint_url."
+_EPILOG = "Beam's flags for buckets work as well, such as --s3_endpoint_url."
 
 _VERIFY = """Checks all that a finished job promised: reads its input and its output again, and compares them.
 
     beam-curator verify curated
 
-It prints one line when all holds (exit code 0), or what differs (exit code 1): that the ledger balances and has each
-sample of the input exactly once; that each kept sample is in its output shard, at its place, with its members bit for
-bit, its embedding and its record; that the Parquet rows and statistics beside each shard are its own; that each
-duplicate that went has a better one that stays, and no two that stay are duplicates; that nothing else is in the
-directory.
+It checks that the ledger balances and has each sample of the input exactly once; that each kept sample is in its
+output shard, at its place, with its members bit for bit, its embedding and its KEY.curation.json; that the Parquet rows
+and statistics beside each shard agree with it; that each dropped duplicate has a better one that was kept, and no two
+kept samples are duplicates; that nothing else is in the directory. If all of this holds, it prints one line (exit code
+0), else what differs (exit code 1).
 """
 
-_REPORT = """Writes the report of a finished job into its output directory: report.html, one page that opens anywhere
-without a server or a network, and report.json, its figures.
+_REPORT = """Writes the report of a finished job into its output directory: report.html, a page with histograms and
+example images that opens without a server or a network, and report.json with its figures.
 
     beam-curator report curated
 
-A job writes it by itself at its end; this does it afterwards, also for the output of an earlier release.
+A job writes its report at its end, unless it runs with --report false. This command writes it afterwards, also for the
+output of an earlier release.
 """
 
-_MODELS = """Fetches the weights of the encoder and of the score heads, and verifies them. What is there is not fetched
-again.
+_MODELS = """Fetches the weights of the encoder and of the published heads (aesthetic v2 and v1, NSFW), and verifies
+their sha256. Files that are in --model_dir already are verified, and not fetched again.
 
     beam-curator models --model_dir models
 """
@@ -89,7 +90,8 @@ def _add_input_root(made: Parser) -> None:
     made.add_argument(
         "--input_root",
         metavar="DIR",
-        help="where the input is now, if it was moved: what stands for the deepest directory that held all of it",
+        help="if the input was moved since the job: its new directory, in place of the deepest one that contained all "
+        "shards",
     )
 
 
@@ -103,7 +105,10 @@ def models_parser() -> Parser:
         allow_abbrev=False,
     )
     made.add_argument(
-        "--model_dir", required=True, metavar="DIR", help="directory, local or in a bucket (gs://, s3://)"
+        "--model_dir",
+        required=True,
+        metavar="DIR",
+        help="directory for the weights, local or in a bucket (gs://, s3://)",
     )
     made.add_argument(
         "--encoder",
@@ -111,9 +116,12 @@ def models_parser() -> Parser:
         dest="clip_model",
         metavar="NAME",
         default=DEFAULT_MODEL,
-        help="open_clip model, or timm:NAME (default: %(default)s)",
+        help="open_clip architecture, or timm:NAME for a model of timm (default: %(default)s)",
     )
     made.add_argument(
-        "--clip_pretrained", metavar="TAG", default=DEFAULT_PRETRAINED, help="its open_clip tag (default: %(default)s)"
+        "--clip_pretrained",
+        metavar="TAG",
+        default=DEFAULT_PRETRAINED,
+        help="open_clip tag of the weights (default: %(default)s)",
     )
     return made

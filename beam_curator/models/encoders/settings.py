@@ -33,32 +33,33 @@ class EncoderSettings:
 
     batch_size: int | Literal["auto"] = _setting(
         AUTO,
-        "images per pass of the encoder, halved where they do not fit; auto is 256 on a GPU, or as many as fit; on the "
-        "CPU the most that a pass may have",
+        "images per pass of the encoder on a GPU, halved when they do not fit in its memory; auto is 256, or as many "
+        "as fit; on the CPU the most images that a pass may have",
         choices=(AUTO,),
         least=1,
     )
     precision: str = _setting(
         "auto",
-        "of the encoder and of captions' embeddings; auto is bf16 where the device has it, else fp32, and of captions "
+        "number format that the encoder computes in; auto is bf16 where the device has it, else fp32; for captions "
         "fp16 on a GPU, else fp32",
         choices=PRECISIONS,
     )
     device: str = _setting("auto", "where the encoder runs; cuda without a GPU is an error", choices=DEVICES)
     decode_threads: int = _setting(
         0,
-        "threads that decode images ahead of the encoder, and on the CPU run it as well; 0 for one a core, shared out "
-        "among --direct_num_workers processes",
+        "threads that decode images ahead of the encoder, and on the CPU run the encoder as well; 0 for one per core, "
+        "divided among --direct_num_workers processes",
         least=0,
     )
     compile: bool = _setting(
         False,
-        "run torch.compile on the encoder: needs a C++ compiler, on a GPU Triton; last bits of embeddings change",
+        "run torch.compile on the encoder: needs a C++ compiler, on a GPU Triton; changes the last bits of embeddings",
     )
     decode: str = _setting(
         EXACT,
-        "exact: the encoder's input is open_clip's, bit for bit, by Pillow; fast: by libjpeg-turbo and torch, in half "
-        "the time, where some levels differ by one or two of 255, and so last digits of scores",
+        "how images are decoded and resized; exact: by Pillow, bit for bit as open_clip does; fast: by libjpeg-turbo "
+        "and torch in half the time, where some pixels differ by one or two levels of 255, and scores in their last "
+        "digits",
         choices=(EXACT, FAST),
     )
 
