@@ -1,6 +1,6 @@
-"""What an error of a device means: too little memory, which a smaller pass needs less of, or a device that is lost.
+"""What an error of a device means: it has too little memory, so that a smaller pass may fit; or the device is lost.
 
-Want of memory is told in several ways, by what asked for it: torch's allocator raises `OutOfMemoryError`, the driver
+Each library reports a lack of memory in its own way: torch's allocator raises `OutOfMemoryError`, the driver
 "CUDA error: out of memory" (for pinned memory too, and for the first thing that a process asks of a full GPU), cuBLAS
 and cuDNN a status of theirs, Triton an error of its own, the CPU's allocator a RuntimeError. On a part of a GPU (MIG)
 torch's allocator fails in asking NVML whose processes are there (pytorch#112377), and where there is no room for any of
@@ -67,15 +67,15 @@ def wants_memory(error: BaseException) -> bool:
 
 
 def told_of_memory(text: str) -> str | None:
-    """The line of a text, such as a worker's traceback, that says that there was too little memory; None for none."""
+    """The first line of a text, such as a worker's traceback, that reports too little memory; None if no line does."""
     lines = (line.strip() for line in re.split(r"\n|\\n", text))  # a runner may quote what a worker said
     return next((line for line in lines if _MEMORY_ERROR.match(line) or _WANT_OF_MEMORY.search(line)), None)
 
 
 def is_lost(device: str) -> bool:
-    """Whether a device raises when it is asked for nothing but to end what it does, as CUDA does for all that a process
-    asks after an error within a kernel. Ask this before `wants_memory`: on a lost device cuBLAS finds no handle either.
-    """
+    """Whether a device is lost to this process: CUDA raises at every call of a process after an error within a kernel,
+    even where it is only asked to synchronise. Call this before `wants_memory`: on a lost device cuBLAS finds no handle
+    either, as where memory is lacking."""
     if device != "cuda":
         return False
     import torch
@@ -91,9 +91,9 @@ def refuse_in_fork(process: int, what: str, device: str) -> None:
     """Raises JobError in a fork of the process that loaded something: its threads, and CUDA, are not there.
 
     Args:
-      process: the id of that process.
-      what: was loaded, such as "model 'ViT-L-14'".
-      device: on which.
+      process: the id of the process that loaded it.
+      what: what was loaded, such as "model 'ViT-L-14'".
+      device: the device it was loaded on.
     """
     if os.getpid() != process:
         raise JobError(

@@ -1,11 +1,11 @@
-"""What the columns of fields of samples' metadata are called, and which fields are chosen."""
+"""Names of the columns that hold fields of samples' metadata, and the choice among these fields."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 PREFIX = "json."
-"""What the column of a field begins with, so that none has the name of a column of ours."""
+"""Prefix of the columns of fields, so that none has the name of one of our own columns."""
 
 URL_DOMAIN = "url_domain"
 """The column with the host of a sample's url."""
@@ -15,12 +15,12 @@ NONE = "none"
 
 
 def is_field(name: str) -> bool:
-    """Whether a column is one of a sample's metadata."""
+    """Whether a column holds a field of the samples' metadata."""
     return name.startswith(PREFIX) or name == URL_DOMAIN
 
 
 def is_carried(column: str, carry: Sequence[str]) -> bool:
-    """Whether a column is of the fields that are chosen: `("all",)`, or names."""
+    """Whether the field in this column is among those that `Reading.carry` chooses."""
     if tuple(carry) == (ALL,):
         return True
     return _URL in carry if column == URL_DOMAIN else column.removeprefix(PREFIX) in carry

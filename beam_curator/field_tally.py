@@ -1,6 +1,6 @@
-"""Fields of samples' metadata: what was met of each, from which the type of its column follows.
+"""Tallies of the fields of samples' metadata (the scalars of their .json), from which the type of each column follows.
 
-Tallies may be added up in any order, and the sum is the same: so is the type of each column, for every number of
+Tallies may be added up in any order, and the sum is the same: so each column has the same type for every number of
 workers, after any resume, and whichever shards came first.
 """
 
@@ -14,14 +14,16 @@ from typing import Any
 from beam_curator.field_names import ALL, is_carried
 
 MAX_FIELDS = 1000
-"""So many fields are carried at most: those with the shortest names, of equal length the first in the alphabet."""
+"""The most fields that are carried as columns: those with the shortest names, and of equal length the first in the
+alphabet."""
 
 FLAG, INTEGER, WIDE_INTEGER, HUGE_INTEGER, NUMBER, TEXT = "flag", "integer", "wide", "huge", "number", "text"
-"""What a value may be. A float64 holds all integers up to 2^53, a wide integer is beyond, a huge one beyond int64."""
+"""The kinds of values. A float64 holds all integers up to 2^53; a WIDE_INTEGER is beyond these, a HUGE_INTEGER beyond
+int64."""
 
 
 def column_type(kinds: Iterable[str]) -> str:
-    """What a column holds whose values are of these kinds: flag, integer, number or text, which takes what is mixed."""
+    """The type of a column with values of these kinds: FLAG, INTEGER or NUMBER, and TEXT for mixed kinds."""
     met = set(kinds)
     if met == {FLAG}:
         return FLAG
@@ -32,13 +34,13 @@ def column_type(kinds: Iterable[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class FieldTally:
-    """What was met of one field.
+    """The tally of one field over some samples.
 
     Attributes:
-      kinds: of its values.
-      values: how many samples have one.
-      nested: how many have a list or an object there, which is not carried.
-      long: how many have a text there that is too long to be carried.
+      kinds: the kinds of its values.
+      values: how many samples have a value that is carried.
+      nested: how many have a list or an object, which is not carried.
+      long: how many have a text that is too long to be carried.
     """
 
     kinds: frozenset[str] = frozenset()
@@ -56,26 +58,26 @@ class FieldTally:
 
     @property
     def type(self) -> str:
-        """What its column holds."""
+        """The type of its column: FLAG, INTEGER, NUMBER or TEXT."""
         return column_type(self.kinds)
 
     @property
     def is_mixed(self) -> bool:
-        """Whether it is text because values of several kinds were met."""
+        """Whether the column is text because its values are of several kinds."""
         return self.type == TEXT and self.kinds not in (frozenset({TEXT}), frozenset())
 
 
 @dataclasses.dataclass(frozen=True)
 class FieldsFound:
-    """What was met of all fields of some samples.
+    """The tallies of all fields over some samples.
 
     Attributes:
-      columns: by the column's name.
+      columns: the tally of each field, by the name of its column.
       broken: how many `.json` members are no JSON, or too large to be read.
-      more: whether there were more fields than are carried, or names that are too long.
-      foreign_sidecars: Parquet files beside shards that are not of these.
-      hashes: how many samples say a sha256 of their image.
-      other_hashes: of how many it is not that of the stored bytes.
+      more: whether there are more fields than are carried, or fields whose names are too long.
+      foreign_sidecars: Parquet files that stand beside shards and do not describe these shards' samples.
+      hashes: how many samples have a field with the sha256 of their image.
+      other_hashes: in how many of them it differs from that of the stored bytes.
     """
 
     columns: Mapping[str, FieldTally] = dataclasses.field(default_factory=dict)
@@ -99,12 +101,12 @@ class FieldsFound:
 
     @property
     def types(self) -> dict[str, str]:
-        """What each column holds; a field without any value that is carried has none."""
+        """The type of each column, by name, sorted; fields without a value that is carried have no column."""
         return {name: tally.type for name, tally in sorted(self.columns.items()) if tally.values}
 
     @property
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The tallies as JSON, for score parts and manifests."""
         columns = {
             name: {
                 "kinds": sorted(one.kinds),
@@ -133,7 +135,7 @@ class FieldsFound:
         return cls(**{**told, "columns": columns, "foreign_sidecars": sidecars})
 
     def only(self, carry: Sequence[str]) -> FieldsFound:
-        """The same of the fields that are chosen."""
+        """The tallies of the fields that `Reading.carry` chooses."""
         if tuple(carry) == (ALL,):
             return self
         there = {name: one for name, one in self.columns.items() if is_carried(name, carry)}
@@ -142,7 +144,8 @@ class FieldsFound:
 
 
 def least(names: Iterable[str]) -> list[str]:
-    """Those of these columns that are carried where there are too many: a choice that no order of adding changes."""
+    """The `MAX_FIELDS` columns that are carried, or all if they are fewer. The choice depends on the names alone, so it
+    is the same in whatever order tallies are added."""
     found = list(names)
     if len(found) > MAX_FIELDS:
         found = sorted(found, key=lambda name: (len(name), name))[:MAX_FIELDS]
@@ -150,12 +153,12 @@ def least(names: Iterable[str]) -> list[str]:
 
 
 def sum_fields(found: Iterable[FieldsFound | None]) -> FieldsFound:
-    """What was met of all: what Beam's CombineGlobally calls."""
+    """The sum of some tallies, of which None is nothing; in the form that Beam's CombineGlobally calls."""
     return sum((one for one in found if one is not None), FieldsFound())
 
 
 def nearest(name: str, there: Iterable[str]) -> str:
-    """How messages go on about a field that is not there: the one that may be meant, or all."""
+    """The end of a message about a field that is missing: the name that may be meant, or all names that there are."""
     names = sorted(there)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:

@@ -14,10 +14,14 @@ _WAS_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")
 
 
 def path_text(given: Any, what: str) -> str:
-    """A path or url as text, as a caller gave it for what is called so; also an empty one.
+    """A path or url that a caller gave, as text; it may be empty.
+
+    Args:
+      given: text, or a path object such as `pathlib.Path`.
+      what: name of the argument, for messages.
 
     Raises:
-      UsageError: for what is none, and for a path object that was made of a url.
+      UsageError: it is neither text nor a path object, or is a path object that was made of a url.
     """
     text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     if not isinstance(text, str):
@@ -36,20 +40,20 @@ def at_home(path: str) -> str:
 
 
 def path_texts(given: Any, what: str) -> list[str]:
-    """The texts of one path, or of several.
+    """The texts of one path, or of an iterable of several.
 
     Raises:
-      UsageError: for what is none, and for path objects that were made of a url.
+      UsageError: as `path_text`, for any of them.
     """
     several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, bytearray, os.PathLike, Mapping))
     return [path_text(one, what) for one in (given if several else [given])]
 
 
 def named(given: Any, what: str) -> str:
-    """The same of one, not empty, and as `at_home` has it.
+    """The text of one path, with `~` written out as `at_home` does.
 
     Raises:
-      UsageError: for an empty one as well.
+      UsageError: as `path_text`, and for an empty one.
     """
     text = path_text(given, what)
     if not text:
@@ -58,7 +62,7 @@ def named(given: Any, what: str) -> str:
 
 
 def named_if_any(given: Any, what: str) -> str | None:
-    """The same; None for None."""
+    """As `named`; None for None."""
     return None if given is None else named(given, what)
 
 

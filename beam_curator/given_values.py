@@ -27,10 +27,14 @@ def plain(value: Any) -> Any:
 
 
 def switch(given: Any, what: str) -> bool:
-    """True or False, as a caller gave it for what is called so.
+    """The True or False that a caller gave.
+
+    Args:
+      given: of Python or of NumPy.
+      what: name of the argument, for messages.
 
     Raises:
-      UsageError: for anything else: the text "no" would be true.
+      UsageError: for anything else, such as the text "no", which Python takes for true.
     """
     if isinstance(given, (bool, np.bool_)):
         return bool(given)

@@ -1,4 +1,4 @@
-"""What gave a number: the model, its weights, and what must be said wherever its numbers show."""
+"""`ModelIdentity`: which model with which weights gave an embedding or a score."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ AUTO_PRECISION = "auto"
 
 @dataclasses.dataclass(frozen=True, order=True)
 class ModelIdentity:
-    """What tells a model from all others: two that are equal give the same numbers.
+    """All that decides a model's numbers: two models with equal identities give the same numbers.
 
     Attributes:
-      name: what people call it, such as "ViT-L-14-quickgelu/openai".
-      sha256: of the file of its weights, 64 hex digits; None where there is no file.
-      trained: whether its numbers mean anything.
-      notes: what else decides its numbers, or has to be known of them, such as "approximate"; in a fixed order.
-      precision: what a neural network computes in, as resolved on the worker that computed: "fp32", "bf16" or "fp16";
-        "auto" before that; None of a model that has one way only, or of numbers of a release that did not record it.
-      member: of an encoder, what comes between `KEY.` and `.npy` for its embeddings: "clip", or its own name.
+      name: name for people, such as "ViT-L-14-quickgelu/openai".
+      sha256: SHA-256 of the file of its weights, 64 hex digits; None where there is no file.
+      trained: False for random weights, whose scores mean nothing.
+      notes: other things that decide the numbers or that a reader of them has to know, such as "approximate", in a
+        fixed order.
+      precision: number format that a neural network computed in: "fp32", "bf16" or "fp16"; "auto" until a worker has
+        chosen it; None for a model that has no choice, and for numbers of a release that did not record it.
+      member: for an encoder, the middle of the name `KEY.<member>.npy` of its embeddings in output shards: "clip", or
+        the encoder's own name; else None.
     """
 
     name: str
@@ -38,7 +40,7 @@ class ModelIdentity:
 
     @property
     def told(self) -> dict[str, Any]:
-        """As manifests and `KEY.curation.json` have it."""
+        """The identity as JSON, as it stands in manifests and in `KEY.curation.json`."""
         told = {"name": self.name, "sha256": self.sha256, "trained": self.trained, "notes": list(self.notes)}
         more = {"precision": self.precision, "member": self.member}
         return told | {name: value for name, value in more.items() if value is not None}
@@ -48,14 +50,19 @@ class ModelIdentity:
         return dataclasses.replace(self, notes=(*self.notes, *notes))
 
     def gives(self, other: ModelIdentity) -> bool:
-        """Whether the other is this one, as far as is known: "auto" may have become any precision, also one that was
-        not recorded; by its name a precision is asked for alone."""
+        """Whether numbers by `other` are what this model was asked to give: all fields are equal, except that the
+        precision "auto" stands for any, also for one that was not recorded."""
         if self.precision == AUTO_PRECISION:
             return dataclasses.replace(self, precision=other.precision) == other
         return self == other
 
     def resolved(self, precision: str | None) -> ModelIdentity:
-        """The same with what "auto" became; itself where no precision was left open, or nothing was computed (None)."""
+        """The same model with the precision that "auto" became on a worker.
+
+        Args:
+          precision: of the worker; None where it computed nothing. Then, and where the precision is not "auto", the
+            identity stays as it is.
+        """
         if self.precision != AUTO_PRECISION or precision is None:
             return self
         return dataclasses.replace(self, precision=precision)
@@ -68,8 +75,8 @@ class ModelIdentity:
 
 
 def fault_of(model: Any) -> str | None:
-    """What is wrong with the `sha256`, `trained`, `notes` or `precision` of an identity, or of a model that has them;
-    None for nothing. They are written as JSON, and compared with what was read of it."""
+    """What is wrong with the `sha256`, `trained`, `notes` or `precision` of a user's model, in one line; None if all
+    have the types of `ModelIdentity`, which lets them be written as JSON and compared with what is read back."""
     if model.sha256 is not None and not isinstance(model.sha256, str):
         return f"sha256={model.sha256!r}: give text, or None"
     if not isinstance(model.trained, bool):
@@ -83,7 +90,7 @@ def fault_of(model: Any) -> str | None:
 
 
 def told_models(models: Mapping[str, ModelIdentity]) -> dict[str, dict[str, Any]]:
-    """Steps and their models, as JSON has them."""
+    """The models of steps, as JSON."""
     return {step: model.told for step, model in models.items()}
 
 
@@ -93,8 +100,8 @@ def models_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelIdentity]
 
 
 def joined_models(some: Iterable[Mapping[str, ModelIdentity]]) -> dict[str, ModelIdentity]:
-    """Steps and their models of what has them all: a precision that one of them tells is that of the others, in which
-    there was nothing to compute."""
+    """The models of steps, from those of several batches of one job. Where a batch had nothing to compute, its
+    precision is still "auto": it takes the precision of another batch."""
     found: dict[str, ModelIdentity] = {}
     for models in some:
         for step, model in models.items():

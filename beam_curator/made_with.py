@@ -1,4 +1,4 @@
-"""What an object was made with, in one line: the arguments that tell it from others of its class."""
+"""One line with the constructor's arguments of an object, by which it is told from others of its class."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ _LONGEST = 200
 
 
 def made_with(kind: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """The arguments of a class's constructor, such as "(side=32)": those alone that are not its defaults; "" of none.
+    """The arguments of a class's constructor that are not its defaults, such as "(side=32)"; "" where there are none.
 
-    The same whether they were given by place or by name. Of what is no plain value, its type alone is told.
+    The text is the same for arguments that are given by position and by name. An argument that is no plain value, path,
+    list, set, mapping or array is shown by its type alone.
     """
     given = _by_name(kind, args, kwargs)
     return f"({', '.join(f'{name}={_shown(value)}' for name, value in given.items())})" if given else ""
 
 
 def check_takes(kind: type, base: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Raises TypeError where a class is given arguments and has no constructor of its own, as Python does for others:
-    they would be passed over.
+    """Raises TypeError where arguments are given to a class that has no constructor of its own, as Python does.
+
+    Our base class takes all arguments to remember them, so that Python itself would not complain.
 
     Args:
-      kind: what is made.
-      base: ours, which takes all arguments to remember them.
-      args: by place.
-      kwargs: by name.
+      kind: the class that is to be constructed.
+      base: our base class.
+      args: positional arguments.
+      kwargs: keyword arguments.
     """
     constructor, of_ours = (one.__init__ for one in (kind, base))  # type: ignore[misc]
     if (args or kwargs) and constructor in (of_ours, object.__init__):  # a protocol's takes turns with `object`'s

@@ -15,10 +15,10 @@ WRITING = "writing"
 REPORTING = "writing the report"
 
 PHASES = (PLANNING, REUSING, SCORING, SELECTING, COMPARING, WRITING, REPORTING)
-"""As they follow each other; a job may leave some out."""
+"""The phases in their order; a job may leave some out."""
 
 SELECTING_AND_COMPARING = f"{SELECTING} and {COMPARING}"
-"""What a finished job says of both together: workers do not tell where one ends."""
+"""The name of both phases together in a manifest: workers do not tell where selecting ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Span:
 
     Attributes:
       began, ended: seconds since 1970, by the clocks of the workers.
-      samples: of how many samples.
+      samples: how many samples were worked on.
     """
 
     began: float
@@ -55,15 +55,16 @@ def add_spans(spans: dict[str, Span], one: Mapping[str, Span]) -> None:
 def phases_told(
     spans: Mapping[str, Span], started: float, finished: float, compares: bool = False
 ) -> list[dict[str, Any]]:
-    """What a manifest says of each phase: its name, seconds, and where it has samples how many, and how many a second.
+    """The timings of a manifest: of each phase its name and seconds, and its samples and samples per second if it has
+    any.
 
-    Planning lasts until the first range is read, and selecting, with comparing where duplicates are looked for, from
-    the last score until the first row is written: these have no span of their own.
+    Two phases have no span of their own: planning lasts until the first range is read; selecting, and comparing where
+    duplicates are looked for, lasts from the last score until the first row is written.
 
     Args:
-      spans: of the phases that workers told of.
-      started, finished: of the job.
-      compares: whether it looks for duplicates.
+      spans: the spans that workers recorded, by phase.
+      started, finished: when the job was, in seconds since 1970.
+      compares: whether the job looks for duplicates.
     """
     scored = [spans[phase] for phase in (REUSING, SCORING) if phase in spans]
     found = {phase: span for phase, span in spans.items() if phase != WRITING}

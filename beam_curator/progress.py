@@ -19,34 +19,34 @@ from beam_curator.samples import ShardRange
 
 @dataclasses.dataclass
 class Done:
-    """What has been done so far.
+    """Counts of what a job has done so far. Sizes are in bytes of uncompressed shards; times in seconds since 1970.
 
     Attributes:
-      phase: the one that is under way, the furthest of those that have begun; "" before the first.
-      began: when it did, in seconds since 1970.
+      phase: the phase that is under way: the last one in the order of `PHASES` that has begun; "" before the first.
+      began: when that phase began.
       planned_shards: shards that are cut into ranges.
-      ranges: how many these are.
-      planned_bytes: of these, unpacked; about how many, where nobody knows how large images are.
-      ranges_scored: those of them whose scores are written, or were found written.
-      samples: samples whose scores are written, or were found written.
-      failed: those of them that cannot be used.
-      scored: those of them that this run scored.
-      embedded: samples of ranges that are not written yet, but are embedded, or have failed.
-      embedded_failed: those of them that have failed.
-      bytes: of ranges, unpacked, that `samples` cover.
-      scored_bytes: of these, that `scored` cover.
-      embedded_bytes: of ranges, that `embedded` cover.
-      groups: groups of embeddings' cells that are to be compared.
-      groups_compared: those of them that are.
-      comparing_since: when the first of them was known, in seconds since 1970; 0 before that.
+      ranges: ranges that these shards are cut into.
+      planned_bytes: size of these ranges; an estimate where nobody knows how large images are.
+      ranges_scored: ranges whose scores are written, by this run or an earlier one.
+      samples: samples whose scores are written, by this run or an earlier one.
+      failed: how many of `samples` cannot be used.
+      scored: how many of `samples` this run scored.
+      embedded: samples that are embedded, or have failed, in ranges whose scores are not written yet.
+      embedded_failed: how many of `embedded` have failed.
+      bytes: size of `samples`.
+      scored_bytes: size of `scored`.
+      embedded_bytes: size of `embedded`.
+      groups: groups of cells whose embeddings are to be compared, in the search for semantic duplicates.
+      groups_compared: how many of `groups` are compared.
+      comparing_since: when the first group was known; 0 before that.
       ledger_files: ranges whose rows of the ledger are written.
       output_shards: output shards that are written.
-      output_shards_due: how many there will be; 0 where that is not known.
-      written: samples in those that are written.
-      loading: the models that are being loaded.
-      flowing_since: when the first images of this run were embedded, in seconds since 1970; 0 before that. Rates are
-        counted from then on: loading a model is no part of them.
-      flowing_samples, flowing_bytes: what was embedded then.
+      output_shards_due: how many output shards there will be; 0 where that is not known.
+      written: samples in `output_shards`.
+      loading: names of the models that are being loaded.
+      flowing_since: when the first images of this run were embedded; 0 before that. Rates are counted from then on, so
+        that loading a model is no part of them.
+      flowing_samples, flowing_bytes: `embedded` and `embedded_bytes` at `flowing_since`.
     """
 
     phase: str = ""
@@ -76,7 +76,7 @@ class Done:
     flowing_bytes: int = 0
 
     def __add__(self, other: Done) -> Done:
-        """What two processes have done together."""
+        """The sum of two processes' counts."""
         counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
         loading = tuple(sorted({*self.loading, *other.loading}))
         last = max((self, other), key=lambda done: (_place(done.phase), -done.began))
@@ -92,7 +92,7 @@ _COUNTS = [
 
 
 def _earlier(one: float, other: float) -> float:
-    """Of two times, of which 0 is none."""
+    """The earlier of two times, of which 0 stands for never."""
     return min(filter(None, (one, other)), default=0.0)
 
 
@@ -122,7 +122,7 @@ class Board:
             self._done, self._embedding = Done(), {}
 
     def enter(self, phase: str) -> None:
-        """A phase has work to do; the first time it begins."""
+        """Notes that a phase has work to do; the first such note is when it begins."""
         with self._lock:
             if _place(phase) > _place(self._done.phase):
                 self._done.phase, self._done.began = phase, time.time()
@@ -145,11 +145,11 @@ class Board:
         self._publish()
 
     def add_planned(self, ranges: Sequence[ShardRange]) -> None:
-        """A shard is cut into ranges."""
+        """Notes that a shard is cut into these ranges."""
         self._add(planned_shards=1, ranges=len(ranges), planned_bytes=sum(one.size_bytes for one in ranges))
 
     def add_embedded(self, range: ShardRange, samples: int, size_bytes: int, failed: int = 0) -> None:
-        """Some more samples of a range are embedded, or have failed; they take so many bytes of the shard."""
+        """Notes that more samples of a range, of this size in its shard, are embedded or have failed."""
         with self._lock:
             before = self._embedding.get(range, (0, 0, 0))
             up_to_now = min(before[1] + size_bytes, range.size_bytes)  # of images that are larger than was planned
@@ -161,7 +161,7 @@ class Board:
         self._publish()
 
     def add(self, range: ShardRange, samples: int, failed: int, scored: bool) -> None:
-        """A range is scored, or was found scored."""
+        """Notes that a range has its scores: computed by this run (`scored`), or by an earlier one."""
         size_bytes = range.size_bytes
         if not scored:
             self._add(ranges_scored=1, samples=samples, failed=failed, bytes=size_bytes)
@@ -172,26 +172,26 @@ class Board:
         self._add(samples=samples, failed=failed, bytes=size_bytes, **done)
 
     def add_group_to_compare(self) -> None:
-        """A group of cells is to be compared."""
+        """Notes a group of cells whose embeddings are to be compared."""
         with self._lock:
             self._done.comparing_since = self._done.comparing_since or time.time()
         self._add(groups=1)
 
     def add_group_compared(self) -> None:
-        """A group of cells is compared."""
+        """Notes that the embeddings of a group of cells are compared."""
         self._add(groups_compared=1)
 
     def add_ledger_file(self) -> None:
-        """The rows of a range are in the ledger."""
+        """Notes that the rows of a range are in the ledger."""
         self._add(ledger_files=1)
 
     def expect_output_shards(self, count: int) -> None:
-        """So many output shards will be written."""
+        """Notes how many output shards will be written."""
         with self._lock:
             self._done.output_shards_due = count
 
     def add_output_shard(self, samples: int = 0) -> None:
-        """An output shard is written."""
+        """Notes that an output shard of so many samples is written."""
         self._add(output_shards=1, written=samples)
 
     def _add(self, **counts: int) -> None:
@@ -217,7 +217,7 @@ class Board:
         return list(map(sum, zip((0, 0, 0), *self._embedding.values(), strict=True)))
 
     def _publish(self) -> None:
-        """Says how far this process is, where another one asked for it; now and then, as it costs a small file."""
+        """Writes the counts to the directory that `SHARED_IN` names, if any, at most every `_PUBLISH_SECONDS`."""
         directory = os.environ.get(SHARED_IN)
         if directory is None:
             return
@@ -231,7 +231,7 @@ class Board:
 
 
 def write_done(directory: str, done: Done) -> None:
-    """Says how far this process is in a directory that the processes of a job share."""
+    """Writes this process's counts to a directory that the processes of a job share, as `PID.json`."""
     name = f"{os.getpid()}-{threading.get_ident()}"
     written = Path(directory, f"{name}.part")
     written.write_text(json.dumps(dataclasses.asdict(done)), encoding="utf-8")
@@ -239,7 +239,7 @@ def write_done(directory: str, done: Done) -> None:
 
 
 def read_done(directory: str) -> Done:
-    """How far all processes are together that say so in a directory."""
+    """The sum of the counts that the processes of a job wrote to a directory."""
     found: list[Mapping[str, Any]] = []
     for path in sorted(Path(directory).glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
@@ -248,7 +248,7 @@ def read_done(directory: str) -> Done:
 
 
 def together(found: Iterable[Done]) -> Done:
-    """What several processes have done together."""
+    """The sum of several processes' counts."""
     return sum(found, Done())
 
 

@@ -1,4 +1,4 @@
-"""How a shard's members become samples, and what of a sample is looked at."""
+"""`Reading`: how a shard's members become samples, and which of them are image, caption and fields."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ SEVERAL_IMAGES: tuple[SeveralImages, ...] = get_args(SeveralImages)
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Reading:
-    """How a shard's members become samples, and what of a sample is looked at. It shapes the rows.
+    """How a shard's members become samples, and which of them are image, caption and fields.
 
     Attributes:
-      group_by_key: whether all members of a shard that share a key are one sample, wherever they stand; else only
-        consecutive ones are.
-      several_images: what becomes of a sample that has more than one image: it fails, its first image stands for it,
-        or all of them are scored and the worst score decides.
-      image_from: extensions of the member that is the image, in the order of preference; none: see `sample_images`.
+      group_by_key: True: all members of a tar that share a key are one sample, wherever they stand; False: only
+        consecutive members are.
+      several_images: what becomes of a sample that has more than one image: "fail": it fails; "first": its first image
+        is scored; "all": all its images are scored, and the worst score decides.
+      image_from: extensions of the member that is the image, in the order of preference; empty for the sample's only
+        image (see `sources.sample_images`).
       caption_from: where the caption is, in the order of preference: extensions ("txt"), or fields of a JSON member
-        ("json:caption"); none: see `tar.captions`.
-      carry: which fields of a sample's metadata become columns: names, `("all",)`, or none. It makes no other samples.
-      image_column: of Parquet files and lists, the column of images, or of their paths; "": see `sources.columns`.
-      caption_column: of the same, the column of captions; "": see there.
+        ("json:caption"); empty for the usual names (see `sources.tar.captions`).
+      carry: names of the fields of a sample's metadata that become columns; `("all",)` for all, empty for none. It
+        changes columns, never which samples there are.
+      image_column: name of the column of images in Parquet files, or of their paths in lists; "" to find it by type and
+        name (see `sources.columns`).
+      caption_column: name of the column of captions in these; "" for one of the usual names.
     """
 
     group_by_key: bool = False
@@ -59,7 +62,7 @@ class Reading:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from all others that make other samples, or find other images and captions in them."""
+        """What decides samples, images and captions, as JSON: all attributes but `carry`."""
         return {
             "group_by_key": self.group_by_key,
             "several_images": self.several_images,

@@ -18,13 +18,14 @@ from beam_curator.samples import Sample, ShardRange, readable, sample_id
 KEPT, DROPPED, FAILED = "kept", "dropped", "failed"
 
 FACT, SCORE, OUTCOME_ROLE, CARRIED, INTERNAL = "fact", "score", "outcome", "carried", "internal"
-"""What a column is: of the sample itself; from a scorer; what became of the sample; of its own metadata; for our own
-use, in no ledger."""
+"""The role of a column. FACT: about the sample itself, such as its width. SCORE: from a scorer. OUTCOME_ROLE: what
+became of the sample: status, reason, output shard. CARRIED: a field of the sample's own metadata. INTERNAL: for our own
+use; it is in no ledger."""
 
 _ROLE = b"role"
 
 SCORE_TYPES: Mapping[str, pa.DataType] = {"number": pa.float32(), "flag": pa.bool_(), "text": pa.string()}
-"""What a score may be, by the names that `Column.type` has for it."""
+"""The Arrow type of a score, by `Column.type`."""
 
 CARRIED_TYPES: Mapping[str, pa.DataType] = {
     "flag": pa.bool_(),
@@ -32,7 +33,7 @@ CARRIED_TYPES: Mapping[str, pa.DataType] = {
     "number": pa.float64(),
     "text": pa.string(),
 }
-"""What a field of a sample's metadata may be, by the names that `FieldTally.type` has for it."""
+"""The Arrow type of a field of the samples' metadata, by `FieldTally.type`."""
 
 
 def field_of(name: str, type: pa.DataType, role: str) -> pa.Field:
@@ -62,9 +63,8 @@ SCHEMA = pa.schema(
         field_of("caption", pa.string(), FACT),
     ]
 )
-"""The columns of every row, before scores; `span_bytes` is how much of the shard the sample takes, `failure` why the
-sample itself cannot be used, whatever scores it, `same_key` how many samples of its shard have its key, `image` the
-member that is scored, `images` how many of its members are images."""
+"""The columns of every row, before scores; docs/formats.md says what each holds. `span_bytes` is as in `Sample`;
+`failure` says why the sample itself cannot be used, by any scorer."""
 
 OPTIONAL_FACTS = pa.schema(
     [
@@ -75,8 +75,8 @@ OPTIONAL_FACTS = pa.schema(
         field_of("phash256_clipped", pa.string(), FACT),
     ]
 )
-"""Facts that score parts of earlier releases do not have. They stand behind `phash` where a range's part has them, and
-its ledger then has them too."""
+"""Facts that score parts of earlier releases lack. They stand behind `phash` in the rows of ranges whose score part has
+them, and only there."""
 
 _PLACE = SCHEMA.get_field_index("phash") + 1
 
@@ -126,7 +126,7 @@ def has_fact(schema: pa.Schema, name: str) -> bool:
 
 
 NOTHING = "nothing"
-"""What a column holds that is there because a rule looks at it, and that no sample has."""
+"""The type of a column of nulls: a rule looks at this field, and no sample has it."""
 
 
 def types_of(schema: pa.Schema) -> dict[str, str]:
@@ -143,15 +143,15 @@ def types_of(schema: pa.Schema) -> dict[str, str]:
 
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column; of a field of the samples' metadata that no sample of these has, nulls."""
+    """A column of rows; a field of the samples' metadata that is not among the columns is null in each row."""
     if name in table.schema.names or not is_field(name):
         return table[name]
     return pa.chunked_array([pa.nulls(len(table))])
 
 
 def numbers_in(table: pa.Table, name: str) -> np.ndarray:
-    """The numbers of a column as a single row has them, NaN for none: float64 [n]. NumPy would round a threshold to
-    float32 beside float32 scores."""
+    """The numbers of a column, NaN for null: float64 [n]. They are compared with thresholds in float64, as a rule that
+    is called with a single row does; NumPy would round a threshold to float32 beside float32 scores."""
     column = column_of(table, name)
     return np.full(len(table), np.nan) if pa.types.is_null(column.type) else column.to_numpy().astype(np.float64)
 
@@ -172,13 +172,18 @@ def field_names(table: pa.Table) -> list[str]:
 
 
 def without_fields(table: pa.Table) -> pa.Table:
-    """The rows without them."""
+    """The rows without the columns that are fields of the samples' metadata."""
     names = field_names(table)
     return table.drop_columns(names) if names else table
 
 
 def with_fields(table: pa.Table, fields: pa.Table) -> pa.Table:
-    """The rows with the columns of another table of as many behind their own, in place of those of the same names."""
+    """The n rows with more columns behind their own.
+
+    Args:
+      table: n rows.
+      fields: n rows of other columns; a column of the same name in `table` is replaced.
+    """
     standing = [name for name in fields.schema.names if name in table.schema.names]
     table = table.drop_columns(standing) if standing else table
     for field in fields.schema:
@@ -217,13 +222,14 @@ def from_samples(
     captions: Sequence[str | None],
     images: Sequence[tuple[str | None, int | None]] = (),
 ) -> pa.Table:
-    """Rows for freshly read samples: kept, unless the tar itself makes them fail.
+    """Rows for n freshly read samples: kept, but for those with a `failure`.
 
     Args:
-      range: where they are from.
-      samples: n samples.
-      captions: n texts.
-      images: n times the extension of the member that is scored, and how many members are images; or none.
+      range: the range of the samples.
+      samples: the n samples.
+      captions: n texts; None for a sample without one.
+      images: for each of n samples the extension of the member that is scored and how many of its members are images;
+        empty where nobody looked.
     """
     keys = [readable(sample.key) for sample in samples]
     columns: dict[str, Any] = {
@@ -250,7 +256,7 @@ def from_samples(
 def ids_of(
     range: ShardRange, keys: Sequence[str], offsets: Sequence[int], headers_crc32: Sequence[int | None]
 ) -> list[str]:
-    """The `sample_id` of each of n samples of a range, from what `samples.sample_id` takes of each."""
+    """The `sample_id` of each of n samples of a range, from n of each argument of `samples.sample_id`."""
     places = zip(offsets, keys, headers_crc32, strict=True)
     return [sample_id(range.shard, offset, key, crc) for offset, key, crc in places]
 
@@ -259,8 +265,9 @@ def from_dicts(dicts: Sequence[Mapping[str, Any]], fields: Sequence[pa.Field] = 
     """Rows from one mapping a row.
 
     Args:
-      dicts: the rows, with the same names.
-      fields: the columns that are known; others are scores, of a type that holds their values.
+      dicts: the rows, all with the same names of columns; at least one.
+      fields: type and role of columns by these names. Other columns that are not our own are taken for scores, or by
+        their name for fields of metadata, with a type that holds their values.
     """
     known = {**_KNOWN, **{field.name: field for field in fields}}
     columns = {name: [row[name] for row in dicts] for name in dicts[0]}
@@ -300,7 +307,7 @@ def _arrow(values: Any, type: pa.DataType) -> pa.Array | pa.ChunkedArray:
 
 
 def _in_order(rows: pa.Table) -> pa.Table:
-    """The rows with their facts in their places, then all else."""
+    """The rows with their facts in the order of `NEW_SCHEMA`, then all other columns."""
     facts = [field.name for field in fields_there(rows.schema) if field.name in rows.schema.names]
     return rows.select([*facts, *(name for name in rows.schema.names if name not in facts)])
 
@@ -344,8 +351,7 @@ def failure_column(scorer: str = "") -> str:
 
 
 def unselected(rows: pa.Table, scorers: Sequence[str] = ()) -> pa.Table:
-    """The rows as they are before any rule: kept, but for those that cannot be used or that one of these scorers failed
-    on."""
+    """The rows before any rule: kept, but for samples that cannot be used, or that one of these scorers failed on."""
     failures = [rows[name] for name in map(failure_column, ("", *scorers)) if name in rows.schema.names]
     reason = pc.coalesce(*failures) if failures else pa.nulls(len(rows), pa.string())
     status = pc.if_else(reason.is_null(), KEPT, FAILED)
@@ -358,8 +364,7 @@ def unusable(rows: pa.Table) -> np.ndarray:
 
 
 def with_score(rows: pa.Table, name: str, scores: Any, type: pa.DataType | None = None) -> pa.Table:
-    """The rows with a score column, float32 by default; samples that cannot be used have none (null), nor have those
-    whose number is NaN."""
+    """The rows with a score column, float32 by default; null for samples that cannot be used, and for NaN."""
     type = type or pa.float32()
     failed = unusable(rows)
     if pa.types.is_floating(type):
@@ -382,10 +387,10 @@ def without_duplicates(
 
     Args:
       rows: n rows.
-      indices: m of them.
-      of: m ids: what stays in their place.
-      kind: m kinds of duplicates.
-      distance: float64 [m], NaN for none.
+      indices: int [m], the rows to drop.
+      of: for each of them, the `sample_id` of the duplicate that is kept.
+      kind: for each, one of `defaults.DUPLICATE_KINDS`.
+      distance: float64 [m], the `duplicate_distance` of each, NaN for null.
     """
     columns: dict[str, list[Any]] = {name: rows[name].to_pylist() for name in ("status", "reason")}
     for name in ("duplicate_of", *DUPLICATE.names):

@@ -1,4 +1,4 @@
-"""How the rules of a job fared: one that never answers is a mistake, to be found before anything is written."""
+"""Counts of what each rule did, by which a rule that never answers is found before anything is written."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from beam_curator.first_few import counted
 
 @dataclasses.dataclass(frozen=True)
 class RuleTally:
-    """How one rule fared with the samples that came to it.
+    """What one rule did with some samples.
 
     Attributes:
-      samples: how many came to it: those that no rule before it had dropped or failed.
-      failed: for how many of them it raised, or gave what is neither true nor false.
-      none: for how many it gave None.
-      example: what one of the failures says; of several, the first in the order of text, so that it is always the same.
+      samples: how many samples the rule was tried on: those that no earlier rule had dropped or failed.
+      failed: on how many of them it raised an error, or returned something that is neither true nor false.
+      none: for how many of them it returned None.
+      example: the message of one failure: the first in alphabetical order, so that it is always the same one.
       dropped: how many of them it dropped.
-      alone: how many it would have dropped, had it been the only rule; None of a rule of the user, which is not called
-        for samples that no longer come to it.
+      alone: how many samples it would drop if it were the only rule; None for a user's own rule, which is not called
+        for samples that an earlier rule dropped.
     """
 
     samples: int = 0
@@ -43,7 +43,7 @@ class RuleTally:
 
     @property
     def never_answered(self) -> bool:
-        """Whether the rule gave no answer for any of the samples: None alone may be how it says no to some."""
+        """Whether the rule answered for none of its samples. None for some of them may be how it says no."""
         return 0 < self.samples == self.failed + self.none
 
 

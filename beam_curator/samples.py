@@ -1,4 +1,4 @@
-"""What flows: shards, their ranges, samples, members, and the batches they travel in.
+"""The values that flow through a pipeline: `Shard`, `ShardRange`, `Sample`, `Member`, and `SampleBatch`.
 
 Bytes stay put, references travel: a `Member` knows where its bytes are in the shard, and holds them only on the worker
 that read them. Pickling or encoding drops the bytes, so any transform may shuffle batches cheaply.
@@ -34,16 +34,18 @@ Buffer = bytes | memoryview
 
 @dataclasses.dataclass(frozen=True, order=True, slots=True)
 class Shard:
-    """A tar file; or what holds samples in another format: a Parquet file, some files of a folder or of a list.
+    """A file of samples, such as a tar or a Parquet file; or a group of image files of a folder or of a list.
 
     Attributes:
-      url: path or bucket url, by which the job knows it.
+      url: path or bucket url by which the job knows the shard, in every run.
       size_bytes: its size in storage.
-      generation: changes when its content does.
-      location: where it is read, if that is not the url by which the job knows it; it is no part of what the shard is.
-      label: what ids of its samples call it, a file name as a rule (see `shard_identity.labelled`); nor is this.
-      format: "" for a tar, else what its source is called: see `sources.source`.
-      listing: of files that were listed, what `sources.listing` reads them by; `generation` tells it.
+      generation: text that changes when the shard's content does, made from checksums, sizes or times of change.
+      location: path or url at which the shard is read, where that differs from `url` (the input was moved); "" where it
+        does not. Two shards that differ in it alone are equal.
+      label: name of the shard in the ids of its samples, as a rule its file name (see `shard_identity.labelled`); ""
+        for the file name. Two shards that differ in it alone are equal.
+      format: name of the `Source` that reads it (see `sources.source`); "" for a tar.
+      listing: for a group of listed files, their paths as `sources.listing` encodes them; `generation` covers it.
     """
 
     url: str
@@ -56,23 +58,24 @@ class Shard:
 
     @property
     def path(self) -> str:
-        """Where it is read."""
+        """Path or url at which the shard is read."""
         return self.location or self.url
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from all others, and from itself with another content."""
+        """The fields by which shards are equal, as JSON: they differ between two shards, and when the content
+        changes."""
         others = {"format": self.format} if self.format else {}
         return {"url": self.url, "size_bytes": self.size_bytes, "generation": self.generation, **others}
 
     @property
     def called(self) -> str:
-        """What ids of its samples call it."""
+        """Name of the shard in the ids of its samples."""
         return self.label or self.url.rpartition("/")[2]
 
     @property
     def name(self) -> str:
-        """A file name's stem for what is written about this shard: readable, and unique among all shards."""
+        """Stem of the names of files about this shard, such as "00000-1a2b3c4d5e": readable, unique for its url."""
         stem = re.sub(
             r"\.(tar|parquet|tgz|gz|bz2|xz|tbz2?|txz|lzma|zst|tzst|lz4|tlz4)\b", "", self.url.rsplit("/", 1)[-1]
         )
@@ -85,20 +88,20 @@ class ShardRange:
     """The unit of work: a byte range of one tar that begins and ends at sample boundaries, or a run of rows of a shard
     in another format.
 
-    Its samples are those whose first member stands in it; some of their bytes may be elsewhere in the shard
+    A range has the samples whose first member begins in it; other bytes of these samples may be elsewhere in the shard
     (`Sample.extents`).
 
     Attributes:
-      shard: where it is.
-      start: offset of the first byte, in the uncompressed tar; or its first row.
-      end: offset after the last byte, in the uncompressed tar; or the row after its last one.
-      ordinal: which range of the shard this is, from 0.
-      last: whether the shard ends here, so that end-of-archive blocks are due.
+      shard: the shard that it is a part of.
+      start: offset of its first byte in the uncompressed tar; in other formats, index of its first row.
+      end: offset behind its last byte in the uncompressed tar; in other formats, index behind its last row.
+      ordinal: index of the range in its shard, from 0.
+      last: whether it is the last range of its shard, behind which the tar's end-of-archive blocks are expected.
       compression: "" for a plain tar, else one of `tar.compression.COMPRESSIONS`.
       reading: how its members become samples.
-      keys_return: whether a key comes back in this shard after another one, so that ranges may share a key.
-      rows_bytes: of a run of rows, about how many bytes it holds.
-      regathered: whether it is of some samples of a range, which `BatchSamples` made a batch of.
+      keys_return: whether a key of this shard comes again after another key, so that two ranges may share a key.
+      rows_bytes: for a run of rows, about how many bytes they hold.
+      regathered: whether `BatchSamples` made it of some of a range's samples, so that it is less than a range was.
     """
 
     shard: Shard
@@ -114,12 +117,12 @@ class ShardRange:
 
     @property
     def rows(self) -> Sequence[int]:
-        """The rows of a run of rows, which its samples are."""
+        """Indices of its rows, one for each sample; for formats other than tar."""
         return range(self.start, self.end)
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes it holds, in the uncompressed tar; about how many, if it is a run of rows."""
+        """Its size in the uncompressed tar; for a run of rows, an estimate."""
         return self.rows_bytes if self.shard.format else self.end - self.start
 
     @property
@@ -129,7 +132,7 @@ class ShardRange:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from all others."""
+        """What decides the range's samples and rows, as JSON: a part of the fingerprint of its score part."""
         return {
             "shard": self.shard.identity,
             "start": self.start,
@@ -143,14 +146,19 @@ class ShardRange:
 
     @property
     def name(self) -> str:
-        """A file name's stem for what is written about this range: readable, and unique among all ranges; in the order
-        of the shard."""
+        """Stem of the names of files about this range: readable, unique, and sorted in the order of the shard."""
         return f"{self.shard.name}-{self.ordinal:05d}" + (f"_{self.start:012d}" if self.regathered else "")
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardError:
-    """Why a shard could not be read to its end."""
+    """Why a shard could not be read to its end.
+
+    Attributes:
+      url: the shard.
+      offset: where reading stopped, in the uncompressed tar; for a format that is read by rows, 0.
+      reason: what was met there, in one line.
+    """
 
     url: str
     offset: int
@@ -170,8 +178,8 @@ class Finding:
         samples that hold several images, perhaps because a key ends at the first dot of a name.
       url: the shard.
       offset: where the first of these samples stands in the uncompressed tar.
-      key: of the first of them; for `DOTTED_NAMES` the name of its first image.
-      samples: how many of them there are.
+      key: the key of the first of these samples; for `DOTTED_NAMES` the name of its first image.
+      samples: how many such samples the shard has.
     """
 
     kind: str
@@ -209,20 +217,24 @@ class Sample:
     Attributes:
       key: path up to the first dot of the base name.
       offset: where its first header begins in the uncompressed tar; in other formats, which row of its shard it is.
-      span_bytes: how much of the tar it takes, headers and padding included; from `offset` on, unless it has `extents`.
-      members: by extension, in the order of the tar.
-      failure: why the sample cannot be used, or None.
-      headers_crc32: the CRC-32 of all its bytes that are not its members' data, once they were read.
-      extents: (offset, size) of each piece of the uncompressed tar that it takes, in the order of its members, where it
-        takes more than one: members stand apart (`Reading.group_by_key`), or are links to data elsewhere.
+      span_bytes: how many bytes of the uncompressed tar it takes, headers and padding included: those from `offset` on,
+        unless it has `extents`.
+      members: its members by extension, in the order of the tar.
+      failure: why the sample cannot be used; None if it can.
+      headers_crc32: CRC-32 of all its bytes but its members' data; None until they are read.
+      extents: (offset, size) of each piece of the uncompressed tar that the sample takes, in the order of its members,
+        where these are several: its members stand apart (`Reading.group_by_key`), or are links to data elsewhere. Empty
+        where it is one piece.
       same_key: how many samples of the shard have this key.
-      row: its ledger columns, where `ExplodeSamples` made it.
-      embedding: float16 [dim], L2-normalised, where `ExplodeSamples` made it from an embedded batch.
-      more_embeddings: float16 [m, dim], of its other images, where `ExplodeSamples` made it from a batch that has them.
-      range: the range it came from, where `ExplodeSamples` made it.
-      models: what gave its scores, where `ExplodeSamples` made it.
-      of_batch: what is told of the batch as a whole, by the names of its attributes, on the first sample that
-        `ExplodeSamples` made of it.
+      row: its ledger columns by name.
+      embedding: float16 [dim], L2-normalised, if the batch was embedded.
+      more_embeddings: float16 [m, dim], L2-normalised, of its other images, if the batch had them.
+      range: the range it came from.
+      models: the models that gave its embedding and scores, as `SampleBatch.models`.
+      of_batch: attributes of the `SampleBatch` that are about the batch as a whole (its errors, tallies and findings),
+        by name; the batch's first sample carries them for `BatchSamples`.
+
+    `row` and all attributes after it are set by `ExplodeSamples` alone.
     """
 
     key: str
@@ -242,29 +254,29 @@ class Sample:
 
     @property
     def end(self) -> int:
-        """Where the last piece of it ends in the uncompressed tar."""
+        """Offset behind its last byte in the uncompressed tar."""
         return max((offset + size for offset, size in self.extents), default=self.offset + self.span_bytes)
 
 
 def sample_id(shard: Shard, offset: int, key: str, headers_crc32: int | None) -> str:
-    """A sample's identity, `SHARD:OFFSET:CHECK`: the shard's label, where in the uncompressed tar the sample begins,
-    and 8 hex digits of its key and headers (the names, sizes and dates of its members), by which samples at the same
-    place of other shards of that name are told apart.
+    """The id of a sample, `SHARD:OFFSET:CHECK`, such as "00000.tar:512:1a2b3c4d".
 
-    It is the same wherever the input is copied to.
+    SHARD is the shard's label, OFFSET the sample's place in the uncompressed tar, CHECK 8 hex digits of the CRC-32 of
+    its key and headers (the names, sizes and dates of its members): it differs between samples at the same place of two
+    shards with the same name. The id stays the same when the input is copied or moved.
 
     Args:
-      shard: the shard; without a label, its file name.
-      offset: of the sample.
-      key: of the sample, as the ledger has it.
-      headers_crc32: as `Sample` has it.
+      shard: the shard; without a label its file name is taken.
+      offset: `Sample.offset`.
+      key: the sample's key, as the ledger has it.
+      headers_crc32: `Sample.headers_crc32`.
     """
     check = zlib.crc32(f"{headers_crc32 or 0:08x} {key}".encode("utf-8", "surrogatepass"))
     return f"{shard.called}:{offset}:{check:08x}"
 
 
 def shard_in(sample_id: str) -> str:
-    """What a sample's identity calls its shard."""
+    """The SHARD of a sample's id: the label of its shard."""
     return sample_id.rsplit(":", 2)[0]
 
 
@@ -273,28 +285,29 @@ class SampleBatch:
     """The samples of one range, as one Beam element.
 
     Attributes:
-      range: where they come from.
-      rows: one row per sample, in the order of the tar: the ledger columns known so far (see `beam_curator.rows`).
-      samples: n samples, with bytes on the worker that read them; None once the scores are written.
-      embeddings: float16 [n, dim], L2-normalised, zeros for samples that failed; None before they are embedded and
-        once they are written. Of a sample's first image, where all its images are embedded.
-      models: what gave embeddings and scores: step ("embedding", "aesthetic", ...) to the model's identity.
-      errors: why the shard could not be read to its end, if so.
-      part: url of the Parquet file that holds these rows with their embeddings, once it is written.
-      batch_reductions: how often the model's micro-batch was halved while these were embedded, for want of memory.
-      judged: how each rule fared with these rows, once they are selected.
+      range: the range that the samples come from.
+      rows: a row for each of the n samples, in the order of the tar: the columns of the ledger as far as they are known
+        (see `beam_curator.rows`).
+      samples: the n samples, with their bytes on the worker that read them; None once the scores are written.
+      embeddings: float16 [n, dim], L2-normalised, of each sample's image (its first, if all are embedded), zeros for
+        samples that failed; None before the batch is embedded and once the embeddings are written.
+      models: the identity of the model that gave each step's numbers, by step: "embedding", "aesthetic", ...
+      errors: why the shard could not be read to its end; empty if it was.
+      part: url of the Parquet file that holds these rows with their embeddings; None until it is written.
+      batch_reductions: how often the micro-batch of the model was halved for want of memory, while it embedded these.
+      judged: tally of each rule on these rows, by the rule's name, once they are selected.
       passed_over: how many entries of the tar belong to no sample, by kind (see `tar.names`); directories are not
         counted.
-      findings: what else is to be told of the shard.
-      more_embeddings: float16 [m, dim] of samples' other images, with `Reading.several_images` "all"; None as
-        `embeddings`.
-      more_of: int64 [m], the index of the sample that each of them is of, ascending.
-      fields: what was met of the fields of the samples' metadata; None where nobody looked.
-      spans: when this run worked on it, by phase (see `phases`).
-      text_embeddings: float16 [n, dim], L2-normalised, of the captions, zeros where there is none; None where they are
-        not kept, before they are embedded, and once they are written.
-      caption_tokens: int32 [n, tokens], of the captions, where they were made while pictures were decoded, until they
-        are embedded; zeros where there are none.
+      findings: other oddities of the shard that its owner should know.
+      more_embeddings: float16 [m, dim], L2-normalised, of the samples' other images, where `Reading.several_images` is
+        "all"; None when `embeddings` is.
+      more_of: int64 [m], ascending: for each of `more_embeddings`, the index of its sample.
+      fields: tallies of the fields of the samples' metadata; None where nobody looked for fields.
+      spans: when this run worked on the batch, by phase (see `phases`).
+      text_embeddings: float16 [n, dim], L2-normalised, of the captions, zeros for samples without one; None where
+        captions are not embedded, before they are, and once these embeddings are written.
+      caption_tokens: int32 [n, tokens] of the captions, zeros for samples without one, where they are tokenised while
+        images are decoded; None otherwise, and once the captions are embedded.
     """
 
     range: ShardRange
@@ -324,10 +337,10 @@ class SampleBatch:
 
 
 def checked_batch(given: Any) -> SampleBatch:
-    """A batch as a caller gave it.
+    """The same batch, after a check that the caller gave one.
 
     Raises:
-      UsageError: for what is none.
+      UsageError: it is no `SampleBatch`.
     """
     if not isinstance(given, SampleBatch):
         raise UsageError(f"a {type(given).__name__} is no SampleBatch: give one, of bc.batch_of or of a pipeline")

@@ -1,4 +1,4 @@
-"""Temporary directories that are gone with their process, also where Ctrl-C ends a command and unwinds nothing."""
+"""Temporary directories that are removed with their process, also when Ctrl-C ends it without unwinding its stack."""
 
 from __future__ import annotations
 

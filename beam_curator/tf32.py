@@ -1,5 +1,5 @@
-"""Products of fp32 on a GPU as IEEE 754 has them. By default torch lets cuDNN compute convolutions in TensorFloat-32,
-which keeps 10 bits of 23, and a program may have let it do so with all products."""
+"""Products of fp32 on a GPU in full precision. By default torch lets cuDNN compute convolutions in TensorFloat-32,
+which keeps 10 of the 23 bits of the mantissa, and a program may have allowed it for all products."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _before: list[tuple[Any, str, Any]] = []
 
 @contextlib.contextmanager
 def no_tf32() -> Iterator[None]:
-    """While the block runs, in any thread of the process, nothing is computed in TensorFloat-32; what the program had
-    set is set again by the last thread that leaves, for it is the process's, not the thread's."""
+    """While the block runs in any thread, no thread of the process computes in TensorFloat-32. The setting is the whole
+    process's: the last thread that leaves sets again what the program had set."""
     global _users
     with _lock:
         if not _users:
@@ -33,7 +33,7 @@ def no_tf32() -> Iterator[None]:
 
 
 def _turned_off() -> list[tuple[Any, str, Any]]:
-    """Gives what was set before."""
+    """Turns TensorFloat-32 off; gives the settings of before."""
     import torch
 
     cudnn: Any = torch.backends.cudnn  # torch tells no types of it

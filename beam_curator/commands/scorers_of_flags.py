@@ -154,7 +154,7 @@ def _is_recorded_as(name: str) -> Callable[[Job, ScoreStep], bool]:
 
 
 class _Prompts:
-    """The scorers of prompts, made together: the text half is loaded once at most."""
+    """The scorers of prompts, made together: the text tower is loaded once at most."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._prompts = [parse_prompt(text) for text in texts]

@@ -41,7 +41,7 @@ million pairs each), those that are more than 32 bits apart as they are, 24 at l
 
 LEAST_ONES = 48
 """The least bits set of a hash that tells anything. A half of all frequencies is above their median, which is 128 bits;
-where a picture is its own mirror image half of them are 0, and 64 are set. Stripes and gradients, one row like the
+where a picture is its own mirror image tower of them are 0, and 64 are set. Stripes and gradients, one row like the
 other, have no frequency that is counted, and all the same hash; those that are mirrored both ways are too near."""
 
 Indices = NDArray[np.int64]

@@ -310,10 +310,10 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     @property
     def text_half(self) -> tuple[str, WeightsFile | None, str | None]:
-        """What has the text half of the same model: architecture, weights and open_clip tag."""
+        """What has the text tower of the same model: architecture, weights and open_clip tag."""
         spec = self._spec
         if not isinstance(spec.model, str):
-            raise UsageError(f"encoder {spec.name} has no text half: leave out what compares texts")
+            raise UsageError(f"encoder {spec.name} has no text tower: leave out what compares texts")
         return spec.model, self.weights, spec.pretrained_tag
 
     def tell_doubt(self) -> None:

@@ -209,15 +209,15 @@ class ScoreNsfw(Score):
 
 
 class ScoreSimilarity(Score):
-    """Scores how well a caption tells its image: the column `similarity`, the cosine of the embeddings of both.
+    """Scores how well a caption describes its image: the column `similarity`, the cosine of both embeddings.
 
     Args:
-      handler: what embeds the images in this pipeline: the text half of the same model embeds the captions. By default
-        that of `ClipModelHandler()`.
-      model_dir: where weights are looked for first, where no handler is given.
+      handler: the handler that `EmbedImages` has in this pipeline: the text tower of its model embeds the captions. By
+        default `ClipModelHandler(model_dir=model_dir)`.
+      model_dir: the directory in which weights are looked for first, where no handler is given.
 
     Raises:
-      UsageError: the encoder has no text half, or none that can be had here.
+      UsageError: the encoder has no text tower, or none that can be had here.
     """
 
     def __init__(
@@ -244,15 +244,18 @@ def similarity_of(handler: ClipModelHandler) -> Similarity:
 
 
 class EmbedCaptions(Score):
-    """Embeds captions by the text half of the model that embeds images: `WriteShards` keeps them in score parts, beside
-    the images' embeddings, and a `ScoreSimilarity` after it takes them.
+    """Embeds captions with the text tower of the model that embeds the images: takes `SampleBatch`, gives it with
+    `text_embeddings`, float16 [n, dim].
+
+    `WriteShards` keeps them in score parts beside the images' embeddings; a `ScoreSimilarity` after it takes them.
 
     Args:
-      handler: what embeds the images in this pipeline. By default `ClipModelHandler()`.
-      model_dir: where weights are looked for first, where no handler is given.
+      handler: the handler that `EmbedImages` has in this pipeline. By default
+        `ClipModelHandler(model_dir=model_dir)`.
+      model_dir: the directory in which weights are looked for first, where no handler is given.
 
     Raises:
-      UsageError: the encoder has no text half, or none that can be had here.
+      UsageError: the encoder has no text tower, or none that can be had here.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ def embed_images(model: str = DEFAULT_MODEL, pretrained: str = DEFAULT_PRETRAINE
 def score_similarity(
     model: str = DEFAULT_MODEL, pretrained: str = DEFAULT_PRETRAINED, **options: Any
 ) -> ScoreSimilarity:
-    """Scores how well captions tell their images, by the text half of the model that embeds these.
+    """Scores how well captions tell their images, by the text tower of the model that embeds these.
 
     Args:
       model: as of `EmbedImages` in the same pipeline.
@@ -42,7 +42,7 @@ def score_similarity(
       **options: the others of that.
 
     Raises:
-      UsageError: when the model has no text half, or none that can be had.
+      UsageError: when the model has no text tower, or none that can be had.
     """
     return ScoreSimilarity(ClipModelHandler(model, pretrained, **options))
 

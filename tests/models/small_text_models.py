@@ -1,4 +1,4 @@
-"""Small architectures with a text half that reads as many tokens as CLIP's, in open_clip's registry."""
+"""Small architectures with a text tower that reads as many tokens as CLIP's, in open_clip's registry."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import torch
 
 SMALL = "curator-test-text"
 SIGLIP_LIKE = "curator-test-text-bias"
-"""With what SigLIP's text half has: sees the whole text, takes its last token, and has a bias of its logits."""
+"""With what SigLIP's text tower has: sees the whole text, takes its last token, and has a bias of its logits."""
 
 _VISION = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}

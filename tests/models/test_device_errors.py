@@ -357,7 +357,7 @@ def test_a_fork_of_the_process_that_loaded_the_text_half_is_refused():
     encoder = CaptionEncoder("tiny-untrained", None, None, "cpu")
     encoder.load()
     encoder._process -= 1
-    with pytest.raises(JobError, match=r"^the text half of model .tiny-untrained. was loaded on device"):
+    with pytest.raises(JobError, match=r"^the text tower of model .tiny-untrained. was loaded on device"):
         encoder.encode(Captions(["a cat"]))
 
 

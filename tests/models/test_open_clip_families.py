@@ -183,7 +183,7 @@ def test_a_checkpoint_of_unknown_origin_is_prepared_as_all_published_ones_of_its
 @pytest.mark.slow
 def test_each_published_tower_is_built_and_embeds_an_image_of_its_size():
     """On torch's meta device, which has shapes and no numbers: the largest has two billion weights. Of models with the
-    same image half one is built; a transformer of open_clip's own has two layers, for all of its layers are alike."""
+    same image tower one is built; a transformer of open_clip's own has two layers, for all of its layers are alike."""
     from beam_curator.models.encoders import open_clip_tower
 
     configs = {

@@ -86,11 +86,11 @@ def test_without_a_caption_there_is_none_and_a_rule_on_it_says_so(tmp_path):
 
 
 def test_a_model_without_texts_and_embeddings_of_another_model_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="--similarity: model 'timm:vit' has no text half"):
+    with pytest.raises(UsageError, match="--similarity: model 'timm:vit' has no text tower"):
         similarity_of(
             SimpleNamespace(text_half=("timm:vit", None, None), dim=96, flags={"device": "cpu", "precision": "auto"})
         )
-    with pytest.raises(UsageError, match="text embeddings: model 'timm:vit' has no text half"):
+    with pytest.raises(UsageError, match="text embeddings: model 'timm:vit' has no text tower"):
         TextEmbedding("timm:vit", None, None, dim=96)
     scorer = scorer_of(SMALL, tmp_path)
     assert complaint_of(scorer, ENCODER, 96) is None

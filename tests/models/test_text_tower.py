@@ -127,7 +127,7 @@ def test_a_tag_that_open_clip_does_not_know_is_named(checkpoint):
 
 def test_what_cannot_be_had_is_one_line(checkpoint, tmp_path):
     assert refusal("timm:vit_small") == (
-        "model 'timm:vit_small' has no text half that is known: take one of open_clip's for texts"
+        "model 'timm:vit_small' has no text tower that is known: take one of open_clip's for texts"
     )
     assert (
         refusal(SMALL, "/nowhere.pt")

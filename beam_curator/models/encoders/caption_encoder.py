@@ -1,4 +1,4 @@
-"""Captions to vectors by the text half of a CLIP model: tokenised where pictures are decoded, encoded on the device."""
+"""Captions to vectors by a CLIP model's text tower: tokenised where pictures are decoded, encoded on the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.process_tuning import share_of_cores
 
 _TEXTS_AT_ONCE = {"cpu": 32, "cuda": 512}
-"""In one pass of the text half. On the CPU their number may decide last bits, so that it is always the same."""
+"""In one pass of the text tower. On the CPU their number may decide last bits, so that it is always the same."""
 
 Tokens = NDArray[np.int32]
 """Of n captions: [n, context length]; a row of zeros alone is a caption that nobody has tokenised yet."""
@@ -110,7 +110,7 @@ class CaptionEncoder:
         return self._tower.precision if self._tower else None
 
     def load(self) -> None:
-        """Reads the text half of the weights, and takes the device, once.
+        """Reads the text tower of the weights, and takes the device, once.
 
         Raises:
           JobError: they cannot be had on this worker.
@@ -130,7 +130,7 @@ class CaptionEncoder:
                     self._tower = load_text_tower(model, checkpoint, pretrained_tag, precision=precision, device=device)
                 except CurationError as error:
                     raise JobError(f"captions cannot be embedded: {error}") from error
-            refuse_in_fork(self._process, f"the text half of model '{model}'", self._tower.device)
+            refuse_in_fork(self._process, f"the text tower of model '{model}'", self._tower.device)
             return self._tower, self._pool
 
     def encode(self, captions: Captions) -> NDArray[np.float16]:

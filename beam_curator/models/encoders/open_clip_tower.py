@@ -1,4 +1,4 @@
-"""The image half of open_clip's models, with weights from a local file; nothing of the text half is built or read."""
+"""The image tower of open_clip's models, with weights from a local file; nothing of the text tower is built or read."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 _VISUAL = "visual."
-"""What the names of the image half's tensors begin with."""
+"""What the names of the image tower's tensors begin with."""
 
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
-"""The text half that open_clip builds beside the image half: next to nothing, and nothing of a hub."""
+"""The text tower that open_clip builds beside the image tower: next to nothing, and nothing of a hub."""
 
 
 class OpenClipEncoder:
@@ -40,7 +40,7 @@ class OpenClipEncoder:
     Args:
       model: an open_clip architecture.
       checkpoint: local path of a state dict (`torch.save`), safetensors, or OpenAI's TorchScript archive. What it holds
-        of the text half is not read.
+        of the text tower is not read.
       pretrained_tag: the open_clip tag that the file was published under ("openai", ...): it decides QuickGELU and how
         the input is prepared. Without it, that is as all published weights of the architecture want it, if they agree,
         else as OpenAI's CLIP.
@@ -172,7 +172,7 @@ def _build(model: str, config: Mapping[str, Any], quick_gelu: bool) -> Any:
 def _visual_tensors(
     whole: Any, archive: Mapping[str, torch.Tensor] | None, checkpoint: str
 ) -> Mapping[str, torch.Tensor]:
-    """The image half's tensors of a file, by the names of the whole model; all tensors if it has none of these."""
+    """The image tower's tensors of a file, by the names of the whole model; all tensors if it has none of these."""
     from open_clip.convert import convert_state_dict
     from open_clip.factory import load_state_dict
     from open_clip.model import resize_pos_embed

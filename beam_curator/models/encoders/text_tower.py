@@ -1,4 +1,4 @@
-"""The text half of a CLIP model: texts in, L2-normalised vectors out, beside the image half's embeddings."""
+"""The text tower of a CLIP model: texts in, L2-normalised vectors out, beside the image tower's embeddings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHORT_TEXTS = (16, 32, 48)
 """Tokens within which texts end that are read so far alone: most captions of the web within 16 or 32 of 77."""
 
 _TEXT_MASK = "attn_mask"
-"""A constant of the text half, which archives of open_clip's own models hold beside the weights."""
+"""A constant of the text tower, which archives of open_clip's own models hold beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +134,18 @@ class TextTower:
 def load_text_tower(
     model: str, checkpoint: str | None, pretrained_tag: str | None, *, precision: str = FP64, device: str = "cpu"
 ) -> TextTower:
-    """Builds a model's text half with its weights; the image half is freed.
+    """Builds a model's text tower with its weights; the image tower is freed.
 
     Args:
       model: an open_clip architecture, or "tiny-untrained", which takes no weights and means nothing.
-      checkpoint: local path of the weights, the same file as for the image half.
+      checkpoint: local path of the weights, the same file as for the image tower.
       pretrained_tag: the open_clip tag that the file was published under: it decides QuickGELU.
       precision: what it computes in: "fp64", "fp32", "bf16" or "fp16".
       device: "cpu" or "cuda".
 
     Raises:
-      UsageError: unknown tag, a model without a text half, a checkpoint that is absent, unreadable, or does not fit the
-        model, or a tokenizer that cannot be had.
+      UsageError: unknown tag, a model without a text tower, a checkpoint that is absent, unreadable, or does not fit
+        the model, or a tokenizer that cannot be had.
     """
     if model == TINY_UNTRAINED:
         tiny = _tiny_untrained()
@@ -163,7 +163,7 @@ def load_text_tower(
 
 def _reading_less(whole: Any) -> dict[int, Callable[[torch.Tensor], torch.Tensor]]:
     """`encode_text` of the first tokens alone, by their number, with the same weights; none where others matter: each
-    token of OpenAI's text half sees those before it alone, and the vector is that of the text's end."""
+    token of OpenAI's text tower sees those before it alone, and the vector is that of the text's end."""
     from open_clip.model import CLIP
 
     if type(whole) is not CLIP or whole.attn_mask is None or whole.text_pool_type != "argmax":
@@ -183,7 +183,7 @@ def _reading(whole: Any, length: int) -> Any:
 
 
 def tokeniser_for(model: str, weights: str | None) -> Any:
-    """What makes tokens for a model's text half: texts to int64 [n, context_length], which it has as an attribute.
+    """What makes tokens for a model's text tower: texts to int64 [n, context_length], which it has as an attribute.
 
     Args:
       model: an open_clip architecture, or "tiny-untrained".
@@ -198,7 +198,7 @@ def tokeniser_for(model: str, weights: str | None) -> Any:
 
 
 def check_text_half(model: str, weights: str | None) -> None:
-    """Raises UsageError for a model without a text half, or whose tokenizer cannot be had; reads no weights.
+    """Raises UsageError for a model without a text tower, or whose tokenizer cannot be had; reads no weights.
 
     Args:
       model: an open_clip architecture, or "tiny-untrained".
@@ -217,7 +217,7 @@ def _check_known(model: str) -> None:
     import open_clip
 
     if model not in open_clip.list_models():
-        raise UsageError(f"model '{model}' has no text half that is known: take one of open_clip's for texts")
+        raise UsageError(f"model '{model}' has no text tower that is known: take one of open_clip's for texts")
 
 
 def _loaded(model: str, checkpoint: str, pretrained_tag: str | None) -> Any:

@@ -40,7 +40,7 @@ class TextVectors:
 
 @dataclasses.dataclass(frozen=True)
 class TextEncoder:
-    """Encodes texts with a CLIP model's text half, which is loaded by the first texts that are not kept in the cache.
+    """Encodes texts with a CLIP model's text tower, which is loaded by the first texts that are not kept in the cache.
 
     Attributes:
       model: an open_clip architecture, or "tiny-untrained".

@@ -145,7 +145,7 @@ def asked_as(prompt: Prompt) -> str:
 def prompt_scorers(
     prompts: Sequence[str | Prompt], model: str, weights: WeightsFile | None, pretrained_tag: str | None
 ) -> list[PromptScorer]:
-    """The scorers of prompts. The text half of the model is loaded here, once, for texts that were not encoded before;
+    """The scorers of prompts. The text tower of the model is loaded here, once, for texts that were not encoded before;
     workers get vectors.
 
     Args:
@@ -156,7 +156,7 @@ def prompt_scorers(
 
     Raises:
       UsageError: for what `parse_prompt` refuses, a name that comes twice, a text that is too long for the model, and
-        where the text half or its tokenizer cannot be had.
+        where the text tower or its tokenizer cannot be had.
     """
     parsed = [parse_prompt(one) if isinstance(one, str) else one for one in prompts]
     if twice := [name for name, count in Counter(prompt.name for prompt in parsed).items() if count > 1]:

@@ -14,7 +14,7 @@ from beam_curator.models.weights.weights_file import WeightsFile
 
 
 class TextEmbedding(VectorScorer):
-    """Gives an embedding of each caption, by the text half of the model that embeds the images: float16, normalised.
+    """Gives an embedding of each caption, by the text tower of the model that embeds the images: float16, normalised.
 
     A caption that is longer than the model reads is cut, as by open_clip. A sample without a caption, or with an empty
     one, has none.
@@ -28,7 +28,7 @@ class TextEmbedding(VectorScorer):
       precision: "auto" (fp16 on a GPU, else fp32), "fp32", "bf16" or "fp16".
 
     Raises:
-      UsageError: a model that has no text half, or none that can be had here.
+      UsageError: a model that has no text tower, or none that can be had here.
     """
 
     name = TEXT_EMBEDDING
@@ -67,7 +67,7 @@ class TextEmbedding(VectorScorer):
 
     @property
     def precision(self) -> str | None:  # type: ignore[override]  # nobody sets it: loading does
-        """What the text half computes in; None before loading."""
+        """What the text tower computes in; None before loading."""
         return self._encoder.precision
 
     @property
@@ -76,7 +76,7 @@ class TextEmbedding(VectorScorer):
         return self._encoder.tokenise
 
     def load(self) -> None:
-        """Reads the text half of the weights, and takes the device.
+        """Reads the text tower of the weights, and takes the device.
 
         Raises:
           JobError: they cannot be had on this worker.
