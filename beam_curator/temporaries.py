@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from pathlib import Path
 
 _there: list[str] = []
 
+_WORKERS_MAKE_THEIRS_IN = "BEAM_CURATOR_WORKERS_TEMPORARIES"
+"""In the environment of worker processes: a directory of the process that started them."""
+
 
 @contextlib.contextmanager
 def temporary_directory(prefix: str, within: Path | None = None) -> Iterator[str]:
     """A new directory, which is there while the block runs: among the system's temporary ones, or `within` another."""
-    directory = tempfile.mkdtemp(prefix=prefix, dir=within)
+    directory = tempfile.mkdtemp(prefix=prefix, dir=within or os.environ.get(_WORKERS_MAKE_THEIRS_IN))
     _there.append(directory)
     try:
         yield directory
@@ -30,6 +34,26 @@ def temporary_file(text: str, suffix: str) -> Iterator[str]:
         path = Path(directory, f"file{suffix}")
         path.write_text(text, encoding="utf-8")
         yield str(path)
+
+
+@contextlib.contextmanager
+def of_workers() -> Iterator[None]:
+    """Worker processes that are started inside the block make theirs in a directory of this process, which goes when
+    the block ends: they may be killed, and remove nothing. There goes as well what this process makes meanwhile: the
+    server that Beam starts for them removes none of its own."""
+    before = tempfile.tempdir
+    with temporary_directory("beam-curator-workers-") as directory:
+        os.environ[_WORKERS_MAKE_THEIRS_IN] = tempfile.tempdir = directory
+        try:
+            yield
+        finally:
+            del os.environ[_WORKERS_MAKE_THEIRS_IN]
+            tempfile.tempdir = before
+
+
+def adopt(directory: str) -> None:
+    """Has `remove_all` remove a directory as well that somebody else has made, and removes where nothing stops him."""
+    _there.append(directory)
 
 
 def remove_all() -> None:

@@ -3,9 +3,7 @@
 python -m pipelines.curate_images --input 'raw/*.tar' --output curated --min_aesthetic 5.0 --max_nsfw 0.5
 """
 
-import sys
-
-from beam_curator.commands.main import run_as_process
+from beam_curator.commands.main import end_as_process
 
 if __name__ == "__main__":
-    sys.exit(run_as_process("beam_curator.commands.curate"))
+    end_as_process("beam_curator.commands.curate")

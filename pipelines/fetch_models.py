@@ -3,9 +3,7 @@
 python -m pipelines.fetch_models --model_dir models
 """
 
-import sys
-
-from beam_curator.commands.main import run_as_process
+from beam_curator.commands.main import end_as_process
 
 if __name__ == "__main__":
-    sys.exit(run_as_process("beam_curator.commands.models"))
+    end_as_process("beam_curator.commands.models")

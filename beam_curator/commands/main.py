@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `--help` and slips of typ
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import difflib
 import importlib
@@ -16,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 import beam_curator
 from beam_curator.commands import unread_output
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is not None:
         return importlib.import_module(f"beam_curator.commands.{module}").main(words[1:])
     del sys.argv[1]  # the command is this process, and reads its own arguments
-    return run_as_process(f"beam_curator.commands.{module}")
+    return end_as_process(f"beam_curator.commands.{module}")
 
 
 def run_as_process(module: str) -> int:
@@ -72,6 +74,19 @@ def run_as_process(module: str) -> int:
             print(end.code, file=sys.stderr)
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return unread_output.told(PROGRAM, code)
+
+
+def end_as_process(module: str) -> NoReturn:
+    """As `run_as_process`, and ends this process, after what the user's own modules want done at its end.
+
+    It does not end as interpreters do: there native libraries (Arrow, gRPC, torch) take down threads and memory of
+    theirs, and have aborted in it, which made a failure of a job that was done.
+    """
+    code = run_as_process(module)
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def pass_over_pythons_end() -> None:

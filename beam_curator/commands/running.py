@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 
-from beam_curator import process_tuning
+from beam_curator import process_tuning, temporaries
 from beam_curator.commands import interruption, worker_deaths
 from beam_curator.commands.failures import as_job_error
 from beam_curator.commands.options import CurationOptions
@@ -95,7 +95,7 @@ def _quiet_beam() -> Iterator[None]:
 
 
 def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResult:
-    with worker_deaths.options_passed_on(pipeline.options):
+    with worker_deaths.options_passed_on(pipeline.options), temporaries.of_workers():
         return worker_deaths.run_watched(pipeline.run, output)
 
 
@@ -105,6 +105,7 @@ def _built(options: PipelineOptions, build: Callable[[beam.Pipeline], Any]) -> b
         pipeline = beam.Pipeline(runner=runner, options=options)
     except ValueError as error:  # what Beam finds wrong with its own flags: a list, a line each
         raise UsageError(" ".join(str(error).split())) from error
+    temporaries.adopt(pipeline.local_tempdir)  # Beam removes it when the pipeline has run, not where it is stopped
     build(pipeline)
     return pipeline
 
@@ -188,7 +189,9 @@ def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[
     process_tuning.turn_on()
     remember_what_beam_asks_again()
     with interruption.ends_process(program):
-        return _exit_code(program, run, sys.argv[1:])
+        code = _exit_code(program, run, sys.argv[1:])
+        temporaries.remove_all()  # of a pipeline that was never run
+    return code
 
 
 def last_exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:

@@ -138,6 +138,24 @@ def test_beam_without_googles_packages_says_nothing_of_it_and_all_else_is_logged
     assert (done.returncode, done.stderr) == (0, "WARNING:root:apitools not found, says another\n")
 
 
+def test_what_native_libraries_do_as_an_interpreter_ends_makes_no_failure_of_a_job_that_is_done():
+    program = (
+        "import atexit, ctypes, sys, types\n"
+        "from beam_curator.commands import main\n"
+        "def begin(argv):\n"
+        "    native = ctypes.CDLL(None)\n"
+        "    native.__cxa_atexit(ctypes.cast(native.abort, ctypes.c_void_p), None, None)\n"
+        "    atexit.register(print, 'said by a scorer')\n"
+        "    print('done')\n"
+        "    return 0\n"
+        "sys.modules['beam_curator.commands.curate'] = types.SimpleNamespace(main=begin)\n"
+        "sys.argv = ['beam-curator', 'curate']\n"
+        "sys.exit(main.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\nsaid by a scorer\n", "")
+
+
 def test_help_and_slips_import_neither_torch_nor_beam():
     program = (
         "import contextlib, sys; from beam_curator.commands.main import COMMANDS, main\n"

@@ -102,9 +102,9 @@ class Then(torch.nn.Module):
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda fields: fields * 0, "embedding is zero"),
-        (lambda fields: fields * 1e30, "embedding is zero"),  # the squares of these are beyond float32
-        (lambda fields: fields * 1e-30, "embedding is zero"),  # and these below what normalising divides by
+        (lambda fields: fields * 0, "embedding is zero, or too long or too short to be normalised in float32"),
+        (lambda fields: fields * 1e30, "embedding is zero, or too long or too short to be normalised in float32"),  # the squares of these are beyond float32
+        (lambda fields: fields * 1e-30, "embedding is zero, or too long or too short to be normalised in float32"),  # and these below what normalising divides by
         (lambda fields: fields * float("inf"), "embedding is not finite"),
     ],
 )

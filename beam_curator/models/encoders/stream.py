@@ -17,7 +17,9 @@ from beam_curator.models.pixels.decoding import DecodedImage
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EMBEDDING_NOT_FINITE, EMBEDDING_ZERO = EMBEDDING_FAILURES = ("embedding is not finite", "embedding is zero")
+EMBEDDING_NOT_FINITE = "embedding is not finite"
+EMBEDDING_NO_DIRECTION = "embedding is zero, or too long or too short to be normalised in float32"
+EMBEDDING_FAILURES = (EMBEDDING_NOT_FINITE, EMBEDDING_NO_DIRECTION, "embedding is zero")  # the last: by release 0.1
 """Reasons of images that can be decoded, and of which the model makes nothing."""
 
 OnPicture = Callable[[int, "Image | None"], None]
@@ -131,7 +133,7 @@ class Request:
         # Normalising has no direction for zeros and what is beyond float32, and leaves what is below 1e-12 as short.
         bad = not_finite | (np.square(values).sum(axis=1) < 0.5)
         for index in np.flatnonzero(bad).tolist():
-            self.encoded.failures[rows[index]] = EMBEDDING_NOT_FINITE if not_finite[index] else EMBEDDING_ZERO
+            self.encoded.failures[rows[index]] = EMBEDDING_NOT_FINITE if not_finite[index] else EMBEDDING_NO_DIRECTION
         values[bad] = 0
         self.encoded.embeddings[list(rows)] = values
         with self._lock:
