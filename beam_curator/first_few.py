@@ -12,6 +12,15 @@ def counted(number: int, noun: str, several: str = "") -> str:
     return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
+def size_text(size: float) -> str:
+    """Bytes as people say them: `14.5 MB`."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
 def listed(names: Sequence[str], shown: int = SHOWN, separator: str = ", ") -> str:
     """`a, b, c and 5 more`."""
     left = len(names) - shown

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beam_curator.first_few import counted, lines_of, listed
+from beam_curator.first_few import counted, lines_of, listed, size_text
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ def test_several_are_called_as_they_are_called():
 def test_lines_that_are_left_out_are_counted_in_one_of_their_own():
     assert lines_of(["a", "b"], shown=2) == ["a", "b"]
     assert lines_of(["a", "b", "c"], "  ", ": see there", shown=2) == ["a", "b", "  ... and 1 more: see there"]
+
+
+def test_bytes_are_told_as_people_do():
+    told = [size_text(size) for size in (0, 999, 14_500_000, 2.5e13)]
+    assert told == ["0 B", "999 B", "14.5 MB", "25.0 TB"]

@@ -19,8 +19,8 @@ from beam_curator.commands.measured_rates import (
     is_measured,
     measured_rates,
 )
-from beam_curator.commands.summary import PLANNING_THREADS, doubts, missing_lines, planned_ranges, size_text
-from beam_curator.first_few import counted, lines_of
+from beam_curator.commands.summary import PLANNING_THREADS, doubts, missing_lines, planned_ranges
+from beam_curator.first_few import counted, lines_of, size_text
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted

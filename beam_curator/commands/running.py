@@ -67,7 +67,7 @@ def run_pipeline(
             with elsewhere if show_progress else contextlib.nullcontext():
                 state = result.wait_until_finish()
     except Exception as error:
-        raise as_job_error(error, output) from error
+        raise as_job_error(error, _scores(options, output)) from error
     if state not in (None, "DONE"):
         raise JobError(f"the job ended in state {state}; run the same command again to resume it")
     return result
@@ -94,9 +94,14 @@ def _quiet_beam() -> Iterator[None]:
             root.removeFilter(about_itself)
 
 
+def _scores(options: PipelineOptions, output: str) -> str:
+    """Where a job's scores are."""
+    return options.view_as(CurationOptions).scores_from or output
+
+
 def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResult:
     with worker_deaths.options_passed_on(pipeline.options), temporaries.of_workers():
-        return worker_deaths.run_watched(pipeline.run, output)
+        return worker_deaths.run_watched(pipeline.run, _scores(pipeline.options, output))
 
 
 def _built(options: PipelineOptions, build: Callable[[beam.Pipeline], Any]) -> beam.Pipeline:

@@ -11,7 +11,7 @@ from beam_curator.commands.field_lines import field_lines
 from beam_curator.commands.progress_line import duration, rate_text
 from beam_curator.duplicates.settings import PERCEPTUAL
 from beam_curator.field_names import ALL
-from beam_curator.first_few import SHOWN, counted, lines_of
+from beam_curator.first_few import SHOWN, counted, lines_of, size_text
 from beam_curator.identities import ModelIdentity, models_of
 from beam_curator.models.heads.made_for import MADE_FOR
 from beam_curator.models.scorers.heads import APPROXIMATE
@@ -224,15 +224,6 @@ def doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
         may_mean_nothing = ": these scores may mean nothing" if note.startswith(MADE_FOR) else ""
         lines.append(f"NOTE: {' and '.join(steps)}: {note}{may_mean_nothing}")
     return lines
-
-
-def size_text(size: float) -> str:
-    """Bytes as people say them: `14.5 MB`."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
 
 
 def planned_ranges(output: str, shards: Sequence[Shard], range_mb: float, reading: Reading) -> list[list[ShardRange]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from beam_curator.duplicates.vectors import ID_BYTES, Vectors, comparable, ids_of, unit_vectors
 from beam_curator.errors import JobError
+from beam_curator.first_few import size_text
 from beam_curator.output.score_parts import read_embeddings
 from beam_curator.temporaries import temporary_directory
 
@@ -142,7 +143,7 @@ def _told_if_full(place: Path, rows: int, dim: int) -> Iterator[None]:
     except OSError as error:
         raise JobError(
             f"{place.parent}: no embeddings can be written there ({error.strerror or error}); "
-            f"they take {rows * dim * 2 / 1e9:.1f} GB: set TMPDIR to a directory with more room"
+            f"they take {size_text(rows * dim * 2)}: set TMPDIR to a directory with more room"
         ) from error
 
 

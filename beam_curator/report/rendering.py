@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from beam_curator.first_few import size_text
 from beam_curator.output.report_files import GENERATOR
 from beam_curator.report import charts
 from beam_curator.report.charts import text_of
@@ -112,7 +113,7 @@ def _environment() -> jinja2.Environment:
         "share": share,
         "number": text_of,
         "short": short,
-        "size": size,
+        "size": size_text,
         "title": title,
         "time": time_text,
     }
@@ -162,15 +163,6 @@ def share(part: int, whole: int) -> str:
     if part < whole and part / whole > 0.9995:
         return "> 99.9 %"
     return f"{part / whole:.1%}".replace("%", " %").replace(".0 %", " %")
-
-
-def size(value: float) -> str:
-    """`14.5 MB`."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"
 
 
 def time_text(seconds: float) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 from apache_beam import coders
 
 from beam_curator.errors import JobError
+from beam_curator.first_few import size_text
 
 IN_MEMORY_BYTES = 64 << 20
 """How much is held in memory before the file is made."""
@@ -67,7 +68,7 @@ class SpillFile:
                 self._file.flush()  # else a disk that is full would be told by whoever comes next
             except OSError as error:
                 self._fault = (
-                    f"{_directory()}: what passes between steps cannot be written there, after {start / 1e9:.1f} GB: "
+                    f"{_directory()}: what passes between steps cannot be written there, after {size_text(start)}: "
                     f"{error.strerror}: set TMPDIR to a directory with more room"
                 )
                 raise JobError(self._fault) from error

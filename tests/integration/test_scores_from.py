@@ -115,3 +115,12 @@ def test_a_directory_with_scores_keeps_to_them(finished, curate, tmp_path):
     other = shutil.copytree(finished, tmp_path / "other")
     code, _, err = curate(finished, "--scores_from", str(other))
     assert (code, "has scores of its own: leave --scores_from out" in err) == (2, True)
+
+
+def test_a_job_that_fails_says_whose_scores_are_kept(finished, curate, tmp_path, monkeypatch):
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("beam_curator.output.output_shard._write_tar", full_disk)
+    code, _, err = curate(tmp_path / "new", "--scores_from", str(finished))
+    assert (code, f"No space left on device; what is scored is kept in {finished}: run" in err) == (1, True), err

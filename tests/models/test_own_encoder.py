@@ -13,6 +13,7 @@ from beam_curator.images import decode, preprocess
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.models.encoders.encoder import check_encoder, member_of
+from beam_curator.models.encoders.stream import EMBEDDING_NO_DIRECTION as NO_DIRECTION
 from tests.images.image_files import encoded, picture
 
 IMAGES = [encoded(picture(width=200 + 40 * seed, height=160, seed=seed), "JPEG") for seed in range(6)]
@@ -102,9 +103,9 @@ class Then(torch.nn.Module):
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda fields: fields * 0, "embedding is zero, or too long or too short to be normalised in float32"),
-        (lambda fields: fields * 1e30, "embedding is zero, or too long or too short to be normalised in float32"),  # the squares of these are beyond float32
-        (lambda fields: fields * 1e-30, "embedding is zero, or too long or too short to be normalised in float32"),  # and these below what normalising divides by
+        (lambda fields: fields * 0, NO_DIRECTION),
+        (lambda fields: fields * 1e30, NO_DIRECTION),  # the squares of these are beyond float32
+        (lambda fields: fields * 1e-30, NO_DIRECTION),  # and these below what normalising divides by
         (lambda fields: fields * float("inf"), "embedding is not finite"),
     ],
 )
