@@ -12,7 +12,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.commands import running
-from beam_curator.commands.curate_images import curate, prepare
+from beam_curator.commands.curate_images import curate
+from beam_curator.commands.curation import prepare
 from beam_curator.commands.options import CurationOptions
 from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator import rows
-from beam_curator.commands.curate_images import prepare
+from beam_curator.commands.curation import prepare
 from beam_curator.commands.options import CurationOptions
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.job_input import match_shards

@@ -11,7 +11,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from beam_curator.commands import curate_images, parsing, running
-from beam_curator.commands.curate_images import Given
+from beam_curator.commands.curation import Given, claimed, prepare
 from beam_curator.commands.keywords import argv_of, beams_values
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.preset_flag import with_preset
@@ -106,10 +106,10 @@ def curate(
     parsing.put_to_use(options)
     if not running.waits(options):
         raise UsageError("template_location: curate() gives what the job gave, so that it cannot make a template")
-    curation = curate_images.prepare(options.view_as(CurationOptions), started, given)
+    curation = prepare(options.view_as(CurationOptions), started, given)
     if not curation.options.allow_missing:
         curation.input.check_missing()
-    with curate_images.claimed(curation, waits=True) as notes:
+    with claimed(curation, waits=True) as notes:
         if show_progress:
             running.tell("beam-curator", notes)
         return _result(curation.options.output, curate_images.run_to_end(options, curation, show_progress), notes)

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from beam_curator import rows
-from beam_curator.commands.summary import PLANNING_THREADS
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
+from beam_curator.output.plans import PLANNING_THREADS
 from beam_curator.output.score_parts import facts_in_part
 from beam_curator.rules.missed_columns import check_users_rule
 from beam_curator.rules.names import rule_name

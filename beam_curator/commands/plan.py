@@ -19,9 +19,10 @@ from beam_curator.commands.measured_rates import (
     is_measured,
     measured_rates,
 )
-from beam_curator.commands.summary import PLANNING_THREADS, doubts, missing_lines, planned_ranges
+from beam_curator.commands.summary import doubts, missing_lines
 from beam_curator.first_few import counted, lines_of, size_text
 from beam_curator.output.added_columns import read_range
+from beam_curator.output.plans import PLANNING_THREADS, planned_ranges
 from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.phases import SCORING

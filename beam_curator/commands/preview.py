@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from beam_curator import rows
-from beam_curator.commands.summary import PLANNING_THREADS, counts_told
+from beam_curator.commands.summary import counts_told
 from beam_curator.field_tally import sum_fields
 from beam_curator.first_few import counted
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.field_store import found_fields
 from beam_curator.output.manifest import counts_of, read_manifest, rules_of
 from beam_curator.output.outcomes import Summary, SummaryTotal, summarize
+from beam_curator.output.plans import PLANNING_THREADS
 from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.output.standing_ledger import StandingLedger

@@ -1,10 +1,9 @@
-"""What the main job prints: the plan of a dry run, and the summary at the end."""
+"""What the main job prints at its end, and the parts of it that a dry run and a preview print as well."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beam_curator.commands.field_lines import field_lines
@@ -17,19 +16,13 @@ from beam_curator.models.heads.made_for import MADE_FOR
 from beam_curator.models.scorers.heads import APPROXIMATE
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
-from beam_curator.output.plans import KeptPlans
 from beam_curator.output.totals import MIXED_NOTES
-from beam_curator.reading import Reading
 from beam_curator.rules.lists import OF_BLOCK
-from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.findings import KINDS, describe
 from beam_curator.sources.local_matching import Missing
-from beam_curator.sources.ranges import plan_ranges
-from beam_curator.sources.tar.planning import range_bytes_of
 from beam_curator.sources.told_places import told_end
 from beam_curator.storage import files
 
-PLANNING_THREADS = 16
 SHOWN_MISSING = 1000
 
 
@@ -224,17 +217,6 @@ def doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
         may_mean_nothing = ": these scores may mean nothing" if note.startswith(MADE_FOR) else ""
         lines.append(f"NOTE: {' and '.join(steps)}: {note}{may_mean_nothing}")
     return lines
-
-
-def planned_ranges(output: str, shards: Sequence[Shard], range_mb: float, reading: Reading) -> list[list[ShardRange]]:
-    """The ranges of each shard, by the plans that an output directory keeps; nothing is written.
-
-    Raises:
-      StorageError: when a shard cannot be read, after retries.
-    """
-    plans = KeptPlans(output, read_only=True)
-    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
-        return list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards))
 
 
 def missing_lines(missing: Sequence[Missing]) -> list[str]:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from beam_curator import json_text
+from beam_curator.reading import Reading
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.sources.tar.planning import ShardPlan
+from beam_curator.sources.ranges import plan_ranges
+from beam_curator.sources.tar.planning import ShardPlan, range_bytes_of
 from beam_curator.storage import files
 
 PLANS_DIRECTORY = "plans"
@@ -107,3 +111,24 @@ class KeptPlans:
                 self.title.check(shard.url)
                 self.title.confirm()
             files.write_bytes(self.output, plan_name(shard), encode_plan(shard, range_bytes, planned, by_key))
+
+
+PLANNING_THREADS = 16
+"""Threads that look at shards, and at what is stored of their ranges, while a command plans."""
+
+
+def planned_ranges(output: str, shards: Sequence[Shard], range_mb: float, reading: Reading) -> list[list[ShardRange]]:
+    """The ranges of each shard, by the plans that an output directory keeps; nothing is written.
+
+    Args:
+      output: the directory.
+      shards: n shards.
+      range_mb: about how large a range is, in MiB.
+      reading: how the ranges are to be read.
+
+    Raises:
+      StorageError: when a shard cannot be read, after retries.
+    """
+    plans = KeptPlans(output, read_only=True)
+    with ThreadPoolExecutor(PLANNING_THREADS) as pool:
+        return list(pool.map(lambda shard: list(plan_ranges(shard, range_bytes_of(range_mb), plans, reading)), shards))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from beam_curator.commands import curate_images, parsing, verify_output
+from beam_curator.commands import curation, parsing, verify_output
 from beam_curator.commands.options import CurationOptions
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes
@@ -131,7 +131,7 @@ def test_a_template_takes_no_fields_from_what_stands_for_other_shards_may_join(r
     def known(*more):
         argv = [*inputs, *FLAGS, "--output", str(tmp_path / "out"), "--where", "json.n > 2", *more]
         options, _ = parsing.parse("beam-curator curate", "", argv)
-        return curate_images.prepare(options.view_as(CurationOptions), time.time()).selecting.fields.found
+        return curation.prepare(options.view_as(CurationOptions), time.time()).selection.fields.found
 
     assert known().types["json.n"] == "integer"
     assert known("--template_location", "gs://bucket/template") is None

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from beam_curator.commands import curate_images, parsing, verify_output
+from beam_curator.commands import curation, parsing, verify_output
 from beam_curator.commands.options import CurationOptions
 from beam_curator.output.ownership import claim_output
 from tests.integration.damage import change_json, change_rows, change_tar, flip_byte
@@ -205,7 +205,7 @@ def test_a_run_that_was_killed_as_it_began_is_told_and_running_it_again_mends_it
     shutil.copy(sorted(raw.glob("*.tar"))[0], tmp_path / "more.tar")
     argv = [*flags, "--input", str(tmp_path / "more.tar"), "--output", str(finished)]
     options, _ = parsing.parse("beam-curator curate", "", argv)
-    later = curate_images.prepare(options.view_as(CurationOptions), time.time())
+    later = curation.prepare(options.view_as(CurationOptions), time.time())
     claim_output(str(finished), later.job, overwrite=False)  # and here it is killed
     code, lines, err = verify(finished)
     assert (code, lines) == (2, [])
