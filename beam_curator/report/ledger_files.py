@@ -104,7 +104,8 @@ class LedgerFiles:
             table = _read_part(self.urls[part.file - self.first], part, stored)
             return None if table is None else Run(table, [Piece(0, part.file, part.first)])
 
-        yield from _joined(run for run in prefetched(read, self._parts(), self._at_once) if run is not None)
+        for run in _joined(run for run in prefetched(read, self._parts(), self._at_once) if run is not None):
+            yield run._replace(table=stored.renamed(run.table))
 
     def _parts(self) -> Iterator[_Part]:
         for file, url in enumerate(self.urls, self.first):
@@ -146,7 +147,7 @@ class LedgerFiles:
     def _rows(self, file: int, numbers: Sequence[int], wanted: Columns, stored: _Stored) -> list[InRange]:
         url = self.urls[file - self.first]
         if not is_of_many(url):
-            table = _read(url, stored)
+            table = _renamed(url, stored)
             assert table is not None
             return [InRange(table.slice(row, 1), name_in(url), row) for row in numbers]
         of_many, found = ManyRanges(url), dict[int, InRange]()
@@ -167,12 +168,13 @@ def _joined(runs: Iterable[Run]) -> Iterator[Run]:
     held: list[Run] = []
     count = size = 0
     for run in runs:
-        full = count + len(run.table) > _ROWS_TOGETHER or size + run.table.nbytes > _BYTES_TOGETHER
+        run_bytes = run.table.nbytes  # takes its time: each buffer is asked
+        full = count + len(run.table) > _ROWS_TOGETHER or size + run_bytes > _BYTES_TOGETHER
         if held and (full or not run.table.schema.equals(held[0].table.schema, check_metadata=True)):
             yield _as_one(held)
             held, count, size = [], 0, 0
         held.append(run)
-        count, size = count + len(run.table), size + run.table.nbytes
+        count, size = count + len(run.table), size + run_bytes
     if held:
         yield _as_one(held)
 
@@ -254,11 +256,12 @@ class _Stored:
 
 
 def _read_part(url: str, part: _Part, stored: _Stored) -> pa.Table | None:
+    """Its columns are called as in files: of rows that are joined they are renamed once."""
     if part.of_many is None or part.group is None:
         return _read(url, stored)
     names = stored.names(part.of_many.schema)
     try:
-        return None if names is None else stored.renamed(part.of_many.group(part.group, names, _REPEATING))
+        return None if names is None else part.of_many.group(part.group, names, _REPEATING)
     except pa.ArrowException:
         return None
 
@@ -269,7 +272,12 @@ def read_rows(url: str, wanted: Columns) -> pa.Table | None:
     Raises:
       StorageError: when it cannot be read, after retries.
     """
-    return _read(url, _Stored(wanted))
+    return _renamed(url, _Stored(wanted))
+
+
+def _renamed(url: str, stored: _Stored) -> pa.Table | None:
+    found = _read(url, stored)
+    return None if found is None else stored.renamed(found)
 
 
 def _read(url: str, stored: _Stored) -> pa.Table | None:
@@ -277,6 +285,6 @@ def _read(url: str, stored: _Stored) -> pa.Table | None:
     try:
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATING)
         names = stored.names(file.schema_arrow)
-        return None if names is None else stored.renamed(file.read(columns=names, use_threads=False))
+        return None if names is None else file.read(columns=names, use_threads=False)
     except (pa.ArrowException, OSError):
         return None

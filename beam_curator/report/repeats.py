@@ -23,6 +23,8 @@ from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.view import View
 
 BUCKETS = 1 << 21
+"""A power of two."""
+
 COUNTED = 64
 """So many of the fullest buckets are looked into."""
 
@@ -157,12 +159,12 @@ def _bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
     np.cumsum(sums[1:], out=sums[1:])
     mixed = (sums[ends[1:]] - sums[ends[:-1]]) * _powers(_INVERSE, len(raw) + 1)[ends[:-1]]
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return ((mixed ^ (mixed >> np.uint64(32))) % np.uint64(BUCKETS)).astype(np.uint32)
+    return ((mixed ^ (mixed >> np.uint64(32))) & np.uint64(BUCKETS - 1)).astype(np.uint32)
 
 
 def _powers(base: int, count: int) -> NDArray[np.uint64]:
     """1, base, base squared and so on, modulo 2^64."""
-    size = 1 << max(count - 1, 1).bit_length()
+    size = 1 << max(count - 1, 2 * _BYTES_AT_ONCE).bit_length()  # of nearly all texts one table for each base
     return _power_table(base, size)[:count]
 
 

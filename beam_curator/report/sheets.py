@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,37 @@ FEW_SHOWN = 6
 MOST_SCORES, MOST_RULES, MOST_FAILURES = 6, 12, 8
 """So many sheets of each kind there are at most."""
 
-_Picked = tuple[NDArray[np.bool_], NDArray[np.float64] | None]
-"""Which rows a sheet is about, bool [n], as far as they have a finite rank, float64 [n]; None for ranks that mean
-nothing."""
 
-_Pick = Callable[[View], _Picked]
+@dataclasses.dataclass(frozen=True)
+class _Pick:
+    """Which samples a sheet is about, and which of them come first.
+
+    Attributes:
+      status: theirs; None for all that did not fail.
+      why: the kind of their reason; None for any.
+      column: they come by its values, the lowest first; "" for ranks that mean nothing.
+      highest_first: the highest ones come first instead.
+      near: those next to this value come first instead.
+    """
+
+    status: str | None = None
+    why: str | None = None
+    column: str = ""
+    highest_first: bool = False
+    near: float | None = None
+
+    def is_about(self, status: str, why: str) -> bool:
+        """Whether it is about samples with this outcome."""
+        return (status == self.status if self.status else status != rows.FAILED) and self.why in (None, why)
+
+    def ranks(self, view: View) -> NDArray[np.float64]:
+        """Of each row its rank, float64 [n]; none is shown that has no finite one."""
+        if not self.column:
+            return view.random_ranks
+        values = view.numbers(self.column)
+        if self.near is not None:
+            return np.abs(values - self.near)
+        return -values if self.highest_first else values
 
 
 class Sheets(Accumulator):
@@ -39,18 +65,30 @@ class Sheets(Accumulator):
         """Sheets for these thresholds, score columns, and kinds of reasons by status, the commonest first."""
         self._picks: list[tuple[Sheet, _Pick]] = []
         for one in thresholds:
-            self._add(THRESHOLDS, f"just kept: {one.told}", one.column, SHOWN, _JustKept(one))
-            self._add(THRESHOLDS, f"just dropped: {one.rule}", one.column, SHOWN, _JustDropped(one))
+            self._add(
+                THRESHOLDS,
+                f"just kept: {one.told}",
+                one.column,
+                SHOWN,
+                _Pick(rows.KEPT, None, one.column, near=one.value),
+            )
+            self._add(
+                THRESHOLDS,
+                f"just dropped: {one.rule}",
+                one.column,
+                SHOWN,
+                _Pick(rows.DROPPED, one.rule, one.column, near=one.value),
+            )
         for column in list(scores)[:MOST_SCORES]:
-            self._add(SCORES, f"highest {column}", column, SHOWN, _End(column, -1))
-            self._add(SCORES, f"lowest {column}", column, SHOWN, _End(column, 1))
-        self._add(RANDOM, "kept, at random", "", SHOWN, _Kept())
-        self._add(RANDOM, "dropped, at random", "", SHOWN, _Dropped())
+            self._add(SCORES, f"highest {column}", column, SHOWN, _Pick(column=column, highest_first=True))
+            self._add(SCORES, f"lowest {column}", column, SHOWN, _Pick(column=column))
+        self._add(RANDOM, "kept, at random", "", SHOWN, _Pick(rows.KEPT))
+        self._add(RANDOM, "dropped, at random", "", SHOWN, _Pick(rows.DROPPED))
         dropped = [why for why in reasons.get(rows.DROPPED, {}) if not why.startswith(DUPLICATE)]
         for why in dropped[:MOST_RULES]:
-            self._add(RULES, why, "", FEW_SHOWN, _ForReason(rows.DROPPED, why))
+            self._add(RULES, why, "", FEW_SHOWN, _Pick(rows.DROPPED, why))
         for why in list(reasons.get(rows.FAILED, {}))[:MOST_FAILURES]:
-            self._add(FAILURES, why, "", FEW_SHOWN, _ForReason(rows.FAILED, why))
+            self._add(FAILURES, why, "", FEW_SHOWN, _Pick(rows.FAILED, why))
 
     def _add(self, group: str, title: str, column: str, most: int, pick: _Pick) -> None:
         self._picks.append((Sheet(group, title, column, First(most)), pick))
@@ -58,10 +96,9 @@ class Sheets(Accumulator):
     def add(self, view: View) -> None:
         """Looks at some more rows."""
         for sheet, pick in self._picks:
-            which, ranks = pick(view)
-            ranks = view.random_ranks if ranks is None else ranks
+            ranks = pick.ranks(view)
             there = np.flatnonzero(ranks <= sheet.first.last)  # few, once the sheet is full
-            there = there[which[there] & np.isfinite(ranks[there])]
+            there = there[view.by_outcome(pick.is_about, np.bool_, there) & np.isfinite(ranks[there])]
             if len(there):
                 sheet.first.add(view, there, ranks[there])
 
@@ -87,54 +124,3 @@ class Sheets(Accumulator):
             for sheet, _ in self._picks
             if sheet.first.places
         ]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Kept:
-    def __call__(self, view: View) -> _Picked:
-        return view.kept, None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Dropped:
-    def __call__(self, view: View) -> _Picked:
-        return ~view.kept & ~view.failed, None
-
-
-@dataclasses.dataclass(frozen=True)
-class _JustKept:
-    threshold: Threshold
-
-    def __call__(self, view: View) -> _Picked:
-        return _near(view, self.threshold, view.kept)
-
-
-@dataclasses.dataclass(frozen=True)
-class _JustDropped:
-    threshold: Threshold
-
-    def __call__(self, view: View) -> _Picked:
-        return _near(view, self.threshold, view.has_reason(rows.DROPPED, self.threshold.rule))
-
-
-def _near(view: View, one: Threshold, which: NDArray[np.bool_]) -> _Picked:
-    return which, np.abs(view.numbers(one.column) - one.value)
-
-
-@dataclasses.dataclass(frozen=True)
-class _End:
-    column: str
-    sign: int
-
-    def __call__(self, view: View) -> _Picked:
-        values = view.numbers(self.column)
-        return ~view.failed, values if self.sign > 0 else -values
-
-
-@dataclasses.dataclass(frozen=True)
-class _ForReason:
-    status: str
-    why: str
-
-    def __call__(self, view: View) -> _Picked:
-        return view.has_reason(self.status, self.why), None

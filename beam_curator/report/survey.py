@@ -15,7 +15,7 @@ from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.report.accumulators import Accumulator
 from beam_curator.report.binning import places_of
-from beam_curator.report.columns import ASPECT_RATIO, NEEDED, behind, categories_in, numbers_in
+from beam_curator.report.columns import ASPECT_RATIO, behind, categories_in, numbers_in
 from beam_curator.report.copies import KeeperCounts
 from beam_curator.report.passes import Pass
 from beam_curator.report.repeats import Buckets, repeated_columns
@@ -116,7 +116,7 @@ class Survey(Pass):
 
     def columns(self, schema: pa.Schema) -> list[str]:
         measured = [column for name in numbers_in(schema) for column in behind(name)]
-        return [*NEEDED, *measured, *categories_in(schema), *repeated_columns(schema), "duplicate_of"]
+        return ["status", "reason", *measured, *categories_in(schema), *repeated_columns(schema), "duplicate_of"]
 
     def add(self, view: View) -> None:
         usable = ~view.failed

@@ -82,10 +82,12 @@ class View:
     def _has_status(self, status: str) -> NDArray[np.bool_]:
         return self.by_outcome(lambda of, _: of == status, np.bool_)
 
-    def by_outcome(self, told: Callable[[str, str], Any], dtype: type[Scalar]) -> NDArray[Scalar]:
-        """What is told of each row's status and kind of reason: [n]."""
+    def by_outcome(
+        self, told: Callable[[str, str], Any], dtype: type[Scalar], rows: NDArray[np.int64] | None = None
+    ) -> NDArray[Scalar]:
+        """What is told of the status and kind of reason of m of the rows: [m]; of all where `rows` is None."""
         outcomes, codes = self._reasons
-        return np.array([told(*one) for one in outcomes], dtype)[codes]
+        return np.array([told(*one) for one in outcomes], dtype)[codes if rows is None else codes[rows]]
 
     @functools.cached_property
     def identities(self) -> NDArray[np.uint64]:
