@@ -345,8 +345,8 @@ def with_failures(rows: pa.Table, failures: Mapping[int, str], of: str = "") -> 
     return with_column(rows, name, noted, pa.string(), INTERNAL)
 
 
-def failure_column(scorer: str = "") -> str:
-    """The column that says why samples fail: of themselves, or for this scorer."""
+def failure_column(scorer: str) -> str:
+    """The column that says why this scorer failed on samples; of "", why the samples themselves cannot be used."""
     return f"{scorer}.failure" if scorer else "failure"
 
 

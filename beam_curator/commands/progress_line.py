@@ -19,8 +19,9 @@ def describe(done: Done, seconds: float, total_bytes: int, total_shards: int = 0
 
     Args:
       done: what is done.
-      seconds: since the phase began.
-      total_bytes, total_shards: of the input.
+      seconds: time since the phase began.
+      total_bytes: size of the input's shards in storage; 0 where that is not known.
+      total_shards: how many they are; 0 where that is not known.
     """
     loading = [f"loading {model}" for model in done.loading]
     if not done.phase and not done.samples + done.embedded:
@@ -39,17 +40,17 @@ def describe(done: Done, seconds: float, total_bytes: int, total_shards: int = 0
 
 
 def _is_planned(done: Done, total_shards: int) -> bool:
-    """Whether all shards are cut into ranges; of a trial nobody says so."""
+    """Whether all shards are cut into ranges; False where their number is not known."""
     return 0 < total_shards <= done.planned_shards
 
 
-def phase_of(done: Done, total_shards: int = 0) -> str:
-    """The phase as it looks: nothing is scored where all was scored before, and where all is scored, all together
-    decides what is kept.
+def phase_of(done: Done, total_shards: int) -> str:
+    """The phase to show, which may be another one than `Done.phase`: REUSING where no image had to be scored so far,
+    and SELECTING once all ranges have scores.
 
     Args:
       done: what is done.
-      total_shards: of the input.
+      total_shards: shards of the input; 0 where that is not known.
     """
     is_scoring = done.phase in ("", PLANNING, REUSING, SCORING)
     if is_scoring and _is_planned(done, total_shards) and 0 < done.ranges <= done.ranges_scored:
@@ -135,7 +136,14 @@ class ProgressLine:
         read: Callable[[], Done] | None = None,
         live_seconds: float = 0.5,
     ) -> None:
-        """Takes what the input has, and what tells how far the job is: this process's board, or `read`."""
+        """Shows the line while the `with` block runs.
+
+        Args:
+          total_bytes, total_shards: as those of `describe`.
+          stream: where the line goes; by default the standard error.
+          read: gives what is done so far; by default what this process's `BOARD` has.
+          live_seconds: how often a terminal's line is written anew.
+        """
         self._total_bytes, self._total_shards = total_bytes, total_shards
         self._status = StatusLine(stream or sys.stderr)
         self._read = read or BOARD.read
@@ -156,7 +164,7 @@ class ProgressLine:
         self._status.end()
 
     def line(self) -> str:
-        """What there is to say now."""
+        """The line as it is now."""
         done, now = self._read(), time.time()
         began = done.began
         if phase_of(done, self._total_shards) == SELECTING:  # no worker knows when the last of all has scored

@@ -36,11 +36,11 @@ _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclasses.dataclass(frozen=True)
 class Matched:
-    """The input.
+    """The shards that the patterns of a job's input match.
 
     Attributes:
-      found: the shards, each once, in the order of the urls by which a job knows them; at least one.
-      missing: what was asked for and is not there.
+      found: the shards, each once, sorted by the urls by which the job knows them; at least one.
+      missing: what the patterns name and is not there.
     """
 
     found: list[KnownShard]
@@ -103,7 +103,7 @@ def match_input(
         found = dataclasses.replace(found, files=without_output(found.files, patterns, output))
     if not found.files:
         raise _nothing(found.missing, "" if input_format == AUTO else format or "tar")
-    return Matched(_identified(found.files, known, called, format), found.missing)
+    return Matched(_identified(found.files, format, known, called), found.missing)
 
 
 _KINDS = {FOLDER: "a folder", LIST: "a list", PARQUET: "Parquet", MDS: "MDS"}
@@ -158,9 +158,9 @@ def _listed(
 
 def _identified(
     found: Sequence[FileMetadata],
+    format: str,
     known: Sequence[KnownShard] = (),
     called: Callable[[str], str] = str,
-    format: str = "",
 ) -> list[KnownShard]:
     for file in found:
         _check_name(file.path)
@@ -179,28 +179,23 @@ def shards_of(found: Iterable[FileMetadata]) -> list[Shard]:
         name = file.path.lower()
         format = PARQUET if name.endswith(PARQUET_ENDINGS) else MDS if name.endswith(MDS_ENDINGS) else ""
         by_format.setdefault(format, []).append(file)
-    shards = [one.shard for format, some in by_format.items() for one in _identified(some, format=format)]
+    shards = [one.shard for format, some in by_format.items() for one in _identified(some, format)]
     return sorted(shards, key=lambda shard: shard.url)
 
 
-def match_shards(
-    patterns: Patterns,
-    allow_missing: bool = False,
-    output: str | None = None,
-    input_format: str = AUTO,
-    image_column: str = "",
-    caption_column: str = "",
-) -> list[Shard]:
-    """The shards that one pattern or several match, each once, in the order of their urls: `match_input` says what a
-    pattern is, and what `output` and `input_format` do; the columns are those of Parquet files and lists.
+def match_shards(patterns: Patterns, allow_missing: bool = False) -> list[Shard]:
+    """The shards that one pattern or several match, each once, in the order of their urls.
+
+    Args:
+      patterns: as `match_input` takes them.
+      allow_missing: whether to go on without what is missing, where something else is there.
 
     Raises:
       UsageError: as `match_input`; and, unless `allow_missing`, for a pattern that matches nothing, a link to nothing,
         or a file or directory that cannot be read.
       StorageError: when one cannot be listed.
     """
-    reading = Reading(image_column=image_column, caption_column=caption_column)
-    matched = match_input(several(patterns), output, input_format=input_format, reading=reading)
+    matched = match_input(several(patterns))
     if not allow_missing:
         matched.check_missing()
     return matched.shards

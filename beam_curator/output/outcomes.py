@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -279,14 +279,6 @@ class SummaryTotal:
 
 _COUNTS = ("seen", "kept", "batch_reductions", "several_images", "unhashed")
 _COUNTERS = ("dropped_by", "failed_by", "passed_over")
-
-
-def sum_summaries(summaries: Iterable[Summary]) -> Summary:
-    """The counts of all."""
-    total = SummaryTotal()
-    for one in summaries:
-        total.add(one)
-    return total.summary
 
 
 def check_balance(seen: Summary, ledger: Summary, written: int) -> None:

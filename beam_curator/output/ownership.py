@@ -321,7 +321,7 @@ def _is_left_out(one: KnownShard, roots: Collection[str | None]) -> bool:
     return files.exists(one.place) if root is None else root not in roots and files.is_there(root)
 
 
-def check_output(output: str, job: Job, fewer_shards: bool = False) -> Job | None:
+def check_output(output: str, job: Job, fewer_shards: bool) -> Job | None:
     """The job that stands in a directory, if it is this one.
 
     Raises:

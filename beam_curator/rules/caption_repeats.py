@@ -1,4 +1,4 @@
-"""Captions that many samples share, such as "image for" or a shop's slogan: they say nothing of their picture."""
+"""The rule on captions that many samples share, such as a shop's slogan: they say nothing about the picture."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from beam_curator.rules.lists import ids_of
 
 @dataclasses.dataclass(frozen=True)
 class CaptionRepeats:
-    """Drops samples whose caption comes too often in the whole input.
+    """Drops samples whose caption occurs too often in the whole input.
 
-    Every sample counts that has a caption, kept or not, so that other rules make no difference. Captions are the same
-    if they are without whitespace around them and with each run of whitespace in them as one space, as COYO-700M has
-    it; capitals count.
+    Every sample that has a caption counts, kept or not, so that other rules do not change the counts. Captions are
+    compared without whitespace around them and with each run of whitespace in them as one space, as COYO-700M does it;
+    upper and lower case differ.
 
     Attributes:
-      most: how often a caption may come, 1 or more.
+      most: how often a caption may occur, 1 or more.
     """
 
     most: int
@@ -34,21 +34,24 @@ class CaptionRepeats:
 
 
 CAPTION_REPEATS = "caption_repeats"
-"""The column with how often a sample's caption comes in the whole input; null where it has none."""
+"""The column with how often a sample's caption occurs in the whole input; null for a sample without one."""
 
 
 def caption_ids(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a caption, by their indices: int64 [m], and the ids of these captions: S16 [m]."""
+    """The indices of the m rows that have a caption, int64 [m], and the ids of these captions, S16 [m]."""
     texts = [" ".join(caption.split()) if caption else "" for caption in table["caption"].to_pylist()]
     indices = np.array([index for index, text in enumerate(texts) if text], np.int64)
     return indices, ids_of([texts[index] for index in indices])
 
 
 def counts_of(ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """How often each of these captions comes in all of them together: int64, in the shape of each.
+    """How often each caption occurs in several ranges together.
 
     Args:
-      ids: S16, of several ranges.
+      ids: for each range, S16 [m] of its captions.
+
+    Returns:
+      For each range, int64 [m].
     """
     if not ids:
         return []
@@ -59,13 +62,14 @@ def counts_of(ids: Sequence[np.ndarray]) -> list[np.ndarray]:
 def drop_repeated(
     table: pa.Table, rule: CaptionRepeats, found: np.ndarray, counts: np.ndarray
 ) -> tuple[pa.Table, dict[str, RuleTally]]:
-    """The rows with the column `caption_repeats`, those dropped whose caption comes too often, and how the rule fared.
+    """The rows with the column `caption_repeats`, and those dropped whose caption occurs too often; and the rule's
+    tally.
 
     Args:
       table: n rows.
       rule: how often is too often.
-      found: the indices of rows whose caption comes more than once.
-      counts: how often each of these comes.
+      found: int64 [m], indices of the rows whose caption occurs more than once.
+      counts: int64 [m], how often each of these captions occurs.
     """
     has_caption = np.array([bool(text) and not text.isspace() for text in table["caption"].to_pylist()], bool)
     repeats = has_caption.astype(np.int64)

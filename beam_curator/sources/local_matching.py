@@ -15,7 +15,6 @@ from apache_beam.io.filesystem import FileMetadata
 from beam_curator.first_few import counted
 from beam_curator.sources.patterns import (
     BELOW,
-    SHARD_ENDINGS,
     ending_told,
     is_glob,
     is_shard_name,
@@ -46,7 +45,7 @@ class Missing:
         return f"{self.name if self.name.isprintable() else repr(self.name)} ({self.reason})"
 
 
-def find_local(name: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> tuple[list[FileMetadata], list[Missing]]:
+def find_local(name: str, endings: tuple[str, ...]) -> tuple[list[FileMetadata], list[Missing]]:
     """The files that a path, a glob or a directory names, and what is missing of them.
 
     What is there under exactly this name is meant by it, whatever globbing makes of its characters. A directory stands

@@ -102,8 +102,8 @@ def open_to_read_once(url: str) -> BinaryIO:
         return cast(BinaryIO, _Reading(streamed(url), url, None, False))  # its client sees that an end is missing
 
 
-def read_fully(file: BinaryIO, size: int = -1) -> bytes:
-    """As many bytes as asked for, or all up to the end: one read may give less than is there."""
+def read_fully(file: BinaryIO, size: int) -> bytes:
+    """Reads `size` bytes, or all up to the end if it is negative; one `read` of a file may give less than there is."""
     if size < 0:
         return file.read()
     pieces: list[bytes] = []

@@ -1,9 +1,12 @@
-"""DropRepeatedCaptions: samples whose caption comes often go, however many captions there are."""
+"""Samples whose caption occurs too often in the whole input are dropped (--max_caption_repeats).
+
+Captions are counted by 16 bytes of each in 64 buckets, so that no worker has all of them in memory; what comes back to
+a batch are the indices of its rows whose caption occurs more than once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -13,16 +16,16 @@ from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, coun
 from beam_curator.rules.lists import in_buckets
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import gathered, inner_steps_untyped
-from beam_curator.transforms.lineage import check_before_duplicates
 from beam_curator.transforms.spilling import Spillable
 
 _BUCKETS = 64
 
 OfRange = tuple[str, np.ndarray, np.ndarray]
-"""The name of a range, indices of its rows, and 16 bytes of the caption of each."""
+"""The name of a range, indices of its rows (int64 [m]), and the ids of their captions (S16 [m])."""
 
 Repeats = tuple[str, Spillable]
-"""The name of a range, indices of some of its rows, and how often the caption of each comes: more than once."""
+"""The name of a range, and in a `Spillable` the indices of rows whose caption occurs more than once, and how often
+each does: twice uint32 [m]."""
 
 
 def _captions(batch: SampleBatch) -> Iterator[tuple[int, Spillable]]:
@@ -32,7 +35,7 @@ def _captions(batch: SampleBatch) -> Iterator[tuple[int, Spillable]]:
 
 
 def _repeated(of_bucket: tuple[int, Iterable[Spillable]]) -> Iterator[Repeats]:
-    """Rows whose caption comes more than once, and how often it does: all others are known without being told."""
+    """The rows whose caption occurs more than once, by range; a caption that is not among these occurs once."""
     ranges: list[OfRange] = [one.value for one in of_bucket[1]]
     for (name, indices, _), counts in zip(ranges, counts_of([ids for *_, ids in ranges]), strict=True):
         again = counts > 1
@@ -49,7 +52,7 @@ def _drop(batch: SampleBatch, rule: CaptionRepeats, found: Mapping[str, Iterable
 
 
 def drop_repeated_captions(batches: Sequence[SampleBatch], rule: CaptionRepeats) -> list[SampleBatch]:
-    """What `DropRepeatedCaptions` gives of all batches of a job, without Beam."""
+    """What `repeats_in` and `without_repeats` do to all batches of a job, without Beam."""
     captions = [caption_ids(batch.rows) for batch in batches]
     whole = [Spillable((batch.range.name, *of_batch)) for batch, of_batch in zip(batches, captions, strict=True)]
     found = gathered(_repeated((0, whole)))
@@ -57,7 +60,7 @@ def drop_repeated_captions(batches: Sequence[SampleBatch], rule: CaptionRepeats)
 
 
 def repeats_in(batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Repeats]:
-    """The captions that come more than once in all batches together."""
+    """The captions that occur more than once in all batches together."""
     captions = batches | "Captions" >> beam.FlatMap(_captions).with_output_types(tuple[int, Spillable])
     with inner_steps_untyped(batches.pipeline):
         together = captions | "Gather" >> beam.GroupByKey()
@@ -67,41 +70,12 @@ def repeats_in(batches: beam.PCollection[SampleBatch]) -> beam.PCollection[Repea
 def without_repeats(
     batches: beam.PCollection[SampleBatch], rule: CaptionRepeats, found: beam.PCollection[Repeats]
 ) -> beam.PCollection[SampleBatch]:
-    """The batches with samples dropped whose caption comes too often.
+    """The batches with a column `caption_repeats`, and with those samples dropped whose caption occurs too often.
 
     Args:
-      batches: of whose captions only whether there is one matters.
+      batches: selected. Of captions only null or not null matters here (see `rules.waiting`).
       rule: how often is too often.
       found: what `repeats_in` gave of the same batches.
     """
     dropping = beam.Map(_drop, rule, beam.pvalue.AsMultiMap(found)).with_output_types(SampleBatch)
     return batches | "Drop" >> dropping
-
-
-@beam.typehints.with_input_types(SampleBatch)
-@beam.typehints.with_output_types(SampleBatch)
-class DropRepeatedCaptions(beam.PTransform):
-    """Drops samples whose caption comes too often: takes `SampleBatch`, selected, and gives it with the column
-    `caption_repeats`, how often the caption comes in the whole input.
-
-    Captions meet by 16 bytes of each in 64 parts, and what comes back are the indices of rows.
-
-    Args:
-      rule: how often is too often.
-    """
-
-    def __init__(self, rule: CaptionRepeats) -> None:
-        super().__init__()
-        self.rule = rule
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
-        return {"rules": [self.rule.name]}
-
-    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        check_before_duplicates(batches, "DropRepeatedCaptions")
-        return without_repeats(batches, self.rule, repeats_in(batches))
-
-    def display_data(self) -> dict[str, Any]:
-        return {"keeps": f"captions that come {self.rule.most} times at most"}

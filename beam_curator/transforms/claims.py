@@ -116,8 +116,14 @@ _commands: dict[str, Title] = {}
 _tokens: weakref.WeakKeyDictionary[beam.Pipeline, dict[str, str]] = weakref.WeakKeyDictionary()
 
 
-def new_claim(output: str, ends_with_this_process: bool, silent_seconds: float = lease.GONE_SECONDS) -> Claim:
-    """A claim of a job of its own."""
+def new_claim(output: str, ends_with_this_process: bool, silent_seconds: float) -> Claim:
+    """A claim of a new job.
+
+    Args:
+      output: the output directory.
+      ends_with_this_process: whether the job cannot go on when this process has ended.
+      silent_seconds: how long the lease may go without being renewed before others take the job for gone.
+    """
     return Claim(output, uuid.uuid4().hex, this_process() if ends_with_this_process else None, silent_seconds)
 
 

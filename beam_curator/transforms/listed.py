@@ -1,35 +1,37 @@
-"""KeepListed: samples stay or go by lists, which are joined with them, however long they are."""
+"""Samples are kept or dropped by lists (--allow, --block), which may have any length.
+
+Lists and samples are joined by 16 bytes of each value, in buckets of about a million entries, so that no worker has a
+whole list in memory; what comes back to a batch are the indices of its rows that are listed.
+"""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
-from beam_curator.errors import JobError, StorageError, UsageError
+from beam_curator.errors import JobError, StorageError
 from beam_curator.rule_tally import sum_tallies
 from beam_curator.rules.lists import ListFile, apply_lists, candidates, ids_of, in_buckets
 from beam_curator.samples import SampleBatch
 from beam_curator.sources.list_files import entries_of
 from beam_curator.transforms.beams_own import inner_steps_untyped
-from beam_curator.transforms.lineage import check_before_duplicates
 from beam_curator.transforms.spilling import Spillable
 
 Bucket = tuple[int, int]
-"""The place of a list, and which part of it."""
+"""The place of a list among all lists, and the number of one of its buckets."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Rows of a range that are in a list.
+    """The rows of a range that are in a list.
 
     Attributes:
-      place: of the list.
-      rows: int64 [m], their indices.
+      place: the place of the list among all lists.
+      rows: int64 [m], the indices of the rows.
     """
 
     place: int
@@ -37,7 +39,7 @@ class Found:
 
 
 def _ids(one: ListFile) -> Iterator[np.ndarray]:
-    """The ids of a list's entries, some at a time."""
+    """The ids of a list's entries, S16 [n], many at a time."""
     try:
         yield from map(ids_of, entries_of(one))
     except (StorageError, OSError, ValueError) as error:  # Arrow's are ValueErrors
@@ -51,7 +53,7 @@ def _entries(place: int, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, Sp
 
 
 OfRange = tuple[str, np.ndarray, np.ndarray]
-"""The name of a range, indices of its rows, and 16 bytes of the value of each."""
+"""The name of a range, indices of its rows (int64 [m]), and the ids of their values (S16 [m])."""
 
 
 def _samples(batch: SampleBatch, lists: Sequence[ListFile]) -> Iterator[tuple[Bucket, Spillable]]:
@@ -88,7 +90,7 @@ def _apply(batch: SampleBatch, lists: Sequence[ListFile], found: Mapping[str, It
 
 
 def keep_listed(batches: Sequence[SampleBatch], lists: Sequence[ListFile]) -> list[SampleBatch]:
-    """What `KeepListed` gives of all batches of a job, without Beam; no list is in memory whole.
+    """What `without_listed` and `found_in_lists` do to all batches of a job, without Beam; no list is in memory whole.
 
     Raises:
       JobError: a list cannot be read.
@@ -103,7 +105,7 @@ def keep_listed(batches: Sequence[SampleBatch], lists: Sequence[ListFile]) -> li
 
 
 def _are_in(ids: Sequence[np.ndarray], one: ListFile) -> list[np.ndarray]:
-    """Which of these ids are in a list: bool, in the shape of each."""
+    """Which ids are in a list: for each array of S16 [n], bool [n]."""
     if not ids:
         return []
     values, places = np.unique(np.concatenate(ids), return_inverse=True)
@@ -119,7 +121,7 @@ def _are_in(ids: Sequence[np.ndarray], one: ListFile) -> list[np.ndarray]:
 def found_in_lists(
     batches: beam.PCollection[SampleBatch], lists: Sequence[ListFile]
 ) -> beam.PCollection[tuple[str, Found]]:
-    """The samples that are kept so far and in a list, by the name of their range."""
+    """The samples that are kept so far and that are in a list, by the name of their range."""
     places = batches.pipeline | "Lists" >> beam.Create([*range(len(lists))]).with_output_types(int)
     entries = places | "Entries" >> beam.FlatMap(_entries, lists).with_output_types(tuple[Bucket, Spillable])
     samples = batches | "Samples" >> beam.FlatMap(_samples, lists).with_output_types(tuple[Bucket, Spillable])
@@ -131,45 +133,13 @@ def found_in_lists(
 def without_listed(
     batches: beam.PCollection[SampleBatch], lists: Sequence[ListFile], found: beam.PCollection[tuple[str, Found]]
 ) -> beam.PCollection[SampleBatch]:
-    """The batches with samples dropped that lists drop.
+    """The batches with those samples dropped that lists drop.
 
     Args:
-      batches: of what lists are of, only whether there is a value matters.
-      lists: in the order in which they are tried.
-      found: what `found_in_lists` gave of the same batches, of which more samples may have been kept then.
+      batches: selected. Of the columns that lists are about, only null or not null matters here (see
+        `rules.waiting`).
+      lists: in the order in which they are tried, each on what those before it kept.
+      found: what `found_in_lists` gave of the same batches; more of their samples may have been kept then.
     """
     applying = beam.Map(_apply, lists, beam.pvalue.AsMultiMap(found)).with_output_types(SampleBatch)
     return batches | "Apply" >> applying
-
-
-@beam.typehints.with_input_types(SampleBatch)
-@beam.typehints.with_output_types(SampleBatch)
-class KeepListed(beam.PTransform):
-    """Drops samples that are in a list, or in none of those that allow: takes `SampleBatch`, selected, and gives it.
-
-    Lists and samples meet in parts of about a million entries, by 16 bytes of each value: no worker has a list whole.
-
-    Args:
-      *lists: in the order in which they are tried, each on what those before it kept.
-
-    Raises:
-      UsageError: for no list.
-    """
-
-    def __init__(self, *lists: ListFile) -> None:
-        super().__init__()
-        if not lists:
-            raise UsageError("KeepListed: give a list")
-        self.lists = lists
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
-        return {"rules": [one.name for one in self.lists]}
-
-    def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
-        check_before_duplicates(batches, "KeepListed")
-        return without_listed(batches, self.lists, found_in_lists(batches, self.lists))
-
-    def display_data(self) -> dict[str, Any]:
-        return {"lists": ", ".join(one.name for one in self.lists)}

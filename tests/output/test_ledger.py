@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.output import ledger
-from beam_curator.output.outcomes import Summary, check_balance, recount, recounted, sum_summaries, summarize
+from beam_curator.output.outcomes import Summary, SummaryTotal, check_balance, recount, recounted, summarize
 from beam_curator.phases import Span
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardError, ShardRange
 
@@ -54,14 +54,21 @@ def test_the_number_of_outcomes_changes_with_any_reason(reasons, at):
     assert moved[0] != moved[1]
 
 
+def sum_of(summaries):
+    total = SummaryTotal()
+    for one in summaries:
+        total.add(one)
+    return total.summary
+
+
 @given(st.lists(OUTCOMES, max_size=5))
 def test_the_sum_of_summaries_is_the_summary_of_all_and_balances(batches):
-    total = sum_summaries(summarize(batch_of(outcomes)) for outcomes in batches)
+    total = sum_of(summarize(batch_of(outcomes)) for outcomes in batches)
     together = [outcome for outcomes in batches for outcome in outcomes]
     assert total == summarize(batch_of(together))
     assert total.seen == len(together) == total.kept + total.dropped + total.failed
     assert total.dropped_by == collections.Counter(why for status, why in together if status == "dropped")
-    assert sum_summaries([total, Summary()]) == total
+    assert sum_of([total, Summary()]) == total
     check_balance(total, total, written=total.kept)
 
 
@@ -86,7 +93,7 @@ def test_failures_are_counted_without_their_detail_and_rules_by_their_whole_name
 
 def test_errors_of_shards_are_gathered():
     error = ShardError("a.tar", 5, "truncated")
-    assert sum_summaries([summarize(batch_of([], (error,))), summarize(batch_of([], (error,)))]).errors == (
+    assert sum_of([summarize(batch_of([], (error,))), summarize(batch_of([], (error,)))]).errors == (
         error,
         error,
     )
@@ -94,7 +101,7 @@ def test_errors_of_shards_are_gathered():
 
 def test_halved_micro_batches_are_summed_and_survive_pickling():
     batches = [batch_of([]).replace(batch_reductions=count) for count in (2, 0, 1)]
-    assert sum_summaries(summarize(pickle.loads(pickle.dumps(batch))) for batch in batches).batch_reductions == 3
+    assert sum_of(summarize(pickle.loads(pickle.dumps(batch))) for batch in batches).batch_reductions == 3
 
 
 SEEN = Summary(3, 1, collections.Counter({"x": 1}), collections.Counter({"y": 1}))

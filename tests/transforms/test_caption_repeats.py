@@ -2,14 +2,20 @@
 
 import collections
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from beam_curator.rules.caption_repeats import CaptionRepeats, caption_ids, counts_of, drop_repeated
 from beam_curator.samples import SampleBatch, Shard, ShardRange
-from beam_curator.transforms.caption_repeats import DropRepeatedCaptions, drop_repeated_captions
+from beam_curator.transforms.caption_repeats import drop_repeated_captions, repeats_in, without_repeats
 from tests.eager import eager
+
+
+@beam.ptransform_fn
+def dropping(batches, rule):
+    return without_repeats(batches, rule, repeats_in(batches))
 
 
 def batch_of(number, captions, status):
@@ -24,7 +30,7 @@ def test_all_samples_of_a_caption_that_comes_too_often_go(size):
     captions = [[None, "", " "][n] if n < 3 else f"c{n}" for n in (random.pareto(1, 400) * 3).astype(int).tolist()]
     status = random.choice(["kept", "dropped", "failed"], 400, p=[0.8, 0.1, 0.1]).tolist()
     batches = [batch_of(n, captions[n : n + size], status[n : n + size]) for n in range(0, 400, size)]
-    found = eager(DropRepeatedCaptions(CaptionRepeats(5)), batches[::-1])
+    found = eager(dropping(CaptionRepeats(5)), batches[::-1])
     counts = collections.Counter(captions)
     expected = [
         "caption_repeats > 5" if was == "kept" and counts[text] > 5 and (text or "").strip() else None

@@ -12,10 +12,8 @@ from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.heads import UNTRAINED_HEAD, HeadScorer
 from beam_curator.reading import Reading
-from beam_curator.rules.lists import ListFile
 from beam_curator.samples import Sample
 from beam_curator.transforms.checkpointing import Checkpoint, WriteScores
-from beam_curator.transforms.listed import KeepListed
 from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadRanges, ReadSamples, ShardsOfFiles
 from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges
 
@@ -48,7 +46,6 @@ STEPS = {
     "Checkpoint": lambda: Checkpoint("out", scoring()),
     "WriteScores": lambda: WriteScores("out"),
     "Select": lambda: bc.Select(bc.AtLeast("aesthetic", 5)),
-    "KeepListed": lambda: KeepListed(ListFile("a.txt", "uid", True)),
     "KeepTop": lambda: bc.KeepTop("aesthetic=0.5"),
     "DropDuplicates": lambda: bc.DropDuplicates("out"),
     "FindDuplicates": bc.FindDuplicates,

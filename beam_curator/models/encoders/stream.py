@@ -121,7 +121,7 @@ class Request:
                     self.on_embedded([row], 1)
                 self._finish(1)
 
-    def note_embedded(self, rows: Sequence[int], values: NDArray[np.float32], reductions: int = 0) -> None:
+    def note_embedded(self, rows: Sequence[int], values: NDArray[np.float32], reductions: int) -> None:
         """Some images are finished.
 
         Args:
