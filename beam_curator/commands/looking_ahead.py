@@ -10,7 +10,7 @@ from beam_curator.commands import parsing
 from beam_curator.commands.curation import Curation, claimed, notes_of
 from beam_curator.commands.dry_run_flags import DryRun
 from beam_curator.commands.options import reading_of
-from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, look
+from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, look, rate_of_run
 from beam_curator.commands.preview import describe_preview
 from beam_curator.commands.trial import Trial, chosen, run_trial
 from beam_curator.errors import UsageError
@@ -49,11 +49,14 @@ def trial_of(pipeline_options: PipelineOptions, curation: Curation, asked: DryRu
     ranges = chosen(plan.unscored, density_of(plan.unscored), asked.trial or 1)
     if not ranges:
         return None
-    if read_manifest(options.output) is not None:
-        raise UsageError(
-            f"--trial: {options.output} holds a finished job, which stays as it is: leave --trial out, and its last "
-            "run says how fast it is; or give another --output"
+    manifest = read_manifest(options.output)
+    if manifest is not None:
+        last = (
+            "leave --trial out, and its last run says how fast it is; or give another --output"
+            if rate_of_run(manifest, options.output) is not None
+            else "its last run scored too few images to say how fast it is: give another --output"
         )
+        raise UsageError(f"--trial: {options.output} holds a finished job, which stays as it is: {last}")
     with claimed(curation, waits=True):
         checkpoint = Checkpoint(options.output, curation.scoring, curation.hints)
         return run_trial(pipeline_options, checkpoint, ranges, options.output)

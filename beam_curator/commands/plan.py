@@ -32,7 +32,7 @@ from beam_curator.sources.counting import Density, density_of
 from beam_curator.sources.listed_files import unsized
 from beam_curator.sources.local_matching import Missing
 
-_NO_RATE = "no rate of this encoder was measured: --trial 200 scores some images to see"
+_NO_RATE = "no rate of this encoder was measured: --trial 200{} scores some images to see"
 _NOTHING_EMBEDDED = "none of the trial's images could be embedded: the same command again tries others"
 
 LEAST_IMAGES = 50
@@ -186,17 +186,36 @@ def known_rate(
       precision: that is asked for.
       device: tells what scores, "cpu" or "cuda"; it is asked where the encoder was measured.
     """
-    for one in ((manifest or {}).get("timings") or {}).get("phases") or ():
-        if one.get("phase") == SCORING and one.get("samples", 0) >= LEAST_IMAGES and one.get("samples_per_second"):
-            when = manifest["timings"].get("started") if manifest else None
-            return Rate(one["samples_per_second"], f"the run of {when} in {plan.output}, all its workers together")
+    rate = rate_of_run(manifest, plan.output)
+    if rate is not None:
+        return rate
     encoder = plan.wanted.encoder.name
     found = measured_rates(encoder, precision, device()) if is_measured(encoder) else []
     if not found:
         return None
     first = found[0]
     source = f"{first.precision}, measured on {first.machine} ({first.source}), without loading"
-    return Rate(first.images_per_second, f"{source}; --trial 200 measures here")
+    return Rate(first.images_per_second, f"{source}; --trial 200 measures here{_elsewhere(manifest)}")
+
+
+def rate_of_run(manifest: Mapping[str, Any] | None, output: str) -> Rate | None:
+    """How fast a run scored; None where it scored few images or none, as one that selected again.
+
+    Args:
+      manifest: of the run, if there was one.
+      output: its directory.
+    """
+    timings = (manifest or {}).get("timings") or {}
+    for one in timings.get("phases") or ():
+        if one.get("phase") == SCORING and one.get("samples", 0) >= LEAST_IMAGES and one.get("samples_per_second"):
+            when = timings.get("started")
+            return Rate(one["samples_per_second"], f"the run of {when} in {output}, all its workers together")
+    return None
+
+
+def _elsewhere(manifest: Mapping[str, Any] | None) -> str:
+    """Where a trial is possible: not where a finished job stands."""
+    return "" if manifest is None else ", with another --output"
 
 
 def estimate_of(
@@ -227,7 +246,7 @@ def estimate_of(
     points = curve(left, rate, asked.price_per_hour, bucket) if rate is not None else []
     a_row = SELECTING_TOGETHER_SECONDS_A_ROW if waits else SELECTING_SECONDS_A_ROW
     selecting = SELECTING_START_SECONDS + a_row * (left.images + left.scored)
-    unknown = _NOTHING_EMBEDDED if asked.trial else _NO_RATE
+    unknown = _NOTHING_EMBEDDED if asked.trial else _NO_RATE.format(_elsewhere(manifest))
     return Estimate(
         left,
         rate,

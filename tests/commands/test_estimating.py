@@ -110,6 +110,8 @@ def test_a_rate_is_that_of_the_last_run_else_of_the_table_else_unknown(tmp_path)
     few = {"timings": {"phases": [{**phase, "samples": 3}]}}
     assert known_rate(plan, few, "fp32").images_per_second == 1.79
     assert "docs/performance.md" in known_rate(plan, None, "bf16").source
+    assert known_rate(plan, None, "bf16").source.endswith("; --trial 200 measures here")
+    assert known_rate(plan, few, "bf16").source.endswith("; --trial 200 measures here, with another --output")
     assert measured_rates("tiny-untrained") == []
 
 
