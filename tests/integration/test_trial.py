@@ -48,12 +48,17 @@ def test_a_trial_that_could_tell_nothing_is_refused(finished, curate, tmp_path):
 def test_a_trial_never_touches_a_finished_output(finished, curate):
     min((finished / "scores").iterdir()).unlink()  # something is left to score
     before = content(finished)
-    few = "holds a finished job, which stays as it is: its last run scored too few images to say how fast it is"
-    for more, why in (([], few), (["--overwrite"], "leave one of them out")):
+    stays = "holds a finished job, which stays as it is: leave --trial out, and its last run says how fast it is"
+    for more, why in (([], stays), (["--overwrite"], "leave one of them out")):
         code, _, err = curate(finished, "--dry_run", "--trial", "20", *more)
         assert code == 2
         assert why in err
     assert content(finished) == before
+    manifest = json.loads((finished / "manifest.json").read_text())
+    manifest["timings"]["phases"] = [one for one in manifest["timings"]["phases"] if one["phase"] != "scoring"]
+    (finished / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = curate(finished, "--dry_run", "--trial", "20")
+    assert (code, "its last run scored too few images to say how fast it is" in err) == (2, True)
 
 
 def test_a_trial_of_what_is_scored_leaves_a_finished_output_as_it_is(finished, curate):
