@@ -133,7 +133,7 @@ class Estimate:
 
     @property
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The content as JSON."""
         return dataclasses.asdict(self)
 
 

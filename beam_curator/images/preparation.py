@@ -1,4 +1,4 @@
-"""How a picture becomes the input of an image tower: the numbers that `preprocess` follows."""
+"""`Preparation`: how an image becomes the input of an encoder, as numbers that `preprocess` follows."""
 
 import math
 from dataclasses import dataclass
@@ -11,24 +11,26 @@ INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "hamming", "box", "nearest")
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of OpenAI's CLIP: per RGB channel, of levels divided by 255."""
+"""Mean and standard deviation of OpenAI's CLIP, per RGB channel, for levels divided by 255."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a tower's input is made of a picture. The defaults are those of OpenAI's CLIP.
+    """How an image becomes an encoder's input. The defaults are those of OpenAI's CLIP.
 
     Attributes:
-      size: of the input in pixels: the side of a square, or (height, width).
-      resize_mode: "shortest": the picture keeps its proportions and covers the input, what stands over is cropped;
-        "longest": it keeps them and lies within, the rest is filled; "squash": each side is resized by itself.
+      size: size of the input in pixels: the side of a square, or (height, width).
+      resize_mode: "shortest": the image keeps its proportions and covers the input, and what stands over is cropped;
+        "longest": it keeps its proportions and lies within the input, and the rest is filled with `fill_color`;
+        "squash": each side is resized by itself.
       interpolation: Pillow's filter: "bicubic", "bilinear", "lanczos", "hamming", "box" or "nearest".
-      mean, std: per RGB channel, of levels divided by 255.
-      fill_color: what "longest" fills with: a level of 0 to 255 for all channels of the picture as it is then, or with
-        `rgb_first` a colour of three.
-      resized: what the picture is resized to before its centre is cropped, as `size` is given; None for `size`.
-      rgb_first: whether the picture is converted to RGB before it is resized, as timm has it; open_clip converts it
-        afterwards, which resizes palettes by the nearest pixel.
+      mean, std: mean and standard deviation per RGB channel, for levels divided by 255.
+      fill_color: with "longest", a level of 0 to 255 for all channels of the image (before it is converted to RGB), or
+        with `rgb_first` a colour of three levels.
+      resized: size to which the image is resized before its centre is cropped to `size`, in the same form; None for
+        `size` itself.
+      rgb_first: whether the image is converted to RGB before it is resized, as timm does. open_clip converts it
+        afterwards, so that images with a palette are resized by the nearest pixel.
     """
 
     size: int | tuple[int, int] = 224

@@ -64,7 +64,7 @@ class Curve:
 
     @property
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The content as JSON."""
         points = [{"threshold": threshold, "kept": kept} for threshold, kept in self.points]
         return {**dataclasses.asdict(self), "points": points}
 

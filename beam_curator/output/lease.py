@@ -31,13 +31,13 @@ _ATTEMPTS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A job's title to an output directory, the same in all its processes.
+    """A job's claim to an output directory, the same in all its processes.
 
     Attributes:
       output: the directory.
-      token: what tells the job from all others.
-      process: the one with which the job ends, in whatever processes it works; None for a job that runs elsewhere.
-      silent_seconds: how long after its last sign of life the job counts as gone.
+      token: 32 hex digits, different for each job.
+      process: the process with which the job ends, in whatever processes it works; None for a job that runs elsewhere.
+      silent_seconds: how long after the lease was last renewed the job counts as gone.
     """
 
     output: str

@@ -53,7 +53,7 @@ class ScoreStep:
 
     @property
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The content as JSON."""
         columns = [dataclasses.asdict(column) for column in self.columns]
         return {"name": self.name, "identity": self.identity.told, "needs": self.needs, "columns": columns}
 

@@ -46,7 +46,7 @@ class Top:
 
     @property
     def told(self) -> str:
-        """As people read it."""
+        """The choice as text for people, such as "top 0.3"."""
         return f"top {self.fraction:g}" if self.fraction is not None else f"best {self.count}"
 
     @property

@@ -23,13 +23,14 @@ from beam_curator.samples import Buffer, Member, Sample
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a source reads of one row or file.
+    """A sample as a source reads it from one row or file.
 
     Attributes:
-      key: what the sample is called: unique in its shard, without a dot after the last "/".
-      members: the data of each by its extension ("jpg", "txt", "json"), the image first.
-      failure: why the sample cannot be used, or None.
-      passed_over: what of the row goes nowhere, by kind: it is counted in the manifest.
+      key: name of the sample, unique in its shard, without a dot after the last "/".
+      members: the data of its members by their extensions ("jpg", "txt", "json"), the image first.
+      failure: why the sample cannot be used; None if it can.
+      passed_over: kinds of what the row holds and the sample does not, such as columns of other types; the manifest
+        counts them.
     """
 
     key: str

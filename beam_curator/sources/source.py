@@ -1,4 +1,4 @@
-"""Formats other than tar: what each has to say of its shards and their rows."""
+"""`Source`: the protocol by which samples of a format other than tar are read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from beam_curator.sources.records import Record
 
 
 class Rows(NamedTuple):
-    """A run of a shard's rows, the unit of work.
+    """A run of a shard's rows, which becomes a range, the unit of work.
 
     Attributes:
-      start: its first row.
-      end: the row after its last one.
-      size_bytes: about how many bytes it holds.
+      start: index of its first row.
+      end: index behind its last row.
+      size_bytes: about how many bytes its rows hold.
     """
 
     start: int
@@ -24,31 +24,39 @@ class Rows(NamedTuple):
 
 
 class UnreadableShard(Exception):  # noqa: N818 (an outcome that the reader records, not an error that ends anything)
-    """A shard that gives no samples: the message says why, to be read after its name, such as "has no rows"."""
+    """Raised for a shard that gives no samples. The message continues the shard's name, such as "has no rows"."""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Reads samples from files of one format, which are its shards.
+    """Reads samples from files of one format; each file is a shard.
 
-    A shard is rows, counted from 0. The same shard always gives the same rows with the same bytes: kept samples are
-    read once more to be copied, and once more to be verified.
+    A shard has rows, counted from 0, and each row is a sample. The same shard must always give the same rows with the
+    same bytes, for kept samples are read again to be copied, and once more to be verified.
     """
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """How the files of a directory end that are its shards, in lower case: (".zip",)."""
+        """Endings of the names of its files, in lower case, such as (".zip",): these are found in a directory."""
 
     def plan(self, shard: Shard, range_bytes: int) -> Sequence[Rows]:
-        """Cuts a shard into runs of rows, each of about `range_bytes`: a run's images are in memory together.
+        """Cuts a shard into runs of rows. The images of a run are in memory together.
+
+        Args:
+          shard: the file.
+          range_bytes: about how many bytes a run should hold.
 
         Raises:
-          UnreadableShard: when it holds none.
-          StorageError: when it cannot be read.
+          UnreadableShard: it holds no samples.
+          StorageError: it cannot be read.
         """
 
     def read(self, shard: Shard, rows: Sequence[int]) -> Iterator[Record]:
-        """Reads these rows, which ascend, one `Record` for each; one that cannot be read has a `failure`.
+        """Reads rows, one `Record` for each; a row that cannot be read gives a record with a `failure`.
+
+        Args:
+          shard: the file.
+          rows: indices of rows, ascending.
 
         Raises:
           UnreadableShard, StorageError: as `plan`.

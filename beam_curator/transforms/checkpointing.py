@@ -129,7 +129,7 @@ class Scoring(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
+        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
         return {"encoder": self.encoder, "steps": self.wanted.steps}
 
     def display_data(self) -> dict[str, Any]:

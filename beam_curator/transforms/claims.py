@@ -35,11 +35,12 @@ _WITH_THIS_PROCESS = (
 
 @dataclasses.dataclass(frozen=True)
 class Title:
-    """What a writing step carries to its workers.
+    """What a step that writes to the output directory carries to its workers.
 
     Attributes:
-      claim: to the directory.
-      facts: of a pipeline of the library, which makes the directory its own where it runs; None under a command.
+      claim: the job's claim to the directory.
+      facts: facts of a pipeline that is composed of the library's transforms: its steps claim the directory where they
+        run. None under a command, which has claimed it already.
       releases: whether the pipeline's last step gives the lease back.
     """
 
@@ -63,7 +64,7 @@ class Title:
             raise
 
     def confirm(self) -> lease.Lease:
-        """The same, for one moment: gives the lease."""
+        """Makes sure of the directory as `enter` does, without holding on to it; gives the lease."""
         if self.facts is None:
             return lease.confirm(self.claim)
         from beam_curator.transforms.library_job import check_claimable, claim_for_pipeline

@@ -29,12 +29,12 @@ from beam_curator.transforms.beams_own import inner_steps_untyped
 
 
 class DuplicatePair(NamedTuple):
-    """Two things that are duplicates.
+    """Two elements that are duplicates.
 
     Attributes:
       first, second: their ids, the smaller one first.
       kind: one of `defaults.DUPLICATE_KINDS`.
-      distance: the cosine of their vectors, or how far their hashes are apart, in bits.
+      distance: the cosine of their vectors, or the Hamming distance of their hashes in bits.
     """
 
     first: str
@@ -44,12 +44,12 @@ class DuplicatePair(NamedTuple):
 
 
 class DuplicateDrop(NamedTuple):
-    """A thing that goes.
+    """An element that is dropped as a duplicate.
 
     Attributes:
-      id: which.
-      duplicate_of: the id of the best thing that stays and is a duplicate of it.
-      kind, distance: as of their pair.
+      id: its id.
+      duplicate_of: the id of its duplicate with the least rank that is kept.
+      kind, distance: those of this pair.
     """
 
     id: str
@@ -63,27 +63,27 @@ class DuplicateDrop(NamedTuple):
 class FindDuplicates(beam.PTransform):
     """Finds all pairs of vectors whose cosine reaches a threshold: takes (id, vector), gives `DuplicatePair`.
 
-    With `bits` it compares hashes in place of vectors, and takes (id, hashes): of a picture the facts `phash256`,
-    `texture` and `colours`, in this order, as the ledger has them, or `phash256_cropped` and `phash256_clipped` beside
-    them, by which cropped copies are found and those whose lights are clipped.
+    With `bits` it compares perceptual hashes in place of vectors: it then takes (id, hashes), where hashes are the
+    columns `phash256`, `texture` and `colours` of the ledger, in this order. `phash256_cropped` and `phash256_clipped`
+    may follow; by these, cropped copies and copies with clipped highlights are found.
 
     No pair is missed: the cells that vectors are put into decide how long it takes, and nothing else (see
-    `beam_curator.duplicates.cells`). Vectors are compared as unit vectors of float16, their cosines exactly; zeros and
-    NaN are duplicates of nothing. One worker does it, beside which the runner may hold what it gathers: for a million
-    vectors of 768 numbers it needs some 0.5 GB of memory, 1.6 GB of the disk for temporary files and, on two cores,
-    some minutes. All pairs are given, also those of things that are equal: drop exact copies before.
+    `beam_curator.duplicates.cells`). Vectors are rounded to unit vectors of float16, whose cosines are exact; zeros and
+    NaN are duplicates of nothing. Pairs of equal vectors are given as well: drop exact copies before.
+
+    One worker compares all vectors. For a million vectors of 768 numbers it needs some 0.5 GB of memory, 1.6 GB of disk
+    for temporary files and, on two cores, some minutes; the runner may hold the vectors in memory besides.
 
     Args:
-      cosine: the least one of a pair, -1 to 1.
-      slack: see `semantic.Join.slack`.
-      cells: how many; None for as many as suit.
-      bits: how far pictures are apart at most, in bits of their 256-bit hashes (`duplicates.hashes`); None compares
+      cosine: the least cosine of a pair, -1 to 1.
+      slack: 0.5 to find all pairs; less to find nearly all in less time (see `duplicates.semantic.Join.slack`).
+      cells: number of cells; None for as many as make it fastest.
+      bits: the greatest Hamming distance of a pair's 256-bit hashes, in bits (see `duplicates.hashes`); None to compare
         vectors.
 
     Raises:
-      UsageError: for a threshold, a slack or a number of cells that is none, and for these beside `bits`.
-      CurationError: where it runs, for vectors that are not numbers of one length, for what are no hashes, and for an
-        id that comes twice.
+      UsageError: an argument is out of its range, or belongs to vectors and is given beside `bits`.
+      CurationError: when it runs: vectors are not numbers, or not of one length; hashes are none; an id comes twice.
     """
 
     def __init__(
@@ -254,19 +254,20 @@ def _check_ids(ids: Sequence[Any]) -> None:
 @beam.typehints.with_input_types(tuple[str, Any])
 @beam.typehints.with_output_types(DuplicateDrop)
 class KeepOne(beam.PTransform):
-    """Of things that are duplicates, says which go: takes (id, rank), gives `DuplicateDrop`.
+    """Decides which duplicates are dropped: takes (id, rank), gives `DuplicateDrop`.
 
-    In the order of ranks, the least first, a thing goes if, and only if, one before it stays that it is a duplicate
-    of; so each that goes has a keeper that stays, and no two that stay are duplicates. Equal ranks are ordered by id.
+    Elements are gone through by rank, the least first, and equal ranks by id. An element is dropped if, and only if, it
+    is a duplicate of one that was kept before it; so each dropped element has a duplicate that is kept, and no two kept
+    ones are duplicates.
 
     Args:
-      pairs: all pairs of duplicates, of `FindDuplicates` or of your own: `DuplicatePair`, or (id, id, kind, distance).
-        Pairs of ids that have no rank are left out. The distance may be NaN; of a pair that is given twice the least
-        one is told.
+      pairs: all pairs of duplicates, from `FindDuplicates` or made by yourself: `DuplicatePair`, or (id, id, kind,
+        distance). Pairs of ids without a rank are ignored. The distance may be NaN; of a pair that is given twice the
+        lesser distance is taken.
 
     Raises:
-      UsageError: for pairs that are no PCollection, or in other windows than the ranks.
-      CurationError: where it runs, for an id that comes twice, for ranks that have no order, and for what is no pair.
+      UsageError: pairs are no PCollection, or in other windows than the ranks.
+      CurationError: when it runs: an id comes twice, ranks cannot be compared, or an element of `pairs` is no pair.
     """
 
     def __init__(self, pairs: beam.PCollection[DuplicatePair]) -> None:

@@ -77,23 +77,25 @@ def drop_from_batch(batch: SampleBatch, drops: Mapping[str, Iterable[RangeDrops]
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
 class DropDuplicates(beam.PTransform):
-    """Drops samples that repeat others: takes `SampleBatch`, selected, and gives it; put it right before `WriteShards`.
+    """Drops duplicates: takes `SampleBatch`, selected, and gives it; put it right before `WriteShards`.
 
-    Only samples that are kept so far compete. In the order of `keep`, a sample goes if, and only if, one before it
-    stays that it is a duplicate of. Its reason is "duplicate: KIND", and it says `duplicate_of` (the `sample_id` of the
-    first such sample), `duplicate_kind` and `duplicate_distance`. Batches whose scores are not written yet are written
-    to `scores/` of the output first: embeddings are read from there, and stand in `edges/` by cell while workers share
-    the comparison (2 bytes a number, about three times). What was found stays in `edges/`. One worker decides which
-    ones go.
+    Only samples that the steps before keep are compared. They are gone through in the order of `keep`, the best first:
+    a sample is dropped if, and only if, it is a duplicate of one that was kept before it. Its reason is
+    "duplicate: KIND", and its row has `duplicate_of` (the `sample_id` of the first such sample), `duplicate_kind` and
+    `duplicate_distance`.
+
+    Batches whose scores are not written yet are first written to `scores/` of the output, where embeddings are read.
+    While workers share the comparison, embeddings stand in `edges/` sorted by cell, about three times, at 2 bytes a
+    number; the pairs that are found stay there for later runs. One worker then decides which samples are dropped.
 
     Args:
-      output: the output directory: that of `WriteShards`.
+      output: the output directory, the same as that of `WriteShards`.
       **settings: see `DuplicateSettings`: `kinds`, `cosine`, `bits`, `keep`, `by`, `against`, `slack`,
         `embeddings`.
 
     Raises:
-      UsageError: for settings that cannot be meant, for another output that cannot be compared with, and where a
-        `DropDuplicates` came before it: a `Select` or `KeepTop` after it is refused as well.
+      UsageError: settings contradict each other; another output cannot be compared with; or a `DropDuplicates` comes
+        before it. A `Select` or `KeepTop` after it is refused as well.
     """
 
     def __init__(self, output: str | os.PathLike[str], **settings: Any) -> None:
@@ -104,7 +106,7 @@ class DropDuplicates(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
+        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
         return {"flags": {"duplicates": self.settings.told}}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:

@@ -83,9 +83,15 @@ def submit_batch(
 ) -> PendingBatch:
     """Begins to embed a batch; its result has embeddings (float16 [n, dim], L2-normalised) and image facts.
 
-    A sample without an image, or with one that cannot be decoded, is failed for that reason; so is one with several,
-    unless the range's `reading` says what to do with them. Scorers that need pixels see each picture as it is decoded;
-    its sample's caption is tokenised by the same thread, where tokens are wanted.
+    A sample fails if it has no image, one that cannot be decoded, or several while the range's `reading` does not say
+    what to do with them.
+
+    Args:
+      batch: n samples with their bytes.
+      encoder: the encoder, which is loaded here if it was not before.
+      identity: the encoder's.
+      scorers: scorers that need pixels; they see each image as it is decoded.
+      tokenise: makes tokens of captions, in the threads that decode images; None where no tokens are wanted.
 
     Raises:
       CurationError: for a batch that has lost its bytes on the way (see `load`).
@@ -146,7 +152,7 @@ def _zeroed(embeddings: np.ndarray, failed: Iterable[int]) -> np.ndarray:
 
 
 def embed_batch(batch: SampleBatch, handler: ClipModelHandler) -> SampleBatch:
-    """What `EmbedImages` gives of one batch, without Beam; the handler loads its model once.
+    """Embeds one batch without Beam, as `EmbedImages` does; the handler loads its model once.
 
     Raises:
       JobError: when bytes that the batch has lost cannot be read again (see `load`).
@@ -181,7 +187,11 @@ def _with_facts(table: pa.Table, facts: Sequence[ImageFacts | None]) -> pa.Table
 class LazyEncoder:
     """An encoder that is made when the first batch comes: a worker with nothing to embed loads no model.
 
-    Beside it are the scorers that see the pictures it decodes.
+    Args:
+      spec: what to make it of.
+      weights: the file of its weights; None for an encoder that has none, or brings them.
+      scorers: scorers that see the images it decodes.
+      tokenise: makes tokens of captions while images are decoded; None where no tokens are wanted.
     """
 
     def __init__(
@@ -219,27 +229,29 @@ def _told_of_own(encoder: Encoder) -> list[str]:
 
 
 class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
-    """Lets RunInference embed batches with an image tower of open_clip, a model of timm, or an encoder of your own.
+    """The model that `EmbedImages` runs: an image tower of open_clip, a model of timm, or an encoder of your own.
 
-    Weights are found (and fetched, if need be) when the handler is made, on the machine that launches the job;
-    workers load them on their first batch.
+    Weights are found (and downloaded, if need be) when the handler is made, on the machine that launches the job;
+    workers load them with their first batch.
 
     Args:
       model: an open_clip architecture; "timm:NAME"; "tiny-untrained" for tests and demos (its scores mean nothing);
         or an `Encoder` of your own, which brings its weights.
-      pretrained: an open_clip tag, or a path or bucket url of a checkpoint; timm's tags stand in its models' names.
-      model_dir: where weights are looked for first, local or in a bucket.
-      batch_size: images per pass of the model; halved where it does not fit. "auto": the largest that fits the GPU.
-        On the CPU passes have as many as is best, and no more than this.
+      pretrained: for open_clip, a tag of its weights, or the path or bucket url of a checkpoint. timm's models have
+        their tag in their name.
+      model_dir: the directory in which weights are looked for first, local or in a bucket.
+      batch_size: images per pass of the model on a GPU, halved when they do not fit in its memory; "auto" is 256, or as
+        many as fit. On the CPU it is the most images that a pass may have.
       precision: "auto" (bf16 where the device has it, else fp32), "fp32", "bf16" or "fp16".
-      device: "auto", "cpu" or "cuda"; a device that is asked for and absent is an error.
-      decode_threads: threads that decode ahead of the model, and on the CPU run it as well; 0 for one a core.
-      compile: whether torch.compile is run on the model.
-      decode: "exact": open_clip's input, bit for bit, by Pillow; "fast": by libjpeg-turbo and torch, in half the time,
-        where some levels differ by one or two.
+      device: "auto", "cpu" or "cuda"; "cuda" without a GPU is an error.
+      decode_threads: threads that decode images ahead of the model, and on the CPU run the model as well; 0 for one per
+        core.
+      compile: whether to run torch.compile on the model.
+      decode: "exact": images are decoded and resized by Pillow, bit for bit as open_clip does; "fast": by libjpeg-turbo
+        and torch in half the time, where some pixels differ by one or two levels of 255.
 
     Raises:
-      UsageError: when the model or tag is unknown, or the weights cannot be had.
+      UsageError: the model or tag is unknown, or the weights cannot be had.
     """
 
     def __init__(
@@ -285,8 +297,8 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the embeddings, as manifests and `KEY.curation.json` name it; what was embedded has its precision
-        as the worker resolved it."""
+        """The identity of the encoder, with its precision as it was asked for. A batch that was embedded has it with
+        the precision that the worker chose."""
         spec, weights = self._spec, self.weights
         options = (NOTE_OF_COMPILE,) * spec.compile + (NOTE_OF_FAST,) * (spec.decode == FAST)
         if not isinstance(spec.model, str):
@@ -310,14 +322,18 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     @property
     def text_half(self) -> tuple[str, WeightsFile | None, str | None]:
-        """What has the text tower of the same model: architecture, weights and open_clip tag."""
+        """Architecture, weights and open_clip tag of the same model, from which its text tower is made.
+
+        Raises:
+          UsageError: an encoder of your own has none.
+        """
         spec = self._spec
         if not isinstance(spec.model, str):
             raise UsageError(f"encoder {spec.name} has no text tower: leave out what compares texts")
         return spec.model, self.weights, spec.pretrained_tag
 
     def tell_doubt(self) -> None:
-        """Logs, once, what nobody can tell of the weights: when nothing speaks against the pipeline."""
+        """Logs a warning, once, if it is not known which activation the weights were trained with."""
         if self._doubt:
             _logger.warning("%s", self._doubt)
         self._doubt = None
@@ -396,18 +412,20 @@ def _count_reductions(pending: PendingBatch) -> SampleBatch:
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
 class EmbedImages(beam.PTransform):
-    """Embeds images: takes `SampleBatch` with bytes, gives it with embeddings and image facts.
+    """Embeds images: takes `SampleBatch` with bytes, gives it with `embeddings` (float16 [n, dim], L2-normalised) and
+    image facts.
 
-    A batch is decoded and embedded while the steps that follow work on the one before. Bytes that a batch has lost on
-    the way, where it was shuffled or made by `Create`, are read again from its shard.
+    A batch is decoded and embedded while the steps that follow work on the batch before. Bytes that a batch has lost,
+    because it was shuffled or made by `Create`, are read again from its shard.
 
     Args:
       handler: the model; `ClipModelHandler()` is CLIP ViT-L/14 with OpenAI's weights.
-      *scorers: scorers that need pixels: they see each picture as it is decoded, once for all.
-      tokenise: what makes tokens of captions, ahead of the step that embeds or compares them: `tokenise` of its scorer.
+      *scorers: scorers that need pixels; they share the one decoding of each image.
+      tokenise: makes tokens of captions while images are decoded, for a later step that embeds or compares captions:
+        the `tokenise` of that step's scorer.
 
     Raises:
-      UsageError: for what is no scorer that needs pixels.
+      UsageError: an argument is no such scorer.
     """
 
     def __init__(self, handler: ClipModelHandler, *scorers: Scorer, tokenise: CaptionTokeniser | None = None) -> None:
@@ -421,7 +439,7 @@ class EmbedImages(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
+        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
         steps = [ScoreStep.of(scorer) for scorer in self.scorers]
         return {"encoder": self.handler.identity, "steps": steps, "flags": self.handler.flags}
 

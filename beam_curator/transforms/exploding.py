@@ -104,11 +104,11 @@ def _told_once(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 @beam.typehints.with_output_types(Sample)
 @dataclasses.dataclass(eq=False)
 class ExplodeSamples(beam.PTransform):
-    """From batches to samples: takes `SampleBatch`, gives `Sample` with `row`, `embedding`, `range` and `models`.
+    """Splits batches into samples: takes `SampleBatch`, gives `Sample` with `row`, `embedding`, `range` and `models`.
 
     Attributes:
-      as_rows: whether it gives rows with a schema instead, `beam.Row`, as Beam's SQL, YAML and file writers take them:
-        a sample's facts, its outcome so far, and a score of each `Score` before; no bytes and no embedding.
+      as_rows: whether to give `beam.Row` with a schema in place of `Sample`, for Beam's SQL, YAML and file writers: a
+        sample's facts, its outcome so far, and the scores of each `Score` before; without bytes and embedding.
     """
 
     as_rows: bool = False
@@ -153,17 +153,17 @@ class _Batch(beam.DoFn):
 @beam.typehints.with_output_types(SampleBatch)
 @dataclasses.dataclass(eq=False)
 class BatchSamples(beam.PTransform):
-    """From samples to batches: takes `Sample` as `ExplodeSamples` gave it, gives `SampleBatch`.
+    """Joins samples into batches: takes `Sample` as `ExplodeSamples` gave it, gives `SampleBatch`.
 
-    Broken shards and what else is told of a batch go with its first sample: where that is filtered out, so are they.
+    Samples of one range that follow each other in one bundle become one batch. Nothing is shuffled, so that bytes which
+    a sample still has stay with it. For bounded input in the global window.
 
-    Neighbours of one range that come in one bundle go together; nothing is shuffled, so bytes that a sample still has
-    stay with it. What `WriteShards` writes of batches that are less than a range (split by `max_samples`, or by a
-    shuffle before) is whole, but `beam-curator verify` looks for ranges as they were read, and refuses
-    it. For bounded input in the global window.
+    What concerns a batch as a whole, such as the error of a broken shard, travels with its first sample, and is lost if
+    that is filtered out. `WriteShards` writes batches that are less than a range (because of `max_samples`, or of a
+    shuffle) without loss, but `beam-curator verify` refuses its output, for it looks for whole ranges.
 
     Attributes:
-      max_samples: the most samples in a batch; None for all neighbours of a range.
+      max_samples: the most samples in a batch; None for all that follow each other.
     """
 
     max_samples: int | None = None

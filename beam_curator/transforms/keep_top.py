@@ -56,23 +56,23 @@ def keep_top_of(batches: Sequence[SampleBatch], tops: tuple[Top, ...]) -> list[S
 @beam.typehints.with_input_types(SampleBatch)
 @beam.typehints.with_output_types(SampleBatch)
 class KeepTop(beam.PTransform):
-    """Keeps the best samples of those that are kept so far: takes `SampleBatch`, selected, and gives it.
+    """Keeps the samples with the highest values of a column: takes `SampleBatch`, selected, and gives it.
 
-    `KeepTop("similarity=0.3")` keeps the best 30 %: those with at least the value at place int(N 0.3) of the descending
-    order of all N, as DataComp has it. `KeepTop("1000000 aesthetic")` keeps the best million. What is equal to the last
-    of them stays as well. Several are tried in their order, each on what those before it kept. A sample without a
-    value is dropped.
+    `KeepTop("similarity=0.3")` keeps the best 30 %: of N samples those with at least the value at place int(0.3 N) of
+    the descending order, counted from 0, as DataComp does. `KeepTop("1000000 aesthetic")` keeps the best million.
+    Samples equal to the last one that is kept are kept as well; a sample without a value is dropped. Several arguments
+    are tried in their order, each on what those before it kept.
 
-    Only counts of digits travel, and the numbers themselves, not rows: the thresholds are exact, and the same for every
-    order and number of workers.
+    Thresholds are found from counts (see `beam_curator.rules.top`), so that only numbers and counts are shuffled, no
+    rows: they are exact, and the same for every order and number of workers.
 
     Args:
-      *given: `COLUMN=FRACTION`, or `N COLUMN`.
-      output: an output directory where batches are written first whose scores are not yet, so that embeddings do not
-        travel: that of `WriteShards`.
+      *given: each `COLUMN=FRACTION`, or `N COLUMN`.
+      output: the output directory, the same as that of `WriteShards`: batches whose scores are not written yet are
+        written there first, so that embeddings are not shuffled. None to keep them in the batches.
 
     Raises:
-      UsageError: for what is neither.
+      UsageError: an argument is neither.
     """
 
     def __init__(self, *given: str | Top, output: str | os.PathLike[str] | None = None) -> None:
@@ -84,7 +84,7 @@ class KeepTop(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
+        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
         return {"rules": [top.name for top in self.tops]}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:

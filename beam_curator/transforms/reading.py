@@ -43,21 +43,20 @@ from beam_curator.transforms.metrics import count, observe
 @beam.typehints.with_output_types(Shard)
 @dataclasses.dataclass(eq=False)
 class MatchShards(beam.PTransform):
-    """Lists the input.
-
-    Takes the pipeline, gives a PCollection of `Shard`.
+    """Lists the shards of the input: takes the pipeline, gives `Shard`.
 
     Attributes:
-      patterns: one or several of what `match_input` takes; lists are read, and `~` is written out, where the
-        pipeline is built.
-      allow_missing: whether to go on without what is missing, where something else is there.
-      seen: `urls_and_sizes` of the shards that were there when the pipeline was built: the job fails where it finds
-        others. None to take what it finds.
-      output: the output directory, if it may lie under the patterns: what a job wrote there is left out.
-      known: gives the shards that a job remembers, which keep their urls however the patterns spell them.
-      input_format: what the patterns name: "webdataset", "parquet", "mds", "folder" or "list", or the source of a
-        user's own as "package.module:Object"; "auto" to tell it from names and content.
-      image_column, caption_column: as those of `Reading`, where they tell lists from Parquet files with images.
+      patterns: what to read, one or several: a path, glob, directory or brace range, or "@FILE" with one of these on
+        each line. Such files are read, and `~` is written out, where the pipeline is built.
+      allow_missing: whether to go on without shards that are named and missing, as long as there are others.
+      seen: `urls_and_sizes` of the shards that were there when the pipeline was built: the job fails if it finds
+        others. None to take whatever it finds.
+      output: the output directory, if it may lie under the patterns: what a job wrote there is no input.
+      known: called for the shards that an earlier run of the job knew; these keep their urls, however the patterns
+        spell them now.
+      input_format: what the patterns name: "webdataset", "parquet", "mds", "folder" or "list", or a source of your own
+        as "package.module:Object"; "auto" to tell it from names and content.
+      image_column, caption_column: as those of `Reading`; they help to tell a list from Parquet files with images.
     """
 
     patterns: Patterns
@@ -135,11 +134,11 @@ class PlanRanges(beam.PTransform):
     Takes `Shard`, gives `ShardRange`.
 
     Attributes:
-      range_mb: about how much of a shard is one unit of work, in MiB.
-      output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
-        such shards in every run.
+      range_mb: about how large a range is, in MiB.
+      output: the output directory, whose `plans/` keeps where large and compressed shards are cut; None to read such
+        shards for it in every run.
       reading: how the ranges are to be read.
-      plans_from: another output directory, whose plans are as good.
+      plans_from: another output directory, whose plans are used where `output` has none.
     """
 
     range_mb: float = DEFAULT_RANGE_MB
@@ -154,7 +153,7 @@ class PlanRanges(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
+        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
         return {"range_mb": self.range_mb}
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:
@@ -186,8 +185,7 @@ def _planned(shard: Shard, range_bytes: int, plans: KeptPlans | None, reading: R
 
 
 class _ReadRanges(beam.DoFn):
-    """Gives ranges as batches. The next batch is read while the steps that follow work on the one before, in this range
-    or from it to the next one.
+    """Reads ranges into batches, in a thread, while the steps that follow work on the batch before.
 
     Args:
       in_pieces: whether a large range is given in pieces.
@@ -234,7 +232,11 @@ class _RangeUnderWay:
         self._reading = self._reader.submit(_read_timed, self._read)
 
     def batches(self, then: Callable[[], None] | None = None) -> Iterator[WindowedValue]:
-        """Those that are left, each while the next one is read; with the last one, what is to be read `then`."""
+        """Gives the batches of the range, each while the next one is read.
+
+        Args:
+          then: called before the last batch is given, to begin reading the next range.
+        """
         while True:
             batch = self._reading.result()
             del self._reading  # which holds the batch
@@ -318,7 +320,7 @@ class JoinRanges(beam.PTransform):
 @beam.typehints.with_output_types(Shard)
 @dataclasses.dataclass(eq=False)
 class ShardsOfFiles(beam.PTransform):
-    """The shards that files are: takes what `fileio.MatchFiles` gives, gives `Shard`, each once.
+    """Makes shards of files: takes the `FileMetadata` that `fileio.MatchFiles` gives, gives `Shard`, each once.
 
     For bounded input in the global window.
     """
@@ -341,21 +343,20 @@ def _shards_of(found: Sequence[FileMetadata]) -> list[Shard]:
 @beam.typehints.with_output_types(SampleBatch)
 @dataclasses.dataclass(eq=False)
 class ReadSamples(beam.PTransform):
-    """Reads samples of tars, of Parquet files, of folders and of lists: takes the pipeline, gives `SampleBatch` with
-    bytes.
+    """Reads samples of tars, Parquet files, MDS shards, folders or lists: takes the pipeline, gives `SampleBatch` with
+    the members' bytes.
 
     Without patterns it takes what `MatchShards` or Beam's `fileio.MatchFiles` gives.
 
     Attributes:
-      patterns: a path, glob, directory or brace range, local or in a bucket, or several of them; None to read the
-        shards of a PCollection.
+      patterns: what to read, one or several: a path, glob, directory or brace range, local or in a bucket; None to read
+        the shards of a PCollection.
       range_mb: about how much of a shard is one batch, in MiB.
-      allow_missing: whether to go on without what is missing, where something else is there.
+      allow_missing: whether to go on without shards that are named and missing, as long as there are others.
       group_by_key, several_images, image_from, caption_from, carry: as those of `Reading`; extensions and fields may
-        be given as text with commas between them. `group_by_key` is of tars alone: the job fails where other shards are
-        read with it.
-      output: the output directory, whose `plans/` remember where large and compressed shards are cut; None to read
-        such shards in every run. It may lie under the patterns: what a job wrote there is left out.
+        be given as text, separated by commas. `group_by_key` is for tars alone: with other shards the job fails.
+      output: the output directory, whose `plans/` keeps where large and compressed shards are cut; None to read such
+        shards for it in every run. If it lies under the patterns, what a job wrote there is no input.
       input_format: as that of `MatchShards`.
       image_column, caption_column: as those of `Reading`.
     """

@@ -31,13 +31,13 @@ from beam_curator.transforms.reading import JoinRanges, ReadRanges
 
 
 class EncoderUnavailable(Scoring):
-    """Stands for the whole chain when weights cannot be had that new ranges need, but every range should be embedded
+    """Takes the place of `ScoreRanges` when the encoder's weights cannot be had and all ranges should be embedded
     already.
 
     Args:
-      encoder: what embedded.
-      why: why they cannot be had: what the job fails with if a range has no embeddings after all.
-      *scorers: the scorers, for columns that are not there yet.
+      encoder: the encoder of the embeddings that are stored.
+      why: why its weights cannot be had: the job fails with this if a range has no embeddings after all.
+      *scorers: the scorers, for columns that are not stored yet.
 
     Raises:
       UsageError: for a head that was not made for this encoder, or scorers that give the same column.
@@ -65,11 +65,11 @@ def _fail(range: ShardRange, why: str) -> None:
 
 
 def score_batch(batch: SampleBatch, scorer: Scorer | Score) -> SampleBatch:
-    """What `Score` gives of one batch, without Beam.
+    """Scores one batch without Beam, as `Score` does.
 
     Args:
-      batch: embedded, where the scorer needs embeddings.
-      scorer: what scores, or the transform, which loads it once for all its batches.
+      batch: embedded, if the scorer needs embeddings.
+      scorer: the scorer, which is loaded for this batch; or a `Score`, which loads its scorer once for all batches.
 
     Raises:
       CurationError: for a batch without embeddings, or with those of another encoder than the head was made for.
@@ -127,14 +127,15 @@ def identity_on(scorer: Scorer, encoder: ModelIdentity | None) -> ModelIdentity:
 class Score(beam.PTransform):
     """Runs a scorer: takes `SampleBatch`, gives it with the scorer's columns.
 
-    A scorer that needs pixels decodes each image for itself here; given to `EmbedImages`, it shares the one decode.
+    For a scorer that needs pixels, images are decoded once more here; given to `EmbedImages` instead, it shares the
+    decoding for the encoder.
 
     Args:
-      scorer: what scores, such as a `Scorer` of your own, or `HeadScorer("warmth", lambda: my_head)`.
+      scorer: a `Scorer` of your own, or such as `HeadScorer("warmth", lambda: my_head)`.
 
     Raises:
-      UsageError: for what is no scorer; and where the pipeline is built, for a head that was not made for its encoder,
-        or a column that a scorer before it gives.
+      UsageError: it is no scorer; or, when the pipeline is built: it is a head that was not trained on this encoder's
+        embeddings, or a scorer before it gives the same column.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -155,7 +156,7 @@ class Score(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
+        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
         return {"steps": [ScoreStep.of(self.scorer, self._identity)]}
 
     _identity: ModelIdentity | None = None
@@ -183,7 +184,17 @@ class Score(beam.PTransform):
 
 
 class ScoreAesthetic(Score):
-    """Scores how pleasing an image is: `Score(aesthetic_scorer(...))`, whose arguments it takes."""
+    """Scores how pleasing an image is, about 1 to 10, by LAION's aesthetic predictor: the column `aesthetic`.
+
+    Args:
+      weights: "v2" (sac+logos+ava1-l14-linearMSE), "v1" (sa_0_4_vit_l_14_linear), a path, or "untrained".
+      model_dir: the directory in which weights are looked for first, local or in a bucket.
+      accept_other_encoder: whether a published head may score embeddings of an encoder other than OpenAI's CLIP
+        ViT-L/14, which it was trained on. Such scores may mean nothing, and their identity says so.
+
+    Raises:
+      UsageError: the weights cannot be had.
+    """
 
     def __init__(
         self,
@@ -196,7 +207,17 @@ class ScoreAesthetic(Score):
 
 
 class ScoreNsfw(Score):
-    """Scores how likely an image is not safe for work: `Score(nsfw_scorer(...))`, whose arguments it takes."""
+    """Scores how likely an image is not safe for work, 0 to 1, by LAION's CLIP-based detector: the column `nsfw`.
+
+    Args:
+      weights: "laion" (clip_autokeras_binary_nsfw), a path (.zip, .npz or .pth), or "untrained". A .pth, in the layout
+        of the PyTorch ports, only approximates the model, and its identity says so.
+      model_dir: the directory in which weights are looked for first, local or in a bucket.
+      accept_other_encoder: as that of `ScoreAesthetic`.
+
+    Raises:
+      UsageError: the weights cannot be had.
+    """
 
     def __init__(
         self,
@@ -283,11 +304,11 @@ def _texts_of(scorer: Scorer) -> TextEmbedding | None:
 
 
 class ScoreRanges(Scoring):
-    """The whole scoring chain: takes `ShardRange`, gives `SampleBatch` with embeddings and scores.
+    """Reads, embeds and scores ranges: takes `ShardRange`, gives `SampleBatch` with embeddings and scores.
 
     Args:
       handler: the model that embeds.
-      *scorers: what scores; those that need pixels share the encoder's one decode.
+      *scorers: the scorers; those that need pixels share the encoder's decoding.
 
     Raises:
       UsageError: for a head that was not made for this encoder, or scorers that give the same column.

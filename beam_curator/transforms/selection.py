@@ -26,11 +26,11 @@ def select_batch(batch: SampleBatch, rules: Sequence[Rule]) -> SampleBatch:
 class Select(beam.PTransform):
     """Applies rules: takes `SampleBatch` with scores, gives it with each row kept, dropped or failed.
 
-    Nothing leaves the batch: what is dropped goes on as a row, for the ledger.
+    Dropped samples stay in the batch as rows, for the ledger.
 
     Args:
-      *given: what decides, in the order in which they are tried; comparisons may be text, such as "aesthetic >= 5" and
-        "nsfw < 0.5": see `beam_curator.rules.comparison`.
+      *given: the rules, in the order in which they are tried: `AtLeast`, `Where` and others of ours, functions of a
+        row, or comparisons as text, such as "aesthetic >= 5" and "nsfw < 0.5" (see `beam_curator.rules.comparison`).
     """
 
     def __init__(self, *given: Rule | str) -> None:
@@ -39,7 +39,7 @@ class Select(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it."""
+        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
         return {"rules": labels(self.rules)}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:

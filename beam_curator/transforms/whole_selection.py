@@ -77,14 +77,14 @@ def _waiting(batch: SampleBatch, lists: Sequence[ListFile], tops: Sequence[Top])
 class WholeSelection(beam.PTransform):
     """Selects: takes `SampleBatch` whose scores are written, and gives it, selected.
 
-    Where something is decided by all samples together, rows wait for it with the few columns that it looks at
-    (`waiting_rows`), since a runner may have to hold those of all samples in memory; and so they come out.
-    `WriteShards` reads the others again from the score parts, as `ReadRows` does before other steps. What captions and
-    lists ask for is told while all columns are at hand, of all samples that rules keep.
+    A runner may have to hold the rows of all samples in memory while repeated captions, lists or the best by a column
+    are found. So these rows have only the few columns that are needed then (`waiting_rows`), also in what comes out;
+    `WriteShards` reads the other columns again from the score parts, as `ReadRows` does before other steps. Captions
+    and the values that lists are about are counted and joined before, while all columns are at hand.
 
     Args:
       selection: what decides.
-      wanted: what the job wants of each range, by which its parts are read again.
+      wanted: what the job wants of each range, by which its score parts are read again.
     """
 
     def __init__(self, selection: Selection, wanted: Wanted) -> None:

@@ -195,25 +195,25 @@ def _checked(summary: outcomes.Summary, limit: float) -> outcomes.Summary:
 @beam.typehints.with_output_types(dict[str, Any])
 @dataclasses.dataclass(eq=False)
 class WriteShards(beam.PTransform):
-    """Writes what is kept as tar shards, the ledger of every sample, and the manifest.
+    """Writes the kept samples as tar shards, the ledger of all samples, and the manifest.
 
-    Takes `SampleBatch`, selected; gives one dict, the manifest. Batches whose scores are not written yet are written
-    to `scores/` first, so that neither images nor embeddings cross the shuffle that follows.
+    Takes `SampleBatch`, selected; gives one dict, the content of `manifest.json`. Batches whose scores are not written
+    yet are first written to `scores/`, so that neither images nor embeddings are shuffled.
 
     Attributes:
       output: the output directory, local or in a bucket.
       samples_per_shard: how many samples every output shard but the last holds.
       max_failed_fraction: the job fails when more than this fraction of the samples failed, or was lost in broken
         shards (an estimate, at least one each). It fails in any case when all did, or when there is not one.
-      job: what else the manifest says, in place of what the pipeline shows: `flags`, `input`, and when it was
-        `started`, in seconds since 1970.
-      take_over: whether to have the directory, where the pipeline is built, from another job that holds it.
-      ranges_per_ledger_file: how many ranges have a file of the ledger together, from 1; None for a file each up to
-        10,000 ranges, and for 1,000 together above that.
+      job: entries of the manifest that replace those made from the pipeline: `flags`, `input`, and `started`, in
+        seconds since 1970.
+      take_over: whether to take the directory, when the pipeline is built, from another job that holds it.
+      ranges_per_ledger_file: how many ranges share one file of the ledger, from 1; None for 1 in a job of up to 10,000
+        ranges, and 1,000 in a larger one.
 
     Raises:
-      UsageError: where the pipeline is built, when the directory holds another job's output, or files that are
-        nobody's, or the input lies in it. The pipeline looks again where it runs, before it writes or removes anything.
+      UsageError: when the pipeline is built: the directory holds another job's output, or files that no job wrote, or
+        the input lies in it. The running pipeline checks this again before it writes or removes anything.
     """
 
     output: str | os.PathLike[str]

@@ -1,4 +1,4 @@
-"""What an image encoder gives to this package: ours and a user's own come through the same door."""
+"""`Encoder`: the protocol of image encoders, our own and a user's alike."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ CLIP_MEMBER = "clip"
 
 
 class Encoder(Protocol):
-    """A model that embeds images. A class of your own that derives from this one is an encoder of your own.
+    """A model that embeds images. Derive from this class to make an encoder of your own.
 
-    The job decodes and prepares images, normalises their levels by the preparation's mean and std, runs the module in
-    batches that fit the device's memory, and L2-normalises what it gives. An encoder is pickled on its way to workers:
-    it holds where its weights are, and reads them in `load`.
+    The job decodes and prepares images, normalises them by the preparation's mean and std, runs the module in batches
+    that fit the device's memory, and L2-normalises its output. An encoder is pickled to be sent to workers, so keep the
+    path of its weights in it, and read them in `load`.
 
     Attributes:
-      name: what it is called in the output; as lower-case letters, digits and "_" it names the member of its
-        embeddings, `KEY.<name>.npy`.
+      name: its name in the output: lower-case letters, digits and "_". The member with its embeddings is
+        `KEY.<name>.npy`.
       dim: length of an embedding.
-      preparation: how the module's input is made of a picture.
-      sha256: of its weights, in hex; embeddings of other weights are never mixed with these. None if they have none.
-      trained: whether its embeddings mean anything.
-      notes: what else is to be read wherever its embeddings show.
+      preparation: how an image becomes the module's input.
+      sha256: SHA-256 of its weights, 64 hex digits: embeddings by other weights are never mixed with these. None if it
+        has no weights.
+      trained: False for random weights, whose scores mean nothing.
+      notes: remarks that are shown wherever its embeddings are named.
     """
 
     name: str
@@ -49,23 +50,26 @@ class Encoder(Protocol):
         return encoder
 
     def load(self) -> torch.nn.Module:
-        """The model, once a worker: float32, on the CPU, in eval mode.
+        """Makes the module; called once on each worker.
 
-        float [n, 3, height, width], normalised -> float [n, dim] (or a tuple that begins with it). The job moves it to
-        the device, and casts what multiplies matrices to the precision that was asked for.
+        Returns:
+          A module in float32, on the CPU, in eval mode, that maps normalised images, float [n, 3, height, width], to
+          embeddings, float [n, dim], or to a tuple that begins with these. The job moves it to the device, and casts
+          the layers that multiply matrices to the precision that was asked for.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class VisualTower:
-    """A loaded encoder, and what is to be known of it.
+    """A loaded encoder.
 
     Attributes:
-      module: float [n, 3, height, width], normalised -> float [n, dim]; as `Encoder.load` gives it.
+      module: maps normalised images, float [n, 3, height, width], to embeddings, float [n, dim]; as `Encoder.load`
+        gives it.
       dim: length of an embedding.
-      preparation: how the module's input is made of a picture.
-      users: whether it is a user's own, so that what it raises is the user's to mend.
+      preparation: how an image becomes the module's input.
+      users: whether it is a user's own encoder, whose errors the user can mend.
     """
 
     module: torch.nn.Module

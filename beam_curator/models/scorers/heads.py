@@ -1,4 +1,4 @@
-"""Heads as scorers: what turns embeddings into one number each."""
+"""Heads as scorers: small models that turn an embedding into one number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from beam_curator.models.weights.resolving import resolve_aesthetic, resolve_nsf
 from beam_curator.models.weights.weights_file import WeightsFile
 
 Head = Callable[[np.ndarray], np.ndarray]
-"""What turns embeddings (float16 [n, dim], L2-normalised) into scores (float32 [n])."""
+"""A function from embeddings, float16 [n, dim], L2-normalised, to scores, float32 [n]."""
 
 AESTHETIC, NSFW = "aesthetic", "nsfw"
 
@@ -33,17 +33,17 @@ APPROXIMATE = "approximate: without the vocabularies of the original model, scor
 
 @dataclasses.dataclass
 class HeadScorer(Scorer):
-    """Scores embeddings with a head: `HeadScorer("warmth", lambda: my_head)` will do.
+    """Scores embeddings with a head, such as `HeadScorer("warmth", lambda: my_head)`.
 
     Attributes:
-      name: the score's column.
-      make: makes the head, on the worker.
-      model: what gives the score; another identity is scored anew. By default the scorer's name, so that it is to be
-        given where the head may ever change.
-      worse: which scores speak against an image, "lower" or "higher".
-      made_for: what the head takes; by default any embeddings.
+      name: name of the score's column.
+      make: makes the head (a function from float16 [n, dim] to float32 [n]); called on the worker.
+      model: identity of the head; scores by another identity are computed anew. By default its name alone, so give one
+        if the head may ever change.
+      worse: whether "lower" or "higher" scores are the worse ones.
+      made_for: the embeddings that the head takes; by default any.
       source: where its weights come from, for people.
-      parallel: whether it may be called from several threads at once.
+      parallel: whether the head may be called from several threads at once.
     """
 
     name: str

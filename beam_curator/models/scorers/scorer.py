@@ -1,4 +1,4 @@
-"""A scorer: what gives one column or several of every sample."""
+"""`Scorer`: the protocol of what gives one or several score columns for each sample."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from beam_curator.identities import ModelIdentity, fault_of
 from beam_curator.made_with import check_takes, made_with
 
 Needs = Literal["embedding", "pixels", "caption", "row", "embedding+caption"]
-"""What a scorer is called with."""
+"""What a scorer computes from: see `Scorer.needs`."""
 
 NEEDS: tuple[Needs, ...] = ("embedding", "pixels", "caption", "row", "embedding+caption")
 
 ON_EMBEDDINGS: tuple[Needs, ...] = ("embedding", "embedding+caption")
-"""What is computed from embeddings."""
+"""Those of `NEEDS` for which images have to be embedded."""
 
 ColumnType = Literal["number", "flag", "text"]
-"""What a column holds: float32, true or false, or text; each with null where there is nothing."""
+"""The type of a column: float32, bool or text; null where there is no value."""
 
 Worse = Literal["lower", "higher"]
-"""Which values speak against an image."""
+"""Whether lower or higher values are the worse ones: see `Column.worse`."""
 
 _NAME = re.compile("[a-z][a-z0-9_]{0,62}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column that a scorer gives.
+    """A column that a scorer gives.
 
     Attributes:
-      name: in ledger, rules and `KEY.curation.json`: lower-case letters, digits and "_".
-      type: what it holds.
-      worse: which values speak against an image, "lower" or "higher": the worst decides for a sample all of whose
-        images are scored (`Reading.several_images` "all"). Of text, that of its first image is taken.
+      name: name in ledger, rules and `KEY.curation.json`: lower-case letters, digits and "_".
+      type: "number" (float32), "flag" (bool) or "text".
+      worse: whether "lower" or "higher" values are the worse ones. Where all images of a sample are scored
+        (`Reading.several_images` "all"), the sample gets its worst value; of text, that of its first image.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddedCaptions:
-    """What a scorer is called with that needs "embedding+caption"; a slice of it is one as well.
+    """The argument of a scorer that needs "embedding+caption"; a slice of it is one as well.
 
     Attributes:
-      embeddings: float16 [n, dim], L2-normalised, of images.
+      embeddings: float16 [n, dim], L2-normalised, of the images.
       captions: n texts, none of them empty.
-      texts: float16 [n, dim], L2-normalised, of these, where they are known.
+      texts: float16 [n, dim], L2-normalised, of the captions; None where they are not embedded.
     """
 
     embeddings: np.ndarray
@@ -71,24 +71,25 @@ class EmbeddedCaptions:
 
 
 class Scorer(Protocol):
-    """What scores samples. Subclass it and set `name`, or write a class with all of these attributes.
+    """Computes score columns. Derive from this class and set `name`, or write a class with all of these attributes.
 
-    It is pickled on its way to the workers, and loaded there, once a process, by the first batch that comes.
+    A scorer is pickled to be sent to workers; there `load` is called once in each process, before its first batch.
 
     Attributes:
-      name: of the scorer, and of its column where it has one.
-      needs: what it is called with:
+      name: name of the scorer, and of its column if it has one.
+      needs: what it computes from, and is called with:
         "embedding": float16 [n, dim], L2-normalised, of the samples that have one;
         "pixels": a list of n pictures, uint8 [height, width, 3], upright RGB, decoded once for all;
         "caption": a list of n texts, of the samples that have one;
         "row": a list of n mappings, a sample's facts (the ledger's columns before scores);
         "embedding+caption": `EmbeddedCaptions` of n samples that have both.
-      side: with "pixels", what the longer side of a picture is at most: larger ones are resized; None for full size.
+      side: with "pixels", the greatest length in pixels of a picture's longer side: larger ones are resized; None for
+        full size.
       batch_size: with "pixels", the most pictures in one call.
-      parallel: whether it may be called from several threads at once, on pixels and on stored embeddings.
+      parallel: whether it may be called from several threads at once.
       source: where its weights come from, for people.
-      precision: after `load`, what its network computes in ("fp32", "bf16", "fp16"), where `identity` leaves that open
-        by the precision "auto": values of different precision are told apart then, as embeddings are.
+      precision: after `load`, the number format that its network computes in ("fp32", "bf16" or "fp16"), if the
+        precision of `identity` is "auto": scores of different precision are then kept apart, as embeddings are.
     """
 
     name: str
@@ -107,31 +108,34 @@ class Scorer(Protocol):
 
     @property
     def columns(self) -> Sequence[Column]:
-        """What it gives; one column of numbers under its own name, unless it says otherwise."""
+        """The columns that it gives: by default one of numbers, with the scorer's name."""
         return (Column(self.name),)
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the values: scores of another identity are computed anew. Its name is the class's own, and the
-        arguments that it was made with are noted, unless it says otherwise: then mend it whenever the scores change."""
+        """Identity of the model: scores by another identity are computed anew. By default it is the name of the class
+        with the arguments of its constructor. If you define it yourself, change it whenever the scores change."""
         given = getattr(self, "_made_with", "")  # none of what was made around `__new__`
         notes = (f"made with {given}",) if given else ()
         return ModelIdentity(f"{type(self).__module__}:{type(self).__qualname__}", notes=notes)
 
     def load(self) -> None:
-        """Gets ready, on the worker: reads weights, takes the device."""
+        """Prepares for calls, on the worker: reads weights, moves them to the device."""
         return  # an empty body would be abstract, and a scorer may have nothing to load
 
     def __call__(self, batch: Any) -> Any:
-        """Scores a batch of n.
+        """Scores a batch.
+
+        Args:
+          batch: n of what `needs` names.
 
         Returns:
-          n values in the order of the batch, or with several columns a mapping from each one's name to n values. None,
-          or a number that is NaN, where there is no value.
+          n values in the order of the batch; with several columns, a mapping from each column's name to n values. None
+          or NaN stand for no value.
 
         Raises:
-          Exception: anything. The batch is then scored one by one, and what raises alone fails the sample, with its
-          message.
+          Exception: of any kind. The job then calls the scorer with one element at a time; samples for which it raises
+            again fail with its message.
         """
         raise NotImplementedError
 
@@ -156,7 +160,7 @@ class VectorScorer(Scorer):
 
 
 def check_scorer(scorer: Any, what: str = "") -> None:
-    """Raises UsageError for what is no scorer, in one line; `what` says how the user named it."""
+    """Raises UsageError if an object is no scorer; `what` is how the user named it, for the message."""
     if isinstance(scorer, type):
         raise UsageError(
             f"{what or 'scorer'}: {scorer.__qualname__} is a class: give an object of it, {scorer.__qualname__}(...)"
@@ -213,7 +217,7 @@ _OF_PARTS = ("embedding", "more_embeddings", "members", "headers_crc32", "extent
 _OF_OUTPUT = ("input_key", "uid", "json", URL_DOMAIN, "caption_repeats", "text_embedding")
 
 TAKEN_COLUMNS = frozenset({*rows.NEW_SCHEMA.names, *rows.OUTCOME.names, *_OF_PARTS, *_OF_OUTPUT})
-"""What no scorer may call a column of its own."""
+"""Names that no scorer may give to a column."""
 
 
 def _check_name(named: str, what: str, name: Any) -> None:
@@ -243,6 +247,6 @@ def check_scorers(scorers: Sequence[_Named]) -> None:
 
 
 def values_by_column(scorer: Scorer, given: Any) -> Mapping[str, Any]:
-    """What a call gave, by column."""
+    """The values of a call, by the name of their column."""
     columns = scorer.columns
     return {columns[0].name: given} if len(columns) == 1 and not isinstance(given, Mapping) else given
