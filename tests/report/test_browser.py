@@ -1,12 +1,18 @@
 """The page in a real browser: it opens without a network, and what its sliders say is what the rules would keep."""
 
+import io
 import os
 import pathlib
 
 import pytest
+from PIL import Image
 
 from beam_curator import rows
-from beam_curator.report.writing import write_report
+from beam_curator.report.figures import figures_of
+from beam_curator.report.ledger_files import files_of_ledger
+from beam_curator.report.rendering import render
+from beam_curator.report.thumbnails import Thumbnail
+from beam_curator.report.writing import finished_manifest, write_report
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below
 from tests.report.browsers import opened
 from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
@@ -130,3 +136,35 @@ def test_flags_to_copy_have_all_digits_of_a_threshold(tmp_path):
     write_report(str(tmp_path))
     with opened(tmp_path / "report.html") as (page, _, _):
         assert page.inner_text("#what-if-flags") == "--min_aesthetic 5.123456789012"
+
+
+def with_pictures(output):
+    """A page whose samples all have a picture, some of them veiled."""
+    write_job(output, drawn_rows(300))
+    sink = io.BytesIO()
+    Image.new("RGB", (168, 168), (200, 30, 30)).save(sink, "WEBP")
+    figures = figures_of(files_of_ledger(str(output)), finished_manifest(str(output)))
+    page = output / "report.html"
+    page.write_text(render(figures.told, [Thumbnail(sink.getvalue())] * len(figures.wanted)))
+    return page
+
+
+def test_a_veil_is_lifted_by_keyboard(tmp_path):
+    with opened(with_pictures(tmp_path)) as (page, said, _):
+        before = page.locator(".veiled").count()
+        page.locator(".veil").first.focus()
+        page.keyboard.press("Enter")
+        assert page.locator(".veiled").count() == before - 1 > 0
+        assert not said
+
+
+def test_what_is_printed_has_no_control_and_no_veiled_picture(tmp_path):
+    with opened(with_pictures(tmp_path), width=720) as (page, said, _):
+        assert page.locator("button:visible").count() > 2
+        page.emulate_media(media="print")
+        for hidden in ("button", "input", "summary", "nav", ".veiled img"):
+            assert page.locator(hidden).count() > 0, hidden
+            assert page.locator(f"{hidden}:visible").count() == 0, hidden
+        assert page.locator(".frame:not(.veiled) img:visible").count() > 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 720
+        assert not said
