@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from beam_curator.sources.records import Record
     from beam_curator.sources.sample_batches import load
     from beam_curator.sources.source import Rows, Source, UnreadableShard
+    from beam_curator.transforms.clip_handler import ClipModelHandler
     from beam_curator.transforms.duplicate_pairs import FindDuplicates, KeepOne
     from beam_curator.transforms.duplicates import DropDuplicates
-    from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, embed_batch
+    from beam_curator.transforms.embedding import EmbedImages, embed_batch
     from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
     from beam_curator.transforms.keep_top import KeepTop
     from beam_curator.transforms.reading import MatchShards, ReadSamples
@@ -83,13 +84,13 @@ _HOMES = {
         "Source",
         "UnreadableShard",
     ),
+    "transforms.clip_handler": ("ClipModelHandler",),
     "transforms.duplicate_pairs": (
         "FindDuplicates",
         "KeepOne",
     ),
     "transforms.duplicates": ("DropDuplicates",),
     "transforms.embedding": (
-        "ClipModelHandler",
         "EmbedImages",
         "embed_batch",
     ),

@@ -19,7 +19,7 @@ from beam_curator.defaults import TINY_UNTRAINED
 from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.output.ownership import claim_output
 from beam_curator.samples import SampleBatch, ShardRange
-from beam_curator.transforms.embedding import ClipModelHandler, LazyEncoder
+from beam_curator.transforms.clip_handler import ClipModelHandler, LazyEncoder
 from beam_curator.transforms.scoring import ScoreAesthetic, ScoreNsfw, ScoreRanges
 from benchmarks.photos import PhotoShards
 

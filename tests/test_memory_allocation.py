@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from beam_curator import process_tuning
-from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.clip_handler import ClipModelHandler
 
 IN_A_PROCESS = """
 import sys, threading

@@ -32,7 +32,7 @@ from beam_curator.models.scorers.similarity import SIMILARITY
 from beam_curator.output.ownership import Job
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.transforms.checkpointing import Scoring
-from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.clip_handler import ClipModelHandler
 from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges, similarity_of, text_embedding_of
 
 ENCODER_FLAGS = ("clip_model", "clip_pretrained", "precision", "compile", "decode")

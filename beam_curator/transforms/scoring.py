@@ -22,8 +22,9 @@ from beam_curator.models.scorers.text_embedding import TextEmbedding
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.samples import SampleBatch, ShardRange, checked_batch
 from beam_curator.transforms.checkpointing import Scoring
+from beam_curator.transforms.clip_handler import ClipModelHandler, checked_handler
 from beam_curator.transforms.display import display_of_models
-from beam_curator.transforms.embedding import ClipModelHandler, EmbedImages, checked_handler, handler_before
+from beam_curator.transforms.embedding import EmbedImages, handler_before
 from beam_curator.transforms.lineage import facts_of
 from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 from beam_curator.transforms.picture_scoring import with_picture_scores

@@ -7,9 +7,11 @@ from typing import Any
 
 import apache_beam as beam
 
+from beam_curator.defaults import DEFAULT_MODEL, DEFAULT_PRETRAINED
 from beam_curator.errors import UsageError
 from beam_curator.samples import SampleBatch
-from beam_curator.transforms.embedding import DEFAULT_MODEL, DEFAULT_PRETRAINED, ClipModelHandler, EmbedImages
+from beam_curator.transforms.clip_handler import ClipModelHandler
+from beam_curator.transforms.embedding import EmbedImages
 from beam_curator.transforms.exploding import ExplodeSamples
 from beam_curator.transforms.keep_top import KeepTop
 from beam_curator.transforms.scoring import ScoreSimilarity

@@ -17,7 +17,7 @@ from beam_curator.models.encoders.settings import SETTINGS
 from beam_curator.rules.names import rule_name
 from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below
 from beam_curator.rules.selecting import select
-from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.clip_handler import ClipModelHandler
 
 
 def options_of(*argv):

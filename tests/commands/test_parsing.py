@@ -17,7 +17,7 @@ from beam_curator.commands.running import exit_code, run_pipeline
 from beam_curator.errors import CurationError, JobError, UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.score_steps import Wanted
-from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.clip_handler import ClipModelHandler
 from beam_curator.transforms.stored_scoring import ScoreStored
 
 NEEDED = ["--input", "raw/*.tar", "--output", "out"]

@@ -21,7 +21,7 @@ from beam_curator.output.parts_before_steps import encoder_of, head_of, wanted_o
 from beam_curator.output.score_parts import read_embeddings, read_part
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, Wanted
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
-from beam_curator.transforms.embedding import ClipModelHandler
+from beam_curator.transforms.clip_handler import ClipModelHandler
 
 SHA256 = "0123456789abcdef" * 4
 OPENAI = "ViT-L-14-quickgelu/openai"

@@ -29,7 +29,7 @@ from beam_curator.sources.source import Rows, UnreadableShard
 from beam_curator.sources.tar import reading, streaming
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.storage import files
-from beam_curator.transforms import embedding
+from beam_curator.transforms import clip_handler, embedding
 from beam_curator.transforms.reading import JoinRanges, ReadRanges
 from beam_curator.transforms.wire_format import encode_batch
 from tests.eager import eager
@@ -324,13 +324,13 @@ def test_a_worker_holds_bytes_of_some_pieces_however_large_the_range_is(tmp_path
         shards = [write_shard(tmp_path / f"{count}-{index}.tar", tar_bytes(entries)) for index in range(2)]
         given = [one for shard in shards for one in plan_ranges(shard, 1 << 40)]
         HELD.clear()
-        plain = embedding.submit_batch
+        plain = clip_handler.submit_batch
         monkeypatch.setattr(
-            embedding, "submit_batch", lambda *given, plain=plain: HELD.append(held_bytes()) or plain(*given)
+            clip_handler, "submit_batch", lambda *given, plain=plain: HELD.append(held_bytes()) or plain(*given)
         )
         model = bc.ClipModelHandler("tiny-untrained", precision="fp32", device="cpu")
         batches = eager(ReadRanges(in_pieces=True) | bc.EmbedImages(model) | JoinRanges(), given)
-        monkeypatch.setattr(embedding, "submit_batch", plain)
+        monkeypatch.setattr(clip_handler, "submit_batch", plain)
         assert [len(batch) for batch in batches] == [count, count]
         assert len(HELD) > count / 5
         most[count] = max(HELD)

@@ -21,8 +21,8 @@ from beam_curator.sources.sample_batches import load, read_batch
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms import wire_format
 from beam_curator.transforms.coders import SampleBatchCoder, ShardCoder, ShardRangeCoder
-from beam_curator.transforms.embedding import PendingBatch
 from beam_curator.transforms.exploding import explode
+from beam_curator.transforms.submitting import PendingBatch
 from tests.batches import MEMBERS
 from tests.eager import eager
 from tests.tars import members_of, tar_bytes, write_shard

@@ -20,7 +20,7 @@ from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.output import job_input
 from beam_curator.sources import sample_batches
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.transforms import embedding, reading
+from beam_curator.transforms import clip_handler, embedding, reading
 from beam_curator.transforms.reading import ReadRanges
 from tests.eager import eager
 from tests.patience import HANG_SECONDS
@@ -60,7 +60,7 @@ SUBMITTED: list[str] = []
 CHANGED = threading.Condition()
 
 
-def submit_noted(batch, *others, submit=embedding.submit_batch):
+def submit_noted(batch, *others, submit=clip_handler.submit_batch):
     with CHANGED:
         SUBMITTED.append(batch.range.url)
         CHANGED.notify_all()
@@ -76,7 +76,7 @@ def wait_for_the_next(batch):
 def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch):
     """The step that follows does not go on before the next batch has been submitted."""
     SUBMITTED.clear()
-    monkeypatch.setattr(embedding, "submit_batch", submit_noted)
+    monkeypatch.setattr(clip_handler, "submit_batch", submit_noted)
     ranges = [r for shard in job_input.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
     eager(ReadRanges() | bc.EmbedImages(handler()) | beam.Map(wait_for_the_next), ranges)
     assert len(SUBMITTED) == 3

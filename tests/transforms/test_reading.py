@@ -18,7 +18,7 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.output.job_input import match_shards
 from beam_curator.sources.sample_batches import load, read_batch
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.transforms import embedding
+from beam_curator.transforms import submitting
 from beam_curator.transforms.exploding import ExplodeSamples
 from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadSamples
 from tests.eager import eager
@@ -255,7 +255,7 @@ def test_load_says_so_when_the_shard_has_changed(batch, change):
 
 def test_samples_that_lost_their_bytes_in_a_shuffle_are_not_embedded_as_if_they_had_no_image(batch):
     with pytest.raises(CurationError, match=r"call load\(\) on the batch"):
-        embedding.submit_batch(pickle.loads(pickle.dumps(batch)), encoder=None, identity=ModelIdentity("none"))
+        submitting.submit_batch(pickle.loads(pickle.dumps(batch)), encoder=None, identity=ModelIdentity("none"))
 
 
 def test_a_shuffle_between_reading_and_loading_changes_no_byte(shards, tmp_path):
