@@ -216,7 +216,8 @@ def _band_told(kind: str, band: int) -> dict[str, float | None]:
 
 
 class Keepers(Pass):
-    """Finds the samples that stay, by their names."""
+    """Finds the samples that stay, by their names, among those that are kept: a sample of another output that stays may
+    have the name of one here, as where both have looked at the same input."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = dict.fromkeys(names)
@@ -228,14 +229,14 @@ class Keepers(Pass):
         return bool(self._names)
 
     def columns(self, schema: pa.Schema) -> Sequence[str]:
-        return [id_column(schema)]
+        return [id_column(schema), "status", "reason"]
 
     def add(self, view: View) -> None:
         column = id_column(view.table.schema)
         if column not in view.table.schema.names:
             return
         names = pc.fill_null(view.table[column], "").combine_chunks()
-        there = np.flatnonzero(np.isin(ids_of(names), self._hashes))
+        there = np.flatnonzero(np.isin(ids_of(names), self._hashes) & view.kept)
         places = [Place(*place) for place in view.stand(there).tolist()]
         self._find(zip(names.take(pa.array(there)).to_pylist(), places, strict=True))
 

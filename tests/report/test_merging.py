@@ -21,8 +21,9 @@ from beam_curator.report.passes import passed_over
 from beam_curator.report.survey import MANY, Category
 from beam_curator.report.tally import survey_of, tally_after
 from beam_curator.report.view import View
+from beam_curator.rules.rule import judge
 from tests.examples import examples
-from tests.report.ledgers import drawn_rows, write_job
+from tests.report.ledgers import RULES, drawn_rows, write_job
 
 FILES, PER_FILE = 10, 40
 
@@ -45,8 +46,10 @@ def tables():
                 "tone", pa.array(random.choice(["warm", "cold", None, ""], n).tolist(), pa.string())
             )
         kept = [place for place, one in enumerate(table["status"].to_pylist()) if one == rows.KEPT]
-        kept_ids += [table["sample_id"][place].as_py() for place in kept[:2]]
-        went = np.array(kept[3::4])
+        judged = judge(table, RULES)[0]["status"].to_pylist()
+        stay = [place for place in kept if judged[place] == rows.KEPT][:2]
+        kept_ids += [table["sample_id"][place].as_py() for place in stay]
+        went = np.array([place for place in kept[3::4] if place not in stay])
         keepers = [kept_ids[one] for one in random.integers(0, len(kept_ids), len(went))]
         kinds = random.choice(["semantic", "perceptual"], len(went)).tolist()
         far = [0.9 + random.random() / 10 if kind == "semantic" else random.integers(0, 60) for kind in kinds]

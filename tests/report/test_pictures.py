@@ -121,6 +121,17 @@ def test_duplicates_are_shown_with_what_stays(tmp_path):
     assert "its score part is gone" in page
 
 
+def test_what_stays_in_another_output_is_not_shown_by_what_has_its_name_here(tmp_path):
+    _, tables = with_duplicates(drawn_rows(600))
+    copy = next(n for n, one in enumerate(tables[0]["duplicate_of"].to_pylist()) if one)
+    own = tables[0]["sample_id"][copy].as_py()  # what stays is the same sample, as another output has it
+    tables[0] = rows.without_duplicates(tables[0], [copy], [own], ["exact"], [0.0])
+    write_job(tmp_path, tables, rules=(), flags={"duplicates": ["exact"], "against": ["other"]})
+    write_report(str(tmp_path))
+    bands = json.loads((tmp_path / "report.json").read_text())["duplicates"]["bands"]
+    assert [pair["kept"] for band in bands if band["kind"] == "exact" for pair in band["pairs"]] == [None]
+
+
 def test_sheets_hold_the_nearest_and_the_extremes(tmp_path):
     judged = write_job(tmp_path, drawn_rows(1500)).to_pandas()
     write_report(str(tmp_path))
