@@ -20,7 +20,8 @@ from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.ownership import read_job
-from beam_curator.output.score_parts import SCORES_DIRECTORY, read_embeddings
+from beam_curator.output.part_contents import read_embeddings
+from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.storage import files
 
 

@@ -39,8 +39,8 @@ from beam_curator.output.added_members import (
     embedding_files,
     own_extension,
 )
+from beam_curator.output.part_contents import embeddings_of, forget_part
 from beam_curator.output.placing import PlacedSamples
-from beam_curator.output.score_parts import embeddings_of, forget_part
 from beam_curator.samples import Buffer
 from beam_curator.sources.ranges import read_records_laid
 from beam_curator.sources.records import laid
@@ -67,7 +67,7 @@ def copied_samples(run: PlacedSamples, stored: pa.Table) -> Iterator[list[Buffer
 
     Args:
       run: n samples.
-      stored: n rows, what `score_parts.read_stored` gives of them.
+      stored: n rows, what `part_contents.read_stored` gives of them.
 
     Raises:
       JobError: when the shard no longer holds what was scored.

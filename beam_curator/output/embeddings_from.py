@@ -8,8 +8,9 @@ from typing import Any
 
 from beam_curator.errors import JobError, UsageError
 from beam_curator.output.manifest import read_manifest
+from beam_curator.output.part_contents import range_in_part
 from beam_curator.output.resuming import ways_apart
-from beam_curator.output.score_parts import SCORES_DIRECTORY, range_in_part
+from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.output.scores_from import finished_job
 from beam_curator.reading import Reading
 from beam_curator.storage import files

@@ -18,8 +18,8 @@ from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output.added_members import CURATION_EXTENSION, embedding_extension, own_extension
 from beam_curator.output.copying import copied_samples
 from beam_curator.output.ledger import rows_beside_tar, write_table
+from beam_curator.output.part_contents import stored_in
 from beam_curator.output.placing import PlacedSamples, shard_name
-from beam_curator.output.score_parts import stored_in
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.phases import Span
 from beam_curator.samples import readable

@@ -16,6 +16,7 @@ from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
 from beam_curator.output import parts_before_steps
 from beam_curator.output.manifest import read_manifest, remove_output
+from beam_curator.output.part_contents import count_samples
 from beam_curator.output.resuming import (
     check_encoder,
     check_same_scores,
@@ -26,7 +27,7 @@ from beam_curator.output.resuming import (
     notes_of_reading,
     scorer_notes,
 )
-from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION, count_samples
+from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.sources.matching import match_files

@@ -8,11 +8,9 @@ still wants of it, and leaves the range alone; columns that it lacks are compute
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,11 +25,8 @@ from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output import checked_parquet, parts_before_steps
 from beam_curator.output.embedding_column import (
     embedding_array,
-    float16_of,
     in_dictionaries,
-    lengths_of,
     lists_of,
-    of_one_length,
 )
 from beam_curator.output.field_store import as_carried, fields_told, write_fields
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
@@ -51,20 +46,21 @@ EMBEDDING = "embedding"
 
 MORE_EMBEDDINGS = "more_embeddings"
 
-_STORED = (EMBEDDING, MEMBERS, HEADERS_CRC32, EXTENTS)
-"""The columns that only copying needs."""
+STORED = (EMBEDDING, MEMBERS, HEADERS_CRC32, EXTENTS)
+"""The columns that copying and verifying need, and selecting does not."""
 
-_METADATA = b"beam_curator"
+METADATA = b"beam_curator"
+"""The key of the Parquet metadata in which a part says what shaped it, as JSON."""
 
 
 def range_fingerprint(range: ShardRange, several_images: bool) -> str:
-    """All that shapes a range's samples, as 64 hex digits: the shard as it was, the range, how it is read, and this
-    software.
+    """SHA-256 of all that shapes a range's rows, as 64 hex digits: the shard with its generation, the range, how it is
+    read, and `SCORING_VERSION`.
 
     Args:
-      range: which one.
-      several_images: whether any of its samples holds several images; where none does, it makes no difference what is
-        to become of those.
+      range: the range.
+      several_images: whether any of its samples holds several images; if none does, `Reading.several_images` does not
+        count.
     """
     alike = range if several_images else _of_any_policy(range)
     shaped_by = {"scoring_version": SCORING_VERSION, "range": alike.identity}
@@ -82,19 +78,19 @@ def part_name(range: ShardRange) -> str:
 
 
 def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -> SampleBatch:
-    """Writes a scored batch; gives it back without bytes and embeddings, and with its `part`.
+    """Writes a scored batch as the part of its range; gives it back without bytes and embeddings, and with `part`.
 
-    What rules made of the samples is no part of it: it is the same whatever is selected. Fields of the samples'
-    metadata go beside it, before it (`field_store`).
+    A part has no verdicts of rules: it is the same whatever is selected. Fields of the samples' metadata are written to
+    a file of their own before it (`field_store`).
 
     Args:
       directory: the output directory.
-      batch: what to write.
-      steps: the scorers that gave its scores; columns of a user's own step, which no scorer gave, go with them.
+      batch: the batch, embedded and scored, with its samples.
+      steps: the scorers that gave its scores. Columns that a user's own step gave are written as well.
 
     Raises:
-      CurationError: for a batch that was never embedded, or without its samples.
-      StorageError: when it cannot be written, after retries.
+      CurationError: the batch was never embedded, or has lost its samples.
+      StorageError: it cannot be written, after retries.
     """
     if batch.embeddings is None:
         raise CurationError("a batch without embeddings cannot be written: put EmbedImages before WriteShards")
@@ -108,26 +104,14 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         columns[TEXT_EMBEDDING] = text_embedding_array(batch)
     for name, column in {**columns, **member_columns(batch.samples)}.items():
         table = table.append_column(rows.field_of(name, column.type, rows.INTERNAL), column)
-    several = _has_several_images(table)
-    encoder = batch.models.get(EMBEDDING_STEP)
-    described: dict[str, Any] = {
-        "range": range_fingerprint(batch.range, several),
-        "several_images": several,
-        "encoder": encoder.told if encoder else None,
-        "dim": batch.embeddings.shape[1],
-        "embeddings": hashlib.sha256(batch.embeddings.astype(np.float16).tobytes()).hexdigest(),
-        "scorers": [step.told for step in steps],
-        "errors": [dataclasses.asdict(error) for error in batch.errors],
-        "passed_over": dict(batch.passed_over),
-        "findings": [dataclasses.asdict(finding) for finding in batch.findings],
-    }
+    described = _description(batch, steps, _has_several_images(table))
     fields = None
     if rows.field_names(batch.rows):
         fields = write_fields(directory, batch, described["range"])
     elif batch.range.reading.carry:  # there are none: the part says so
         fields = batch.fields or FieldsFound()
         described["fields"] = fields_told(batch.range, fields, described["range"])
-    table = table.replace_schema_metadata({_METADATA: json.dumps(described, sort_keys=True)})
+    table = table.replace_schema_metadata({METADATA: json.dumps(described, sort_keys=True)})
     files.write_bytes(directory, part_name(batch.range), _parquet(table))
     return batch.replace(
         fields=fields,
@@ -141,12 +125,35 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
     )
 
 
+def _description(batch: SampleBatch, steps: Sequence[ScoreStep], several_images: bool) -> dict[str, Any]:
+    """What a part says of itself, as JSON: what shaped it, and what was met in its range.
+
+    Args:
+      batch: what the part is made of.
+      steps: the scorers that gave its scores.
+      several_images: whether any of its samples holds several images.
+    """
+    assert batch.embeddings is not None
+    encoder = batch.models.get(EMBEDDING_STEP)
+    return {
+        "range": range_fingerprint(batch.range, several_images),
+        "several_images": several_images,
+        "encoder": encoder.told if encoder else None,
+        "dim": batch.embeddings.shape[1],
+        "embeddings": hashlib.sha256(batch.embeddings.astype(np.float16).tobytes()).hexdigest(),
+        "scorers": [step.told for step in steps],
+        "errors": [dataclasses.asdict(error) for error in batch.errors],
+        "passed_over": dict(batch.passed_over),
+        "findings": [dataclasses.asdict(finding) for finding in batch.findings],
+    }
+
+
 def _has_several_images(table: pa.Table) -> bool:
     return any((count or 0) > 1 for count in table["images"].to_pylist())
 
 
 def _of_any_policy(range: ShardRange) -> ShardRange:
-    """The range, whatever is to become of samples with several images: where there are none, it makes no difference."""
+    """The range with one fixed `Reading.several_images`: where no sample has several images, it does not count."""
     return dataclasses.replace(range, reading=dataclasses.replace(range.reading, several_images="fail"))
 
 
@@ -180,12 +187,12 @@ def text_embedding_array(batch: SampleBatch) -> pa.Array:
 
 @dataclasses.dataclass(frozen=True)
 class StoredRange:
-    """What stands of a range: rows with the scores that are there, without embeddings and samples.
+    """What is stored of a range: its rows with the scores that there are, without embeddings and samples.
 
     Attributes:
-      batch: its rows as they are before any rule, and its part; its `models` are those of the steps that are there.
-      range: `range_fingerprint` of the part.
-      steps: the scorers whose columns it has.
+      batch: its rows before any rule, with `part`, and with the `models` of the steps that are stored.
+      range: the `range_fingerprint` that its part was made with.
+      steps: the scorers whose columns are stored.
     """
 
     batch: SampleBatch
@@ -194,21 +201,20 @@ class StoredRange:
 
     @property
     def lacks_fields(self) -> bool:
-        """Whether fields are to be carried that are not there."""
+        """Whether fields of metadata are to be carried, and nobody looked for them yet."""
         return bool(self.batch.range.reading.carry) and self.batch.fields is None
 
     @property
     def encoder(self) -> ModelIdentity | None:
-        """What embedded it."""
+        """The encoder of its embeddings."""
         return self.batch.models.get(EMBEDDING_STEP)
 
     def lacking(self, steps: Sequence[ScoreStep]) -> list[ScoreStep]:
-        """Those of these steps that it does not have."""
+        """The steps among these whose columns are not stored."""
         return [step for step in steps if not any(step.gives(known) for known in self.steps)]
 
     def only(self, steps: Sequence[ScoreStep]) -> StoredRange:
-        """The same with the columns of these steps alone, as far as it has them, in their order, and as they were
-        computed."""
+        """The same range with the columns of these steps alone, in this order, as far as they are stored."""
         there = tuple(known for step in steps for known in self.steps if step.gives(known))
         gone = [step for step in self.steps if step not in there]
         table = arranged(without_steps(self.batch.rows, gone), there)
@@ -220,12 +226,15 @@ class StoredRange:
 
 
 def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) -> StoredRange | None:
-    """What a range's part holds, or None if this encoder has not embedded this range as it is.
+    """What a range's part holds; None if there is none of this range in its present state by this encoder.
 
-    With `encoder` None, it is what stands there as this range's part, whatever embedded it and when.
+    Args:
+      directory: the output directory.
+      range: the range.
+      encoder: the encoder; None to take the part that is there, whichever encoder made it, and of whichever state.
 
     Raises:
-      StorageError: when it cannot be read, after retries.
+      StorageError: it cannot be read, after retries.
     """
     url = files.join(directory, *part_name(range).split("/"))
     if not files.exists(url):
@@ -236,7 +245,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
         described = _described(part.schema_arrow, range, anyhow=encoder is None)
         if described is None or not (encoder is None or (described.encoder and encoder.gives(described.encoder))):
             return None
-        columns = [name for name in part.schema_arrow.names if name not in (*_STORED, MORE_EMBEDDINGS, TEXT_EMBEDDING)]
+        columns = [name for name in part.schema_arrow.names if name not in (*STORED, MORE_EMBEDDINGS, TEXT_EMBEDDING)]
         table = part.read(columns=[*columns, HEADERS_CRC32]).replace_schema_metadata(None)
         table = _with_ids(table, range)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
@@ -286,17 +295,17 @@ def _schema_of(part: str) -> pa.Schema:
 
 
 def _passed_over(range: ShardRange, told: Mapping[str, int]) -> Mapping[str, int]:
-    """What belongs to no sample of a range, by kind: in a folder what lies there now, for a file that is no image
-    changes none of its shards."""
+    """How many entries of a range belong to no sample, by kind. In a folder these are counted anew: a file that is no
+    image may come or go without changing any shard, so that parts are not made anew for it."""
     if range.shard.listing and (told or range.url.endswith(MARK)):
         return passed_over_in(range.shard.listing, range.start, range.end)
     return told
 
 
 def _with_ids(table: pa.Table, range: ShardRange) -> pa.Table:
-    """The rows with the ids that their samples have now, without the column that this may take: those of the part, if
-    its shard is still called the same, else made anew of what a part of any release holds. Releases that had other ids
-    called them `uid`."""
+    """The rows with the `sample_id` that their samples have now, and without the column `HEADERS_CRC32`. The ids are
+    those of the part if its shard has the same label as then, else they are made anew. Early releases had other ids, in
+    a column `uid`."""
     if _ID in table.schema.names and len(table) and shard_in(table[_ID][0].as_py()) == range.shard.called:
         return table.drop_columns([HEADERS_CRC32])
     keys, offsets, crc32 = (table[name].to_pylist() for name in ("key", "offset", HEADERS_CRC32))
@@ -321,7 +330,7 @@ def _with_outcome(table: pa.Table) -> pa.Table:
 
 @dataclasses.dataclass(frozen=True)
 class _Described:
-    """What a part says of itself; of the fields of its samples only where they have none."""
+    """What a part says of itself, as `_description` made it; `fields` only if its samples have none."""
 
     range: str
     encoder: ModelIdentity | None
@@ -334,9 +343,9 @@ class _Described:
 
 
 def _described(schema: pa.Schema, range: ShardRange, anyhow: bool) -> _Described | None:
-    """What a part with this schema says of itself, or None where it is nobody's, or, unless `anyhow`, of this range in
-    another state."""
-    told = json.loads((schema.metadata or {}).get(_METADATA, b"{}"))
+    """What a part with this schema says of itself; None if it is no part of ours, or, unless `anyhow`, if the range has
+    another state now."""
+    told = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
     if not isinstance(told, dict) or not told:
         return None
     several = bool(told.get("several_images"))
@@ -357,138 +366,12 @@ def _described(schema: pa.Schema, range: ShardRange, anyhow: bool) -> _Described
 
 
 def described_in(schema: pa.Schema) -> dict[str, Any]:
-    """What a score part with this schema says of itself, as `write_part` wrote it; a part of an early release has no
-    scorers, for it told models in words."""
-    told = json.loads((schema.metadata or {}).get(_METADATA, b"{}"))
+    """What a part with this schema says of itself, as JSON; a part of an early release, which told models in words, has
+    no `scorers`."""
+    told = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
     return {"range": None, "scorers": [], "dim": 0, **told}
 
 
 def is_described(schema: pa.Schema) -> bool:
     """Whether a file with this schema is a score part."""
-    return _METADATA in (schema.metadata or {})
-
-
-def count_samples(parts: Sequence[str]) -> int:
-    """How many samples have their scores in these parts; one that is damaged has none.
-
-    Raises:
-      StorageError: when one cannot be read, after retries.
-    """
-    with ThreadPoolExecutor(16) as threads:
-        return sum(threads.map(_samples_in, parts))
-
-
-def embeddings_digest(part: str) -> str | None:
-    """What tells a part's embeddings from others: 64 hex digits; None for a part of an earlier release, which does not
-    say it.
-
-    Raises:
-      StorageError: when it cannot be read, after retries.
-      OSError, ArrowException: when it is damaged.
-    """
-    return json.loads(_metadata_of(part).get(_METADATA, b"{}")).get("embeddings")
-
-
-def range_in_part(part: str) -> str | None:
-    """The `range_fingerprint` that a part was made with. Raises as `embeddings_digest`."""
-    return json.loads(_metadata_of(part).get(_METADATA, b"{}")).get("range")
-
-
-@files.retried
-def _metadata_of(part: str) -> dict[bytes, bytes]:
-    with files.open_for_reading(part) as file:
-        return pq.read_metadata(file).metadata or {}
-
-
-@files.retried
-def _samples_in(part: str) -> int:
-    try:
-        with files.open_for_reading(part) as file:
-            return pq.read_metadata(file).num_rows
-    except pa.ArrowException:
-        return 0
-
-
-def read_stored(part: str) -> pa.Table:
-    """The columns of a part that `read_part` leaves out, embeddings as lists of one length: for `embeddings_of` and
-    `MemberTable.of`.
-
-    Raises:
-      StorageError: when it cannot be read, after retries, or is damaged.
-    """
-    content = files.read_bytes(part)
-    with checked_parquet.told_if_damaged(part):
-        file = checked_parquet.opened(content)
-        stored = file.read(columns=list(_STORED), use_threads=False)
-        return stored.set_column(0, EMBEDDING, of_one_length(stored[EMBEDDING], _dim_of(file)))
-
-
-def _dim_of(part: pq.ParquetFile) -> int:
-    """The length of an embedding in a part without one; parts of earlier releases say it in the column's type."""
-    return int(json.loads((part.schema_arrow.metadata or {}).get(_METADATA, b"{}")).get("dim", 0))
-
-
-@functools.lru_cache(maxsize=3)
-def stored_in(part: str, _content: str) -> pa.Table:
-    """As `read_stored`, and remembered: a range's kept samples go to several output shards, one after the other.
-
-    What shaped the part tells it from one of the same name that stood there before.
-    """
-    return read_stored(part)
-
-
-def forget_part(part: str) -> None:
-    """Removes a part that is not what its fingerprint says, so that its range is scored anew.
-
-    Raises:
-      StorageError: when it cannot be removed, after retries.
-    """
-    files.delete([part])
-    stored_in.cache_clear()
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredEmbeddings:
-    """All embeddings of a part.
-
-    Attributes:
-      embeddings: float16 [n, dim], of the samples' first images.
-      more: float16 [m, dim], of other images of theirs.
-      more_of: int64 [m], the sample of each of those, ascending.
-    """
-
-    embeddings: np.ndarray
-    more: np.ndarray
-    more_of: np.ndarray
-
-
-def read_embeddings(part: str) -> StoredEmbeddings:
-    """The embeddings of a part.
-
-    Raises:
-      StorageError: when it cannot be read, after retries, or is damaged.
-    """
-    content = files.read_bytes(part)
-    with checked_parquet.told_if_damaged(part):
-        file = checked_parquet.opened(content)
-        columns = file.read(columns=[EMBEDDING, MORE_EMBEDDINGS])
-        embeddings = float16_of(columns[EMBEDDING], _dim_of(file))
-        counts = lengths_of(columns[MORE_EMBEDDINGS]) // max(embeddings.shape[1], 1)
-        flat = columns[MORE_EMBEDDINGS].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float16)
-        more = flat.reshape(-1, embeddings.shape[1])
-    return StoredEmbeddings(embeddings, more, np.repeat(np.arange(len(counts)), counts))
-
-
-def count_more_embeddings(part: str) -> list[int]:
-    """How many embeddings a part has of each sample's other images.
-
-    Raises:
-      StorageError: when it cannot be read, after retries.
-    """
-    found = read_embeddings(part)
-    return np.bincount(found.more_of, minlength=len(found.embeddings)).tolist()
-
-
-def embeddings_of(stored: pa.Table) -> np.ndarray:
-    """The embeddings in these rows of what `read_stored` gave: float16 [n, dim]."""
-    return float16_of(stored[EMBEDDING], 0)
+    return METADATA in (schema.metadata or {})

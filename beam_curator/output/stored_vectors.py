@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from beam_curator.duplicates.vectors import ID_BYTES, Vectors, comparable, ids_of, unit_vectors
 from beam_curator.errors import JobError
 from beam_curator.first_few import size_text
-from beam_curator.output.score_parts import read_embeddings
+from beam_curator.output.part_contents import read_embeddings
 from beam_curator.temporaries import temporary_directory
 
 ID_TYPE = pa.binary(ID_BYTES)

@@ -19,7 +19,7 @@ from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, TEXT_EMBEDDING, Scorer
 from beam_curator.output.added_columns import read_range, read_text_embeddings, write_columns
 from beam_curator.output.field_store import write_fields
-from beam_curator.output.score_parts import read_embeddings
+from beam_curator.output.part_contents import read_embeddings
 from beam_curator.output.score_steps import Wanted
 from beam_curator.phases import SCORING, Span
 from beam_curator.process_tuning import share_of_cores

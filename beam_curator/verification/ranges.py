@@ -16,7 +16,8 @@ from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output.added_columns import completed, read_text_embeddings
 from beam_curator.output.field_store import in_types, with_hashes
 from beam_curator.output.outcomes import Summary, summarize
-from beam_curator.output.score_parts import count_more_embeddings, embeddings_of, part_name, read_part, read_stored
+from beam_curator.output.part_contents import count_more_embeddings, embeddings_of, read_stored
+from beam_curator.output.score_parts import part_name, read_part
 from beam_curator.reading import Reading
 from beam_curator.samples import Sample, SampleBatch, ShardRange
 from beam_curator.sources.fields import fields_of

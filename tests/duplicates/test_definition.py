@@ -14,7 +14,7 @@ from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.output import deduplicating, semantic_join, stored_vectors
 from beam_curator.output.deduplicating import all_samples, find_duplicates, known_ids, plan_semantic_join, read_ids
-from beam_curator.output.score_parts import StoredEmbeddings
+from beam_curator.output.part_contents import StoredEmbeddings
 from beam_curator.output.semantic_join import Assigned, compare_cells, group_cells, sort_block
 from tests.duplicates.definition import Thing, bits_apart, cosine, what_goes
 

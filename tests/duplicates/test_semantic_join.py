@@ -21,7 +21,7 @@ from beam_curator.errors import CurationError, JobError
 from beam_curator.output import deduplicating, semantic_join, stored_vectors
 from beam_curator.output.deduplicating import all_samples, find_duplicates, known_ids, plan_semantic_join, read_ids
 from beam_curator.output.edge_store import VERSIONS, EdgeStore
-from beam_curator.output.score_parts import StoredEmbeddings
+from beam_curator.output.part_contents import StoredEmbeddings
 from beam_curator.output.semantic_join import Assigned, JoinPlace, compare_cells, group_cells, sort_block
 from beam_curator.output.vector_blocks import BlockCounts
 from tests.duplicates.vector_sets import cosines, kept_by_brute_force, planted

@@ -12,7 +12,7 @@ import beam_curator as bc
 from beam_curator.commands import verify_output
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.errors import UsageError
-from beam_curator.output.score_parts import read_embeddings
+from beam_curator.output.part_contents import read_embeddings
 from tests.images.image_files import encoded, picture
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes, write_shard

@@ -6,7 +6,7 @@ from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column, Scorer, check_scorer
-from beam_curator.output.score_parts import _STORED, MORE_EMBEDDINGS
+from beam_curator.output.score_parts import MORE_EMBEDDINGS, STORED
 
 
 class Own(Scorer):
@@ -33,7 +33,7 @@ def own(**attributes):
         ({"columns": (Column("key"),)}, 'the column "key" is one that every ledger has'),
         *(
             ({"columns": (Column(name),)}, f'the column "{name}" is one that every ledger has')
-            for name in (*_STORED, MORE_EMBEDDINGS, *rows.OUTCOME.names)
+            for name in (*STORED, MORE_EMBEDDINGS, *rows.OUTCOME.names)
         ),
         ({"columns": 3}, "is no Scorer: TypeError"),
         ({"identity": property(lambda self: 1 / 0)}, "is no Scorer: ZeroDivisionError: division by zero"),

@@ -17,8 +17,8 @@ from beam_curator import rows
 from beam_curator.errors import JobError
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import copying, output_shard
+from beam_curator.output.part_contents import embeddings_of, read_stored
 from beam_curator.output.placing import place_samples
-from beam_curator.output.score_parts import embeddings_of, read_stored
 from beam_curator.storage.local_writing import SMALL_BYTES
 from tests.batches import MEMBERS, MODELS, NOISE, scored_batches
 from tests.examples import examples

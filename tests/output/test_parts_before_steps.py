@@ -17,8 +17,9 @@ from beam_curator.models.scorers.scorer import Column
 from beam_curator.output.added_columns import read_range
 from beam_curator.output.job_input import match_shards
 from beam_curator.output.ownership import read_job
+from beam_curator.output.part_contents import read_embeddings
 from beam_curator.output.parts_before_steps import encoder_of, head_of, wanted_of
-from beam_curator.output.score_parts import read_embeddings, read_part
+from beam_curator.output.score_parts import read_part
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, Wanted
 from beam_curator.sources.tar.planning import plan_ranges, range_bytes_of
 from beam_curator.transforms.clip_handler import ClipModelHandler

@@ -16,16 +16,8 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output import score_parts
 from beam_curator.output.embedding_column import of_one_length
-from beam_curator.output.score_parts import (
-    embeddings_of,
-    facts_in_part,
-    part_name,
-    range_fingerprint,
-    read_embeddings,
-    read_part,
-    read_stored,
-    write_part,
-)
+from beam_curator.output.part_contents import embeddings_of, read_embeddings, read_stored
+from beam_curator.output.score_parts import facts_in_part, part_name, range_fingerprint, read_part, write_part
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.reading import Reading
 from beam_curator.samples import Member, Sample, SampleBatch, Shard, ShardError, ShardRange

@@ -9,7 +9,7 @@ import pytest
 
 from beam_curator.errors import JobError, StorageError
 from beam_curator.output import stored_vectors
-from beam_curator.output.score_parts import StoredEmbeddings
+from beam_curator.output.part_contents import StoredEmbeddings
 from beam_curator.output.stored_vectors import StoredVectors
 
 
