@@ -21,7 +21,7 @@ from beam_curator.models.encoders.precision import resolve_device, resolve_preci
 from beam_curator.models.heads.aesthetic import AestheticHead
 from beam_curator.models.heads.nsfw import NsfwHead
 from beam_curator.models.pixels.decoding import DecodedImage, Decoder
-from beam_curator.models.weights.resolving import resolve_aesthetic, resolve_clip, resolve_nsfw
+from beam_curator.models.weights.resolving import choose_clip, resolve_aesthetic, resolve_nsfw
 from benchmarks import photos
 from benchmarks.tables import machine, markdown
 from benchmarks.weights import random_checkpoint
@@ -103,7 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.random_weights or flags.clip_model == TINY_UNTRAINED:
         checkpoint, tag = random_checkpoint(flags.cache, flags.clip_model), None
     else:
-        checkpoint, tag = resolve_clip(flags.clip_model, flags.clip_pretrained, flags.model_dir).local_path(), "openai"
+        checkpoint, tag = (
+            choose_clip(flags.clip_model, flags.clip_pretrained, flags.model_dir).weights.local_path(),
+            "openai",
+        )
     spec = ClipSpec(
         flags.clip_model,
         str(checkpoint) if checkpoint else None,

@@ -1,4 +1,4 @@
-"""How long what comes beside scoring and selecting will take: arithmetic on rows and bytes, by what it took before."""
+"""How long the steps besides scoring and selecting will take: rows and bytes times measured rates."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from beam_curator.duplicates.settings import SEMANTIC
 from beam_curator.phases import WRITING
 
 _ONE_LEVEL_OF_CELLS = 7e6
-"""So many vectors are compared by cells that grow with them; with more, the work grows by the square."""
+"""Up to so many vectors the number of cells grows with them; with more, the work grows with their square."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A step of a job.
+    """A step of a job, as an estimate has it.
 
     Attributes:
-      name: what its line begins with.
-      seconds: about how long it takes, at most where the rules decide how much there is; None where nobody knows.
+      name: the first word of its line.
+      seconds: how long it takes, about; an upper bound where it depends on how many samples the rules keep. None where
+        that is not known.
       what: what it does.
-      source: how its time is known; "" where it is not.
+      source: where its rate was measured; "" where it is not known.
     """
 
     name: str
@@ -45,12 +46,12 @@ class Step:
 
 
 def adding_columns(rows: int, scorers: Sequence[str], needs: Collection[str]) -> Step | None:
-    """Columns that samples lack which are embedded; None where none do.
+    """The step that computes columns which embedded samples lack; None if no sample lacks any.
 
     Args:
-      rows: how many such samples.
-      scorers: by name.
-      needs: what they are computed from.
+      rows: how many samples lack a column.
+      scorers: names of the scorers of these columns.
+      needs: what these scorers compute from (`Scorer.needs`).
     """
     if not rows:
         return None

@@ -17,13 +17,13 @@ class Left:
     """What is left to score.
 
     Attributes:
-      images: about how many.
-      exact: whether it is exactly so many.
-      counted_by: where it is not, how it is known.
-      ranges: in how many ranges, each of which one worker scores.
-      bytes: of these.
-      scored: samples that are scored already.
-      unsized: images of the input of which nobody knows how large they are; they are taken for `NOMINAL_BYTES` each.
+      images: number of images that are not scored, perhaps an estimate.
+      exact: whether `images` is exact.
+      counted_by: how `images` was estimated, for people; "" if it is exact.
+      ranges: number of ranges that they are in; each is scored by one worker.
+      bytes: size of these ranges.
+      scored: number of samples that are scored already.
+      unsized: number of images of the input whose size nobody knows; they count as `NOMINAL_BYTES` each.
     """
 
     images: float
@@ -40,10 +40,10 @@ class Rate:
     """How fast one worker scores.
 
     Attributes:
-      images_per_second: of one worker.
-      source: how it is known.
-      loading_seconds: until the first images are embedded.
-      detail: what else was measured just now, by a trial.
+      images_per_second: rate of one worker.
+      source: where it was measured, for people.
+      loading_seconds: time until the first images are embedded.
+      detail: what else a trial measured, for people; "" without a trial.
     """
 
     images_per_second: float
@@ -54,15 +54,15 @@ class Rate:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """So many workers.
+    """The scoring by some number of workers.
 
     Attributes:
-      workers: how many.
-      seconds: that scoring takes them.
-      images_per_second: of all together.
-      bytes_per_second: that they read.
-      cost: of all together; None where no price is known.
-      bound: what keeps more workers from being faster: "ranges", "bucket" or "".
+      workers: how many workers.
+      seconds: how long they take, loading included.
+      images_per_second: rate of all workers together.
+      bytes_per_second: how fast all workers together read the input.
+      cost: cost of all workers together; None without a price.
+      bound: why more workers are not faster: "ranges" (each has one), "bucket" (it gives no more), or "" if they are.
     """
 
     workers: int

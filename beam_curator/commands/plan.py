@@ -44,12 +44,12 @@ class Plan:
     """A job before it runs.
 
     Attributes:
-      output: the directory that has scores.
-      shards: of the input.
-      planned: the ranges of each.
-      stored: of each range, one shard after the other, what stands of it.
-      wanted: what the job wants of each.
-      seconds: what planning took.
+      output: the directory that holds the scores.
+      shards: the shards of the input.
+      planned: the ranges of each shard.
+      stored: what is stored of each range, in the order of `ranges`; None where nothing is.
+      wanted: what the job wants of each range.
+      seconds: how long planning took.
     """
 
     output: str
@@ -66,27 +66,27 @@ class Plan:
 
     @property
     def unscored(self) -> list[ShardRange]:
-        """Those that nothing stands of."""
+        """Ranges of which nothing is stored."""
         return [range for range, stored in zip(self.ranges, self.stored, strict=True) if stored is None]
 
     @property
     def scored_samples(self) -> int:
-        """The samples of all others."""
+        """How many samples the ranges have of which something is stored."""
         return sum(len(one.batch) for one in self.stored if one is not None)
 
     @property
     def lacking(self) -> int:
-        """Ranges that are embedded, and lack columns."""
+        """How many ranges are embedded and lack columns."""
         return sum(bool(one.lacking(self.wanted.steps)) for one in self.stored if one is not None)
 
     @property
     def fieldless(self) -> int:
-        """Ranges that are embedded, and whose fields nobody looked for."""
+        """How many ranges are embedded while nobody looked for fields of their metadata."""
         return sum(one.lacks_fields for one in self.stored if one is not None)
 
     @property
     def anew(self) -> Plan:
-        """The same where nothing stands, for it is removed before the work begins."""
+        """The plan of a job that begins anew, so that nothing is stored."""
         return dataclasses.replace(self, stored=[None] * len(self.stored))
 
 

@@ -1,4 +1,4 @@
-"""What `--preview` tells: what the flags would select of the scores that stand, and what would move."""
+"""`--preview`: how many of the scored samples the flags would select, and what would change."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Preview:
     """What a selection would give.
 
     Attributes:
-      counted: the counts of the samples whose scores stand.
-      unscored: ranges that nothing stands of.
-      lacking: ranges that lack columns of the wanted scorers.
-      standing: whether there is a whole selection to compare with.
-      stay: samples that are kept now and would be.
-      come: samples that would be kept, and are not now.
-      go: samples that are kept now, and would not be.
+      counted: counts of the samples that are scored.
+      unscored: number of ranges that are not scored.
+      lacking: number of ranges that lack columns of the wanted scorers.
+      standing: whether there is a finished selection to compare with.
+      stay: number of samples that are kept now and would be.
+      come: number of samples that would be kept and are not now.
+      go: number of samples that are kept now and would not be.
     """
 
     counted: SummaryTotal = dataclasses.field(default_factory=SummaryTotal)

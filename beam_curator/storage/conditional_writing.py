@@ -1,4 +1,4 @@
-"""Small files that are written only if nobody else was faster: what a lease stands on.
+"""Small files that are written only if nobody else has written them meanwhile; the lease is made of these.
 
 Locally a new file is linked into place, and a standing one replaced under a lock of the directory. In `gs://` and
 `s3://` the service compares. Azure creates a file only where there is none, and replaces without comparing. Other file
@@ -30,12 +30,12 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
-    """A file as it stood when it was read.
+    """A file as it was when it was read.
 
     Attributes:
       content: all its bytes.
       changed: when it was written, in seconds since 1970; 0 where storage does not tell.
-      version: what the bucket's service compares; "" elsewhere.
+      version: in a bucket, the version that the service compares when the file is replaced; "" elsewhere.
     """
 
     content: bytes

@@ -34,7 +34,7 @@ TEMPORARY = "_tmp"
 """The directory under an output directory that holds what is not whole yet."""
 
 LEASE = "lease.json"
-"""The file in it that says which job may write there: see `output.lease`."""
+"""The file in `TEMPORARY` that says which job may write to the output directory: see `output.lease`."""
 
 _TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}")
 
@@ -67,17 +67,16 @@ def use_options(options: PipelineOptions) -> None:
 
 
 def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool = True) -> BinaryIO:
-    """The file's bytes as they stand, seekable; nothing is decompressed.
+    """Opens a file for reading at any position; nothing is decompressed.
 
-    A read gives all that is asked for, except at the end of the file, also where storage answers with less. Of an
-    object in a bucket, a large read is one request; `buckets.objects.ObjectReader` says what a small one is.
+    A read gives as many bytes as it is asked for, except at the end of the file, even if storage answers with fewer. In
+    a bucket a large read is one request; `buckets.objects.ObjectReader` says how small ones are made.
 
     Args:
-      url: which file.
-      size_bytes: how large it is, if that is known: a connection that ends before is not taken for the file's end. Nor
-        is it where the size is asked for: on file systems whose clients do not see to that themselves.
-      read_ahead: False where each read asks for all that is wanted around it: then a local read is one call of the
-        system.
+      url: path or url of the file.
+      size_bytes: its size, if known: then a connection that ends before raises, in place of being taken for the file's
+        end. Where it is not known, and a client of storage does not check this, it is asked for.
+      read_ahead: False if each read asks for all that is wanted nearby: then a local read is one system call.
 
     Raises:
       StorageError: when it cannot be opened, and on reading.
@@ -95,7 +94,7 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
 
 
 def open_to_read_once(url: str) -> BinaryIO:
-    """As `open_for_reading`, for who reads a file from its beginning to its end: one of the web is one request."""
+    """As `open_for_reading`, for reading a file once from beginning to end: a file of the web is then one request."""
     if not is_of_web(url):
         return open_for_reading(url)
     with naming("read", url):
@@ -117,11 +116,12 @@ _FIRST_PIECE_BYTES = 16 << 20
 
 
 def read_at_most(file: BinaryIO, limit: int) -> bytes:
-    """All of a file, or as many bytes as the limit says: Python takes memory for all that one read asks for, whatever
-    is there.
+    """Reads a whole file, or its first `limit` bytes.
+
+    It reads in pieces, because Python allocates memory for all that one read asks for, however small the file is.
 
     Args:
-      file: as `open_for_reading` gives it: a read that gives less has met the end.
+      file: as `open_for_reading` gives it: a read that gives less than it is asked for has met the end.
       limit: in bytes, far more than is expected.
     """
     pieces: list[bytes] = []
@@ -136,7 +136,7 @@ def read_at_most(file: BinaryIO, limit: int) -> bytes:
 
 
 class _Reading(io.RawIOBase):
-    """A file whose reads are full and whose faults name it."""
+    """An open file whose reads give all bytes that they are asked for, and whose errors name it."""
 
     def __init__(self, file: BinaryIO, url: str, size_bytes: int | None, asks_size: bool) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Reading(io.RawIOBase):
         return data
 
     def _check_end(self) -> None:
-        """Raises OSError if storage has more than it gave. Where it has not, the file has become shorter."""
+        """Raises OSError if the file is longer than what was read, so that its connection has ended too early."""
         if self._size_bytes is None and self._asks_size:
             try:
                 self._size_bytes = _size_of(self._url)
@@ -191,7 +191,7 @@ class _Reading(io.RawIOBase):
 
 
 class _Named(io.RawIOBase):
-    """A new file whose faults name what it is to become."""
+    """A new file, whose errors give its final name."""
 
     def __init__(self, file: Any, final: str) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class _Named(io.RawIOBase):
         return memoryview(data).nbytes
 
     def writelines(self, pieces: Iterable[Any]) -> None:
-        """Writes all of these, one after the other; a local file's large ones are not copied before."""
+        """Writes these pieces one after the other; for a local file, large ones without copying them in memory."""
         with naming("write", self._url):
             write_all(self._file, pieces)
 
@@ -226,15 +226,15 @@ def read_bytes(url: str) -> bytes:
 
 @contextlib.contextmanager
 def atomic_writer(directory: str, name: str) -> Iterator[BinaryIO]:
-    """A file to write to, which appears as DIRECTORY/NAME when the block ends well, and never in part.
+    """Gives a file to write to, which appears as DIRECTORY/NAME, whole, when the block ends without an error.
 
-    In a bucket it is written under its name: an object is there when its upload is finished, and not before. Elsewhere
-    it is written under `_tmp` in the same directory (one file system, so that the rename is atomic) with a name of its
-    own, so that two attempts at the same file cannot meet. Use it inside what is `retried`.
+    In a bucket it is written under its name, since an object appears only when its upload is finished. Elsewhere it is
+    written under `_tmp` in the same directory (one file system, so that the rename is atomic), with a unique name, so
+    that two attempts at the same file cannot meet. Use it inside a function that is `retried`.
 
     Args:
-      directory: where.
-      name: under it, with "/" between its parts.
+      directory: an output directory.
+      name: path of the file under it, with "/" between its parts.
 
     Raises:
       StorageError: when it cannot be written.
@@ -303,7 +303,7 @@ def exists(url: str) -> bool:
 
 
 def is_there(path: str) -> bool:
-    """Whether there is such a file, or a local directory, or anything in one elsewhere."""
+    """Whether a file or directory exists; elsewhere than locally, a directory does if there is anything in it."""
     if not is_remote(path):
         return pathlib.Path(path).exists()
     return exists(path) or not is_empty(path)
@@ -344,11 +344,11 @@ def _check_listable(directory: str) -> None:
 
 
 def iter_files(directory: str, below: bool = False) -> Iterator[str]:
-    """What the files of a directory are called there, one by one, in no order: there may be more than fit in memory.
+    """Yields the names of a directory's files, in no order: there may be more than fit in memory.
 
     Args:
-      directory: where; an absent one has none.
-      below: whether also those in directories below it.
+      directory: the directory; an absent one has no files.
+      below: whether to go into directories below it as well; names then have "/" in them.
 
     Raises:
       StorageError: when it cannot be listed, after retries.
@@ -425,7 +425,12 @@ def _delete_local(path: pathlib.Path) -> None:
 
 
 def remove_temporaries(output: str, of: Sequence[str] | None = None) -> None:
-    """Removes what killed or failed attempts left half-written: of all files, or of those with these names."""
+    """Removes half-written files that killed or failed attempts left under `_tmp`.
+
+    Args:
+      output: the output directory.
+      of: names of the files that were to be written; None for all.
+    """
     directory = join(output, TEMPORARY)
 
     def is_meant(name: str) -> bool:
@@ -469,7 +474,7 @@ def remove_empty_directories(directory: str) -> None:
 
 @retried
 def is_empty(directory: str) -> bool:
-    """Whether nothing is in a directory, at any depth, but what a job that was killed leaves half-written.
+    """Whether a directory holds nothing, at any depth, but half-written files of a job that was killed.
 
     Raises:
       StorageError: when it cannot be listed, after retries.

@@ -13,12 +13,15 @@ U = TypeVar("U")
 
 
 def prefetched(read: Callable[[T], U], items: Iterable[T], at_once: int = 1) -> Iterator[U]:
-    """What is read of each item, in order; the next ones are read in the background, so many at once, or none.
+    """Yields read(item) for each item, in order; threads read the next ones meanwhile.
 
-    Where it is used inside what is retried, so is the reading (see `retrying.retried`).
+    Args:
+      read: reads an item. Inside a function that is `retrying.retried` it is retried with that function.
+      items: what to read.
+      at_once: how many items are read ahead, each in a thread; 0 to read none ahead.
 
     Raises:
-      whatever `read` raises, when its item's turn has come. No reading goes on when the iterator is closed.
+      Exception: whatever `read` raises, when its item's turn has come. Reading ends when the iterator is closed.
     """
     if not at_once:
         yield from map(read, items)

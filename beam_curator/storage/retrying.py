@@ -1,4 +1,4 @@
-"""What storage raises: which faults may pass and are tried again, and what is said of those that stay."""
+"""Errors of storage: which ones are retried, and how the others are reported."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _REFUSALS = {401: "the credentials are not accepted", 403: "no permission", 404:
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it hides: Beam puts what happened in the details of a BeamIOError, or in an OSError made
-    of the one that was raised; adlfs in a RuntimeError raised from it."""
+    """Yields the error and all errors within it. Beam hides the cause in the details of a BeamIOError, or in an OSError
+    made of it; adlfs raises a RuntimeError from it."""
     yield error
     hidden: list[Any] = [*error.args, error.__cause__ if isinstance(error, (StorageError, RuntimeError)) else None]
     if isinstance(error, BeamIOError):
@@ -50,7 +50,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """The clients of buckets share no type of error, but a way to say that they may be asked again."""
+    """Whether an error may be gone at the next attempt. Clients of storage share no type of error for this."""
     if isinstance(error, (OSError, asyncio.TimeoutError)) or getattr(error, "retryable", False) is True:
         return True
     return _http_status(error) is not None or not _CONNECTION_FAULTS.isdisjoint(_kinds(error))
@@ -90,8 +90,8 @@ def is_absent(error: BaseException) -> bool:
 
 
 def why_permanent(error: BaseException) -> str | None:
-    """Why a file cannot be read, however often it is asked for, without its name; None where that is not known: storage
-    is down, credentials have run out, or the error is none that says so."""
+    """Why a file can never be read, as text without its name. None if it may be readable later: storage is down,
+    credentials have expired, or the error does not tell."""
     causes = list(causes_of(error))
     if any("ContentEncodingError" in _kinds(cause.__cause__) for cause in causes):  # aiohttp's
         return "its server sends it compressed as nobody can undo it"
@@ -145,7 +145,7 @@ _SHOWN_OF_A_SERVER = 200
 
 
 def _reason(error: BaseException) -> str:
-    """What happened, in one line: the innermost cause, in the words of the system where it has some."""
+    """The innermost cause of an error in one line, in the operating system's words if it has any."""
     cause = next(cause for cause in causes_of(error) if len(list(causes_of(cause))) == 1)
     if isinstance(cause, ssl.SSLCertVerificationError) and not trusts_anyone():
         return "this machine has no certificates to check a host's by: install ca-certificates"
@@ -225,8 +225,15 @@ def retried(operation: Callable[P, T]) -> Callable[P, T]:
 
 @contextlib.contextmanager
 def naming(doing: str, url: str) -> Iterator[None]:
-    """What goes wrong inside says what could not be done to which file: few clients of storage do, in words of their
-    own, and they share no type of error."""
+    """Turns errors raised inside the block into a `StorageError` that says what could not be done with which file.
+
+    Args:
+      doing: the verb for the message, such as "read".
+      url: the file.
+
+    Raises:
+      StorageError: in place of any other error but MemoryError.
+    """
     try:
         yield
     except (StorageError, MemoryError):

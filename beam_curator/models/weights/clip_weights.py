@@ -27,15 +27,15 @@ _CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin", ".pth")
 class ClipWeights:
     """The weights that open_clip calls by a model's name and a pretrained tag.
 
-    The file is kept as ``MODEL--TAG`` with its own suffix, and its sha256 beside it in a file of that name
-    and ``.sha256``, in the format of ``sha256sum``. A file that was put there by hand, without that record, is
+    The file is kept as `MODEL--TAG` with its own suffix, and its sha256 beside it in a file of that name
+    and `.sha256`, in the format of `sha256sum`. A file that was put there by hand, without that record, is
     taken as it is, unless it is the one whose sha256 its url tells.
 
     Attributes:
-      model: as in ``open_clip.list_models()``; of two that differ in nothing but the activation, the one that has the
+      model: as in `open_clip.list_models()`; of two that differ in nothing but the activation, the one that has the
         activation that the weights were trained with.
-      tag: as in ``open_clip.list_pretrained_tags_by_model(model)``.
-      hub: ``organisation/name/file`` at the Hugging Face hub, with nothing after the last slash for the
+      tag: as in `open_clip.list_pretrained_tags_by_model(model)`.
+      hub: `organisation/name/file` at the Hugging Face hub, with nothing after the last slash for the
         usual file; or "".
       url: of OpenAI's file, which has its sha256 in its path; or "".
     """
@@ -193,7 +193,7 @@ def activation_twin(model: str) -> str | None:
 def published_as(path: str, sha256: str) -> ClipWeights | None:
     """What a checkpoint was published as, or None if that is not known.
 
-    It is known by the sha256 in OpenAI's urls; and of a file as ``fetch_models`` keeps it by its name, if the record
+    It is known by the sha256 in OpenAI's urls; and of a file as `fetch_models` keeps it by its name, if the record
     beside it has its sha256.
     """
     import open_clip
@@ -209,6 +209,6 @@ def published_as(path: str, sha256: str) -> ClipWeights | None:
 
 
 def is_checkpoint_path(pretrained: str) -> bool:
-    """Whether what a user gives as ``pretrained`` is the path of a checkpoint, not one of open_clip's tags."""
+    """Whether what a user gives as `pretrained` is the path of a checkpoint, not one of open_clip's tags."""
     is_checkpoint = pretrained.lower().endswith(_CHECKPOINT_SUFFIXES)
     return "/" in pretrained or is_checkpoint or pathlib.Path(pretrained).is_file()

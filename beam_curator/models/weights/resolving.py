@@ -1,8 +1,8 @@
 """How a file of weights is found.
 
-On the machine that launches a job, ``choose_weights``, ``resolve_aesthetic`` and ``resolve_nsfw`` turn the
-user's choice into a ``WeightsFile``: from the model directory (local, or in a bucket), else the cache, else a
-download that is verified before it is used. The ``WeightsFile`` travels to the workers, which fetch nothing
+On the machine that launches a job, `choose_weights`, `resolve_aesthetic` and `resolve_nsfw` turn the
+user's choice into a `WeightsFile`: from the model directory (local, or in a bucket), else the cache, else a
+download that is verified before it is used. The `WeightsFile` travels to the workers, which fetch nothing
 from the web: they read it where it is, and verify it again.
 """
 
@@ -36,8 +36,8 @@ class ClipChoice:
     Attributes:
       model: the open_clip architecture that computes what the weights were trained with.
       tag: the open_clip tag that they were published under; None for a checkpoint of unknown origin.
-      weights: where they are.
-      doubt: what nobody can tell of them, in a line; or None.
+      weights: the file.
+      doubt: a warning in one line, if it is not known which activation the weights were trained with; else None.
     """
 
     model: str
@@ -47,10 +47,10 @@ class ClipChoice:
 
 
 def choose_weights(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice | None:
-    """Finds the weights of an encoder by its name; None for one that has none. See choose_clip and choose_timm.
+    """Finds the weights of an encoder by its name; None for "tiny-untrained". See `choose_clip` and `choose_timm`.
 
     Raises:
-      UsageError: for weights of one that has none, and as those do.
+      UsageError: weights are given for "tiny-untrained"; or as `choose_clip` and `choose_timm`.
     """
     if model == TINY_UNTRAINED:
         if pretrained != DEFAULT_PRETRAINED:
@@ -69,11 +69,6 @@ def published_weights(model: str, pretrained: str) -> FetchableWeights:
     return TimmWeights.of(model) if model.startswith(TIMM) else ClipWeights.named(model, pretrained)
 
 
-def resolve_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> WeightsFile:
-    """Finds the weights of a CLIP model: what `choose_clip` finds, without what it tells of them."""
-    return choose_clip(model, pretrained, model_dir, download).weights
-
-
 def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice:
     """Finds the weights of a CLIP model, and tells what they are.
 
@@ -82,8 +77,8 @@ def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bo
     weights is `ViT-L-14-quickgelu`. Of a checkpoint that is not known nobody can tell, which is its doubt.
 
     Args:
-      model: an open_clip model, e.g. ``"ViT-L-14-quickgelu"``.
-      pretrained: an open_clip tag, e.g. ``"openai"``, or the path of a checkpoint.
+      model: an open_clip model, e.g. `"ViT-L-14-quickgelu"`.
+      pretrained: an open_clip tag, e.g. `"openai"`, or the path of a checkpoint.
       model_dir: a local directory or a bucket's folder to look in first, or None.
       download: whether to fetch published weights that are in neither model_dir nor the cache.
 
@@ -106,7 +101,7 @@ def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bo
 
 
 def choose_timm(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice:
-    """Finds the weights of a model of timm, ``"timm:NAME.TAG"``; without a tag those that timm takes by itself.
+    """Finds the weights of a model of timm, `"timm:NAME.TAG"`; without a tag those that timm takes by itself.
 
     Args:
       model: its name.
@@ -142,7 +137,7 @@ def _doubt(model: str, path: str) -> str | None:
 
 
 def resolve_aesthetic(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:
-    """Finds the weights of an aesthetic head: ``"v2"``, ``"v1"`` or a path. See resolve_clip for the rest."""
+    """Finds the weights of an aesthetic head: "v2", "v1" or a path. See `choose_clip` for the other arguments."""
     published = {"v2": AESTHETIC_V2, "v1": AESTHETIC_V1}.get(choice)
     if published is None:
         return _own_file(choice, "aesthetic head", "v2, v1, or ")
@@ -150,7 +145,7 @@ def resolve_aesthetic(choice: str, model_dir: str | None, download: bool = True)
 
 
 def resolve_nsfw(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:
-    """Finds the weights of an NSFW head: ``"laion"`` or a path. See resolve_clip for the rest."""
+    """Finds the weights of an NSFW head: "laion" or a path. See `choose_clip` for the other arguments."""
     if choice != "laion":
         try:
             return own_converted(_own_file(choice, "NSFW head", "laion, or "))

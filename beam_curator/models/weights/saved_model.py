@@ -1,12 +1,12 @@
 """Reads the weights and constants of a zipped TensorFlow SavedModel, without TensorFlow.
 
-Two formats are read, each no further than a score head needs: the checkpoint (``variables.index``, a table
-in LevelDB's format, over the raw values in ``variables.data-00000-of-00001``) and the graph
-(``saved_model.pb``, a protocol buffer). Formats:
+Two formats are read, each no further than a score head needs: the checkpoint (`variables.index`, a table
+in LevelDB's format, over the raw values in `variables.data-00000-of-00001`) and the graph
+(`saved_model.pb`, a protocol buffer). Formats:
 https://github.com/google/leveldb/blob/main/doc/table_format.md,
 https://protobuf.dev/programming-guides/encoding/ and, for the messages, tensor_bundle, saved_model and
 meta_graph.proto in https://github.com/tensorflow/tensorflow/tree/master/tensorflow/core/protobuf and graph,
-node_def, attr_value and tensor.proto in its neighbour ``framework``.
+node_def, attr_value and tensor.proto in its neighbour `framework`.
 
 The checksums inside (CRC32C) are not checked: the zip has its own, and the file is verified by sha256.
 """
@@ -48,7 +48,7 @@ class SavedModel:
 
     Attributes:
       variables: float32 arrays by key in the checkpoint, e.g.
-        ``layer_with_weights-2/kernel/.ATTRIBUTES/VARIABLE_VALUE``.
+        `layer_with_weights-2/kernel/.ATTRIBUTES/VARIABLE_VALUE`.
       strings: the string constants of the graph by node name, in their order.
       integers: the int64 vector constants of the graph by node name.
     """
@@ -94,8 +94,8 @@ def parse_variables(index: bytes, data: bytes) -> dict[str, npt.NDArray[np.float
     """Reads the float32 variables of a checkpoint in one shard.
 
     Args:
-      index: content of ``variables.index``.
-      data: content of ``variables.data-00000-of-00001``.
+      index: content of `variables.index`.
+      data: content of `variables.data-00000-of-00001`.
 
     Raises:
       SavedModelError: the bytes contradict the format, or each other.
@@ -140,7 +140,7 @@ def parse_constants(graph: bytes) -> tuple[dict[str, list[bytes]], dict[str, npt
     """Reads the string vectors and the int64 vectors among the constants of the graph, by node name.
 
     Args:
-      graph: content of ``saved_model.pb``.
+      graph: content of `saved_model.pb`.
 
     Raises:
       SavedModelError: the bytes are not such a message.

@@ -13,16 +13,16 @@ from beam_curator.models.weights.clip_weights import ClipWeights
 
 @dataclasses.dataclass(frozen=True)
 class TimmWeights(ClipWeights):
-    """Weights that timm publishes at its hub; kept as ``timm--NAME.TAG``, as open_clip's are. See ClipWeights.
+    """Weights that timm publishes at its hub; kept as `timm--NAME.TAG`, as open_clip's are. See ClipWeights.
 
     Attributes:
-      model: ``timm:NAME.TAG``.
-      tag: as in ``timm.list_pretrained()``, after the dot.
+      model: `timm:NAME.TAG`.
+      tag: as in `timm.list_pretrained()`, after the dot.
     """
 
     @classmethod
     def of(cls, model: str) -> TimmWeights:
-        """Looks ``timm:NAME`` or ``timm:NAME.TAG`` up in timm.
+        """Looks `timm:NAME` or `timm:NAME.TAG` up in timm.
 
         Raises:
           UsageError: timm does not know it, or publishes no weights of it.
@@ -55,7 +55,7 @@ class TimmWeights(ClipWeights):
 
 
 def find_in_timm(model: str) -> tuple[str, Any]:
-    """The name in timm of ``timm:NAME``, and what timm knows of its weights (a ``timm.models.PretrainedCfg``).
+    """The name in timm of `timm:NAME`, and what timm knows of its weights (a `timm.models.PretrainedCfg`).
 
     Raises:
       UsageError: timm has no such model, or no such weights of it; the message lists those that are near.

@@ -1,6 +1,6 @@
 """Brings a file to where it is needed, whole and proven to be the right one.
 
-Local paths are plain paths; anything with a scheme (``gs://``, ``s3://``) goes through Beam's FileSystems. A
+Local paths are plain paths; anything with a scheme (`gs://`, `s3://`) goes through Beam's FileSystems. A
 local file appears under its final name only when all of it is there and its sha256 is the expected one.
 """
 
@@ -179,7 +179,7 @@ def download_from_hub(repo: str, filename: str, target: pathlib.Path) -> str | N
     LFS names a file by its sha256, so the hub itself says which sum the file must have.
 
     Args:
-      repo: ``organisation/name``.
+      repo: `organisation/name`.
       filename: path in the repository.
       target: local path.
 
@@ -233,7 +233,7 @@ def _lfs_sha256(name: str, etag: str | None) -> str:
 
 
 def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> None:
-    """Has ``fetch`` put files into a local directory, from where they get into ``directory``.
+    """Has `fetch` put files into a local directory, from where they get into `directory`.
 
     Args:
       directory: a local one, which is passed on, or a bucket's folder, to which the files are copied.

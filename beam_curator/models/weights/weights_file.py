@@ -27,7 +27,7 @@ class WeightsFile:
     """A file of weights that exists, and what it must hold. This is what travels to workers.
 
     Attributes:
-      name: what it is, for people, e.g. ``"sac+logos+ava1-l14-linearMSE"``.
+      name: what it is, for people, e.g. `"sac+logos+ava1-l14-linearMSE"`.
       path: a local path, or one in a bucket.
       sha256: of its content, in hex.
       original_sha256: of the file that this one was converted from, by which the model is known; None where this is it.

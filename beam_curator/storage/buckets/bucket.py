@@ -1,4 +1,4 @@
-"""What files need of a bucket's service, in its own terms: objects, byte ranges, prefixes, uploads."""
+"""`Bucket`: the interface of an object store: objects, byte ranges, prefixes, uploads."""
 
 from __future__ import annotations
 
@@ -50,8 +50,13 @@ class Upload(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Versioned:
-    """A small object as it stood when it was read: its bytes, when it was written (seconds since 1970), and what the
-    service tells one writing of it from the next by."""
+    """A small object as it was when it was read.
+
+    Attributes:
+      content: its bytes.
+      changed: when it was written, in seconds since 1970.
+      version: the service's name of this version: the generation, or the ETag.
+    """
 
     content: bytes
     changed: float
@@ -63,7 +68,7 @@ class Bucket(abc.ABC):
 
     @abc.abstractmethod
     def read(self, url: str, start: int, end: int | None) -> bytes:
-        """An object's bytes from `start` up to `end` or its end, in one request; none beyond its end."""
+        """The bytes of an object from `start` up to `end` (None: up to its end), in one request; b"" beyond its end."""
 
     @abc.abstractmethod
     def metadata(self, url: str) -> ObjectMetadata | None:

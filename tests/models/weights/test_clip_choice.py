@@ -36,7 +36,7 @@ def test_either_spelling_of_a_tag_means_the_same_file():
 )
 def test_an_unknown_model_or_tag_is_refused_with_those_that_are_near(model, tag, near):
     with pytest.raises(UsageError, match=near):
-        resolving.resolve_clip(model, tag, None, download=False)
+        resolving.choose_clip(model, tag, None, download=False)
 
 
 @pytest.mark.parametrize("tag", ["openai", "laion2b_s32b_b82k", "datacomp_xl_s13b_b90k"])
@@ -52,7 +52,7 @@ def test_checkpoints_are_taken_for_paths(path):
 def test_a_users_own_checkpoint_is_taken_as_it_is(tmp_path):
     path = str(put(tmp_path / "own.safetensors"))
 
-    assert resolving.resolve_clip("ViT-L-14", path, None) == WeightsFile("ViT-L-14/own", path, SHA256)
+    assert resolving.choose_clip("ViT-L-14", path, None).weights == WeightsFile("ViT-L-14/own", path, SHA256)
 
 
 def test_openais_weights_are_the_same_file_and_run_with_quickgelu_under_either_name_of_their_architecture(tmp_path):
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_an_architecture_without_a_twin_needs_no_word(tmp_path):
 
 def test_missing_clip_weights_are_one_line_with_the_command_for_that_model(tmp_path):
     with pytest.raises(UsageError) as raised:
-        resolving.resolve_clip("ViT-B-32", "openai", str(tmp_path), download=False)
+        resolving.choose_clip("ViT-B-32", "openai", str(tmp_path), download=False)
 
     assert "ViT-B-32-quickgelu--openai" in str(raised.value)
     assert f"--model_dir {tmp_path} --clip_model ViT-B-32-quickgelu --clip_pretrained openai`" in str(raised.value)

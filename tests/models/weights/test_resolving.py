@@ -143,7 +143,7 @@ def test_a_users_own_head_is_taken_as_it_is_from_any_working_directory(tmp_path,
     [
         (resolving.resolve_aesthetic, "v3", "v2, v1, or the path"),
         (resolving.resolve_nsfw, "gs", "laion, or the path"),
-        (functools.partial(resolving.resolve_clip, "ViT-L-14"), "no/such.pt", "the path of a file that exists"),
+        (functools.partial(resolving.choose_clip, "ViT-L-14"), "no/such.pt", "the path of a file that exists"),
         (resolving.resolve_aesthetic, "nosuchscheme://bucket/head.pth", "nosuchscheme"),
     ],
 )
