@@ -28,14 +28,14 @@ SHOWN_MISSING = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a run did, in samples, as far as the runner tells.
+    """How many samples a run worked on, as far as the runner counts them.
 
     Attributes:
-      scored: embedded and scored.
-      reused: embedded before; among them:
-      from_stored: those of which columns were computed from what is stored.
-      reread: those whose images were decoded again for scorers that need pixels.
-      fields_read: those whose shards were read again for fields of their metadata.
+      scored: samples that were embedded and scored.
+      reused: samples that had been embedded before.
+      from_stored: samples among `reused` of which columns were computed from what is stored.
+      reread: samples among `reused` whose images were decoded again for scorers that need pixels.
+      fields_read: samples among `reused` whose shards were read again for fields of their metadata.
     """
 
     scored: int

@@ -149,9 +149,9 @@ class LedgerPart:
     """The ledger of a range that was written.
 
     Attributes:
-      summary: its counts, and when it was written (`outcomes.recount`).
-      models: what gave its scores.
-      reading: how it was read.
+      summary: the counts of its rows, and when they were written (`outcomes.recount`).
+      models: identities of the models, as `SampleBatch.models`.
+      reading: how the range was read.
       ranges_per_file: how many ranges each file of the ledger holds.
     """
 

@@ -29,20 +29,25 @@ from beam_curator.storage.web_hosts import is_of_a_host
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Counts of samples by what became of them, the shards that could not be read to their end, and how often the
-    model's micro-batch was halved for want of memory in this run.
+    """Counts of some samples by what became of them, and of what else was met in their shards.
 
     Attributes:
-      judged: how each rule fared.
-      outcomes: a number that is another one where other models scored, or any sample has another outcome.
+      seen: how many samples there are.
+      kept: how many of them are kept.
+      dropped_by: how many are dropped, by reason.
+      failed_by: how many failed, by kind of reason (see `reason_kind`).
+      errors: the shards that could not be read to their end.
+      batch_reductions: how often this run halved the model's micro-batch for want of memory.
+      judged: the tally of each rule.
+      outcomes: a sum of hashes, which differs if other models scored, or if any sample has another outcome.
       passed_over: how many entries of tars belong to no sample, by kind.
-      findings: what else is to be told of shards, one of a kind for each shard.
+      findings: other oddities of shards, at most one of a kind for each shard.
       several_images: how many samples hold several images.
-      losses: what broken and empty shards did not give.
-      unhashed: of a job that looked for duplicates, how many samples competed without a perceptual hash, since an
+      losses: what could not be read of broken and empty shards.
+      unhashed: in a job that looks for duplicates, how many samples were compared without a perceptual hash, because an
         earlier release scored them.
-      fields: what was met of the fields of the samples' metadata.
-      spans: when this run worked on them, by phase.
+      fields: tallies of the fields of the samples' metadata.
+      spans: when this run worked on the samples, by phase.
     """
 
     seen: int = 0

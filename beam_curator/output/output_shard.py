@@ -34,14 +34,14 @@ LAYOUT_VERSION = 5
 
 @dataclasses.dataclass(frozen=True)
 class WrittenShard:
-    """What an output shard holds.
+    """An output shard that is written.
 
     Attributes:
-      index: which one.
-      samples: how many.
-      bytes: of its tar.
-      members: of how many samples each extension is a member.
-      spans: when it was written, or found written.
+      index: index of the shard, from 0.
+      samples: how many samples it holds.
+      bytes: size of its tar.
+      members: how many samples have a member of each extension, by extension.
+      spans: when it was written, or found written already.
     """
 
     index: int

@@ -39,18 +39,18 @@ JOB = "job.json"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What shapes the scores in an output directory.
+    """The job that an output directory belongs to: the content of job.json.
 
     Attributes:
-      inputs: the input patterns, brace ranges written out, in order.
-      range_mb: about how much of a shard is one unit of work, in MiB; None where `PlanRanges` did not cut it.
-      encoder: what embeds, its precision as it was asked for; None where that is not known yet.
-      scorers: what scored last, in the order of their columns.
+      inputs: the input patterns with brace ranges written out, sorted.
+      range_mb: about how large ranges are, in MiB; None if `PlanRanges` did not cut them.
+      encoder: the encoder, its precision as it was asked for; None if it is not known yet.
+      scorers: the scorers of the last run, in the order of their columns.
       model_flags: the flags that chose the models.
-      given: the input patterns as the command had them.
-      shards: the shards that they match, and those that earlier runs had and this one has not.
-      scoring_version: `score_parts.SCORING_VERSION` of the software that last began it.
-      scores_from: the output directory that has the scores, where that is another one.
+      given: the input patterns as the command was given them.
+      shards: the shards that these match, and those of earlier runs that are no longer in the input.
+      scoring_version: `score_parts.SCORING_VERSION` of the software that last ran the job.
+      scores_from: the output directory that holds the scores, if it is another one; else "".
     """
 
     inputs: Sequence[str]
@@ -64,7 +64,7 @@ class Job:
     scores_from: str = ""
 
     def scores_in(self, output: str) -> str:
-        """The directory that has the scores of the job in this one."""
+        """The directory that holds the scores of this job, whose output directory is `output`."""
         return self.scores_from or output
 
     @property

@@ -26,14 +26,14 @@ class PlacedSamples:
     """A run of kept samples of one range, on its way to an output shard: rows and references, no bytes.
 
     Attributes:
-      position: the place of the first one in the output shard.
-      range: the range that they are in.
-      part: the score part that holds their embeddings, and where their members stand.
-      part_rows: int64 [n], their rows in the part.
-      spans: int64 [n, 2], offset and length of each in the uncompressed tar.
-      rows: n rows in the ledger's columns.
-      models: what gave the scores.
-      fields: those of their metadata that are carried, and where they are.
+      position: index of the run's first sample in the output shard.
+      range: the range of the samples.
+      part: url of the score part that holds their embeddings and the places of their members.
+      part_rows: int64 [n], the indices of their rows in the part.
+      spans: int64 [n, 2], offset and length of each sample in the uncompressed tar.
+      rows: the n rows of the ledger.
+      models: identities of the models, as `SampleBatch.models`.
+      fields: the fields of their metadata that are carried, and the directory that holds them.
     """
 
     position: int

@@ -29,10 +29,10 @@ class ScoreStep:
     """One scorer, as score parts and job.json know it.
 
     Attributes:
-      name: the scorer's.
-      identity: of what gives the values; where a job wants it, its precision may be "auto", which any satisfies.
-      needs: what it is computed from.
-      columns: what it gives.
+      name: name of the scorer.
+      identity: identity of its model; what a job wants may have the precision "auto", which any satisfies.
+      needs: what it computes from (`Scorer.needs`).
+      columns: the columns that it gives.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Wanted:
     """What a job wants of each range.
 
     Attributes:
-      encoder: what embeds; its precision may be "auto", which any precision satisfies.
+      encoder: the encoder; its precision may be "auto", which any precision satisfies.
       steps: the scorers, in the order of their columns.
     """
 

@@ -32,10 +32,10 @@ PIECE_BYTES = 64 << 20
 
 
 class WholeRange(NamedTuple):
-    """What the last piece tells of all samples of its range.
+    """What is known of a whole range, and is carried by its last piece.
 
     Attributes:
-      same_key: how many samples of the shard have a key, of the keys of this range that several have.
+      same_key: for each key of this range that several samples of the shard have, how many have it.
       fields: a column of each field that is carried, with a row for each sample of the range.
       is_void: whether the shard could not be understood to its end, so that it has no samples at all.
     """
@@ -47,11 +47,11 @@ class WholeRange(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PieceOfRange(SampleBatch):
-    """Some consecutive samples of a range.
+    """A batch of consecutive samples of a range that is too large to be in memory at once.
 
     Attributes:
-      index: which piece it is, from 0.
-      whole: what is told of the range, by the last piece; None in others.
+      index: index of the piece in its range, from 0.
+      whole: what is known of the whole range, in its last piece; None in the others.
     """
 
     index: int = 0

@@ -42,15 +42,15 @@ class KnownShard:
     """A shard as job.json remembers it.
 
     Attributes:
-      url: what it is called in the ledger.
-      size_bytes: its size.
-      generation: what tells its content from others (see `generation_of`); "" where that is not known.
-      place: where it stands: its real path, or its url in a bucket.
-      path: as it is spelled now; "" where it is not looked at.
-      matched: whether the last run had it.
-      label: what ids of its samples call it; "" where that is not decided yet.
-      format: as that of `Shard`.
-      listing: as that of `Shard`; not remembered.
+      url: its url in the ledger.
+      size_bytes: its size in storage.
+      generation: as `Shard.generation` (see `generation_of`); "" where that is not known.
+      place: its real path, or its url in a bucket.
+      path: the path or url as the patterns of this run spell it; "" if this run does not read it.
+      matched: whether it was in the input of the last run.
+      label: as `Shard.label`; "" where that is not decided yet.
+      format: as `Shard.format`.
+      listing: as `Shard.listing`; job.json does not keep it.
     """
 
     url: str

@@ -31,12 +31,12 @@ csv.field_size_limit(_CELL_CHARACTERS)
 
 
 class Table(NamedTuple):
-    """What a table says.
+    """The content of a table of metadata or of a list.
 
     Attributes:
-      columns: their names, in order; none of text with a path on each line, whose rows have "path" alone.
-      rows: by column; some may be missing.
-      of_texts: whether all values are texts or None, as CSV has them: `value_of` says what they stand for.
+      columns: names of the columns, in order; empty for text with a path on each line, whose rows have "path" alone.
+      rows: each row's values by column; columns may be missing.
+      of_texts: whether all values are texts or None, as in CSV; `value_of` gives the values that they stand for.
     """
 
     columns: list[str]

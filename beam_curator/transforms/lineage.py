@@ -1,4 +1,4 @@
-"""What a PCollection was made by: the facts that the transforms before it tell of themselves."""
+"""`Facts`: what is known of a job from the transforms that a PCollection comes from."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from beam_curator.output.score_steps import ScoreStep, Wanted
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of a job where its pipeline is built.
+    """What is known of a job when its pipeline is built, from the transforms that it is made of.
 
     Attributes:
-      patterns: of the input, in order; none where it is not matched by `MatchShards`.
-      range_mb: about how much of a shard is a range, or None where `PlanRanges` did not cut it.
-      rules: the names of all rules, in the order in which they are tried.
-      encoder: what embeds; None where nothing does.
-      steps: what scores, in the order of the pipeline.
-      flags: what else was chosen, by the names of the command's flags.
-      left_out: output directories that are no input, though patterns may match what is in them.
-      left: where rows come with some of their columns, what parts are read again by for the others; else None.
+      patterns: patterns of the input, sorted; empty if `MatchShards` does not match it.
+      range_mb: about how large ranges are, in MiB; None if `PlanRanges` does not cut them.
+      rules: names of all rules, in the order in which they are tried.
+      encoder: the encoder; None if nothing is embedded.
+      steps: the scorers, in the order of the pipeline.
+      flags: other settings, by the names of the command's flags.
+      left_out: output directories that are no input, though patterns may match files in them.
+      left: if rows come with only some of their columns, what the job wants of each range, by which the others are read
+        again from score parts; else None.
     """
 
     patterns: Sequence[str] = ()
@@ -40,7 +41,7 @@ class Facts:
 
 
 def facts_of(collection: beam.pvalue.PValue) -> Facts:
-    """What the transforms upstream of a PCollection have in their attribute `facts`."""
+    """The facts of all transforms upstream of a PCollection: each tells its own in a property `facts`."""
     patterns: list[str] = []
     rules: list[str] = []
     encoder: ModelIdentity | None = None

@@ -28,14 +28,14 @@ Plain = Callable[[Sequence[SampleBatch]], list[SampleBatch]]
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What decides which samples are kept, but for duplicates.
+    """All that decides which samples are kept, but for duplicates, in the order in which it is tried.
 
     Attributes:
-      rules: what decides on a sample by itself.
-      repeats: how often a caption may come; None for any number of times.
-      lists: of samples that stay or go.
-      tops: which of the samples that are left are the best.
-      fields: which fields of the samples' metadata these look at.
+      rules: rules on single samples.
+      repeats: how often a caption may occur; None for any number of times.
+      lists: lists of samples that are to be kept or dropped.
+      tops: the columns whose highest values are kept, and how many.
+      fields: the fields of the samples' metadata that these look at.
     """
 
     rules: Sequence[Rule] = ()

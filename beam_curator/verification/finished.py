@@ -32,13 +32,13 @@ from beam_curator.storage import files
 
 @dataclasses.dataclass(frozen=True)
 class FinishedJob:
-    """What `verify` checks.
+    """A finished job, as `verify` checks it.
 
     Attributes:
       output: the output directory.
-      job: what the directory belongs to.
-      manifest: what the job says of itself.
-      shards: the input, to be read where it stands now, under the urls that the job knew.
+      job: the job that the directory belongs to, from job.json.
+      manifest: the content of its manifest.json.
+      shards: the shards of the input, under the urls that the job knew, with the paths at which they are now.
     """
 
     output: str
@@ -53,7 +53,7 @@ class FinishedJob:
 
     @property
     def scores(self) -> str:
-        """The output directory that has the scores."""
+        """The output directory that holds the scores: this one, or that of --scores_from."""
         return self.job.scores_in(self.output)
 
     @property

@@ -36,15 +36,16 @@ time."""
 
 @dataclass
 class EncodedImages:
-    """What becomes of a list of images, one row for each, in their order.
+    """The results for n images, in their order.
 
     Attributes:
-      embeddings: float16 [n, dim], L2-normalised; zeros in failed rows.
-      facts: None where there were no bytes.
-      failures: the ledger's reason; None where the image is good.
+      embeddings: float16 [n, dim], L2-normalised; zeros for images that failed.
+      facts: the facts of each image; None where there were no bytes.
+      failures: why each image failed, as the ledger's reason; None for a good image.
       batch_reductions: how often the micro-batch was halved for want of memory while these were embedded.
-      decode_us: how many microseconds each image took to be decoded, in no order.
-      pass_us: how many each pass took that began with one of these, from when it was handed to the model.
+      decode_us: the time in which each image was decoded, in microseconds, in no order.
+      pass_us: for each pass that began with one of these images, the time from when it was handed to the model until
+        its embeddings were there, in microseconds.
     """
 
     embeddings: NDArray[np.float16]
@@ -56,7 +57,7 @@ class EncodedImages:
 
     @classmethod
     def empty(cls, count: int, dim: int) -> "EncodedImages":
-        """Rows that nothing is known of yet."""
+        """Results for `count` images of which nothing is known yet."""
         return cls(np.zeros((count, dim), np.float16), [None] * count, [None] * count)
 
 

@@ -22,13 +22,13 @@ _OPENAI_NAMES = frozenset({"ViT-L-14-quickgelu/openai", "ViT-L-14/openai"})
 
 @dataclasses.dataclass(frozen=True)
 class MadeFor:
-    """What a score head takes.
+    """The embeddings that a head takes.
 
     Attributes:
-      width: length of the embeddings that it takes; None for any.
-      published: whether it is one of the heads that were made for `OPENAI_VIT_L_14`. Of other heads nobody knows what
-        they were made for: they note what they run on.
-      accept_other: whether the user insists on another encoder.
+      width: length of an embedding; None for any.
+      published: whether it is one of the published heads, which were trained on embeddings of `OPENAI_VIT_L_14`. For
+        other heads this is not known; their identity notes the encoder that they run on.
+      accept_other: whether the user wants it to score embeddings of another encoder nevertheless.
     """
 
     width: int | None = None

@@ -19,13 +19,13 @@ from beam_curator.models.scorers.scorer import Column, Scorer, VectorScorer, val
 
 @dataclasses.dataclass
 class Answers:
-    """What a scorer gave of n items.
+    """The answers of a scorer for n items.
 
     Attributes:
-      values: by column n values: float32 [n], NaN where there is none; or a list of n flags or texts, None where there
-        is none. Of a `VectorScorer` by its name float16 [n, dim], zeros where there is none.
-      failures: why it gave none of an item, by index.
-      precision: what the scorer computed in, where its `precision` says so; None also where it was never called.
+      values: n values by column: float32 [n], NaN for no value; or a list of n flags or texts, None for no value. For a
+        `VectorScorer`, under its name, float16 [n, dim], zeros for no value.
+      failures: why the scorer failed on items, by their index.
+      precision: `Scorer.precision` while it computed these; None if it has none, or was never called.
     """
 
     values: dict[str, Any]

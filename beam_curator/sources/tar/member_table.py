@@ -63,14 +63,15 @@ def member_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
 
 @dataclasses.dataclass(frozen=True)
 class MemberTable:
-    """Where the members of n samples stand, m in all.
+    """Where the m members of n samples stand in the uncompressed tar.
 
     Attributes:
-      first: int64 [n + 1], which of the m members is each sample's first one; the last number is m.
-      extensions: m of them, in the bytes of the tar.
-      offsets: int64 [m], where each one's data begins in the uncompressed tar.
-      sizes: int64 [m], its length in bytes.
-      headers_crc32: of each sample, the CRC-32 of its other bytes; None where it was not read whole.
+      first: int64 [n + 1], for each sample the index of its first member; the last number is m.
+      extensions: m extensions, in the bytes of the tar.
+      offsets: int64 [m], the offset at which each member's data begins.
+      sizes: int64 [m], the length of each member's data in bytes.
+      headers_crc32: for each of n samples, the CRC-32 of its bytes that are not members' data; None if the sample was
+        not read whole.
     """
 
     first: np.ndarray

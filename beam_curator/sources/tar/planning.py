@@ -29,13 +29,13 @@ SMALL_SHARD_RATIO = 1.25
 
 
 class ShardPlan(NamedTuple):
-    """How a shard is planned.
+    """Where a shard is cut into ranges.
 
     Attributes:
-      compression: as that of its ranges.
-      cuts: where its ranges begin, but for the first, in the uncompressed tar.
-      end: where its tar ends.
-      keys_return: whether a key comes back after another one; only of shards that had to be read for planning.
+      compression: as `ShardRange.compression`.
+      cuts: offsets in the uncompressed tar at which its second and later ranges begin, ascending.
+      end: offset at which its tar ends.
+      keys_return: whether a key comes again after another key; False as well for shards that were not read for this.
     """
 
     compression: str
@@ -45,13 +45,19 @@ class ShardPlan(NamedTuple):
 
 
 class Plans(Protocol):
-    """What remembers plans from one run to the next; `plans.KeptPlans` does."""
+    """A store of plans, from one run to the next: the output directory's is `output.plans.KeptPlans`."""
 
     def recall(self, shard: Shard, range_bytes: int, by_key: bool = False) -> ShardPlan | None:
-        """The plan of the shard as it is now, if it is known for ranges of this size and samples of this kind."""
+        """The plan of a shard in its present state; None if it is not known.
+
+        Args:
+          shard: the shard.
+          range_bytes: about how large ranges are to be.
+          by_key: whether members are grouped by key (`Reading.group_by_key`).
+        """
 
     def keep(self, shard: Shard, range_bytes: int, plan: ShardPlan, by_key: bool = False) -> None:
-        """Remembers a plan."""
+        """Stores a plan; the arguments are those of `recall`."""
 
 
 def plan_ranges(
@@ -61,9 +67,9 @@ def plan_ranges(
     sample begins. A broken shard's last range holds the break, so that whoever reads it reports it.
 
     Args:
-      shard: what is cut.
-      range_bytes: about how long a range is.
-      plans: remembers what shards had to be read for.
+      shard: the shard to cut.
+      range_bytes: about how large a range is to be.
+      plans: a store of plans, which saves reading the shard; None for none.
       reading: how the ranges are to be read.
 
     Raises:

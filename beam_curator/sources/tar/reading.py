@@ -55,13 +55,13 @@ CHANGED = "the shard has changed since it was scored"
 
 
 class RangeContent(NamedTuple):
-    """What a range holds.
+    """The samples of a range, and what else was met in it.
 
     Attributes:
-      samples: with their bytes.
-      errors: why the shard could not be read to its end, if so.
+      samples: the samples, with their bytes.
+      errors: why the shard could not be read to its end; empty if it was.
       passed_over: how many entries belong to no sample, by kind.
-      findings: what else is to be told.
+      findings: other oddities that the shard's owner should know.
     """
 
     samples: list[Sample]

@@ -24,11 +24,11 @@ CHUNK_BYTES = 16 << 20
 
 
 class Ending(NamedTuple):
-    """What is known of a range when its last sample was read.
+    """What is known of a range only when its last sample has been read.
 
     Attributes:
       errors, passed_over, findings: as those of `RangeContent`.
-      same_key: how many samples of the shard have a key, of the keys of this range that several have.
+      same_key: for each key of this range that several samples of the shard have, how many have it.
     """
 
     errors: Sequence[ShardError]
