@@ -105,8 +105,8 @@ def check_free(output: str, first_foreign: str | None) -> None:
     check_side_files(output)
     if first_foreign is not None:
         raise JobError(
-            f"{first_foreign} stands where an output shard goes, and no job of Beam Curator wrote it: move it away, "
-            "and run the same command again"
+            f"{first_foreign} stands where an output shard goes; no job of Beam Curator wrote it, or it is damaged: "
+            "move it away, and run the same command again"
         )
 
 

@@ -63,13 +63,12 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
     table = rows.stacked([_with_fields(run) for run in ordered])
     content = _fingerprint(ordered, table)
     name = shard_name(index)
-    standing = _standing(output, name, content)
+    standing = _standing(output, name, content, table)
     if standing is not None:
-        return WrittenShard(index, table.num_rows, standing["tar_bytes"], standing["members"])
+        return WrittenShard(index, table.num_rows, *standing)
     tar_bytes, members = _write_tar(output, f"{name}.tar", ordered)
     write_table(output, f"{name}.parquet", rows_beside_tar(table))
-    described = {"content": content, **counts_of(table.num_rows, tar_bytes, members), **statistics(table)}
-    files.write_bytes(output, f"{name}_stats.json", _INDENTED.encode(described).encode())
+    files.write_bytes(output, f"{name}_stats.json", _described(content, table, tar_bytes, members))
     return WrittenShard(index, table.num_rows, tar_bytes, members)
 
 
@@ -87,17 +86,28 @@ def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _standing(output: str, name: str, content: str) -> dict[str, Any] | None:
-    """The statistics of the shard that stands there, if it is whole and has this content."""
-    paths = [files.join(output, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json")]
-    if not all(files.exists(path) for path in paths):
+def _standing(output: str, name: str, content: str, table: pa.Table) -> tuple[int, dict[str, int]] | None:
+    """The tar's bytes and members of the shard that stands there, if it is whole, as far as the tar's size and the
+    statistics tell, and has this content."""
+    tar, parquet, stats = (files.join(output, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json"))
+    size = files.size_if_there(tar)
+    if size is None or not (files.exists(parquet) and files.exists(stats)):
         return None
+    told = files.read_bytes(stats)
     try:
-        statistics = json_text.loads(files.read_bytes(paths[-1]))
+        statistics = json_text.loads(told)
     except ValueError:
         return None
-    whole = statistics.get("content") == content and isinstance(statistics.get("members"), dict)
-    return statistics if whole else None
+    members = statistics.get("members") if isinstance(statistics, dict) else None
+    if not isinstance(members, dict) or not all(type(count) is int for count in members.values()):
+        return None
+    return (size, members) if told == _described(content, table, size, members) else None
+
+
+def _described(content: str, table: pa.Table, tar_bytes: int, members: Mapping[str, int]) -> bytes:
+    """What NNNNN_stats.json holds."""
+    described = {"content": content, **counts_of(table.num_rows, tar_bytes, members), **statistics(table)}
+    return _INDENTED.encode(described).encode()
 
 
 def _with_fields(run: PlacedSamples) -> pa.Table:

@@ -316,6 +316,17 @@ def size_of(url: str) -> int:
         return _size_of(url)
 
 
+@retried
+def size_if_there(url: str) -> int | None:
+    """The size of a file in bytes, None where there is no such file."""
+    with naming("look for", url):
+        bucket = bucket_of(url)
+        if bucket is None:
+            return _size_of(url) if FileSystems.exists(url) else None
+        found = bucket.metadata(url)
+        return None if found is None else found.size_in_bytes
+
+
 def _size_of(url: str) -> int:
     bucket = bucket_of(url)
     if bucket is None:

@@ -120,6 +120,26 @@ def test_a_shard_with_a_missing_file_is_written_again(tmp_path, runs, missing):
     assert (tmp_path / "out" / missing).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("spoiled", "spoil"),
+    [
+        ("00000.tar", lambda data: data[:-1024]),
+        ("00000.tar", lambda data: data + bytes(512)),
+        ("00000_stats.json", lambda data: b"[]"),
+        ("00000_stats.json", lambda data: data.replace(b'"tar_bytes": ', b'"tar_bytes": 1')),
+        ("00000_stats.json", lambda data: data.replace(b'"clip.npy": ', b'"clip.npy": null, "others": ')),
+        ("00000_stats.json", lambda data: data.replace(b'"success": ', b'"success": 1')),
+    ],
+)
+def test_a_shard_that_is_not_whole_is_written_again(tmp_path, runs, spoiled, spoil):
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs)
+    file = tmp_path / "out" / spoiled
+    before = file.read_bytes()
+    file.write_bytes(spoil(before))
+    output_shard.write_shard(str(tmp_path / "out"), 0, runs)
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize("change", ["fewer samples", "other scores", "other models", "broken statistics"])
 def test_a_shard_with_other_content_is_replaced(tmp_path, runs, change):
     output = tmp_path / "out"
