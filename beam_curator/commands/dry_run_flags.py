@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from beam_curator.commands.flag_types import positive_float, positive_int
 from beam_curator.errors import UsageError
@@ -70,7 +69,7 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def instead_of_running(flags: Any) -> str:
+def instead_of_running(flags: argparse.Namespace) -> str:
     """What is to be done instead of running: DRY_RUN, PREVIEW, or "".
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from beam_curator.commands.flag_types import number, whole_number
 from beam_curator.defaults import (
@@ -18,7 +17,7 @@ from beam_curator.given_paths import at_home
 _PROVEN = "proven"
 
 
-def add_duplicates(group: Any) -> None:
+def add_duplicates(group: argparse._ArgumentGroup) -> None:
     """Adds the flags."""
     group.add_argument(
         "--duplicates",

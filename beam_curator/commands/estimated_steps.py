@@ -21,6 +21,7 @@ from beam_curator.commands.measured_rates import (
     SEMANTIC_SECONDS_A_MILLION,
 )
 from beam_curator.duplicates.settings import SEMANTIC
+from beam_curator.first_few import size_text
 from beam_curator.phases import WRITING
 
 _ONE_LEVEL_OF_CELLS = 7e6
@@ -87,16 +88,16 @@ def reporting(rows: float) -> Step:
     return Step("report", REPORT_START_SECONDS + rows * REPORT_SECONDS_A_ROW, "the page, with pictures", REPORT_SOURCE)
 
 
-def writing(rows: float, size_bytes: int, size: Any, manifest: Mapping[str, Any] | None, output: str) -> Step:
+def writing(rows: float, size_bytes: int, manifest: Mapping[str, Any] | None, output: str) -> Step:
     """Copying, of all samples at most: by the last run in the directory, else by what it took on a machine of ours.
 
     Args:
-      rows, size_bytes: of the input.
-      size: tells bytes as people do.
+      rows: number of samples of the input, perhaps an estimate.
+      size_bytes: size of the input.
       manifest: of the last run, if there was one.
       output: the directory.
     """
-    what = f"{size(size_bytes)} of {round(rows):,} samples, where all are kept"
+    what = f"{size_text(size_bytes)} of {round(rows):,} samples, where all are kept"
     timings = (manifest or {}).get("timings") or {}
     for one in timings.get("phases") or ():
         if one.get("phase") == WRITING and one.get("samples") and one.get("samples_per_second"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_curator.commands.estimated_steps import Step
 from beam_curator.commands.progress_line import duration, rate_text
-from beam_curator.first_few import counted
+from beam_curator.first_few import counted, size_text
 from beam_curator.sources.listed_files import NOMINAL_BYTES
 
 
@@ -137,21 +137,17 @@ class Estimate:
         return dataclasses.asdict(self)
 
 
-def described(estimate: Estimate, size: Any) -> list[str]:
-    """The lines of an estimate.
-
-    Args:
-      estimate: what is known.
-      size: tells bytes as people do.
-    """
+def described(estimate: Estimate) -> list[str]:
+    """The lines of an estimate."""
     left, rate = estimate.left, estimate.rate
     how = "" if left.exact else "about "
-    lines = [f"to score   {how}{round(left.images):,} images, {size(left.bytes)} in {counted(left.ranges, 'range')}"]
+    images = f"{how}{round(left.images):,} images"
+    lines = [f"to score   {images}, {size_text(left.bytes)} in {counted(left.ranges, 'range')}"]
     lines += [f"           {left.counted_by}"] if left.counted_by else []
     if left.unsized:
         lines.append(
-            f"sizes      assumed: {size(NOMINAL_BYTES)} for each of {counted(left.unsized, 'image')}, for nobody knows "
-            "them before they are read; bytes and ranges follow from it"
+            f"sizes      assumed: {size_text(NOMINAL_BYTES)} for each of {counted(left.unsized, 'image')}, for nobody "
+            "knows them before they are read; bytes and ranges follow from it"
         )
     if left.scored:
         lines.append(f"scored     {left.scored:,} samples already")
@@ -166,7 +162,7 @@ def described(estimate: Estimate, size: Any) -> list[str]:
     lines.append(f"selecting  about {duration(estimate.selecting_seconds)}: {estimate.selecting_source}")
     lines += map(_step, estimate.steps)
     lines += _in_all(estimate)
-    return [*lines, *(_table(estimate.points, size) if len(estimate.points) > 1 else [])]
+    return [*lines, *(_table(estimate.points) if len(estimate.points) > 1 else [])]
 
 
 def _step(step: Step) -> str:
@@ -191,7 +187,7 @@ def _scoring(point: Point) -> str:
     return f"about {duration(point.seconds)} on one worker{cost}"
 
 
-def _table(points: list[Point], size: Any) -> list[str]:
+def _table(points: list[Point]) -> list[str]:
     has_cost = points[0].cost is not None
     heads = ["workers", "images/s", "scoring", "reads", *(["cost"] if has_cost else [])]
     cells = [
@@ -199,7 +195,7 @@ def _table(points: list[Point], size: Any) -> list[str]:
             f"{one.workers:,}",
             rate_text(one.images_per_second),
             duration(one.seconds),
-            f"{size(one.bytes_per_second)}/s",
+            f"{size_text(one.bytes_per_second)}/s",
             *([f"{one.cost:,.2f}"] if one.cost is not None else []),
         ]
         for one in points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from typing import Any
 
@@ -43,7 +44,7 @@ from beam_curator.reading import DEFAULT_READING, SEVERAL_IMAGES
 from beam_curator.sources.formats import AUTO
 
 
-def add_input_and_output(group: Any) -> None:
+def add_input_and_output(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of the input and the output."""
     group.add_argument(
         "--input",
@@ -133,7 +134,7 @@ def add_input_and_output(group: Any) -> None:
     )
 
 
-def add_samples(group: Any) -> None:
+def add_samples(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of samples."""
     group.add_argument(
         "--group_by_key",
@@ -174,7 +175,7 @@ def add_samples(group: Any) -> None:
     )
 
 
-def add_models(group: Any) -> None:
+def add_models(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of models."""
     group.add_argument(
         "--model_dir", type=at_home, metavar="DIR", help="directory to look for weights in first; local, gs:// or s3://"
@@ -260,7 +261,7 @@ def add_models(group: Any) -> None:
         _add_setting(group, setting)
 
 
-def _add_setting(group: Any, setting: dataclasses.Field[Any]) -> None:
+def _add_setting(group: argparse._ArgumentGroup, setting: dataclasses.Field[Any]) -> None:
     """The flag of one of the encoder's settings."""
     flag, told, choices, least = f"--{setting.name}", *map(setting.metadata.get, ("help", "choices", "least"))
     if isinstance(setting.default, bool):
@@ -274,7 +275,7 @@ def _add_setting(group: Any, setting: dataclasses.Field[Any]) -> None:
     group.add_argument(flag, type=number, default=setting.default, metavar="N", help=told)
 
 
-def add_selection(group: Any) -> None:
+def add_selection(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of selection."""
     group.add_argument(
         "--preset",
@@ -373,7 +374,7 @@ def add_selection(group: Any) -> None:
     )
 
 
-def add_running(group: Any) -> None:
+def add_running(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of running elsewhere."""
     group.add_argument(
         "--scoring_accelerator",

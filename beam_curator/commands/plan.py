@@ -273,7 +273,7 @@ def _steps(
         adding_columns(rows, list(steps), {step.needs for step in steps.values()}),
         reading_fields(fieldless),
         comparing(together, duplicates),
-        writing(together, sum(one.size_bytes for one in plan.ranges), size_text, manifest, plan.output),
+        writing(together, sum(one.size_bytes for one in plan.ranges), manifest, plan.output),
         reporting(together) if reports else None,
     ]
     return tuple(one for one in found if one is not None)
@@ -281,4 +281,4 @@ def _steps(
 
 def estimate_lines(estimate: Estimate) -> list[str]:
     """An estimate, as lines below a plan."""
-    return ["  estimate:", *(f"    {line}".rstrip() for line in described(estimate, size_text))]
+    return ["  estimate:", *(f"    {line}".rstrip() for line in described(estimate))]

@@ -219,9 +219,9 @@ def test_what_comes_beside_scoring_is_estimated_by_what_it_took():
     assert comparing(1e6, ("perceptual",)).seconds == pytest.approx(71)
     phases = [{"phase": "writing", "seconds": 5, "samples": 500, "samples_per_second": 100.0}]
     ran = {"timings": {"started": "2026-01-02T03:04:05Z", "phases": phases}}
-    assert writing(2000, 10**9, str, ran, "out").seconds == 20
-    assert writing(2000, 1_346_000_000, str, None, "out").seconds == pytest.approx(1)
-    assert writing(1e6, 10**6, str, None, "out").seconds == pytest.approx(49)
+    assert writing(2000, 10**9, ran, "out").seconds == 20
+    assert writing(2000, 1_346_000_000, None, "out").seconds == pytest.approx(1)
+    assert writing(1e6, 10**6, None, "out").seconds == pytest.approx(49)
 
 
 def test_a_trial_says_how_many_of_its_images_failed():
