@@ -159,7 +159,10 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
     """
     manifest = read_manifest(other)
     if manifest is None:
-        raise JobError(f"there is no finished job in {other} (any more, or seen from {Path.cwd()})")
+        raise JobError(
+            f"there is no finished job in {other} (any more, or seen from {Path.cwd()}): bring it back, or run this "
+            "job again with --against where it is now"
+        )
     job = read_job(other)
     scores = job.scores_in(other) if job is not None else other
     with ThreadPoolExecutor(_THREADS) as threads:

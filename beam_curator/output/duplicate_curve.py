@@ -25,6 +25,7 @@ from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import NothingElse, Relation, keep_one
 from beam_curator.duplicates.perceptual import Bits
 from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
+from beam_curator.errors import JobError
 from beam_curator.output.against import competitors_of_output
 from beam_curator.output.deduplicating import exact_relation, known_edges
 from beam_curator.output.edge_store import EdgeStore, StoredEdges
@@ -32,6 +33,8 @@ from beam_curator.output.edge_store import EdgeStore, StoredEdges
 BITS = (0, 2, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96)
 COSINES = (0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 0.999)
 """Thresholds that are counted, as far as pairs are listed for them, beside the job's own."""
+
+_ANEW = "; running the job again finds them anew"
 
 _MOST_STEPS = 2_000_000
 """So many times a sample is taken for all curves together: with many duplicates fewer thresholds are counted."""
@@ -105,13 +108,15 @@ def kept_curves(output: str, settings: DuplicateSettings, ranges: Sequence[Compe
       ranges: its samples, as `competing` gives them.
 
     Raises:
-      StorageError, JobError: when another output that it was compared with cannot be read.
+      StorageError: when the edges, or another output that it was compared with, cannot be read.
     """
-    others = [competitors_of_output(other, settings) for other in settings.against]
+    kinds = [kind for kind in (PERCEPTUAL, SEMANTIC) if kind in settings.kinds]
+    try:
+        others = [competitors_of_output(other, settings) for other in settings.against]
+    except JobError as gone:
+        return [Curve(kind, _threshold(kind, settings), unknown=str(gone)) for kind in kinds]
     samples = samples_of([*others, ranges], settings)
-    found = {
-        kind: _Found.of(kind, output, samples, settings) for kind in (PERCEPTUAL, SEMANTIC) if kind in settings.kinds
-    }
+    found = {kind: _Found.of(kind, output, samples, settings) for kind in kinds}
     curves = []
     for kind, one in found.items():
         unknown = next((other.unknown for other in found.values() if other.unknown), "")
@@ -123,6 +128,10 @@ def kept_curves(output: str, settings: DuplicateSettings, ranges: Sequence[Compe
         exact = all(other.exact for other in found.values())
         curves.append(Curve(kind, one.value, points, exact))
     return curves
+
+
+def _threshold(kind: str, settings: DuplicateSettings) -> float:
+    return settings.bits if kind == PERCEPTUAL else settings.cosine
 
 
 def _kept(samples: Samples, settings: DuplicateSettings, found: Mapping[str, _Found], kind: str, value: float) -> int:
@@ -157,10 +166,10 @@ class _Found:
     @classmethod
     def of(cls, kind: str, output: str, samples: Samples, settings: DuplicateSettings) -> _Found:
         """What `edges/` has."""
-        value = settings.bits if kind == PERCEPTUAL else settings.cosine
+        value = _threshold(kind, settings)
         stored = EdgeStore(output, kind).read()
         if stored is None:
-            return cls(kind, value, unknown=f"the pairs of {kind} duplicates are not in edges/ any more")
+            return cls(kind, value, unknown=f"the pairs of {kind} duplicates are not in edges/ any more{_ANEW}")
         if kind == PERCEPTUAL:
             hashes, ids = hashes_in(samples.table)
             classes = classes_of(samples.order, ids)
@@ -168,7 +177,7 @@ class _Found:
         else:
             ids = _ids_of_embeddings(samples, stored)
             if ids is None:
-                return cls(kind, value, unknown="the pairs in edges/ are of other embeddings")
+                return cls(kind, value, unknown=f"the pairs in edges/ are of other embeddings{_ANEW}")
             classes, compare = classes_of(samples.order, ids), None
         return cls._known(kind, value, stored, samples, classes, compare)
 
@@ -178,7 +187,7 @@ class _Found:
     ) -> _Found:
         known = known_edges(stored, classes, samples.base_classes(classes.of_samples))
         if not known.whole:
-            return cls(kind, value, unknown="the pairs in edges/ are of other samples")
+            return cls(kind, value, unknown=f"the pairs in edges/ are of other samples{_ANEW}")
         return cls(kind, value, stored.limit, classes, known.edges, compare)
 
     @property

@@ -15,7 +15,8 @@ def duplicate_curves(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> list[d
     """The curve of each kind that has a threshold, as JSON has it; none where no duplicates were looked for.
 
     Raises:
-      StorageError, JobError: when the ledger, or another output that it was compared with, cannot be read.
+      StorageError, JobError: when the ledger cannot be read.
+      StorageError: when the edges, or another output that it was compared with, cannot be.
     """
     try:
         settings = settings_of_flags(manifest.get("flags") or {})

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from beam_curator.commands.main import main
 from beam_curator.output import lease
 from tests.integration.duplicate_jobs import ALL_KINDS, KEEP_ALL, changed_ledger, rows_of, verified
 from tests.tars import tar_bytes, write_shard
@@ -31,6 +32,9 @@ def test_what_another_output_kept_is_never_output_again(deduplicated, curate, tm
     assert code == 1
     assert f"duplicates cannot be checked: there is no finished job in {deduplicated}/" in said
     assert "is no sample that is kept" not in said
+    assert main(["report", str(output)]) == 0
+    unknown = [curve["unknown"] for curve in json.loads((output / "report.json").read_text())["duplicates"]["curves"]]
+    assert [f"there is no finished job in {deduplicated}/" in why for why in unknown] == [True], unknown
 
 
 def test_samples_of_two_outputs_may_have_one_id(curate, tmp_path, capsys):
