@@ -15,7 +15,7 @@ PREVIEW = "--preview"
 
 @dataclasses.dataclass(frozen=True)
 class DryRun:
-    """What is asked of a dry run.
+    """The flags of a dry run.
 
     Attributes:
       trial: about how many images are scored to see how fast that is; None to score none.
@@ -70,7 +70,7 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def instead_of_running(flags: argparse.Namespace) -> str:
-    """What is to be done instead of running: DRY_RUN, PREVIEW, or "".
+    """What the command does in place of running: DRY_RUN, PREVIEW, or "" to run.
 
     Raises:
       UsageError: both, or a flag of a dry run without one.
@@ -87,7 +87,7 @@ def instead_of_running(flags: argparse.Namespace) -> str:
 
 
 def split_off(argv: Sequence[str]) -> tuple[DryRun, list[str]]:
-    """What is asked of a dry run, and the other arguments, which are Beam's and the job's."""
+    """The flags of a dry run, and all other arguments, which are Beam's and the job's."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_dry_run(parser)
     flags, others = parser.parse_known_args(list(argv))

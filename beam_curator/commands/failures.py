@@ -33,7 +33,7 @@ _ENGINE_FAULT = re.compile(r"^Pipeline \S+ failed in state \w+: (?:(?:\w+\.)+[\w
 
 
 def as_job_error(error: Exception, output: str) -> Exception:
-    """What a runner raised, as the one line that the user needs; bugs stay what they are."""
+    """Turns what a runner raised into a `JobError` of one line that says what to do; a bug of ours stays as it is."""
     resume = f"what is scored is kept in {output}: run the same command again to resume"
     if isinstance(error, CurationError):
         told = _without_step(str(error))

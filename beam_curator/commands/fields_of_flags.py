@@ -80,5 +80,5 @@ def _fields_known(
 
 
 def _types(found: FieldsFound) -> dict[str, str]:
-    """What fields hold, by the names of `rows.types_of`."""
+    """The types of fields, by the names of `rows.types_of`."""
     return {name: "number" if type == INTEGER else type for name, type in found.types.items()}

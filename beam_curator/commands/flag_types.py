@@ -1,4 +1,4 @@
-"""What the values of flags may be: each function reads one from text, or says in plain words what it is not."""
+"""The types of flags: each function parses a value from text, or raises with what is wrong with it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Joined(argparse._AppendAction):
 
 
 def carried_fields(text: str) -> str:
-    """Which fields are carried."""
+    """The value of --carry, in its shortest form."""
     try:
         return ",".join(carried(text)) or NONE
     except UsageError as error:
@@ -147,7 +147,7 @@ def carried_fields(text: str) -> str:
 
 
 def input_format(text: str) -> str:
-    """What the input is."""
+    """The value of --input_format."""
     try:
         return checked_format(text)
     except UsageError as error:
@@ -155,7 +155,7 @@ def input_format(text: str) -> str:
 
 
 def member_sources(name: str) -> Callable[[str], str]:
-    """What reads where images or captions come from, for the flag of this name."""
+    """The type of --image_from or --caption_from: extensions or fields, separated by commas."""
 
     def checked(text: str) -> str:
         try:

@@ -24,7 +24,7 @@ _advice = [_RESUME]
 
 
 def line(program: str, number: int = signal.SIGINT) -> str:
-    """What a command says when it is told to stop."""
+    """The line that a command prints when it is told to stop."""
     return f"{program}: {_WHAT[signal.Signals(number)]}; {_advice[-1]}"
 
 

@@ -108,7 +108,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def beams_values(options: PipelineOptions | None) -> dict[str, Any]:
-    """What these options say that is not Beam's default.
+    """The values of options that differ from Beam's defaults, by name.
 
     Raises:
       UsageError: for what is no `PipelineOptions`, and where one of our flags is among them.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class MeasuredRate(NamedTuple):
-    """What was measured.
+    """A rate that was measured.
 
     Attributes:
       encoder: how its name begins.

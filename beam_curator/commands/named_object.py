@@ -93,14 +93,15 @@ def named_object(flag: str, text: str, example: str, syntax: str = SYNTAX) -> Na
 
 
 def made(thing: Any, values: Values | None) -> Any:
-    """What a name stands for: what a call with the values gives; without values an object of a class, or the thing."""
+    """Calls a function or class with the values; without values, makes an object of a class and gives anything else as
+    it is."""
     if values is None:
         return thing() if isinstance(thing, type) else thing
     return thing(*values.args, **values.kwargs)
 
 
 def made_object(flag: str, text: str, values: Values | None, example: str, what: str) -> Any:
-    """What a flag names that has a name of its own, made of values in brackets or of those that stood apart.
+    """The object that a flag names, made with the values in brackets, or with those that stood behind it.
 
     Args:
       flag: with its dashes, for errors.
@@ -123,7 +124,7 @@ _PAIR = re.compile(r'\s*([^\W\d]\w*)=("(?:[^"\\]|\\.)*"(?=\s|$)|\S*)')
 
 
 def values_apart(given: str, text: str, example: str) -> tuple[str, Values | None]:
-    """What is named, and values that stand behind it without brackets: a JSON object, or `key=value` pairs.
+    """Splits text into a name and the values behind it without brackets: a JSON object, or `key=value` pairs.
 
     A value of a pair is JSON, or Python's True, False or None; any other is text.
 

@@ -1,4 +1,4 @@
-"""What a dry run tells: shards, ranges, what is scored already, models; and how long the rest will take."""
+"""The plan that a dry run prints: shards, ranges, what is scored already, models, and an estimate of the rest."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _from(path: str | None) -> str:
 
 
 def left_to_score(plan: Plan, density: Density) -> Left:
-    """What nothing stands of."""
+    """How much of the input has no scores yet."""
     unscored = plan.unscored
     rows = [range for range in unscored if range.shard.format]
     tars = [range for range in unscored if not range.shard.format]
@@ -263,7 +263,7 @@ def estimate_of(
 def _steps(
     plan: Plan, left: Left, duplicates: Sequence[str], manifest: Mapping[str, Any] | None, reports: bool
 ) -> tuple[Step, ...]:
-    """What comes beside scoring and selecting."""
+    """The steps besides scoring and selecting."""
     lacking = [(one, one.lacking(plan.wanted.steps)) for one in plan.stored if one is not None]
     steps = {step.name: step for _, some in lacking for step in some}
     rows = sum(len(one.batch) for one, some in lacking if some)

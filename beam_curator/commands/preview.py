@@ -32,7 +32,7 @@ _READ_AHEAD = 64
 
 @dataclasses.dataclass
 class Preview:
-    """What a selection would give.
+    """The counts of a selection that is not written.
 
     Attributes:
       counted: counts of the samples that are scored.
@@ -108,7 +108,7 @@ def _read(directory: str, ranges: Sequence[ShardRange], wanted: Wanted) -> Itera
 
 
 def _field_types(directory: str, ranges: Sequence[ShardRange], fields: FieldsWanted) -> dict[str, str | None]:
-    """What the columns of fields hold that the selection looks at."""
+    """The types of the fields that the selection looks at, by column."""
     with ThreadPoolExecutor(PLANNING_THREADS) as pool:
         found = sum_fields(pool.map(lambda one: found_fields(directory, one), ranges))
     fields.check_there(found.types)
@@ -116,7 +116,7 @@ def _field_types(directory: str, ranges: Sequence[ShardRange], fields: FieldsWan
 
 
 def _slim(table: pa.Table, selection: Selection) -> pa.Table:
-    """What the steps after the first look at, and what is counted."""
+    """The rows with only the columns that later steps look at, and those that are counted."""
     columns = [*(one.row_column for one in selection.lists), *(top.column for top in selection.tops)]
     wanted = dict.fromkeys(["sample_id", "status", "reason", "images", "caption", *columns])
     return table.select([name for name in wanted if name in table.schema.names])

@@ -65,7 +65,7 @@ def counts_of(result: PipelineResult) -> Counter[str]:
 
 
 class RunnersCounts:
-    """What a runner tells of a job as it runs, as one line.
+    """The line of progress of a job that runs elsewhere, from the counters of its runner.
 
     Attributes:
       ask: what gives our counters by name, as they are now.
@@ -197,7 +197,7 @@ def _phase(counts: Mapping[str, int], total_shards: int) -> str:
 
 
 def _counts_on(runner: str, options: PipelineOptions, result: PipelineResult) -> Counter[str]:
-    """As the cluster has them, and where it cannot be asked, as Beam has them."""
+    """The counters as the Flink cluster has them; if it cannot be asked, as Beam has them."""
     if "Flink" in runner:
         with contextlib.suppress(OSError, ValueError, KeyError):
             if counts := flink_counts(options, result):

@@ -66,13 +66,13 @@ class AskedScorer:
 
 @dataclasses.dataclass(frozen=True)
 class AskedScorers:
-    """All of them, in the order of their columns."""
+    """All scorers that the flags ask for, in the order of their columns."""
 
     asked: Sequence[AskedScorer]
 
     @property
     def columns(self) -> list[Column]:
-        """What they give."""
+        """The columns of all scorers."""
         return [column for one in self.asked for column in one.columns]
 
 

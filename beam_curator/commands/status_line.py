@@ -17,7 +17,7 @@ def is_live(stream: TextIO) -> bool:
 
 
 def clearing(stream: TextIO) -> str:
-    """What removes the line, where there may be one."""
+    """The control characters that remove a live line; "" for a stream that has none."""
     return _CLEAR if is_live(stream) else ""
 
 

@@ -123,7 +123,7 @@ def tops_of(options: CurationOptions, columns: Sequence[Column]) -> list[Top]:
 
 
 def column_types(columns: Sequence[Column]) -> dict[str, str]:
-    """What the columns of rows hold that have these scores, by the names of `rows.types_of`."""
+    """The types of the columns of rows with these scores, by the names of `rows.types_of`."""
     return {**rows.types_of(rows.NEW_SCHEMA), **{one.name: one.type for one in columns}}
 
 

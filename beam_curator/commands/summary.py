@@ -123,7 +123,7 @@ def _work(seen: int, work: Work, seconds: float) -> list[str]:
 
 
 def _phases(timings: Mapping[str, Any]) -> list[str]:
-    """What took how long."""
+    """One line with how long each phase took."""
     told = []
     for one in timings.get("phases") or ():
         rate = one.get("samples_per_second")
@@ -136,7 +136,7 @@ def _lost(broken: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _told(manifest: Mapping[str, Any]) -> list[str]:
-    """What was met besides good samples, and what to do about it."""
+    """Lines about what was met in the input besides good samples, and what to do about it."""
     lines = []
     passed_over = manifest.get("passed_over") or {}
     if passed_over:
@@ -205,7 +205,7 @@ def _none_kept(counts: Mapping[str, Any]) -> list[str]:
 
 
 def doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
-    """What is to be known of scores that may mean nothing, or are not what their name says."""
+    """Lines about scores that may mean nothing, or are not what their name says."""
     untrained = [step for step, model in models.items() if not model.trained]
     lines = [f"NOTE: untrained models ({', '.join(untrained)}): these scores mean nothing"] if untrained else []
     noted: dict[str, list[str]] = {}
@@ -220,7 +220,7 @@ def doubts(models: Mapping[str, ModelIdentity]) -> list[str]:
 
 
 def missing_lines(missing: Sequence[Missing]) -> list[str]:
-    """What the input lacks."""
+    """Lines about what the input names and is not there."""
     if not missing:
         return []
     named = [f"    {one}" for one in missing]

@@ -26,7 +26,7 @@ from beam_curator.transforms.metrics import NAMESPACE
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What a trial gave.
+    """The result of a trial.
 
     Attributes:
       images: how many samples were scored.
@@ -83,7 +83,7 @@ def _measured(done: Done, now: float, means: Sequence[str]) -> Rate | None:
 
 
 def _means(result: PipelineResult) -> list[str]:
-    """What decoding and the model took."""
+    """Mean times of decoding and of the model, for people."""
     found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]
     means = {one.key.metric.name: one.committed.mean for one in found if one.committed and one.committed.count}
     told = []

@@ -54,7 +54,7 @@ def options_passed_on(options: PipelineOptions) -> Iterator[None]:
 
 
 def run_watched(run: Callable[[], T], output: str) -> T:
-    """What `run` gives, which runs a pipeline to its end with worker processes.
+    """Calls `run`, which runs a pipeline to its end with worker processes, and gives its result.
 
     It runs in a thread of its own: when a worker dies, that thread waits for ever, and is left alone.
 
@@ -169,7 +169,7 @@ def _end_workers(spared: Collection[psutil.Process]) -> None:
 
 
 def _line(code: int, output: str) -> str:
-    """What the user is told of a worker's death."""
+    """The message about a worker's death."""
     number = -code if code < 0 else code - 128  # a shell between us and the worker says it so
     how = f"exit code {code}"
     if number in set(signal.Signals):

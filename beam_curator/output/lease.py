@@ -53,14 +53,14 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Lease:
-    """What the file says.
+    """The content of a lease file: which job holds the output directory.
 
     Attributes:
-      token: of the job that has it.
-      owner: the process with which the job ends, or the one that got the lease for a job that runs elsewhere.
-      tied: which of the two it is.
-      since: when the job got it, in seconds since 1970.
-      renewed: the job's last sign of life.
+      token: `Claim.token` of the job that holds it.
+      owner: the process with which the job ends, or the process that took the lease for a job that runs elsewhere.
+      tied: whether the job ends with `owner`.
+      since: when the job took the lease, in seconds since 1970.
+      renewed: when the job last renewed it, in seconds since 1970.
       silent_seconds: as in `Claim`.
     """
 
@@ -76,7 +76,7 @@ class Lease:
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True).encode() + b"\n"
 
     def is_over(self, now: float) -> bool:
-        """Whether the job that has it is gone."""
+        """Whether the job that holds it is gone, at a time in seconds since 1970."""
         if not self.tied or not self.owner.is_here():
             return now - self.renewed > self.silent_seconds
         return self.owner.is_gone() or (self.owner.is_this_process() and self.token not in _held_tokens())
@@ -112,7 +112,7 @@ def _decode(standing: conditional_writing.Standing) -> Lease | None:
 
 
 def url_of(output: str) -> str:
-    """Where the lease of a directory is."""
+    """The url of a directory's lease."""
     return files.join(output, files.TEMPORARY, LEASE)
 
 

@@ -13,12 +13,12 @@ MAX_EMPTY = 4
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """What some ranges of shards did not give.
+    """What could not be read of broken shards, over some ranges.
 
     Attributes:
-      read_bytes: how much of them was read.
-      unread_bytes: how much of each broken shard comes after the place where it broke, by its url.
-      empty: the first few shards with a range without samples.
+      read_bytes: how many bytes of the ranges were read.
+      unread_bytes: how many bytes of each broken shard come after the place where it breaks, by its url.
+      empty: the first few shards that have a range without samples.
     """
 
     read_bytes: int = 0

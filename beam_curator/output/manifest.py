@@ -92,7 +92,7 @@ def _selection(summary: Summary, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outcomes_of(summary: Summary) -> str:
-    """What the manifest says of all outcomes together: 32 hex digits, others where any sample has another outcome."""
+    """`outcomes` of the manifest: 32 hex digits, which differ if any sample has another outcome."""
     return f"{summary.outcomes:032x}"
 
 
@@ -120,7 +120,7 @@ def withdraw_manifest(seen: Summary, output: str, job: Mapping[str, Any]) -> Sum
 
 
 def counts_of(summary: Summary) -> dict[str, Any]:
-    """What the manifest says of the samples."""
+    """`counts` of the manifest: samples by what became of them."""
     return {
         "seen": summary.seen,
         "kept": summary.kept,
@@ -138,7 +138,7 @@ def rules_of(summary: Summary) -> list[dict[str, Any]]:
 
 
 def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
-    """What the manifest says of shards that could not be read to their end."""
+    """`broken_shards` of the manifest: the shards that could not be read to their end."""
     return [
         {
             "shard": error.url,

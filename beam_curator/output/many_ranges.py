@@ -44,13 +44,13 @@ class RangeInFile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a file of many ranges holds.
+    """The contents of a file of the ledger that many ranges share.
 
     Attributes:
-      first: what orders its first range among all.
-      ranges: in their order.
-      schemas: the columns that ranges have, as they are called in files.
-      content: 32 hex digits, of all rows.
+      first: the key by which its first range is ordered among all ranges.
+      ranges: the ranges, in their order.
+      schemas: the different columns that ranges have, under their names in files.
+      content: a digest of all rows, 32 hex digits.
     """
 
     first: RangeKey

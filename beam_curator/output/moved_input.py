@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Move:
-    """Where the input went after the job: urls that began with `before` begin with `now`."""
+    """A move of the input after the job: urls that began with `before` begin with `now` since then."""
 
     before: str = ""
     now: str = ""

@@ -32,10 +32,10 @@ all keys are drawn, there are as many groups as a group has ranges."""
 
 
 class Place(NamedTuple):
-    """Where a range stands in the order of all.
+    """What comes before a range, in the order of all ranges.
 
     Attributes:
-      kept: how many samples are kept before its first one.
+      kept: how many samples are kept in the ranges before it.
       ranges: how many ranges come before it.
     """
 
@@ -123,7 +123,7 @@ class GroupCounts:
 
     @property
     def total(self) -> Place:
-        """What the group adds for those after it."""
+        """The sum of the group's counts."""
         return Place(self.kept, len(self.starts))
 
     def place(self, key: RangeKey) -> Place:
@@ -170,7 +170,7 @@ class Places:
 
     @property
     def total(self) -> Place:
-        """What all ranges add together."""
+        """The sum of the counts of all ranges."""
         return self._offsets[-1]
 
     def of(self, key: RangeKey) -> Place:

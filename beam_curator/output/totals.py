@@ -74,7 +74,7 @@ def _first(models: Iterable[ModelIdentity]) -> ModelIdentity:
 
 
 class LedgerTotal:
-    """What all files of the ledger hold together.
+    """The sum of what all files of the ledger hold.
 
     Attributes:
       ranges_per_file: how many ranges each of them holds.
@@ -116,10 +116,10 @@ class LedgerTotal:
 
 
 class WrittenTotal:
-    """What all output shards hold together.
+    """The sum of what all output shards hold.
 
     Attributes:
-      shards: how many there are.
+      shards: number of output shards.
       samples: how many are in them.
       bytes: of their tars.
       members: of how many samples each extension is a member.

@@ -16,7 +16,7 @@ from beam_curator.sources.source import Source
 
 
 def source_of(format: str, reading: Reading = DEFAULT_READING) -> Source:
-    """What reads shards of a format.
+    """The source that reads shards of a format.
 
     Args:
       format: `PARQUET`, `MDS`, `FOLDER`, `LIST`, or the name of a user's own.

@@ -42,11 +42,11 @@ MAX_LIST_BYTES = 256 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What patterns match.
+    """The files that patterns match.
 
     Attributes:
-      files: each once, in the order of their urls.
-      missing: what was asked for and is not there, in the order of the patterns.
+      files: the files, each once, sorted by their urls.
+      missing: what the patterns name and is not there, in the order of the patterns.
     """
 
     files: list[FileMetadata]

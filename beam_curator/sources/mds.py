@@ -40,12 +40,12 @@ _NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uin
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-    """What the beginning of a shard says.
+    """The header of an MDS shard.
 
     Attributes:
-      offsets: uint32 [n + 1], where each of n samples begins, and where the last one ends.
-      names, encodings: of the columns, in order.
-      sizes: of each column in bytes, or None where each sample says it.
+      offsets: uint32 [n + 1], the offsets at which n samples begin, and at which the last one ends.
+      names, encodings: names and encodings of the columns, in order.
+      sizes: for each column the size of its values in bytes; None where each sample says it.
     """
 
     offsets: np.ndarray

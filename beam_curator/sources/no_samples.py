@@ -96,7 +96,7 @@ def _head_of(shard: Shard) -> tuple[str, bytes]:
 
 
 def no_sample(shards: Sequence[Shard]) -> JobError:
-    """What a job fails with that has read not one sample.
+    """The error of a job that has read not one sample.
 
     Args:
       shards: some of those that it read.

@@ -1,4 +1,4 @@
-"""What a Parquet file claims to hold, against what it can: before memory is taken for it, and before it is planned."""
+"""Checks of what a Parquet file claims to hold, before memory is taken for it, and before it is planned."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def is_below(url: str, directory: str) -> bool:
 
 
 def plain_prefix(glob: str) -> str:
-    """What all that a glob or a directory can match begins with."""
+    """The prefix of all names that a glob or a directory can match."""
     return _MAGIC.split(glob, maxsplit=1)[0]
 
 

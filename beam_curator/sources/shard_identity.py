@@ -91,7 +91,7 @@ class KnownShard:
         )
 
     def same_content(self, other: KnownShard) -> bool:
-        """Whether it holds what the other one holds."""
+        """Whether both shards have the same content."""
         return (self.size_bytes, self.generation) == (other.size_bytes, other.generation)
 
 
@@ -226,12 +226,12 @@ def root_of(one: KnownShard) -> str | None:
 
 
 def place_of(path: str) -> str:
-    """Where a file stands, however its path is spelled."""
+    """The real path of a file, or its url in a bucket, however it is spelled."""
     return path if files.is_remote(path) else os.path.realpath(path)
 
 
 def generation_of(file: FileMetadata) -> str:
-    """What tells a file's content from others that it had under the same name.
+    """Text that changes when a file's content does: see `Shard.generation`.
 
     In our buckets it is what the service says of the content, which costs nothing; of a local file it is a hash of all
     or of pieces of it; on other file systems the time of last change.

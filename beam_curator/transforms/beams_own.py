@@ -49,7 +49,7 @@ def tagged(step: beam.ParDo, main: Any, **types: Any) -> beam.PTransform:
 
 
 def total_aside(fn: Any, values: beam.PCollection[Any], label: str) -> beam.pvalue.AsSingleton:
-    """What all values add together, as a side input: of none what `fn`, as `CombineGlobally` takes it, makes of none.
+    """The sum of all values as a side input; without any value, what `fn` gives for none.
 
     `CombineGlobally` gives it as a PCollection as well, which takes four steps and a stage more."""
     fn = beam.CombineFn.maybe_from_callable(fn)
@@ -81,7 +81,7 @@ def _called(_: bytes, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def gathered(pairs: Iterable[tuple[Key, Value]]) -> collections.defaultdict[Key, list[Value]]:
-    """What GroupByKey gives, of pairs in memory."""
+    """Values in memory grouped by key, as GroupByKey does it."""
     found: collections.defaultdict[Key, list[Value]] = collections.defaultdict(list)
     for key, value in pairs:
         found[key].append(value)

@@ -106,7 +106,7 @@ class _FindScored(beam.DoFn):
 @beam.typehints.with_input_types(ShardRange)
 @beam.typehints.with_output_types(SampleBatch)
 class Scoring(beam.PTransform):
-    """What `Checkpoint` scores with: from `ShardRange` to `SampleBatch` with embeddings and scores.
+    """The scoring chain of a `Checkpoint`: takes `ShardRange`, gives `SampleBatch` with embeddings and scores.
 
     Attributes:
       encoder: what embeds.
@@ -120,7 +120,7 @@ class Scoring(beam.PTransform):
 
     @property
     def wanted(self) -> Wanted:
-        """What it gives of each range."""
+        """The embeddings and scores that it gives for each range."""
         return Wanted(self.encoder, tuple(ScoreStep.of(one, self.identity_of(one)) for one in self.scorers))
 
     def identity_of(self, scorer: Scorer) -> ModelIdentity:

@@ -77,7 +77,7 @@ class LazyEncoder:
 
 
 def _told_of_own(encoder: Encoder) -> list[str]:
-    """What tells an encoder of the user's own from others of its name."""
+    """Notes by which a user's own encoder is told from others of its name."""
     prepared = json.dumps(dataclasses.asdict(encoder.preparation), sort_keys=True)
     digest = hashlib.sha256(prepared.encode()).hexdigest()[:12]
     arguments = getattr(encoder, "_made_with", "")
@@ -234,7 +234,7 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         return sum(_bytes_of(one) for one in batch)
 
     def get_metrics_namespace(self) -> str:
-        """Where RunInference's metrics go."""
+        """The namespace of RunInference's metrics."""
         return "beam_curator.clip"
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:

@@ -298,7 +298,7 @@ def _drops(gathered: tuple[None, dict[str, Iterable[Any]]]) -> Iterator[Duplicat
 def drops_of(
     ranked: Iterable[tuple[str, Any]], pairs: Iterable[tuple[str, str, str, float]]
 ) -> Iterator[DuplicateDrop]:
-    """Which things go: what `KeepOne` does.
+    """Decides which elements are dropped, as `KeepOne` does.
 
     Args:
       ranked: ids and ranks.

@@ -13,10 +13,10 @@ from beam_curator.output.packing import Packing
 
 
 class PackingStep(beam.DoFn):
-    """What is left at the end of a bundle goes on with it."""
+    """A DoFn that collects elements into packs; at the end of a bundle it sends on what is left."""
 
     def packing(self) -> Packing[Any, Any, Any]:
-        """What collects in a bundle."""
+        """A new, empty collection of packs, for a bundle."""
         raise NotImplementedError
 
     def start_bundle(self) -> None:

@@ -152,7 +152,7 @@ class Score(beam.PTransform):
 
     @functools.cached_property
     def step(self) -> _Score:
-        """What scores a batch."""
+        """The DoFn that scores batches."""
         return _Score(self.scorer)
 
     @property
@@ -290,7 +290,7 @@ class EmbedCaptions(Score):
 
 
 def text_embedding_of(handler: ClipModelHandler) -> TextEmbedding:
-    """What embeds captions beside this encoder's embeddings of images.
+    """The scorer that embeds captions by the model that this handler embeds images by.
 
     Raises:
       UsageError: as `TextEmbedding`.
@@ -300,7 +300,7 @@ def text_embedding_of(handler: ClipModelHandler) -> TextEmbedding:
 
 
 def _texts_of(scorer: Scorer) -> TextEmbedding | None:
-    """What embeds captions for a scorer, or is it."""
+    """The text embedding that a scorer is, or uses; None for other scorers."""
     return scorer if isinstance(scorer, TextEmbedding) else scorer.texts if isinstance(scorer, Similarity) else None
 
 

@@ -164,7 +164,7 @@ class Spillable:
 
     @classmethod
     def of(cls, encoded: bytes) -> Spillable:
-        """What `encoded` gave."""
+        """A value from what `encoded` gave."""
         found = cls(None)
         found._is_here, found._encoded = False, encoded
         return found

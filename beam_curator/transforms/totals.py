@@ -37,7 +37,7 @@ class SumSummaries(beam.CombineFn):
 @beam.typehints.with_input_types(LedgerPart)
 @beam.typehints.with_output_types(LedgerTotal)
 class SumLedger(beam.CombineFn):
-    """What all files of the ledger hold together."""
+    """Sums `LedgerPart`s."""
 
     def create_accumulator(self) -> LedgerTotal:
         return LedgerTotal()
@@ -59,7 +59,7 @@ class SumLedger(beam.CombineFn):
 @beam.typehints.with_input_types(WrittenShard)
 @beam.typehints.with_output_types(WrittenTotal)
 class SumWritten(beam.CombineFn):
-    """What all output shards hold together."""
+    """Sums `WrittenShard`s."""
 
     def create_accumulator(self) -> WrittenTotal:
         return WrittenTotal()

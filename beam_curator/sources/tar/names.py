@@ -29,7 +29,7 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def why_passed_over(name: str) -> str:
-    """What kind of name it is that `split_name` gives None for."""
+    """The kind of a name for which `split_name` gives None: why the member belongs to no sample."""
     if _META.match(name):
         return META_NAME
     if _DOT_FILE.match(name):

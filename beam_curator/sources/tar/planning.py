@@ -84,7 +84,7 @@ def plan_ranges(
 
 @files.retried
 def shard_plan(shard: Shard, range_bytes: int, plans: Plans | None = None, by_key: bool = False) -> ShardPlan:
-    """Where `plan_ranges` cuts a shard."""
+    """The plan by which `plan_ranges` cuts a shard; its arguments are those of `plan_ranges`."""
     with files.open_for_reading(shard.path, shard.size_bytes) as file:
         compression = detect_compression(file)
         if not compression and shard.size_bytes <= SMALL_SHARD_RATIO * range_bytes:
