@@ -140,7 +140,11 @@ def _shard_or_as_it_is(told: dict[str, Any]) -> Any:
         return told
     if told["place"] == told["url"]:
         told["place"] = told["url"]
-    return KnownShard(**told)
+    shard = KnownShard(**told)
+    texts = (shard.url, shard.generation, shard.place, shard.label, shard.format)
+    if type(shard.size_bytes) is not int or not all(type(text) is str for text in texts):
+        raise TypeError(f"a shard {told}")
+    return shard
 
 
 def _decoded(content: dict[str, Any]) -> Job:

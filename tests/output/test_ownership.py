@@ -63,6 +63,16 @@ def test_a_job_json_of_another_program_is_one_line_and_no_reason_against_a_direc
     check_foreign(str(tmp_path / "below" / "out"))
 
 
+@pytest.mark.parametrize(("name", "value"), [("url", {"a": 1}), ("size_bytes", "5"), ("place", None), ("label", 3)])
+def test_a_shard_in_a_damaged_job_json_is_told(tmp_path, name, value):
+    write_job(str(tmp_path), Job(["a"], 64.0, shards=SHARDS))
+    content = json.loads((tmp_path / "job.json").read_text())
+    content["shards"][0][name] = value
+    (tmp_path / "job.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=r"job\.json cannot be read"):
+        read_job(str(tmp_path))
+
+
 def test_a_directory_below_that_of_a_job_is_refused_once_that_has_scored_anything(tmp_path):
     write_job(str(tmp_path), Job(["a"], 64.0, shards=SHARDS))
     below = str(tmp_path / "a" / ".." / "b")
