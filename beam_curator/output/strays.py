@@ -21,8 +21,8 @@ from beam_curator.storage import files
 BUCKETS = 1024
 """Into so many parts names are sorted."""
 
-PACKED = 1000
-"""So many names travel together."""
+PACKED = 100
+"""So many names travel together: a bundle holds as many of each bucket, 17 MB, at most."""
 
 AT_ONCE = 1000
 """So many strays are looked at together."""
