@@ -1,4 +1,5 @@
-"""All pairs of pictures whose hashes are near (see `hashes`), found where they meet (see `hash_tables`).
+"""All pairs of pictures that are near by their hashes, and alike (see `likeness`), found where hashes meet (see
+`hash_tables`).
 
 A pair is taken from the first table in which it meets. Under keys that many share, such as those of 300,000 near copies
 of one picture, each class looks at others in the order of their numbers, until it has as many neighbours as are listed.
@@ -20,17 +21,8 @@ from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates import hash_tables
 from beam_curator.duplicates.edges import Edges, listed
 from beam_curator.duplicates.hash_tables import TABLES_OF_EDITED
-from beam_curator.duplicates.hashes import (
-    BITS,
-    EDIT_BITS,
-    Hashes,
-    Indices,
-    alike,
-    bits_between,
-    counted,
-    distances,
-    sides,
-)
+from beam_curator.duplicates.hashes import BITS, EDIT_BITS, Hashes, Indices, bits_between
+from beam_curator.duplicates.likeness import alike, counted, distances, sides
 
 _SMALL = 128
 _TILE = 32
@@ -59,10 +51,10 @@ def perceptual_edges(
     pictures = _Looking.of(hashes.fine, everyone)
     kept_apart = [those for those in (base, known) if those is not None]
     _Join(hashes, pairs, pictures, pictures, bits, kept_apart).run()
-    for words, changed in zip(hashes.edited, hashes.unlike_fine, strict=True):
+    for edit, (words, changed) in enumerate(zip(hashes.edited, hashes.unlike_fine, strict=True)):
         if len(changed) and bits >= EDIT_BITS:
             edited, pictures = _Looking.of(words, changed), _Looking.of(hashes.fine, everyone)
-            _Join(hashes, pairs, edited, pictures, bits, kept_apart).run()
+            _Join(hashes, pairs, edited, pictures, bits, kept_apart, edit).run()
     return pairs.edges()
 
 
@@ -202,18 +194,21 @@ class _Join:
         other: _Looking,
         bits: int,
         kept_apart: Sequence[NDArray[np.bool_]],
+        edit: int | None = None,
     ) -> None:
         """For all of `one` with all of `other`.
 
         Args:
           hashes, bits: as of `perceptual_edges`.
           pairs: to which those are added that are found.
-          one, other: hashes of pictures as edits leave them, and of them as they are; or the latter twice.
+          one, other: hashes of pictures as an edit leaves them, and of them as they are; or the latter twice.
           kept_apart: bool [n] each; two of them are not compared.
+          edit: which one it is.
         """
         self._hashes, self._pairs, self._one, self._other = hashes, pairs, one, other
         self._bits, self._kept_apart = bits, kept_apart
-        self._counts, self._tables = (0, hash_tables.TABLES) if one is other else (EDIT_BITS, TABLES_OF_EDITED)
+        self._edit = edit
+        self._counts, self._tables = (0, hash_tables.TABLES) if edit is None else (EDIT_BITS, TABLES_OF_EDITED)
         self._both_ways = [(one, other)] if one is other else [(one, other), (other, one)]
 
     def run(self) -> None:
@@ -254,8 +249,8 @@ class _Join:
             at = at[starts[at] + shift < ends[at]]
             if not len(at):
                 return
-            distance = bits_between(words[:, at], other_words[:, starts[at] + shift]) + np.uint16(self._counts)
-            near = np.flatnonzero(distance <= self._bits)
+            distance = bits_between(words[:, at], other_words[:, starts[at] + shift])
+            near = np.flatnonzero(distance <= self._bits - self._counts)
             a, b = order[at[near]], others[starts[at[near]] + shift]
             one, other = self._one.classes[a], self._other.classes[b]
             wanted = (other <= horizon[one]) & ~self._one.settled[a]
@@ -281,10 +276,10 @@ class _Join:
         differing = differing[:, which]
         meet = hash_tables.meet(differing, self._tables) if table is None else hash_tables.first_here(differing, table)
         which = which[meet]
-        which = which[alike(self._hashes, one[which], other[which])]
-        far = distance[which].astype(np.int64)
-        far = far if self._counts else counted(self._hashes, one[which], other[which], far)
-        return which[far <= self._bits], far[far <= self._bits]
+        far = counted(self._hashes, one[which], other[which], distance[which].astype(np.int64), self._edit)
+        which, far = which[far <= self._bits], far[far <= self._bits]
+        agree = alike(self._hashes, one[which], other[which], self._edit)
+        return which[agree], far[agree]
 
     def _within_large(self, table: int, looking: _Looking, which: Indices, among: _Looking, members: Indices) -> None:
         """Compares some hashes under a key with others up to their horizons, some at a time, the first ones first.
@@ -343,8 +338,8 @@ class _Join:
           table: the one in which they have to meet first; None for any.
         """
         own, theirs = looking.words[:, which], looking.classes[which]
-        distance = bits_between(own[:, :, None], words[:, None, :]) + np.uint16(self._counts)
-        near = distance <= self._bits
+        distance = bits_between(own[:, :, None], words[:, None, :])
+        near = distance <= self._bits - self._counts
         near &= classes <= self._pairs.horizon[theirs][:, None]
         row, column = np.nonzero(near)
         one, other = theirs[row], classes[column]

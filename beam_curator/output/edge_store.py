@@ -32,7 +32,7 @@ from beam_curator.storage.retrying import is_absent
 T = TypeVar("T")
 
 EDGES_DIRECTORY = "edges"
-VERSIONS: Mapping[str, int] = {PERCEPTUAL: 5, SEMANTIC: 2}
+VERSIONS: Mapping[str, int] = {PERCEPTUAL: 6, SEMANTIC: 2}
 """Goes up where a kind has other pairs than an earlier release found: those are found anew. What it costs differs much:
 for hashes they are compared again, for embeddings all of them are read."""
 

@@ -52,72 +52,93 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float | None:
 
 def bits_apart(one: Thing, other: Thing, bits: int) -> float | None:
     """In how many bits two pictures differ; None for those that are no perceptual duplicates."""
-    looks, textures = [], []
+    looks = []
     for thing in (one, other):
         if thing.phash256 is None or thing.texture is None or thing.texture < 25:
             return None
         edited = (thing.phash256_cropped, thing.phash256_clipped)
-        looks.append([int(thing.phash256, 16), *(int(text, 16) for text in edited if text is not None)])
-        textures.append(thing.texture)
-    if min(bin(of[0]).count("1") for of in looks) < 48 or 2 * min(textures) < max(textures):
+        looks.append([int(thing.phash256, 16), *(None if text is None else int(text, 16) for text in edited)])
+    a, b = (of[0] for of in looks)
+    assert a is not None
+    assert b is not None
+    if min(bin(a).count("1"), bin(b).count("1")) < 48:
         return None
-    (a, *after_a), (b, *after_b) = looks
-    edits = [(x, b) for x in after_a if bin(x).count("1") >= 48] + [(y, a) for y in after_b if bin(y).count("1") >= 48]
-    white = (
-        one.colours is not None and other.colours is not None and _on_white(one.colours) and _on_white(other.colours)
-    )
-    between = _far(a, b, 0, _TABLES)
-    told = [
-        math.ceil(between * 4 / 3) if white and between < math.inf else between,
-        *(_far(edited, whole, 12, _TABLES[:28]) for edited, whole in edits),
-    ]
+    told = [_told(one, other, a, b, None)]
+    for edit in (1, 2):
+        for whole, edited in ((a, looks[1][edit]), (b, looks[0][edit])):
+            if edited is not None and bin(edited).count("1") >= 48:
+                told.append(_told(one, other, whole, edited, edit))
     least = min(told)
-    return least if least <= bits and _colours_agree(one.colours, other.colours) else None
+    return least if least <= bits else None
 
 
-def _far(one: int, other: int, counts: int, tables: Sequence[int]) -> float:
-    differing = one ^ other
-    return bin(differing).count("1") + counts if any(not differing & table for table in tables) else math.inf
+def _told(one: Thing, other: Thing, a: int, b: int, edit: int | None) -> float:
+    """How far two are apart by a hash of each, the second one after an edit (1 crops, 2 clips it); or infinite."""
+    textures = sorted((one.texture or 0, other.texture or 0))
+    plain = textures[0] < 256
+    sides = [None if text is None or not int(text, 16) else _parts(text) for text in (one.colours, other.colours)]
+    known = [side for side in sides if side is not None]
+    white = len(known) == 2 and all(sum(min(part) >= 220 for part in side) >= 3 for side in known)
+    if textures[1] > (2 if white else 3) * textures[0]:
+        return math.inf
+    if len(known) == 2 and not _colours_agree(known[0], known[1], white, plain, edit):
+        return math.inf
+    if not any(not (a ^ b) & table for table in (_TABLES if edit is None else _TABLES[:28])):
+        return math.inf
+    apart = bin(a ^ b).count("1")
+    return math.ceil(apart * (2 if plain else 4 / 3) if white else apart) + (0 if edit is None else 12)
 
 
-def _colours_agree(one: str | None, other: str | None) -> bool:
-    sides = [[(0, 0, 0)] * 16 if text is None else _parts(text) for text in (one, other)]
-    greys = [[(299 * r + 587 * g + 114 * b + 500) // 1000 for r, g, b in side] for side in sides]
+Side = list[tuple[int, int, int]]
+
+
+def _colours_agree(one: Side, other: Side, white: bool, plain: bool, edit: int | None) -> bool:
+    greys = [[(299 * r + 587 * g + 114 * b + 500) // 1000 for r, g, b in side] for side in (one, other)]
     chroma = [
         [part[channel] - grey for channel in (2, 0) for part, grey in zip(side, of, strict=True)]
-        for side, of in zip(sides, greys, strict=True)
+        for side, of in zip((one, other), greys, strict=True)
     ]
     lengths = [sum(value * value for value in of) for of in chroma]
-    white = all(text is not None and _on_white(text) for text in (one, other))
+    grey_apart = max(abs(a - b) for a, b in zip(*greys, strict=True))
+    if white and plain:
+        if edit == 2:
+            return False
+        if edit is None and min(lengths) <= 4**2 and grey_apart <= 4:
+            return True
+        apart = [abs(a - b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)]
+        mean, most = (4, 8) if edit is None else (6, 16)
+        turned = sum((a - b) ** 2 for a, b in zip(*chroma, strict=True))
+        near = sum(level**2 for level in apart) <= 48 * mean**2 and max(apart) <= most
+        return near and 12 * (turned - 64) <= max(lengths)
+    if white or (plain and _on_one_ground(one) and _on_one_ground(other)):
+        if min(lengths) <= 8**2 and grey_apart <= 8:
+            return True
+        return any(_lighter(a, b, gain) for a, b in ((one, other), (other, one)) for gain in range(50, 74))
     if min(lengths) < 8**2:
-        near = max(abs(a - b) for a, b in zip(*greys, strict=True)) <= 12
-        return near or not white or max(lengths) < 8**2
+        return True
     dot = sum(a * b for a, b in zip(*chroma, strict=True))
-    least = 96 if white else 60
-    if dot <= 0 or (100 * dot) ** 2 < least**2 * lengths[0] * lengths[1] or 100 * min(lengths) < 36 * max(lengths):
-        return False
-    gains = range(50, 74)
-    return not white or any(_lighter(a, b, gain) for a, b in (sides, sides[::-1]) for gain in gains)
+    turned_away = dot <= 0 or (100 * dot) ** 2 < 60**2 * lengths[0] * lengths[1]
+    return not turned_away and 100 * min(lengths) >= 36 * max(lengths)
 
 
-def _on_white(text: str) -> bool:
-    return sum(min(part) >= 248 for part in _parts(text)) >= 3
+def _on_one_ground(side: Side) -> bool:
+    return any(sum(max(abs(a - b) for a, b in zip(of, part, strict=True)) <= 2 for part in side) >= 4 for of in side)
 
 
-def _parts(text: str) -> list[tuple[int, int, int]]:
+def _parts(text: str) -> Side:
     levels = bytes.fromhex(text)
     return [(levels[at], levels[at + 1], levels[at + 2]) for at in range(0, 48, 3)]
 
 
-def _lighter(dark: list[tuple[int, int, int]], light: list[tuple[int, int, int]], gain: int) -> bool:
-    """Whether one picture on white is the other, made lighter by `gain` / 50, within 3 levels in the quadratic mean."""
+def _lighter(dark: Side, light: Side, gain: int) -> bool:
+    """Whether one picture is the other, made lighter by `gain` / 50, within 8 levels in the quadratic mean."""
     total = 0
     for one, other in zip(dark, light, strict=True):
         d, far = [255 - level for level in one], [255 - level for level in other]
         more = 3 * (gain - 50)
         share = min(max(sum(gain * a - 50 * b for a, b in zip(d, far, strict=True)), more * max(d)), more * 255)
         total += sum((max(3 * gain * a - share, 0) - 150 * b) ** 2 for a, b in zip(d, far, strict=True))
-    return total <= 48 * 450**2
+    return total <= 48 * 1200**2
 
 
 def related(

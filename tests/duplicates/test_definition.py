@@ -34,7 +34,7 @@ def things(rng: np.random.Generator, count: int, name: str, others: Sequence[Thi
 def _new(rng: np.random.Generator) -> Thing:
     colours = rng.integers(0, 256, (16, 3)) if rng.random() < 0.6 else np.full((16, 3), rng.integers(256))
     if rng.random() < 0.5:
-        colours[: rng.integers(1, 9)] = 255
+        colours[: rng.integers(1, 9)] = rng.choice([255, 221, 60])
     return Thing(
         "",
         True,
@@ -43,7 +43,7 @@ def _new(rng: np.random.Generator) -> Thing:
         1.0,
         rng.bytes(32).hex(),
         (rng.bytes(32) if rng.random() < 0.9 else bytes(28) + rng.bytes(4)).hex(),
-        int(rng.integers(20, 120)),
+        int(rng.integers(20, 120)) * int(rng.choice([1, 4])),
         colours.astype(np.uint8).tobytes().hex(),
         rng.bytes(32).hex() if rng.random() < 0.9 else bytes(32).hex(),
         rng.bytes(32).hex() if rng.random() < 0.6 else None,

@@ -13,8 +13,9 @@ from beam_curator.duplicates import bit_counts, competitors, hash_tables, percep
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates.competitors import hashes_in
 from beam_curator.duplicates.edges import Edges
-from beam_curator.duplicates.hashes import BITS, TEXTURE, Hashes, distances, hashes_of
+from beam_curator.duplicates.hashes import BITS, TEXTURE, Hashes, hashes_of
 from beam_curator.duplicates.keepers import Relation, keep_one, numbered
+from beam_curator.duplicates.likeness import distances
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.images import picture_hashes
 from benchmarks.lookalikes import photograph_like
@@ -222,28 +223,96 @@ def facts_of(texture: int, *colours: tuple[int, int, int]) -> tuple[str, int, st
     return "f" * 64, texture, (bytes(itertools.chain(*colours)) * 16)[:48].hex()
 
 
-@pytest.mark.parametrize(
-    ("other", "same"),
-    [
-        (facts_of(60, (200, 90, 40)), True),
-        (facts_of(120, (200, 90, 40)), True),
-        (facts_of(121, (200, 90, 40)), False),
-        (facts_of(60, (255, 117, 52)), True),
-        (facts_of(60, (119, 119, 119)), True),
-        (facts_of(60, (121, 119, 119)), True),
-        (facts_of(60, (60, 90, 200)), False),
-        (facts_of(60, (150, 110, 80)), False),
-    ],
-    ids=["equal", "twice the texture", "more than that", "brighter", "grey", "greyish", "another hue", "paler"],
-)
+GROUND = (200, 90, 40)
+"""A colour, whose grey level is 117."""
+
+
+def varied(texture: int, gain: float = 1, grey: bool = False, shift: int = 0) -> tuple[str, int, str]:
+    """The facts of a picture of brown parts, one lighter than the other."""
+    parts = np.outer(np.linspace(0.4, 1, 16), GROUND) * gain + np.array([shift, 0, -shift])
+    if grey:
+        parts = np.repeat(parts @ [[0.299], [0.587], [0.114]], 3, axis=1)
+    return facts_of(texture, *np.clip(np.rint(parts), 0, 255).astype(int).tolist())
+
+
+ON_WHITE = (GROUND, (220, 180, 170))
+
+
+def on_white(*colours: tuple[int, int, int], texture: int = 60) -> tuple[str, int, str]:
+    """The facts of a picture whose parts are nearly white, but for the first ones."""
+    return facts_of(texture, *colours, *[(225, 225, 225)] * (16 - len(colours)))
+
+
+_ALIKE = {
+    "equal": (varied(60), varied(60), True),
+    "three times the texture": (varied(60), varied(180), True),
+    "more than that": (varied(60), varied(181), False),
+    "of two shapes of colour": (varied(60), varied(60, shift=40), True),
+    "greyish": (varied(60), facts_of(60, (121, 119, 119)), True),
+    "another hue": (varied(60), facts_of(60, (60, 90, 200)), False),
+    "paler": (varied(60), facts_of(60, (135, 115, 100)), False),
+    "on one ground, equal": (facts_of(60, GROUND), facts_of(60, GROUND), True),
+    "on one ground, brighter": (facts_of(60, GROUND), facts_of(60, (255, 117, 52)), True),
+    "on one ground, too bright": (facts_of(60, (120, 50, 40)), facts_of(60, (240, 100, 80)), False),
+    "on one ground, grey": (facts_of(60, GROUND), facts_of(60, (119, 119, 119)), True),
+    "on one ground, another grey": (facts_of(60, GROUND), facts_of(60, (128, 128, 128)), False),
+    "on one ground, nearly of one hue": (facts_of(60, GROUND), facts_of(60, (200, 120, 70)), False),
+    "on one ground, not plain": (facts_of(256, GROUND), facts_of(256, (200, 120, 70)), True),
+    "plain on white, equal": (on_white(*ON_WHITE), on_white(*ON_WHITE), True),
+    "plain on white, twice the texture": (on_white(*ON_WHITE), on_white(*ON_WHITE, texture=120), True),
+    "plain on white, more than that": (on_white(*ON_WHITE), on_white(*ON_WHITE, texture=121), False),
+    "plain on white, nearly equal": (on_white(*ON_WHITE), on_white((205, 95, 35), (220, 180, 170)), True),
+    "plain on white, a part of another": (on_white(*ON_WHITE), on_white((209, 90, 40), (220, 180, 170)), False),
+    "plain on white, a little lighter": (on_white(*ON_WHITE), on_white((212, 96, 43), (225, 188, 178)), False),
+    "plain on white, brighter": (on_white(*ON_WHITE), on_white((255, 117, 52), (233, 214, 201)), False),
+    "plain on white, grey": (on_white(*ON_WHITE), on_white((117,) * 3, (191,) * 3), True),
+    "plain on white, another grey": (on_white(*ON_WHITE), on_white((117,) * 3, (196,) * 3), False),
+    "plain on white, pale hues": (on_white(*[(60, 70, 60)] * 4), on_white(*[(66, 63, 68)] * 4), False),
+    "on white, brighter": (
+        on_white(*ON_WHITE, texture=256),
+        on_white((255, 117, 52), (233, 214, 201), texture=256),
+        True,
+    ),
+    "on white, another hue": (
+        on_white(*ON_WHITE, texture=256),
+        on_white((200, 60, 140), (220, 180, 170), texture=256),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "other", "same"), list(_ALIKE.values()), ids=list(_ALIKE))
 def test_pictures_of_one_shape_are_duplicates_where_texture_and_colour_agree(
-    other: tuple[str, str, int, str], same: bool
+    one: tuple[str, int, str], other: tuple[str, int, str], same: bool
 ) -> None:
-    hashes, _ = hashes_of(*map(list, zip(facts_of(60, (200, 90, 40)), other, strict=True)))
-    one = np.zeros(1, np.int64)
-    assert Bits(hashes).distances(one, one + 1).tolist() == pytest.approx([0.0 if same else np.nan], nan_ok=True)
-    assert len(Bits(hashes).within(one, one + 1)[0]) == same
-    assert len(perceptual_edges(hashes).first) == same
+    for pair in ((one, other), (other, one)):
+        hashes, _ = hashes_of(*map(list, zip(*pair, strict=True)))
+        at = np.zeros(1, np.int64)
+        assert Bits(hashes).distances(at, at + 1).tolist() == pytest.approx([0.0 if same else np.nan], nan_ok=True)
+        assert len(Bits(hashes).within(at, at + 1)[0]) == same
+        assert len(perceptual_edges(hashes).first) == same
+
+
+@pytest.mark.parametrize(
+    ("edit", "other", "same"),
+    [
+        ("cropped", on_white((209, 90, 40), (220, 180, 170)), True),
+        ("cropped", on_white((217, 90, 40), (220, 180, 170)), False),
+        ("cropped", on_white((117,) * 3, (191,) * 3), False),
+        ("clipped", on_white(*ON_WHITE), False),
+        ("clipped", on_white(*ON_WHITE, texture=300), False),
+    ],
+    ids=["moved", "moved far", "grey", "clipped", "clipped, and not plain beside what is"],
+)
+def test_edited_copies_of_plain_things_on_white_have_the_same_colours(
+    edit: str, other: tuple[str, int, str], same: bool
+) -> None:
+    fine, texture, colours = on_white(*ON_WHITE, texture=max(60, other[1] // 2))
+    facts = [("0f" * 32, texture, colours, fine, fine), (*other, None, None)]
+    columns = [list(column) for column in zip(*facts, strict=True)]
+    columns[4 if edit == "cropped" else 3] = [None, None]
+    hashes, _ = hashes_of(*columns)
+    assert perceptual_edges(hashes).distance.tolist() == ([12] if same else [])
 
 
 def test_a_jobs_rows_are_compared_with_their_colours() -> None:
@@ -272,9 +341,17 @@ def edits_of(fine: int, cropped: int | None = None, clipped: int | None = None) 
     return (f"{fine:064x}", 60, None, *after)
 
 
-@pytest.mark.parametrize(("bits", "far"), [(0, 0), (1, 2), (10, 14), (24, 32), (25, np.nan)])
-def test_bits_between_things_on_white_count_a_third_more(bits: int, far: float) -> None:
-    _, texture, colours = on_white((200, 90, 40), (220, 180, 170))
+@pytest.mark.parametrize(
+    ("texture", "bits", "far"),
+    [
+        *((256, 0, 0), (256, 1, 2), (256, 10, 14), (256, 24, 32), (256, 25, np.nan)),
+        *((255, 1, 2), (255, 16, 32), (255, 17, np.nan)),
+    ],
+)
+def test_bits_between_things_on_white_count_a_third_more_and_double_where_they_are_plain(
+    texture: int, bits: int, far: float
+) -> None:
+    _, texture, colours = on_white(*ON_WHITE, texture=texture)
     facts = [(f"{hash_:064x}", texture, colours) for hash_ in ((1 << 128) - 1, ((1 << 128) - 1) ^ ((1 << bits) - 1))]
     hashes, _ = hashes_of(*map(list, zip(*facts, strict=True)))
     one = np.zeros(1, np.int64)
@@ -312,26 +389,6 @@ def test_rows_that_are_looked_at_some_at_a_time_have_the_hashes_that_they_have_a
     for name in ("fine", "texture", "colours", "edited"):
         np.testing.assert_array_equal(getattr(found, name), getattr(once, name))
     assert len(hashes_in(table[:0])[0]) == 0
-
-
-def on_white(*colours: tuple[int, int, int]) -> tuple[str, int, str]:
-    """The facts of a picture whose parts are white, but for the first ones."""
-    return facts_of(60, *colours, *[(255, 255, 255)] * (16 - len(colours)))
-
-
-@pytest.mark.parametrize(
-    ("other", "same"),
-    [
-        (on_white((255, 130, 52), (240, 200, 190)), True),
-        (on_white((200, 60, 90), (220, 180, 170)), False),
-        (on_white((119, 119, 119), (185, 185, 185)), True),
-        (on_white((90, 90, 90), (185, 185, 185)), False),
-    ],
-    ids=["brighter", "another hue", "grey", "another grey"],
-)
-def test_things_on_white_are_told_apart_by_shades_of_one_colour(other: tuple[str, int, str], same: bool) -> None:
-    hashes, _ = hashes_of(*map(list, zip(on_white((200, 90, 40), (220, 180, 170)), other, strict=True)))
-    assert len(perceptual_edges(hashes).first) == same
 
 
 @pytest.mark.slow
