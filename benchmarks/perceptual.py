@@ -28,6 +28,7 @@ from beam_curator.duplicates.perceptual import Bits, perceptual_edges
 from beam_curator.images import picture_hashes
 from benchmarks import lookalikes
 from benchmarks.photos import draw_jpeg
+from benchmarks.products import PRODUCTS
 from benchmarks.tables import machine, markdown
 
 _BEYOND = "watermark"
@@ -160,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sets = {"photographs": list(photographs.values()), "drawn photographs": drawn}
     counts = {name: flags.alike if name == "products on white" else flags.alike // 10 for name in lookalikes.UNLIKE}
     alike = {name: _drawn(kind, counts[name], flags.seed) for name, kind in lookalikes.UNLIKE.items()}
+    alike |= {name: _drawn(kind, flags.alike, flags.seed) for name, kind in PRODUCTS.items()}
     print(report({name: images for name, images in sets.items() if images}, alike))
     if flags.hashes:
         print(f"\n{join_times(flags.hashes, min(flags.near, flags.hashes))}")

@@ -135,6 +135,13 @@ def _lost(broken: Sequence[Mapping[str, Any]]) -> str:
     return f"lost about {counted(sum(one['lost_samples'] for one in broken), 'sample')}, or more (an estimate)"
 
 
+_OLD_HASHES = {
+    "unhashed": "such hash: not compared as perceptual duplicates",
+    "unedited": "hashes of edits: cropped and brighter copies of them are found less often",
+}
+"""What the manifest counts of samples without hashes, and what becomes of these."""
+
+
 def _told(manifest: Mapping[str, Any]) -> list[str]:
     """Lines about what was met in the input besides good samples, and what to do about it."""
     lines = []
@@ -149,11 +156,10 @@ def _told(manifest: Mapping[str, Any]) -> list[str]:
         what = "all were scored, and the worst score decided" if policy == "all" else "only the first was scored"
         lines.append(f"{counted(several, 'sample')} with several images: {what} (--several_images {policy})")
     asked = (manifest.get("flags") or {}).get("duplicates") or ()
-    if manifest.get("unhashed") and PERCEPTUAL in (asked.get("kinds", ()) if isinstance(asked, dict) else asked):
-        lines.append(
-            f"{counted(manifest['unhashed'], 'sample')} scored by an earlier release, which knew no such hash: not "
-            "compared as perceptual duplicates"
-        )
+    perceptual = PERCEPTUAL in (asked.get("kinds", ()) if isinstance(asked, dict) else asked)
+    for name, what in _OLD_HASHES.items() if perceptual else ():
+        if manifest.get(name):
+            lines.append(f"{counted(manifest[name], 'sample')} scored by an earlier release, which knew no {what}")
     return lines + [describe(kind, manifest[kind]) for kind in KINDS if manifest.get(kind)]
 
 

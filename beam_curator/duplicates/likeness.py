@@ -12,7 +12,7 @@ Between plain things on white bits count double, and all colours have to be the 
 copy of a plain thing is what the same thing in a lighter colour is. Of other things on white, and of plain ones on
 another ground, one has the colours of the other, made lighter or not. Of all else, hues agree.
 
-Measured on 27 generators of pictures that are all different (`benchmarks.lookalikes`): see docs/performance.md.
+Measured on photographs and on what `benchmarks.lookalikes` and `benchmarks.products` draw: see docs/performance.md.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def told_of(summary: Summary) -> dict[str, Any]:
     back within a shard, of names with dots that may have made one sample of several, of samples without a hash, and of
     fields of the samples' metadata."""
     passed_over = dict(sorted(summary.passed_over.items()))
-    unhashed = {"unhashed": summary.unhashed} if summary.unhashed else {}
+    unhashed = {name: count for name in ("unhashed", "unedited") if (count := getattr(summary, name))}
     fields = {"fields": fields_of(summary)} if summary.fields != FieldsFound() else {}
     told = {"passed_over": passed_over, "several_images": summary.several_images, **unhashed, **fields}
     return {**told, **summary.findings_by_kind()}

@@ -48,6 +48,7 @@ class Summary:
         earlier release scored them.
       fields: tallies of the fields of the samples' metadata.
       spans: when this run worked on the samples, by phase.
+      unedited: as `unhashed`, how many samples had a perceptual hash, but not those of edits.
     """
 
     seen: int = 0
@@ -65,6 +66,7 @@ class Summary:
     unhashed: int = 0
     fields: FieldsFound = dataclasses.field(default_factory=FieldsFound, compare=False)
     spans: Mapping[str, Span] = dataclasses.field(default_factory=dict, compare=False)
+    unedited: int = 0
 
     @property
     def dropped(self) -> int:
@@ -142,19 +144,24 @@ def recount(table: pa.Table, spans: Mapping[str, Span]) -> Summary:
     not be what was seen."""
     by = _by_status(table)
     kept = sum(by[rows.KEPT].values())
-    return Summary(len(table), kept, by[rows.DROPPED], by[rows.FAILED], unhashed=_unhashed(table), spans=spans)
+    unhashed, unedited = _lacking(table)
+    return Summary(
+        len(table), kept, by[rows.DROPPED], by[rows.FAILED], unhashed=unhashed, unedited=unedited, spans=spans
+    )
 
 
 def recounted(seen: Summary, ledger: Summary) -> Summary:
     """What was seen, with the counts and spans that the ledger adds."""
     spans = sum_spans([seen.spans, ledger.spans])
-    counts = {name: getattr(ledger, name) for name in ("seen", "kept", "dropped_by", "failed_by", "unhashed")}
+    names = ("seen", "kept", "dropped_by", "failed_by", "unhashed", "unedited")
+    counts = {name: getattr(ledger, name) for name in names}
     return dataclasses.replace(seen, **counts, spans=spans)
 
 
 def summarize(batch: SampleBatch) -> Summary:
     """The counts of one batch."""
     by = _by_status(batch.rows)
+    unhashed, unedited = _lacking(batch.rows)
     return Summary(
         len(batch),
         sum(by[rows.KEPT].values()),
@@ -168,18 +175,23 @@ def summarize(batch: SampleBatch) -> Summary:
         batch.findings,
         pc.sum(pc.greater(batch.rows["images"], 1)).as_py() or 0,
         Losses.of_range(batch.range, len(batch), batch.errors),
-        _unhashed(batch.rows),
+        unhashed,
         batch.fields or FieldsFound(),
         batch.spans,
+        unedited,
     )
 
 
-def _unhashed(table: pa.Table) -> int:
+def _lacking(table: pa.Table) -> tuple[int, int]:
+    """`Summary.unhashed` and `Summary.unedited`."""
     if "duplicate_kind" not in table.schema.names:
-        return 0
+        return 0, 0
     competed = pc.or_(pc.equal(table["status"], rows.KEPT), table["duplicate_kind"].is_valid())
-    lacking = table["phash256"].is_null() if "phash256" in table.schema.names else True
-    return pc.sum(pc.and_(competed, lacking)).as_py() or 0
+    unhashed, uncropped = (
+        table[name].is_null() if name in table.schema.names else True for name in ("phash256", "phash256_cropped")
+    )
+    unedited = pc.and_(pc.and_not(competed, unhashed), uncropped)
+    return pc.sum(pc.and_(competed, unhashed)).as_py() or 0, pc.sum(unedited).as_py() or 0
 
 
 def _outcomes(batch: SampleBatch) -> int:
@@ -272,6 +284,7 @@ class SummaryTotal:
             passed_over=+self._counters["passed_over"],
             several_images=self._counts["several_images"],
             unhashed=self._counts["unhashed"],
+            unedited=self._counts["unedited"],
             errors=tuple(self._errors),
             judged=dict(self._judged),
             outcomes=self._outcomes,
@@ -282,7 +295,7 @@ class SummaryTotal:
         )
 
 
-_COUNTS = ("seen", "kept", "batch_reductions", "several_images", "unhashed")
+_COUNTS = ("seen", "kept", "batch_reductions", "several_images", "unhashed", "unedited")
 _COUNTERS = ("dropped_by", "failed_by", "passed_over")
 
 

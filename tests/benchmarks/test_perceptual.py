@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import duplicate_peers, lookalikes, perceptual
+from benchmarks.products import PRODUCTS
 
 
 def test_it_prints_recall_wrong_merges_and_times(capsys: pytest.CaptureFixture[str]) -> None:
@@ -13,6 +14,7 @@ def test_it_prints_recall_wrong_merges_and_times(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     assert all(f"| {edit}" in printed for edit in lookalikes.EDITS)
     assert "| 10 products on white" in printed
+    assert all(f"| 10 {kind}" in printed for kind in PRODUCTS)
     assert "near copies of one" in printed
 
 
@@ -32,7 +34,13 @@ def test_things_of_one_shape_in_shades_of_one_colour_are_told_apart_and_their_co
     assert perceptual.wrong(drawn)[1]["Beam Curator"] == 0
     found = perceptual.recall(drawn)
     lost = {edit for edit, of in found.items() if of["Beam Curator"] < 1}
-    assert lost <= {"brightness x 1.3"}  # lighter things have less texture
+    assert lost <= {"brightness x 1.3"}  # they are what things in lighter colours are
+
+
+@pytest.mark.parametrize("kind", sorted(set(PRODUCTS) - {"shirts of one cut"}))
+def test_things_that_others_draw_are_told_apart(kind: str) -> None:
+    drawn = [PRODUCTS[kind](np.random.default_rng(seed)) for seed in range(150)]
+    assert perceptual.wrong(drawn)[1]["Beam Curator"] == 0
 
 
 def test_peers_are_compared_on_the_same_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

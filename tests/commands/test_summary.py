@@ -117,6 +117,19 @@ def test_want_of_memory_is_told_by_the_run_that_met_it():
     assert "halved" not in describe_run("out", manifest_of(), Work(scored=1, reused=0), seconds=1)
 
 
+def test_samples_that_an_earlier_release_scored_without_hashes_are_told_once_where_these_are_compared():
+    lacking = {"unhashed": 3, "unedited": 1}
+    told = [
+        "  3 samples scored by an earlier release, which knew no such hash: not compared as perceptual duplicates",
+        "  1 sample scored by an earlier release, which knew no hashes of edits: cropped and brighter copies of them "
+        "are found less often",
+    ]
+    for kinds in (["perceptual"], ["exact"]):
+        manifest = manifest_of(flags={"duplicates": {"kinds": kinds}}, **lacking)
+        lines = describe_run("out", manifest, Work(1, 0), 1).splitlines()
+        assert [line for line in lines if "earlier release" in line] == (told if kinds == ["perceptual"] else [])
+
+
 @pytest.mark.parametrize(("shards", "bytes", "text"), [(1, 999, "1 shard, 999 B"), (2, 5e12, "2 shards, 5.0 TB")])
 def test_counts_and_sizes_are_told_in_words(shards, bytes, text):
     assert text in describe_run("out", manifest_of(output={"shards": shards, "bytes": bytes}), Work(1, 0), 1)

@@ -169,3 +169,20 @@ def test_what_a_step_of_the_users_own_set_as_duplicate_of_stays():
     table = rows.with_column(batch_of([("dropped", "duplicate")]).rows, "duplicate_of", ["another"])
     nulls = pa.nulls(1, pa.string())
     assert ledger.ledger_table(table, nulls, nulls)["duplicate_of"].to_pylist() == ["another"]
+
+
+def test_samples_that_competed_without_a_hash_are_counted_apart_from_those_that_lack_the_hashes_of_edits_alone():
+    columns = {
+        "sample_id": list("abcde"),
+        "status": ["kept", "kept", "dropped", "dropped", "kept"],
+        "reason": pa.nulls(5, pa.string()),
+    }
+    hashes = {"phash256": ["0", "0", "0", "0", None], "phash256_cropped": ["0", None, None, None, None]}
+    looked_for = pa.table({**columns, "duplicate_kind": [None, None, "perceptual", None, None], **hashes})
+    found = [recount(looked_for.drop_columns(names), {}) for names in ([], ["phash256_cropped"], [*hashes])]
+    total = SummaryTotal()
+    for one in found:
+        total.add(one)
+    assert [(one.unhashed, one.unedited) for one in [*found, total.summary]] == [(1, 2), (1, 3), (4, 0), (6, 5)]
+    never = recount(looked_for.drop_columns(["duplicate_kind"]), {})
+    assert (never.unhashed, never.unedited) == (0, 0)
