@@ -66,8 +66,6 @@ def run_watched(run: Callable[[], T], output: str) -> T:
     with _deaths_told(lambda code: _end(end, JobError(_line(code, output)))) as die:
 
         def go() -> None:
-            # The workers, which inherit it, are killed by who gets Ctrl-C: they would lament in their own start.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 result = run()
             except BaseException as error:

@@ -5,7 +5,6 @@ has whole jobs.
 """
 
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -128,12 +127,6 @@ def test_workers_that_end_with_the_pipeline_are_no_deaths(looking_often, monkeyp
         return 7
 
     assert run_watched(run, "out") == 7
-
-
-def test_workers_do_not_hear_ctrl_c_which_whoever_started_them_acts_on():
-    deaf = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    assert run_watched(lambda: subprocess.check_output([sys.executable, "-c", deaf]), "out") == b"True\n"
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_other_workers_die_with_it_and_other_processes_do_not():
