@@ -4,11 +4,14 @@ import csv
 import json
 import re
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from examples import embed_images, filter_with_rule, join_ledger, train_head
+from examples import embed_images, filter_with_rule, join_ledger, keep_one, train_head
 from tests.integration.integration_content import ledger
 
 
@@ -48,6 +51,23 @@ def test_join_ledger_gives_every_sample_its_record(finished_once, tmp_path):
     for index, row in enumerate(rows):
         expected = {"key": row["key"], "licence": f"licence-{index}"} if index % 2 else None
         assert records[row["key"]] == expected
+
+
+def test_keep_one_says_which_things_go_for_a_better_one_that_stays(tmp_path, capsys):
+    angles = {"a": 0.0, "b": 0.1, "c": 0.2, "d": 1.5, "e": None}
+    vectors = [None if angle is None else [float(np.cos(angle)), float(np.sin(angle))] for angle in angles.values()]
+    table = pa.table({"sample_id": list(angles), "embedding": vectors, "bytes": [5, 9, 7, 1, 8]})
+    pq.write_table(table, tmp_path / "vectors.parquet")
+    argv = ["--rank", "bytes", "--cosine", "0.99", "--output", str(tmp_path / "gone")]
+    assert keep_one.main(["--vectors", str(tmp_path / "*.parquet"), *argv]) == 0
+    lines = [json.loads(line) for file in tmp_path.glob("gone-*.jsonl") for line in file.read_text().splitlines()]
+    assert sorted((line["id"], line["duplicate_of"], line["kind"]) for line in lines) == [
+        ("a", "b", "semantic"),
+        ("c", "b", "semantic"),
+    ]
+    np.testing.assert_allclose([line["distance"] for line in lines], np.cos(0.1), atol=1e-3)
+    assert keep_one.main(["--vectors", str(tmp_path / "no-*.parquet"), *argv]) == 2
+    assert "there is no such file" in capsys.readouterr().err
 
 
 def losses(printed):
