@@ -30,6 +30,7 @@ from beam_curator.duplicates.competitors import classes_of, fixed_width
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Drops, Relation, keep_one
 from beam_curator.duplicates.products import numpy_products, one_thread_a_product
+from beam_curator.duplicates.scratch import laid_aside, pieces_of
 from beam_curator.duplicates.semantic import (
     PROVEN,
     Compared,
@@ -40,7 +41,7 @@ from beam_curator.duplicates.semantic import (
     members_of,
     semantic_edges,
 )
-from beam_curator.duplicates.vectors import ids_of
+from beam_curator.duplicates.vectors import ID_BYTES, ids_of
 from beam_curator.output.stored_vectors import ID_TYPE
 from benchmarks.duplicate_vectors import make_vectors
 from benchmarks.tables import machine, markdown
@@ -85,11 +86,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _compared(vectors: np.ndarray) -> tuple[Compared, np.ndarray]:
     """Distinct vectors in the order of their rows, and the class of each row."""
-    names = pa.py_buffer(np.ascontiguousarray(ids_of(vectors)).view(np.uint8))
-    ids = pa.FixedSizeBinaryArray.from_buffers(ID_TYPE, len(vectors), [None, names])
-    classes = classes_of(np.arange(len(vectors)), ids)
+    names = laid_aside(map(ids_of, pieces_of(vectors)), f"V{ID_BYTES}").view(np.uint8)
+    ids = pa.FixedSizeBinaryArray.from_buffers(ID_TYPE, len(vectors), [None, pa.py_buffer(names)])
+    classes = classes_of(_in_order(len(vectors)), ids)
     row, no = classes.row, np.zeros(len(classes), bool)
     return Compared(lambda ones: vectors[row[ones]], no, no, fixed_width(classes.ids)), classes.of_samples
+
+
+def _in_order(count: int) -> np.ndarray:
+    """The rows as they are, as a job has them in the order of keepers."""
+    return laid_aside((np.arange(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)), np.int64)
 
 
 def _join(cosine: float, cells: int | None = None, slack: float = PROVEN, seed: int = 0) -> Join:
@@ -257,8 +263,7 @@ class _Counted:
 
 def _kept(compared: Compared, classes: np.ndarray, edges: Edges, cosine: float) -> Drops:
     relation = Relation("semantic", classes, edges, Cosines(compared.vectors, _join(cosine)), 1.0)
-    everything = np.arange(len(classes))
-    return keep_one(everything, np.ones(len(classes), bool), np.zeros(len(classes), bool), [relation])
+    return keep_one(_in_order(len(classes)), np.ones(len(classes), bool), np.zeros(len(classes), bool), [relation])
 
 
 class Memory:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.products import Directions, Proposing, numpy_products
+from beam_curator.duplicates.scratch import in_ascending_order, laid_aside
 
 _ITERATIONS = 6
 _REFINED = 2
@@ -66,9 +67,12 @@ def making(cells: int) -> int:
     return sample_size(cells) * cells * (_REFINED + 1 if cells > _FEW else _ITERATIONS + 1)
 
 
-def in_drawing_order(ids: NDArray[np.void], seed: int) -> NDArray[np.int64]:
-    """All vectors as they are drawn: by name, whatever their order."""
-    return np.argsort(ids)[np.random.default_rng(seed).permutation(len(ids))]
+def in_drawing_order(ids: NDArray[np.void], seed: int, most: int) -> NDArray[np.int64]:
+    """The first vectors that are drawn, at most so many: by name, whatever their order."""
+    by_name = laid_aside(in_ascending_order(ids), np.int32)
+    places = np.arange(len(ids), dtype=np.int32)
+    np.random.default_rng(seed).shuffle(places)
+    return by_name[places[:most]].astype(np.int64)
 
 
 def sampled(drawn: NDArray[np.int64], count: int, but: int = 0) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from beam_curator.defaults import BY_PLACE
 from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
+from beam_curator.duplicates.scratch import in_ascending_order, laid_aside, pieces_of
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
 from beam_curator.errors import JobError
 
@@ -157,7 +158,7 @@ def samples_of(sets: Sequence[Sequence[Competitors]], settings: DuplicateSetting
             place += len(one.table)
         ranges += [dataclasses.replace(one, table=one.table.select([])) for one in of_set]
     together = pa.concat_tables(tables, promote_options="default")  # as it lies: it would be there twice
-    order = best_first(together, settings.keep)
+    order = laid_aside([best_first(together, settings.keep)], np.int64)
     other = np.asarray(pc.less(together["set"], len(sets) - 1).to_numpy())
     kept = np.asarray(together["competes"].to_numpy())
     groups = codes_of(together[CAPTION_ID]) if settings.by == IMAGE_AND_CAPTION else None
@@ -184,7 +185,7 @@ class Classes:
         return len(self.row)
 
 
-def classes_of(order: NDArray[np.int64], ids: pa.Array) -> Classes:
+def classes_of(order: NDArray[np.int64], ids: pa.Array | pa.ChunkedArray) -> Classes:
     """The classes of samples with equal ids.
 
     Args:
@@ -194,9 +195,25 @@ def classes_of(order: NDArray[np.int64], ids: pa.Array) -> Classes:
     codes = codes_of(ids)
     of_samples = numbered(codes, codes >= 0, order)
     del codes
-    of_ranked = of_samples[order]
-    row = order[np.diff(np.maximum.accumulate(of_ranked), prepend=np.int32(-1)) > 0]  # a new class is the highest yet
-    return Classes(of_samples, row, ids.take(pa.array(row)))
+    row = laid_aside(_best_of_each(of_samples, order), np.int64)
+    return Classes(of_samples, row, _some_of(ids, row))
+
+
+def _best_of_each(of_samples: NDArray[np.int32], order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    highest = np.int32(-1)
+    for ranked in pieces_of(order):
+        so_far = np.maximum.accumulate(np.append(highest, of_samples[ranked]))
+        yield ranked[np.diff(so_far) > 0]  # a new class is the highest yet
+        highest = so_far[-1]
+
+
+def _some_of(ids: pa.Array | pa.ChunkedArray, row: NDArray[np.int64]) -> pa.Array:
+    """Those of some rows; of one length, such as digests, they lie in a temporary file where they are many."""
+    if not pa.types.is_fixed_size_binary(ids.type):
+        return ids.take(pa.array(row))
+    values = _together(ids)
+    found = laid_aside((values[some] for some in pieces_of(row)), values.dtype)
+    return pa.FixedSizeBinaryArray.from_buffers(ids.type, len(row), [None, pa.py_buffer(found.view(np.uint8))])
 
 
 _LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary(), pa.binary(32): pa.large_binary()}
@@ -206,25 +223,33 @@ _LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary(), pa.bin
 def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
     """The same number for equal values, 0 to n: int32 [n], -1 for null. Those of one length, such as digests, are
     sorted: Arrow's table of them would take several times their room."""
+    if pa.types.is_fixed_size_binary(column.type):
+        return _codes_by_sorting(column)
     chunks = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
-    if pa.types.is_fixed_size_binary(chunks.type):
-        return _codes_by_sorting(chunks)
     encoded = chunks.cast(_LARGE.get(chunks.type, chunks.type)).dictionary_encode()
     codes = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in encoded.chunks]
     return np.concatenate([np.zeros(0, np.int32), *codes])
 
 
-def _codes_by_sorting(column: pa.ChunkedArray) -> NDArray[np.int32]:
-    values = np.concatenate([np.zeros(0, f"V{column.type.byte_width}"), *map(fixed_width, column.chunks)])
-    order = np.argsort(values, kind="stable")
-    differs = np.zeros(len(order), bool)
-    for start in range(1, len(order), _AT_A_TIME):
-        some = values[order[start - 1 : start + _AT_A_TIME]]
-        differs[start : start + _AT_A_TIME] = some[1:] != some[:-1]
-    codes = np.empty(len(order), np.int32)
-    codes[order] = np.cumsum(differs, dtype=np.int32)
-    codes[column.is_null().to_numpy()] = -1
+def _codes_by_sorting(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
+    values = _together(column)
+    codes = np.empty(len(values), np.int32)
+    count = 0
+    for numbers in in_ascending_order(values):
+        some = values[numbers]
+        begins = np.ones(len(some), bool)
+        begins[1:] = some[1:] != some[:-1]
+        codes[numbers] = np.cumsum(begins, dtype=np.int32) + np.int32(count - 1)
+        count += int(begins.sum())
+    codes[np.asarray(column.is_null())] = -1
     return codes
+
+
+def _together(column: pa.ChunkedArray | pa.Array) -> NDArray[np.void]:
+    """Values of one length as one array: void [n]; 0 for null."""
+    if isinstance(column, pa.Array):
+        return fixed_width(column)
+    return laid_aside(map(fixed_width, column.chunks), f"V{column.type.byte_width}")
 
 
 def fixed_width(values: pa.FixedSizeBinaryArray) -> NDArray[np.void]:

@@ -6,6 +6,7 @@ threshold, and there is one such answer (the lexicographically first maximal ind
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.edges import Edges
+from beam_curator.duplicates.scratch import pieces_of
 
 _AHEAD = 1024
 _TILE = 2048
@@ -90,15 +92,15 @@ def numbered(codes: NDArray[np.integer], there: NDArray[np.bool_], order: NDArra
       order: int64 [n], all samples, the best first.
     """
     classes = np.full(len(codes), -1, np.int32)
-    ranked = order[there[order]]
-    of = codes[ranked]
-    best = np.full(int(of.max(initial=-1)) + 1, len(ranked), np.int32)  # the place of the best of each code
-    np.minimum.at(best, of, np.arange(len(ranked), dtype=np.int32))
-    begins = np.zeros(len(ranked) + 1, bool)
-    begins[best] = True
-    number = np.cumsum(begins, dtype=np.int32)
-    number -= 1
-    classes[ranked] = number[best[of]]
+    number = np.full(int(codes.max(initial=-1)) + 1, -1, np.int32)
+    count = 0
+    for some in pieces_of(order):
+        ranked = some[there[some]]
+        of = codes[ranked]
+        new, first = np.unique(of[number[of] < 0], return_index=True)
+        number[new[np.argsort(first)]] = np.arange(count, count + len(new), dtype=np.int32)
+        count += len(new)
+        classes[ranked] = number[of]
     return classes
 
 
@@ -118,14 +120,13 @@ def keep_one(
       relations: the kinds of duplicates; where several relate two samples, the first one tells.
       groups: integers [n]; only samples of the same group are duplicates. None: all are of one.
     """
-    position = np.empty(len(order), np.int32)
-    position[order] = np.arange(len(order), dtype=np.int32)
+    position = _positions(order)
     walks = [_Walk(relation, order, position, competes, base, groups) for relation in relations]
     involved = np.zeros(len(order), bool)
     for walk in walks:
         involved |= walk.involved
-    rows, keepers = [], []
-    for row in order[(involved & (competes | base))[order]].tolist():
+    rows, keepers = array.array("q"), array.array("q")
+    for row in (row for some in pieces_of(order) for row in some[involved[some]].tolist()):
         keeper = -1 if base[row] else _keeper_of(row, walks, position)
         if keeper < 0:
             for walk in walks:
@@ -136,12 +137,32 @@ def keep_one(
     return _told(np.array(rows, np.int64), np.array(keepers, np.int64), relations)
 
 
+def _positions(order: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The place of each sample: int32 [n]."""
+    position = np.empty(len(order), np.int32)
+    start = 0
+    for some in pieces_of(order):
+        position[some] = np.arange(start, start + len(some), dtype=np.int32)
+        start += len(some)
+    return position
+
+
 def _keeper_of(row: int, walks: Sequence[_Walk], position: NDArray[np.int32]) -> int:
     """The place of the first sample that stays and is near, or -1."""
     found = min((place for walk in walks for place in walk.near(row)), default=len(position))
     for walk in walks:
         found = min([found, *walk.looked_at_again(row, found)])
     return found if found < len(position) else -1
+
+
+def _several(classes: NDArray[np.int32], takes_part: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """Which classes more than one sample that takes part has: bool, by number."""
+    seen, again = np.zeros(count, bool), np.zeros(count, bool)
+    for of, chosen in zip(pieces_of(classes), pieces_of(takes_part), strict=True):
+        some, times = np.unique(of[chosen], return_counts=True)
+        again[some[(times > 1) | seen[some]]] = True
+        seen[some] = True
+    return again
 
 
 class _Walk:
@@ -157,17 +178,18 @@ class _Walk:
         groups: NDArray[np.integer] | None,
     ) -> None:
         self._order, self._position, self._groups = order, position, groups
+        self._group_count = 2 if groups is None else int(groups.max(initial=0)) + 2
         self._classes = relation.classes
         count = int(relation.classes.max(initial=-1)) + 2  # the last one is that of samples without a class: -1
         self._neighbours = _Neighbours(relation.edges, count)
         takes_part = (competes | base) & (relation.classes >= 0)
-        sizes = np.bincount(relation.classes[takes_part], minlength=count)
         self._bound = self._bounds(relation.edges, count)
         cut = self._bound < len(order)
-        related = (sizes > 1) | self._neighbours.has | cut
+        related = _several(relation.classes, takes_part, count) | self._neighbours.has | cut
         self.involved = takes_part & related[relation.classes]
-        self._kept: dict[tuple[int, int], int] = {}
-        self._asked = order[(self.involved & ~base & cut[relation.classes])[order]]
+        self._kept: dict[int, int] = {}
+        asked = self.involved & ~base & cut[relation.classes]
+        self._asked = np.concatenate([order[:0], *(some[asked[some]] for some in pieces_of(order))])
         self._again = _Again(
             relation.compare,
             position[self._asked].astype(np.int64),
@@ -181,13 +203,17 @@ class _Walk:
         bounds = np.full(count, len(self._order), np.int32)
         if len(edges.cut):
             best = bounds.copy()
-            there = np.flatnonzero(self._classes >= 0)
-            np.minimum.at(best, self._classes[there], self._position[there])
+            for of, place in zip(pieces_of(self._classes), pieces_of(self._position), strict=True):
+                np.minimum.at(best, of[of >= 0], place[of >= 0])
             bounds[edges.cut] = np.where(edges.horizon >= 0, best[np.maximum(edges.horizon, 0)], -1)
         return bounds
 
     def _group(self, row: int) -> int:
         return 0 if self._groups is None else int(self._groups[row])
+
+    def _key(self, of: int, group: int) -> int:
+        """One number for a class and a group."""
+        return of * self._group_count + group + 1  # of no group, -1, too
 
     def near(self, row: int) -> list[int]:
         """The places of samples that stay, and that are listed as duplicates of this one."""
@@ -195,7 +221,7 @@ class _Walk:
         if of < 0:
             return []
         group, kept = self._group(row), self._kept
-        found = [kept.get((one, group)) for one in (of, *self._neighbours.of(of))]
+        found = [kept.get(self._key(one, group)) for one in (of, *self._neighbours.of(of))]
         return [place for place in found if place is not None]
 
     def looked_at_again(self, row: int, found: int) -> list[int]:
@@ -216,7 +242,7 @@ class _Walk:
         of, place = int(self._classes[row]), int(self._position[row])
         if of >= 0:
             group = self._group(row)
-            self._kept.setdefault((of, group), place)
+            self._kept.setdefault(self._key(of, group), place)
             if self._bound[of] < len(self._order):
                 self._again.add(of, group, place)
 
@@ -228,9 +254,12 @@ class _Neighbours:
         of = np.concatenate([edges.first, edges.second])
         order = np.argsort(of, kind="stable")
         self._neighbours = np.concatenate([edges.second, edges.first])[order]
-        sizes = np.bincount(of, minlength=count)
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self.has = sizes > 0
+        of = of[order]
+        self._starts = np.empty(count + 1, np.int32 if len(of) < 1 << 31 else np.int64)
+        for start in range(0, count + 1, _TILE):
+            some = np.arange(start, min(start + _TILE, count + 1), dtype=np.int32)
+            self._starts[some] = of.searchsorted(some)
+        self.has = self._starts[1:] > self._starts[:-1]
 
     def of(self, one: int) -> list[int]:
         """Those of one class."""

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from beam_curator.errors import JobError
 
-_IN_MEMORY_BYTES = 16 << 20
+_IN_MEMORY_BYTES = 4 << 20
 """Shorter arrays stay in memory."""
+
+_AT_A_TIME = 1 << 16
 
 
 def laid_aside(pieces: Iterable[NDArray[Any]], dtype: Any, *row: int) -> NDArray[Any]:
@@ -42,6 +44,20 @@ def laid_aside(pieces: Iterable[NDArray[Any]], dtype: Any, *row: int) -> NDArray
             return np.asarray(np.memmap(file, dtype, "r+")).reshape(-1, *row)
         file.seek(0)
         return np.frombuffer(bytearray(file.read()), dtype).reshape(-1, *row)
+
+
+def pieces_of(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The rows of an array, some at a time."""
+    return (array[start : start + _AT_A_TIME] for start in range(0, len(array), _AT_A_TIME))
+
+
+def in_ascending_order(values: NDArray[np.void]) -> Iterator[NDArray[np.int64]]:
+    """The numbers of values of one length, the least first, of equal ones the lower number first: part by part, each of
+    values that begin with the same four bits. Names are digests, so that each part has about as many."""
+    leading = values.view(np.uint8)[:: values.dtype.itemsize] >> 4
+    for first in range(16):
+        numbers = np.flatnonzero(leading == first)
+        yield numbers[np.argsort(values[numbers], kind="stable")]
 
 
 @contextlib.contextmanager

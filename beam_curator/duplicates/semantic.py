@@ -169,10 +169,10 @@ def centres_for(
       most_visits: as how many cells' guest a vector may be, on average.
     """
     cells = min(join.cells or cells_for(extent.vectors, extent.new), extent.vectors)
-    drawn = in_drawing_order(compared.ids, join.seed)
+    looked_at = sample_size(max(cells, MOST_CELLS)) + _TRIED
+    drawn = in_drawing_order(compared.ids, join.seed, looked_at)
     if join.cells or cells == 1:
         return _centres_of(compared, join, drawn, cells, threads)
-    drawn = drawn[: sample_size(MOST_CELLS) + _TRIED].copy()  # all that is looked at
     best, costs = _tried(compared, join, extent, cells, drawn, threads)
     for more in _doubled(cells, min(MOST_CELLS, extent.vectors)):
         if not costs.more_may_pay(more, extent):

@@ -264,7 +264,7 @@ class _Asked:
             _stores(output, SEMANTIC), lambda one: one.limit <= settings.cosine and one.slack >= settings.slack
         )
         of_ranges = [ids[one.range].ids.cast(ID_TYPE) for one in samples.ranges]
-        classes = classes_of(samples.order, pa.chunked_array(of_ranges, ID_TYPE).combine_chunks())
+        classes = classes_of(samples.order, pa.chunked_array(of_ranges, ID_TYPE))
         del of_ranges
         names = fixed_width(classes.ids)
         classes = dataclasses.replace(classes, ids=classes.ids.cast(pa.binary()))

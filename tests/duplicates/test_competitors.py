@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_curator.duplicates import competitors
 from beam_curator.duplicates.competitors import (
     CONTENT_ID,
     Competitors,
@@ -69,8 +68,7 @@ def test_outputs_may_have_scores_of_one_name_that_are_numbers_flags_and_text() -
     assert [ids[row] for row in samples.order] == ["0b", "0a", "1b", "1a", "2a", "2b", "3b", "3a"]
 
 
-def test_values_of_one_length_have_codes_wherever_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(competitors, "_AT_A_TIME", 2)  # also where what is sorted is looked at piece by piece
+def test_values_of_one_length_have_codes_wherever_they_lie() -> None:
     values = [b"bb", None, b"b\0", b"\0\0", b"bb", b"aa", b"b\0", None]
     pieces = [
         pa.array([b"zz", *values[:3]], pa.binary(2))[1:],

@@ -5,13 +5,18 @@ import os
 import tempfile
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from beam_curator.duplicates import scratch
+from beam_curator.duplicates.cells import in_drawing_order
+from beam_curator.duplicates.competitors import classes_of, fixed_width
+from beam_curator.duplicates.keepers import Relation, keep_one
 from beam_curator.duplicates.scratch import laid_aside
-from beam_curator.duplicates.semantic import Compared, Join, semantic_edges
+from beam_curator.duplicates.semantic import Compared, Cosines, Join, semantic_edges
 from beam_curator.duplicates.vectors import ids_of
 from beam_curator.errors import JobError
+from beam_curator.output.stored_vectors import ID_TYPE
 from tests.duplicates.vector_sets import planted
 
 
@@ -47,6 +52,40 @@ def test_a_join_in_files_finds_what_it_finds_in_memory() -> None:
     found = semantic_edges(compared, Join(0.9, cells=30, threads=2, neighbours=600))
     for name in ("first", "second", "distance"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("neighbours", [2, None], ids=["some pairs are listed", "all pairs are listed"])
+def test_classes_and_keepers_are_the_same_piece_by_piece(monkeypatch: pytest.MonkeyPatch, neighbours: int) -> None:
+    random = np.random.default_rng(5)
+    distinct = planted(200, 32, seed=4)
+    vectors = distinct[random.integers(0, 200, 300)]
+    order = random.permutation(300)
+    groups = random.integers(0, 2, 300)
+    competes = random.random(300) < 0.9
+    there = (random.random(300) < 0.9).tolist()
+    names = pa.array([id.tobytes() if yes else None for id, yes in zip(ids_of(vectors), there, strict=True)], ID_TYPE)
+
+    def found() -> list[np.ndarray]:
+        classes = classes_of(order, pa.chunked_array([names[:100], names[100:]]))
+        assert classes.ids.equals(names.take(pa.array(classes.row)))
+        no = np.zeros(len(classes), bool)
+        of_class = vectors[classes.row]
+        compared = Compared(lambda ones: of_class[ones], no, no, fixed_width(classes.ids))
+        join = Join(0.9, neighbours=neighbours)
+        edges = semantic_edges(compared, join)
+        assert len(edges.first)
+        assert bool(len(edges.cut)) == (neighbours is not None)
+        relation = Relation("semantic", classes.of_samples, edges, Cosines(compared.vectors, join), 1.0)
+        drops = keep_one(order, competes, np.zeros(300, bool), [relation], groups)
+        assert len(drops.rows) > 20
+        drawn = in_drawing_order(compared.ids, 1, 50)
+        return [classes.of_samples, classes.row, drops.rows, drops.of, drops.distance, drawn]
+
+    whole = found()
+    monkeypatch.setattr(scratch, "_AT_A_TIME", 7)
+    monkeypatch.setattr(scratch, "_IN_MEMORY_BYTES", 0)
+    for one, other in zip(found(), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
