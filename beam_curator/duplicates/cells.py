@@ -105,12 +105,14 @@ def _in_groups(sample: Directions, cells: int, each: Map) -> Directions:
     groups = _moved(sample, sample[: round(cells**0.5)].copy(), _ITERATIONS, each, numpy_products)
     home = _homes(sample, groups, each, numpy_products)
     shares = np.rint(np.cumsum(np.bincount(home, minlength=len(groups))) * (cells / len(sample))).astype(np.int64)
-    found = []
+    centres, count = np.empty((cells, sample.shape[1]), np.float32), 0
     for group, share in enumerate(np.diff(shares, prepend=0).tolist()):
-        part = sample[home == group]
         if share:
-            found.append(_moved(part, part[:share].copy(), _ITERATIONS, map, numpy_products))
-    return np.concatenate(found)
+            part = sample[home == group]
+            found = _moved(part, part[:share].copy(), _ITERATIONS, map, numpy_products)
+            centres[count : count + len(found)] = found
+            count += len(found)
+    return centres[:count]
 
 
 def _moved(sample: Directions, centres: Directions, times: int, each: Map, products: Proposing) -> Directions:
@@ -119,12 +121,12 @@ def _moved(sample: Directions, centres: Directions, times: int, each: Map, produ
         home = _homes(sample, centres, each, products)
         order = np.argsort(home, kind="stable")
         filled, starts = np.unique(home[order], return_index=True)
-        sums = np.empty((len(filled), sample.shape[1]), np.float32)
         for first in range(0, sample.shape[1], _COLUMNS_AT_A_TIME):
             some = slice(first, first + _COLUMNS_AT_A_TIME)
-            np.add.reduceat(sample[order, some], starts, axis=0, out=sums[:, some])
-        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-        centres[filled] = sums
+            centres[filled, some] = np.add.reduceat(sample[order, some], starts, axis=0)
+        for first in range(0, len(filled), _ROWS_AT_A_TIME):
+            few = filled[first : first + _ROWS_AT_A_TIME]
+            centres[few] /= np.maximum(np.linalg.norm(centres[few], axis=1, keepdims=True), 1e-12)
     return centres
 
 
