@@ -17,7 +17,7 @@ from beam_curator.defaults import BY_PLACE
 from beam_curator.duplicates.hashes import Hashes, hashes_of
 from beam_curator.duplicates.keepers import numbered
 from beam_curator.duplicates.order import SORT_KEYS, best_first
-from beam_curator.duplicates.scratch import in_ascending_order, laid_aside, pieces_of
+from beam_curator.duplicates.scratch import filled, in_ascending_order, laid_aside, pieces_of
 from beam_curator.duplicates.settings import EXACT, IMAGE_AND_CAPTION, PERCEPTUAL, DuplicateSettings
 from beam_curator.errors import JobError
 
@@ -233,7 +233,7 @@ def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
 
 def _codes_by_sorting(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
     values = _together(column)
-    codes = np.empty(len(values), np.int32)
+    codes = filled(len(values), -1)
     count = 0
     for numbers in in_ascending_order(values):
         some = values[numbers]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.edges import Edges
-from beam_curator.duplicates.scratch import pieces_of
+from beam_curator.duplicates.scratch import filled, pieces_of
 
 _AHEAD = 1024
 _TILE = 2048
@@ -91,8 +91,8 @@ def numbered(codes: NDArray[np.integer], there: NDArray[np.bool_], order: NDArra
       there: bool [n], which samples have one.
       order: int64 [n], all samples, the best first.
     """
-    classes = np.full(len(codes), -1, np.int32)
-    number = np.full(int(codes.max(initial=-1)) + 1, -1, np.int32)
+    classes = filled(len(codes), -1)
+    number = filled(int(codes.max(initial=-1)) + 1, -1)
     count = 0
     for some in pieces_of(order):
         ranked = some[there[some]]
@@ -139,7 +139,7 @@ def keep_one(
 
 def _positions(order: NDArray[np.int64]) -> NDArray[np.int32]:
     """The place of each sample: int32 [n]."""
-    position = np.empty(len(order), np.int32)
+    position = filled(len(order), -1)
     start = 0
     for some in pieces_of(order):
         position[some] = np.arange(start, start + len(some), dtype=np.int32)
@@ -200,9 +200,9 @@ class _Walk:
 
     def _bounds(self, edges: Edges, count: int) -> NDArray[np.int32]:
         """Up to which place all samples near a class are known: int32 [classes]."""
-        bounds = np.full(count, len(self._order), np.int32)
+        bounds = filled(count, len(self._order))
         if len(edges.cut):
-            best = bounds.copy()
+            best = filled(count, len(self._order))
             for of, place in zip(pieces_of(self._classes), pieces_of(self._position), strict=True):
                 np.minimum.at(best, of[of >= 0], place[of >= 0])
             bounds[edges.cut] = np.where(edges.horizon >= 0, best[np.maximum(edges.horizon, 0)], -1)
@@ -255,7 +255,7 @@ class _Neighbours:
         order = np.argsort(of, kind="stable")
         self._neighbours = np.concatenate([edges.second, edges.first])[order]
         of = of[order]
-        self._starts = np.empty(count + 1, np.int32 if len(of) < 1 << 31 else np.int64)
+        self._starts = filled(count + 1, 0, np.int32 if len(of) < 1 << 31 else np.int64)
         for start in range(0, count + 1, _TILE):
             some = np.arange(start, min(start + _TILE, count + 1), dtype=np.int32)
             self._starts[some] = of.searchsorted(some)

@@ -46,6 +46,12 @@ def laid_aside(pieces: Iterable[NDArray[Any]], dtype: Any, *row: int) -> NDArray
         return np.frombuffer(bytearray(file.read()), dtype).reshape(-1, *row)
 
 
+def filled(count: int, value: int, dtype: Any = np.int32) -> NDArray[Any]:
+    """An array of one value: [count]."""
+    sizes = (min(_AT_A_TIME, count - start) for start in range(0, count, _AT_A_TIME))
+    return laid_aside((np.full(size, value, dtype) for size in sizes), dtype)
+
+
 def pieces_of(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """The rows of an array, some at a time."""
     return (array[start : start + _AT_A_TIME] for start in range(0, len(array), _AT_A_TIME))
