@@ -16,9 +16,7 @@ from beam_curator.commands.trial import Trial, chosen, run_trial
 from beam_curator.errors import UsageError
 from beam_curator.models.encoders.precision import resolve_device
 from beam_curator.output.manifest import read_manifest
-from beam_curator.output.ownership import (
-    check_output,
-)
+from beam_curator.output.ownership import check_output
 from beam_curator.output.plans import planned_ranges
 from beam_curator.sources.counting import density_of
 from beam_curator.transforms.checkpointing import Checkpoint

@@ -16,6 +16,7 @@ _IN_MEMORY_BYTES = 4 << 20
 """Shorter arrays stay in memory."""
 
 _AT_A_TIME = 1 << 16
+"""Rows that are worked on together, so that what a step makes of them stays small."""
 
 
 def laid_aside(pieces: Iterable[NDArray[Any]], dtype: Any, *row: int) -> NDArray[Any]:
@@ -47,7 +48,11 @@ def laid_aside(pieces: Iterable[NDArray[Any]], dtype: Any, *row: int) -> NDArray
 
 
 def filled(count: int, value: int, dtype: Any = np.int32) -> NDArray[Any]:
-    """An array of one value: [count]."""
+    """An array that holds one value everywhere, and may be written to: `dtype` [count].
+
+    Raises:
+      JobError: where there is no room for its file.
+    """
     sizes = (min(_AT_A_TIME, count - start) for start in range(0, count, _AT_A_TIME))
     return laid_aside((np.full(size, value, dtype) for size in sizes), dtype)
 
