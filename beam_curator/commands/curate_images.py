@@ -23,6 +23,8 @@ from beam_curator.commands.options import CurationOptions, reading_of
 from beam_curator.commands.preset_flag import with_preset
 from beam_curator.commands.summary import Work, describe_run
 from beam_curator.errors import JobError, StorageError
+from beam_curator.identities import models_of
+from beam_curator.output.against import notes_on_precision
 from beam_curator.output.manifest import MANIFEST, is_of_run, read_manifest
 from beam_curator.output.ownership import (
     Remembered,
@@ -147,7 +149,10 @@ def _run(pipeline_options: PipelineOptions, curation: Curation) -> int:
     page = PAGE if curation.options.report else ""
     timed = is_of_run(done.manifest, curation.started)
     print(describe_run(curation.options.output, done.manifest, done.work, seconds, page, timed))
-    running.tell("beam-curator", notes_on(stale_side_files(curation.options.output, MANIFEST)))
+    models, duplicates = models_of(done.manifest["models"]), curation.duplicates
+    precision = notes_on_precision(duplicates, models) if duplicates is not None else []
+    stale = notes_on(stale_side_files(curation.options.output, MANIFEST))
+    running.tell("beam-curator", [*precision, *stale])
     return 0
 
 

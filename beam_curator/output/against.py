@@ -15,7 +15,7 @@ from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.errors import JobError, UsageError
 from beam_curator.first_few import counted
-from beam_curator.identities import ModelIdentity
+from beam_curator.identities import AUTO_PRECISION, ModelIdentity
 from beam_curator.output import lease, ledger
 from beam_curator.output.embeddings_from import part_elsewhere
 from beam_curator.output.manifest import MANIFEST, read_manifest
@@ -71,6 +71,32 @@ def _embedder(manifest: Mapping[str, Any], job: Job) -> ModelIdentity | None:
     told = (manifest.get("models") or {}).get(EMBEDDING_STEP)
     precision = told.get("precision") if isinstance(told, Mapping) else None
     return job.encoder and job.encoder.resolved(precision)
+
+
+def notes_on_precision(settings: DuplicateSettings, models: Mapping[str, ModelIdentity]) -> list[str]:
+    """What the user should know of other outputs whose embeddings are of another precision than the job's, a line each.
+
+    `check_against` refuses what is known to differ before any work. What "auto" became is known after it.
+
+    Args:
+      settings: the job's.
+      models: the finished job's, by step.
+
+    Raises:
+      StorageError: when a manifest cannot be read, after retries.
+    """
+    own = models[EMBEDDING_STEP].precision if EMBEDDING_STEP in models else None
+    found = []
+    for other in settings.against if SEMANTIC in settings.kinds else ():
+        manifest, job = read_manifest(other), read_job(other)
+        embedder = _embedder(manifest, job) if manifest and job else None
+        theirs = embedder.precision if embedder else None
+        if own != theirs and not {own, theirs} & {None, AUTO_PRECISION}:
+            found.append(
+                f"--against {other} was embedded in {theirs}, this job in {own}: pairs near --duplicate_cosine may "
+                "come out on either side of it; embed one of them anew with the other's --precision"
+            )
+    return found
 
 
 def notes_on_hashes(settings: DuplicateSettings) -> list[str]:

@@ -112,6 +112,19 @@ def test_what_auto_became_in_another_output_is_what_its_embeddings_have(deduplic
     assert curate(tmp_path / "new", *against, "--precision", "fp32")[0] == 0
 
 
+def test_what_auto_became_is_told_where_another_output_has_another_precision(deduplicated, curate, tmp_path):
+    against = [*KEEP_ALL, *ALL_KINDS, "--against", str(deduplicated), "--report", "false"]
+    manifest = json.loads((deduplicated / "manifest.json").read_text())
+    own = manifest["models"]["embedding"]["precision"]
+    manifest["models"]["embedding"]["precision"] = "fp16"
+    (deduplicated / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = curate(tmp_path / "new", *against)
+    assert (code, err.count("\n")) == (0, 1)
+    assert f"note: --against {deduplicated} was embedded in fp16, this job in {own}: pairs near --duplicate_c" in err
+    exact = [*KEEP_ALL, "--duplicates", "exact", "--against", str(deduplicated), "--report", "false"]
+    assert curate(tmp_path / "new", *exact)[::2] == (0, "")
+
+
 def test_another_output_that_a_job_is_writing_is_not_compared_with(deduplicated, curate, tmp_path):
     lease.acquire(lease.Claim(str(deduplicated), "theirs"))
     code, _, err = curate(tmp_path / "new", *ALL_KINDS, "--against", str(deduplicated), "--dry_run")
