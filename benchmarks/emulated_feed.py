@@ -35,6 +35,7 @@ from beam_curator.models.pixels.decoding import DecodedImage, Decoder
 from benchmarks.idle import IdleModel
 from benchmarks.tables import machine, markdown
 
+BATCH_SIZE = 256
 INPUT = Preparation(32)
 _C_SECONDS = {EXACT: 6.5e-3, FAST: 3.7e-3}
 """What Pillow's C takes for 0.55 megapixels, with hashes; and fast decoding's. On an Intel Xeon."""
@@ -121,13 +122,13 @@ class Fed:
     cpu_ms: float
 
 
-def feed(setting: Setting, batch_size: int = 256) -> Fed:
-    """One process: its threads, its stream, its model."""
+def feed(setting: Setting) -> Fed:
+    """Feeds images in one process, with threads, a stream and a model of its own."""
     torch.set_num_threads(1)
     jpegs = small_jpegs(setting.images)
     pool = ThreadPoolExecutor(setting.threads)
-    model = SleepingModel(batch_size, setting.gpu)
-    at_once = setting.at_once or images_at_once(batch_size, setting.threads)
+    model = SleepingModel(BATCH_SIZE, setting.gpu)
+    at_once = setting.at_once or images_at_once(BATCH_SIZE, setting.threads)
     decode = emulated_decoder(setting.decode, setting.slow)
     stream = DeviceStream(model, decode, pool, images_at_once=at_once)
     stream.submit(jpegs[: setting.threads]).result()  # threads are started

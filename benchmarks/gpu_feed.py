@@ -35,8 +35,8 @@ _SIDES = {"0.55 MP": None, "256 px": 256}
 class BenchEncoder(ClipEncoder):
     """An encoder whose tower is loaded already."""
 
-    def __init__(self, bench: Bench, decode: str, threads: int = 0) -> None:
-        super().__init__(spec_of(bench, decode, threads))
+    def __init__(self, bench: Bench, decode: str) -> None:
+        super().__init__(spec_of(bench, decode))
         self._bench = bench
 
     def _load_model(self, device: str) -> DeviceModel:
@@ -44,15 +44,14 @@ class BenchEncoder(ClipEncoder):
         return self._bench.model(self.spec.batch_size)
 
 
-def spec_of(bench: Bench, decode: str, threads: int = 0) -> ClipSpec:
-    """An encoder's settings."""
+def spec_of(bench: Bench, decode: str) -> ClipSpec:
+    """Makes the settings of an encoder."""
     return ClipSpec(
         model=bench.size.model,
         checkpoint=str(bench.checkpoint) if bench.checkpoint else None,
         precision=bench.precision,
         device=bench.device,
         batch_size=min(256, bench.size.batch_sizes[-1]),
-        decode_threads=threads,
         decode=decode,
     )
 

@@ -162,8 +162,9 @@ def text_page(rng: Rng, width: int = 620, height: int = 877, size: int = 14, lar
     return image
 
 
-def blank(rng: Rng, width: int = 600, height: int = 400) -> Image.Image:
-    """A page with nothing on it: one shade, the paper a little brighter at one side, and the grain of a scanner."""
+def blank(rng: Rng) -> Image.Image:
+    """Draws a page with nothing on it, 600 x 400: one shade, a little brighter at one side, and a scanner's grain."""
+    width, height = 600, 400
     shade = 200 + 50 * rng.random()
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     levels = shade + (x * rng.uniform(-6, 6) + y * rng.uniform(-6, 6)) + rng.normal(0, 2, (height, width))

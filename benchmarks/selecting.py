@@ -140,11 +140,11 @@ def basic_filter(metadata: Sequence[Path]) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-def clip_score(metadata: Sequence[Path], fraction: float = 0.3) -> np.ndarray:
-    """DataComp's `clip_score` with a fraction: sorted uids as u8,u8."""
+def clip_score(metadata: Sequence[Path]) -> np.ndarray:
+    """Keeps the best 30 % as DataComp's `clip_score` does; returns their uids, sorted, as u8,u8."""
     column = "clip_l14_similarity_score"
     scores = np.concatenate([pd.read_parquet(path, columns=[column])[column].to_numpy() for path in metadata])
-    threshold = np.sort(scores)[::-1][int(len(scores) * fraction)]
+    threshold = np.sort(scores)[::-1][int(len(scores) * 0.3)]
     tables = (pd.read_parquet(path, columns=["uid", column]) for path in metadata)
     return np.sort(np.concatenate([_uids(table.uid[table[column] >= threshold]) for table in tables]))
 

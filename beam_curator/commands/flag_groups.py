@@ -46,6 +46,13 @@ from beam_curator.sources.formats import AUTO
 
 def add_input_and_output(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of the input and the output."""
+    _add_input(group)
+    _add_output(group)
+    _add_output_directory(group)
+
+
+def _add_input(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that say what is read."""
     group.add_argument(
         "--input",
         action="append",
@@ -79,6 +86,10 @@ def add_input_and_output(group: argparse._ArgumentGroup) -> None:
         **SWITCH,
         help="go on when something that --input names is missing or cannot be read; the manifest lists what is missing",
     )
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that say what is written, and in what pieces."""
     group.add_argument("--output", type=at_home, metavar="DIR", help="output directory; local, gs:// or s3://")
     group.add_argument(
         "--samples_per_shard",
@@ -101,6 +112,10 @@ def add_input_and_output(group: argparse._ArgumentGroup) -> None:
         help="how many ranges share one Parquet file of the ledger, 1 to 100,000 (default: 1 for a job of up to 10,000 "
         "ranges, 1,000 for a larger one)",
     )
+
+
+def _add_output_directory(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that say what becomes of what stands in the output directory, and the report."""
     group.add_argument(
         "--scores_from",
         type=at_home,
@@ -177,6 +192,14 @@ def add_samples(group: argparse._ArgumentGroup) -> None:
 
 def add_models(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of models."""
+    _add_encoder(group)
+    _add_heads(group)
+    _add_scorers(group)
+    for setting in SETTINGS:
+        _add_setting(group, setting)
+
+
+def _add_encoder(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--model_dir", type=at_home, metavar="DIR", help="directory to look for weights in first; local, gs:// or s3://"
     )
@@ -199,6 +222,9 @@ def add_models(group: argparse._ArgumentGroup) -> None:
         help="weights of an open_clip encoder: a tag of open_clip, or the path of a checkpoint, local or in a bucket; "
         "with timm, the tag is part of the name that --encoder gives (default: %(default)s)",
     )
+
+
+def _add_heads(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--aesthetic_model",
         type=at_home,
@@ -213,6 +239,10 @@ def add_models(group: argparse._ArgumentGroup) -> None:
         help=f"head for the column nsfw: laion, {UNTRAINED}, {NO_MODEL}, or the path of its weights (default: laion; "
         f"{UNTRAINED} with --encoder {TINY_UNTRAINED})",
     )
+
+
+def _add_scorers(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags of all other scores."""
     group.add_argument(
         "--prompt",
         action="append",
@@ -257,12 +287,10 @@ def add_models(group: argparse._ArgumentGroup) -> None:
         help="let the published heads score embeddings of an encoder other than OpenAI's CLIP ViT-L/14, which they "
         "were trained on: such scores may mean nothing, and are marked so wherever they show",
     )
-    for setting in SETTINGS:
-        _add_setting(group, setting)
 
 
 def _add_setting(group: argparse._ArgumentGroup, setting: dataclasses.Field[Any]) -> None:
-    """The flag of one of the encoder's settings."""
+    """Adds the flag of one of the encoder's settings."""
     flag, told, choices, least = f"--{setting.name}", *map(setting.metadata.get, ("help", "choices", "least"))
     if isinstance(setting.default, bool):
         group.add_argument(flag, **SWITCH, help=told)
@@ -277,6 +305,13 @@ def _add_setting(group: argparse._ArgumentGroup, setting: dataclasses.Field[Any]
 
 def add_selection(group: argparse._ArgumentGroup) -> None:
     """Adds the flags of selection."""
+    _add_thresholds(group)
+    _add_whole_selection(group)
+    _add_rules(group)
+
+
+def _add_thresholds(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that decide on each sample by itself."""
     group.add_argument(
         "--preset",
         choices=preset_names(),
@@ -324,6 +359,10 @@ def add_selection(group: argparse._ArgumentGroup) -> None:
         help="keep samples for which a SQL condition on columns of the ledger, scores among them, is true, such as "
         '"aesthetic >= 5 OR width > 900"; tried after the thresholds and before --rule; may be given again',
     )
+
+
+def _add_whole_selection(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags for which all samples are looked at together."""
     group.add_argument(
         "--max_caption_repeats",
         type=positive_int,
@@ -355,6 +394,10 @@ def add_selection(group: argparse._ArgumentGroup) -> None:
         help="of the samples that --keep_top leaves, keep the N with the highest values of a column, such as 1000000 "
         "aesthetic, and all that equal the last of them; may be given again",
     )
+
+
+def _add_rules(group: argparse._ArgumentGroup) -> None:
+    """Adds the user's own rules, and the limit of failures."""
     group.add_argument(
         "--rule",
         action="append",

@@ -83,7 +83,7 @@ def end_as_process(module: str) -> NoReturn:
     theirs, and have aborted in it, which made a failure of a job that was done.
     """
     code = run_as_process(module)
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # private; the public way, sys.exit, first joins threads that a library may never end
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)

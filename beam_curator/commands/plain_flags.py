@@ -43,7 +43,7 @@ their sha256. Files that are in --model_dir already are verified, and not fetche
 
 
 def tells_slip(known: Parser, argv: Sequence[str] | None) -> bool:
-    """Whether there is a slip in arguments that `known` should know; it is told on the terminal.
+    """Looks for a slip in arguments that `known` should know, and prints it; returns whether there was one.
 
     Raises:
       SystemExit: after --help.
@@ -59,34 +59,31 @@ def tells_slip(known: Parser, argv: Sequence[str] | None) -> bool:
 
 
 def verify_parser() -> Parser:
-    """A parser of the flags of `beam-curator verify`."""
-    made = Parser(
-        prog=f"{PROGRAM} verify",
-        description=_VERIFY,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    made.add_argument("output", metavar="OUT", help="output directory of a finished job; local, gs:// or s3://")
-    _add_input_root(made)
+    """Makes the parser of the flags of `beam-curator verify`."""
+    made = _parser("verify", _VERIFY)
+    _add_finished_job(made)
     return made
 
 
 def report_parser() -> Parser:
-    """A parser of the flags of `beam-curator report`."""
-    made = Parser(
-        prog=f"{PROGRAM} report",
-        description=_REPORT,
+    """Makes the parser of the flags of `beam-curator report`."""
+    made = _parser("report", _REPORT)
+    _add_finished_job(made)
+    return made
+
+
+def _parser(command: str, description: str) -> Parser:
+    return Parser(
+        prog=f"{PROGRAM} {command}",
+        description=description,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def _add_finished_job(made: Parser) -> None:
     made.add_argument("output", metavar="OUT", help="output directory of a finished job; local, gs:// or s3://")
-    _add_input_root(made)
-    return made
-
-
-def _add_input_root(made: Parser) -> None:
     made.add_argument(
         "--input_root",
         metavar="DIR",
@@ -96,14 +93,8 @@ def _add_input_root(made: Parser) -> None:
 
 
 def models_parser() -> Parser:
-    """A parser of the flags of `beam-curator models`."""
-    made = Parser(
-        prog=f"{PROGRAM} models",
-        description=_MODELS,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    """Makes the parser of the flags of `beam-curator models`."""
+    made = _parser("models", _MODELS)
     made.add_argument(
         "--model_dir",
         required=True,

@@ -30,7 +30,7 @@ from beam_curator.output.embedding_column import (
 )
 from beam_curator.output.field_store import as_carried, fields_told, write_fields
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep, arranged, without_steps
-from beam_curator.samples import Finding, SampleBatch, ShardError, ShardRange, shard_in
+from beam_curator.samples import Finding, Sample, SampleBatch, ShardError, ShardRange, shard_in
 from beam_curator.sources.listing import passed_over_in
 from beam_curator.sources.shard_identity import MARK
 from beam_curator.sources.tar.extents import EXTENTS
@@ -97,13 +97,7 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
     steps = [step.resolved(batch.models) for step in steps]
     if batch.samples is None:
         raise CurationError("a batch without its samples cannot be written: keep `samples`, which need no bytes for it")
-    table = rows.without_fields(batch.rows).drop_columns(["status", "reason"])
-    none = rows.unusable(batch.rows)
-    columns = {EMBEDDING: embedding_array(batch.embeddings, none), MORE_EMBEDDINGS: more_embeddings_array(batch)}
-    if TEXT_EMBEDDING in (step.name for step in steps):
-        columns[TEXT_EMBEDDING] = text_embedding_array(batch)
-    for name, column in {**columns, **member_columns(batch.samples)}.items():
-        table = table.append_column(rows.field_of(name, column.type, rows.INTERNAL), column)
+    table = _table(batch, batch.samples, batch.embeddings, TEXT_EMBEDDING in (step.name for step in steps))
     described = _description(batch, steps, _has_several_images(table))
     fields = None
     if rows.field_names(batch.rows):
@@ -125,8 +119,22 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
     )
 
 
+def _table(
+    batch: SampleBatch, samples: Sequence[Sample], embeddings: np.ndarray, has_text_embeddings: bool
+) -> pa.Table:
+    """Lays out the columns of a part: rows without outcomes and fields, embeddings, and where members stand."""
+    table = rows.without_fields(batch.rows).drop_columns(["status", "reason"])
+    none = rows.unusable(batch.rows)
+    columns = {EMBEDDING: embedding_array(embeddings, none), MORE_EMBEDDINGS: more_embeddings_array(batch)}
+    if has_text_embeddings:
+        columns[TEXT_EMBEDDING] = text_embedding_array(batch)
+    for name, column in {**columns, **member_columns(samples)}.items():
+        table = table.append_column(rows.field_of(name, column.type, rows.INTERNAL), column)
+    return table
+
+
 def _description(batch: SampleBatch, steps: Sequence[ScoreStep], several_images: bool) -> dict[str, Any]:
-    """What a part says of itself, as JSON: what shaped it, and what was met in its range.
+    """Describes a part, as JSON for its metadata: what shaped it, and what was met in its range.
 
     Args:
       batch: what the part is made of.
@@ -163,8 +171,8 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def more_embeddings_array(batch: SampleBatch) -> pa.Array:
-    """The embeddings of samples' other images as an Arrow column: of each sample a list of all their numbers, one image
-    after the other; null where there is none."""
+    """Makes an Arrow column of the embeddings of samples' further images: a list of all their numbers for each sample,
+    one image after the other; null where there is none."""
     of: list[list[np.ndarray]] = [[] for _ in range(len(batch))]
     if batch.more_of is not None and batch.more_embeddings is not None:
         for index, embedding in zip(batch.more_of, batch.more_embeddings, strict=True):
@@ -173,7 +181,7 @@ def more_embeddings_array(batch: SampleBatch) -> pa.Array:
 
 
 def text_embedding_array(batch: SampleBatch) -> pa.Array:
-    """The embeddings of a batch's captions as an Arrow column; null where there is none.
+    """Makes an Arrow column of the embeddings of a batch's captions; null where there is none.
 
     Raises:
       CurationError: for a batch that has lost them.

@@ -24,13 +24,12 @@ _OF_A_DECADE = ("1", "1.2", "1.5", "2", "2.5", "3", "4", "5", "6", "8")
 _STEPS = (1, 2, 5)
 
 
-def edges_of(spread: Spread, thresholds: Iterable[float] = (), cuts: int = CUTS) -> list[float]:
-    """The cuts of a column, ascending, each once; none where it has no values and no threshold.
+def edges_of(spread: Spread, thresholds: Iterable[float] = ()) -> list[float]:
+    """Cuts the range of a column; returns the cuts, ascending, each once. A column without values has its thresholds.
 
     Args:
       spread: its values.
       thresholds: numbers that are to be among the cuts.
-      cuts: about how many there are at most.
     """
     marks = sorted(set(thresholds))
     if not spread.total:
@@ -39,8 +38,8 @@ def edges_of(spread: Spread, thresholds: Iterable[float] = (), cuts: int = CUTS)
     inside = [mark for mark in marks if abs(mark) < 10 * max(abs(low), abs(high), 1)]
     low, high = min([low, *inside]), max([high, *inside])
     is_far = low >= 1 and high / low >= _FAR
-    found = _growing(low, high) if is_far else _even(low, high, cuts, spread.whole)
-    while len(found) > 2 * cuts:
+    found = _growing(low, high) if is_far else _even(low, high, spread.whole)
+    while len(found) > 2 * CUTS:
         found = found[::2]
     return sorted({*found, *marks})
 
@@ -58,9 +57,9 @@ def _within(end: float) -> float:
     return min(max(end, -_LARGEST), _LARGEST)
 
 
-def _even(low: float, high: float, cuts: int, whole: bool) -> list[float]:
+def _even(low: float, high: float, whole: bool) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten that cover a range; each is the float that its decimals are."""
-    least = (high - low) / cuts or abs(low) / 10 or 1.0
+    least = (high - low) / CUTS or abs(low) / 10 or 1.0
     if whole or least < _SMALLEST:
         least = max(least, 1.0)
     step = next(one for one in _round_steps(least) if one >= least)

@@ -56,10 +56,6 @@ class Axis:
         """The position at which there is no threshold."""
         return 0 if self.keeps == AT_LEAST else len(self.edges)
 
-    def passes(self, places: Any, position: int) -> Any:
-        """Which samples a threshold at this position keeps, by their places between the cuts."""
-        return places >= position if self.keeps == AT_LEAST else places <= position
-
     def thinned(self) -> tuple[Axis, NDArray[np.int64]]:
         """The axis with every second cut, the ledger's own among them; and the new place of each old one."""
         own = self.position - (self.keeps == AT_LEAST)
@@ -131,14 +127,6 @@ class JointHistogram(Accumulator):
     def _bound(self) -> None:
         while len(self.cells) > self._most and any(len(axis.edges) > 2 for axis in self.axes):
             self._thin()
-
-    def kept_at(self, positions: Sequence[int]) -> NDArray[np.int64]:
-        """How many samples pass thresholds at these positions, one for each axis, by their states: int64 [3]."""
-        self.settle()
-        passes = np.ones(len(self.cells), bool)
-        for axis, places, position in zip(self.axes, self.places(), positions, strict=True):
-            passes &= axis.passes(places, position)
-        return self.counts[passes].sum(0)
 
     def places(self) -> list[NDArray[np.int64]]:
         """The place of each cell on each axis: k times int64 [m]."""

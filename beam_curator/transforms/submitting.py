@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.images import ImageFacts
 from beam_curator.models.encoders.caption_encoder import CaptionTokeniser, TokensOfBatch, all_of
 from beam_curator.models.encoders.clip import ClipEncoder
+from beam_curator.models.encoders.stream import EncodedImages
 from beam_curator.models.heads.made_for import encoder_name
 from beam_curator.models.scorers.batches import with_answers
 from beam_curator.models.scorers.calls import LoadedScorer
@@ -88,15 +89,9 @@ def submit_batch(
         observe("image_decode_us", encoded.decode_us)
         observe("model_pass_us", encoded.pass_us)
         reasons = _reasons(encoded.failures, members, more_of, count) | failures
-        embedded = batch.replace(
-            rows=rows.with_failures(_with_facts(batch.rows, encoded.facts[:count]), reasons),
-            embeddings=_zeroed(encoded.embeddings[:count], reasons),
-            more_embeddings=encoded.embeddings[count:],
-            more_of=np.array(more_of, np.int64),
-            models={**batch.models, EMBEDDING_STEP: identity},
-            batch_reductions=encoded.batch_reductions,
-            caption_tokens=captions.tokens if captions else None,
-        )
+        embedded = _embedded(batch, encoded, more_of, reasons, identity)
+        if captions:
+            embedded = embedded.replace(caption_tokens=captions.tokens)
         for one, answers in zip(scorers, pictures.answers(count, more_of) if pictures else (), strict=True):
             embedded = with_answers(embedded, one, one.scorer.identity, answers)
         return embedded
@@ -104,10 +99,37 @@ def submit_batch(
     return PendingBatch(result)
 
 
+def _embedded(
+    batch: SampleBatch,
+    encoded: EncodedImages,
+    more_of: Sequence[int],
+    reasons: Mapping[int, str],
+    identity: ModelIdentity,
+) -> SampleBatch:
+    """Adds to a batch of n samples what the encoder made of their images.
+
+    Args:
+      batch: the batch.
+      encoded: the results for n + k images: the first image of each sample, then all further ones.
+      more_of: of which sample each of the k further images is.
+      reasons: why samples fail, by their indices.
+      identity: the encoder's, with its precision as resolved.
+    """
+    count = len(batch)
+    return batch.replace(
+        rows=rows.with_failures(_with_facts(batch.rows, encoded.facts[:count]), reasons),
+        embeddings=_zeroed(encoded.embeddings[:count], reasons),
+        more_embeddings=encoded.embeddings[count:],
+        more_of=np.array(more_of, np.int64),
+        models={**batch.models, EMBEDDING_STEP: identity},
+        batch_reductions=encoded.batch_reductions,
+    )
+
+
 def _reasons(
     failures: Sequence[str | None], members: Sequence[Member | None], more_of: Sequence[int], count: int
 ) -> dict[int, str]:
-    """Why samples fail that have an image which cannot be embedded: its first one, or where all count, another."""
+    """Gives the reasons, by index, of samples that fail for their first image or, where all count, another."""
     reasons = {index: why for index, why in enumerate(failures[:count]) if why is not None}
     for sample, why, member in zip(more_of, failures[count:], members[count:], strict=True):
         if why is not None and member is not None:
@@ -116,7 +138,7 @@ def _reasons(
 
 
 def _zeroed(embeddings: np.ndarray, failed: Iterable[int]) -> np.ndarray:
-    """Zeros for samples that failed though their first image is good."""
+    """Zeroes the embeddings of samples that failed, some of them with a good first image."""
     embeddings[list(failed)] = 0
     return embeddings
 
@@ -130,7 +152,7 @@ def _show_progress(batch: SampleBatch, embedded: Sequence[int], failed: int) -> 
 
 
 def _lost_bytes(samples: Sequence[Sample]) -> bool:
-    """Whether the samples were pickled or encoded on the way, which leaves them without bytes."""
+    """Tells whether the samples were pickled or encoded on the way, which leaves them without bytes."""
     return any(m.data is None for sample in samples if not sample.failure for m in sample.members.values())
 
 

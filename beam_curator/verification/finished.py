@@ -48,7 +48,7 @@ class FinishedJob:
 
     @property
     def samples_per_shard(self) -> int:
-        """How many samples every output shard but the last holds."""
+        """The number of samples in every output shard but the last."""
         return self.manifest["samples_per_shard"]
 
     @property
@@ -58,18 +58,18 @@ class FinishedJob:
 
     @property
     def reading(self) -> Reading:
-        """How the shards were read."""
+        """The settings with which the shards were read."""
         return Reading(**{"carry": (), **self.manifest["reading"]})  # earlier releases carried no fields
 
     @property
     def field_types(self) -> dict[str, str]:
-        """What the columns of the fields of the samples' metadata hold."""
+        """The types of the columns of the samples' metadata fields, by name, as the manifest says them."""
         told = (self.manifest.get("fields") or {}).get("columns") or {}
         return {name: one["type"] for name, one in sorted(told.items()) if one["type"]}
 
     @property
     def range_bytes(self) -> int:
-        """About how many bytes a range holds."""
+        """The size of a range that planning aims at, in bytes."""
         return range_bytes_of(self.job.range_mb or DEFAULT_RANGE_MB)
 
     def path(self, name: str) -> str:
@@ -77,7 +77,7 @@ class FinishedJob:
         return files.join(self.output, *name.split("/"))
 
     def names(self) -> set[str]:
-        """What stands in the output directory, at any depth."""
+        """Lists the files below the output directory, by their paths under it, without a running job's lease."""
         found = {metadata.path[len(self.output) :].lstrip("/") for metadata in files.list_files(self.output, "**")}
         lease = f"{files.TEMPORARY}/{files.LEASE}"
         if lease in found:  # somebody runs the job again, or it was killed in doing so
@@ -86,7 +86,7 @@ class FinishedJob:
 
     @functools.cached_property
     def keeps_plans(self) -> bool:
-        """Whether the job keeps plans: a pipeline of the library whose reading knows no output directory does not."""
+        """Whether the output has plans: a pipeline of the library that reads without an output directory keeps none."""
         directory = self.path(plans.PLANS_DIRECTORY)
         return bool(self.job.model_flags) or bool(files.list_files(directory, "*.json"))
 
@@ -96,7 +96,7 @@ class FinishedJob:
         return {one.shard.name for one in self.job.shards if not one.matched}
 
     def planned(self) -> Iterator[list[ShardRange]]:
-        """The ranges of each shard, planned anew, in the order of the output, under the urls that the job knew.
+        """Plans the ranges of each shard anew, in the order of the output, under the urls that the job knew.
 
         Raises:
           OSError, BeamIOError: when a shard cannot be read, after retries.
@@ -106,7 +106,7 @@ class FinishedJob:
 
 
 def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
-    """The finished job in an output directory.
+    """Reads what a finished job left in its output directory, and finds its input.
 
     Args:
       output: the directory, local or in a bucket.
@@ -123,6 +123,20 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
     per_shard = (manifest or {}).get("samples_per_shard")
     if job is None or manifest is None or not isinstance(per_shard, int) or per_shard < 1:
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
+    _check_can_be_verified(output, job, manifest)
+    move = Move.to(input_root, job.inputs)
+    try:
+        patterns = [move.there(pattern) for pattern in job.inputs]
+        format = next((one.format for one in job.shards if one.matched), "") or WEBDATASET
+        reading = Reading(**manifest["reading"])
+        found = match_input(patterns, output, job.shards, move.back, format, reading)
+    except UsageError as error:
+        raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
+    return FinishedJob(output, job, manifest, found.shards)
+
+
+def _check_can_be_verified(output: str, job: Job, manifest: Mapping[str, Any]) -> None:
+    """Raises UsageError for the first thing for which the output of a job cannot be verified."""
     try:
         Reading(**manifest["reading"])
     except (KeyError, TypeError, UsageError) as error:
@@ -147,15 +161,6 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
             f"{output} has its scores in {job.scores_from}, where there is no job any more: without them it cannot be "
             "verified; bring them back, or select again into a new directory"
         )
-    move = Move.to(input_root, job.inputs)
-    try:
-        patterns = [move.there(pattern) for pattern in job.inputs]
-        format = next((one.format for one in job.shards if one.matched), "") or WEBDATASET
-        reading = Reading(**manifest["reading"])
-        found = match_input(patterns, output, job.shards, move.back, format, reading)
-    except UsageError as error:
-        raise UsageError(f"{error}; if the input has moved, say where it is with --input_root DIR") from error
-    return FinishedJob(output, job, manifest, found.shards)
 
 
 def _check_ids(output: str) -> None:
@@ -184,8 +189,10 @@ def _check_whole_ranges(output: str, job: Job) -> None:
 
 
 def _later_run(job: Job, manifest: Mapping[str, Any]) -> str:
-    """What a later run was to do otherwise: job.json is of a run from its start, the manifest from its end. "" where
-    they are of one run, or do not tell."""
+    """Says what a later run, which did not end, was to do otherwise; "" where there is none, or where nobody can tell.
+
+    A run writes job.json at its start and the manifest at its end, so these differ if another run began since.
+    """
     models, told = manifest.get("models") or {}, manifest.get("input") or {}
     scorers = {step.name for step in job.scorers}
     if EMBEDDING_STEP in models:

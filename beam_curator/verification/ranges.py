@@ -71,7 +71,7 @@ class CheckedRange:
 def check_range(
     finished: FinishedJob, range: ShardRange, recorded_in: RecordedIn
 ) -> Generator[Difference, None, CheckedRange]:
-    """What is not as promised about one range, but for its output; returns what the output is checked with."""
+    """Checks one range but for its output: yields what is not as promised, returns what the output is checked with."""
     try:
         content = read_range(range)
     except UNREADABLE as error:
@@ -93,32 +93,39 @@ def check_range(
     yield from _fields(finished, name, taken, fields.take(indices) if fields.schema.names else fields)
     yield from _outcomes(name, taken)
     part, embeddings = yield from _against_part(finished, range, expected, pairs, (name, taken))
-    kept = [
-        KeptSample(
-            sample,
-            row,
-            taken.slice(index, 1),
-            None if embeddings is None else embeddings[index],
-            part.models if part else {},
-        )
-        for index, (sample, row) in enumerate(zip(here, taken.to_pylist(), strict=True))
-        if row["status"] == rows.KEPT
-    ]
+    models = part.models if part else {}
     batch = SampleBatch(
         range,
         recorded,
-        models=part.models if part else {},
+        models=models,
         errors=tuple(errors),
         passed_over=content.passed_over,
         findings=tuple(findings),
         fields=with_hashes(met, rows.with_fields(recorded, fields)) if len(recorded) == len(samples) else met,
     )
-    summary = summarize(batch)
-    return CheckedRange(len(samples), kept, summary, batch.models)
+    return CheckedRange(len(samples), _kept(here, taken, embeddings, models), summarize(batch), models)
+
+
+def _kept(
+    samples: Sequence[Sample], recorded: pa.Table, embeddings: np.ndarray | None, models: Mapping[str, ModelIdentity]
+) -> list[KeptSample]:
+    """Picks the kept ones of n samples, by their n ledger rows.
+
+    Args:
+      samples: n samples of a range.
+      recorded: their ledger rows.
+      embeddings: float16 [n, dim], from the score part; None if that has none.
+      models: what gave the scores.
+    """
+    return [
+        KeptSample(sample, row, recorded.slice(index, 1), None if embeddings is None else embeddings[index], models)
+        for index, (sample, row) in enumerate(zip(samples, recorded.to_pylist(), strict=True))
+        if row["status"] == rows.KEPT
+    ]
 
 
 def _pairs(name: str, found: pa.Table, expected: pa.Table) -> Generator[Difference, None, list[tuple[int, int]]]:
-    """Which rows are there, as (index in `expected`, index in `found`)."""
+    """Matches rows; yields what does not match, returns pairs of (index in `expected`, index in `found`)."""
     pairs = []
     for one in match_rows(name, found, expected):
         if isinstance(one, Difference):
@@ -131,7 +138,7 @@ def _pairs(name: str, found: pa.Table, expected: pa.Table) -> Generator[Differen
 def _against_input(
     name: str, found: pa.Table, expected: pa.Table, samples: Sequence[Sample], reading: Reading
 ) -> Iterator[Difference]:
-    """Ledger rows against the samples that the tar holds, and the bytes of their images."""
+    """Compares ledger rows with the samples that the input holds, and with the bytes of their images."""
     yield from unequal_columns(name, found, expected, _FROM_THE_TAR)
     for row, sample in zip(found.to_pylist(), samples, strict=True):
         images = images_of(sample, reading)
@@ -144,7 +151,7 @@ def _against_input(
 
 
 def _fields(finished: FinishedJob, name: str, found: pa.Table, expected: pa.Table) -> Iterator[Difference]:
-    """The fields of ledger rows against those of the samples' metadata, in the columns that the manifest tells of."""
+    """Compares the fields in ledger rows with those of the samples' metadata, column by column of the manifest."""
     types = finished.field_types
     there = rows.field_names(found)
     if there != list(types):
@@ -163,7 +170,7 @@ def _outcome(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _outcomes(name: str, table: pa.Table) -> Iterator[Difference]:
-    """Each row is kept with a place, or dropped or failed with a reason."""
+    """Checks that each row is kept and has a place, or is dropped or failed and has a reason."""
     for row in table.select(["key", "status", "reason", "output_shard", "output_key"]).to_pylist():
         placed = row["output_shard"] is not None and row["output_key"] is not None
         unplaced = row["output_shard"] is None and row["output_key"] is None
@@ -186,8 +193,18 @@ def _against_part(
     pairs: Sequence[tuple[int, int]],
     in_ledger: tuple[str, pa.Table],
 ) -> Generator[Difference, None, tuple[SampleBatch | None, np.ndarray | None]]:
-    """Ledger rows, and the file that has them, against the score part; returns the part, and the embeddings of these
-    rows: float16 [n, dim]."""
+    """Compares n ledger rows with the score part of their range, and checks the part.
+
+    Args:
+      finished: the job.
+      range: the range.
+      expected: rows of all samples of the range, made from the input.
+      pairs: the n samples that the ledger has, as (index in `expected`, index in the ledger).
+      in_ledger: the name of the ledger's file, and the n rows.
+
+    Returns:
+      The part, None if there is none to read; and the embeddings of the n rows, float16 [n, dim], None if it has none.
+    """
     name, (recorded_in, recorded) = part_name(range), in_ledger
     try:
         stored = read_part(finished.scores, range, None)
@@ -210,23 +227,32 @@ def _against_part(
         return part, None
     order = np.array([in_part[index] for index, _ in pairs], np.int64)
     scored = part.rows.take(order)
-    facts = rows.names_with(scored, rows.FACT, rows.SCORE)
-    absent = [field for field in facts if field not in recorded.schema.names]
-    if absent:
-        yield Difference(recorded_in, f"has no column {absent[0]}, which {name} has")
-        return part, embeddings[order]
-    for name_of_fact in rows.OPTIONAL_FACTS.names:
-        if rows.has_fact(recorded.schema, name_of_fact) and name_of_fact not in facts:
-            yield Difference(recorded_in, f"has a column {name_of_fact}, which {name} has not")
-    yield from unequal_columns(recorded_in, recorded, scored, facts)
-    yield from _failed_stay_failed(recorded_in, recorded, scored)
-    if range.reading.several_images == "all" and part.part:
+    has_columns = yield from _against_columns(name, scored, recorded_in, recorded)
+    if has_columns and range.reading.several_images == "all" and part.part:
         yield from _all_images_embedded(name, scored, np.array(count_more_embeddings(part.part), np.int64)[order])
     return part, embeddings[order]
 
 
+def _against_columns(
+    name: str, scored: pa.Table, recorded_in: str, recorded: pa.Table
+) -> Generator[Difference, None, bool]:
+    """Compares facts, scores and failures of ledger rows with those of the score part `name`; returns whether the
+    ledger has all columns of the part."""
+    facts = rows.names_with(scored, rows.FACT, rows.SCORE)
+    absent = [field for field in facts if field not in recorded.schema.names]
+    if absent:
+        yield Difference(recorded_in, f"has no column {absent[0]}, which {name} has")
+        return False
+    for fact in rows.OPTIONAL_FACTS.names:
+        if rows.has_fact(recorded.schema, fact) and fact not in facts:
+            yield Difference(recorded_in, f"has a column {fact}, which {name} has not")
+    yield from unequal_columns(recorded_in, recorded, scored, facts)
+    yield from _failed_stay_failed(recorded_in, recorded, scored)
+    return True
+
+
 def _captions_embedded(name: str, finished: FinishedJob, range: ShardRange, part: SampleBatch) -> Iterator[Difference]:
-    """Where embeddings of captions are kept, each sample that can be used has one if it has a caption."""
+    """Checks that, where embeddings of captions are kept, each sample that can be used has one if it has a caption."""
     model = next((step.identity for step in finished.job.scorers if step.name == TEXT_EMBEDDING), None)
     if model is None:
         return
@@ -246,7 +272,8 @@ def _captions_embedded(name: str, finished: FinishedJob, range: ShardRange, part
 
 
 def _all_images_embedded(name: str, scored: pa.Table, more: np.ndarray) -> Iterator[Difference]:
-    """Each image of a sample that did not fail has an embedding: `more` [n] counts those but the first."""
+    """Checks that all images of each sample that did not fail have embeddings: `more`, int64 [n], counts all but the
+    first."""
     facts = scored.select(["key", "status", "images"]).to_pylist()
     for row, count in zip(facts, more.tolist(), strict=True):
         if row["status"] != rows.FAILED and count != row["images"] - 1:
@@ -254,6 +281,6 @@ def _all_images_embedded(name: str, scored: pa.Table, more: np.ndarray) -> Itera
 
 
 def _failed_stay_failed(name: str, recorded: pa.Table, scored: pa.Table) -> Iterator[Difference]:
-    """A sample that could not be scored is failed in the ledger, for the same reason."""
+    """Checks that a sample that could not be scored is failed in the ledger, for the same reason."""
     failed = np.flatnonzero(rows.status_is(scored, rows.FAILED))
     yield from unequal_columns(name, recorded.take(failed), scored.take(failed), ("status", "reason"))

@@ -136,12 +136,12 @@ class Canvas:
         surface.paste(mix(colour, BLACK, 0.5), (0, 0), waves.point(_below(110, ripple * 2)))
         self.image.paste(surface, (0, top))
 
-    def glitter(self, x: float, horizon: float, colour: RGB, width: float = 0.12) -> None:
-        """The sun's path on the water below it."""
+    def glitter(self, x: float, horizon: float, colour: RGB) -> None:
+        """Draws the sun's path on the water below it."""
         top = int(horizon * self.height)
         rows = self.height - top
         waves = np.asarray(self.ground_texture("rough", rows, near=1.2, wide=5.0)).astype(np.float32)
-        spread = width * self.height * np.linspace(0.4, 1.6, rows, dtype=np.float32)[:, None]
+        spread = 0.12 * self.height * np.linspace(0.4, 1.6, rows, dtype=np.float32)[:, None]
         away = np.abs(np.arange(self.width, dtype=np.float32)[None] - x * self.width) / spread
         mask = np.clip((waves - 110) * 6, 0, 255) * np.exp(-(away**2))
         self.image.paste(colour, (0, top), Image.fromarray(mask.astype(np.uint8)))

@@ -85,13 +85,13 @@ def test_no_embeddings_give_no_scores(tmp_path):
     assert head(np.empty((0, 768), np.float16)).shape == (0,)
 
 
-def test_a_head_can_be_given_a_name_and_survives_pickling(tmp_path):
+def test_a_head_has_the_name_of_its_file_and_survives_pickling(tmp_path):
     path = saved(tmp_path, {"weight": torch.ones(1, 768), "bias": torch.ones(1)})
     embeddings = np.eye(2, 768, dtype=np.float16)
 
-    copy = pickle.loads(pickle.dumps(AestheticHead.load(path, name="mine")))
+    copy = pickle.loads(pickle.dumps(AestheticHead.load(path)))
 
-    assert copy.name == "mine"
+    assert copy.name == path.stem
     assert copy(embeddings).tolist() == [2.0, 2.0]
 
 

@@ -52,12 +52,12 @@ def test_the_compressed_file_is_the_one_that_is_taken_as_well():
 
 
 def test_a_zip_in_the_model_dir_is_converted_beside_it_once(model_dir, cache, monkeypatch):
-    found = resolving.resolve_nsfw("laion", str(model_dir), download=False)
+    found = resolving.resolve_nsfw("laion", str(model_dir))
     assert (found.path, found.sha256) == (str(model_dir / f"{NAME}.npz"), CONVERTED_SHA256)
     assert sha256(found.path) == CONVERTED_SHA256
     assert sorted(path.name for path in model_dir.iterdir()) == [f"{NAME}.npz", f"{NAME}.zip"]
     monkeypatch.setattr(nsfw_conversion, "as_npz", lambda path: pytest.fail("converted again"))
-    assert resolving.resolve_nsfw("laion", str(model_dir), download=False) == found
+    assert resolving.resolve_nsfw("laion", str(model_dir)) == found
     assert not cache.exists()
 
 
@@ -71,23 +71,23 @@ def test_of_a_model_dir_that_is_not_to_be_written_in_the_cache_holds_it(model_di
         put(directory, fetch)
 
     monkeypatch.setattr(transfer, "put", refusing)
-    found = resolving.resolve_nsfw("laion", str(model_dir), download=False)
+    found = resolving.resolve_nsfw("laion", str(model_dir))
     assert found.path == str(cache / f"{NAME}.npz")
     assert sha256(found.path) == CONVERTED_SHA256
-    assert resolving.resolve_nsfw("laion", str(model_dir), download=False) == found
+    assert resolving.resolve_nsfw("laion", str(model_dir)) == found
     assert tried == [str(model_dir), str(cache), str(model_dir)]
 
 
 def test_an_npz_of_the_models_name_that_is_another_is_refused_with_both_sums(model_dir):
     (model_dir / f"{NAME}.npz").write_bytes(b"another")
     with pytest.raises(UsageError, match=rf"{NAME}\.npz has sha256 \w+, expected {CONVERTED_SHA256}; delete it"):
-        resolving.resolve_nsfw("laion", str(model_dir), download=False)
+        resolving.resolve_nsfw("laion", str(model_dir))
 
 
 def test_a_conversion_to_anything_else_is_refused(model_dir, monkeypatch):
     monkeypatch.setattr(nsfw_conversion, "as_npz", lambda path: b"arrays of some other NumPy")
     with pytest.raises(UsageError, match=rf"converted to \.npz: expected sha256 {CONVERTED_SHA256}, found"):
-        resolving.resolve_nsfw("laion", str(model_dir), download=False)
+        resolving.resolve_nsfw("laion", str(model_dir))
     assert [path.name for path in model_dir.iterdir()] == [f"{NAME}.zip"]
 
 

@@ -15,6 +15,7 @@ from beam_curator.models.encoders.clip import ClipEncoder, ClipSpec
 from beam_curator.models.encoders.timm_tower import TimmEncoder
 from beam_curator.models.weights import resolving
 from tests.images.image_files import encoded, picture
+from tests.models.weights.sources import without_network
 
 PICTURES = {
     "wide": encoded(picture(width=500, height=333), "PNG"),
@@ -146,8 +147,9 @@ def test_a_checkpoint_that_lacks_a_tensor_or_has_another_is_refused_in_a_line(tm
 )
 def test_what_timm_does_not_have_is_one_line_that_says_what_to_do(model, pretrained, message, tmp_path, monkeypatch):
     monkeypatch.setenv("BEAM_CURATOR_CACHE", str(tmp_path))
+    without_network(monkeypatch)
     with pytest.raises(UsageError, match=message) as refused:
-        resolving.choose_weights(model, pretrained, None, download=False)
+        resolving.choose_weights(model, pretrained, None)
     assert "\n" not in str(refused.value)
 
 

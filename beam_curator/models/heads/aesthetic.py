@@ -39,12 +39,11 @@ class AestheticHead:
     trained: bool = True
 
     @classmethod
-    def load(cls, path: str | pathlib.Path, name: str | None = None) -> AestheticHead:
-        """Loads a V1 or V2 state dict, as published or trained by the user in the same layout.
+    def load(cls, path: str | pathlib.Path) -> AestheticHead:
+        """Loads a V1 or V2 state dict, as published or trained by the user in the same layout; named as the file.
 
         Args:
           path: a local .pth file.
-          name: what to call it; by default the file's name without its suffix.
 
         Raises:
           CurationError: the file cannot be read, or is neither V1 nor V2 for ViT-L/14.
@@ -52,7 +51,7 @@ class AestheticHead:
         arrays = head.read_state_dict(path)
         layers = _affine_layers(arrays, path)
         weight, bias = functools.reduce(_followed_by, layers)
-        return cls(name or pathlib.Path(path).stem, weight[0], float(bias[0]))
+        return cls(pathlib.Path(path).stem, weight[0], float(bias[0]))
 
     def __call__(self, embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Scores embeddings.

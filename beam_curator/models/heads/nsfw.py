@@ -58,20 +58,19 @@ class NsfwHead:
     trained: bool = True
 
     @classmethod
-    def load(cls, path: str | pathlib.Path, name: str | None = None) -> NsfwHead:
-        """Loads the head.
+    def load(cls, path: str | pathlib.Path) -> NsfwHead:
+        """Loads the head, named as its file without the suffix.
 
         Args:
           path: a local file: the .npz that LAION's own .zip (a TensorFlow SavedModel) is converted to when it is
             fetched or resolved, or a .pth in the layout of the PyTorch ports. The latter has no vocabularies and so
             approximates: this is logged as a warning, and said in the head's name.
-          name: what to call it; by default the file's name without its suffix.
 
         Raises:
           CurationError: the file cannot be read, or is not this head.
         """
         suffix = pathlib.Path(path).suffix.lower()
-        name = name or pathlib.Path(path).stem
+        name = pathlib.Path(path).stem
         if suffix == ".npz":
             arrays, vocabularies = _from_npz(path)
         elif suffix in APPROXIMATE_SUFFIXES:

@@ -46,7 +46,7 @@ class ClipChoice:
     doubt: str | None = None
 
 
-def choose_weights(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice | None:
+def choose_weights(model: str, pretrained: str, model_dir: str | None) -> ClipChoice | None:
     """Finds the weights of an encoder by its name; None for "tiny-untrained". See `choose_clip` and `choose_timm`.
 
     Raises:
@@ -57,7 +57,7 @@ def choose_weights(model: str, pretrained: str, model_dir: str | None, download:
             raise UsageError(f"--clip_pretrained {pretrained}: {TINY_UNTRAINED} takes no weights: leave it out")
         return None
     choose = choose_timm if model.startswith(TIMM) else choose_clip
-    return choose(model, pretrained, model_dir, download)
+    return choose(model, pretrained, model_dir)
 
 
 def published_weights(model: str, pretrained: str) -> FetchableWeights:
@@ -69,7 +69,7 @@ def published_weights(model: str, pretrained: str) -> FetchableWeights:
     return TimmWeights.of(model) if model.startswith(TIMM) else ClipWeights.named(model, pretrained)
 
 
-def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice:
+def choose_clip(model: str, pretrained: str, model_dir: str | None) -> ClipChoice:
     """Finds the weights of a CLIP model, and tells what they are.
 
     Published weights are known by their tag, and a checkpoint by its sha256 or by the record that was kept when it was
@@ -80,14 +80,13 @@ def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bo
       model: an open_clip model, e.g. `"ViT-L-14-quickgelu"`.
       pretrained: an open_clip tag, e.g. `"openai"`, or the path of a checkpoint.
       model_dir: a local directory or a bucket's folder to look in first, or None.
-      download: whether to fetch published weights that are in neither model_dir nor the cache.
 
     Raises:
       UsageError: open_clip has no such model or tag, or the weights are missing, unreachable or wrong.
     """
     if not is_checkpoint_path(pretrained):
         named = ClipWeights.named(model, pretrained)
-        return ClipChoice(named.model, named.tag, _resolve(named, model_dir, download, _OR_A_PATH))
+        return ClipChoice(named.model, named.tag, _resolve(named, model_dir, _OR_A_PATH))
     check_clip_model(model)
     own = _own_file(pretrained, "CLIP checkpoint")
     known = published_as(own.path, own.sha256)
@@ -100,14 +99,13 @@ def choose_clip(model: str, pretrained: str, model_dir: str | None, download: bo
     return ClipChoice(known.model, known.tag, dataclasses.replace(own, name=known.name))
 
 
-def choose_timm(model: str, pretrained: str, model_dir: str | None, download: bool = True) -> ClipChoice:
+def choose_timm(model: str, pretrained: str, model_dir: str | None) -> ClipChoice:
     """Finds the weights of a model of timm, `"timm:NAME.TAG"`; without a tag those that timm takes by itself.
 
     Args:
       model: its name.
       pretrained: the path of a checkpoint; or open_clip's default tag, which says nothing here.
       model_dir: as choose_clip.
-      download: as choose_clip.
 
     Raises:
       UsageError: timm has no such model or tag, or the weights are missing, unreachable or wrong.
@@ -122,7 +120,7 @@ def choose_timm(model: str, pretrained: str, model_dir: str | None, download: bo
             f"{model.partition('.')[0]}.{pretrained}; or give the path of a checkpoint"
         )
     published = TimmWeights.of(model)
-    return ClipChoice(published.model, published.tag, _resolve(published, model_dir, download, _OR_A_PATH))
+    return ClipChoice(published.model, published.tag, _resolve(published, model_dir, _OR_A_PATH))
 
 
 def _doubt(model: str, path: str) -> str | None:
@@ -136,22 +134,22 @@ def _doubt(model: str, path: str) -> str | None:
     )
 
 
-def resolve_aesthetic(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:
+def resolve_aesthetic(choice: str, model_dir: str | None) -> WeightsFile:
     """Finds the weights of an aesthetic head: "v2", "v1" or a path. See `choose_clip` for the other arguments."""
     published = {"v2": AESTHETIC_V2, "v1": AESTHETIC_V1}.get(choice)
     if published is None:
         return _own_file(choice, "aesthetic head", "v2, v1, or ")
-    return _resolve(published, model_dir, download)
+    return _resolve(published, model_dir)
 
 
-def resolve_nsfw(choice: str, model_dir: str | None, download: bool = True) -> WeightsFile:
+def resolve_nsfw(choice: str, model_dir: str | None) -> WeightsFile:
     """Finds the weights of an NSFW head: "laion" or a path. See `choose_clip` for the other arguments."""
     if choice != "laion":
         try:
             return own_converted(_own_file(choice, "NSFW head", "laion, or "))
         except CurationError as error:
             raise UsageError(str(error)) from error
-    return _resolve(NSFW_LAION, model_dir, download)
+    return _resolve(NSFW_LAION, model_dir)
 
 
 def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
@@ -165,7 +163,7 @@ def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
         raise UsageError(f"{what} cannot be read: {error}") from error
 
 
-def _resolve(wanted: FetchableWeights, model_dir: str | None, download: bool, instead: str = "") -> WeightsFile:
+def _resolve(wanted: FetchableWeights, model_dir: str | None, instead: str = "") -> WeightsFile:
     cache = str(cache_dir())
     directories = [files.absolute(model_dir), cache] if model_dir else [cache]
     try:
@@ -174,17 +172,14 @@ def _resolve(wanted: FetchableWeights, model_dir: str | None, download: bool, in
                 return found
     except CurationError as error:
         raise UsageError(str(error)) from error
-    failure = "downloading was not allowed"
-    if download:
-        try:
-            return wanted.fetch(cache)
-        except transfer.TransferError as error:
-            failure = f"the download failed ({error})"
-    raise UsageError(
-        f"weights {wanted.filename} are missing: looked in {' and '.join(directories)}, and {failure}; run "
-        f"`{FETCH_COMMAND} {model_dir or 'DIR'}{wanted.fetch_arguments}` where there is a network, and give "
-        f"that --model_dir{instead}"
-    )
+    try:
+        return wanted.fetch(cache)
+    except transfer.TransferError as error:
+        raise UsageError(
+            f"weights {wanted.filename} are missing: looked in {' and '.join(directories)}, and the download failed "
+            f"({error}); run `{FETCH_COMMAND} {model_dir or 'DIR'}{wanted.fetch_arguments}` where there is a network, "
+            f"and give that --model_dir{instead}"
+        ) from error
 
 
 _OR_A_PATH = ", or give --clip_pretrained the path of a checkpoint"

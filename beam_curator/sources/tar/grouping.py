@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from beam_curator.samples import Member, Sample, readable
 from beam_curator.sources.tar.headers import DIRECTORY, FILE, HARD_LINK, Header, LinkTarget, OnPassedOver, TarBroken
@@ -19,7 +19,7 @@ def group_samples(
     by_key: bool = False,
     on_passed_over: OnPassedOver | None = None,
 ) -> Iterator[Sample]:
-    """WebDataset's samples: the consecutive files of one key. Members have no data.
+    """Groups the consecutive files of one key into samples, as WebDataset does. Members have no data.
 
     A sample that repeats an extension, or that has a sparse file or an extension that WebDataset cannot hold, is
     failed, never merged.
@@ -34,55 +34,84 @@ def group_samples(
     Raises:
       TarBroken: after the last sample, where the headers raise it.
     """
-    gathered: dict[str, _Gathering] = {}
+    members = _Members(headers, link_target, on_passed_over)
+    yield from _joined(members) if by_key else _consecutive(members)
+    if members.broken is not None:
+        raise members.broken
+
+
+def _consecutive(members: Iterable[_FileOfSample]) -> Iterator[Sample]:
     gathering: _Gathering | None = None
-    broken: TarBroken | None = None
-    while True:
-        try:
-            header = next(headers, None)
-            if header is None:
-                break
-            member = _as_member(header, link_target, on_passed_over)
-        except TarBroken as error:
-            broken = error
-            break
-        if member is None:
-            continue
-        key, extension, target = member
+    for key, extension, header, target in members:
         goes_on = gathering is not None and key == gathering.key
-        if not goes_on:
-            if gathering is not None and not by_key:
+        if gathering is None or not goes_on:
+            if gathering is not None:
                 yield gathering.sample()
-            known = gathered.get(key)
-            gathering = known or _Gathering(key, header.offset)
-            if by_key:
-                gathered[key] = gathering
-        cast(_Gathering, gathering).add(extension, header, target, goes_on)
-    if by_key:
-        yield from (one.sample() for one in gathered.values())
-    elif gathering is not None:
+            gathering = _Gathering(key, header.offset)
+        gathering.add(extension, header, target, goes_on)
+    if gathering is not None:
         yield gathering.sample()
-    if broken is not None:
-        raise broken
+
+
+def _joined(members: Iterable[_FileOfSample]) -> Iterator[Sample]:
+    gathered: dict[str, _Gathering] = {}
+    last: str | None = None
+    for key, extension, header, target in members:
+        gathering = gathered.get(key) or gathered.setdefault(key, _Gathering(key, header.offset))
+        gathering.add(extension, header, target, key == last)
+        last = key
+    yield from (gathering.sample() for gathering in gathered.values())
+
+
+class _FileOfSample(NamedTuple):
+    """A file that belongs to a sample: its entry, and the one that has its data, another one for a hard link."""
+
+    key: str
+    extension: str
+    header: Header
+    target: Header
+
+
+class _Members:
+    """Iterates over the files that belong to samples. Where the tar breaks it ends, so that samples before it count.
+
+    Attributes:
+      broken: what ended it, if anything did.
+    """
+
+    def __init__(
+        self, headers: Iterator[Header], link_target: LinkTarget | None, on_passed_over: OnPassedOver | None
+    ) -> None:
+        self._headers, self._link_target, self._on_passed_over = headers, link_target, on_passed_over
+        self.broken: TarBroken | None = None
+
+    def __iter__(self) -> Iterator[_FileOfSample]:
+        try:
+            for header in self._headers:
+                member = _as_member(header, self._link_target, self._on_passed_over)
+                if member is not None:
+                    yield member
+        except TarBroken as error:
+            self.broken = error
 
 
 def _as_member(
     header: Header, link_target: LinkTarget | None, on_passed_over: OnPassedOver | None
-) -> tuple[str, str, Header] | None:
-    """Key and extension of an entry, and the file that has its data; None if it belongs to no sample."""
+) -> _FileOfSample | None:
+    """Finds the key and the extension of an entry, and the file that has its data; None if it belongs to no sample."""
     name = split_name(header.name) if header.kind in (FILE, HARD_LINK) else None
     target: Header | None = header
     if name is not None and header.kind == HARD_LINK:
         target = link_target(header) if link_target else None
     if name is not None and target is not None:
-        return *name, target
+        return _FileOfSample(*name, header, target)
     if on_passed_over is not None and header.kind != DIRECTORY:
         on_passed_over(header, why_passed_over(header.name) if header.kind == FILE else header.kind)
     return None
 
 
 class _Gathering:
-    """A sample whose members are still coming."""
+    """Gathers the members of one sample while they come."""
 
     def __init__(self, key: str, offset: int) -> None:
         self.key, self._offset = key, offset
@@ -107,7 +136,7 @@ class _Gathering:
             self._members[extension] = Member(extension, target.data_offset, target.size)
 
     def _cover(self, header: Header, goes_on: bool) -> None:
-        """Entries that belong to nothing may stand between two members: they are of the same piece of the tar."""
+        """Adds the bytes of an entry; entries of no sample before it, since the last member, are of the same piece."""
         if self._open and goes_on:
             self._extents[-1] = (self._extents[-1][0], header.next_offset)
         else:

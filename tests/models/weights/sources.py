@@ -6,7 +6,7 @@ import http.server
 
 from apache_beam.io.localfilesystem import LocalFileSystem
 
-from beam_curator.models.weights import resolving
+from beam_curator.models.weights import resolving, transfer
 from beam_curator.models.weights.clip_weights import ClipWeights
 from beam_curator.models.weights.published import PublishedWeights
 
@@ -75,6 +75,14 @@ def published(url="http://127.0.0.1:1", **changes):
 
 def use(monkeypatch, head):
     monkeypatch.setattr(resolving, "AESTHETIC_V2", head)
+
+
+def without_network(monkeypatch):
+    def unreachable(*_args, **_kwargs):
+        raise transfer.TransferError("there is no network")
+
+    monkeypatch.setattr(transfer, "download", unreachable)
+    monkeypatch.setattr(transfer, "download_from_hub", unreachable)
 
 
 def put(path, content=CONTENT):

@@ -7,7 +7,7 @@ from beam_curator.errors import UsageError
 from beam_curator.models.weights import clip_weights, resolving
 from beam_curator.models.weights.clip_weights import ClipWeights
 from beam_curator.models.weights.weights_file import WeightsFile
-from tests.models.weights.sources import SHA256, put
+from tests.models.weights.sources import SHA256, put, without_network
 
 
 def test_the_default_clip_weights_are_those_that_open_clip_names():
@@ -36,7 +36,7 @@ def test_either_spelling_of_a_tag_means_the_same_file():
 )
 def test_an_unknown_model_or_tag_is_refused_with_those_that_are_near(model, tag, near):
     with pytest.raises(UsageError, match=near):
-        resolving.choose_clip(model, tag, None, download=False)
+        resolving.choose_clip(model, tag, None)
 
 
 @pytest.mark.parametrize("tag", ["openai", "laion2b_s32b_b82k", "datacomp_xl_s13b_b90k"])
@@ -144,9 +144,10 @@ def test_a_checkpoint_of_an_architecture_without_a_twin_needs_no_word(tmp_path):
     assert resolving.choose_clip("ViT-SO400M-14-SigLIP", str(put(tmp_path / "own.safetensors")), None).doubt is None
 
 
-def test_missing_clip_weights_are_one_line_with_the_command_for_that_model(tmp_path):
+def test_missing_clip_weights_are_one_line_with_the_command_for_that_model(tmp_path, monkeypatch):
+    without_network(monkeypatch)
     with pytest.raises(UsageError) as raised:
-        resolving.choose_clip("ViT-B-32", "openai", str(tmp_path), download=False)
+        resolving.choose_clip("ViT-B-32", "openai", str(tmp_path))
 
     assert "ViT-B-32-quickgelu--openai" in str(raised.value)
     assert f"--model_dir {tmp_path} --clip_model ViT-B-32-quickgelu --clip_pretrained openai`" in str(raised.value)

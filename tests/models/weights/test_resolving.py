@@ -35,9 +35,9 @@ def test_the_recorded_sums_and_sizes_are_those_of_the_published_files(head):
 @needs_shared
 def test_each_choice_of_head_is_found_in_the_model_dir_by_its_published_name():
     found = [
-        resolving.resolve_aesthetic("v2", str(SHARED), download=False),
-        resolving.resolve_aesthetic("v1", str(SHARED), download=False),
-        resolving.resolve_nsfw("laion", str(SHARED), download=False),
+        resolving.resolve_aesthetic("v2", str(SHARED)),
+        resolving.resolve_aesthetic("v1", str(SHARED)),
+        resolving.resolve_nsfw("laion", str(SHARED)),
     ]
 
     assert [file.name for file in found] == [
@@ -102,14 +102,6 @@ def test_a_server_without_the_file_is_told_as_such(monkeypatch, web):
 
     with pytest.raises(UsageError, match="Not Found"):
         resolving.resolve_aesthetic("v2", None)
-
-
-def test_nothing_is_downloaded_unless_allowed(monkeypatch, web):
-    use(monkeypatch, published(web.address))
-
-    with pytest.raises(UsageError, match="downloading was not allowed"):
-        resolving.resolve_aesthetic("v2", None, download=False)
-    assert web.requests == []
 
 
 def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path, monkeypatch, web):
