@@ -100,7 +100,8 @@ def _scores(options: PipelineOptions, output: str) -> str:
 
 
 def _with_worker_processes(pipeline: beam.Pipeline, output: str) -> PipelineResult:
-    with worker_deaths.options_passed_on(pipeline.options), temporaries.of_workers():
+    deaf = worker_deaths.workers_deaf_to_ctrl_c()
+    with worker_deaths.options_passed_on(pipeline.options), temporaries.of_workers(), deaf:
         return worker_deaths.run_watched(pipeline.run, _scores(pipeline.options, output))
 
 

@@ -10,7 +10,9 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -22,6 +24,7 @@ from typing import Any, TypeVar
 import grpc
 import psutil
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.environments import SubprocessSDKEnvironment, python_sdk_capabilities
 
 from beam_curator.errors import JobError
 from beam_curator.temporaries import temporary_file
@@ -51,6 +54,29 @@ def options_passed_on(options: PipelineOptions) -> Iterator[None]:
             yield
         finally:
             del os.environ[_OPTIONS_FILE]
+
+
+@contextlib.contextmanager
+def workers_deaf_to_ctrl_c() -> Iterator[None]:
+    """Worker processes that are started inside the block do not hear Ctrl-C, which a terminal sends to all: whoever
+    started them ends them, and they would lament in their own start.
+
+    A trap of the shell that Beam starts them by outlives it, as no signal that is blocked does. Beam asks for the
+    interpreter by its bare path, which is no command where there is a space in it.
+    """
+    before = SubprocessSDKEnvironment.__dict__["from_command_string"]
+
+    def deaf(command_string: str) -> SubprocessSDKEnvironment:
+        arguments = command_string.removeprefix(sys.executable)
+        return SubprocessSDKEnvironment(
+            f"trap '' INT; exec {shlex.quote(sys.executable)}{arguments}", python_sdk_capabilities()
+        )
+
+    SubprocessSDKEnvironment.from_command_string = staticmethod(deaf)
+    try:
+        yield
+    finally:
+        SubprocessSDKEnvironment.from_command_string = before
 
 
 def run_watched(run: Callable[[], T], output: str) -> T:
@@ -137,6 +163,9 @@ def _deaths_told(died: Callable[[int], None]) -> Iterator[Callable[[int], None]]
     threading.excepthook = hook
     try:
         yield die
+    except KeyboardInterrupt:  # of a caller in Python: the workers do not hear it, and are of no use any more
+        deaths.set()
+        raise
     finally:
         if deaths.is_set():
             _end_workers(others)

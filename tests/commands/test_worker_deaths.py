@@ -5,6 +5,7 @@ has whole jobs.
 """
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beam_curator.commands import worker_deaths
-from beam_curator.commands.worker_deaths import run_watched
+from beam_curator.commands.worker_deaths import run_watched, workers_deaf_to_ctrl_c
 from beam_curator.errors import JobError
 from tests.patience import HANG_SECONDS
 
@@ -127,6 +128,32 @@ def test_workers_that_end_with_the_pipeline_are_no_deaths(looking_often, monkeyp
         return 7
 
     assert run_watched(run, "out") == 7
+
+
+def test_workers_do_not_hear_ctrl_c_also_of_an_interpreter_with_a_space_in_its_path(monkeypatch, tmp_path):
+    (tmp_path / "a b").mkdir()
+    interpreter = tmp_path / "a b" / "python"
+    interpreter.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    told = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    before = SubprocessSDKEnvironment.__dict__["from_command_string"]
+    with workers_deaf_to_ctrl_c():
+        worker = SubprocessSDKEnvironment.from_command_string(f'{interpreter} -c "{told}"')
+    assert subprocess.check_output(worker.command_string, shell=True) == b"True\n"
+    assert SubprocessSDKEnvironment.__dict__["from_command_string"] is before
+
+
+def test_workers_are_ended_by_a_caller_who_is_interrupted():
+    started = []
+
+    def run():
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]))
+        signal.raise_signal(signal.SIGINT)
+        threading.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_watched(run, "out")
+    assert started[0].wait(HANG_SECONDS) == -9
 
 
 def test_other_workers_die_with_it_and_other_processes_do_not():

@@ -173,8 +173,9 @@ def said(stderr):
 
 
 @pytest.mark.skipif("BEAM_CURATOR_KILLS" not in os.environ, reason="takes long: set BEAM_CURATOR_KILLS to run it")
+@pytest.mark.parametrize("typed", [False, True], ids=["SIGTERM", "Ctrl-C while workers start"])
 def test_a_job_with_several_processes_started_as_users_do_leaves_none_behind_when_told_to_stop(
-    nursery, job, undisturbed, tmp_path
+    nursery, job, undisturbed, tmp_path, typed
 ):
     out, errors = tmp_path / "out", tmp_path / "stderr"
     more = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -186,17 +187,22 @@ def test_a_job_with_several_processes_started_as_users_do_leaves_none_behind_whe
             start_new_session=True,
         ) as process,
     ):
-        while not parts(out) and process.poll() is None:
+        while not (len(living(process.pid)) >= 3 if typed else parts(out)) and process.poll() is None:
             time.sleep(0.01)
         group = living(process.pid)
-        process.terminate()
-        assert process.wait(HANG_SECONDS) == 143
+        if typed:  # a terminal sends it to all
+            time.sleep(1)
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
+        assert process.wait(HANG_SECONDS) == (130 if typed else 143)
     assert len(group) >= 3
     deadline = time.monotonic() + HANG_SECONDS
     while living(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not living(process.pid)
-    assert said(errors) == ["beam-curator: terminated; run the same command again to resume"]
+    what = "interrupted" if typed else "terminated"
+    assert said(errors) == [f"beam-curator: {what}; run the same command again to resume"]
     scored = parts(out)
     assert nursery.run(*job, "--output", out)[0] == 0
     assert_finished(out, undisturbed, scored)
