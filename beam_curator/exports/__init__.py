@@ -1,1 +1,1 @@
-"""What a finished output gives tools that do not read tars: embeddings with their rows, and lists of what is kept."""
+"""Hands a finished output to tools that read no tars: embeddings with their rows, and lists of what is kept."""

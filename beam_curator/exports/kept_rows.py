@@ -40,13 +40,13 @@ class Kept:
     texts: np.ndarray | None = None
 
     def between(self, start: int, end: int) -> Kept:
-        """Some of them."""
+        """Returns the samples from index `start` up to `end`."""
         texts = None if self.texts is None else self.texts[start:end]
         return Kept(self.rows.slice(start, end - start), self.embeddings[start:end], texts)
 
 
 def kept_count(output: str) -> int:
-    """How many samples a finished output keeps.
+    """Reads from the manifest how many samples a finished output keeps.
 
     Raises:
       UsageError: where no job was finished, or it kept nothing.
@@ -113,7 +113,8 @@ def scores_of(output: str) -> str:
 
 
 def text_model_of(output: str) -> ModelIdentity | None:
-    """What embedded the captions of a finished output, where they are kept; else None."""
+    """Finds the model that embedded the captions of a finished output; None where no embeddings of captions are
+    kept."""
     job = read_job(output)
     steps = () if job is None else job.scorers
     return next((step.identity for step in steps if step.name == TEXT_EMBEDDING), None)

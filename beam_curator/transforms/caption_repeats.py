@@ -52,7 +52,7 @@ def _drop(batch: SampleBatch, rule: CaptionRepeats, found: Mapping[str, Iterable
 
 
 def drop_repeated_captions(batches: Sequence[SampleBatch], rule: CaptionRepeats) -> list[SampleBatch]:
-    """What `repeats_in` and `without_repeats` do to all batches of a job, without Beam."""
+    """Does to all batches of a job what `repeats_in` and `without_repeats` do, without Beam."""
     captions = [caption_ids(batch.rows) for batch in batches]
     whole = [Spillable((batch.range.name, *of_batch)) for batch, of_batch in zip(batches, captions, strict=True)]
     found = gathered(_repeated((0, whole)))

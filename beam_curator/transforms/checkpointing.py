@@ -129,7 +129,7 @@ class Scoring(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
+        """This step's part of `lineage.Facts`: its encoder and its scorers."""
         return {"encoder": self.encoder, "steps": self.wanted.steps}
 
     def display_data(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What a transform needs before it writes to an output directory: that the directory is the job's own, that no other
-job writes there at this time, and that nothing is read from it.
+"""Checks that a transform may write to an output directory: that the directory is the job's own, that no other job
+writes there at this time, and that nothing is read from it.
 
 All transforms of a pipeline that write to one directory do so under one claim; a command makes the claim before it
 builds its pipeline.
@@ -35,7 +35,7 @@ _WITH_THIS_PROCESS = (
 
 @dataclasses.dataclass(frozen=True)
 class Title:
-    """What a step that writes to the output directory carries to its workers.
+    """The right to write to an output directory, as the steps that write there carry it to their workers.
 
     Attributes:
       claim: the job's claim to the directory.

@@ -173,7 +173,8 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
 
     @property
     def member(self) -> str:
-        """What comes between `KEY.` and `.npy` for its embeddings: "clip" for open_clip's models."""
+        """The part between `KEY.` and `.npy` in the name of the member that holds an embedding: "clip" for open_clip's
+        models."""
         return embedding_member(encoder_of(self._spec.model))
 
     @property
@@ -238,12 +239,12 @@ class ClipModelHandler(ModelHandler[SampleBatch, SampleBatch, LazyEncoder]):
         return "beam_curator.clip"
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        """One `SampleBatch` is a batch already."""
+        """Has Beam pass batches on one by one: a `SampleBatch` is a batch already."""
         return {"min_batch_size": 1, "max_batch_size": 1}
 
 
 def _bytes_of(batch: SampleBatch) -> int:
-    """How much of its shard a batch covers."""
+    """Counts the bytes of its shard that a batch covers."""
     return pc.sum(batch.rows["span_bytes"]).as_py() or 0 if isinstance(batch, PieceOfRange) else batch.range.size_bytes
 
 

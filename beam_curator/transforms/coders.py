@@ -25,7 +25,7 @@ class _Coder(coders.Coder):
 
 
 class ShardCoder(_Coder):
-    """Of `Shard`."""
+    """Encodes a `Shard`."""
 
     def encode(self, shard: Shard) -> bytes:
         return wire_format.encode_shard(shard)
@@ -38,7 +38,7 @@ class ShardCoder(_Coder):
 
 
 class ShardRangeCoder(_Coder):
-    """Of `ShardRange`."""
+    """Encodes a `ShardRange`."""
 
     def encode(self, range: ShardRange) -> bytes:
         return wire_format.encode_range(range)
@@ -51,7 +51,7 @@ class ShardRangeCoder(_Coder):
 
 
 class SampleBatchCoder(_Coder):
-    """Of `SampleBatch`: without the bytes of its members, which `load` reads again."""
+    """Encodes a `SampleBatch` without the bytes of its members, which `load` reads again."""
 
     def __init__(self) -> None:
         self._name = current()

@@ -1,4 +1,4 @@
-"""What runners show of our transforms beside their names, for example on Dataflow's page of a job."""
+"""Says what runners show of our transforms beside their names, for example on Dataflow's page of a job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def display_of_patterns(patterns: Iterable[str]) -> dict[str, Any]:
 
 
 def display_of_reading(reading: Reading) -> dict[str, Any]:
-    """How samples are made of members."""
+    """Makes the display data of how samples are made of members."""
     sources = {name: ", ".join(getattr(reading, name)) or None for name in ("image_from", "caption_from")}
     return {
         "group_by_key": reading.group_by_key,

@@ -106,7 +106,7 @@ class DropDuplicates(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
+        """This step's part of `lineage.Facts`: how duplicates are looked for."""
         return {"flags": {"duplicates": self.settings.told}}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:

@@ -86,7 +86,8 @@ class EmbedImages(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
+        """This step's part of `lineage.Facts`: its encoder, the scorers that see pixels, and the flags of
+        both."""
         steps = [ScoreStep.of(scorer) for scorer in self.scorers]
         return {"encoder": self.handler.identity, "steps": steps, "flags": self.handler.flags}
 

@@ -90,7 +90,7 @@ def gather(samples: Sequence[Sample], fields: Sequence[pa.Field] = ()) -> Sample
 
 
 def _told_once(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is told of several batches, as of one."""
+    """Merges what several batches of one range tell besides their rows."""
     return {
         "errors": tuple(error for one in told for error in one["errors"]),
         "batch_reductions": sum(one["batch_reductions"] for one in told),

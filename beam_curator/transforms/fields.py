@@ -39,7 +39,8 @@ def add_fields(batch: SampleBatch, output: str, types: Mapping[str, str | None])
 
 
 def add_known_fields(batch: SampleBatch, output: str, types: Types, found: FieldsFound) -> SampleBatch:
-    """As `add_fields`, where a finished job says what was met of all fields.
+    """Does what `add_fields` does, where the manifest of a finished job says which fields there are in all of the
+    input.
 
     Raises:
       JobError: where a batch has what was not met.

@@ -26,7 +26,7 @@ class InputRead(NamedTuple):
 
 
 def input_read(batches: beam.PCollection[SampleBatch], job: Mapping[str, Any]) -> Any:
-    """What the manifest says of the input: one `InputRead`, or a side input that is one.
+    """Gathers what the manifest says of the input: gives one `InputRead`, or a side input that is one.
 
     A command knows its input before, and nothing is gathered.
 
@@ -53,5 +53,5 @@ def _described(shards: Sequence[Shard]) -> InputRead:
 
 
 def _shard(batch: SampleBatch) -> Shard:
-    """Of a batch's shard, what tells it."""
+    """Gives the shard of a batch with only those fields that say which shard it is."""
     return dataclasses.replace(batch.range.shard, location="", label="", listing="")

@@ -45,7 +45,7 @@ def _keep(batch: SampleBatch, search: Search, tops: tuple[Top, ...]) -> SampleBa
 
 
 def keep_top_of(batches: Sequence[SampleBatch], tops: tuple[Top, ...]) -> list[SampleBatch]:
-    """What `KeepTop` gives of all batches of a job, without Beam."""
+    """Does to all batches of a job what `KeepTop` does, without Beam."""
     values, search = [values_of(batch.rows, tops) for batch in batches], Search()
     for top in tops:
         for _ in range(LEVELS):
@@ -84,7 +84,7 @@ class KeepTop(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
+        """This step's part of `lineage.Facts`: the names of its rules."""
         return {"rules": [top.name for top in self.tops]}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:

@@ -16,7 +16,7 @@ from beam_curator.output.score_steps import ScoreStep, Wanted
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of a job when its pipeline is built, from the transforms that it is made of.
+    """The facts of a job that are known when its pipeline is built, from the transforms that it is made of.
 
     Attributes:
       patterns: patterns of the input, sorted; empty if `MatchShards` does not match it.

@@ -90,7 +90,8 @@ def _apply(batch: SampleBatch, lists: Sequence[ListFile], found: Mapping[str, It
 
 
 def keep_listed(batches: Sequence[SampleBatch], lists: Sequence[ListFile]) -> list[SampleBatch]:
-    """What `without_listed` and `found_in_lists` do to all batches of a job, without Beam; no list is in memory whole.
+    """Does to all batches of a job what `without_listed` and `found_in_lists` do, without Beam; no list is in memory
+    whole.
 
     Raises:
       JobError: a list cannot be read.
@@ -105,7 +106,7 @@ def keep_listed(batches: Sequence[SampleBatch], lists: Sequence[ListFile]) -> li
 
 
 def _are_in(ids: Sequence[np.ndarray], one: ListFile) -> list[np.ndarray]:
-    """Which ids are in a list: for each array of S16 [n], bool [n]."""
+    """Looks ids up in a list: for each array of S16 [n] returns bool [n], true where an id is listed."""
     if not ids:
         return []
     values, places = np.unique(np.concatenate(ids), return_inverse=True)

@@ -1,4 +1,4 @@
-"""What becomes of a process whose device is lost: a runner's worker ends, so that the runner starts another.
+"""Ends a worker process of a runner when its device is lost, so that the runner starts another.
 
 Beam would go on to give it bundles, each of which fails. A process of the user's own is not ended: there it is an
 error like others.

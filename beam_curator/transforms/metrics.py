@@ -1,4 +1,5 @@
-"""What a job counts and measures as it runs, in Beam's metrics: the pages of Dataflow and Flink show them by name."""
+"""Names the counters and distributions of a job in Beam's metrics: the pages of Dataflow and Flink show them by
+name."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class PlacesInHand:
 
     @property
     def total(self) -> Place:
-        """What all ranges add together, once one was asked for."""
+        """The kept samples and bytes of all ranges together; known once the place of a range was asked for."""
         assert self._places is not None
         return self._places.total
 

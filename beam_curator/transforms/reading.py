@@ -77,7 +77,8 @@ class MatchShards(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a manifest says of it, and the directory that it leaves out."""
+        """This step's part of `lineage.Facts`: the patterns of the input, and the output directory, which is no
+        input."""
         return {"patterns": self._patterns, "left_out": [self._output] if self._output else []}
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Shard]:
@@ -153,7 +154,7 @@ class PlanRanges(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
+        """This step's part of `lineage.Facts`: about how large ranges are, in MiB."""
         return {"range_mb": self.range_mb}
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[ShardRange]:

@@ -35,7 +35,7 @@ class WriteReport(beam.PTransform):
     written: the same bytes as `report.writing.write_report`, on any runner and whatever the groups of files."""
 
     def __init__(self, output: str, rows_together: int = ROWS_TOGETHER) -> None:
-        """Of the output directory; a worker passes over about so many rows at a time."""
+        """Takes the output directory, and about how many rows a worker passes over at a time."""
         super().__init__()
         self._output, self._rows_together = output.rstrip("/") or output, rows_together
 
@@ -85,7 +85,7 @@ def _write(manifest: _Job, output: str, *counted: bytes) -> _Job:
 def _passed(
     name: str, groups: beam.PCollection[LedgerFiles], begun: beam.PCollection[bytes]
 ) -> beam.PCollection[bytes]:
-    """One pass over all files: the one that all of them together give.
+    """Makes one pass over all files, on all workers; gives the passes of all groups of files, merged into one.
 
     Args:
       name: of the pass.

@@ -22,14 +22,15 @@ def columns_of(batches: beam.PCollection[SampleBatch]) -> list[tuple[str, Any]]:
 
 
 def _python_type(type: pa.DataType) -> Any:
-    """That type or None, as Beam's schemas know it: `str | None` would be any object there, which no file holds."""
+    """Gives the Python type of a column as Beam's schemas know it: `str | None` would be any object there, which no
+    file holds."""
     if pa.types.is_floating(type) or pa.types.is_boolean(type):
         return Optional[float] if pa.types.is_floating(type) else Optional[bool]  # noqa: UP045
     return Optional[str] if pa.types.is_string(type) else Optional[int]  # noqa: UP045
 
 
 def rows_of_batch(batch: SampleBatch, names: Sequence[str]) -> Iterator[beam.Row]:
-    """One row a sample with these columns; None where a sample has nothing there."""
+    """Yields a row of these columns for each sample; a value that a sample does not have is None."""
     for row in batch.rows.to_pylist():
         yield beam.Row(**{name: row.get(name) for name in names})
 

@@ -107,7 +107,7 @@ class _Score(beam.DoFn):
 
 
 def complaint_of(scorer: Scorer, encoder: ModelIdentity | None, width: int | None) -> str | None:
-    """What is wrong with a scorer on the embeddings of this encoder, if anything is, in one line."""
+    """Says in one line why a scorer cannot score the embeddings of this encoder; None if it can."""
     if isinstance(scorer, HeadScorer):
         return scorer.made_for.complaint(scorer.name, scorer.identity, encoder, width)
     if isinstance(scorer, Similarity) and (complaint := scorer.complaint(encoder)):
@@ -157,7 +157,7 @@ class Score(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
+        """This step's part of `lineage.Facts`: its scorer."""
         return {"steps": [ScoreStep.of(self.scorer, self._identity)]}
 
     _identity: ModelIdentity | None = None

@@ -39,7 +39,7 @@ class Select(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What this step adds to the manifest and to what later steps know of the job (see `lineage.Facts`)."""
+        """This step's part of `lineage.Facts`: the names of its rules."""
         return {"rules": labels(self.rules)}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:

@@ -60,7 +60,8 @@ class Comparing(OnTitle):
 
 
 def _ids_told(gathered: Gathered, output: str) -> Iterator[Any]:
-    """What is known of vectors' ids; and the parts that have to be read for the others."""
+    """Yields the ids of a range's vectors where they are known, and else, under another tag, the part that has to be
+    read for them."""
     progress.BOARD.enter(COMPARING)
     for one, known in known_ids(output, [of_range.value for _, of_range in gathered[1]]):
         if known is not None:

@@ -1,4 +1,4 @@
-"""What passes between the stages of a runner that holds it in memory lies on disk instead, and its place travels.
+"""Keeps on disk what waits between two stages of a runner that would keep it in memory: only its place travels.
 
 Beam's local runner keeps the elements that leave a stage, of all stages that wait for others, in memory. Of a pipeline
 that is run within `spilled_to_disk()`, coders leave larger elements in a temporary file of its own, which is gone with
@@ -183,7 +183,7 @@ class Spillable:
 
 
 class SpillableCoder(coders.Coder):
-    """Of `Spillable`."""
+    """Encodes a `Spillable`."""
 
     def __init__(self) -> None:
         self._name = current()

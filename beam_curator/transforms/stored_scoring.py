@@ -174,7 +174,8 @@ def _has_changed(batch: SampleBatch) -> JobError:
 
 @functools.lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
-    """Those that all steps of the process share, however many threads the runner has: each range in hand is memory."""
+    """Makes the thread pool that all steps of the process share, so that memory is bounded by ranges in hand, not by
+    the runner's threads."""
     return ThreadPoolExecutor(share_of_cores(), "score-stored")
 
 

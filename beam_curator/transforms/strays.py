@@ -1,4 +1,4 @@
-"""What stands in an output directory and is not this selection's: found and removed by many workers."""
+"""Finds and removes, on many workers, what stands in an output directory and belongs to no file of this selection."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class _Packing(PackingStep):
         return strays.packing()
 
     def packed(self, names: Iterable[str]) -> Iterator[Bucketed]:
-        """Those that are as many as travel together."""
+        """Adds names to the packs of their buckets; yields the packs that are full."""
         for name in names:
             yield from self._packing.add(strays.bucket_of(name), name)
 
 
 class _OfRanges(_Packing):
-    """What belongs to ranges, by what it is called."""
+    """Yields the names of files that belong to ranges, in packs by bucket."""
 
     def process(self, range: ShardRange) -> Iterator[Bucketed]:
         yield from self.packed(strays.belonging_to(range))
@@ -52,7 +52,8 @@ class _OfLedger(_Packing):
 
 
 class _Standing(_Packing):
-    """What stands in a directory, after all that belongs there is written."""
+    """Yields the names of files that stand in a directory, in packs by bucket, after all that belongs there is
+    written."""
 
     def __init__(self, output: str) -> None:
         self._output = output

@@ -93,7 +93,7 @@ class WholeSelection(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """By what the columns are found that its rows leave."""
+        """This step's part of `lineage.Facts`: how later steps find the columns that rows have left behind."""
         return {"left": self._wanted} if self._selection.waits else {}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
@@ -125,7 +125,7 @@ class ReadRows(beam.PTransform):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """That nothing is left behind."""
+        """This step's part of `lineage.Facts`: that rows have all their columns again."""
         return {"left": None}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:

@@ -104,7 +104,8 @@ class _PlaceSamples(beam.DoFn):
         return beam.pvalue.TaggedOutput(PIECES, (place.ranges // per_file, piece))
 
     def _fields(self, batch: SampleBatch, types: Mapping[str, str]) -> CarriedFields:
-        """Where the columns of the fields of all ranges are, of this one's samples."""
+        """Says where the columns of the fields of this batch's samples are, with the types that all ranges together
+        give them."""
         if batch.fields is None or not batch.fields.types:
             return CarriedFields(types)
         return CarriedFields(types, directory_of(batch.part) if batch.part else self._output)
@@ -290,7 +291,7 @@ class WriteShards(beam.PTransform):
         return {"output": self._output, **{name: getattr(self, name) for name in limits}}
 
     def _described(self, title: Title) -> dict[str, Any]:
-        """What the manifest says of a pipeline of the library, as far as it shows how it was composed."""
+        """Describes a pipeline of the library for the manifest, as far as its facts tell how it was composed."""
         facts = title.facts
         if facts is None:
             return {}

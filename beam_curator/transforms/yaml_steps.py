@@ -79,12 +79,13 @@ def keep_top(top: str | Sequence[str], output: str | None = None) -> KeepTop:
 
 
 def explode_samples() -> ExplodeSamples:
-    """One row a sample: its facts, its outcome and its scores, for the transforms that Beam YAML brings."""
+    """Makes one row of each sample, with its facts, outcome and scores, for the transforms that Beam YAML brings."""
     return ExplodeSamples(as_rows=True)
 
 
 class WriteShardsAsRow(beam.PTransform):
-    """As `WriteShards`; gives one row, the job's counts: seen, kept, dropped, failed, and output_shards."""
+    """Writes shards as `WriteShards` does; gives one row, the job's counts: seen, kept, dropped, failed, and
+    output_shards."""
 
     def __init__(self, output: str, **options: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a finished job promised, checked against its input and its output: see `verify`."""
+"""Checks what a finished job promised, against its input and its output: see `verify`."""
 
 from beam_curator.verification.accounting import Tally, verify
 from beam_curator.verification.differences import Difference

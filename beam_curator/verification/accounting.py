@@ -52,7 +52,7 @@ _OF_SHARDS = (f"{score_parts.SCORES_DIRECTORY}/", f"{plans.PLANS_DIRECTORY}/")
 
 @dataclasses.dataclass
 class Tally:
-    """How much was compared: samples and shards of the input, shards of the output, members of kept samples; and
+    """Counts what was compared: samples and shards of the input, shards of the output, members of kept samples; and
     duplicates, if the job looked for them."""
 
     samples: int = 0
@@ -63,7 +63,8 @@ class Tally:
 
 
 def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
-    """All that is not as the job promised: nothing, for a sound one. What was compared is added to the tally."""
+    """Checks all that the job promised: yields what is not so, nothing for a sound job, and adds what it compared to
+    the tally."""
     standing = finished.names()
     output, recorded_in = _Output(finished, standing, tally), RecordedIn(finished)
     summary, models = SummaryTotal(), ModelsTotal()
@@ -191,7 +192,7 @@ class _Output:
 
 
 def _returned(opening: Generator[Difference, None, OutputShard]) -> OutputShard:
-    """What a check returns, without its differences."""
+    """Runs a check, and passes over the differences that it yields; gives what it returns."""
     while True:
         try:
             next(opening)

@@ -1,4 +1,4 @@
-"""What is not as promised, in words; and tables, compared row by row."""
+"""Says what is not as promised, in words; and compares tables row by row."""
 
 from __future__ import annotations
 

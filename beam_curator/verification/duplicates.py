@@ -54,7 +54,7 @@ _TOLD = ("reason", "duplicate_of", "duplicate_kind", "duplicate_distance")
 
 @dataclasses.dataclass(frozen=True)
 class DuplicatesChecked:
-    """How much was compared.
+    """Counts what was compared.
 
     Attributes:
       dropped: duplicates, each with its keeper.
@@ -69,7 +69,8 @@ class DuplicatesChecked:
 
 
 def check_duplicates(finished: FinishedJob) -> Generator[Difference, None, DuplicatesChecked | None]:
-    """What is not as promised about duplicates; None of a job that did not look for them, or cannot be checked."""
+    """Checks what was promised of duplicates: yields what is not so; returns None if the job did not look for any, or
+    if they cannot be checked."""
     try:
         settings = settings_of_flags(finished.manifest.get("flags") or {})
     except (UsageError, TypeError) as error:
@@ -170,7 +171,8 @@ class _Checked:
         return kind, pc.fill_null(taken(self._table["duplicate_distance"], gone), np.nan).to_numpy()
 
     def _relations(self, gone: NDArray[np.int64], of: NDArray[np.int64]) -> Iterator[Difference]:
-        """Of each pair the first kind of duplicates that holds, and its distance, are those that are told."""
+        """Compares the kind and the distance that the ledger records of each pair with those of the first kind that
+        holds."""
         kind, distance = self._related(gone, of)
         recorded, far = self._recorded(gone)
         for index, row in enumerate(gone.tolist()):
@@ -185,7 +187,7 @@ class _Checked:
     def _related(
         self, gone: NDArray[np.int64], of: NDArray[np.int64]
     ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
-        """Of each pair the first kind of duplicates that holds, "" for none, and its distance."""
+        """Finds for each pair the first kind of duplicates that holds, "" for none, and its distance."""
         kind = np.full(len(gone), "", object)
         distance = np.full(len(gone), np.nan)
         for name in self._settings.kinds:
@@ -224,7 +226,8 @@ class _Checked:
                 yield from self._unlisted(kind, classes, edges, compare)
 
     def _ids(self, kind: str) -> pa.Array:
-        """What equal samples share, null for none."""
+        """Gives samples that are equal for a kind of duplicates the same value; null to those that have no duplicates
+        of it."""
         if kind == EXACT:
             codes = codes_of(self._table[CONTENT_ID])
             return pa.array(codes, mask=codes < 0)

@@ -89,7 +89,7 @@ def check_place(ledger: str, row: Mapping[str, Any], due: int, samples_per_shard
 
 
 def open_shard(finished: FinishedJob, index: int) -> Generator[Difference, None, OutputShard]:
-    """What is not as promised about an output shard as a whole; returns what can be read of it."""
+    """Checks an output shard as a whole: yields what is not as promised, and returns what can be read of it."""
     name = shard_name(index)
     tar, parquet, stats = (f"{name}{suffix}" for suffix in SUFFIXES)
     samples: list[Sample] = []
@@ -206,7 +206,7 @@ def check_samples(
 
 @files.retried
 def _read(url: str, tar_bytes: int, samples: Sequence[Sample]) -> list[Sample]:
-    """These samples of an output shard, in their order, with their bytes."""
+    """Reads these samples of an output shard, in their order, with their bytes."""
     whole = ShardRange(Shard(url, tar_bytes), 0, tar_bytes, 0, last=True)
     return list(read_samples_at(whole, [(sample.offset, sample.span_bytes) for sample in samples]))
 

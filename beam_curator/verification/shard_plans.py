@@ -15,7 +15,8 @@ from beam_curator.verification.finished import FinishedJob
 
 
 def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[Difference]:
-    """What is not as promised about the plan of a shard that is planned as these ranges.
+    """Checks the plan that is kept of a shard: yields where it differs from these ranges, as which the shard is
+    planned.
 
     Of the shard, its url and size, not its generation: a copy in a bucket may have another one.
     """
