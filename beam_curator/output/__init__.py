@@ -1,1 +1,1 @@
-"""What stands in an output directory, and how it is written. No pipelines."""
+"""Reads and writes what stands in an output directory. No pipelines."""

@@ -78,8 +78,8 @@ def _told(stored: StoredRange, step: ScoreStep) -> dict[str, object]:
 
 
 def read_range(directory: str, range: ShardRange, wanted: Wanted) -> StoredRange | None:
-    """What stands of a range of what a job wants: its part, the columns beside it, and what was met of its fields; None
-    without a part that will do.
+    """Reads what is stored of a range and a job wants: its part, the columns beside it, and what was met of its fields;
+    None if there is no part that will do.
 
     Raises:
       StorageError: when it cannot be read, after retries.
@@ -144,7 +144,7 @@ def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> tup
 
 
 def _text_model(step: Mapping[str, Any], wanted: ModelIdentity) -> ModelIdentity | None:
-    """What embedded captions, if this step did and it is what is wanted."""
+    """Gives the model that embedded captions, if this stored step did that by the model that is wanted; else None."""
     found = ModelIdentity.of(step["identity"])
     return found if step["name"] == TEXT_EMBEDDING and wanted.gives(found) else None
 

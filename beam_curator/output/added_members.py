@@ -1,4 +1,4 @@
-"""What curation adds to every sample that it keeps: `KEY.clip.npy` and `KEY.curation.json`."""
+"""Makes the members that curation adds to each sample that it keeps: `KEY.clip.npy` and `KEY.curation.json`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLIP = "clip.npy"
 
 
 def embedding_extension(models: Mapping[str, ModelIdentity]) -> str:
-    """What an embedding's member is called: `clip.npy`, or another name of another encoder."""
+    """Names the member of an embedding: `clip.npy` for open_clip's models, another name for another encoder."""
     encoder = models.get(EMBEDDING_STEP)
     return f"{encoder.member}.npy" if encoder is not None and encoder.member else _CLIP
 
@@ -58,7 +58,7 @@ def embedding_files(embeddings: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache
 def _array_header(shape: tuple[int, ...], dtype: str) -> bytes:
-    """What an .npy file begins with, before its numbers: the same for all arrays that are alike."""
+    """Makes the header of an .npy file, which is the same for all arrays of one shape and dtype."""
     file = io.BytesIO()
     array = np.zeros(shape, dtype)
     np.save(file, array, allow_pickle=False)
@@ -66,8 +66,8 @@ def _array_header(shape: tuple[int, ...], dtype: str) -> bytes:
 
 
 def curation_record(table: pa.Table, models: Mapping[str, ModelIdentity]) -> dict[str, Any]:
-    """What `KEY.curation.json` says of a sample, from its one row: where it came from, its facts and scores, and the
-    models."""
+    """Makes the content of `KEY.curation.json` from a sample's one row: where the sample came from, its facts and
+    scores, and the models."""
     (row,) = table.to_pylist()
     record: dict[str, Any] = {_NAMES.get(name, name): row[name] for name in _facts(table)}
     record["scores"] = {name: _shortest(row[name], table.schema.field(name).type) for name in rows.score_names(table)}
@@ -146,7 +146,8 @@ def _by_json(values: list[Any]) -> pa.StringArray:
 
 
 def _objects(columns: Mapping[str, pa.StringArray], count: int) -> pa.StringArray:
-    """So many objects of JSON, with a value of each of these columns of JSON, under its name; the names are sorted."""
+    """Makes `count` objects in JSON from columns of JSON values: each object has a value of every column, under its
+    name; names are sorted."""
     if not columns:
         return pa.array(["{}"] * count, pa.string())
     pieces: list[Any] = []

@@ -67,14 +67,14 @@ def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdenti
 
 
 def _embedder(manifest: Mapping[str, Any], job: Job) -> ModelIdentity | None:
-    """What embedded the images of a finished job, with what "auto" became there."""
+    """Gives the model that embedded the images of a finished job, with its precision as resolved there."""
     told = (manifest.get("models") or {}).get(EMBEDDING_STEP)
     precision = told.get("precision") if isinstance(told, Mapping) else None
     return job.encoder and job.encoder.resolved(precision)
 
 
 def notes_on_precision(settings: DuplicateSettings, models: Mapping[str, ModelIdentity]) -> list[str]:
-    """What the user should know of other outputs whose embeddings are of another precision than the job's, a line each.
+    """Tells the user, a line each, of other outputs whose embeddings have another precision than the job's.
 
     `check_against` refuses what is known to differ before any work. What "auto" became is known after it.
 
@@ -100,7 +100,7 @@ def notes_on_precision(settings: DuplicateSettings, models: Mapping[str, ModelId
 
 
 def notes_on_hashes(settings: DuplicateSettings) -> list[str]:
-    """What the user should know of other outputs whose samples have no perceptual hash, a line each.
+    """Tells the user, a line each, of other outputs whose samples have no 256-bit perceptual hash.
 
     It is told by the first file of the ledger, and by the manifest of a job that looked for duplicates itself.
 
@@ -136,7 +136,8 @@ def _ledger_files(other: str) -> list[str]:
 
 
 def _lacking(other: str, manifest: Mapping[str, Any], job: Job, settings: DuplicateSettings) -> str | None:
-    """Which directory of a finished output has none of the files that are read after scoring; None for neither.
+    """Finds a directory of a finished output that has none of the files that are read after scoring; None if none is
+    empty.
 
     Raises:
       StorageError: when they cannot be looked into.

@@ -1,4 +1,5 @@
-"""Which files of an output directory a job of ours wrote: told by what is in them, since others use the same names.
+"""Tells from their content which files of an output directory a job of ours wrote, since other tools use the same
+names.
 
 img2dataset, too, calls its shards 00007.tar, 00007.parquet and 00007_stats.json.
 """
@@ -74,7 +75,7 @@ def output_shard_index(name: str) -> int | None:
 
 
 def written_by_jobs(paths: Iterable[str]) -> list[str]:
-    """Those of these files that a job of ours wrote, each told by its content.
+    """Picks those of these files that a job of ours wrote, each told by its content.
 
     Raises:
       StorageError: when one cannot be read, after retries.
@@ -85,7 +86,7 @@ def written_by_jobs(paths: Iterable[str]) -> list[str]:
 
 
 def foreign(paths: Sequence[str]) -> list[str]:
-    """Those of these files that no job of ours wrote. A few small reads for each.
+    """Picks those of these files that no job of ours wrote, with a few small reads for each.
 
     Raises:
       StorageError: when one cannot be read, after retries.

@@ -1,4 +1,4 @@
-"""What columns of fields are called in Parquet files: `json_url` for `json.url`.
+"""Names the columns of fields in Parquet files: `json_url` for `json.url`.
 
 A dot leads into a struct for Lance, Spark, Beam's rows, BigQuery and others; and many take letters, digits and
 underscores alone, and no two names that differ in the case of letters. Each column says its own name beside.

@@ -55,7 +55,7 @@ class Piece(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it is, under the output directory, until it is joined."""
+        """The path of the piece under the output directory, until it is joined."""
         return f"{files.TEMPORARY}/{self.name}.arrows.{self.content}"
 
 

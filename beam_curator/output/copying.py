@@ -115,7 +115,8 @@ def _laid(
 def _laid_rows(
     run: PlacedSamples, stored: pa.Table, spans: Sequence[Extent]
 ) -> tuple[pa.Table, Sequence[Extent], Iterator[tuple[Sequence[Extent], bytes]]]:
-    """As `_laid`, of rows of a shard that is no tar, whose members' places count from each row's own beginning."""
+    """Lays out rows of a shard that is no tar, as `_laid` does; there, members' places count from each row's own
+    beginning."""
     table = MemberTable.of(stored)
     laid_spans = laid(size for _, size in spans)
     before = np.repeat(np.array([place for place, _ in laid_spans], np.int64), np.diff(table.first))
@@ -192,7 +193,7 @@ def _pieces(data: memoryview, start: int, samples: Iterator[tuple[Extent, _Outli
 
 
 def _outlines(run: PlacedSamples, stored: pa.Table) -> Iterator[_Outline]:
-    """One for each of the run's samples, made many at a time."""
+    """Yields an outline for each of the run's samples; many are made at a time."""
     for first in range(0, run.rows.num_rows, SAMPLES_AT_ONCE):
         some = _Columns.of(run.rows.slice(first, SAMPLES_AT_ONCE), stored.slice(first, SAMPLES_AT_ONCE), run.models)
         for begin in range(0, len(some.keys), FRAMED_AT_ONCE):

@@ -30,7 +30,8 @@ def dataset_card(manifest: Mapping[str, Any], members: Mapping[str, int], embedd
 
 
 def _configs(has_tars: bool) -> Iterator[str]:
-    """What is data: one kind of file, for `load_dataset` reads all of a directory's configurations in one way."""
+    """Yields the lines that name the data files, all of one kind: `load_dataset` reads all of a directory's
+    configurations in one way."""
     yield "configs:"
     yield "- config_name: default"
     yield f"  data_files: {json.dumps('[0-9]*.tar' if has_tars else 'samples/*.parquet')}"

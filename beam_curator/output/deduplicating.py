@@ -1,4 +1,5 @@
-"""Which samples of a job are duplicates, and of what: from what its score parts hold, by what was compared before."""
+"""Decides which samples of a job are duplicates, and of what: from its score parts and from what was compared
+before."""
 
 from __future__ import annotations
 
@@ -81,7 +82,7 @@ def all_samples(sets: Sequence[Sequence[Competitors]], settings: DuplicateSettin
 
 
 def known_ids(output: str, ranges: Sequence[Competitors]) -> Iterator[tuple[Competitors, PartIds | None]]:
-    """Of each range the ids of its vectors, as far as an earlier comparison has told them.
+    """Yields each range with the ids of its vectors, or None where no earlier comparison has kept them.
 
     Raises:
       StorageError: when parts or edges cannot be read, after retries.
@@ -132,7 +133,7 @@ def find_duplicates(
     ids: Mapping[str, PartIds],
     pieces: Iterable[str] = (),
 ) -> dict[str, RangeDrops]:
-    """Which samples go, by the names of their ranges; those without any are left out.
+    """Finds the samples that go, by the names of their ranges; ranges that lose none are left out.
 
     Args:
       output: the job's directory: edges are looked up and kept there.
@@ -161,7 +162,7 @@ def find_duplicates(
 
 
 def _by_range(samples: Samples, drops: Drops, kinds: Sequence[str]) -> dict[str, RangeDrops]:
-    """What goes, in the order of the input."""
+    """Parts the drops by range, in the order of the input."""
     order = np.argsort(drops.rows)
     rows, distance = drops.rows[order], drops.distance[order]
     of = taken(samples.table["sample_id"], drops.of[order]).to_pylist()
@@ -183,8 +184,8 @@ def exact_relation(samples: Samples) -> Relation:
 
 
 def _stores(output: str, kind: str) -> list[EdgeStore]:
-    """Where edges may be found: first the job's own, to which new ones go, then those of the job that has its
-    scores."""
+    """Lists the stores in which edges may be found: the job's own, to which new ones go, then that of the job that has
+    its scores."""
     job = read_job(output)
     return [EdgeStore(place, kind) for place in dict.fromkeys([output, job.scores_in(output) if job else output])]
 
@@ -200,7 +201,7 @@ def _found(stores: Sequence[EdgeStore], serves: Callable[[StoredEdges], bool]) -
 
 @dataclasses.dataclass(frozen=True)
 class KnownEdges:
-    """What an earlier run compared, in the numbers of this one.
+    """Edges from an earlier run, in the numbers that classes have in this one.
 
     Attributes:
       edges: what it found; None for nothing.
@@ -217,7 +218,7 @@ class KnownEdges:
 
 
 def known_edges(stored: StoredEdges | None, classes: Classes, base: NDArray[np.bool_]) -> KnownEdges:
-    """What an earlier run compared of these classes.
+    """Translates what an earlier run compared into the numbers that classes have in this run.
 
     Args:
       stored: what stands; None for nothing.
@@ -258,7 +259,7 @@ class _Asked:
 
     @classmethod
     def of(cls, output: str, samples: Samples, settings: DuplicateSettings, ids: Mapping[str, PartIds]) -> _Asked:
-        """By what stands in `edges/`."""
+        """Finds out what has to be compared beyond what stands in `edges/`."""
         parts = {one.range: ids[one.range] for one in samples.ranges}
         stored, own = _found(
             _stores(output, SEMANTIC), lambda one: one.limit <= settings.cosine and one.slack >= settings.slack

@@ -1,4 +1,4 @@
-"""How many samples another threshold of duplicates would keep: counted from the pairs that a job's `edges/` list."""
+"""Counts how many samples another threshold of duplicates would keep, from the pairs that a job's `edges/` list."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _OF_LEDGER = (
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What the thresholds of one kind of duplicates would keep, the other kinds as they are.
+    """The numbers of samples that thresholds of one kind of duplicates would keep, the other kinds as they are.
 
     Attributes:
       kind: `PERCEPTUAL` or `SEMANTIC`.
@@ -135,7 +135,7 @@ def _threshold(kind: str, settings: DuplicateSettings) -> float:
 
 
 def _kept(samples: Samples, settings: DuplicateSettings, found: Mapping[str, _Found], kind: str, value: float) -> int:
-    """How many samples stay where one kind has another threshold."""
+    """Counts the samples that stay if one kind of duplicates has another threshold."""
     relations = [exact_relation(samples)] if EXACT in settings.kinds else []
     relations += [one.relation(value if of == kind else one.value) for of, one in found.items()]
     drops = keep_one(samples.order, samples.competes, samples.base, relations, samples.groups)
@@ -144,7 +144,7 @@ def _kept(samples: Samples, settings: DuplicateSettings, found: Mapping[str, _Fo
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """What was compared of one kind, in the numbers of these samples.
+    """The pairs of one kind that a job compared, in the numbers of these samples.
 
     Attributes:
       kind: which.
@@ -165,7 +165,7 @@ class _Found:
 
     @classmethod
     def of(cls, kind: str, output: str, samples: Samples, settings: DuplicateSettings) -> _Found:
-        """What `edges/` has."""
+        """Reads the pairs of one kind from `edges/`."""
         value = _threshold(kind, settings)
         stored = EdgeStore(output, kind).read()
         if stored is None:
@@ -203,7 +203,8 @@ class _Found:
         return related + int((self.classes.of_samples >= 0).sum()) - len(self.classes)
 
     def thresholds(self, most: int) -> list[float]:
-        """Some that pairs are listed for, the loosest first: the job's own, and at most so many others."""
+        """Chooses thresholds for which pairs are listed, the loosest first: the job's own, and at most `most`
+        others."""
         if self.kind == PERCEPTUAL:
             others = [float(bits) for bits in reversed(BITS) if bits <= self.limit and bits != self.value]
         else:
@@ -213,7 +214,7 @@ class _Found:
         return sorted([self.value, *chosen], reverse=self.kind == PERCEPTUAL)
 
     def relation(self, value: float) -> Relation:
-        """Which samples are duplicates with this threshold."""
+        """Makes the relation of duplicates at this threshold."""
         assert self.edges is not None
         if self.kind == PERCEPTUAL:
             near = self.edges.where(self.edges.distance <= value)

@@ -49,7 +49,7 @@ _NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
 
 
 def if_whole(read: Callable[[], T]) -> T | None:
-    """What is read of files; None where one is not there, or is damaged, or another's.
+    """Returns what `read` gives; None where a file is not there, is damaged, or is not ours.
 
     Raises:
       StorageError: where storage does not give what is there: that is not made anew, nor called damaged.
@@ -79,7 +79,7 @@ class PartIds:
 
 @dataclasses.dataclass(frozen=True)
 class StoredEdges:
-    """What was compared, and what was found.
+    """The content of `edges/` for one kind: what was compared, and the pairs that were found.
 
     Attributes:
       limit: the threshold with which it was.
@@ -105,8 +105,8 @@ class EdgeStore:
         self._output, self._kind = output, kind
 
     def read(self) -> StoredEdges | None:
-        """What stands there, if it is whole; where a job died before it removed what it replaced, that of most
-        classes and pairs.
+        """Reads the edges that stand there, if they are whole. Where a job died before it removed what it replaced,
+        those of most classes and pairs count.
 
         Raises:
           StorageError: when it cannot be read, after retries.
@@ -117,7 +117,8 @@ class EdgeStore:
         return max(whole, key=lambda stored: (len(stored.ids), len(stored.edges.first)), default=None)
 
     def _read(self, directory: str) -> StoredEdges:
-        """What stands in a directory. Raises what `if_whole` takes for a file that is not whole, where one is not."""
+        """Reads the edges of one directory. Raises what `if_whole` takes for a file that is not whole, where one is
+        not."""
         classes = self._table(f"{directory}/{_CLASSES}")
         pairs = self._table(f"{directory}/{_PAIRS}")
         rows = self._table(f"{directory}/{_ROWS}")
@@ -153,7 +154,7 @@ class EdgeStore:
         self._delete(name for name in self._names("*.parquet") if name not in kept)
 
     def directory(self, fingerprint: str) -> str:
-        """Where what this shaped is, under the output directory."""
+        """Names the directory, under the output directory, for what has this fingerprint."""
         return f"{EDGES_DIRECTORY}/{self._kind}-{fingerprint}"
 
     def path(self, fingerprint: str, name: str) -> str:
@@ -313,7 +314,7 @@ def _parts_of(table: pa.Table) -> dict[str, PartIds]:
 
 
 def _edges(pairs: pa.Table, classes: int, cut: Any, horizon: Any) -> Edges:
-    """What `_pairs_table` made a table of, with what is cut.
+    """Makes edges of a table that `_pairs_table` made, with what is cut.
 
     Raises:
       KeyError, ValueError: for pairs that are not of so many classes.
@@ -329,7 +330,7 @@ def _pairs_table(edges: Edges) -> pa.Table:
 
 
 def block_metadata() -> dict[bytes, str]:
-    """What a block of vectors in `edges/` says of itself."""
+    """Makes the metadata that marks a block of vectors in `edges/` as ours and of this version."""
     return {_METADATA: json.dumps({"version": VERSIONS[SEMANTIC]})}
 
 

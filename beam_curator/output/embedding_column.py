@@ -81,5 +81,5 @@ def lists_of(vectors: list[list[np.ndarray]]) -> pa.ListArray:
 
 
 def lengths_of(column: pa.ChunkedArray) -> np.ndarray:
-    """How many numbers each row of `lists_of` has: int64 [n]."""
+    """Counts the numbers in each row of `lists_of`: int64 [n]."""
     return np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy()).astype(np.int64)

@@ -66,13 +66,14 @@ def write_fields(directory: str, batch: SampleBatch, fingerprint: str) -> Fields
 
 
 def fields_told(range: ShardRange, found: FieldsFound, fingerprint: str) -> dict[str, Any]:
-    """What is written of what was met in a range."""
+    """Makes, as JSON has it, what is written of the fields that were met in a range."""
     carry = list(range.reading.carry)
     return {"fields_version": FIELDS_VERSION, "range": fingerprint, "carry": carry, "found": found.told}
 
 
 def with_hashes(found: FieldsFound, table: pa.Table) -> FieldsFound:
-    """What was met, with how many samples say a sha256 of their image, and how many another one than is known."""
+    """Adds to what was met: how many samples say a sha256 of their image, and how many of these say another than is
+    known."""
     if _SHA256 not in table.schema.names or not pa.types.is_string(table.schema.field(_SHA256).type):
         return found
     pairs = zip(table[_SHA256].to_pylist(), table["sha256"].to_pylist(), strict=True)
@@ -82,7 +83,7 @@ def with_hashes(found: FieldsFound, table: pa.Table) -> FieldsFound:
 
 
 def _found_in(table: pa.Table) -> FieldsFound:
-    """What columns tell of their values, where no more is known."""
+    """Counts fields from columns, where nothing is known beyond the values themselves."""
     types = rows.CARRIED_TYPES.items()
     kinds = {field.name: next(kind for kind, type in types if type == field.type) for field in table.schema}
     counts = {name: len(table) - table[name].null_count for name in table.schema.names}
@@ -90,7 +91,7 @@ def _found_in(table: pa.Table) -> FieldsFound:
 
 
 def found_fields(directory: str, range: ShardRange, fingerprint: str | None = None) -> FieldsFound | None:
-    """What was met of a range's fields, or None if they are not there as this range's reading carries them.
+    """Reads what was met of a range's fields; None if it is not there as this range's reading carries them.
 
     Without a fingerprint, it is what stands there, whatever the shard was.
 
@@ -104,7 +105,8 @@ def found_fields(directory: str, range: ShardRange, fingerprint: str | None = No
 
 
 def as_carried(told: Mapping[str, Any], range: ShardRange, fingerprint: str | None = None) -> FieldsFound | None:
-    """What `fields_told` says, as far as a range's reading carries it; None where it says another thing."""
+    """Reads back what `fields_told` made, as far as a range's reading carries it; None if it is of another range,
+    reading or version."""
     if told.get("fields_version") != FIELDS_VERSION or fingerprint not in (None, told.get("range")):
         return None
     wanted, stored, found = range.reading.carry, tuple(told["carry"]), FieldsFound.read(told["found"])

@@ -110,7 +110,8 @@ _KINDS = {FOLDER: "a folder", LIST: "a list", PARQUET: "Parquet", MDS: "MDS"}
 
 
 def _nothing(missing: Sequence[Missing], kind: str) -> UsageError:
-    """What is raised where nothing is found, of a kind of file, or of any kind of input where it is ""."""
+    """Makes the error for an input in which nothing is found, of one kind of file, or, where `kind` is "", of any
+    kind."""
     if not missing:
         return UsageError("--input is empty: give a path, glob, directory or brace range")
     if kind:

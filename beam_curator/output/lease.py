@@ -82,7 +82,7 @@ class Lease:
         return self.owner.is_gone() or (self.owner.is_this_process() and self.token not in _held_tokens())
 
     def describe(self, now: float, sooner: str) -> str:
-        """Who has it, and when it is over.
+        """Says who has the directory, and when it will be free.
 
         Args:
           now: in seconds since 1970.
@@ -117,7 +117,7 @@ def url_of(output: str) -> str:
 
 
 def read(output: str) -> Lease | None:
-    """Who holds a directory, or None.
+    """Reads the lease of a directory; None if nobody holds it.
 
     Raises:
       StorageError: when it cannot be read, after retries.

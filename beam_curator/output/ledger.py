@@ -35,7 +35,7 @@ _OF_MANY = re.compile(r"ledger-\d{6,}\.parquet")
 
 
 def ranges_per_file(ranges: int, wanted: int | None = None) -> int:
-    """How many ranges each file of the ledger but the last holds.
+    """Says how many ranges each file of the ledger but the last holds.
 
     Args:
       ranges: how many the job has.
@@ -47,12 +47,12 @@ def ranges_per_file(ranges: int, wanted: int | None = None) -> int:
 
 
 def ledger_name(range: ShardRange) -> str:
-    """Where a range's ledger rows are, under the output directory, where each has a file of its own."""
+    """Names the file, under the output directory, of a range's ledger rows, where each range has a file of its own."""
     return f"{LEDGER_DIRECTORY}/{range.name}.parquet"
 
 
 def name_of_many(index: int) -> str:
-    """Where the rows of many ranges are, which are the `index`-th among such files."""
+    """Names the `index`-th file, under the output directory, of those that hold the rows of many ranges."""
     return f"{LEDGER_DIRECTORY}/ledger-{index:06d}.parquet"
 
 

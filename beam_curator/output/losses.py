@@ -1,4 +1,4 @@
-"""What broken and empty shards cost: bytes that could not be read, and about how many samples were in them."""
+"""Counts what broken and empty shards cost: bytes that could not be read, and about how many samples were in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_EMPTY = 4
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """What could not be read of broken shards, over some ranges.
+    """The bytes that could not be read of broken shards, over some ranges.
 
     Attributes:
       read_bytes: how many bytes of the ranges were read.
@@ -27,7 +27,8 @@ class Losses:
 
     @classmethod
     def of_range(cls, range: ShardRange, samples: int, errors: Iterable[ShardError]) -> Losses:
-        """What one range did not give; what is unread of a compressed shard is counted as it is stored, so too low."""
+        """Counts what one range did not give; what is unread of a compressed shard is counted as it is stored, so too
+        low."""
         unread = {error.url: max(0, range.shard.size_bytes - error.offset) for error in errors}
         read = max(0, range.size_bytes - sum(unread.values()))
         return cls(read, unread, () if samples else (range.shard,))
@@ -49,7 +50,7 @@ class Losses:
         return max(1, round(self.unread_bytes.get(url, 0) / average) if average else 1)
 
     def describe(self, seen: int) -> str:
-        """What to tell of broken shards behind the number of failed samples; nothing where there are none."""
+        """Says what to tell of broken shards behind the number of failed samples; "" where there are none."""
         broken = len(self.unread_bytes)
         if not broken:
             return ""

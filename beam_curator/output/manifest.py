@@ -82,7 +82,7 @@ def _manifest(summary: Summary, parts: LedgerTotal, written: WrittenTotal, job: 
 
 
 def _selection(summary: Summary, job: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells one selection from another."""
+    """Gathers what tells one selection from another."""
     return {
         "flags": dict(job.get("flags", {})),
         "input": dict(job.get("input", {})),
@@ -132,8 +132,8 @@ def counts_of(summary: Summary) -> dict[str, Any]:
 
 
 def rules_of(summary: Summary) -> list[dict[str, Any]]:
-    """What the manifest says of each rule, in their order: how many samples it dropped of those that came to it, and
-    how many it would drop alone; null of a rule of the user, which is not asked about samples that are dropped."""
+    """Describes each rule for the manifest, in their order: how many samples it dropped of those that came to it, and
+    how many it would drop alone; null for a rule of the user, which is not asked about samples that are dropped."""
     return [{"rule": name, "dropped": one.dropped, "alone": one.alone} for name, one in summary.judged.items()]
 
 
@@ -152,9 +152,9 @@ def broken_shards_of(summary: Summary) -> list[dict[str, Any]]:
 
 
 def told_of(summary: Summary) -> dict[str, Any]:
-    """What the manifest says of entries that belong to no sample, of samples with several images, of keys that come
-    back within a shard, of names with dots that may have made one sample of several, of samples without a hash, and of
-    fields of the samples' metadata."""
+    """Describes for the manifest: entries that belong to no sample, samples with several images, keys that come back
+    within a shard, names with dots that may have made one sample of several, samples without a hash, and fields of the
+    samples' metadata."""
     passed_over = dict(sorted(summary.passed_over.items()))
     unhashed = {name: count for name in ("unhashed", "unedited") if (count := getattr(summary, name))}
     fields = {"fields": fields_of(summary)} if summary.fields != FieldsFound() else {}
@@ -163,7 +163,7 @@ def told_of(summary: Summary) -> dict[str, Any]:
 
 
 def fields_of(summary: Summary) -> dict[str, Any]:
-    """What the manifest says of the fields of the samples' metadata: what each column holds, and what was met."""
+    """Describes the fields of the samples' metadata for the manifest: the type of each column, and what was met."""
     told = summary.fields.told
     types = summary.fields.types
     columns = {name: {"type": types.get(name), **one} for name, one in told["columns"].items()}
@@ -180,7 +180,8 @@ def fields_in(manifest: Mapping[str, Any]) -> FieldsFound:
 
 
 def reading_of(parts: LedgerTotal) -> Any:
-    """How the shards were read, as JSON has it; a list where a job of one's own reads them in several ways."""
+    """Describes how the shards were read, as JSON has it; a list where a job of one's own reads them in several
+    ways."""
     readings = parts.readings or [DEFAULT_READING]
     told = json_text.loads(json.dumps([dataclasses.asdict(reading) for reading in readings]))
     return told[0] if len(told) == 1 else told

@@ -60,7 +60,7 @@ class Contents:
 
     @property
     def metadata(self) -> dict[bytes, bytes]:
-        """As a file says it."""
+        """The contents as metadata of a Parquet file."""
         told = {
             "first": list(self.first),
             "ranges": [list(one) for one in self.ranges],
@@ -71,7 +71,7 @@ class Contents:
 
     @classmethod
     def read(cls, metadata: pq.FileMetaData) -> Contents:
-        """What a file says.
+        """Reads the contents from a file's metadata.
 
         Raises:
           ArrowException: when it does not say which ranges it holds, or has other rows.
@@ -107,12 +107,12 @@ class ManyRanges:
 
     @property
     def ranges(self) -> Sequence[RangeInFile]:
-        """Those that it holds, in their order."""
+        """The ranges that the file holds, in their order."""
         return self.contents.ranges
 
     @property
     def groups(self) -> Sequence[int]:
-        """Where each row group begins, and the end."""
+        """The rows at which row groups begin, and the number of all rows."""
         return self._groups
 
     def rows(self, place: int, columns: Sequence[str] | None = None) -> pa.Table:
@@ -131,13 +131,13 @@ class ManyRanges:
         return from_files(in_schema(found, schema))
 
     def _of_any(self, columns: Sequence[str]) -> Sequence[str]:
-        """What these columns are called in the file, whichever ranges have them: so that a row group is read once also
+        """Finds the names in the file of these columns, whichever ranges have them: so a row group is read once also
         where its ranges have different columns."""
         found = {name: None for schema in self.contents.schemas for name in _among(schema, columns).names}
         return list(found)
 
     def place_of(self, row: int) -> tuple[int, int]:
-        """Which range a row is of, and which row of it."""
+        """Finds the range that a row is of, and the number of the row within it."""
         place = bisect.bisect_right(self._firsts, row) - 1
         return place, row - self._firsts[place]
 
@@ -188,7 +188,8 @@ def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 @contextlib.contextmanager
 def _damage_told() -> Iterator[None]:
-    """Of some damage Arrow says that it is a fault of the system: those are storage's, and may pass."""
+    """Raises ArrowInvalid for damage that Arrow reports as an OSError: OSErrors are storage's otherwise, and may
+    pass."""
     try:
         yield
     except StorageError:

@@ -21,11 +21,11 @@ class Move:
         return cls(root_of(patterns), f"{input_root.rstrip('/')}/") if input_root else cls()
 
     def there(self, url: str) -> str:
-        """Where it stands now what the job knew under this url."""
+        """Translates a url that the job knew into the place where the file stands now."""
         return self.now + url.removeprefix(self.before)
 
     def back(self, url: str) -> str:
-        """What the job called the file that stands here now."""
+        """Translates the place where a file stands now into the url that the job knew."""
         return self.before + url.removeprefix(self.now)
 
 

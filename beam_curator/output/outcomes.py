@@ -1,4 +1,4 @@
-"""What became of samples: counts by outcome and reason, which must balance."""
+"""Counts what became of samples, by outcome and reason; the counts must balance."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class Summary:
 
     @property
     def dropped(self) -> int:
-        """How many samples rules dropped."""
+        """The number of samples that rules dropped."""
         return sum(self.dropped_by.values())
 
     @property
     def failed(self) -> int:
-        """How many samples could not be used."""
+        """The number of samples that could not be used."""
         return sum(self.failed_by.values())
 
     def check_failed_fraction(self, limit: float) -> None:
@@ -97,8 +97,9 @@ class Summary:
             )
 
     def _mend(self) -> str:
-        """What the user may do, and run the same command again: what a scorer raised stands as its scores do, until it
-        has another identity; so do what a model made nothing of, and what a host answered: it may be gone for good."""
+        """Says what the user may do before running the same command again. What a scorer raised stands as its scores
+        do, until it has another identity; so does what a model made nothing of, and what a host answered: it may be
+        gone for good."""
         (worst, *_) = sorted(self.failed_by, key=lambda reason: (-self.failed_by[reason], reason)) or [""]
         if is_of_a_host(worst):
             cost = "" if self.failed == self.seen else ", which throws the scores away;"
@@ -109,7 +110,7 @@ class Summary:
         return "mend the scorer, give it another identity" if of_scorer else "mend the input"
 
     def _hints(self) -> str:
-        """What else is to be told of shards, which may be why."""
+        """Says what else was found in shards, which may be the reason."""
         return "".join(f"{describe(kind, found)}. " for kind, found in self.findings_by_kind().items() if found)
 
     def findings_by_kind(self) -> dict[str, list[dict[str, Any]]]:
@@ -128,7 +129,7 @@ class Summary:
 
 
 def _by_status(table: pa.Table) -> dict[str, collections.Counter[str]]:
-    """How many rows have each outcome: by status, and by kind of reason."""
+    """Counts rows by status, and within it by kind of reason."""
     # Not grouped by Arrow, which complains on stderr of every table that came over a wire.
     reasons = pc.fill_null(table["reason"], "")
     outcomes = pc.value_counts(pc.binary_join_element_wise(table["status"], reasons, "\0")).to_pylist()
@@ -151,7 +152,7 @@ def recount(table: pa.Table, spans: Mapping[str, Span]) -> Summary:
 
 
 def recounted(seen: Summary, ledger: Summary) -> Summary:
-    """What was seen, with the counts and spans that the ledger adds."""
+    """Takes the counts and spans of the ledger, and all else from what was seen."""
     spans = sum_spans([seen.spans, ledger.spans])
     names = ("seen", "kept", "dropped_by", "failed_by", "unhashed", "unedited")
     counts = {name: getattr(ledger, name) for name in names}
@@ -217,7 +218,7 @@ _OF_DUPLICATES = ("duplicate_of", *rows.DUPLICATE.names)
 
 
 def _add_finding(found: dict[tuple[str, str], Finding], one: Finding) -> None:
-    """One finding of each kind for each shard: its first sample, and how many there are."""
+    """Keeps one finding of each kind for each shard: its first sample, and how many there are."""
     before = found.get((one.kind, one.url))
     if before is not None:
         one = dataclasses.replace(min(before, one), samples=before.samples + one.samples)
@@ -230,8 +231,8 @@ _OUTCOMES = 1 << 128
 
 
 def reason_kind(status: str, reason: str | None) -> str:
-    """What reasons are counted by: a failure's without its details (what follows the colon, names in quotes, numbers),
-    so that a shard cannot make a kind of each of its samples; a rule's as it is."""
+    """Makes the key that reasons are counted by. A failure's is without its details (what follows the colon, names in
+    quotes, numbers), so that a shard cannot make a kind of each of its samples; a rule's is its name."""
     if status != rows.FAILED:
         return reason or ""
     return _NUMBER.sub("N", _QUOTED.sub("", reason or "").split(": ")[0])

@@ -43,7 +43,7 @@ def without_output(found: Sequence[FileMetadata], patterns: Sequence[str], outpu
 
 
 def _strangers(inside: dict[str, str]) -> Iterator[str]:
-    """Of the files in an output directory, by what they are called there, those that no job wrote."""
+    """Yields those files in an output directory that no job wrote, by what they are called there."""
     shards = [url for url, name in inside.items() if output_shard_index(name) is not None]
     own = set(written_by_jobs(shards))
     yield from (url for url in shards if url not in own)

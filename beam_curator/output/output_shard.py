@@ -1,4 +1,4 @@
-"""One output shard: the tar with its samples, the Parquet rows beside it, and its statistics."""
+"""Writes one output shard: the tar with its samples, the Parquet rows beside it, and its statistics."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def write_shard(output: str, index: int, runs: Iterable[PlacedSamples]) -> Writt
 
 
 def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
-    """All that shapes an output shard, as 64 hex digits."""
+    """Hashes all that shapes an output shard: 64 hex digits."""
     digest = hashlib.sha256(f"layout {LAYOUT_VERSION}\n".encode())
     for run in runs:
         shaped_by = {"range": run.range.identity, "models": told_models(run.models)}
@@ -105,7 +105,7 @@ def _standing(output: str, name: str, content: str, table: pa.Table) -> tuple[in
 
 
 def _described(content: str, table: pa.Table, tar_bytes: int, members: Mapping[str, int]) -> bytes:
-    """What NNNNN_stats.json holds."""
+    """Makes the content of NNNNN_stats.json."""
     described = {"content": content, **counts_of(table.num_rows, tar_bytes, members), **statistics(table)}
     return _INDENTED.encode(described).encode()
 
@@ -132,7 +132,7 @@ def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> tuple[i
 
 
 def members_written(stored: pa.Table, models: Mapping[str, ModelIdentity]) -> dict[str, int]:
-    """Of how many samples each extension is going to be a member, those that are added among them.
+    """Counts how many samples will have a member of each extension, the members that curation adds among them.
 
     Args:
       stored: n rows of a score part, with its `members`.
@@ -147,7 +147,7 @@ def members_written(stored: pa.Table, models: Mapping[str, ModelIdentity]) -> di
 
 
 def counts_of(samples: int, tar_bytes: int, members: Mapping[str, int]) -> dict[str, Any]:
-    """What the statistics say of a tar as a whole, also by the names that img2dataset has: all that is in it is a
+    """Describes a tar as a whole for the statistics, also by the names that img2dataset has: all that is in it is a
     success."""
     img2dataset = {"count": samples, "successes": samples, "failed_to_download": 0, "failed_to_resize": 0}
     own = {"samples": samples, "tar_bytes": tar_bytes, "members": dict(sorted(members.items()))}
@@ -155,12 +155,12 @@ def counts_of(samples: int, tar_bytes: int, members: Mapping[str, int]) -> dict[
 
 
 def _stored(run: PlacedSamples) -> pa.Table:
-    """What only the score part has of a run's samples, in their order."""
+    """Reads what only the score part has of a run's samples, in their order."""
     return stored_in(run.part, _content_of(run)).take(pa.array(run.part_rows)).combine_chunks()
 
 
 def _content_of(run: PlacedSamples) -> str:
-    """What tells the stored columns of a run's part from those of another one that stood there before."""
+    """Tells the stored columns of a run's part from those of another part that stood there before."""
     encoder = run.models.get(EMBEDDING_STEP)
     return json.dumps([run.range.identity, encoder.told if encoder else None], sort_keys=True)
 

@@ -1,4 +1,4 @@
-"""Who runs a job: user, host and process, told so that another process can say whether that one still lives."""
+"""Tells who runs a job: user, host and process, so that another process can say whether that one still lives."""
 
 from __future__ import annotations
 

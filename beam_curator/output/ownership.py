@@ -1,4 +1,4 @@
-"""What a job is, so that an output directory belongs to one: its inputs, its encoder and its range size."""
+"""Describes a job by its inputs, its encoder and its range size, so that an output directory belongs to one job."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def standing_job(output: str) -> Job | None:
 
 @dataclasses.dataclass(frozen=True)
 class Remembered:
-    """What `MatchShards` asks for the shards that a job remembers: on the worker, so that they are not in the pipeline.
+    """Gives `MatchShards` the shards that a job remembers: it reads them on the worker, so that they are not in the
+    pipeline.
 
     Attributes:
       output: the job's directory.
@@ -219,7 +220,7 @@ class _Parts:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of parts."""
         return sum(1 for _ in self)
 
 
@@ -347,7 +348,7 @@ def check_output(output: str, job: Job, fewer_shards: bool) -> Job | None:
 def notes_before(
     output: str, job: Job, range_mb: float | None, overwrite: bool, reading: Reading = DEFAULT_READING
 ) -> list[str]:
-    """What the user should know before this job begins in a directory that holds a job, a line each.
+    """Tells the user, a line each, what this job will do otherwise than the one that stands in its directory.
 
     Args:
       output: the directory.

@@ -1,5 +1,5 @@
-"""What copying, comparing and verifying read of a score part: embeddings, places of members, and what its footer
-says."""
+"""Reads from a score part what copying, comparing and verifying need: embeddings, places of members, and what its
+footer says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from beam_curator.storage import files
 
 
 def count_samples(parts: Sequence[str]) -> int:
-    """How many samples have their scores in these parts; one that is damaged has none.
+    """Counts the samples that have their scores in these parts; a damaged part counts as none.
 
     Raises:
       StorageError: when one cannot be read, after retries.
@@ -34,8 +34,8 @@ def count_samples(parts: Sequence[str]) -> int:
 
 
 def embeddings_digest(part: str) -> str | None:
-    """What tells a part's embeddings from others: 64 hex digits; None for a part of an earlier release, which does not
-    say it.
+    """Reads the digest that tells a part's embeddings from others: 64 hex digits; None for a part of an earlier
+    release, which has none.
 
     Raises:
       StorageError: when it cannot be read, after retries.
@@ -85,7 +85,8 @@ def _dim_of(part: pq.ParquetFile) -> int:
 
 @functools.lru_cache(maxsize=3)
 def stored_in(part: str, _content: str) -> pa.Table:
-    """As `read_stored`, and remembered: a range's kept samples go to several output shards, one after the other.
+    """Reads a part as `read_stored` does, and remembers it: a range's kept samples go to several output shards, one
+    after the other.
 
     What shaped the part tells it from one of the same name that stood there before.
     """
@@ -135,7 +136,7 @@ def read_embeddings(part: str) -> StoredEmbeddings:
 
 
 def count_more_embeddings(part: str) -> list[int]:
-    """How many embeddings a part has of each sample's other images.
+    """Counts the embeddings that a part has of each sample's other images.
 
     Raises:
       StorageError: when it cannot be read, after retries.

@@ -43,7 +43,7 @@ def is_whole(described: Mapping[str, Any], range: ShardRange) -> bool:
 
 
 def wanted_of(models: Mapping[str, str]) -> Wanted | None:
-    """What such models give, or None where there is no encoder that can be told."""
+    """Translates models in words into what a job wants; None where they name no encoder that is known."""
     encoder = encoder_of(models.get(_ENCODER, ""))
     if encoder is None:
         return None
@@ -89,7 +89,7 @@ _FACTS = frozenset(rows.SCHEMA.names)
 
 
 def job_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What job.json holds now, of one that named `models`."""
+    """Translates a job.json that named `models` in words into what job.json holds now."""
     wanted = wanted_of(content["models"])
     others = {name: value for name, value in content.items() if name != "models"}
     if wanted is None:

@@ -1,4 +1,4 @@
-"""Where each kept sample goes: pure arithmetic on counts, so that the output is the same for every bundling.
+"""Places each kept sample: pure arithmetic on counts, so that the output is the same for every bundling.
 
 Kept samples are ordered by (shard url, offset); the n-th of them is at place n; place // samples_per_shard is its
 output shard.
@@ -90,7 +90,7 @@ class Slice(NamedTuple):
 
 
 def slices(first_place: int, count: int, samples_per_shard: int) -> Iterator[Slice]:
-    """How a range's kept samples, whose first is at `first_place`, fall into output shards."""
+    """Cuts a range's kept samples, whose first is at `first_place`, into slices, each of one output shard."""
     first = 0
     while first < count:
         output_index, position = divmod(first_place + first, samples_per_shard)

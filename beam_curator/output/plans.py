@@ -35,7 +35,7 @@ def plan_of(range: ShardRange) -> str | None:
 
 
 def encode_plan(shard: Shard, range_bytes: int, planned: ShardPlan, by_key: bool = False) -> bytes:
-    """What the file holds: the plan, and all that shapes it."""
+    """Encodes the file of a plan: the plan, and all that shapes it."""
     plan = {**_shaped_by(shard, range_bytes, by_key), "layout": planned._asdict()}
     return json.dumps(plan, sort_keys=True).encode() + b"\n"
 
@@ -50,7 +50,7 @@ def _shaped_by(shard: Shard, range_bytes: int, by_key: bool) -> dict[str, Any]:
 
 
 class Permission(Protocol):
-    """What allows a step to write to an output directory."""
+    """Allows a step to write to an output directory."""
 
     def check(self, url: str) -> None:
         """Raises JobError if this shard lies in the directory."""

@@ -1,4 +1,4 @@
-"""Where each range's kept samples begin, without anybody who holds all ranges: prefix sums in two levels.
+"""Finds where each range's kept samples begin, without anybody who holds all ranges: prefix sums in two levels.
 
 Ranges are ordered by (shard url, start). Some of their keys, chosen by hash, cut that order into groups. Within a group
 counts are summed up by whoever has the group; over groups only the totals are. How ranges are grouped decides who adds
@@ -32,7 +32,7 @@ all keys are drawn, there are as many groups as a group has ranges."""
 
 
 class Place(NamedTuple):
-    """What comes before a range, in the order of all ranges.
+    """The sums over all ranges that come before a range, in the order of all ranges.
 
     Attributes:
       kept: how many samples are kept in the ranges before it.
@@ -102,7 +102,7 @@ class GroupCounts:
 
     @classmethod
     def of(cls, counts: Iterable[KeptCount]) -> GroupCounts:
-        """From how many samples each range keeps.
+        """Sums up the counts of kept samples of a group's ranges.
 
         Raises:
           JobError: for a range that comes twice: what is written of one is written over by the other.
@@ -143,7 +143,7 @@ class GroupCounts:
 
 
 def offsets(totals: Iterable[tuple[int, Place]]) -> dict[int, Place]:
-    """What is before each group, from what each adds; under -1 what all add together."""
+    """Sums up, for each group, what all groups before it add; under -1 what all add together."""
     found: dict[int, Place] = {}
     kept, ranges = 0, 0
     for group, total in sorted(totals):

@@ -1,4 +1,5 @@
-"""What a new command and the job that stands in its output directory have in common, and what is told of the rest.
+"""Compares a new command with the job that stands in its output directory: what both have in common, and what is told
+of the rest.
 
 A directory is another job's where another encoder embedded, or where none of its shards is in the input. All else goes
 on with the scores that are there: more shards, fewer, moved or changed ones, and other patterns for the same ones.
@@ -33,7 +34,7 @@ class Parts(Protocol):
 
 
 def loss(output: str, parts: Parts) -> str:
-    """What is said wherever --overwrite is named: what it costs."""
+    """Says what --overwrite costs, wherever it is named."""
     if not parts:
         return "--overwrite begins anew (nothing is scored there yet)"
     files = counted(parts.count, "file")
@@ -57,7 +58,7 @@ def check_encoder(output: str, parts: Parts, was: ModelIdentity | None, now: Mod
 
 
 def scorer_notes(was: Sequence[ScoreStep], now: Sequence[ScoreStep]) -> list[str]:
-    """What a user should know of scorers that the standing job has not run, a line each."""
+    """Tells the user, a line each, of scorers that the standing job has not run."""
     before = {step.name: step for step in was}
     lines = []
     for step in now:
@@ -123,7 +124,7 @@ def check_shards(
 
 
 def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]:
-    """What a user should know of the input before the work begins, a line each.
+    """Tells the user, a line each, how the input differs from that of the standing job, before the work begins.
 
     Args:
       known: the shards of the standing job.
@@ -156,7 +157,7 @@ def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]
 
 
 def notes_of_reading(standing: Mapping[str, Any], now: Reading) -> list[str]:
-    """What a user should know of flags by which samples are read in another way than in the standing job, a line each.
+    """Tells the user, a line each, of flags by which samples are read in another way than in the standing job.
 
     Args:
       standing: the manifest of the standing job.
@@ -193,7 +194,7 @@ def ways_apart(before: Mapping[str, Any], now: Reading, several_images: int) -> 
 
 
 def _changed(before: Mapping[str, Any], now: Reading) -> list[str]:
-    """What of reading is another now."""
+    """Names the settings of reading that are different now."""
     names = [*now.identity, *(name for name in _COLUMNS if before.get(name) and name not in now.identity)]
     return [name for name in names if before.get(name, now.identity.get(name)) != now.identity.get(name, "")]
 
@@ -202,7 +203,7 @@ _COLUMNS = ("image_column", "caption_column")
 
 
 def _notes_of_fields(was: Sequence[str], now: Sequence[str]) -> list[str]:
-    """That shards are read again for fields that the last run did not carry; nothing of those that it did."""
+    """Says that shards are read again for fields that the last run did not carry; nothing if it carried all of them."""
     if list(was) == [ALL] or set(now) <= set(was):
         return []
     return [
@@ -221,7 +222,8 @@ def _flag(name: str, value: Any) -> str:
 
 
 def merged(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[KnownShard]:
-    """What job.json remembers after this run: the shards of the input, and those that are no longer in it."""
+    """Makes the list of shards that job.json remembers after this run: those of the input, and those that are no longer
+    in it."""
     here = {one.url for one in found}
     shards = [one.remembered(matched=True) for one in found]
     shards += (one.remembered(matched=False) for one in known if one.url not in here)

@@ -195,7 +195,7 @@ def text_embedding_array(batch: SampleBatch) -> pa.Array:
 
 @dataclasses.dataclass(frozen=True)
 class StoredRange:
-    """What is stored of a range: its rows with the scores that there are, without embeddings and samples.
+    """The stored rows of a range, with the scores that there are, without embeddings and samples.
 
     Attributes:
       batch: its rows before any rule, with `part`, and with the `models` of the steps that are stored.
@@ -234,7 +234,7 @@ class StoredRange:
 
 
 def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) -> StoredRange | None:
-    """What a range's part holds; None if there is none of this range in its present state by this encoder.
+    """Reads a range's part; None if there is none of this range in its present state by this encoder.
 
     Args:
       directory: the output directory.
@@ -274,7 +274,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
 
 
 def facts_in_part(directory: str, range: ShardRange, encoder: ModelIdentity) -> frozenset[str] | None:
-    """Which of `rows.OPTIONAL_FACTS` a range's part has, told by its footer; None where `read_part` gives None.
+    """Tells by its footer which of `rows.OPTIONAL_FACTS` a range's part has; None where `read_part` gives None.
 
     Raises:
       StorageError: when it cannot be read, after retries.
@@ -303,8 +303,8 @@ def _schema_of(part: str) -> pa.Schema:
 
 
 def _passed_over(range: ShardRange, told: Mapping[str, int]) -> Mapping[str, int]:
-    """How many entries of a range belong to no sample, by kind. In a folder these are counted anew: a file that is no
-    image may come or go without changing any shard, so that parts are not made anew for it."""
+    """Counts the entries of a range that belong to no sample, by kind. In a folder they are counted anew: a file that
+    is no image may come or go without changing any shard, and parts are not made anew for it."""
     if range.shard.listing and (told or range.url.endswith(MARK)):
         return passed_over_in(range.shard.listing, range.start, range.end)
     return told
@@ -338,7 +338,7 @@ def _with_outcome(table: pa.Table) -> pa.Table:
 
 @dataclasses.dataclass(frozen=True)
 class _Described:
-    """What a part says of itself, as `_description` made it; `fields` only if its samples have none."""
+    """The description that `_description` wrote into a part; `fields` only if its samples have none."""
 
     range: str
     encoder: ModelIdentity | None
@@ -351,8 +351,8 @@ class _Described:
 
 
 def _described(schema: pa.Schema, range: ShardRange, anyhow: bool) -> _Described | None:
-    """What a part with this schema says of itself; None if it is no part of ours, or, unless `anyhow`, if the range has
-    another state now."""
+    """Reads the description of a part from its schema; None if it is no part of ours, or, unless `anyhow`, if the range
+    has another state now."""
     told = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
     if not isinstance(told, dict) or not told:
         return None
@@ -374,8 +374,8 @@ def _described(schema: pa.Schema, range: ShardRange, anyhow: bool) -> _Described
 
 
 def described_in(schema: pa.Schema) -> dict[str, Any]:
-    """What a part with this schema says of itself, as JSON; a part of an early release, which told models in words, has
-    no `scorers`."""
+    """Reads the description of a part from its schema, as JSON; a part of an early release, which told models in words,
+    has no `scorers`."""
     told = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
     return {"range": None, "scorers": [], "dim": 0, **told}
 

@@ -1,4 +1,4 @@
-"""What a job computes of a range, step by step: its embeddings, and each scorer's columns.
+"""Describes what a job computes of a range, step by step: its embeddings, and each scorer's columns.
 
 An embedding is known by its range and its encoder; a scorer's columns by what they were computed from and the scorer.
 So what one step gave stays good when another step changes.
@@ -67,7 +67,7 @@ class ScoreStep:
         return self if model is None else dataclasses.replace(self, identity=self.identity.resolved(model.precision))
 
     def computed_from(self, encoder: ModelIdentity) -> dict[str, Any]:
-        """What its values depend on beside the range and itself, as JSON has it."""
+        """Tells what its values depend on beside the range and itself, as JSON has it."""
         if self.needs in ON_EMBEDDINGS:
             return encoder.told
         return {} if self.needs == "caption" else {"decoding": [note for note in encoder.notes if note == JPEG_DRAFT]}
@@ -75,7 +75,7 @@ class ScoreStep:
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What a job wants of each range.
+    """The encoder and the scorers that a job wants of each range.
 
     Attributes:
       encoder: the encoder; its precision may be "auto", which any precision satisfies.

@@ -149,7 +149,7 @@ def _has(models: Mapping[str, Any], step: ScoreStep) -> bool:
 
 
 def not_there(scores_from: str, range: ShardRange, wanted: Wanted) -> str | None:
-    """What a finished job lacks of a range that another one wants, in one line; None where it lacks nothing.
+    """Says in one line what a finished job lacks of a range that another one wants; None if it lacks nothing.
 
     Raises:
       StorageError: when it cannot be read, after retries.
@@ -164,7 +164,7 @@ def is_whole(stored: StoredRange, wanted: Wanted) -> bool:
 
 
 def lacks(scores_from: str, range: ShardRange, stored: StoredRange | None, wanted: Wanted) -> str:
-    """What is said of a range of which not all is there that is wanted."""
+    """Says in one line what is lacking of a range that is not whole, and what to do."""
     what, instead = "scores of this encoder and these flags that can be read", ""
     if stored is not None:
         lacking = stored.lacking(wanted.steps)

@@ -73,7 +73,7 @@ class JoinPlace:
 
     @property
     def store(self) -> EdgeStore:
-        """Where it is kept."""
+        """The store of the join's edges."""
         return EdgeStore(self.output, SEMANTIC)
 
     def block(self, digest: str, index: int) -> str:
@@ -121,7 +121,7 @@ class BlockTask:
 
 @dataclasses.dataclass(frozen=True)
 class CellsTask:
-    """Some cells that are to be compared.
+    """Some cells whose vectors are to be compared.
 
     Attributes:
       place: of the join.
@@ -206,7 +206,7 @@ class Assigned:
         self._digest = ""
 
     def to(self, place: JoinPlace) -> tuple[Assigning, str]:
-        """What assigns vectors to the cells of a join, and the digest of their centres: 8 hex digits.
+        """Makes what assigns vectors to the cells of a join; returns it with the digest of their centres, 8 hex digits.
 
         Raises:
           JobError: where they are gone.

@@ -1,4 +1,5 @@
-"""What other tools read beside the tars: `sizes.json` and a dataset card, which are ours, and indices that others made.
+"""Writes what other tools read beside the tars, `sizes.json` and a dataset card, and looks after indices that others
+made.
 
 open_clip takes the number of samples from `sizes.json`, DataComp's resharder as well; `load_dataset` of Hugging Face
 takes what is data, and its types, from the card.
@@ -25,7 +26,7 @@ _NV_META = ".nv-meta"
 
 
 def sizes_of(samples: Mapping[int, int]) -> bytes:
-    """How many samples each tar has, as webdataset's and open_clip's `sizes.json` say it.
+    """Encodes the number of samples of each tar as webdataset's and open_clip's `sizes.json`.
 
     Args:
       samples: of each output shard, by its index.
@@ -133,7 +134,7 @@ def stale_side_files(output: str, manifest: str) -> list[str]:
 
 
 def notes_on(stale: Sequence[str]) -> list[str]:
-    """What a user is told of indices that are older than the selection, in one line."""
+    """Tells the user in one line of indices that are older than the selection."""
     if not stale:
         return []
     first = ", ".join(stale[:3]) + (f" and {len(stale) - 3:,} more" if len(stale) > 3 else "")

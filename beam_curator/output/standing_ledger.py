@@ -1,4 +1,4 @@
-"""What the ledger that stands in an output directory says of ranges, which are asked for in the order of the input."""
+"""Reads the ledger that stands in an output directory, range by range in the order of the input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StandingLedger:
         self._open, self._next = _OfMany.read(self._output, 0), _OfMany.read(self._output, 1)
 
     def kept(self, range: ShardRange) -> NDArray[np.bool_] | None:
-        """Which samples of a range it keeps: bool [n]; None where it has none of them.
+        """Tells which samples of a range it keeps: bool [n]; None where it has none of them.
 
         Raises:
           StorageError: when it cannot be read, after retries.
@@ -40,7 +40,7 @@ class StandingLedger:
         return pq.read_table(pa.BufferReader(files.read_bytes(url)), columns=["status"])
 
     def _among_many(self, open: _OfMany, range: ShardRange) -> pa.Table | None:
-        """From the last file whose first range does not come after this one."""
+        """Finds a range's rows in the last file whose first range does not come after this one."""
         key = (range.url, range.start)
         if key < open.file.contents.first and open.number:
             self._begin()

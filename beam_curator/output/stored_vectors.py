@@ -29,7 +29,7 @@ class StoredVectors:
     """
 
     def __init__(self, parts: Sequence[str], rows: Sequence[int], directory: Path) -> None:
-        """For these parts, with so many rows each, by a file in this local directory."""
+        """Takes the parts, the number of rows of each, and a local directory for the file of vectors."""
         self._parts = parts
         self._starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         self._place = directory / "vectors"

@@ -1,4 +1,4 @@
-"""What a finished job removes: files of an earlier selection that this one has not.
+"""Finds the files that a finished job removes: those of an earlier selection that this one does not have.
 
 Nobody holds all names: they are sorted into buckets by the shard that they are of, what belongs and what stands, and
 each bucket is looked at by itself.
@@ -44,7 +44,7 @@ def bucket_of(name: str) -> int:
 
 
 def belonging_to(range: ShardRange) -> list[str]:
-    """What a range's files are called but for the ledger's, and its plan, if it has one: without their directories."""
+    """Names a range's files, but for the ledger's, and its plan, if it has one: without their directories."""
     plan = plan_of(range)
     return [f"{range.name}.parquet", *([plan.rpartition("/")[2]] if plan else [])]
 
@@ -74,8 +74,8 @@ def standing(output: str, directory: str, output_shards: int) -> Iterator[str]:
 
 
 def strays(belonging: Iterable[str], there: Iterable[str]) -> list[str]:
-    """Those of the files of a bucket that do not belong: a ledger of other ranges, what is of shards that are selected
-    and have other ranges now, and output shards beyond the last.
+    """Picks the files of a bucket that do not belong: a ledger of other ranges, what is of shards that are selected and
+    have other ranges now, and output shards beyond the last.
 
     Plans, score parts and fields of shards not in this selection stay: a model computed them, and the shards may come
     back.

@@ -1,4 +1,4 @@
-"""What the end of a job has to know of all ranges and of all output shards: sums, of fixed size."""
+"""Sums up what the end of a job has to know of all ranges and of all output shards, in fixed size."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class ModelsTotal:
 
     @property
     def models(self) -> dict[str, ModelIdentity]:
-        """Those of the job. Where ranges were computed with different precision, the model's is "mixed", with a note of
-        how many ranges each has."""
+        """The models of the job, by step. Where ranges were computed with different precision, the model's is "mixed",
+        with a note of how many ranges each has."""
         return {step: self._model(step) for step in self._models}
 
     def _model(self, step: str) -> ModelIdentity:
@@ -106,7 +106,7 @@ class LedgerTotal:
 
     @property
     def models(self) -> dict[str, ModelIdentity]:
-        """As `ModelsTotal.models`."""
+        """The models of the job, as `ModelsTotal.models`."""
         return self._models.models
 
     @property

@@ -30,7 +30,7 @@ _ROWS_AT_A_TIME = 1024
 
 @dataclasses.dataclass(frozen=True)
 class BlockCounts:
-    """How many of a block are in each cell.
+    """The number of vectors that a block has in each cell.
 
     Attributes:
       index: which block.
@@ -46,7 +46,7 @@ class BlockCounts:
 
     @classmethod
     def of(cls, index: int, members: Members, cells: int) -> BlockCounts:
-        """Those of these members."""
+        """Counts these members."""
         told = hashlib.sha256()
         rank, cell, resident = members.rank, members.cell, members.resident
         for array in (rank, cell, resident):
@@ -107,7 +107,7 @@ def write_block(
 
 
 def read_counts(path: str, index: int, cells: int, ranks: Indices) -> BlockCounts | None:
-    """How many are in each cell of a block that was written before; None where there is no such whole block.
+    """Counts the vectors in each cell of a block that was written before; None if there is no such whole block.
 
     Args:
       path, index: of the block.
