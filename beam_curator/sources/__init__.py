@@ -1,1 +1,1 @@
-"""Where samples come from: files matched, planned, read."""
+"""Finds, plans and reads the files that samples come from."""

@@ -1,4 +1,4 @@
-"""Which source reads a format: one of ours, or a user's own by its name."""
+"""Chooses the source that reads a format: one of ours, or a user's own by its name."""
 
 from __future__ import annotations
 

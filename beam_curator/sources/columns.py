@@ -1,4 +1,4 @@
-"""Which columns of a table are a sample's image, its caption, and what goes into its .json member."""
+"""Tells which columns of a table are a sample's image and its caption, and what goes into its .json member."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SHARDS_LOOKED_AT, SAMPLES_LOOKED_AT = 16, 512
 
 @dataclasses.dataclass(frozen=True)
 class Density:
-    """How many bytes of a tar a sample takes.
+    """The number of bytes of a tar that samples take.
 
     Attributes:
       samples, bytes: of the samples that were looked at.
@@ -40,7 +40,8 @@ class Density:
 
 
 def density_of(ranges: Sequence[ShardRange]) -> Density:
-    """What the headers of some tars say of all of them: the first samples of tars that are spread over the input.
+    """Estimates how many bytes a sample takes, from the headers of the first samples of tars that are spread over the
+    input.
 
     Raises:
       StorageError: when one cannot be read, after retries.

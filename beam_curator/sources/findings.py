@@ -1,4 +1,4 @@
-"""What is told of shards whose samples may not be what they were meant to be: in words."""
+"""Says in words what is suspected of shards whose samples may not be what they were meant to be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REPACK = "mkdir X && tar -xf SHARD -C X && tar --sort=name -cf NEW.tar -C X ."
 
 
 def describe(kind: str, found: Sequence[Mapping[str, Any]]) -> str:
-    """One line on all findings of a kind, each as the manifest has it: shard, offset, first, samples."""
+    """Sums up in one line all findings of a kind, each as the manifest has it: shard, offset, first, samples."""
     samples = sum(one["samples"] for one in found)
     shards = f" of {len(found):,} shards" if len(found) > 1 else ""
     first = f"the first is {found[0]['first']} {told_place(found[0]['shard'], found[0]['offset'])}"

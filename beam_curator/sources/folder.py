@@ -111,7 +111,7 @@ def _entry(
 
 
 def _other(extension: str, beside: Mapping[str, str]) -> str:
-    """What a member of the metadata is called where a file beside the image has its name."""
+    """Names a member of the metadata, by another name if a file beside the image has its name."""
     return f"metadata.{extension}" if extension in beside else extension
 
 
@@ -133,7 +133,8 @@ def _beside(name: str, sidecars: Mapping[str, str]) -> dict[str, str]:
 
 
 def _texts(by_name: Mapping[str, FileMetadata], reading: Reading) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """What tables of metadata say, by the names of the files; and the kind of each row that says nothing."""
+    """Reads the tables of metadata in a folder: gives the texts of each file, by its name, and the kind of each row
+    that says nothing."""
     texts: dict[str, dict[str, str]] = {}
     unused: list[str] = []
     tables = [name for name in by_name if posixpath.basename(name) in METADATA]
@@ -167,8 +168,8 @@ def _with_passed_over(entries: list[Entry], others: Sequence[str], unused: Seque
 
 
 def stamp_of(file: FileMetadata) -> str:
-    """What changes when a file does: in buckets what the service says of its content; else its size and time of last
-    change, for its content would have to be read."""
+    """Makes a text that changes when a file does: in buckets what the service says of its content; else its size and
+    time of last change, for its content would have to be read."""
     if isinstance(file, ObjectMetadata):
         return file.content
     return f"{file.size_in_bytes} {file.last_updated_in_seconds!r}"

@@ -1,4 +1,4 @@
-"""What kinds of input there are, by the names that --input_format gives them."""
+"""Names the kinds of input, as --input_format does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMED = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
 
 def checked_format(text: str) -> str:
-    """What `--input_format` says, if it is a format, or the name of a user's own source.
+    """Returns the text of `--input_format` if it is a format, or the name of a user's own source.
 
     Raises:
       UsageError: for what is neither.

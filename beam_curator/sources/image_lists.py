@@ -50,7 +50,7 @@ def lists(names: Sequence[str], reading: Reading) -> tuple[list[KnownShard], lis
 
 
 def entries_of(path: str, reading: Reading) -> list[Entry]:
-    """What a list names, in its order.
+    """Reads the entries of a list, in its order.
 
     Raises:
       UsageError: for what is no list of images.

@@ -1,4 +1,4 @@
-"""What kind of input a user names: told by --input_format, or from names and content."""
+"""Tells what kind of input a user names: by --input_format, or from names and content."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def format_of(patterns: Sequence[str], asked: str = AUTO, reading: Reading = DEF
 
 
 def _format_of_name(name: str, reading: Reading) -> str:
-    """What a name says of itself, or what it names; `_NOTHING` where nothing is there to tell it by."""
+    """Tells the format of an input from its name, or from what it names; `_NOTHING` where neither says anything."""
     if name.endswith("/") and not is_glob(name):
         return _format_of_directory(name, reading)
     by_name = _format_of_ending(name)

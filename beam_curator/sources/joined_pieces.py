@@ -88,7 +88,8 @@ def joined(pieces: Sequence[PieceOfRange]) -> SampleBatch:
 
 
 def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """One array after the other, the narrower ones filled with zeros: of tokens, where no caption is."""
+    """Lays one array after the other, the narrower ones filled with zeros: in arrays of tokens, zeros are no
+    caption."""
     there = [array for array in arrays if array is not None]
     if not there:
         return None

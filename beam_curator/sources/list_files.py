@@ -25,7 +25,7 @@ _UIDS = [("<u8", "<u8"), ("u8", "u8")]
 
 
 def list_file(flag: str, text: str, allows: bool) -> ListFile:
-    """What a flag names: `FILE`, or `COLUMN=FILE` where the file does not say what it lists.
+    """Opens the list that a flag names: `FILE`, or `COLUMN=FILE` where the file does not say what it lists.
 
     Raises:
       UsageError: for a file that is not there or cannot be read, or that says no column.
@@ -58,7 +58,7 @@ _OF = f"with one of {', '.join(COLUMNS)}"
 
 
 def _looked_at(path: str, column: str) -> tuple[str, int]:
-    """What a file lists, or what is wrong with it; and about how many entries it has."""
+    """Finds what a file lists, or what is wrong with it; and about how many entries it has."""
     if is_special(path):  # as <(zcat list.gz) gives it: a second reading would never end
         raise ValueError("it is a pipe or a device, and a list is read more than once: write it to a file")
     kind = _kind(path)
@@ -97,7 +97,7 @@ def _check_texts(column: str, type: pa.DataType) -> None:
 
 
 def _first_entries(listed: ListFile) -> list[str]:
-    """Some entries of a list; none where it has not one."""
+    """Reads the first entries of a list; [] if it has none."""
     return next(filter(None, entries_of(listed)), [])
 
 

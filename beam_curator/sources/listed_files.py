@@ -29,7 +29,7 @@ AT_ONCE, AT_ONCE_OF_WEB = 16, 64
 
 
 def unsized(shard: Shard) -> int:
-    """Of how many images of a listed shard nobody knows how large they are: urls, objects that a list names."""
+    """Counts the images of a listed shard whose size nobody knows: urls, and objects that a list names."""
     return sum(not entry.size_bytes for entry in unpacked(shard.listing)) if shard.listing else 0
 
 
@@ -76,7 +76,7 @@ class _TooLargeError(Exception):
 
 
 def record_of(entry: Entry, alone: bool = True) -> Record:
-    """What stands in a file and beside it; one that cannot be read is failed.
+    """Reads a file and the files beside it into a record; one that cannot be read is failed.
 
     Args:
       entry: which one.

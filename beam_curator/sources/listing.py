@@ -109,6 +109,6 @@ def unpacked(listing: str) -> list[Entry]:
 
 
 def passed_over_in(listing: str, start: int, end: int) -> Counter[str]:
-    """What is met beside the files from `start` to `end` of a listing, by kind."""
+    """Counts, by kind, what was met beside the files from `start` to `end` of a listing."""
     entries = unpacked(listing)[start:end]
     return Counter(kind for entry in entries for kind in entry.passed_over)

@@ -161,7 +161,8 @@ def _no_directory(path: str, is_directory: bool, missing: list[Missing]) -> list
 def _walk_below(
     base: str, rest: Sequence[str], missing: list[Missing], directories: bool, entered: set[_FileId]
 ) -> Iterator[str]:
-    """As `_walk`, in a directory and all below it; one that several links lead to is entered once, without a loop."""
+    """Walks a directory and all below it, as `_walk` does; one that several links lead to is entered once, without a
+    loop."""
     identity = _file_id(base or ".")
     if identity is None or identity in entered:
         return
@@ -181,7 +182,7 @@ def _file_id(directory: str) -> _FileId | None:
 
 
 def _entries(directory: str, missing: list[Missing]) -> list[os.DirEntry[str]]:
-    """What stands in a directory, in order; nothing where there is none, or where it cannot be listed."""
+    """Lists a directory, in order; [] where there is none. One that cannot be listed is added to `missing`."""
     try:
         with os.scandir(directory or ".") as entries:
             return sorted(entries, key=lambda entry: entry.name)

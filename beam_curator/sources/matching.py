@@ -1,4 +1,4 @@
-"""From what --input says to files, local or in a bucket: those that are there, and what is missing."""
+"""Turns what --input says into files, local or in a bucket: those that are there, and what is missing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def named_patterns(patterns: Sequence[str]) -> list[str]:
 
 
 def _as_it_is_or(taken_apart: Callable[[str], list[str]], pattern: str) -> list[str]:
-    """What is there under exactly this name is meant by it, whatever else its characters may say."""
+    """Takes a pattern apart, unless a local file has exactly this name: then the file is meant."""
     exists = not files.is_remote(pattern) and os.path.lexists(pattern)
     return [pattern] if exists else taken_apart(pattern)
 
@@ -119,7 +119,7 @@ def _is_directory(name: str) -> bool:
 
 
 def find(patterns: Sequence[str], endings: tuple[str, ...] = SHARD_ENDINGS) -> Found:
-    """What the patterns match, and what is missing.
+    """Finds the files that patterns match, and what is missing.
 
     Args:
       patterns: names, globs, directories, braces and lists.
@@ -176,7 +176,7 @@ def _everything(bucket: Bucket | None, prefix: str) -> list[FileMetadata]:
 
 
 def _matched(names: Sequence[str], endings: tuple[str, ...]) -> dict[str, tuple[list[FileMetadata], list[Missing]]]:
-    """Of each name, glob or directory: what it matches, and what is missing."""
+    """Finds, for each name, glob or directory, what it matches and what is missing."""
     matched = {name: find_local(name, endings) for name in names if not files.is_remote(name)}
     services: dict[Bucket | None, list[str]] = {}
     for name in names:
@@ -195,7 +195,7 @@ def _why_nothing(name: str, endings: tuple[str, ...]) -> str:
 
 
 def _in_storage(bucket: Bucket | None, names: Sequence[str], endings: tuple[str, ...]) -> dict[str, list[FileMetadata]]:
-    """What each of these urls matches; what several of them may match is listed once."""
+    """Finds what each of these urls matches; what several of them may match is listed once."""
     matched: dict[str, list[FileMetadata]] = {name: [] for name in names}
     plain = [name for name in names if not is_glob(name) and not name.endswith("/")]
     for file in listing.named(bucket, plain) if bucket is not None else _by_beam(plain):
@@ -214,6 +214,6 @@ def _in_storage(bucket: Bucket | None, names: Sequence[str], endings: tuple[str,
 
 
 def _by_beam(globs: Sequence[str]) -> Iterator[FileMetadata]:
-    """What Beam's globs match on a file system that is neither local nor one of our buckets."""
+    """Yields what globs match on a file system that is neither local nor one of our buckets."""
     for result in FileSystems.match(list(globs)):
         yield from result.metadata_list

@@ -204,7 +204,8 @@ def _is_image(encoding: str) -> bool:
 
 
 def _type(encoding: str) -> pa.DataType | None:
-    """What a column holds; None of what goes nowhere: arrays, raw pixels, pickles (which run what they hold)."""
+    """Gives the type of a column; None for what goes nowhere: arrays, raw pixels, pickles (which run what they
+    hold)."""
     kind = _kind(encoding)
     if kind in (*_IMAGES, "bytes"):
         return pa.binary()

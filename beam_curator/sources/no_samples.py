@@ -50,8 +50,8 @@ def _looked_at(shards: Sequence[Shard], reading: Reading) -> Iterator[tuple[Shar
 
 
 def what_instead(shard: Shard, reading: Reading = DEFAULT_READING) -> str | None:
-    """What a shard is, if its first bytes are not those of a tar with a member; None also where they cannot be read
-    here, for workers may have the permission for it."""
+    """Says what a shard is, if its first bytes are not those of a tar with a member; None also where they cannot be
+    read here, for workers may have the permission for it."""
     if shard.format:
         return _why_no_rows(shard, reading)
     if shard.size_bytes == 0:
@@ -117,7 +117,7 @@ def why_no_sample(shard: Shard) -> str:
 
 @files.retried
 def _of_members(shard: Shard) -> str:
-    """What the members of a tar are, none of which belongs to a sample."""
+    """Says what the members of a tar are, none of which belongs to a sample."""
     with files.open_for_reading(shard.path, shard.size_bytes) as file:
         compression = detect_compression(file)
         with decompressed(file, compression) as tar:

@@ -20,7 +20,7 @@ MOST_EXPANSION = 1000
 
 
 def false_claim(metadata: pq.FileMetaData, size_bytes: int) -> str | None:
-    """What a file of this size cannot hold, and claims to; None where it claims nothing of the kind.
+    """Says what a file claims to hold and cannot at this size; None if it claims nothing of the kind.
 
     Of rows, no more than a file has bytes; of a column's values, lists among them, no more than it has bits.
     """
@@ -35,12 +35,12 @@ def false_claim(metadata: pq.FileMetaData, size_bytes: int) -> str | None:
 
 
 def claimed_bytes(group: pq.RowGroupMetaData, size_bytes: int) -> int:
-    """How many bytes a row group claims to hold, as far as a file of this size can be believed."""
+    """Gives the bytes that a row group claims to hold, as far as a file of this size can be believed."""
     return max(0, min(group.total_byte_size, MOST_EXPANSION * size_bytes))
 
 
 def decoded_bytes(column: pa.Array) -> int:
-    """How many bytes the values of a column take; as numbers of a dictionary they would hide them."""
+    """Counts the bytes that the values of a column take; as numbers of a dictionary they would hide them."""
     return int((column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).nbytes)
 
 

@@ -1,4 +1,4 @@
-"""What a user may write for --input, taken apart: names, globs, brace ranges and lists. Nothing is looked up here."""
+"""Takes apart what a user writes for --input: names, globs, brace ranges and lists. Nothing is looked up here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAR_SHARD = "a tar shard"
 
 
 def ending_told(endings: tuple[str, ...]) -> str:
-    """What files with these endings are called in a message."""
+    """Names, for a message, files with these endings."""
     return TAR_SHARD if endings is SHARD_ENDINGS else f"*{' or *'.join(endings)}"
 
 

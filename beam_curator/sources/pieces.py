@@ -32,7 +32,7 @@ PIECE_BYTES = 64 << 20
 
 
 class WholeRange(NamedTuple):
-    """What is known of a whole range, and is carried by its last piece.
+    """The facts of a whole range, which its last piece carries.
 
     Attributes:
       same_key: for each key of this range that several samples of the shard have, how many have it.

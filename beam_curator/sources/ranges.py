@@ -71,7 +71,7 @@ def _read_rows(range: ShardRange) -> RangeContent:
 
 
 def read_records(range: ShardRange, rows: Sequence[int]) -> Iterator[Record]:
-    """These rows of a range's shard, which ascend.
+    """Reads these rows of a range's shard, which ascend.
 
     Raises:
       UnreadableShard: when the shard cannot be understood any more.
@@ -83,5 +83,5 @@ def read_records(range: ShardRange, rows: Sequence[int]) -> Iterator[Record]:
 def read_records_laid(
     range: ShardRange, rows: Sequence[int], spans: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[Sequence[tuple[int, int]], bytes]]:
-    """As `tar.reading.read_spans_at`, of rows that are laid one after the other as `spans` say."""
+    """Reads rows as `tar.reading.read_spans_at` reads spans; they are laid one after the other as `spans` say."""
     return gathered(read_records(range, rows), spans, READ_BYTES)

@@ -1,4 +1,4 @@
-"""Which members of a sample are images, which one stands for it, and when none may."""
+"""Tells which members of a sample are images, which one stands for it, and when none may."""
 
 from __future__ import annotations
 

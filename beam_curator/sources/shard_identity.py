@@ -1,4 +1,4 @@
-"""Which shard a file is: told by what it holds and where it stands, not by times of change or the spelling of its path.
+"""Tells which shard a file is by what it holds and where it stands, not by times of change or the spelling of its path.
 
 A job remembers its shards in job.json. A later run finds each of them again by its real path, by its url, or, where it
 was moved or copied, by its name and content; it keeps the url that it had, by which the
@@ -128,7 +128,7 @@ def identify(
 
 
 def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) -> list[KnownShard]:
-    """These shards under the urls by which a job knows them; those that it does not know keep their own. Sorted by url.
+    """Gives these shards the urls by which a job knows them; those that it does not know keep their own. Sorted by url.
 
     No two get the same url: one whose own is taken gets its real path.
     """
@@ -150,8 +150,8 @@ def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) ->
 
 
 def labelled(found: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> list[KnownShard]:
-    """These shards with the labels by which a job knows them. Any other gets its file name; or, where shards of several
-    directories have that name, as many directories before it as tell it from all of them.
+    """Gives these shards the labels by which a job knows them. Any other gets its file name; or, where shards of
+    several directories have that name, as many directories before it as tell it from all of them.
 
     So it is not told by where the input lies as a whole: a copy of it elsewhere has the same labels.
 
@@ -167,7 +167,7 @@ def labelled(found: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> l
 
 
 def _shortest_ends(wanted: Sequence[str], urls: Collection[str], taken: Collection[str]) -> dict[str, str]:
-    """Of each of these urls the shortest end, in whole names, that no other url has and that is not taken."""
+    """Finds for each of these urls the shortest end, in whole names, that no other url has and that is not taken."""
     ends: dict[str, str] = {}
     left = list(wanted)
     parts = 1
@@ -214,7 +214,8 @@ def _same_name_and_content(one: KnownShard) -> object:
 
 
 def _same_files(one: KnownShard) -> object:
-    """Of a folder or list that has another name now; shards that are files match none by it."""
+    """Makes a key under which a folder or list that has another name now is found again; shards that are files match
+    none by it."""
     if root_of(one) is None:
         return one.place
     return one.url.rpartition(MARK)[2], one.size_bytes, one.generation

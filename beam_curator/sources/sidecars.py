@@ -27,14 +27,15 @@ _ROWS_AT_ONCE = 16
 
 
 def sidecar_path(shard: Shard) -> str | None:
-    """Where the Parquet of a shard would be; None where the shard is not called as img2dataset calls it."""
+    """Gives the path that the Parquet file beside a shard has; None where the shard is not named as img2dataset names
+    it."""
     return f"{shard.path[:-4]}.parquet" if shard.path.endswith(".tar") else None
 
 
 def sidecar_rows(
     shard: Shard, keys: Sequence[str], urls: Sequence[Any]
 ) -> tuple[Mapping[str, Mapping[str, Any]], str | None]:
-    """What the Parquet beside a shard says of some of its samples.
+    """Reads what the Parquet file beside a shard says of some of its samples.
 
     Args:
       shard: the tar file.

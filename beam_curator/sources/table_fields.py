@@ -12,7 +12,7 @@ from beam_curator.sources.table_files import Table, value_of
 
 
 def texts_of_rows(path: str, table: Table, caption_column: str, without: str = "") -> Iterator[dict[str, str]]:
-    """Of each row, the texts of members by extension: "txt", its caption, and "json", its other columns.
+    """Makes, for each row, the texts of members by extension: "txt", its caption, and "json", its other columns.
 
     A caption that is a number is its text, as it is written where the table is of texts; what is no caption stays among
     the other columns.

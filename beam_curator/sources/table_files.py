@@ -119,7 +119,7 @@ def _json_rows(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _table_of_csv(text: str, delimiter: str) -> Table:
-    """With a header; a file of one column whose first line is a path has none."""
+    """Reads a table with a header; a file of one column whose first line is a path has none."""
     lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row]
     if not lines:
         return Table([], [])
@@ -137,7 +137,7 @@ def _table_of_csv(text: str, delimiter: str) -> Table:
 
 
 def value_of(text: str | None) -> Any:
-    """What a cell of CSV stands for: a number where it is written as one."""
+    """Reads a cell of CSV: a number where it is written as one."""
     if text is None:
         return None
     if _INTEGER.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Where a sample stands in its shard, in words."""
+"""Says in words where a sample stands in its shard."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from beam_curator.sources.table_files import PARQUET_ENDINGS
 
 
 def told_end(shard: str, offset: int) -> str:
-    """Where a shard that cannot be read to its end stops: ` at byte 512`, ` at row 17`, or nothing where that says
-    nothing: before the first row."""
+    """Says where a shard that cannot be read to its end stops: ` at byte 512`, ` at row 17`, or "" before the first
+    row."""
     if _is_tar(shard):
         return f" at byte {offset:,}"
     return f" at row {offset:,}" if offset else ""

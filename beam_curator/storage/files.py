@@ -94,7 +94,8 @@ def open_for_reading(url: str, size_bytes: int | None = None, read_ahead: bool =
 
 
 def open_to_read_once(url: str) -> BinaryIO:
-    """As `open_for_reading`, for reading a file once from beginning to end: a file of the web is then one request."""
+    """Opens a file as `open_for_reading` does, to read it once from beginning to end: a file of the web is then one
+    request."""
     if not is_of_web(url):
         return open_for_reading(url)
     with naming("read", url):
@@ -500,7 +501,7 @@ def _is_half_written(name: str) -> bool:
 
 
 def _names_in(directory: str) -> Iterator[str]:
-    """What is in a directory, and what is in its directory for temporary files; in a bucket, all objects below."""
+    """Yields the names in a directory, and in its directory for temporary files; in a bucket, of all objects below."""
     bucket = bucket_of(directory)
     prefix = f"{directory.rstrip('/')}/"
     if bucket is not None:

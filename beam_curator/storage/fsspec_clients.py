@@ -1,7 +1,9 @@
-"""How long the clients behind fsspec wait for a place that does not answer. What is `retried` asks five times over some
-20 seconds; a client that does so itself in each of these makes minutes of it, in which a job says nothing.
+"""Limits how long the clients behind fsspec wait for a place that does not answer.
 
-Of others: `huggingface_hub` asks six times over 23 seconds, and no setting of it says otherwise.
+What is `retried` asks five times over some 20 seconds; a client that does so itself in each of these makes minutes of
+it, in which a job says nothing.
+
+The limit is not for all: `huggingface_hub` asks six times over 23 seconds, and no setting of it says otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ CONNECT_SECONDS, READ_SECONDS = 10, 20
 
 
 def options_of(scheme: str) -> Mapping[str, Any]:
-    """What a scheme's file system is made with, beside what the user's configuration of fsspec says."""
+    """Makes the options of a scheme's file system, beside what the user's configuration of fsspec says."""
     if scheme not in _WEB:
         return {}
     import aiohttp

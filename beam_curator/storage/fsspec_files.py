@@ -159,7 +159,8 @@ class _ByFsspec:
         fs.makedirs(inner, exist_ok=True)
 
     def match(self, patterns: Sequence[str], limits: Sequence[int | None] | None = None) -> list[MatchResult]:
-        """As Beam's; what is there under exactly this name is meant by it: urls have a `?` that is no wildcard."""
+        """Matches as Beam's `match` does, but takes a pattern for the file of exactly this name if there is one: urls
+        have a `?` that is no wildcard."""
         results = []
         for pattern in patterns:
             if "*" not in pattern and self.exists(pattern):
@@ -251,8 +252,9 @@ _CAUSED = (*_WEB, "hf://")
 
 @contextlib.contextmanager
 def _as_it_was(url: str) -> Iterator[None]:
-    """Of http(s), fsspec says that there is no such file whatever happened: also where a server is down for a while. Of
-    other storage the cause says less: of ftp, that a search has come to its end."""
+    """Raises the cause of a FileNotFoundError where that says more: of http(s), fsspec says that there is no such file
+    also where a server is down for a while. Of other storage the cause says less: of ftp, that a search has come to its
+    end."""
     try:
         yield
     except FileNotFoundError as error:

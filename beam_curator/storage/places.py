@@ -32,7 +32,7 @@ def is_special(url: str) -> bool:
 
 
 def below(file: str, directory: str) -> str | None:
-    """What a file is called under a directory, at any depth, or None if it does not lie in it."""
+    """Gives the path of a file under a directory, at any depth; None if it does not lie in it."""
     within, place = real(directory), real(file)
     if place == within:
         return ""

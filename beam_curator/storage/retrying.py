@@ -113,7 +113,7 @@ def _is_led_astray(error: BaseException) -> bool:
 
 
 def _kinds(error: BaseException | None) -> set[str]:
-    """What an error's type and those that it derives from are called: clients that may be absent are not imported."""
+    """Names an error's type and all its bases: so types of clients that may be absent are told without an import."""
     return {base.__name__ for base in type(error).__mro__}
 
 
@@ -172,13 +172,13 @@ def trusts_anyone() -> bool:
 
 
 def _told(error: BaseException) -> str:
-    """What an error says; Google's of credentials print all that they were made of."""
+    """Gives the message of an error; Google's of credentials print all that they were made of."""
     told = error.args[0] if error.args and hasattr(error, "retryable") else error
     return first_line(told if isinstance(told, BaseException) else Exception(told))
 
 
 def _log_retry(template: str, seconds: float, operation: str, error: str, trace: str) -> None:
-    """In one line what Beam would log with a traceback: seen where somebody may wonder what a job waits for."""
+    """Logs in one line what Beam would log with a traceback: seen where somebody may wonder what a job waits for."""
     global _last_told
     now = time.monotonic()
     waits = now + seconds - (_within.get() or now)

@@ -1,1 +1,1 @@
-"""All that knows the tar format."""
+"""Reads tars and writes them: no other room knows the format."""

@@ -1,6 +1,6 @@
-"""What a sample says of itself: its caption, and where it is looked for.
+"""Finds a sample's caption.
 
-In this order, and the first that holds more than white space is taken: the members `txt`, `caption`, `cap` and `text`;
+It looks in this order, and takes the first that holds more than white space: the members `txt`, `caption`, `cap` and `text`;
 then the fields "caption", "captions", "text", "texts", "prompt", "alt_text", "alt" and "description" of the `json`
 member, in any case. Several captions in a list are joined, a line each.
 """

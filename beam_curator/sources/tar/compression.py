@@ -50,7 +50,8 @@ def detect_compression(file: BinaryIO) -> str:
 
 
 def _past_skippable(file: BinaryIO, head: bytes) -> bytes:
-    """What follows the frames without content that zstd and lz4 files may begin with; pzstd writes one."""
+    """Returns the first bytes after the frames without content with which zstd and lz4 files may begin; pzstd writes
+    one."""
     position = 0
     for _ in range(_SKIPPABLE_FRAMES):
         if len(head) < 8 or head[0] & 0xF0 != 0x50 or head[1:4] != b"\x2a\x4d\x18":
@@ -108,7 +109,7 @@ def read_to_damage(tar: BinaryIO, length: int) -> tuple[bytes, DamagedStreamErro
 
 
 class _Decompressed(io.RawIOBase):
-    """What a compressed file holds, decompressed in small steps, so that all that stands before damage can be read.
+    """Decompresses a file in small steps, so that all that stands before damage can be read.
 
     A decompressor that has failed is not asked again: what stands before the damage is decompressed anew where it is
     asked for again. Closing this closes the file under it, which the standard library's compressed files leave open.
@@ -161,7 +162,7 @@ class _Decompressed(io.RawIOBase):
 
 
 class _Streams:
-    """One compressed stream after the other, as bzip2, xz, zstd and lz4 files hold them.
+    """Decompresses one stream after the other, as bzip2, xz, zstd and lz4 files hold them.
 
     The standard library's own files for them put no bound on the memory that an xz header claims, and pass over
     damage where a stream begins, with all that follows, as if the file ended there.

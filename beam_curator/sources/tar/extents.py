@@ -32,12 +32,12 @@ def extents_column(samples: Sequence[Sample]) -> pa.Array:
 
 
 def extents_from(column: pa.ChunkedArray) -> list[list[Extent]]:
-    """What `extents_column` was made of, none where it has null."""
+    """Reads back what `extents_column` was made of; [] where it has null."""
     return [[(piece["offset"], piece["size"]) for piece in pieces or ()] for pieces in column.to_pylist()]
 
 
 def laid(extents: Sequence[Extent], members: Iterable[tuple[int, int]]) -> list[int]:
-    """Where each member's data begins when the extents stand one after the other, from 0.
+    """Finds where each member's data begins when the extents stand one after the other, from 0.
 
     Args:
       extents: the pieces, in the order of the members.
@@ -143,7 +143,7 @@ def _in_views(views: Sequence[memoryview], extents: Sequence[Extent], place: int
 
 
 def _headers_crc32(views: Sequence[memoryview], members: Sequence[tuple[int, int]]) -> int:
-    """As `member_table.headers_crc32`, of extents laid one after the other."""
+    """Computes what `member_table.headers_crc32` does, for extents laid one after the other."""
     crc, before, waiting = 0, 0, list(reversed(members))
     for view in views:
         at = 0

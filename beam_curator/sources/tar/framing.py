@@ -47,7 +47,7 @@ class Frame:
             content[place : place + len(file)] = file
 
     def put_rows(self, members: np.ndarray, files: np.ndarray) -> None:
-        """As `put`, of data that all has the same length: uint8 [k, bytes]."""
+        """Puts data as `put` does, where all has the same length: uint8 [k, bytes]."""
         length = -(-files.shape[1] // _BLOCK) * _BLOCK
         padded = np.zeros((len(files), length), np.uint8)
         padded[:, : files.shape[1]] = files

@@ -1,7 +1,7 @@
-"""From the bytes of a tar to its samples: what stands where, without reading the members themselves.
+"""Reads the headers of a tar: which entry stands where, without reading the data of any.
 
 The standard library reads the headers (ustar, PAX, GNU long names); this file adds what it leaves out: why it stopped,
-and WebDataset's grouping of members into samples.
+and bounds on what a header claims.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def iter_headers(file: BinaryIO) -> Iterator[Header]:
 
 
 def _plain_header(file: BinaryIO, offset: int) -> Header | None:
-    """What stands at an offset, if it is as plain as nearly all are."""
+    """Reads the header at an offset, if it is as plain as nearly all are; else gives None."""
     file.seek(offset)
     plain = plain_header(file.read(PLAIN_HEADER_BYTES))
     if plain is None:
@@ -171,7 +171,7 @@ def _plain_header(file: BinaryIO, offset: int) -> Header | None:
 
 
 def _headers_by_tarfile(file: BinaryIO, offset: int) -> Iterator[Header]:
-    """As `iter_headers`, from an offset where an entry begins, whatever it is."""
+    """Yields headers as `iter_headers` does, from an offset where an entry begins, whatever it is."""
     tar: tarfile.TarFile | None = None
     reads = _HeaderReads(file)
     file.seek(offset)
@@ -235,7 +235,8 @@ def _check_global(tar: tarfile.TarFile, offset: int) -> None:
 
 
 def _data_end(info: tarfile.TarInfo) -> int:
-    """Where an entry's data ends at least; a link's size says nothing of its data, nor a sparse file's."""
+    """Gives the offset at which an entry's data ends at least; a link's size says nothing of its data, nor a sparse
+    file's."""
     return info.offset_data + (info.size if info.isreg() and not info.issparse() else 0)
 
 
@@ -258,7 +259,7 @@ def _classify_stop(file: BinaryIO, offset: int, reason: str | None = None) -> No
 
 
 def _fault(block: bytes) -> str:
-    """What is wrong with a header, which tarfile keeps to itself where it ends quietly."""
+    """Says what is wrong with a header, which tarfile keeps to itself where it ends quietly."""
     try:
         tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.TarError as error:

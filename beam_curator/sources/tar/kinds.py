@@ -1,4 +1,5 @@
-"""What a file is that is no tar, by its first bytes: what people give by mistake, and what stands where a shard was."""
+"""Tells by its first bytes what a file is that is no tar: what people give by mistake, and what stands where a shard
+was."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ _SHOWN = 40
 
 
 def kind_of(head: bytes) -> str | None:
-    """What a file that begins like this is, and what to do; None for what we do not know."""
+    """Says what a file is that begins like this, and what to do; None for what we do not know."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return f"a WebP {_IMAGE}"
     if head[4:8] == b"ftyp":

@@ -1,4 +1,4 @@
-"""Where each member of a range's samples stands: what copying them needs, so that it looks at no header again."""
+"""Records where each member of a range's samples stands: copying needs no more, and looks at no header again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def member_columns(samples: Sequence[Sample]) -> dict[str, pa.Array]:
 
 @dataclasses.dataclass(frozen=True)
 class MemberTable:
-    """Where the m members of n samples stand in the uncompressed tar.
+    """The places of the m members of n samples in the uncompressed tar.
 
     Attributes:
       first: int64 [n + 1], for each sample the index of its first member; the last number is m.

@@ -1,4 +1,4 @@
-"""How WebDataset reads a member's name: key and extension, and which members it passes over."""
+"""Reads a member's name as WebDataset does: key and extension, and which members are passed over."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ SMALL_SHARD_RATIO = 1.25
 
 
 class ShardPlan(NamedTuple):
-    """Where a shard is cut into ranges.
+    """The cuts between the ranges of a shard.
 
     Attributes:
       compression: as `ShardRange.compression`.
@@ -122,7 +122,8 @@ def cut_points(tar: BinaryIO, range_bytes: int, by_key: bool = False) -> tuple[l
 
 
 def _uncompressed_size(tar: BinaryIO) -> int:
-    """Where a compressed stream ends, or as far as it can be read, going on from where the planning stopped."""
+    """Reads a compressed stream to its end, or as far as it can be read, from where planning stopped; returns the
+    offset."""
     with contextlib.suppress(DamagedStreamError):
         while tar.read(1 << 16):
             pass

@@ -104,7 +104,7 @@ def _read_at_once(tar: BinaryIO, range: ShardRange) -> _Read:
 
 
 def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> _Read:
-    """For a range that holds a huge sample: that one is failed, the others are read one by one."""
+    """Reads a range that holds a huge sample: that one is failed, the others are read one by one."""
     indexed = _indexed(_window(tar, range.start, range.end), range, range.end - range.start, tar)
     return indexed._replace(samples=with_all_data(tar, range, indexed.samples, None))
 
@@ -142,7 +142,7 @@ def limited(sample: Sample) -> Sample:
 
 
 def read_extents(tar: BinaryIO, range: ShardRange, extents: Sequence[Extent]) -> Pieces:
-    """These pieces of a range's shard, in the order in which they stand there."""
+    """Reads these pieces of a range's shard, in the order in which they stand there."""
     return read_pieces(
         lambda start, length: bytes_at(tar, range, start, length), extents, COALESCED_GAP_BYTES, READ_BYTES
     )
@@ -181,7 +181,7 @@ def key_findings(range: ShardRange, samples: Sequence[Sample], places: _Places) 
 
 
 def bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> bytes:
-    """These bytes of a range's shard, or as many of them as are there before its end or damage."""
+    """Reads bytes of a range's shard, or as many of them as are there before its end or damage."""
     if not range.compression:
         tar.seek(start)
         return tar.read(length)
@@ -192,7 +192,8 @@ def bytes_at(tar: BinaryIO, range: ShardRange, start: int, length: int) -> bytes
 
 
 def damage_in(tar: BinaryIO, range: ShardRange) -> ShardError | None:
-    """Where a compressed shard is damaged inside the range, or at the end of the last one."""
+    """Finds where a compressed shard is damaged inside the range, or at the end of the last one; None if it is
+    sound."""
     try:
         tar.seek(range.end)
         if range.last:
@@ -203,7 +204,7 @@ def damage_in(tar: BinaryIO, range: ShardRange) -> ShardError | None:
 
 
 class _Read(NamedTuple):
-    """As `RangeContent`, as far as the range is read."""
+    """The content of a range as `RangeContent` has it, as far as the range is read."""
 
     samples: list[Sample]
     errors: list[ShardError]
@@ -366,7 +367,7 @@ def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iter
 def read_spans_at(
     range: ShardRange, spans: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[Sequence[tuple[int, int]], bytes]]:
-    """What stands at these (offset, bytes) of a range's shard, which must be in order.
+    """Reads what stands at these (offset, bytes) of a range's shard, which must be in order.
 
     Neighbours are fetched in one read: about the bytes of the spans are read, in few large pieces. Where that takes
     waiting, each is read while those of the one before are being used.
@@ -398,7 +399,7 @@ def read_spans_at(
 def read_laid(
     range: ShardRange, spans: Sequence[Extent], extents: Sequence[Sequence[Extent]]
 ) -> Iterator[tuple[Sequence[Extent], bytes]]:
-    """As `read_spans_at`, of samples that stand in several pieces of the shard.
+    """Reads samples that stand in several pieces of the shard; gives what `read_spans_at` gives.
 
     The pieces of as many samples as fill a read are read in the order of the shard: in a compressed one, each read
     begins at its beginning.
@@ -421,7 +422,7 @@ def read_laid(
 
 
 def _reads_at_once(range: ShardRange, by_request: bool) -> int:
-    """How many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
+    """Says how many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
     if by_request:
         return REQUESTS_AT_ONCE
     return 1 if range.compression or files.is_remote(range.shard.path) else 0

@@ -24,7 +24,7 @@ CHUNK_BYTES = 16 << 20
 
 
 class Ending(NamedTuple):
-    """What is known of a range only when its last sample has been read.
+    """The facts of a range that are known only when its last sample has been read.
 
     Attributes:
       errors, passed_over, findings: as those of `RangeContent`.
@@ -76,7 +76,7 @@ class RangeStream:
 
     @property
     def ending(self) -> Ending:
-        """What is told with the last sample."""
+        """The facts that are told with the last sample."""
         return Ending(self._errors, self._passed_over, self._findings, self._same_key)
 
     def _in_order(self, tar: _SteadyTar, beside: _SteadyTar, first: _SteadyTar) -> Iterator[Sample]:
@@ -170,12 +170,12 @@ class _SteadyTar:
 
     @property
     def as_file(self) -> BinaryIO:
-        """This, where a file is wanted."""
+        """This object, typed as a file."""
         return cast(BinaryIO, self)
 
     @property
     def raw(self) -> object:
-        """What is under a decompressed stream, by which `is_decompressed` knows it."""
+        """The file under a decompressed stream, by which `is_decompressed` knows it."""
         return getattr(files.retried(self._opened)(), "raw", None)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -254,11 +254,11 @@ class _Window:
         return data
 
     def taken(self, begin: int, size: int) -> bytes:
-        """These bytes of the range, less where it ends before."""
+        """Reads bytes of the range, fewer where it ends before."""
         return self._at(begin, size)
 
     def let_go(self, before: int) -> None:
-        """What stands before a place is not needed any more."""
+        """Drops the bytes before a place, which are not needed any more."""
         gone = min(max(0, before - self._begin), len(self._held))
         del self._held[:gone]
         self._begin += gone

@@ -1,4 +1,4 @@
-"""What real writers leave between the end of an archive and the end of its last record."""
+"""Tells what real writers leave between the end of an archive and the end of its last record from data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 
 
 def is_padding(tar: BinaryIO, end: int) -> bool:
-    """Whether all that follows the end-of-archive block is what fills the last record of 20 blocks.
+    """Tells whether all that follows the end-of-archive block is what fills the last record of 20 blocks.
 
     Ant and other writers hand out whole records, and leave what the record before had where nothing was written
     since; AIX leaves other bytes. It is not padding where a header stands that is not left from the record before, nor
@@ -37,7 +37,7 @@ def is_padding(tar: BinaryIO, end: int) -> bool:
 
 
 def _record_before(tar: BinaryIO, end: int, length: int) -> bytes:
-    """What stands one record before the end-of-archive block and what follows it."""
+    """Reads as many bytes, one record before the end-of-archive block, as the block and what follows it have."""
     if end < _RECORD:
         return b""
     tar.seek(end - _RECORD)

@@ -1,4 +1,5 @@
-"""Which service a url belongs to: one client a scheme and process, because making it takes longer than asking it."""
+"""Finds the service that a url belongs to: one client a scheme and process, because making it takes longer than asking
+it."""
 
 from __future__ import annotations
 
