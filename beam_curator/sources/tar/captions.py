@@ -1,8 +1,8 @@
 """Finds a sample's caption.
 
-It looks in this order, and takes the first that holds more than white space: the members `txt`, `caption`, `cap` and `text`;
-then the fields "caption", "captions", "text", "texts", "prompt", "alt_text", "alt" and "description" of the `json`
-member, in any case. Several captions in a list are joined, a line each.
+The first of these that holds more than white space is taken: the members `txt`, `caption`, `cap` and `text`; then the
+fields "caption", "captions", "text", "texts", "prompt", "alt_text", "alt" and "description" of the `json` member, in
+any case. Several captions in a list are joined, a line each.
 """
 
 from __future__ import annotations
