@@ -1,4 +1,4 @@
-"""What becomes of orientation, high bit depth and transparency: `pictures` says how."""
+"""Turns pictures upright, and reduces high bit depth and transparency: `pictures` says how."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,8 @@ SWAPS_SIDES = frozenset(_UPRIGHT_BY_ORIENTATION[orientation] for orientation in 
 
 
 def transposition_of(image: Image.Image) -> Image.Transpose | None:
-    """What turns the picture upright. `ImageOps.exif_transpose` would also copy upright ones, and rewrite EXIF."""
+    """Finds what turns the picture upright. `ImageOps.exif_transpose` would also copy upright ones, and rewrite
+    EXIF."""
     try:
         return _UPRIGHT_BY_ORIENTATION.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
@@ -29,7 +30,7 @@ def transposition_of(image: Image.Image) -> Image.Transpose | None:
 
 @dataclass(frozen=True)
 class GreyScale:
-    """What a file says of its levels of grey, and Pillow's mode does not.
+    """The scale of a file's levels of grey, which Pillow's mode does not tell.
 
     Attributes:
       bits: how many bits of 16 a level takes, 8 to 16.
@@ -41,7 +42,8 @@ class GreyScale:
 
     @classmethod
     def of(cls, image: Image.Image) -> "GreyScale":
-        """Of a picture as it was opened. Only a TIFF says such things: in other formats levels fill their 16 bits."""
+        """Reads the scale of a picture as it was opened. Only a TIFF tells one: in other formats levels fill their 16
+        bits."""
         if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _has_high_bit_depth(image):
             return cls()
         tags = image.tag_v2

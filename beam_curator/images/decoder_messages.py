@@ -1,4 +1,4 @@
-"""What decoders say beside their result: kept for the picture's row, and off the terminal.
+"""Collects what decoders say beside their result, for the picture's row, and keeps it off the terminal.
 
 Pillow warns (`warnings`) and logs; libtiff, inside Pillow, writes to the process's stderr. None of them names the
 sample. Here each thread collects what is said while it decodes. All else in the process is left as it was.
@@ -25,7 +25,7 @@ _installing = threading.Lock()
 
 @contextmanager
 def collected() -> Iterator[list[str]]:
-    """What decoders say on this thread, within the block: errors of libtiff's, and what Pillow logs.
+    """Collects what decoders say on this thread, within the block: errors of libtiff's, and what Pillow logs.
 
     Pillow's warnings are dropped: which of them Python shows depends on what it has shown before.
     """
@@ -42,7 +42,7 @@ def collected() -> Iterator[list[str]]:
 
 
 def _messages() -> list[str] | None:
-    """Where this thread's messages go; None if it is not decoding."""
+    """Gives the list that collects this thread's messages; None if it is not decoding."""
     return getattr(_local, "messages", None)
 
 
@@ -80,7 +80,8 @@ def _collect_errors_of_libtiff() -> object:
 
 
 def _told(module: str, text: str) -> str:
-    """One message: libtiff's module is a function of it, or the file, which Pillow gives a name."""
+    """Makes one message of libtiff's module and text: the module is a function of it, or the file, which Pillow gives a
+    name."""
     return text if not module or module == "tempfile.tif" or text.startswith(module) else f"{module}: {text}"
 
 

@@ -1,4 +1,4 @@
-"""What a file of an image is to be called, by its first bytes."""
+"""Chooses the extension for a file of an image, by its first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ledger says of an image, and why one cannot be used."""
+"""Gathers what the ledger says of an image, and why an image cannot be used."""
 
 import re
 import struct
@@ -13,7 +13,7 @@ Encoded: TypeAlias = bytes | bytearray | memoryview
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the ledger says of one image.
+    """The facts of one image that the ledger has.
 
     Attributes:
       bytes: encoded size, in bytes.

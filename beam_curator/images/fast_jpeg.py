@@ -21,8 +21,8 @@ _GREY = np.uint8(127)
 
 
 def jpeg_levels(opened: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
-    """What Pillow would decode a JPEG to; None for what is no colour JPEG, or not plainly whole: libjpeg has anything
-    to say of it, passes are missing, or it ends in grey, which is what missing data becomes.
+    """Decodes a JPEG to what Pillow would give; gives None for what is no colour JPEG, or not plainly whole: libjpeg
+    has anything to say of it, passes are missing, or it ends in grey, which is what missing data becomes.
 
     Args:
       opened: the picture as Pillow opened it, its size allowed; its pixels are not decoded.

@@ -1,4 +1,5 @@
-"""Which formats are read: found by content, among decoders of Pillow's that run no other program; headers alone."""
+"""Opens images of the formats that are read: found by content, among decoders of Pillow's that run no other program;
+headers alone."""
 
 import functools
 import io

@@ -12,7 +12,7 @@ _REDUCED_SIDE = 96
 
 @dataclass(frozen=True)
 class PictureHashes:
-    """What tells whether two pictures show the same.
+    """Hashes by which one tells whether two pictures show the same.
 
     Attributes:
       phash: `perceptual_hash`, 16 hex digits.
@@ -41,7 +41,7 @@ hash does not change where all levels are multiplied by a number."""
 
 
 def picture_hashes(image: Image.Image) -> PictureHashes:
-    """All that is told of a picture's content, from one reduction of it."""
+    """Computes all hashes of a picture, from one reduction of it."""
     reduced, box = _reduced(image)
     grey = reduced.convert("L")
     fine = _levels(grey, 64, box)
@@ -139,7 +139,7 @@ _FINE_COSINES: NDArray[np.float64] = np.rint(
 
 
 def texture_of_levels(grey: NDArray[np.uint8]) -> int:
-    """How much there is in a picture by which a hash can tell it from others; 0 of one flat colour.
+    """Measures how much there is in a picture by which a hash can tell it from others; 0 of one flat colour.
 
     Of each two neighbours, in a row or in a column, the difference is taken in hundredths of black to white, rounded
     down, so that faint noise is nothing; then the sum of all, in units of 90. It is the quality of PDQ, which ends at

@@ -1,4 +1,4 @@
-"""Where a JPEG's markers stand: ITU-T T.81, annex B."""
+"""Finds where a JPEG's markers stand: ITU-T T.81, annex B."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def markers(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def end_of(data: bytes) -> int | None:
-    """Where the marker stands that ends the picture; None if there is none."""
+    """Finds where the marker stands that ends the picture; None if there is none."""
     return next((at for marker, at in markers(data) if marker == END), None)
 
 

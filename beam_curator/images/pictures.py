@@ -92,7 +92,7 @@ def _decoded_in_spite_of_text(
 def _decoded(
     data: bytes, facts: ImageFacts, max_pixels: int, draft_side: int | None, fast: bool = False
 ) -> tuple[Image.Image, ImageFacts]:
-    """What `decode` gives; raises ImageError, or whatever Pillow does."""
+    """Decodes as `decode` does; raises ImageError, or whatever Pillow does."""
 
     def open_as_drafted(encoded: bytes) -> Image.Image:
         opened = open_image(encoded)

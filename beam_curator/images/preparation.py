@@ -16,7 +16,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preparation:
-    """How an image becomes an encoder's input. The defaults are those of OpenAI's CLIP.
+    """The way in which an image becomes an encoder's input. The defaults are those of OpenAI's CLIP.
 
     Attributes:
       size: size of the input in pixels: the side of a square, or (height, width).

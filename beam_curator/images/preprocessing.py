@@ -60,7 +60,7 @@ def preprocess(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a picture comes to lie in a tower's input; in pixels.
+    """The place of a picture in a tower's input; in pixels.
 
     Attributes:
       width, height: of the picture when it is resized.
@@ -145,7 +145,8 @@ def _filled(image: Image.Image, placed: Placed, color: int | tuple[int, ...]) ->
 
 @dataclass(frozen=True)
 class _Side:
-    """One side of a picture, as far as the crop of its resized picture, and what the filter reaches around it.
+    """One side of a picture, as far as it is needed for the crop of the resized picture and for what the filter reaches
+    around it.
 
     Attributes:
       start, end: of the part of the picture, in pixels.
@@ -163,7 +164,7 @@ class _Side:
 
     @classmethod
     def of(cls, side: int, resized_side: int, crop: int, size: int) -> "_Side":
-        """What is needed of a side for `size` pixels of the resized one, from `crop` on."""
+        """Finds the part of a side that `size` pixels of the resized one need, from `crop` on."""
         scale = side / resized_side
         margin = math.ceil(_REACH * max(1.0, 1 / scale))
         first, last = max(0, crop - margin), min(resized_side, crop + size + margin)

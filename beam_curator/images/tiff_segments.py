@@ -56,7 +56,7 @@ def _is_whole(layout: _Layout, data: bytes, start: int, size: int, plane: int, w
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a TIFF's picture is cut.
+    """The layout of a TIFF's picture, which is cut into segments.
 
     Attributes:
       width, height: of the picture, in pixels.
@@ -126,7 +126,7 @@ class _Layout:
                     yield plane, self.segment_width, rows
 
     def row_bytes(self, plane: int, width: int) -> int:
-        """Of a segment's row, without compression."""
+        """Counts the bytes of a segment's row, without compression."""
         return -(-width * (sum(self.bits) if self.planes == 1 else self.bits[plane]) // 8)
 
 

@@ -66,7 +66,7 @@ class CaptionTokeniser:
 
     @property
     def context_length(self) -> int:
-        """How many tokens the model reads."""
+        """The number of tokens that the model reads."""
         with self._lock:
             return int(self._tokenise.context_length)
 
@@ -157,8 +157,8 @@ class CaptionEncoder:
 
     @staticmethod
     def _by_length(tower: TextTower, tokens: Tokens) -> list[tuple[int, NDArray[np.intp]]]:
-        """Which captions are read how far: their places. A pass has captions of one length, so that each is read as
-        far as it is, whatever the others are."""
+        """Groups captions by how far they are read: gives each length with the places of its captions. A pass has
+        captions of one length, so that each is read as far as it is, whatever the others are."""
         lengths = tower.lengths(tokens)
         return [(int(length), np.flatnonzero(lengths == length)) for length in np.unique(lengths)]
 
@@ -190,7 +190,7 @@ class TokensOfBatch:
 
 
 def all_of(watchers: Sequence[Any]) -> Any:
-    """What calls each of these with each picture; None for none."""
+    """Makes one callable that calls each of these with each picture; None for none."""
     there = [one for one in watchers if one is not None]
     if len(there) < 2:
         return there[0] if there else None

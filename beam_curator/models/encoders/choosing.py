@@ -1,4 +1,4 @@
-"""Which encoder a name stands for."""
+"""Finds the encoder that a name stands for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def encoder_of(model: str | Encoder, checkpoint: str | None = None, pretrained_t
 
 
 def embedding_member(encoder: Encoder) -> str:
-    """What comes between `KEY.` and `.npy` for an encoder's embeddings: "clip" for open_clip's."""
+    """Names the part between `KEY.` and `.npy` for an encoder's embeddings: "clip" for open_clip's."""
     if isinstance(encoder, (OpenClipEncoder, TinyUntrained)):
         return CLIP_MEMBER
     return member_of(encoder.name.removeprefix(TIMM) if isinstance(encoder, TimmEncoder) else encoder.name)

@@ -24,7 +24,8 @@ from beam_curator.process_tuning import keep_freed_memory, share_of_cores
 
 @dataclass(frozen=True)
 class ClipSpec(EncoderSettings):
-    """All that decides an encoder and its numbers; small, hashable, picklable. How it runs: see `EncoderSettings`.
+    """The settings that decide an encoder and its numbers; small, hashable, picklable. How it runs: see
+    `EncoderSettings`.
 
     Attributes:
       model: an open_clip architecture ("ViT-L-14"), "timm:NAME" for a model of timm, "tiny-untrained" for a small
@@ -54,7 +55,7 @@ class ClipSpec(EncoderSettings):
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """The name of the model."""
         return self.model if isinstance(self.model, str) else self.model.name
 
 
@@ -78,12 +79,13 @@ class ClipEncoder:
 
     @property
     def preparation(self) -> Preparation:
-        """How the model's input is prepared; loads no weights."""
+        """The preparation of the model's input; loads no weights."""
         return self._encoder.preparation
 
     @property
     def member(self) -> str:
-        """What comes between `KEY.` and `.npy` for its embeddings: "clip" for open_clip's models."""
+        """The part between `KEY.` and `.npy` in the name of the member that holds an embedding: "clip" for open_clip's
+        models."""
         return embedding_member(self._encoder)
 
     @property
@@ -108,7 +110,7 @@ class ClipEncoder:
 
     @property
     def batch_reductions(self) -> int:
-        """How often `batch_size` was halved for want of memory."""
+        """The number of times that `batch_size` was halved for want of memory."""
         return self._model.batch_reductions if self._model else 0
 
     def load(self) -> None:
@@ -147,8 +149,8 @@ class ClipEncoder:
         on_embedded: OnEmbedded | None = None,
         on_picture: OnPicture | None = None,
     ) -> "Future[EncodedImages]":
-        """As `encode`, without waiting: what is submitted next is decoded, and joins the micro-batches, while
-        this is on the device.
+        """Encodes as `encode` does, without waiting: what is submitted next is decoded, and joins the micro-batches,
+        while this is on the device.
 
         Raises:
           CurationError: as `load`. What goes wrong later, the future raises.

@@ -67,7 +67,7 @@ class CoreStream:
         on_embedded: OnEmbedded | None = None,
         on_picture: OnPicture | None = None,
     ) -> Future[EncodedImages]:
-        """As `Stream.submit`."""
+        """Submits images as `Stream.submit` says."""
         request = Request.of(images, self._model.dim, on_embedded, on_picture)
         with self._lock:
             self._requests.append(request)

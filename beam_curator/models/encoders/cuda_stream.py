@@ -1,4 +1,4 @@
-"""One stream of images through the decode pool and the model on a device of its own, whoever they come from.
+"""Sends the images of all callers as one stream through the decode pool and the model on a device of its own.
 
 Callers submit lists of images and get futures. While the device runs the model on one micro-batch, the next ones are
 decoded, also those of the list that comes after: the device waits neither for the end of a list nor for its beginning.
@@ -55,7 +55,8 @@ class _MicroBatch:
         self.places.append((request, row))
 
     def places_of_requests(self) -> list[tuple[Request, list[int]]]:
-        """Which of its places each request has, the request of the first place first."""
+        """Gives each request that has places in the micro-batch, with these places; the request of the first place
+        comes first."""
         found: dict[int, tuple[Request, list[int]]] = {}
         for place, (request, _) in enumerate(self.places):
             found.setdefault(id(request), (request, []))[1].append(place)
@@ -66,7 +67,7 @@ MOST_IMAGES_AT_ONCE = 8
 
 
 def images_at_once(batch_size: int, threads: int) -> int:
-    """How many images a thread decodes at a time: so few that two passes have some for each thread, twice."""
+    """Says how many images a thread decodes at a time: so few that two passes have some for each thread, twice."""
     return max(1, min(MOST_IMAGES_AT_ONCE, batch_size // threads))
 
 
@@ -105,7 +106,7 @@ class DeviceStream:
         on_embedded: OnEmbedded | None = None,
         on_picture: OnPicture | None = None,
     ) -> Future[EncodedImages]:
-        """As `Stream.submit`."""
+        """Submits images as `Stream.submit` says."""
         request = Request.of(images, self._model.dim, on_embedded, on_picture)
         with self._lock:
             self._requests.append(request)

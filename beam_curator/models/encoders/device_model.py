@@ -71,8 +71,9 @@ to have some."""
 
 
 def _compiled(module: "torch.nn.Module") -> "torch.nn.Module":
-    """What torch compiles when it first runs: of a plain vision transformer its blocks, one by one, which are alike, so
-    that two are compiled for all (the last not, where it gives the first token alone); another module as a whole."""
+    """Has torch compile a module when it first runs: of a plain vision transformer its blocks, one by one, which are
+    alike, so that two are compiled for all (the last not, where it gives the first token alone); another module as a
+    whole."""
     import torch
 
     from beam_curator.models.encoders.vit_blocks import blocks_in
@@ -232,8 +233,8 @@ class DeviceModel:
         refuse_in_fork(self._process, f"model '{self.name}'", self.device)
 
     def explained(self, error: BaseException) -> BaseException:
-        """What to raise in place of an error that came outside of a pass, or of a lost device: itself, where there is
-        nothing to add."""
+        """Makes what is raised in place of an error that came outside of a pass, or of a lost device: the error itself,
+        where there is nothing to add."""
         if isinstance(error, CurationError | MemoryError) or not isinstance(error, Exception):
             return error
         if is_lost(self.device):
@@ -280,7 +281,8 @@ class DeviceModel:
             return first_line(error)
 
     def _halve_batch_size(self, failed_size: int, why: str) -> int:
-        """How often it was halved: not at all where another thread has done so meanwhile."""
+        """Halves the batch size after a pass failed; returns how often: 0 where another thread has done so
+        meanwhile."""
         import torch
 
         if failed_size == 1:

@@ -130,5 +130,5 @@ def check_encoder(encoder: Any) -> None:
 
 
 def member_of(name: str) -> str:
-    """What comes between `KEY.` and `.npy` for the embeddings of an encoder: at most 80 of a-z, 0-9 and "_"."""
+    """Makes the part between `KEY.` and `.npy` for the embeddings of an encoder: at most 80 of a-z, 0-9 and "_"."""
     return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")[:80].strip("_")

@@ -22,7 +22,7 @@ AddAndNorm: TypeAlias = Callable[[torch.Tensor, "torch.Tensor | None", torch.nn.
 def add_and_norm(
     rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
 ) -> torch.Tensor:
-    """By torch's operations, on any device."""
+    """Adds to rows and norms them by torch's operations, on any device."""
     if added is not None:
         rows[: len(added)].add_(added)
     return F.layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(dtype)
@@ -31,7 +31,8 @@ def add_and_norm(
 def fused_add_and_norm(
     rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
 ) -> torch.Tensor:
-    """In one kernel of CUDA, a row for each program; there is as much to add as there are rows.
+    """Adds to rows and norms them in one kernel of CUDA, a row for each program; there is as much to add as there are
+    rows.
 
       rows += added;  norm(x) = (x - mean) / sqrt(variance + eps) weight + bias
 

@@ -66,7 +66,7 @@ def runs_here(module: Any, dtype: torch.dtype) -> bool:
 
 
 def images_a_pass(module: Any, dtype: torch.dtype) -> int:
-    """How many images have about as many tokens as go through a block together, in a type: a power of two, which
+    """Says how many images have about as many tokens as go through a block together, in a type: a power of two, which
     divides the usual batch sizes."""
     tokens_a_pass = TOKENS_A_PASS
     if _is_in_tiles(dtype):
@@ -100,7 +100,7 @@ class PackedSteps:
     def linear(
         self, weight: torch.Tensor, bias: torch.Tensor | None, activation: torch.nn.Module | None = None
     ) -> PackedLinear:
-        """With the activation within the product."""
+        """Makes a packed layer, with the activation within the product."""
         within = _NONE if activation is None else _activation(activation)
         assert within is not None, "runs_here has seen to it"
         return PackedLinear(weight, bias, within)
@@ -112,7 +112,8 @@ class PackedSteps:
         return _add_and_norm(rows, added, norm, dtype)
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Where tokens are few, it takes a quarter less time for queries that lie close."""
+        """Attends by torch's fused attention. Where tokens are few, it takes a quarter less time for queries that lie
+        close."""
         return F.scaled_dot_product_attention(queries.contiguous(), keys, values)
 
 
@@ -189,7 +190,7 @@ def _is_in_tiles(dtype: torch.dtype) -> bool:
 
 
 def _activation(layer: torch.nn.Module) -> tuple[str, str] | None:
-    """What the product before a layer does in its place; None if it cannot."""
+    """Names what the product before a layer does in its place; None if it cannot."""
     if type(layer) is torch.nn.GELU:
         return _GELU[layer.approximate]
     return _SILU if type(layer) is torch.nn.SiLU else None

@@ -60,14 +60,14 @@ class OpenClipEncoder:
 
     @functools.cached_property
     def preparation(self) -> Preparation:
-        """As open_clip's own transform prepares the input; loads no weights."""
+        """The preparation that open_clip's own transform makes; loads no weights."""
         size = _config(self.name)["vision_cfg"].get("image_size", 224)
         if self._tag is not None:
             return _prepared(size, published(self.name, self._tag))
         return _prepared(size, _agreed(self.name))
 
     def load(self) -> torch.nn.Module:
-        """As `Encoder.load`.
+        """Loads the tower, as `Encoder.load` says.
 
         Raises:
           UsageError: unknown model or tag, or a checkpoint that is absent, unreadable, or does not fit the model.
@@ -133,7 +133,7 @@ def _agreed(model: str) -> Mapping[str, Any]:
 
 
 def _prepared(size: int | Sequence[int], entry: Mapping[str, Any]) -> Preparation:
-    """What open_clip's `image_transform` makes of an entry, for an input of this size."""
+    """Makes the preparation that open_clip's `image_transform` makes of an entry, for an input of this size."""
     height, width = (size, size) if isinstance(size, int) else size
     mode = entry.get("resize_mode") or "shortest"
     interpolation = "bilinear" if entry.get("interpolation") == "bilinear" else "bicubic"

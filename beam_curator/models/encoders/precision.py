@@ -1,4 +1,4 @@
-"""Which device a model runs on, and in which floating-point precision."""
+"""Chooses the device that a model runs on, and its floating-point precision."""
 
 import contextlib
 import platform
@@ -55,8 +55,8 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def resolve_caption_precision(precision: str, device: str) -> str:
-    """As `resolve_precision`, but for "auto": "fp16" on any GPU, as fast there as bf16 and eight times as exact, and
-    "fp32" on the CPU.
+    """Chooses the precision for captions as `resolve_precision` does for images, but for "auto": "fp16" on any GPU, as
+    fast there as bf16 and eight times as exact, and "fp32" on the CPU.
 
     Raises:
       UsageError: as `check_precision`.
@@ -161,7 +161,8 @@ def cpu_multiplies_in_tiles() -> bool:
 
 
 def _cpu_has(probe: str) -> bool:
-    """What a function of `torch.cpu` says. Private names: torch has no public ones, and not every release has both."""
+    """Asks a function of `torch.cpu` about the processor. Private names: torch has no public ones, and not every
+    release has both."""
     import torch
 
     found = getattr(torch.cpu, probe, None)

@@ -1,4 +1,4 @@
-"""How an encoder runs: each setting once, with its default, what it may be, and what users read of it.
+"""Holds the settings of how an encoder runs: each once, with its default, what it may be, and what users read of it.
 
 The command's flags are made of these fields. Nothing heavy is imported here.
 """
@@ -24,7 +24,7 @@ def _setting(default: Any, help: str, choices: Sequence[str] = (), least: int | 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
-    """How an encoder runs; `help` in the metadata of each field says what it does.
+    """The settings of how an encoder runs; `help` in the metadata of each field says what it does.
 
     A device that is asked for by name is never replaced. The batch size is where `ClipEncoder` begins: it halves it
     where a batch does not fit; on the CPU passes are of the size that is best, 64 images at most. "fast" decoding

@@ -100,7 +100,7 @@ class Request:
         return cls(images, EncodedImages.empty(count, dim), on_embedded, on_picture, Future(), count, count)
 
     def decoded(self, decode: Decode, row: int) -> DecodedImage:
-        """One of its images, decoded by the calling thread."""
+        """Decodes one of its images, in the calling thread."""
         image, began = self.images[row], time.perf_counter_ns()
         found = decode(image) if self.on_picture is None else decode(image, partial(self.on_picture, row))
         self.encoded.decode_us.append((time.perf_counter_ns() - began) // 1000)
@@ -114,7 +114,7 @@ class Request:
         return taken
 
     def note_decoded(self, row: int, image: DecodedImage) -> None:
-        """What is known of an image before the model has seen it. A bad one is finished with that."""
+        """Notes what is known of an image before the model has seen it. A bad one is finished with that."""
         self.encoded.facts[row], self.encoded.failures[row] = image.facts, image.failure
         if image.pixels is None:
             with self._lock:
@@ -123,7 +123,7 @@ class Request:
                 self._finish(1)
 
     def note_embedded(self, rows: Sequence[int], values: NDArray[np.float32], reductions: int) -> None:
-        """Some images are finished.
+        """Notes the embeddings of images, which are finished with that.
 
         Args:
           rows: theirs, [n].

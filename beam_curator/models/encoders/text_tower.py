@@ -90,7 +90,7 @@ class TextTower:
         return self.encode_rows(self.tokenise(list(texts)) if cut else self._tokens(texts))
 
     def lengths(self, tokens: NDArray[np.int32]) -> NDArray[np.intp]:
-        """How far each text has to be read: integers [n], of tokens [n, context_length]."""
+        """Says how far each text has to be read: integers [n], of tokens [n, context_length]."""
         read = np.array([*sorted(self.encode_short), tokens.shape[1]])
         return read[np.searchsorted(read, tokens.argmax(axis=1) + 1)]  # a text's end has the greatest number
 
@@ -183,7 +183,8 @@ def _reading(whole: Any, length: int) -> Any:
 
 
 def tokeniser_for(model: str, weights: str | None) -> Any:
-    """What makes tokens for a model's text tower: texts to int64 [n, context_length], which it has as an attribute.
+    """Makes the tokeniser of a model's text tower: it turns texts into int64 [n, context_length], and has
+    `context_length` as an attribute.
 
     Args:
       model: an open_clip architecture, or "tiny-untrained".
@@ -221,7 +222,8 @@ def _check_known(model: str) -> None:
 
 
 def _loaded(model: str, checkpoint: str, pretrained_tag: str | None) -> Any:
-    """Both halves of a model in float32; built whole, because open_clip's own loading then converts every layout."""
+    """Loads both halves of a model in float32; built whole, because open_clip's own loading then converts every
+    layout."""
     import open_clip
     import torch
 

@@ -27,7 +27,7 @@ _LAYOUT = 1
 
 @dataclasses.dataclass(frozen=True)
 class TextVectors:
-    """What a model makes of some texts.
+    """The vectors that a model makes of some texts.
 
     Attributes:
       vectors: float32 [texts, dim], L2-normalised.
@@ -83,7 +83,7 @@ class TextEncoder:
 
 
 def _read(path: pathlib.Path) -> TextVectors | None:
-    """What is kept; None if nothing is, or nothing that can be read."""
+    """Reads the vectors that are kept; None if there are none, or none that can be read."""
     try:
         with np.load(path) as arrays:
             return TextVectors(arrays["vectors"], float(arrays["logit_scale"]))

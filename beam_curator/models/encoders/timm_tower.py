@@ -31,7 +31,7 @@ class TimmEncoder:
 
     @functools.cached_property
     def preparation(self) -> Preparation:
-        """As timm's transform for evaluation prepares the input; loads no weights."""
+        """The preparation that timm's transform for evaluation makes; loads no weights."""
         from timm.data import resolve_model_data_config
 
         config = resolve_model_data_config(self._without_memory)
@@ -60,7 +60,7 @@ class TimmEncoder:
         return int(features.shape[1])
 
     def load(self) -> torch.nn.Module:
-        """As `Encoder.load`.
+        """Loads the tower, as `Encoder.load` says.
 
         Raises:
           UsageError: timm has no such model, or a checkpoint that is absent, unreadable, or does not fit it.
@@ -105,7 +105,7 @@ class TimmEncoder:
 
 
 def _classes(tensors: dict[str, Any], classifiers: str | tuple[str, ...] | None) -> int:
-    """How many classes the classifier in a checkpoint tells apart; 0 if it has none."""
+    """Counts the classes that the classifier in a checkpoint tells apart; 0 if it has none."""
     names = (classifiers,) if isinstance(classifiers, str) else classifiers or ()
     return next((len(tensors[f"{name}.weight"]) for name in names if f"{name}.weight" in tensors), 0)
 

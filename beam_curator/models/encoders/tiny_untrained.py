@@ -28,7 +28,7 @@ class TinyUntrained:
     notes: tuple[str, ...] = ()
 
     def load(self) -> torch.nn.Module:
-        """As `Encoder.load`."""
+        """Makes the tower, as `Encoder.load` says, with weights that are drawn by a seed."""
         import torch
         from open_clip.transformer import VisionTransformer
 

@@ -1,4 +1,4 @@
-"""What turns texts into a model's tokens: comes with open_clip, or is fetched from the hub, or stands beside the
+"""Finds what turns texts into a model's tokens: it comes with open_clip, is fetched from the hub, or stands beside the
 weights."""
 
 from __future__ import annotations

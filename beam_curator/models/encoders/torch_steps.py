@@ -38,5 +38,5 @@ class TorchSteps:
         return self._adding(rows, added, norm, dtype)
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """As torch attends on the device."""
+        """Attends by torch's fused attention."""
         return F.scaled_dot_product_attention(queries, keys, values)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 
 class Steps(Protocol):
-    """How a device computes the steps of a block.
+    """Computes the steps of a block on a kind of device.
 
     Attributes:
       whole: in whole numbers of how many tokens products are fastest.
@@ -43,7 +43,7 @@ class Steps(Protocol):
         ...
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """What each query finds: [n, heads, tokens, width of a head] of all three."""
+        """Attends: all three are [n, heads, tokens, width of a head], and so is the result."""
         ...
 
 

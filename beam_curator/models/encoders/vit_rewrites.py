@@ -143,7 +143,7 @@ class FoldedPatches(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """As the convolution in whose place it is."""
+        """The weight of the convolution in whose place this layer is."""
         return self.convolution.weight
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -161,7 +161,7 @@ class CastPatches(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """As the convolution in whose place it is."""
+        """The weight of the convolution in whose place this layer is."""
         return self.convolution.weight
 
     def forward(self, prepared: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What every score head shares: how it reads embeddings, and how it reads PyTorch weights."""
+"""Reads embeddings and PyTorch weights for all score heads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def scored_in_pieces(
     head_name: str,
     width: int = VIT_L_14_WIDTH,
 ) -> npt.NDArray[np.float32]:
-    """What a head computes of embeddings [n, width], `ROWS_AT_ONCE` at a time: float32 [n].
+    """Computes a head's scores of embeddings [n, width], `ROWS_AT_ONCE` at a time: float32 [n].
 
     The heads compute in float64 and round to float32 once, at the end: BLAS adds in an order that depends
     on the processor and on how many rows come together, and only so does a score not depend on either.

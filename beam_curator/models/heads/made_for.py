@@ -1,4 +1,4 @@
-"""Which encoder a score head was made for: on the embeddings of another one its scores look right and mean nothing."""
+"""Checks a score head against its encoder: on the embeddings of another one its scores look right and mean nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MadeFor:
     def complaint(
         self, score: str, identity: ModelIdentity, encoder: ModelIdentity | None, width: int | None = None
     ) -> str | None:
-        """What is wrong with the head on this encoder, if anything is, in one line.
+        """Says in one line why the head cannot score the embeddings of this encoder; None if it can.
 
         Args:
           score: the head's column.
@@ -76,7 +76,7 @@ ANY_ENCODER = MadeFor()
 
 
 def encoder_name(encoder: ModelIdentity | None) -> str:
-    """What people call an encoder: `ViT-L-14/laion2b_s32b_b82k`."""
+    """Names an encoder as people call it: `ViT-L-14/laion2b_s32b_b82k`."""
     if encoder is None:
         return "an encoder without a name"
     own = f" (a {UNKNOWN_ORIGIN})" if UNKNOWN_ORIGIN in encoder.notes else ""

@@ -1,4 +1,4 @@
-"""One image as the model takes it, or why there is none."""
+"""Decodes one image as the model takes it, or says why there is none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Decoder:
     fast: bool = False
 
     def __call__(self, data: Encoded | None, watch: Watch | None = None) -> DecodedImage:
-        """What becomes of an encoded image, None for a sample without one; `watch` sees the picture."""
+        """Decodes an encoded image, None for a sample without one, and prepares it; `watch` sees the picture."""
         watch = watch or _unwatched
         if data is None:
             watch(None)

@@ -1,1 +1,1 @@
-"""What gives score columns: from embeddings, pixels, captions or facts."""
+"""Computes score columns from embeddings, pixels, captions or facts."""

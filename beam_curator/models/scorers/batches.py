@@ -115,14 +115,14 @@ def _answers(batch: SampleBatch, loaded: LoadedScorer) -> Answers:
 def _on_embeddings(
     embeddings: np.ndarray, captions: Sequence[str] | None, texts: np.ndarray | None, of: np.ndarray
 ) -> Any:
-    """What a scorer on embeddings is called with; they are a copy, as the user's code may write into what it gets."""
+    """Makes what a scorer on embeddings is called with: a copy, as the user's code may write into what it gets."""
     if captions is None:
         return embeddings
     return EmbeddedCaptions(embeddings, [captions[index] for index in of], None if texts is None else texts[of])
 
 
 def _items(table: pa.Table, usable: np.ndarray, needs: str) -> tuple[Sequence[int], Sequence[Any]]:
-    """What a scorer is called with, and the rows that it is of."""
+    """Makes what a scorer is called with; gives it after the indices of its rows."""
     if needs == "row":
         facts = table.select(rows.names_with(table, rows.FACT)).take(usable)
         return usable.tolist(), facts.to_pylist()

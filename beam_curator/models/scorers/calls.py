@@ -80,7 +80,7 @@ class LoadedScorer:
         return LoadedScorer, (self.scorer,)
 
     def __call__(self, items: Any) -> Answers:
-        """What it gives of n items, n at least 1: a sequence, or an array whose first dimension is n.
+        """Calls the scorer on n items, n at least 1: a sequence, or an array whose first dimension is n.
 
         Raises:
           JobError: when it answers with another number of values, cannot do with the memory that there is, or is not
@@ -155,7 +155,7 @@ def _answers(scorer: Scorer, items: Any) -> Answers:
 
 
 def _failed(scorer: Scorer, error: BaseException) -> Answers:
-    """What becomes of one sample by itself on which it raised."""
+    """Makes the answer for one sample by itself on which the scorer raised."""
     if wants_memory(error):
         raise JobError(
             f"scorer {scorer.name}: not even one sample at a time fits in memory ({_said(error)}): free memory, or "
@@ -167,7 +167,8 @@ def _failed(scorer: Scorer, error: BaseException) -> Answers:
 
 
 def _in_pieces(scorer: Scorer, items: Any, at_once: int) -> Answers:
-    """What it gives of less at a time: halves where memory was wanting, else one by one, to find what it raises on."""
+    """Calls the scorer with fewer items at a time: halves where memory was wanting, else one by one, to find what it
+    raises on."""
     count = len(items)
     answers = Answers.none_of(scorer, count)
     for start in range(0, count, at_once):
@@ -208,7 +209,7 @@ def _checked(scorer: Scorer, given: Any, count: int) -> Answers:
 
 
 def _length(values: Any) -> int | None:
-    """How many values these are; None of what is no sequence of values."""
+    """Counts values; None of what is no sequence of values."""
     if isinstance(values, (str, bytes, Mapping, Set)):  # a set has no order
         return None
     try:

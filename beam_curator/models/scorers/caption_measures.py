@@ -50,12 +50,12 @@ class CaptionMeasures(Scorer):
 
     @property
     def columns(self) -> Sequence[Column]:
-        """What it gives."""
+        """The columns that it gives."""
         return COLUMNS
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the columns: the same numbers for the same model file."""
+        """The identity of the model that gives the columns: the same numbers for the same model file."""
         return IDENTITY
 
     def load(self) -> None:

@@ -17,7 +17,8 @@ def scores_of_images(
     samples: int,
     more_of: Sequence[int] = (),
 ) -> list[Answers]:
-    """What each scorer gives of n samples, the same as beside an encoder; nothing of images that cannot be decoded.
+    """Scores n samples by their images, without an encoder; each scorer gives what it gives beside one, and nothing of
+    images that cannot be decoded.
 
     Args:
       images: of the samples' first images, then of others of theirs.

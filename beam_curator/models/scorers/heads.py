@@ -78,7 +78,7 @@ def aesthetic_scorer(
     *,
     accept_other_encoder: bool = False,
 ) -> HeadScorer:
-    """How pleasing an image is, about 1 to 10, by LAION's aesthetic predictors.
+    """Makes the scorer of how pleasing an image is, about 1 to 10, by LAION's aesthetic predictors.
 
     Args:
       weights: "v2" (sac+logos+ava1-l14-linearMSE), "v1" (sa_0_4_vit_l_14_linear), a path, or "untrained".
@@ -103,7 +103,7 @@ def nsfw_scorer(
     *,
     accept_other_encoder: bool = False,
 ) -> HeadScorer:
-    """How likely an image is not safe for work, 0 to 1, by LAION's CLIP-based detector.
+    """Makes the scorer of how likely an image is not safe for work, 0 to 1, by LAION's CLIP-based detector.
 
     Args:
       weights: "laion" (clip_autokeras_binary_nsfw), a path (.zip, .npz or .pth), or "untrained". A .pth, in the layout
@@ -143,7 +143,7 @@ def try_head(scorer: Scorer) -> None:
 
 
 def _made_for(weights: WeightsFile, accept_other: bool) -> MadeFor:
-    """What a head of LAION's layouts takes; told by its sha256, a published one is known under any name."""
+    """Says what encoder a head of LAION's layouts takes; a published head is known by its sha256, under any name."""
     return MadeFor(VIT_L_14_WIDTH, weights.model_sha256 in {head.sha256 for head in HEADS}, accept_other)
 
 

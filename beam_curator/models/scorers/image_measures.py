@@ -74,7 +74,7 @@ def contrast(pixels: Pixels) -> float:
 
 
 def blur(pixels: Pixels) -> float:
-    """How strong edges are: 1 - exp(-deviation / 100), where deviation is the standard deviation of the edges.
+    """Measures how strong edges are: 1 - exp(-deviation / 100), where deviation is the standard deviation of the edges.
 
     The edges are those of the grey picture at 64 pixels of its longer side (a smaller picture stays as it is): eight
     times a pixel less its eight neighbours, cut to 0..255. The outermost pixels have no such neighbours and hold their
@@ -107,7 +107,7 @@ def is_greyscale(pixels: Pixels) -> bool:
 
 
 def _counts(image: Image.Image) -> NDArray[np.int64]:
-    """How many pixels have each level: int64 [channels, 256]."""
+    """Counts the pixels of each level: int64 [channels, 256]."""
     return np.array(image.histogram()).reshape(-1, 256)
 
 
@@ -137,7 +137,7 @@ class ImageMeasures(Scorer):
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the columns."""
+        """The identity of the measures, by their version and their definition."""
         return ModelIdentity("image measures 1, as cleanvision 0.3 defines them")
 
     def __call__(self, batch: Sequence[Pixels]) -> dict[str, list[float] | list[bool]]:

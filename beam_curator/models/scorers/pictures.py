@@ -30,10 +30,10 @@ class _Group:
 
 
 class PictureScoring:
-    """What some scorers give of the pictures of one batch: call it with each picture as it is decoded."""
+    """Scores the pictures of one batch: call it with each picture as it is decoded."""
 
     def __init__(self, scorers: Sequence[LoadedScorer], count: int) -> None:
-        """For `count` pictures, whose places are 0 to count - 1."""
+        """Takes the scorers, and the number of pictures, whose places are 0 to count - 1."""
         self._scorers, self._count = scorers, count
         self._lock = threading.Lock()
         self._answers = [Answers.none(one.scorer.columns, count) for one in scorers]
@@ -79,8 +79,8 @@ class PictureScoring:
                 self._answers[index].put(places, answers)
 
     def answers(self, samples: int, more_of: Sequence[int]) -> list[Answers]:
-        """What each scorer gave of the samples, once all pictures have come: of the first `samples` pictures, with the
-        others as images of the samples `more_of`."""
+        """Gives what each scorer gave of the samples, once all pictures have come: of the first `samples` pictures,
+        with the others as images of the samples `more_of`."""
         found = []
         for one, answers in zip(self._scorers, self._answers, strict=True):
             first, more = _cut(answers, 0, samples), _cut(answers, samples, self._count)

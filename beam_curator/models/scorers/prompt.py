@@ -23,7 +23,7 @@ _EXAMPLE = "watermark=a photo with a watermark|a clean photo"
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """What is asked of each image.
+    """A question that is asked of each image, in texts.
 
     Attributes:
       name: of the score's column.
@@ -101,7 +101,7 @@ class PromptScorer(Scorer):
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the column: other texts, or other weights, are another model."""
+        """The identity of the column: with other texts, or other weights, it is another model."""
         return _identity(Prompt(self.name, self.texts), self.encoder, self.sha256, self.trained)
 
     def __call__(self, embeddings: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -137,7 +137,7 @@ def _identity(prompt: Prompt, encoder: str, sha256: str | None, trained: bool) -
 
 
 def asked_as(prompt: Prompt) -> str:
-    """What the identity of a prompt's scorer begins with, whatever encodes it: no two prompts are written alike."""
+    """Makes the beginning of the identity of a prompt's scorer, whatever encodes it: no two prompts are written alike."""
     texts = " | ".join(text.replace("|", r"\|") for text in prompt.texts)
     return f"prompt {prompt.name}: {texts}"
 

@@ -1,4 +1,4 @@
-"""How well a caption tells its image: the cosine of both embeddings, by the same CLIP model."""
+"""Scores how well a caption tells its image: the cosine of both embeddings, by the same CLIP model."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Similarity(Scorer):
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the column: other weights are another model."""
+        """The identity of the column: with other weights it is another model."""
         return self.texts.identity_as(SIMILARITY)
 
     def complaint(self, encoder: ModelIdentity | None) -> str | None:
-        """What is wrong with it on the embeddings of this encoder, if anything is, in one line."""
+        """Says in one line why its scores mean nothing on the embeddings of this encoder; None if they do."""
         if encoder is None or (encoder.name, encoder.sha256) == (self.encoder.name, self.encoder.sha256):
             return None
         return f"{SIMILARITY}: captions are embedded by {self.encoder}, and images by {encoder}: give it the same model"

@@ -55,7 +55,7 @@ class TextEmbedding(VectorScorer):
 
     @property
     def identity(self) -> ModelIdentity:
-        """What gives the embeddings: other weights are another model; its precision as it was asked for."""
+        """The identity of the model that embeds captions; its precision is as it was asked for."""
         return self.identity_as(TEXT_EMBEDDING)
 
     def identity_as(self, step: str) -> ModelIdentity:
@@ -67,12 +67,12 @@ class TextEmbedding(VectorScorer):
 
     @property
     def precision(self) -> str | None:  # type: ignore[override]  # nobody sets it: loading does
-        """What the text tower computes in; None before loading."""
+        """The precision in which the text tower computes; None before loading."""
         return self._encoder.precision
 
     @property
     def tokenise(self) -> CaptionTokeniser:
-        """What makes tokens of a caption, ahead of a call."""
+        """The tokeniser of captions, for use ahead of a call."""
         return self._encoder.tokenise
 
     def load(self) -> None:

@@ -71,7 +71,7 @@ class ClipWeights:
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
+        """The name of the weights, for people."""
         return f"{self.model}/{self.tag}"
 
     @property
@@ -81,13 +81,13 @@ class ClipWeights:
 
     @property
     def _filenames(self) -> list[str]:
-        """What the file may be called: earlier releases kept the same one under the name of its twin as well."""
+        """The names that the file may have: earlier releases kept the same one under the name of its twin as well."""
         twin = activation_twin(self.model) if self.model.endswith(QUICK_GELU) else None
         return [self.filename] + ([dataclasses.replace(self, model=twin).filename] if twin else [])
 
     @property
     def fetch_arguments(self) -> str:
-        """What to add to the command that fetches them."""
+        """The arguments of the command that fetches these weights."""
         return f" --clip_model {self.model} --clip_pretrained {self.tag}"
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
@@ -191,7 +191,7 @@ def activation_twin(model: str) -> str | None:
 
 
 def published_as(path: str, sha256: str) -> ClipWeights | None:
-    """What a checkpoint was published as, or None if that is not known.
+    """Finds what a checkpoint was published as; None if that is not known.
 
     It is known by the sha256 in OpenAI's urls; and of a file as `fetch_models` keeps it by its name, if the record
     beside it has its sha256.

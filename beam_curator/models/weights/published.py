@@ -16,12 +16,12 @@ class FetchableWeights(Protocol):
 
     @property
     def filename(self) -> str:
-        """What to call the file where it is missing."""
+        """The name of the file, for messages where it is missing."""
         ...
 
     @property
     def fetch_arguments(self) -> str:
-        """What to add to the command that fetches them."""
+        """The arguments of the command that fetches these weights."""
         ...
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:

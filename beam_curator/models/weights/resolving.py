@@ -1,4 +1,4 @@
-"""How a file of weights is found.
+"""Finds the file of a model's weights.
 
 On the machine that launches a job, `choose_weights`, `resolve_aesthetic` and `resolve_nsfw` turn the
 user's choice into a `WeightsFile`: from the model directory (local, or in a bucket), else the cache, else a

@@ -44,7 +44,7 @@ class SavedModelError(CurationError):
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """What was read.
+    """The arrays and constants that were read of a SavedModel.
 
     Attributes:
       variables: float32 arrays by key in the checkpoint, e.g.

@@ -36,7 +36,7 @@ class TimmWeights(ClipWeights):
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
+        """The name of the weights, for people."""
         return self.model
 
     @property
@@ -46,7 +46,7 @@ class TimmWeights(ClipWeights):
 
     @property
     def fetch_arguments(self) -> str:
-        """What to add to the command that fetches them."""
+        """The arguments of the command that fetches these weights."""
         return f" --encoder {self.model}"
 
     def _hub_files(self) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ _verified_files: set[tuple[str, tuple[int, ...], str]] = set()
 
 
 def cache_dir() -> pathlib.Path:
-    """Where weights are kept between runs: $BEAM_CURATOR_CACHE, or ~/.cache/beam_curator."""
+    """Names the directory that keeps weights between runs: $BEAM_CURATOR_CACHE, or ~/.cache/beam_curator."""
     return pathlib.Path(files.absolute(os.environ.get("BEAM_CURATOR_CACHE") or "~/.cache/beam_curator"))
 
 
@@ -45,7 +45,7 @@ class WeightsFile:
 
     @property
     def identity(self) -> ModelIdentity:
-        """What manifests and fingerprints call a head with these weights."""
+        """The identity of a head with these weights, for manifests and fingerprints."""
         return ModelIdentity(self.name, self.model_sha256)
 
     def local_path(self) -> pathlib.Path:
@@ -103,6 +103,6 @@ def measured_sha256(path: str) -> str:
 
 
 def _stamp(path: str) -> tuple[int, ...]:
-    """What changes when a local file is replaced or written again."""
+    """Makes what changes when a local file is replaced or written again."""
     found = pathlib.Path(path).stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
