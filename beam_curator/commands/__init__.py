@@ -1,1 +1,1 @@
-"""What a terminal sees: commands, flags, progress, errors."""
+"""Talks to a terminal: commands, flags, progress, errors."""

@@ -28,7 +28,7 @@ from beam_curator.storage import files
 
 @dataclasses.dataclass(frozen=True)
 class CurationResult:
-    """What a finished job gave: `seen` is `kept + dropped + failed`.
+    """The result of a finished job: `seen` is `kept + dropped + failed`.
 
     Attributes:
       seen: samples in the input.

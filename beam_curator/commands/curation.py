@@ -282,7 +282,7 @@ def claimed(curation: Curation, waits: bool) -> Iterator[list[str]]:
 
 
 def notes_of(curation: Curation) -> list[str]:
-    """What the user should know before the work begins, a line each."""
+    """Tells the user, a line each, what to know before the work begins."""
     options = curation.options
     preset = read_preset(options.preset) if options.preset else None
     told = [str(preset), *preset.beside(options)] if preset is not None else []

@@ -70,7 +70,7 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def instead_of_running(flags: argparse.Namespace) -> str:
-    """What the command does in place of running: DRY_RUN, PREVIEW, or "" to run.
+    """Says what the command does in place of running: DRY_RUN, PREVIEW, or "" to run.
 
     Raises:
       UsageError: both, or a flag of a dry run without one.

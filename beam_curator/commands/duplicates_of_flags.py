@@ -1,4 +1,4 @@
-"""What the flags say of duplicates, checked before any work."""
+"""Reads from the flags how to look for duplicates, and checks it before any work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMPUTED = {"aesthetic": "--aesthetic_model", "similarity": "--similarity"}
 def duplicates_of(
     options: CurationOptions, columns: Sequence[Column], encoder: ModelIdentity | None
 ) -> DuplicateSettings | None:
-    """How to look for duplicates; None for not at all.
+    """Reads from the flags how to look for duplicates; None for not at all.
 
     Args:
       options: the flags.

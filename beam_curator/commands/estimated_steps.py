@@ -1,4 +1,4 @@
-"""How long the steps besides scoring and selecting will take: rows and bytes times measured rates."""
+"""Estimates how long the steps besides scoring and selecting will take: rows and bytes times measured rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How long a job will take, and what it will cost: arithmetic on what is left to do and on a measured rate."""
+"""Estimates how long a job will take, and what it will cost: arithmetic on what is left to do and on a measured
+rate."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from beam_curator.sources.listed_files import NOMINAL_BYTES
 
 @dataclasses.dataclass(frozen=True)
 class Left:
-    """What is left to score.
+    """The images that are left to score.
 
     Attributes:
       images: number of images that are not scored, perhaps an estimate.
@@ -37,7 +38,7 @@ class Left:
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """How fast one worker scores.
+    """The speed at which one worker scores.
 
     Attributes:
       images_per_second: rate of one worker.
@@ -107,7 +108,7 @@ def _point(workers: int, left: Left, rate: Rate, price_per_hour: float | None, b
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What is told of a job before it runs.
+    """The facts that are told of a job before it runs.
 
     Attributes:
       left: to score.

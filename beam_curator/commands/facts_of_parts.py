@@ -58,7 +58,7 @@ def check_facts(
 
 
 def _wanting(fact: str, rules: Sequence[Rule], tops: Sequence[Top], columns: Mapping[str, str]) -> Iterator[str]:
-    """What can do nothing without a fact, as messages name it."""
+    """Yields, as messages name them, the rules and flags that can do nothing without a fact."""
     without = {name: type for name, type in columns.items() if name != fact}
     for rule in rules:
         told = rule.told if isinstance(rule, TableRule) else f'rule "{rule_name(rule)}"'

@@ -1,4 +1,4 @@
-"""What a user reads when a job fails: one line."""
+"""Turns the error of a failed job into the one line that a user reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What `beam-curator models` does once its flags are read: fetches all weights ahead of time, and verifies them.
+"""Does what `beam-curator models` is for, once its flags are read: fetches all weights ahead of time, and verifies
+them.
 
 Run it where there is a network (to build an image, to fill a bucket), and give the same --model_dir to the job.
 """

@@ -1,4 +1,4 @@
-"""What the summary tells of the fields of samples' metadata, from the manifest."""
+"""Makes the lines of the summary on the fields of samples' metadata, from the manifest."""
 
 from __future__ import annotations
 

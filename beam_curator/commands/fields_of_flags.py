@@ -1,4 +1,4 @@
-"""Which fields of samples' metadata the flags look at, and what can be said against it before any work."""
+"""Finds the fields of samples' metadata that the flags look at, and checks them before any work."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def fields_of_selection(
 def _fields_known(
     manifest: Mapping[str, Any] | None, reading: Reading, described_input: Mapping[str, Any]
 ) -> FieldsFound | None:
-    """What was met of all fields of the input, where a finished job says it; without the files beside shards, which may
-    be as many as these."""
+    """Reads from the manifest of a finished job which fields there are in the input; None where it tells of another
+    input or reading. It leaves out the files beside shards, which may be as many as these."""
     before = (manifest or {}).get("reading")
     if manifest is None or not isinstance(before, Mapping) or before.get("carry") != list(reading.carry):
         return None

@@ -1,4 +1,4 @@
-"""What the command line takes: its parser, and the checks that need nothing but the flags.
+"""Parses the command line, and makes the checks that need nothing but the flags.
 
 Nothing heavy is imported here, so that `--help` and slips are answered at once.
 """
@@ -45,7 +45,7 @@ def curation_parser(program: str, description: str) -> Parser:
 
 
 def check(argv: Sequence[str], description: str) -> None:
-    """What can be said of arguments of the main job without Beam, which takes seconds to import.
+    """Checks arguments of the main job as far as it can be done without Beam, which takes seconds to import.
 
     Raises:
       UsageError: for a value that is none, a flag that looks like a slip in one of ours, or no --input or --output.

@@ -29,7 +29,7 @@ BEAMS = {
 
 
 def metadata() -> dict[str, Any]:
-    """What Dataflow shows and checks of the template's parameters."""
+    """Makes the file that tells Dataflow the template's parameters, which it shows and checks."""
     ours = [_parameter(action) for action in _actions(CurationOptions) if action.dest not in LEFT_OUT]
     beams = [
         _parameter(action) for name, options in BEAMS.items() for action in _actions(options) if action.dest == name

@@ -1,4 +1,4 @@
-"""What a Flink cluster counts of a job while it runs: Beam's job server has no answer before the end."""
+"""Asks a Flink cluster what it counts of a job while it runs: Beam's job server has no answer before the end."""
 
 from __future__ import annotations
 

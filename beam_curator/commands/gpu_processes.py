@@ -12,7 +12,8 @@ _MOST_PROCESSES = 8
 
 
 def note_on_processes(options: CurationOptions) -> str | None:
-    """What to say to a user whose GPU waits for one process; None where it does not, or nothing can be done."""
+    """Tells a user whose GPU waits for one process how to run several; None where it does not wait, or nothing can be
+    done."""
     if not parsing.is_local(options) or parsing.has_worker_processes(options):
         return None
     if options.device == "cpu" or not process_tuning.has_gpu():

@@ -1,4 +1,5 @@
-"""What a command prints in place of running a job: the plan of a dry run, with or without a trial, and a preview."""
+"""Makes what a command prints in place of running a job: the plan of a dry run, with or without a trial, and a
+preview."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def trial_of(pipeline_options: PipelineOptions, curation: Curation, asked: DryRu
 
 
 def plan_text(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
-    """What a dry run prints: the plan and the estimate, as text or as JSON.
+    """Makes what a dry run prints: the plan and the estimate, as text or as JSON.
 
     Args:
       curation: the job.
@@ -99,7 +100,7 @@ def _device(curation: Curation) -> str:
 
 
 def preview_text(curation: Curation) -> str:
-    """What a preview prints: what the flags would select of the samples that are scored already.
+    """Makes what a preview prints: what the flags would select of the samples that are scored already.
 
     Raises:
       UsageError: the output directory holds another job's output, as where the job is run.

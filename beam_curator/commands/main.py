@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """What `--help` prints."""
+    """Makes what `--help` prints."""
     lines = [f"usage: {PROGRAM} COMMAND ...", "", "Curates image training sets at scale, on Apache Beam.", ""]
     lines += [f"  {name:<8} {what}" for name, (_, what) in COMMANDS.items()]
     lines += ["", f"{PROGRAM} COMMAND --help lists the flags of a command; {PROGRAM} --version says the version."]
@@ -77,7 +77,7 @@ def run_as_process(module: str) -> int:
 
 
 def end_as_process(module: str) -> NoReturn:
-    """As `run_as_process`, and ends this process, after what the user's own modules want done at its end.
+    """Does what `run_as_process` does, then what the user's own modules want done at the end, and ends this process.
 
     It does not end as interpreters do: there native libraries (Arrow, gRPC, torch) take down threads and memory of
     theirs, and have aborted in it, which made a failure of a job that was done.
@@ -113,7 +113,7 @@ def _say(text: str) -> int:
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:
-    """In the middle of an import, an exception would come out as anything."""
+    """Ends the process on Ctrl-C in the middle of an import, where an exception would come out as anything."""
     with contextlib.suppress(OSError):  # nobody reads it, or nothing takes it
         os.write(2, f"{PROGRAM}: interrupted\n".encode())
     os._exit(130)

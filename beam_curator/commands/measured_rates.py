@@ -1,4 +1,5 @@
-"""How fast encoders were on machines of ours: a first idea of a job on another one, where nothing was tried there.
+"""Lists how fast encoders were on machines of ours: a first idea of a job on another one, where nothing was tried
+there.
 
 Each row is a figure of docs/performance.md.
 """

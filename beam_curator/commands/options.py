@@ -21,7 +21,7 @@ class CurationOptions(PipelineOptions):
 
 
 def reading_of(options: CurationOptions) -> Reading:
-    """How the flags say that shards are read."""
+    """Reads from the flags how shards are read."""
     return Reading(
         options.group_by_key,
         options.several_images,

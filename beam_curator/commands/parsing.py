@@ -58,12 +58,13 @@ def put_to_use(options: PipelineOptions) -> None:
 
 
 def _worker_processes(options: PipelineOptions) -> int:
-    """How many processes Beam starts on this machine; one a core where the flag is 0."""
+    """Counts the processes that Beam starts on this machine; one a core where the flag is 0."""
     return options.view_as(DirectOptions).direct_num_workers or process_tuning.usable_cores()
 
 
 def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[PipelineOptions, CurationOptions]:
-    """For small jobs: pipeline options, and our view of them, with --input and --output given.
+    """Parses the arguments of a small job: gives pipeline options, and our view of them, with --input and --output
+    given.
 
     Raises:
       UsageError: as `parse` does, and when either is missing.
@@ -79,7 +80,7 @@ def parse_simple(program: str, description: str, argv: Sequence[str]) -> tuple[P
 
 
 def use_storage_flags(argv: Sequence[str]) -> None:
-    """For commands that run no pipeline: takes Beam's flags of buckets, such as --s3_endpoint_url, and no others.
+    """Takes Beam's flags of buckets, such as --s3_endpoint_url, and no others, for commands that run no pipeline.
 
     Raises:
       UsageError: for any other argument.

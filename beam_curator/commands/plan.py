@@ -71,17 +71,17 @@ class Plan:
 
     @property
     def scored_samples(self) -> int:
-        """How many samples the ranges have of which something is stored."""
+        """The number of samples in ranges of which something is stored."""
         return sum(len(one.batch) for one in self.stored if one is not None)
 
     @property
     def lacking(self) -> int:
-        """How many ranges are embedded and lack columns."""
+        """The number of ranges that are embedded and lack columns."""
         return sum(bool(one.lacking(self.wanted.steps)) for one in self.stored if one is not None)
 
     @property
     def fieldless(self) -> int:
-        """How many ranges are embedded while nobody looked for fields of their metadata."""
+        """The number of ranges that are embedded while nobody looked for fields of their metadata."""
         return sum(one.lacks_fields for one in self.stored if one is not None)
 
     @property
@@ -110,7 +110,7 @@ def look(
 def describe_plan(
     plan: Plan, range_mb: float, weights: Mapping[str, str], missing: Sequence[Missing] = (), tried: int | None = None
 ) -> str:
-    """What a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
+    """Says what a job would do: shards with their sizes and ranges, what is missing, what is scored already, models and
     their weights.
 
     Args:
@@ -145,7 +145,7 @@ def describe_plan(
 
 
 def _sizes(shards: Sequence[Shard]) -> str:
-    """How large shards are, as far as that is known."""
+    """Says how large shards are, as far as that is known."""
     size_bytes, unknown = sum(shard.size_bytes for shard in shards), sum(map(unsized, shards))
     told = [size_text(size_bytes)] if size_bytes or not unknown else []
     return " and ".join([*told, *([f"{counted(unknown, 'image')} of unknown size"] if unknown else [])])
@@ -156,7 +156,7 @@ def _from(path: str | None) -> str:
 
 
 def left_to_score(plan: Plan, density: Density) -> Left:
-    """How much of the input has no scores yet."""
+    """Counts how much of the input has no scores yet."""
     unscored = plan.unscored
     rows = [range for range in unscored if range.shard.format]
     tars = [range for range in unscored if not range.shard.format]
@@ -178,7 +178,7 @@ def left_to_score(plan: Plan, density: Density) -> Left:
 def known_rate(
     plan: Plan, manifest: Mapping[str, Any] | None, precision: str, device: Callable[[], str] = lambda: "cpu"
 ) -> Rate | None:
-    """How fast the last run in the directory was; else how fast the encoder was on a machine of ours; else None.
+    """Finds how fast the last run in the directory was; else how fast the encoder was on a machine of ours; else None.
 
     Args:
       plan: the job.
@@ -199,7 +199,8 @@ def known_rate(
 
 
 def rate_of_run(manifest: Mapping[str, Any] | None, output: str) -> Rate | None:
-    """How fast a run scored; None where it scored few images or none, as one that selected again.
+    """Reads from the manifest how fast a run scored; None where it scored few images or none, as one that selected
+    again.
 
     Args:
       manifest: of the run, if there was one.
@@ -214,7 +215,7 @@ def rate_of_run(manifest: Mapping[str, Any] | None, output: str) -> Rate | None:
 
 
 def _elsewhere(manifest: Mapping[str, Any] | None) -> str:
-    """Where a trial is possible: not where a finished job stands."""
+    """Says where a trial is possible: not where a finished job stands."""
     return "" if manifest is None else ", with another --output"
 
 
@@ -227,7 +228,7 @@ def estimate_of(
     waits: bool = False,
     reports: bool = True,
 ) -> Estimate:
-    """How long the job will take.
+    """Estimates how long the job will take.
 
     Args:
       plan: the job.

@@ -38,7 +38,7 @@ class Preset:
         return f"{FLAG} {self.name} stands for {told} (after {self.source})"
 
     def beside(self, options: Any) -> list[str]:
-        """What a command says otherwise than the preset, which gives way, a line each.
+        """Says, a line each, what the command asks for otherwise than the preset, which gives way.
 
         Args:
           options: the command's flags, the preset's among them.

@@ -125,7 +125,7 @@ def _slim(table: pa.Table, selection: Selection) -> pa.Table:
 def describe_preview(
     directory: str, scores: str, ranges: Sequence[ShardRange], wanted: Wanted, selection: Selection
 ) -> str:
-    """What is printed: counts, what each rule drops in order and alone, and what would move.
+    """Makes the text of a preview: counts, what each rule drops in order and alone, and what would move.
 
     Raises:
       StorageError, JobError, UsageError: as `preview`.

@@ -1,4 +1,5 @@
-"""How far a job is that does not run in this process: from what its worker processes write, or its runner counts."""
+"""Tells how far a job is that does not run in this process: from what its worker processes write, or its runner
+counts."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def shown_of_processes(total_bytes: int, total_shards: int) -> Iterator[None]:
 
 
 def metrics_now(result: PipelineResult) -> MetricResults:
-    """What a runner counts by now: the result of a portable job (Flink, Spark, Prism) remembers its first answer."""
+    """Asks a runner what it counts by now: the result of a portable job (Flink, Spark, Prism) remembers its first
+    answer."""
     if getattr(result, "_metrics", None) is not None:
         result._metrics = None
     return result.metrics()
@@ -117,7 +119,7 @@ class RunnersCounts:
         return f"{head}, {phase}: {', '.join(parts)}"
 
     def _written(self, counts: Mapping[str, int], now: float) -> list[str]:
-        """How many of the kept samples are written, how fast, and when all will be."""
+        """Says how many of the kept samples are written, how fast, and when all will be."""
         written, kept = counts["samples_written"], counts["samples_kept"]
         rate = self._rate(WRITING, written, now)
         if not kept:
@@ -126,7 +128,8 @@ class RunnersCounts:
         return told if not rate else [*told, f"{rate_text(rate)} images/s", *_time_left(kept - written, rate)]
 
     def _together(self, counts: Mapping[str, int], phase: str, now: float) -> list[str]:
-        """How far it is with what all samples decide together; how long it has taken where nothing else is known."""
+        """Says how far the job is with what all samples decide together; how long it has taken where nothing else is
+        known."""
         began, _ = self._first_of.setdefault(phase, (now, 0))
         compared, groups = counts["groups_compared"], counts["groups_to_compare"]
         if phase == SELECTING or not 0 < compared < groups:
@@ -136,14 +139,15 @@ class RunnersCounts:
         return [f"{compared:,} of {counted(groups, 'group')} of cells", *left]
 
     def _rate(self, what: str, done: int, now: float) -> float:
-        """How much is done a second since the first look at which any was; 0 where nobody knows."""
+        """Computes how much is done a second since the first look at which any was; 0 where nobody knows."""
         if not done:
             return 0.0
         began, before = self._first_of.setdefault(what, (now, done))
         return (done - before) / (now - began) if now > began else 0.0
 
     def _flow(self, counts: Mapping[str, int], now: float) -> tuple[list[str], list[str]]:
-        """How fast images are scored; how much of the input is, and when all will be, where none had been before."""
+        """Says how fast images are scored; and how much of the input is, and when all will be, where none had been
+        before."""
         scored, read = counts["samples_scored"], counts["samples_read"]
         if not scored:
             return [], []
@@ -162,7 +166,7 @@ class RunnersCounts:
         return rate, [f"{scored_bytes / total_bytes:.0%}", f"{left} left"]
 
     def _ranges(self, planned: int, now: float) -> list[str]:
-        """How many of the planned ranges have scores, and when all will, by their files."""
+        """Says how many of the planned ranges have scores, and when all will, by their files."""
         if planned > _MOST_RANGES_LISTED:
             return [f"{planned:,} ranges"]
         scored = min(self.scored_ranges(), planned)

@@ -1,4 +1,5 @@
-"""What Beam works out again and again while a job is built is remembered here: some 2.5 seconds of a core for each job.
+"""Remembers what Beam works out again and again while a job is built: that saves some 2.5 seconds of a core for each
+job.
 
 Beam reads the signature of every method of a DoFn some dozen times, looks through all of them for state and timers as
 often, and parses all flags anew, with a new parser, for each look at an option: nine hundred times a job. The answers
@@ -21,7 +22,7 @@ from apache_beam.transforms import core, userstate
 
 
 def remember_what_beam_asks_again() -> None:
-    """For this process, once. A release of Beam that works otherwise is left as it is."""
+    """Patches Beam in this process, once. A release of Beam that works otherwise is left as it is."""
     asked = getattr(core, "get_function_args_defaults", None)
     if asked is not None and not hasattr(asked, "__wrapped__"):
         core.get_function_args_defaults = _by_function(asked)

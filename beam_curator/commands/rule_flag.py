@@ -35,20 +35,20 @@ class NamedTableRule(TableRule):
 
     @property
     def fields(self) -> Mapping[str, bool]:
-        """As of the rule itself."""
+        """The fields that the rule itself looks at."""
         return self.rule.fields
 
     @property
     def looked_at(self) -> tuple[str, ...] | None:
-        """As of the rule itself."""
+        """The columns that the rule itself looks at."""
         return self.rule.looked_at
 
     def check(self, types: Mapping[str, str]) -> None:
-        """As of the rule itself."""
+        """Checks columns as the rule itself does."""
         self.rule.check(types)
 
     def decide(self, table: pa.Table) -> Decisions:
-        """As of the rule itself."""
+        """Decides as the rule itself does."""
         return self.rule.decide(table)
 
     def __call__(self, row: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What `beam-curator export` does once its flags are read: writes, and says what and where."""
+"""Does what `beam-curator export` is for, once its flags are read: writes, and says what and where."""
 
 from __future__ import annotations
 

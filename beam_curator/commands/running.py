@@ -1,4 +1,5 @@
-"""What commands share: parsing flags beside Beam's, running a pipeline with its progress, errors and exit codes."""
+"""Does what commands share: parses flags beside Beam's, runs a pipeline with its progress, and turns errors into exit
+codes."""
 
 from __future__ import annotations
 
@@ -95,7 +96,7 @@ def _quiet_beam() -> Iterator[None]:
 
 
 def _scores(options: PipelineOptions, output: str) -> str:
-    """Where a job's scores are."""
+    """Names the directory that has a job's scores."""
     return options.view_as(CurationOptions).scores_from or output
 
 
@@ -201,7 +202,8 @@ def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[
 
 
 def last_exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
-    """As `exit_code`; and if the command is this process, it ends here (see `interruption.end_process`)."""
+    """Gives the exit code as `exit_code` does; but if the command is this process, ends it here (see
+    `interruption.end_process`)."""
     code = exit_code(program, run, argv)
     if argv is None:
         interruption.end_process(program, code)

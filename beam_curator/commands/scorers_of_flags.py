@@ -161,7 +161,7 @@ class _Prompts:
         self._made: dict[str, Scorer] = {}
 
     def asked(self) -> list[AskedScorer]:
-        """One for each."""
+        """Makes an `AskedScorer` for each prompt."""
         return [
             AskedScorer(one.name, (Column(one.name),), functools.partial(self._make, one), _is_recorded_prompt(one))
             for one in self._prompts

@@ -1,4 +1,4 @@
-"""Where a job says how far it is: one line that is written anew on a terminal, plain lines elsewhere."""
+"""Shows how far a job is: one line that is written anew on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class StatusLine:
         return f"{line[:beginning]}{_CUT}{line[len(line) - (shown - beginning) :]}"[:room]
 
     def _columns(self) -> int:
-        """How wide the terminal is now: as COLUMNS says, else as it says itself; it may be another than that of
-        the standard output."""
+        """Measures how wide the terminal is now: as COLUMNS says, else as it says itself; it may be another than that
+        of the standard output."""
         if os.environ.get("COLUMNS", "").isdecimal() and (columns := int(os.environ["COLUMNS"])):
             return columns
         with contextlib.suppress(AttributeError, OSError, ValueError):

@@ -111,7 +111,7 @@ def lists_of(options: CurationOptions) -> list[ListFile]:
 
 
 def tops_of(options: CurationOptions, columns: Sequence[Column]) -> list[Top]:
-    """Which of the samples that pass all rules are kept, as the flags say, in the order in which they are tried.
+    """Reads from the flags which of the samples that pass all rules are kept, in the order in which they are tried.
 
     Raises:
       UsageError: for a flag that cannot be read, and for a column that is not there or holds no numbers.
@@ -155,7 +155,7 @@ _ABOUT_0_TO_10 = ("v1", "v2", UNTRAINED)
 
 
 def _flag_of(rule: Rule) -> str:
-    """How the user gave one of our rules."""
+    """Writes one of our rules as the user gave it."""
     if isinstance(rule, Below):
         return f"--max_{rule.column} {rule.limit:g}"
     return f"--min_{rule.column} {rule.minimum:g}" if isinstance(rule, AtLeast) else rule_name(rule)

@@ -1,4 +1,4 @@
-"""What the main job prints at its end, and the parts of it that a dry run and a preview print as well."""
+"""Makes what the main job prints at its end, and the parts of it that a dry run and a preview print as well."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOWN_MISSING = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """How many samples a run worked on, as far as the runner counts them.
+    """The numbers of samples that a run worked on, as far as the runner counts them.
 
     Attributes:
       scored: samples that were embedded and scored.
@@ -123,7 +123,7 @@ def _work(seen: int, work: Work, seconds: float) -> list[str]:
 
 
 def _phases(timings: Mapping[str, Any]) -> list[str]:
-    """One line with how long each phase took."""
+    """Makes the line that says how long each phase took."""
     told = []
     for one in timings.get("phases") or ():
         rate = one.get("samples_per_second")
@@ -188,7 +188,8 @@ def _reasons(counts: Mapping[str, int]) -> list[str]:
 
 
 def _alone(rules: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each rule would drop if it were the only one, where that is more than it dropped after those before it."""
+    """Lists what each rule would drop if it were the only one, where that is more than it dropped after those before
+    it."""
     if all(rule["alone"] in (None, rule["dropped"]) for rule in rules):
         return []
     told = [f"           {rule['alone']:>9,}  {rule['rule']}" for rule in rules if rule["alone"] is not None]

@@ -67,8 +67,8 @@ def run_trial(options: PipelineOptions, checkpoint: Checkpoint, ranges: Sequence
 
 
 def _measured(done: Done, now: float, means: Sequence[str]) -> Rate | None:
-    """How fast it was, from when the first images were embedded; from the beginning, where these are most of them. None
-    where none was."""
+    """Computes how fast a trial was, from when the first images were embedded, or from the beginning, where these are
+    most of them. None where none was."""
     if done.failed >= done.scored:
         return None
     flowed, since = done.scored - done.flowing_samples, done.flowing_since

@@ -1,4 +1,5 @@
-"""What `beam-curator verify` does once its flags are read: checks a finished output, and prints what differs."""
+"""Does what `beam-curator verify` is for, once its flags are read: checks a finished output, and prints what
+differs."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _causes(finished: FinishedJob) -> str:
-    """What else may be the cause of differences."""
+    """Says what else may be the cause of differences."""
     kinds, others = " and ".join(kinds_by_another_rule(finished.output)), _selected_since(finished)
     told = f"; its {kinds} duplicates were found by the rule of another release, which may be why" if kinds else ""
     if others:

@@ -130,7 +130,7 @@ def _beams_threads() -> set[threading.Thread]:
 
 
 def _end(end: Future[T], error: BaseException) -> None:
-    """What comes first counts: a death, or the pipeline's own end."""
+    """Ends the waiting with an error, unless it has ended: of a death and the pipeline's own end the first counts."""
     with contextlib.suppress(InvalidStateError):
         end.set_exception(error)
 

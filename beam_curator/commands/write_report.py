@@ -1,4 +1,4 @@
-"""What `beam-curator report` does once its flags are read: writes the report, and says where it is."""
+"""Does what `beam-curator report` is for, once its flags are read: writes the report, and says where it is."""
 
 from __future__ import annotations
 

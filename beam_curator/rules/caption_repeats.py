@@ -45,7 +45,7 @@ def caption_ids(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def counts_of(ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """How often each caption occurs in several ranges together.
+    """Counts how often each caption occurs in several ranges together.
 
     Args:
       ids: for each range, S16 [m] of its captions.

@@ -41,7 +41,7 @@ _TYPES = {**rows.SCORE_TYPES, rows.NOTHING: pa.null()}
 
 
 def _guesses(unknown: Sequence[str]) -> list[dict[str, pa.DataType]]:
-    """What fields may hold that no sample was read of yet: a condition is wrong if it is under all guesses."""
+    """Guesses the types of fields of which no sample was read yet: a condition is wrong if it is under all guesses."""
     kinds = (pa.float64(), pa.string(), pa.bool_())
     if len(unknown) > _GUESSED:
         return [dict.fromkeys(unknown, kind) for kind in kinds]
@@ -52,7 +52,7 @@ _GUESSED = 4
 
 
 def _complaint(condition: Condition, types: Mapping[str, pa.DataType]) -> str | None:
-    """What is wrong with a condition on columns of these types, if anything is."""
+    """Says what is wrong with a condition on columns of these types; None if nothing is."""
     nothing = pa.table({name: pa.nulls(1, type) for name, type in types.items()} or {"sample_id": pa.nulls(1)})
     duckdb = duckdb_module()
     try:
@@ -80,7 +80,7 @@ _KNOWN = {field.name: field.type for field in rows.NEW_SCHEMA}
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a condition is of n rows.
+    """The answers of a condition for n rows.
 
     Attributes:
       true: where it is true: bool [n].
@@ -148,7 +148,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _plain_type(type: pa.DataType) -> pa.DataType:
-    """As a single row has it: float64, int64, bool or text; or nothing."""
+    """Gives the type that a single row has for this one: float64, int64, bool or text; or nothing."""
     if pa.types.is_floating(type):
         return pa.float64()
     if pa.types.is_null(type):

@@ -1,4 +1,5 @@
-"""Which fields of the samples' metadata a selection looks at: they are read for it, all others only for the ledger."""
+"""Finds the fields of the samples' metadata that a selection looks at: they are read for it, all others only for the
+ledger."""
 
 from __future__ import annotations
 
@@ -45,13 +46,14 @@ class FieldsWanted:
                 raise UsageError(f"{what} wants {column}, which no sample has: {nearest(column, there)}")
 
     def types(self, there: Mapping[str, str]) -> dict[str, str | None]:
-        """What each column that is looked at holds, as `FieldsFound.types` has it; None of one that no sample has."""
+        """Gives the type of each column that is looked at, as `FieldsFound.types` has it; None of one that no sample
+        has."""
         wanted = {*self.needed, *self.optional, *(there if self.every else ())}
         return {name: there.get(name) for name in sorted(wanted)}
 
 
 def fields_wanted(rules: Sequence[Rule], lists: Sequence[ListFile], tops: Sequence[Top]) -> FieldsWanted:
-    """What these look at."""
+    """Gathers the fields that rules, lists and tops look at."""
     needed: dict[str, str] = {}
     optional: set[str] = set()
     for rule in rules:

@@ -65,8 +65,8 @@ class ListFile:
 
     @property
     def buckets(self) -> int:
-        """In how many parts it is compared: about a million entries each; some of a short list as well, whose parts
-        the samples fill."""
+        """The number of parts in which the list is compared: about a million entries each; several for a short list as
+        well, whose parts the samples fill."""
         return max(_LEAST_BUCKETS, self.entries // 1_000_000)
 
 
@@ -77,7 +77,7 @@ def ids_of(values: Sequence[str]) -> np.ndarray:
 
 
 def in_buckets(ids: np.ndarray, buckets: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Which of these (indices) fall in each bucket; those that nothing falls in are left out."""
+    """Parts ids by bucket: yields each bucket with the indices of its ids; buckets without any are left out."""
     if buckets == 1:
         if len(ids):
             yield 0, np.arange(len(ids))

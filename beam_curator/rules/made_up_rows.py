@@ -18,7 +18,7 @@ class NeverEnds(BaseException):
 
 
 class Choices:
-    """What comparisons answer, one after the other; each new one answers yes at first."""
+    """Answers comparisons, one after the other; each new one is answered with yes at first."""
 
     def __init__(self, answers: list[bool]) -> None:
         self._answers, self._asked = answers, 0

@@ -1,4 +1,5 @@
-"""What a rule is called: the reason in the ledger for what it drops, the same in every run and on every worker."""
+"""Names rules: the name is the reason in the ledger for what a rule drops, the same in every run and on every
+worker."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def called(name: str, values: Sequence[Any], named_values: Mapping[str, Any]) ->
 
 
 def there_are(names: Sequence[str]) -> str:
-    """How messages go on about a column that is not there."""
+    """Ends a message about a column that is not there."""
     return f"that the samples do not have: there are {', '.join(names)}"
 
 
@@ -51,7 +52,7 @@ _HIDDEN = frozenset(
 
 
 def visible(names: Iterable[str]) -> list[str]:
-    """Those of these columns that rules may name: not what is for our own use, nor what becomes of samples."""
+    """Picks the columns that rules may name: not those for our own use, nor those that say what becomes of samples."""
     return [name for name in names if name not in _HIDDEN and ("." not in name or is_field(name))]
 
 
@@ -72,7 +73,7 @@ GIVEN_BY: Mapping[str, str] = {
 
 
 def missing_column(column: str, there: Sequence[str]) -> str:
-    """How messages go on about a column that rules cannot look at: what gives it, the nearest name, or all there are.
+    """Ends a message about a column that rules cannot look at: with what gives it, the nearest name, or all there are.
 
     Args:
       column: as the user spelled it.

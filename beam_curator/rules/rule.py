@@ -28,7 +28,7 @@ Its `rule_name` is the reason that the ledger gives for what it drops.
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """What a rule makes of n rows.
+    """The decisions of a rule on n rows.
 
     Attributes:
       keeps: bool [n].
@@ -55,11 +55,11 @@ class TableRule(abc.ABC):
 
     @abc.abstractmethod
     def decide(self, table: pa.Table) -> Decisions:
-        """What it makes of rows that `check` has nothing against."""
+        """Decides on rows that `check` has nothing against."""
 
     @property
     def told(self) -> str:
-        """How messages name it."""
+        """The name of the rule in messages."""
         return f'rule "{self.name}"'
 
     @property
@@ -74,7 +74,7 @@ class TableRule(abc.ABC):
 
     @classmethod
     def decide_all(cls, rules: Sequence[Any], table: pa.Table) -> list[Decisions]:
-        """What several rules of this class make of the same rows, where that is faster together."""
+        """Decides by several rules of this class on the same rows, where that is faster together."""
         return [rule.decide(table) for rule in rules]
 
     @abc.abstractmethod
@@ -263,7 +263,7 @@ def judge(table: pa.Table, rules: Sequence[Rule]) -> tuple[pa.Table, Tallies]:
 
 
 def _decisions(table: pa.Table, rules: Sequence[Rule]) -> dict[int, Decisions]:
-    """What the rules of ours make of all rows, by their places among the rules."""
+    """Decides by the rules of ours on all rows; gives the decisions by the rules' places."""
     types = rows.types_of(table.schema)
     by_class: dict[type[TableRule], list[int]] = {}
     for place, rule in enumerate(rules):

@@ -1,4 +1,5 @@
-"""From what to what the values of a column go: a limit on another scale is a mistake, found before any work."""
+"""Knows between which bounds the values of a column lie: a limit on another scale is a mistake, found before any
+work."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _HERE = threading.local()
 
 
 def connection() -> duckdb.DuckDBPyConnection:
-    """This thread's own database, in memory."""
+    """Gives this thread its own database, in memory."""
     if not hasattr(_HERE, "connection"):
         settings: dict[str, Any] = {
             "threads": 1,
@@ -49,6 +49,6 @@ def duckdb_module() -> Any:
 
 
 def first_line(error: Any) -> str:
-    """What DuckDB says is wrong, in one line."""
+    """Takes the first line of an error of DuckDB's, without its kind."""
     line = str(error).split("\n")[0]
     return re.sub(r"^(Binder|Parser|Catalog|Conversion|Invalid Input|Out of Range) Error: ", "", line)

@@ -154,7 +154,7 @@ def _check_node(text: str, node: Mapping[str, Any]) -> None:
 
 
 def _names_of_type(node: Mapping[str, Any]) -> list[str]:
-    """How the type of a cast is called: where it says so differs between versions of DuckDB."""
+    """Names the type of a cast: where it stands differs between versions of DuckDB."""
     told = node.get("type_expr") or node.get("cast_type") or {}
     name = told.get("type_name") or (told.get("type_info") or {}).get("name") or told.get("id") or told.get("type")
     return [str(name).upper()]
@@ -213,7 +213,7 @@ def bracketed(text: str) -> str:
 
 
 def told(text: str) -> str:
-    """How messages name a condition."""
+    """Names a condition in messages."""
     return f'condition "{textwrap.shorten(text, 200, placeholder=" ...")}"'
 
 

@@ -29,7 +29,7 @@ _KEEPS_ALL = float("-inf")
 
 @dataclasses.dataclass(frozen=True)
 class Top:
-    """Which samples are the best: those whose value is at least that at one place of the descending order.
+    """A rule that keeps the best samples: those whose value is at least that at one place of the descending order.
 
     Of a fraction f of N values that is place int(N f), counted from 0, as DataComp has it; of a count, the last of so
     many. Those that are equal to it stay as well; where there is no such place, all do.
@@ -51,14 +51,14 @@ class Top:
 
     @property
     def _flag(self) -> str:
-        """How the user gave it."""
+        """The flag with which the user gave it."""
         if self.fraction is None:
             return f"--keep_best {self.count} {self.column}"
         return f"--keep_top {self.column}={self.fraction:g}"
 
     @property
     def name(self) -> str:
-        """What it is called before its threshold is known."""
+        """The name of the rule before its threshold is known."""
         return f"{self.column} not in the {self.told}"
 
     def place(self, values: int) -> int:
@@ -108,7 +108,7 @@ def top_count(text: str) -> Top:
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """How far the thresholds of some `Top`s are found, one after the other.
+    """The state of the search for the thresholds of some `Top`s, which are found one after the other.
 
     Attributes:
       thresholds: those that are found.
@@ -123,7 +123,7 @@ class Search:
     place: int = -1
 
     def after(self, top: Top, counts: Mapping[int, int]) -> Search:
-        """With one more digit.
+        """Goes on by one digit.
 
         Args:
           top: whose threshold is looked for.
@@ -157,7 +157,7 @@ def values_of(table: pa.Table, tops: tuple[Top, ...]) -> np.ndarray:
 
 
 def digit_counts(values: np.ndarray, search: Search) -> collections.Counter[int]:
-    """How often each next digit comes among the values that the search has come to.
+    """Counts how often each next digit comes among the values that the search has come to.
 
     Args:
       values: float64 [columns, n], as `values_of` gives them.

@@ -16,7 +16,7 @@ from beam_curator.rules.names import rule_name, there_are
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a rule of the user makes of a row.
+    """The outcome of a row by a rule of the user.
 
     Attributes:
       status: kept, dropped or failed.
@@ -35,7 +35,7 @@ _KEPT = Outcome(rows.KEPT)
 
 
 def outcome_of(rule: Callable[[Mapping[str, Any]], Any], row: Mapping[str, Any]) -> Outcome:
-    """What a rule of the user makes of a row; whatever it raises fails that row alone."""
+    """Applies a rule of the user to a row; whatever it raises fails that row alone."""
     try:
         answer = rule(_Row(row))
         if _is_no_answer(answer):
@@ -87,7 +87,7 @@ class _Row(dict[str, Any]):
 
 
 def tally_of(outcomes: Sequence[Outcome]) -> RuleTally:
-    """How a rule of the user fared."""
+    """Tallies how a rule of the user fared."""
     faults = [outcome.fault for outcome in outcomes if outcome.fault]
     none = sum(outcome.gave_none for outcome in outcomes)
     dropped = sum(outcome.status == rows.DROPPED for outcome in outcomes)

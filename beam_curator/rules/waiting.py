@@ -47,7 +47,7 @@ def waiting_rows(table: pa.Table, lists: Sequence[ListFile] = (), tops: Sequence
 
 
 def _hints(column: pa.ChunkedArray) -> pa.Array:
-    """Of each value whether there is one, and of a text whether it says anything: null, "", " " or "x"."""
+    """Reduces each value to whether there is one, and a text to whether it says anything: null, "", " " or "x"."""
     return pa.array([_hint(value) for value in column.to_pylist()], pa.string())
 
 

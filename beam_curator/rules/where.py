@@ -1,4 +1,4 @@
-"""Where: a condition in SQL as a rule."""
+"""Makes a rule of a condition in SQL."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Where(TableRule):
 
     @classmethod
     def decide_all(cls, rules: Sequence[Where], table: pa.Table) -> list[Decisions]:
-        """As `decide`, in one question to the engine."""
+        """Decides by several conditions as `decide` does by one, in one question to the engine."""
         answers = evaluate([rule._parsed for rule in rules], table)
         return [
             Decisions(one.true, {f"({rule._text}) IS NULL": one.null}, one.failures)
