@@ -1,4 +1,4 @@
-"""What an error of a device means: it has too little memory, so that a smaller pass may fit; or the device is lost.
+"""Classifies errors of a device: it has too little memory, so that a smaller pass may fit; or it is lost.
 
 Each library reports a lack of memory in its own way: torch's allocator raises `OutOfMemoryError`, the driver
 "CUDA error: out of memory" (for pinned memory too, and for the first thing that a process asks of a full GPU), cuBLAS
@@ -42,7 +42,7 @@ class DeviceLostError(JobError):
 
     @classmethod
     def after(cls, error: BaseException, device: str, where: str, look: str = _LOOK_FOR_XID) -> DeviceLostError:
-        """What to raise in place of an error that lost the device, or was met on one that was lost before.
+        """Makes what is raised in place of an error that lost the device, or was met on one that was lost before.
 
         Args:
           error: what was raised.

@@ -28,12 +28,12 @@ class StorageError(CurationError, OSError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Gives the first line of an error's message, or the name of its type where it has none."""
     return (text_of(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says; "" where it cannot say it."""
+    """Gives an error's message; "" where it cannot say it."""
     try:
         return str(error)
     except Exception:  # a user's own exception may raise here as well

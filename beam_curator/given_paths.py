@@ -62,7 +62,7 @@ def named(given: Any, what: str) -> str:
 
 
 def named_if_any(given: Any, what: str) -> str | None:
-    """As `named`; None for None."""
+    """Makes a name of a given path as `named` does; None for None."""
     return None if given is None else named(given, what)
 
 

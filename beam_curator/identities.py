@@ -75,8 +75,8 @@ class ModelIdentity:
 
 
 def fault_of(model: Any) -> str | None:
-    """What is wrong with the `sha256`, `trained`, `notes` or `precision` of a user's model, in one line; None if all
-    have the types of `ModelIdentity`, which lets them be written as JSON and compared with what is read back."""
+    """Says in one line what is wrong with the `sha256`, `trained`, `notes` or `precision` of a user's model; None if
+    all have the types of `ModelIdentity`, which lets them be written as JSON and compared with what is read back."""
     if model.sha256 is not None and not isinstance(model.sha256, str):
         return f"sha256={model.sha256!r}: give text, or None"
     if not isinstance(model.trained, bool):

@@ -11,7 +11,7 @@ MAX_DEPTH = 200
 
 
 def loads(content: str | bytes, **keywords: Any) -> Any:
-    """As `json.loads`, which takes the same keywords.
+    """Parses JSON as `json.loads` does, which takes the same keywords.
 
     Raises:
       ValueError: for what is no JSON, or is nested more than `MAX_DEPTH` deep.

@@ -1,4 +1,4 @@
-"""One line with the constructor's arguments of an object, by which it is told from others of its class."""
+"""Writes an object as one line with its constructor's arguments, by which it is told from others of its class."""
 
 from __future__ import annotations
 

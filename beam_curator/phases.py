@@ -23,7 +23,7 @@ SELECTING_AND_COMPARING = f"{SELECTING} and {COMPARING}"
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """When a phase was worked on, from the beginning of the first worker to the end of the last.
+    """The time in which a phase was worked on, from the beginning of the first worker to the end of the last.
 
     Attributes:
       began, ended: seconds since 1970, by the clocks of the workers.

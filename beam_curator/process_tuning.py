@@ -30,7 +30,7 @@ _on = False
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Counts the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -62,12 +62,12 @@ def share_machine(processes: int) -> None:
 
 
 def sharing_processes() -> int:
-    """How many processes share this machine."""
+    """Counts the processes that share this machine."""
     return _processes
 
 
 def share_of_cores() -> int:
-    """How many cores are this process's own share: at least one."""
+    """Counts the cores that are this process's own share: at least one."""
     return max(1, usable_cores() // _processes)
 
 

@@ -1,4 +1,5 @@
-"""How far the job is: what the workers of this process have done, and where other processes of the job can read it."""
+"""Keeps how far the job is: what the workers of this process have done, where other processes of the job can read
+it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SEVERAL_IMAGES: tuple[SeveralImages, ...] = get_args(SeveralImages)
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Reading:
-    """How a shard's members become samples, and which of them are image, caption and fields.
+    """The way in which a shard's members become samples, and which of them are image, caption and fields.
 
     Attributes:
       group_by_key: True: all members of a tar that share a key are one sample, wherever they stand; False: only
@@ -62,7 +62,7 @@ class Reading:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides samples, images and captions, as JSON: all attributes but `carry`."""
+        """The part that decides samples, images and captions, as JSON: all attributes but `carry`."""
         return {
             "group_by_key": self.group_by_key,
             "several_images": self.several_images,
@@ -111,7 +111,7 @@ def carried(given: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _listed(given: Any) -> list[Any]:
-    """What was given as several, or the one thing that it is; nothing of None."""
+    """Makes a list of what was given as several, or as one thing; [] of None."""
     return list(given) if isinstance(given, Iterable) else [] if given is None else [given]
 
 

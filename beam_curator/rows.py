@@ -130,7 +130,7 @@ NOTHING = "nothing"
 
 
 def types_of(schema: pa.Schema) -> dict[str, str]:
-    """What each column holds, by the names of `SCORE_TYPES`, or `NOTHING`."""
+    """Gives the type of each column, by the names of `SCORE_TYPES`, or `NOTHING`."""
     found = {}
     for field in schema:
         if pa.types.is_boolean(field.type):
@@ -313,7 +313,7 @@ def _in_order(rows: pa.Table) -> pa.Table:
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """One table after the other; where some have an optional fact, others have null there."""
+    """Stacks tables; where some have an optional fact, others have null there."""
     there = [name for name in OPTIONAL_FACTS.names if any(has_fact(table.schema, name) for table in tables)]
     filled = []
     for table in tables:
@@ -359,7 +359,7 @@ def unselected(rows: pa.Table, scorers: Sequence[str] = ()) -> pa.Table:
 
 
 def unusable(rows: pa.Table) -> np.ndarray:
-    """Which samples cannot be used, whatever scores them: bool [n]."""
+    """Tells which samples cannot be used, whatever scores them: bool [n]."""
     return ~np.asarray(rows["failure"].is_null())
 
 
@@ -376,7 +376,7 @@ def with_score(rows: pa.Table, name: str, scores: Any, type: pa.DataType | None 
 
 
 def status_is(rows: pa.Table, status: str) -> np.ndarray:
-    """Which rows have this status: bool [n]."""
+    """Tells which rows have this status: bool [n]."""
     return np.asarray(pc.equal(rows["status"], status).fill_null(False))
 
 

@@ -11,7 +11,7 @@ from beam_curator.first_few import counted
 
 @dataclasses.dataclass(frozen=True)
 class RuleTally:
-    """What one rule did with some samples.
+    """The tally of one rule on some samples.
 
     Attributes:
       samples: how many samples the rule was tried on: those that no earlier rule had dropped or failed.

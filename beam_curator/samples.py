@@ -132,7 +132,8 @@ class ShardRange:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the range's samples and rows, as JSON: a part of the fingerprint of its score part."""
+        """The part that decides the range's samples and rows, as JSON: it goes into the fingerprint of its score
+        part."""
         return {
             "shard": self.shard.identity,
             "start": self.start,

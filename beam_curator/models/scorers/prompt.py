@@ -137,7 +137,7 @@ def _identity(prompt: Prompt, encoder: str, sha256: str | None, trained: bool) -
 
 
 def asked_as(prompt: Prompt) -> str:
-    """Makes the beginning of the identity of a prompt's scorer, whatever encodes it: no two prompts are written alike."""
+    """Makes the beginning of a prompt scorer's identity, whatever encodes it: no two prompts are written alike."""
     texts = " | ".join(text.replace("|", r"\|") for text in prompt.texts)
     return f"prompt {prompt.name}: {texts}"
 
