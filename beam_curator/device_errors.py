@@ -57,7 +57,8 @@ class DeviceLostError(JobError):
 
 
 def wants_memory(error: BaseException) -> bool:
-    """Whether an error says that there was too little memory, on a device or on the host. Torch need not be loaded."""
+    """Tells whether an error says that there was too little memory, on a device or on the host. Torch need not be
+    loaded."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
@@ -73,9 +74,9 @@ def told_of_memory(text: str) -> str | None:
 
 
 def is_lost(device: str) -> bool:
-    """Whether a device is lost to this process: CUDA raises at every call of a process after an error within a kernel,
-    even where it is only asked to synchronise. Call this before `wants_memory`: on a lost device cuBLAS finds no handle
-    either, as where memory is lacking."""
+    """Tells whether a device is lost to this process: CUDA raises at every call of a process after an error within a
+    kernel, even where it is only asked to synchronise. Call this before `wants_memory`: on a lost device cuBLAS finds
+    no handle either, as where memory is lacking."""
     if device != "cuda":
         return False
     import torch

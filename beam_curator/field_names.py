@@ -15,12 +15,12 @@ NONE = "none"
 
 
 def is_field(name: str) -> bool:
-    """Whether a column holds a field of the samples' metadata."""
+    """Tells whether a column holds a field of the samples' metadata."""
     return name.startswith(PREFIX) or name == URL_DOMAIN
 
 
 def is_carried(column: str, carry: Sequence[str]) -> bool:
-    """Whether the field in this column is among those that `Reading.carry` chooses."""
+    """Tells whether the field in this column is among those that `Reading.carry` chooses."""
     if tuple(carry) == (ALL,):
         return True
     return _URL in carry if column == URL_DOMAIN else column.removeprefix(PREFIX) in carry

@@ -12,12 +12,12 @@ from beam_curator.errors import UsageError
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, of Python or of NumPy."""
+    """Tells whether a value is a finite number, of Python or of NumPy."""
     return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)) and math.isfinite(value)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a whole number, of Python or of NumPy."""
+    """Tells whether a value is a whole number, of Python or of NumPy."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 

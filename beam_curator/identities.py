@@ -50,8 +50,8 @@ class ModelIdentity:
         return dataclasses.replace(self, notes=(*self.notes, *notes))
 
     def gives(self, other: ModelIdentity) -> bool:
-        """Whether numbers by `other` are what this model was asked to give: all fields are equal, except that the
-        precision "auto" stands for any, also for one that was not recorded."""
+        """Tells whether numbers by `other` are those that this model was asked to give: all fields are equal, except
+        that the precision "auto" stands for any, also for one that was not recorded."""
         if self.precision == AUTO_PRECISION:
             return dataclasses.replace(self, precision=other.precision) == other
         return self == other

@@ -47,7 +47,7 @@ def turn_on(wanted: bool = True) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether this machine has a GPU of NVIDIA's; nothing is imported, and nothing started, to find out."""
+    """Tells whether this machine has a GPU of NVIDIA's; nothing is imported, and nothing started, to find out."""
     return Path("/dev/nvidiactl").exists()
 
 
@@ -72,7 +72,7 @@ def share_of_cores() -> int:
 
 
 def is_on() -> bool:
-    """Whether this process may be tuned."""
+    """Tells whether this process may be tuned."""
     return _on
 
 

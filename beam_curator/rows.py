@@ -121,7 +121,8 @@ def fields_there(schema: pa.Schema) -> list[pa.Field]:
 
 
 def has_fact(schema: pa.Schema, name: str) -> bool:
-    """Whether this schema has one of `OPTIONAL_FACTS`; a score that an earlier release had under its name is none."""
+    """Tells whether this schema has one of `OPTIONAL_FACTS`; a score that an earlier release had under its name is
+    none."""
     return name in schema.names and role_of(schema.field(name)) == FACT
 
 
@@ -212,7 +213,7 @@ def as_carried(column: pa.ChunkedArray, type: str) -> pa.ChunkedArray:
 
 
 def is_number(type: pa.DataType) -> bool:
-    """Whether a column of this type holds numbers."""
+    """Tells whether a column of this type holds numbers."""
     return pa.types.is_floating(type) or pa.types.is_integer(type)
 
 

@@ -80,7 +80,7 @@ def examples(task: Task, epoch: int) -> webdataset.WebDataset:
 
 
 def has_score(task: Task, sample: Mapping[str, Any]) -> bool:
-    """Whether there is a value."""
+    """Tells whether there is a value."""
     return sample["curation.json"]["scores"][task.score] is not None
 
 

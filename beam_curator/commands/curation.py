@@ -144,7 +144,7 @@ class Curation:
 
 
 def _is_template(options: CurationOptions) -> bool:
-    """Whether the pipeline is made into a Dataflow template, to be run later, when there may be other shards."""
+    """Tells whether the pipeline is made into a Dataflow template, to be run later, when there may be other shards."""
     return bool(options.view_as(GoogleCloudOptions).template_location)
 
 

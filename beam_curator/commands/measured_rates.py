@@ -68,7 +68,7 @@ REPORT_SOURCE = f"docs/performance.md, report: up to 1,000,000 rows, CPU time on
 
 
 def is_measured(encoder: str) -> bool:
-    """Whether there is a figure of an encoder on any device."""
+    """Tells whether there is a figure of an encoder on any device."""
     return any(encoder.startswith(one.encoder) for one in MEASURED)
 
 

@@ -67,7 +67,7 @@ class NamedObject:
 
 
 def is_named_object(text: str) -> bool:
-    """Whether a text is written as a named object is."""
+    """Tells whether a text is written as a named object is."""
     return _SPELLED.fullmatch(text) is not None
 
 

@@ -120,17 +120,17 @@ def require_buckets(options: PipelineOptions) -> None:
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
-    """Whether the job runs on Dataflow."""
+    """Tells whether the job runs on Dataflow."""
     return "dataflow" in (options.view_as(StandardOptions).runner or "").lower()
 
 
 def is_local(options: PipelineOptions) -> bool:
-    """Whether the job runs on this machine."""
+    """Tells whether the job runs on this machine."""
     return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
 
 
 def has_worker_processes(options: PipelineOptions) -> bool:
-    """Whether the job runs on this machine in processes that Beam starts."""
+    """Tells whether the job runs on this machine in processes that Beam starts."""
     return is_local(options) and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
 
 

@@ -40,7 +40,7 @@ def describe(done: Done, seconds: float, total_bytes: int, total_shards: int = 0
 
 
 def _is_planned(done: Done, total_shards: int) -> bool:
-    """Whether all shards are cut into ranges; False where their number is not known."""
+    """Tells whether all shards are cut into ranges; False where their number is not known."""
     return 0 < total_shards <= done.planned_shards
 
 

@@ -74,8 +74,8 @@ def _by_class(state_and_timers: Callable[[Any], Any]) -> Callable[[Any], tuple[s
 
 
 def _stands_for_another(dofn: Any) -> bool:
-    """Whether it holds a method of another object, or passes on what it is asked for, as what Beam wraps around a DoFn
-    does (`--runtime_type_check`, `with_exception_handling`)."""
+    """Tells whether an object holds a method of another one, or passes on what it is asked for, as what Beam wraps
+    around a DoFn does (`--runtime_type_check`, `with_exception_handling`)."""
     passes_on = type(dofn).__getattribute__ is not object.__getattribute__ or hasattr(type(dofn), "__getattr__")
     return passes_on or any(isinstance(value, types.MethodType) for value in getattr(dofn, "__dict__", {}).values())
 

@@ -118,7 +118,7 @@ def _built(options: PipelineOptions, build: Callable[[beam.Pipeline], Any]) -> b
 
 
 def waits(options: PipelineOptions) -> bool:
-    """Whether the command waits for the end of its job: not with --no_wait, and not when it makes a template.
+    """Tells whether the command waits for the end of its job: not with --no_wait, and not when it makes a template.
 
     Raises:
       UsageError: for --no_wait where the job would end with this process.

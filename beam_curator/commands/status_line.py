@@ -12,7 +12,8 @@ _CUT = "..."
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether a line of this stream can be written anew: not in a file, nor on a terminal that knows no such thing."""
+    """Tells whether a line of this stream can be written anew: not in a file, nor on a terminal that knows no such
+    thing."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

@@ -118,7 +118,7 @@ _GREY = (127, 128)
 
 
 def _ends_grey(image: Image.Image) -> bool:
-    """Whether the last pixels of a JPEG are what libjpeg makes of no data."""
+    """Tells whether the last pixels of a JPEG are what libjpeg makes of no data."""
     width, height = image.size
     extrema = image.crop((max(0, width - 8), height - 1, width, height)).getextrema()
     return all(level in _GREY for level in np.ravel(extrema))
@@ -128,7 +128,8 @@ _OTHER_DATA = bytes(range(1, 255)) * 16
 
 
 def _changes_with_what_follows(image: Image.Image, data: bytes, open_again: Callable[[bytes], Image.Image]) -> bool:
-    """Whether a JPEG is another picture if more data comes before its end: whether it asks for more than it has."""
+    """Tells whether a JPEG is another picture if more data comes before its end: whether it asks for more than it
+    has."""
     end = end_of(data)
     if end is None:
         return False

@@ -11,8 +11,8 @@ _COEFFICIENTS = 64
 
 
 def lacks_passes(data: bytes) -> bool:
-    """Whether a progressive JPEG ends without the last bits of coefficients that it has begun to send, or without any
-    of its first component: a file that was cut between its passes, and given an end. Decoders show it blurred.
+    """Tells whether a progressive JPEG ends without the last bits of coefficients that it has begun to send, or without
+    any of its first component: a file that was cut between its passes, and given an end. Decoders show it blurred.
 
     The standard lets an encoder leave bits out; none that is in use does. Colours that have a mean alone are whole.
     """
@@ -31,7 +31,7 @@ def lacks_passes(data: bytes) -> bool:
 
 
 def _is_begun(bits: list[int | None]) -> bool:
-    """Whether a component lacks its mean, or a bit of a coefficient of which others are there."""
+    """Tells whether a component lacks its mean, or a bit of a coefficient of which others are there."""
     return bits[0] != 0 or any(bits[1:])
 
 

@@ -37,7 +37,8 @@ def check_segments(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
 
 
 def _is_whole(layout: _Layout, data: bytes, start: int, size: int, plane: int, width: int, height: int) -> bool:
-    """Whether a segment holds width x height pixels of a plane, as far as this is told from outside. No size is 0."""
+    """Tells whether a segment holds width x height pixels of a plane, as far as this is told from outside. No size is
+    0."""
     if layout.compression == _PLAIN:
         needed = height * layout.row_bytes(plane, width)
         return start + needed <= len(data) and (not size or size >= needed)

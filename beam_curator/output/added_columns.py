@@ -42,7 +42,7 @@ def columns_name(range: ShardRange, scorer: str) -> str:
 
 
 def is_added_columns(schema: pa.Schema) -> bool:
-    """Whether a file with this schema holds added columns."""
+    """Tells whether a file with this schema holds added columns."""
     return b'"computed_from"' in (schema.metadata or {}).get(_METADATA, b"")
 
 

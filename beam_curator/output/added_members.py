@@ -119,7 +119,8 @@ def _json_of_texts(texts: pa.StringArray) -> pa.StringArray:
 
 
 def _escapes_any(texts: pa.StringArray) -> bool:
-    """Whether JSON cannot have one of the characters inside of a string as it is; a pattern takes ten times as long."""
+    """Tells whether JSON cannot have one of the characters inside of a string as it is; a pattern takes ten times as
+    long."""
     _, offsets, content = texts.buffers()
     if content is None:
         return False

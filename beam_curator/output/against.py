@@ -123,7 +123,7 @@ def notes_on_hashes(settings: DuplicateSettings) -> list[str]:
 
 @files.retried
 def _has_hashes(url: str) -> bool:
-    """Whether a file of the ledger has them; one that is damaged is told when it is read."""
+    """Tells whether a file of the ledger has 256-bit hashes; one that is damaged is told when it is read."""
     with files.open_for_reading(url) as file:
         try:
             return "phash256" in pq.read_schema(file).names

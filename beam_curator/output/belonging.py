@@ -38,12 +38,12 @@ _THREADS = 16
 
 
 def is_range_file(name: str) -> bool:
-    """Whether a file is called as those of shards and ranges are."""
+    """Tells whether a file is named as the files of shards and ranges are."""
     return _RANGE_FILE.fullmatch(_name(name)) is not None
 
 
 def is_of_regathered(name: str) -> bool:
-    """Whether a file is called as those of batches are that `BatchSamples` made of a part of a range."""
+    """Tells whether a file is named as the files of batches are that `BatchSamples` made of a part of a range."""
     match = _RANGE_FILE.fullmatch(_name(name))
     return match is not None and match[2] is not None
 
@@ -112,7 +112,7 @@ def check_free(output: str, first_foreign: str | None) -> None:
 
 
 def is_own(path: str) -> bool:
-    """Whether a job of ours wrote this file, named as one of ours.
+    """Tells whether a job of ours wrote this file, named as one of ours.
 
     Raises:
       StorageError: when it cannot be read, after retries.
@@ -150,7 +150,7 @@ _LEDGER_COLUMNS = frozenset({"shard", "key", "offset", "status", "reason", "dupl
 
 
 def _is_own_tar(path: str) -> bool:
-    """Whether its first sample has a key of this output shard, and the record that we add to each."""
+    """Tells whether its first sample has a key of this output shard, and the record that we add to each."""
     index = _name(path).removesuffix(".tar")
     key = None
     try:

@@ -115,7 +115,8 @@ def _content(pieces: Sequence[Piece]) -> str:
 
 
 def _stands(output: str, name: str, pieces: Sequence[Piece]) -> bool:
-    """Whether the file is there with these rows: an earlier attempt has joined the pieces and removed them."""
+    """Tells whether the file of joined pieces is there with these rows: an earlier attempt has joined and removed
+    them."""
     url = files.join(output, *name.split("/"))
     try:
         return files.exists(url) and ManyRanges(url).contents.content == _content(pieces)

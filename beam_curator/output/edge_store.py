@@ -280,7 +280,7 @@ def remove_unfinished(output: str) -> None:
 
 
 def is_edges(schema: pa.Schema) -> bool:
-    """Whether a file with this schema holds edges."""
+    """Tells whether a file with this schema holds edges."""
     return _METADATA in (schema.metadata or {})
 
 

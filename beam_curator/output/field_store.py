@@ -39,7 +39,7 @@ def fields_name(range: ShardRange) -> str:
 
 
 def is_fields(schema: pa.Schema) -> bool:
-    """Whether a file with this schema holds fields."""
+    """Tells whether a file with this schema holds fields."""
     return b'"fields_version"' in (schema.metadata or {}).get(_METADATA, b"")
 
 

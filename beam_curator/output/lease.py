@@ -76,7 +76,7 @@ class Lease:
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True).encode() + b"\n"
 
     def is_over(self, now: float) -> bool:
-        """Whether the job that holds it is gone, at a time in seconds since 1970."""
+        """Tells whether the job that holds it is gone, at a time in seconds since 1970."""
         if not self.tied or not self.owner.is_here():
             return now - self.renewed > self.silent_seconds
         return self.owner.is_gone() or (self.owner.is_this_process() and self.token not in _held_tokens())

@@ -57,7 +57,7 @@ def name_of_many(index: int) -> str:
 
 
 def is_of_many(path: str) -> bool:
-    """Whether a file of the ledger is called as those of many ranges are."""
+    """Tells whether a file of the ledger is called as those of many ranges are."""
     return _OF_MANY.fullmatch(path.rpartition("/")[2]) is not None
 
 
@@ -131,7 +131,7 @@ def with_ids(table: pa.Table) -> pa.Table:
 
 @files.retried
 def has_ids(url: str) -> bool:
-    """Whether a file of the ledger has the ids that samples have now; one that is damaged may have them.
+    """Tells whether a file of the ledger has the ids that samples have now; one that is damaged may have them.
 
     Raises:
       StorageError: when it cannot be read, after retries.

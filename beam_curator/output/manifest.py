@@ -203,8 +203,8 @@ def _utc(seconds: float) -> str:
 
 
 def is_of_run(manifest: Mapping[str, Any], started: float) -> bool:
-    """Whether a manifest was written by the run that began then, in seconds since 1970: one that changes nothing leaves
-    the manifest of an earlier one."""
+    """Tells whether a manifest was written by the run that began then, in seconds since 1970: one that changes nothing
+    leaves the manifest of an earlier one."""
     return manifest["timings"].get("started") == _utc(started)
 
 

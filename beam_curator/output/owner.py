@@ -36,15 +36,15 @@ class Owner:
     started: float
 
     def is_here(self) -> bool:
-        """Whether it is a process of this machine, so that `is_gone` can tell."""
+        """Tells whether it is a process of this machine, so that `is_gone` can tell."""
         return self.machine == _machine()
 
     def is_this_process(self) -> bool:
-        """Whether it is the process that asks."""
+        """Tells whether it is the process that asks."""
         return self.pid == os.getpid() and self.is_here() and not self.is_gone()
 
     def is_gone(self) -> bool:
-        """Whether this process of this machine has ended."""
+        """Tells whether this process of this machine has ended."""
         try:
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:

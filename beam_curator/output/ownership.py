@@ -322,7 +322,8 @@ def check_readable(output: str) -> None:
 
 
 def _is_left_out(one: KnownShard, roots: Collection[str | None]) -> bool:
-    """Whether a shard's file is still there; or the folder or list that some files were of, if none are of it now."""
+    """Tells whether a shard's file is still there; or the folder or list that some files were of, if none are of it
+    now."""
     root = root_of(one)
     return files.exists(one.place) if root is None else root not in roots and files.is_there(root)
 

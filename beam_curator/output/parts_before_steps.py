@@ -36,7 +36,7 @@ _HEAD_TEXT = re.compile(
 
 
 def is_whole(described: Mapping[str, Any], range: ShardRange) -> bool:
-    """Whether a part is what its fingerprint says: of this range as it is now."""
+    """Tells whether a part is what its fingerprint says: of this range as it is now."""
     shaped_by = {"scoring_version": SCORING_VERSION, "range": range.identity, "models": described["models"]}
     expected = hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()
     return described.get("fingerprint") == expected

@@ -47,7 +47,7 @@ def _there(output: str) -> list[str]:
 
 
 def is_report(url: str) -> bool:
-    """Whether a file is a page or the figures of a report of ours.
+    """Tells whether a file is a page or the figures of a report of ours.
 
     Raises:
       StorageError: when it cannot be read, after retries.

@@ -381,5 +381,5 @@ def described_in(schema: pa.Schema) -> dict[str, Any]:
 
 
 def is_described(schema: pa.Schema) -> bool:
-    """Whether a file with this schema is a score part."""
+    """Tells whether a file with this schema is a score part."""
     return METADATA in (schema.metadata or {})

@@ -58,7 +58,7 @@ class ScoreStep:
         return {"name": self.name, "identity": self.identity.told, "needs": self.needs, "columns": columns}
 
     def gives(self, other: ScoreStep) -> bool:
-        """Whether the other is this one, as far as is known: see `ModelIdentity.gives`."""
+        """Tells whether the other is this one, as far as is known: see `ModelIdentity.gives`."""
         return dataclasses.replace(self, identity=other.identity) == other and self.identity.gives(other.identity)
 
     def resolved(self, models: Mapping[str, ModelIdentity]) -> ScoreStep:

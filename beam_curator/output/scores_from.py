@@ -143,7 +143,7 @@ def _says_it_has(manifest: Mapping[str, Any], job: Job, wanted: Wanted, reading:
 
 
 def _has(models: Mapping[str, Any], step: ScoreStep) -> bool:
-    """Whether a manifest tells of a step's model; early releases told models in words."""
+    """Tells whether a manifest tells of a step's model; early releases told models in words."""
     told = models.get(step.name)
     return isinstance(told, Mapping) and step.identity.gives(ModelIdentity.of(told))
 
@@ -159,7 +159,7 @@ def not_there(scores_from: str, range: ShardRange, wanted: Wanted) -> str | None
 
 
 def is_whole(stored: StoredRange, wanted: Wanted) -> bool:
-    """Whether all is there that is wanted of a range."""
+    """Tells whether a range has all that is wanted of it."""
     return not stored.lacking(wanted.steps) and not stored.lacks_fields
 
 

@@ -94,12 +94,12 @@ def side_file_names(output: str) -> set[str]:
 
 
 def is_card(content: bytes) -> bool:
-    """Whether a README.md is a card that we wrote."""
+    """Tells whether a README.md is a card that we wrote."""
     return CARD_MARK.encode() in content
 
 
 def is_sizes(content: bytes) -> bool:
-    """Whether a sizes.json has sizes of tars that are named as ours are."""
+    """Tells whether a sizes.json has sizes of tars that are named as ours are."""
     try:
         told = json_text.loads(content)
     except ValueError:
@@ -108,7 +108,7 @@ def is_sizes(content: bytes) -> bool:
 
 
 def is_of_others(name: str) -> bool:
-    """Whether a file of an output directory is called as an index that another tool makes of the tars: Energon's
+    """Tells whether a file of an output directory is called as an index that another tool makes of the tars: Energon's
     `.nv-meta/` and `.tar.idx`, DALI's `.idx`, wids' `index.json`, WebDataset's `__len__`."""
     return name.startswith(f"{_NV_META}/") or _OF_OTHERS.fullmatch(name) is not None
 

@@ -58,8 +58,8 @@ def failed_of(rule: Callable[[Mapping[str, Any]], Any], fault: str) -> Outcome:
 
 
 def _is_no_answer(answer: Any) -> bool:
-    """Whether Python takes for true what says nothing: NaN and NaT, which are unequal to themselves, an array of no
-    elements, and what only would give an answer if it were called or awaited."""
+    """Tells whether Python takes for true what says nothing: NaN and NaT, which are unequal to themselves, an array of
+    no elements, and what only would give an answer if it were called or awaited."""
     if isinstance(answer, (bool, np.bool_, str)) or answer is None:
         return False
     if callable(answer) or inspect.isgenerator(answer) or inspect.isawaitable(answer):

@@ -94,7 +94,7 @@ def _first_named(candidates: Sequence[str], names: Sequence[str], alone: bool = 
 
 
 def is_text(type: pa.DataType) -> bool:
-    """Whether a column of this type holds texts."""
+    """Tells whether a column of this type holds texts."""
     if pa.types.is_dictionary(type):
         return is_text(type.value_type)
     return pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type)
@@ -119,7 +119,7 @@ def _is_image(type: pa.DataType) -> bool:
 
 
 def _holds_bytes(type: pa.DataType) -> bool:
-    """Whether there are bytes anywhere in it, for which JSON has no words."""
+    """Tells whether there are bytes anywhere in it, for which JSON has no words."""
     if _is_bytes(type):
         return True
     return any(_holds_bytes(type.field(index).type) for index in range(type.num_fields))

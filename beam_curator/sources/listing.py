@@ -91,7 +91,7 @@ def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def _begins_shard(entry: Entry) -> bool:
-    """Whether a shard begins with this file: of so many bytes, or files, one begins one."""
+    """Tells whether a shard begins with this file: of so many bytes, or files, one begins one."""
     digest = hashlib.blake2b(entry.name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 < entry.size_bytes / SHARD_BYTES + 1 / SHARD_FILES
 

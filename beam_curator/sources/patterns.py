@@ -103,12 +103,12 @@ def written_out(pattern: str, limit: int = MAX_NAMES) -> list[str]:
 
 
 def is_glob(name: str) -> bool:
-    """Whether the name has a character that globbing takes for its own; urls of the web have a `?` of theirs."""
+    """Tells whether the name has a character that globbing takes for its own; urls of the web have a `?` of theirs."""
     return "*" in name if _WEB.match(name) else _MAGIC.search(name) is not None
 
 
 def is_shard_name(name: str, endings: tuple[str, ...] = SHARD_ENDINGS) -> bool:
-    """Whether a file of a directory is called as shards are."""
+    """Tells whether a file of a directory is named as shards are."""
     return not name.startswith(".") and name.lower().endswith(endings)
 
 
@@ -139,13 +139,14 @@ def _ways(segment: str) -> list[list[str]]:
 
 
 def segment_matches(name: str, segment: str) -> bool:
-    """Whether one segment of a path is matched: as in a shell, a hidden name only where its dot is written."""
+    """Tells whether one segment of a path is matched: as in a shell, a hidden name only where its dot is written."""
     hidden = name.startswith(".") and not segment.startswith(".")
     return name == segment or (not hidden and fnmatch.fnmatchcase(name, segment))
 
 
 def path_matches(parts: Sequence[str], segments: Sequence[str]) -> bool:
-    """Whether the parts of a path are matched by the segments of a glob, of which `**` takes any number of parts."""
+    """Tells whether the parts of a path are matched by the segments of a glob, of which `**` takes any number of
+    parts."""
     if not segments:
         return not parts
     if segments[0] == BELOW:
@@ -155,7 +156,8 @@ def path_matches(parts: Sequence[str], segments: Sequence[str]) -> bool:
 
 
 def is_below(url: str, directory: str) -> bool:
-    """Whether an object is in a directory (which ends with a slash), at any depth, and nothing on the way is hidden."""
+    """Tells whether an object is in a directory (which ends with a slash), at any depth, and nothing on the way is
+    hidden."""
     parts = url[len(directory) :].split("/")
     return url.startswith(directory) and bool(parts[-1]) and not any(part.startswith(".") for part in parts)
 

@@ -59,8 +59,8 @@ class PieceOfRange(SampleBatch):
 
 
 def is_in_pieces(range: ShardRange) -> bool:
-    """Whether a range is large enough to be worked on in pieces, or may be: of urls, and of files beside images, nobody
-    knows how large they are."""
+    """Tells whether a range is large enough to be worked on in pieces, or may be: of urls, and of files beside images,
+    nobody knows how large they are."""
     return range.size_bytes > PIECES_ABOVE_BYTES or bool(range.shard.listing)
 
 

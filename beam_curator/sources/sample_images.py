@@ -91,7 +91,7 @@ def _names(members: Sequence[Member]) -> str:
 
 
 def is_image(member: Member) -> bool:
-    """Whether a member's name says that it is an image."""
+    """Tells whether a member's name says that it is an image."""
     return member.extension.rsplit(".", 1)[-1] in IMAGE_EXTENSIONS
 
 
@@ -107,8 +107,8 @@ def dotted_names(range: ShardRange, samples: Sequence[Sample]) -> list[Finding]:
 
 
 def _collapsed(sample: Sample) -> bool:
-    """Whether each image has a part of its own between the key and the last extension, and these look like numbers, or
-    are many."""
+    """Tells whether each image has a part of its own between the key and the last extension, and these look like
+    numbers, or are many."""
     stems = {member.extension.rpartition(".")[0] for member in sample.members.values() if is_image(member)}
     if len(stems) < 2 or "" in stems:
         return False

@@ -91,7 +91,7 @@ class KnownShard:
         )
 
     def same_content(self, other: KnownShard) -> bool:
-        """Whether both shards have the same content."""
+        """Tells whether both shards have the same content."""
         return (self.size_bytes, self.generation) == (other.size_bytes, other.generation)
 
 
@@ -190,8 +190,8 @@ def _end(url: str, parts: int) -> str:
 
 
 def has_changed_unnoticed(shard: Shard) -> bool:
-    """Whether a shard that does not hold what was scored looks as if it did: a large local file was changed in place,
-    between the pieces that are read of it.
+    """Tells whether a shard that does not hold what was scored looks as if it did: a large local file was changed in
+    place, between the pieces that are read of it.
 
     Raises:
       StorageError: when it cannot be read, after retries.

@@ -63,8 +63,8 @@ def sidecar_rows(
 
 
 def _is_there(path: str) -> bool:
-    """Whether there is such a file. Servers of the web that hide what they have say "no permission" of what is not
-    there, S3 among them."""
+    """Tells whether there is such a file. Servers of the web that hide what they have say "no permission" of what is
+    not there, S3 among them."""
     try:
         return files.exists(path)
     except StorageError as error:

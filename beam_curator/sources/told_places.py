@@ -29,5 +29,5 @@ def _is_tar(shard: str) -> bool:
 
 
 def _is_listed(shard: str) -> bool:
-    """Whether it is some files of a folder or a list."""
+    """Tells whether a shard is some files of a folder or a list."""
     return MARK in shard and not shard.lower().endswith(SHARD_ENDINGS)

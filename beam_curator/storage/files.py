@@ -40,12 +40,13 @@ _TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}")
 
 
 def is_remote(url: str) -> bool:
-    """Whether this names something outside the local file system."""
+    """Tells whether this names something outside the local file system."""
     return "://" in url
 
 
 def reads_by_request(url: str) -> bool:
-    """Whether opening this file costs nothing and each large read is a request of its own: so it is in a bucket."""
+    """Tells whether opening this file costs nothing and each large read is a request of its own: so it is in a
+    bucket."""
     return bucket_of(url) is not None
 
 
@@ -297,14 +298,14 @@ def make_directory(url: str) -> None:
 
 @retried
 def exists(url: str) -> bool:
-    """Whether there is such a file."""
+    """Tells whether there is such a file."""
     with naming("look for", url):
         bucket = bucket_of(url)
         return FileSystems.exists(url) if bucket is None else bucket.metadata(url) is not None
 
 
 def is_there(path: str) -> bool:
-    """Whether a file or directory exists; elsewhere than locally, a directory does if there is anything in it."""
+    """Tells whether a file or directory exists; elsewhere than locally, a directory does if there is anything in it."""
     if not is_remote(path):
         return pathlib.Path(path).exists()
     return exists(path) or not is_empty(path)
@@ -486,7 +487,7 @@ def remove_empty_directories(directory: str) -> None:
 
 @retried
 def is_empty(directory: str) -> bool:
-    """Whether a directory holds nothing, at any depth, but half-written files of a job that was killed.
+    """Tells whether a directory holds nothing, at any depth, but half-written files of a job that was killed.
 
     Raises:
       StorageError: when it cannot be listed, after retries.

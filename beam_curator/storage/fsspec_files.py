@@ -126,7 +126,7 @@ def create(url: str, content: bytes) -> bool | None:
 
 
 def is_of_web(url: str) -> bool:
-    """Whether a web server is asked for this file."""
+    """Tells whether a web server is asked for this file."""
     return url.lower().startswith(_WEB)
 
 
@@ -205,7 +205,7 @@ class _ByFsspec:
             fs.mv(inner, target)
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file: directories are none here, as in buckets."""
+        """Tells whether there is such a file: directories are none here, as in buckets."""
         fs, inner = _opened(path)
         try:
             with _as_it_was(path):

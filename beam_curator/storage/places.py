@@ -21,7 +21,8 @@ def real(url: str) -> str:
 
 
 def is_special(url: str) -> bool:
-    """Whether a pipe, a socket or a device stands at a local path: it would be waited for, or read, without end."""
+    """Tells whether a pipe, a socket or a device stands at a local path: it would be waited for, or read, without
+    end."""
     if files.is_remote(url):
         return False
     try:
@@ -75,5 +76,5 @@ def _is_same(one: pathlib.Path, other: str) -> bool:
 
 
 def has_wildcard_directory(pattern: str) -> bool:
-    """Whether a glob chooses directories too, not only names in one."""
+    """Tells whether a glob chooses directories too, not only names in one."""
     return re.search(r"[\[*?]", pattern.rpartition("/")[0]) is not None

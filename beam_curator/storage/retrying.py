@@ -50,7 +50,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether an error may be gone at the next attempt. Clients of storage share no type of error for this."""
+    """Tells whether an error may be gone at the next attempt. Clients of storage share no type of error for this."""
     if isinstance(error, (OSError, asyncio.TimeoutError)) or getattr(error, "retryable", False) is True:
         return True
     return _http_status(error) is not None or not _CONNECTION_FAULTS.isdisjoint(_kinds(error))
@@ -85,7 +85,7 @@ def _http_status(error: BaseException) -> int | None:
 
 
 def is_absent(error: BaseException) -> bool:
-    """Whether what was asked for is not there: buckets say so by the status of their answer."""
+    """Tells whether what was asked for is not there: buckets say so by the status of their answer."""
     return any(isinstance(cause, FileNotFoundError) or _http_status(cause) == 404 for cause in causes_of(error))
 
 
@@ -102,13 +102,14 @@ def why_permanent(error: BaseException) -> str | None:
 
 
 def _is_of_the_file(error: BaseException) -> bool:
-    """Whether an error says that a file is not there, or not to be had; or that what it is called can be no name."""
+    """Tells whether an error says that a file is not there, or not to be had; or that what it is called can be no
+    name."""
     says_so = _is_permanent(error) or isinstance(error, ValueError) or _is_led_astray(error)
     return says_so and getattr(error, "errno", None) not in _FULL
 
 
 def _is_led_astray(error: BaseException) -> bool:
-    """Whether a server sends whoever asks on to what is no url of the web, or round in a circle."""
+    """Tells whether a server sends whoever asks on to what is no url of the web, or round in a circle."""
     return not _kinds(error).isdisjoint(("RedirectClientError", "TooManyRedirects"))  # aiohttp's
 
 
@@ -118,7 +119,8 @@ def _kinds(error: BaseException | None) -> set[str]:
 
 
 def _is_of_credentials(error: BaseException) -> bool:
-    """Whether a service of storage does not know who asks: that is said of all files alike, until they are renewed."""
+    """Tells whether a service of storage does not know who asks: that is said of all files alike, until they are
+    renewed."""
     answer = getattr(error, "response", None)
     code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
     return code in _OF_CREDENTIALS or (_http_status(error) == 401 and not hasattr(error, "request_info"))
@@ -165,7 +167,7 @@ def _reason(error: BaseException) -> str:
 
 
 def trusts_anyone() -> bool:
-    """Whether this machine has certificates of authorities: without, no host's is valid."""
+    """Tells whether this machine has certificates of authorities: without, no host's is valid."""
     directory = ssl.get_default_verify_paths().capath
     in_directory = directory is not None and any(pathlib.Path(directory).iterdir())
     return in_directory or ssl.create_default_context().cert_store_stats()["x509_ca"] > 0

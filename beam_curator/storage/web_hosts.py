@@ -41,12 +41,12 @@ def why_gone(url: str, error: BaseException) -> str | None:
 
 
 def is_of_a_host(reason: str) -> bool:
-    """Whether this is a reason that `why_gone` gave: another host would have another answer."""
+    """Tells whether this is a reason that `why_gone` gave: another host would have another answer."""
     return reason.startswith(_OF_HOSTS)
 
 
 def is_known_to_be_gone(url: str) -> bool:
-    """Whether another url of the same host was asked for in vain, so that one attempt is enough."""
+    """Tells whether another url of the same host was asked for in vain, so that one attempt is enough."""
     return bool(_gone) and _host(url) in _gone
 
 
@@ -71,7 +71,7 @@ def _why(cause: BaseException) -> str | None:
 
 
 def _has_network() -> bool:
-    """Whether this machine has a way to other machines: without one, no name is known. Nothing is sent."""
+    """Tells whether this machine has a way to other machines: without one, no name is known. Nothing is sent."""
     for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):  # of documentation
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as asked:

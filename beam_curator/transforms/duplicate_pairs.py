@@ -352,7 +352,8 @@ def _best_first(ranked: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def _has_no_order(rank: Any) -> bool:
-    """Whether a rank, or a part of one, is None or NaN: what comes first would depend on the order of the input."""
+    """Tells whether a rank, or a part of one, is None or NaN: what comes first would depend on the order of the
+    input."""
     return any(map(_has_no_order, rank)) if isinstance(rank, (tuple, list)) else rank is None or bool(rank != rank)
 
 

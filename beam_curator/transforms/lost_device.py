@@ -29,8 +29,8 @@ def ending_worker_of_lost_device() -> Iterator[None]:
 
 
 def is_runners_worker() -> bool:
-    """Whether Beam started this process to work for a runner: Beam's container, a worker pool or a local runner of
-    several processes."""
+    """Tells whether Beam started this process to work for a runner: Beam's container, a worker pool or a local runner
+    of several processes."""
     return any("apache_beam.runners.worker" in argument for argument in sys.orig_argv)
 
 

@@ -98,7 +98,7 @@ class Proxy:
 
 
 def _is_object(path, name):
-    """Whether a request is for an object's bytes: S3 has its name in the path; GCS too, with alt=media."""
+    """Tells whether a request is for an object's bytes: S3 has its name in the path; GCS too, with alt=media."""
     plain, _, query = path.replace("%2F", "/").partition("?")
     is_gcs = "/storage/v1/" in plain
     return plain.endswith(f"/{name}") and (not is_gcs or "alt=media" in query)
@@ -127,7 +127,8 @@ class _Forwarding(BaseHTTPRequestHandler):
 
     @contextlib.contextmanager
     def _kept_condition(self, body):
-        """Whether an upload's ifGenerationMatch holds, while the block runs: the emulator from PyPI does not look."""
+        """Tells whether an upload's ifGenerationMatch holds, while the block runs: the emulator from PyPI does not
+        look."""
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
         wanted = query.get("ifGenerationMatch")
         if self.command != "POST" or wanted is None:

@@ -131,7 +131,7 @@ def _parts(text: str) -> Side:
 
 
 def _lighter(dark: Side, light: Side, gain: int) -> bool:
-    """Whether one picture is the other, made lighter by `gain` / 50, within 8 levels in the quadratic mean."""
+    """Tells whether one picture is the other, made lighter by `gain` / 50, within 8 levels in the quadratic mean."""
     total = 0
     for one, other in zip(dark, light, strict=True):
         d, far = [255 - level for level in one], [255 - level for level in other]

@@ -30,7 +30,7 @@ def require_checkpoint(model: str, checkpoint: str | None) -> str:
 
 
 def is_torchscript(checkpoint: str) -> bool:
-    """Whether a file is an archive of `torch.jit.save`, as OpenAI published its weights."""
+    """Tells whether a file is an archive of `torch.jit.save`, as OpenAI published its weights."""
     if not zipfile.is_zipfile(checkpoint):
         return False
     with zipfile.ZipFile(checkpoint) as archive:

@@ -167,7 +167,7 @@ class DeviceModel:
         return module
 
     def _fuses(self) -> bool:
-        """Whether sum and norm are one kernel here; where they could be and are not, it is said."""
+        """Tells whether sum and norm are one kernel here; where they could be and are not, it is said."""
         from beam_curator.models.encoders.fused_norm import why_not_fused
 
         if self.device != "cuda":

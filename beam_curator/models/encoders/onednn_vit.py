@@ -51,8 +51,8 @@ _SILU = ("swish", "")
 
 
 def runs_here(module: Any, dtype: torch.dtype) -> bool:
-    """Whether `pack` takes a module on this machine: a plain vision transformer, an x86 processor that computes in this
-    type, and a torch with oneDNN."""
+    """Tells whether `pack` takes a module on this machine: a plain vision transformer, an x86 processor that computes
+    in this type, and a torch with oneDNN."""
     return (
         platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()

@@ -139,14 +139,14 @@ def cast_matrices(module: "torch.nn.Module", precision: str) -> bool:
 
 
 def _gpu_computes_bf16() -> bool:
-    """Whether this GPU has bfloat16 instructions: T4 and V100 only emulate them."""
+    """Tells whether this GPU has bfloat16 instructions: T4 and V100 only emulate them."""
     import torch
 
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _cpu_computes_bf16() -> bool:
-    """Whether this CPU has bfloat16 instructions; emulated ones are slower than float32."""
+    """Tells whether this CPU has bfloat16 instructions; emulated ones are slower than float32."""
     import torch
 
     if platform.machine().lower() in ("aarch64", "arm64"):
@@ -156,7 +156,7 @@ def _cpu_computes_bf16() -> bool:
 
 
 def cpu_multiplies_in_tiles() -> bool:
-    """Whether this CPU has Intel's AMX, which multiplies bfloat16 matrices in tiles."""
+    """Tells whether this CPU has Intel's AMX, which multiplies bfloat16 matrices in tiles."""
     return _cpu_has("_is_amx_tile_supported")
 
 

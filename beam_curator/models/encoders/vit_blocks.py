@@ -63,7 +63,7 @@ def blocks_in(module: Any) -> list[Block]:
 
 
 def pools_first_token(module: Any) -> bool:
-    """Whether all that a plain vision transformer gives comes from the class token, the first of an image."""
+    """Tells whether all that a plain vision transformer gives comes from the class token, the first of an image."""
     return module.pool_type == "tok" and not module.output_tokens
 
 

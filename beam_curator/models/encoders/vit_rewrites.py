@@ -16,8 +16,8 @@ _QUICK = 1.702
 
 
 def is_plain(module: torch.nn.Module) -> bool:
-    """Whether a tower is a row of pre-norm blocks of torch's attention and two linear layers, with a norm before it, on
-    square patches that lie side by side.
+    """Tells whether a tower is a row of pre-norm blocks of torch's attention and two linear layers, with a norm before
+    it, on square patches that lie side by side.
 
     What is rewritten is read from weights, so that nothing else may have a say: no hook, and no layer in the place of
     one of open_clip's (of LoRA, quantised, without a bias).

@@ -84,5 +84,5 @@ def encoder_name(encoder: ModelIdentity | None) -> str:
 
 
 def is_openai_vit_l_14(encoder: ModelIdentity | None) -> bool:
-    """Whether an encoder is known to be OpenAI's CLIP ViT-L/14."""
+    """Tells whether an encoder is known to be OpenAI's CLIP ViT-L/14."""
     return encoder is not None and encoder.name in _OPENAI_NAMES and UNKNOWN_ORIGIN not in encoder.notes

@@ -50,7 +50,7 @@ def with_scores(batch: SampleBatch, loaded: LoadedScorer, identity: ModelIdentit
 
 
 def has_texts_of(batch: SampleBatch, texts: LoadedScorer) -> bool:
-    """Whether the batch has the embeddings of its captions that this scorer gives."""
+    """Tells whether the batch has the embeddings of its captions that this scorer gives."""
     model = batch.models.get(TEXT_EMBEDDING)
     return batch.text_embeddings is not None and model is not None and texts.scorer.identity.gives(model)
 

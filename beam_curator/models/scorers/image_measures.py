@@ -101,7 +101,7 @@ def entropy(pixels: Pixels) -> float:
 
 
 def is_greyscale(pixels: Pixels) -> bool:
-    """Whether red, green and blue are equal in every pixel, however the file holds them."""
+    """Tells whether red, green and blue are equal in every pixel, however the file holds them."""
     red, green, blue = (pixels[..., channel] for channel in range(3))
     return bool(np.array_equal(red, green) and np.array_equal(green, blue))
 

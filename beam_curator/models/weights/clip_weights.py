@@ -209,6 +209,6 @@ def published_as(path: str, sha256: str) -> ClipWeights | None:
 
 
 def is_checkpoint_path(pretrained: str) -> bool:
-    """Whether what a user gives as `pretrained` is the path of a checkpoint, not one of open_clip's tags."""
+    """Tells whether what a user gives as `pretrained` is the path of a checkpoint, not one of open_clip's tags."""
     is_checkpoint = pretrained.lower().endswith(_CHECKPOINT_SUFFIXES)
     return "/" in pretrained or is_checkpoint or pathlib.Path(pretrained).is_file()

@@ -52,7 +52,7 @@ def _short(error: BaseException) -> str:
 
 
 def is_file(path: str) -> bool:
-    """Whether there is a file at a local path or in a bucket.
+    """Tells whether there is a file at a local path or in a bucket.
 
     Raises:
       TransferError: the bucket could not be asked (no such scheme, no credentials, no network).

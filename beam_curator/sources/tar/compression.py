@@ -63,8 +63,8 @@ def _past_skippable(file: BinaryIO, head: bytes) -> bytes:
 
 
 def _begins_lzma(head: bytes) -> bool:
-    """Whether this is the header of `.lzma`, which has no magic: properties, a dictionary as encoders make it, and an
-    uncompressed size, which may be left open. A tar's first name is followed by zeros, and makes a size of 0."""
+    """Tells whether this is the header of `.lzma`, which has no magic: properties, a dictionary as encoders make it,
+    and an uncompressed size, which may be left open. A tar's first name is followed by zeros, and makes a size of 0."""
     if len(head) < _HEAD_BYTES or head[0] != 0x5D:
         return False
     dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
@@ -92,7 +92,7 @@ def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
 
 
 def is_decompressed(file: BinaryIO) -> bool:
-    """Whether it is a decompressed stream, in which a step back may cost reading all that comes before."""
+    """Tells whether a file is a decompressed stream, in which a step back may cost reading all that comes before."""
     return isinstance(getattr(file, "raw", None), _Decompressed)
 
 

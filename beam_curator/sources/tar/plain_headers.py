@@ -72,7 +72,7 @@ def _checksum(header: bytes) -> int:
 
 
 def _is_time_record(body: bytes, size: int) -> bool:
-    """Whether a PAX header's records are one time of change, which says nothing of the member's name or size."""
+    """Tells whether a PAX header's records are one time of change, which says nothing of the member's name or size."""
     found = _TIME_RECORD.fullmatch(body)
     return found is not None and int(found[1]) == size == len(body)
 

@@ -91,8 +91,8 @@ def read_range(range: ShardRange) -> RangeContent:
 
 
 def is_read_at_once(range: ShardRange) -> bool:
-    """Whether a range is small enough for all of its bytes to be in memory; else a sample that is too large is not
-    read."""
+    """Tells whether a range is small enough for all of its bytes to be in memory; else a sample that is too large is
+    not read."""
     most = min(MAX_SAMPLE_BYTES, MAX_DECOMPRESSED_BYTES) if range.compression else MAX_SAMPLE_BYTES
     return range.end - range.start <= most
 
