@@ -133,7 +133,7 @@ def spare_what_is_loaded() -> None:
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """While the block runs, the garbage collector does not, where the process may be tuned and it was on.
+    """Pauses the garbage collector while the block runs, where the process may be tuned and it was on.
 
     For what makes millions of objects that stay, none of which refers to itself: the collector would look at all of
     them again and again, which is 40 % of the time that a million shards take. Decorates a function as well.

@@ -132,7 +132,7 @@ class Board:
 
     @contextlib.contextmanager
     def loading(self, model: str) -> Iterator[None]:
-        """While the block runs, this model is being loaded."""
+        """Shows, while the block runs, that this model is being loaded."""
         self._load(model, 1)
         try:
             yield

@@ -25,7 +25,7 @@ from beam_curator.rule_tally import Tallies
 
 
 def readable(text: str) -> str:
-    r"""Text that UTF-8 can hold: bytes of a name that were not UTF-8 are shown as \xNN."""
+    r"""Makes text that UTF-8 can hold: bytes of a name that were not UTF-8 are shown as \xNN."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -38,9 +38,9 @@ def temporary_file(text: str, suffix: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def of_workers() -> Iterator[None]:
-    """Worker processes that are started inside the block make theirs in a directory of this process, which goes when
-    the block ends: they may be killed, and remove nothing. There goes as well what this process makes meanwhile: the
-    server that Beam starts for them removes none of its own."""
+    """Has worker processes that the block starts make their temporary files in a directory of this process, which goes
+    when the block ends: they may be killed, and remove nothing. There goes as well what this process makes meanwhile:
+    the server that Beam starts for them removes none of its own."""
     before = tempfile.tempdir
     with temporary_directory("beam-curator-workers-") as directory:
         os.environ[_WORKERS_MAKE_THEIRS_IN] = tempfile.tempdir = directory

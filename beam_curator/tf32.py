@@ -15,8 +15,8 @@ _before: list[tuple[Any, str, Any]] = []
 
 @contextlib.contextmanager
 def no_tf32() -> Iterator[None]:
-    """While the block runs in any thread, no thread of the process computes in TensorFloat-32. The setting is the whole
-    process's: the last thread that leaves sets again what the program had set."""
+    """Keeps all threads of the process from computing in TensorFloat-32 while the block runs in any of them. The
+    setting is the whole process's: the last thread that leaves sets again what the program had set."""
     global _users
     with _lock:
         if not _users:

@@ -73,7 +73,7 @@ def reading_fields(rows: int) -> Step | None:
 
 
 def comparing(rows: float, kinds: Sequence[str]) -> Step | None:
-    """Finding duplicates, of all samples at most; None where they stay."""
+    """Estimates the time to find duplicates, of all samples at most; None where they stay."""
     if not kinds:
         return None
     seconds = rows * HASHES_SECONDS_A_ROW if set(kinds) != {SEMANTIC} else 0.0
@@ -84,7 +84,7 @@ def comparing(rows: float, kinds: Sequence[str]) -> Step | None:
 
 
 def reporting(rows: float) -> Step:
-    """Writing the report."""
+    """Estimates the time to write the report."""
     return Step("report", REPORT_START_SECONDS + rows * REPORT_SECONDS_A_ROW, "the page, with pictures", REPORT_SOURCE)
 
 

@@ -75,8 +75,8 @@ class Point:
 
 
 def curve(left: Left, rate: Rate, price_per_hour: float | None, bucket_bytes: float | None) -> list[Point]:
-    """Scoring by 1, 2, 4, ... workers, until more of them are no faster: when each has one range, or when the bucket
-    gives no more.
+    """Estimates scoring by 1, 2, 4, ... workers, until more of them are no faster: when each has one range, or when the
+    bucket gives no more.
 
     Args:
       left: what is to be scored.

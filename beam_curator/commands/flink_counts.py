@@ -22,8 +22,8 @@ _TIMEOUT_SECONDS = 10
 
 
 def flink_counts(options: PipelineOptions, result: PipelineResult) -> Counter[str]:
-    """Our counters by name, of a job on a session cluster, as the REST interface of its JobManager has them now; none
-    where `--flink_master` names no cluster, or the job is not found there.
+    """Asks the JobManager of a session cluster, by its REST interface, for our counters of a job, by name; none where
+    `--flink_master` names no cluster, or the job is not found there.
 
     Raises:
       OSError, ValueError, KeyError: where the cluster does not answer, or says something else.
@@ -50,7 +50,7 @@ def _job_of(overview: Any, invocation: str) -> str | None:
 
 
 def _counters(accumulators: Any) -> Counter[str]:
-    """Ours, summed over the steps, out of what Beam's accumulator is as text: its monitoring infos as JSON."""
+    """Sums our counters over the steps, from the text of Beam's accumulator: its monitoring infos as JSON."""
     counts: Counter[str] = Counter()
     for one in accumulators["user-task-accumulators"]:
         if one["name"] != _ACCUMULATOR:

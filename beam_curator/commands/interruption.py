@@ -30,7 +30,7 @@ def line(program: str, number: int = signal.SIGINT) -> str:
 
 @contextlib.contextmanager
 def job_runs(elsewhere: bool) -> Iterator[None]:
-    """While the block runs, what a stopped command says is true of a job that runs elsewhere, if so it does."""
+    """Lets a stopped command say, while the block runs, what is true of a job that runs elsewhere, if it does."""
     _advice.append(_ELSEWHERE if elsewhere else _RESUME)
     try:
         yield
@@ -71,7 +71,7 @@ def _give_back() -> None:
 
 @contextlib.contextmanager
 def ends_process(program: str) -> Iterator[None]:
-    """While the block runs, Ctrl-C and SIGTERM end this process, with one line and exit code 130 or 143.
+    """Ends this process with one line and exit code 130 or 143 on Ctrl-C and SIGTERM, while the block runs.
 
     Nothing is unwound. Raising instead would not do: it happens wherever the main thread is, which may be inside a
     bundle, where Beam makes an ordinary failure of it; and Python would then wait for the bundles of other threads.

@@ -90,8 +90,8 @@ def end_as_process(module: str) -> NoReturn:
 
 
 def pass_over_pythons_end() -> None:
-    """Each of Google's packages says in two lines that it will end with a Python that we support: before every error,
-    and in each worker process that this one starts."""
+    """Silences Google's packages, each of which says in two lines that it will end with a Python that we support:
+    before every error, and in each worker process that this one starts."""
     told_by = "google.api_core._python_version_support"
     warnings.filterwarnings("ignore", category=FutureWarning, module=re.escape(told_by))
     wanted = os.environ.get("PYTHONWARNINGS")

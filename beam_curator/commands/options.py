@@ -47,7 +47,7 @@ _NOT_RECORDED = (
 
 
 def flags_of(options: CurationOptions) -> Mapping[str, Any]:
-    """Our flags and their values, as the manifest records them: what is said in any order, in one."""
+    """Gives our flags and their values as the manifest records them: what is said in any order, in one."""
     parser = argparse.ArgumentParser()
     CurationOptions._add_argparse_args(parser)
     names: Sequence[str] = [action.dest for action in parser._actions if action.dest != "help"]

@@ -39,7 +39,7 @@ _MOST_RANGES_LISTED = 20_000
 
 @contextlib.contextmanager
 def shown_of_processes(total_bytes: int, total_shards: int) -> Iterator[None]:
-    """While the block runs, worker processes that it starts say how far they are, and a line shows it."""
+    """Has worker processes that the block starts say how far they are, and shows it on a line while the block runs."""
     with temporary_directory("beam-curator-progress-") as directory:
         os.environ[SHARED_IN] = directory
         try:
@@ -58,7 +58,7 @@ def metrics_now(result: PipelineResult) -> MetricResults:
 
 
 def counts_of(result: PipelineResult) -> Counter[str]:
-    """Our counters by name, as a runner has them now."""
+    """Asks a runner for our counters, by name."""
     counts: Counter[str] = Counter()
     for one in metrics_now(result).query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
         value = one.attempted if one.committed is None else max(one.committed, one.attempted or 0)
@@ -174,8 +174,8 @@ class RunnersCounts:
         return [f"{scored:,} of {planned:,} ranges", *(_time_left(planned - scored, rate) if rate else [])]
 
     def _counts(self) -> Counter[str]:
-        """Our counters, each the most that was told, as Prism's fall back for a moment; none where the runner gives
-        none, for whatever reason: it is about the job, no part of it."""
+        """Gives our counters, each the most that was told, as Prism's fall back for a moment; none where the runner
+        gives none, for whatever reason: it is about the job, no part of it."""
         try:
             self._most |= self.ask()
         except Exception:
@@ -222,8 +222,8 @@ def shown_of_runner(
     total_shards: int,
     stream: TextIO | None = None,
 ) -> Iterator[None]:
-    """While the block waits for a job elsewhere, a line shows what its runner counts; or, where the workers are threads
-    of this process (LOOPBACK), what they do."""
+    """Shows on a line, while the block waits for a job elsewhere, what its runner counts; or, where the workers are
+    threads of this process (LOOPBACK), what they do."""
     status = StatusLine(stream or sys.stderr)
     runner = options.view_as(StandardOptions).runner or ""
     ask = functools.partial(_counts_on, runner, options, result)

@@ -76,8 +76,8 @@ def run_pipeline(
 
 @contextlib.contextmanager
 def _quiet_beam() -> Iterator[None]:
-    """While the block runs, Beam does not log what it raises as well: a traceback for each failed bundle, and each
-    start and end of a server; nor what users can do nothing about."""
+    """Keeps Beam, while the block runs, from logging what it raises as well: a traceback for each failed bundle, and
+    each start and end of a server; nor what users can do nothing about."""
     root, about_itself = logging.getLogger(), _is_not_about_beams_own_metrics
     is_filtered = about_itself in root.filters  # by the command, until it ends
     root.addFilter(about_itself)

@@ -83,7 +83,7 @@ def _measured(done: Done, now: float, means: Sequence[str]) -> Rate | None:
 
 
 def _means(result: PipelineResult) -> list[str]:
-    """Mean times of decoding and of the model, for people."""
+    """Says the mean times of decoding and of the model."""
     found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]
     means = {one.key.metric.name: one.committed.mean for one in found if one.committed and one.committed.count}
     told = []

@@ -58,7 +58,7 @@ def options_passed_on(options: PipelineOptions) -> Iterator[None]:
 
 @contextlib.contextmanager
 def workers_deaf_to_ctrl_c() -> Iterator[None]:
-    """Worker processes that are started inside the block do not hear Ctrl-C, which a terminal sends to all: whoever
+    """Starts worker processes, inside the block, that do not hear Ctrl-C, which a terminal sends to all: whoever
     started them ends them, and they would lament in their own start.
 
     A trap of the shell that Beam starts them by outlives it, as no signal that is blocked does. Beam asks for the
@@ -137,8 +137,8 @@ def _end(end: Future[T], error: BaseException) -> None:
 
 @contextlib.contextmanager
 def _deaths_told(died: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
-    """While the block runs, `died` is called with the exit code of each worker process that fails. Gives what tells of
-    a death that is noticed otherwise.
+    """Calls `died`, while the block runs, with the exit code of each worker process that fails. Gives what tells of a
+    death that is noticed otherwise.
 
     After a death the other workers are killed, and what Beam's threads raise because of it is not shown. Some do so
     before the death is known: their connections broke first.

@@ -53,7 +53,7 @@ class ImageError(Exception):
 
 
 def reason_of(error: Exception, messages: Sequence[str] = ()) -> str:
-    """Why an image failed, in words of ours: Pillow's change with its version, and hold memory addresses.
+    """Says why an image failed, in words of ours: Pillow's change with its version, and hold memory addresses.
 
     Args:
       error: what was raised.

@@ -83,7 +83,7 @@ class _Layout:
 
     @classmethod
     def of(cls, image: TiffImagePlugin.TiffImageFile) -> _Layout | None:
-        """None where there are no segments, or numbers that are none."""
+        """Reads the layout from a TIFF's tags; None where there are no segments, or numbers that are none."""
         tags = image.tag_v2
         width, height = tags.get(TiffImagePlugin.IMAGEWIDTH, 0), tags.get(TiffImagePlugin.IMAGELENGTH, 0)
         is_tiled = TiffImagePlugin.STRIPOFFSETS not in tags

@@ -101,7 +101,7 @@ _A_LINE_EACH = json.JSONEncoder(ensure_ascii=False, separators=("\n", ": "))
 
 
 def _json_of_facts(columns: Mapping[str, pa.Array]) -> dict[str, pa.StringArray]:
-    """Each integer or text as JSON, by column; all texts at once, since each call takes a while to start."""
+    """Writes each integer or text as JSON, by column; all texts at once, since each call takes a while to start."""
     texts = [name for name, values in columns.items() if pa.types.is_string(values.type)]
     found = {name: values.cast(pa.string()) for name, values in columns.items() if name not in texts}
     if texts:
@@ -130,7 +130,7 @@ def _escapes_any(texts: pa.StringArray) -> bool:
 
 
 def _json_of_scores(column: pa.ChunkedArray) -> pa.StringArray:
-    """Each score as JSON, a float32 with the digits of `_shortest`: Arrow writes most numbers as Python does."""
+    """Writes each score as JSON, a float32 with the digits of `_shortest`: Arrow writes most numbers as Python does."""
     scores = column.combine_chunks()
     if not pa.types.is_float32(scores.type):
         return _by_json(scores.to_pylist())
@@ -142,7 +142,7 @@ def _json_of_scores(column: pa.ChunkedArray) -> pa.StringArray:
 
 
 def _by_json(values: list[Any]) -> pa.StringArray:
-    """Each as JSON, which has no line break outside of what separates values."""
+    """Writes each value as JSON, which has no line break outside of what separates values."""
     return pa.array(_A_LINE_EACH.encode(values)[1:-1].split("\n") if values else [], pa.string())
 
 

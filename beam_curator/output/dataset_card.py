@@ -110,7 +110,7 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str
 
 
 def _plain(text: str) -> str:
-    """Text in a cell of a table."""
+    """Escapes text for a cell of a table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 

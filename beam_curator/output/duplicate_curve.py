@@ -197,7 +197,7 @@ class _Found:
 
     @property
     def involved(self) -> int:
-        """About how many samples are near another one."""
+        """The number of samples that are near another one, about."""
         assert self.edges is not None
         related = len(np.unique(np.concatenate([self.edges.first, self.edges.second])))
         return related + int((self.classes.of_samples >= 0).sum()) - len(self.classes)

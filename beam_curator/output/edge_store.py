@@ -162,7 +162,7 @@ class EdgeStore:
         return files.join(self._output, EDGES_DIRECTORY, f"{self._kind}-{fingerprint}", name)
 
     def begin(self, fingerprint: str) -> None:
-        """Before a join: what others left that did not end is removed."""
+        """Removes, before a join, what others left that did not end."""
         directory = self.directory(fingerprint)
         self._delete(name for name in self._of_joins() if not name.startswith(f"{directory}/"))
 

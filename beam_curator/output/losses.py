@@ -40,8 +40,8 @@ class Losses:
         return total.losses
 
     def lost_samples(self, seen: int) -> int:
-        """About how many samples broken shards have lost: at least one each, and as many as the bytes that could not be
-        read would hold at the size of the `seen` samples that were. An estimate."""
+        """Estimates how many samples broken shards have lost: at least one each, and as many as the bytes that could
+        not be read would hold at the size of the `seen` samples that were."""
         return sum(self.lost_in(url, seen) for url in self.unread_bytes)
 
     def lost_in(self, url: str, seen: int) -> int:

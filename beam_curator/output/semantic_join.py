@@ -270,7 +270,7 @@ def _vectors_of(parts: Sequence[VectorsOfPart], dim: int) -> Vectors:
 
 
 def group_cells(sorted_blocks: Iterable[tuple[JoinPlace, str, BlockCounts]]) -> Iterator[CellsTask]:
-    """All cells in groups of about the same work, from all blocks of a join, in any order.
+    """Groups all cells into tasks of about the same work, from all blocks of a join, in any order.
 
     Raises:
       JobError: for blocks that were put in the order of other cells: a worker that was taken for dead wrote them late.

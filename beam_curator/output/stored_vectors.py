@@ -149,6 +149,6 @@ def _told_if_full(place: Path, rows: int, dim: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stored_vectors(parts: Sequence[str], rows: Sequence[int]) -> Iterator[StoredVectors]:
-    """While the block runs: as `StoredVectors`, on the disk for temporary files (2 bytes a number)."""
+    """Makes `StoredVectors` on the disk for temporary files (2 bytes a number), which are gone after the block."""
     with temporary_directory("beam-curator-") as directory:
         yield StoredVectors(parts, rows, Path(directory))

@@ -79,7 +79,7 @@ class TableRule(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, row: Mapping[str, Any]) -> Any:
-        """True for what is kept."""
+        """Decides on one row: true keeps it."""
 
 
 class ColumnRule(TableRule):
@@ -92,7 +92,7 @@ class ColumnRule(TableRule):
 
     @abc.abstractmethod
     def __call__(self, row: Mapping[str, Any]) -> Any:
-        """True (or a bool array [n]) for what is kept."""
+        """Decides on one row, or on n rows by a bool array [n]: true keeps them."""
 
     def check(self, types: Mapping[str, str]) -> None:
         """Raises UsageError for a column that is not among these, or that holds no numbers. A field of the samples'
@@ -121,7 +121,8 @@ class ColumnRule(TableRule):
 
 
 def why_nothing(table: pa.Table, columns: Sequence[str]) -> dict[str, np.ndarray]:
-    """Why rows have no value in one of these columns, and which rows (bool [n]); the first reason of a row counts."""
+    """Finds the reasons why rows have no value in one of these columns, each with its rows (bool [n]); the first reason
+    of a row counts."""
     reasons = {f"no {name}": np.asarray(rows.column_of(table, name).is_null()) for name in columns}
     of_caption = [name for name in columns if name in OF_CAPTION]
     if of_caption and "caption" in table.schema.names:

@@ -174,7 +174,7 @@ def _column(text: str, names: Sequence[str]) -> str:
 
 
 def _nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
-    """Each expression in the tree, whatever the version of DuckDB calls the places where they are."""
+    """Yields each expression in the tree, whatever the version of DuckDB calls the places where they are."""
     pending = [tree]
     while pending:
         one = pending.pop()
@@ -187,7 +187,7 @@ def _nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _frame(statement: Mapping[str, Any]) -> Any:
-    """All of a statement but what it selects."""
+    """Gives all of a statement but what it selects."""
     node = {name: value for name, value in statement["node"].items() if name != "select_list"}
     told = {"node": node, "columns": len(statement["node"].get("select_list") or ())}
     return _without_places(told)

@@ -1,4 +1,4 @@
-"""About how many samples ranges hold, told before anything of them is read but some headers of tars."""
+"""Estimates how many samples ranges hold, before anything of them is read but some headers of tars."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Density:
     tars: int = 0
 
     def samples_in(self, range: ShardRange) -> float:
-        """About how many samples a range holds; of formats that have rows, how many."""
+        """Estimates how many samples a range holds; of formats that have rows it is their number."""
         if range.shard.format:
             return len(range.rows)
         return range.size_bytes * self.samples / self.bytes if self.bytes else 0.0

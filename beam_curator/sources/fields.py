@@ -218,7 +218,7 @@ _INT64, _EXACT, _LONGEST_INTEGER = (1 << 63) - 1, 1 << 53, 10**4000
 
 
 def _storable(text: str) -> str:
-    """Text that UTF-8 can hold."""
+    """Replaces in a text what UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

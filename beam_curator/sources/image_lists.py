@@ -85,7 +85,7 @@ def entries_of(path: str, reading: Reading) -> list[Entry]:
 
 
 def _what_to_do(columns: Sequence[str]) -> str:
-    """About a table without a column of paths."""
+    """Says what to do about a table without a column of paths."""
     if len(columns) == 1 and (mark := next((one for one in ";\t|" if one in columns[0]), None)):
         name = {";": "semicolons", "\t": "tabs", "|": "bars"}[mark]
         return f"separate them by commas, not by {name}{', or call it .tsv' if mark == chr(9) else ''}"
@@ -133,7 +133,8 @@ def beside(path: str, given: str) -> str:
 
 
 def _looked_at(path: str) -> tuple[int, str]:
-    """Size and stamp of a local file; nothing of one elsewhere, for which storage would be asked file by file."""
+    """Finds the size and the stamp of a local file; nothing of one elsewhere, for which storage would be asked file by
+    file."""
     if files.is_remote(path):
         return 0, ""
     try:

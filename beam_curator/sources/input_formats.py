@@ -152,7 +152,7 @@ def _holds_images(schema: pa.Schema, reading: Reading) -> bool:
 
 
 def _schema_of(path: str) -> pa.Schema | None:
-    """None of a file that is no whole Parquet file: its reader says so."""
+    """Reads a file's schema; None of a file that is no whole Parquet file: its reader says so."""
     try:
         with files.open_for_reading(path) as file:
             return pq.read_schema(pa.PythonFile(file, "r"))

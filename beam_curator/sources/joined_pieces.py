@@ -54,7 +54,7 @@ def _strayed(piece: PieceOfRange) -> CurationError:
 
 
 def joined(pieces: Sequence[PieceOfRange]) -> SampleBatch:
-    """All pieces of a range as one batch; the samples need no bytes."""
+    """Joins all pieces of a range into one batch; the samples need no bytes."""
     whole = pieces[-1].whole
     if whole is None:
         raise _strayed(pieces[-1])

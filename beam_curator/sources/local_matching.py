@@ -70,7 +70,7 @@ def find_local(name: str, endings: tuple[str, ...]) -> tuple[list[FileMetadata],
 
 
 def find_below(directory: str) -> tuple[list[FileMetadata], list[Missing]]:
-    """All files in a directory at any depth, in the order of their paths, and what cannot be read of them.
+    """Finds all files in a directory at any depth, in the order of their paths, and what cannot be read of them.
 
     Hidden files and directories are left out, and the output directories of jobs, unless it is one itself.
     """
@@ -98,7 +98,7 @@ def _below(directory: str, missing: list[Missing], entered: set[_FileId], top: b
 
 
 def _looked_at(path: str, missing: list[Missing]) -> FileMetadata | None:
-    """Size and time of last change of a file; None, and what is missing, where it cannot be read."""
+    """Finds the size and time of last change of a file; None, and what is missing, where it cannot be read."""
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path would change how the user wrote it)
     except OSError as error:
@@ -199,7 +199,7 @@ def _joined(directory: str, name: str) -> str:
 
 
 def _why_nothing(name: str, endings: tuple[str, ...]) -> str:
-    """Why a glob or a directory names no file."""
+    """Says why a glob or a directory names no file."""
     directory = name if isdir(name) else literal_directory(name)
     if not isdir(directory or "."):
         return f"there is no directory {directory}"

@@ -103,7 +103,7 @@ def _beside(url: str, pattern: str) -> str:
 
 
 def expand_patterns(patterns: Sequence[str]) -> list[str]:
-    """All names, globs and directories that the patterns stand for; a directory ends with a slash.
+    """Expands patterns into the names, globs and directories that they stand for; a directory ends with a slash.
 
     Raises:
       UsageError: where lists cannot be read, or braces stand for more than `MAX_NAMES` names.
@@ -148,7 +148,7 @@ def match_files(patterns: Sequence[str]) -> list[FileMetadata]:
 
 @retried
 def find_below(directory: str) -> Found:
-    """All files in a directory at any depth, in the order of their urls, and what cannot be read of them.
+    """Finds all files in a directory at any depth, in the order of their urls, and what cannot be read of them.
 
     Hidden files are left out, and the output directories of jobs, unless it is one itself.
 

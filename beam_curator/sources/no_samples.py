@@ -106,7 +106,7 @@ def no_sample(shards: Sequence[Shard]) -> JobError:
 
 
 def why_no_sample(shard: Shard) -> str:
-    """Why a shard gives no sample."""
+    """Says why a shard gives no sample."""
     try:
         if shard.format:
             return _why_no_rows(shard, DEFAULT_READING) or "has rows, but none could be read"

@@ -45,7 +45,8 @@ def decoded_bytes(column: pa.Array) -> int:
 
 
 def decoded(parquet: pq.ParquetFile, most_rows: int, most_bytes: int, claimed: int = 0) -> Iterator[pa.RecordBatch]:
-    """All rows of a file, some at a time: so few that they take a GiB where its largest column has one value alone.
+    """Yields all rows of a file, some at a time: so few that they take a GiB where its largest column has one value
+    alone.
 
     Args:
       parquet: the file.
@@ -75,7 +76,7 @@ def _rows_in_a_gib(groups: Sequence[pq.RowGroupMetaData], most: int) -> int:
 
 
 def whole_table(parquet: pq.ParquetFile, size_bytes: int) -> pa.Table:
-    """All rows of a file.
+    """Reads all rows of a file.
 
     Raises:
       ValueError: where they take a GiB more than the file says.

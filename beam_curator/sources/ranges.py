@@ -46,7 +46,7 @@ def _runs(shard: Shard, range_bytes: int, reading: Reading) -> Sequence[Rows]:
 
 
 def read_range(range: ShardRange) -> RangeContent:
-    """All samples of a range with their bytes, as `tar.reading.read_range` gives them.
+    """Reads all samples of a range with their bytes, as `tar.reading.read_range` does.
 
     Raises:
       StorageError: when the shard cannot be read, after retries.

@@ -232,7 +232,7 @@ def place_of(path: str) -> str:
 
 
 def generation_of(file: FileMetadata) -> str:
-    """Text that changes when a file's content does: see `Shard.generation`.
+    """Makes a text that changes when a file's content does: see `Shard.generation`.
 
     In our buckets it is what the service says of the content, which costs nothing; of a local file it is a hash of all
     or of pieces of it; on other file systems the time of last change.

@@ -516,7 +516,7 @@ def _names_in(directory: str) -> Iterator[str]:
 
 
 def _match(globs: Sequence[str]) -> list[FileMetadata]:
-    """All files that Beam's globs match; in buckets, what several of them may match is listed once."""
+    """Finds all files that Beam's globs match; in buckets, what several of them may match is listed once."""
     matched = []
     for bucket, some in _by_service(globs).items():
         if bucket is None:

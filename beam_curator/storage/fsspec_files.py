@@ -273,7 +273,8 @@ def _opened(url: str) -> tuple[Any, str]:
 
 
 def _metadata(url: str, info: Mapping[str, Any]) -> FileMetadata:
-    """Size, time of last change, and what changes with the content, as far as the storage tells."""
+    """Makes a file's metadata: size, time of last change, and what changes with the content, as far as the storage
+    tells."""
     stamps = [f"{name}={info[name]}" for name in _STAMPS if info.get(name) is not None]
     updated = next((info[name] for name in ("mtime", "LastModified", "last_modified", "created") if info.get(name)), 0)
     seconds = updated.timestamp() if isinstance(updated, datetime.datetime) else updated

@@ -1,4 +1,4 @@
-"""Writing many pieces one after the other with few calls of the system."""
+"""Writes many pieces one after the other with few calls of the system."""
 
 from __future__ import annotations
 

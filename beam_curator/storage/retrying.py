@@ -90,7 +90,7 @@ def is_absent(error: BaseException) -> bool:
 
 
 def why_permanent(error: BaseException) -> str | None:
-    """Why a file can never be read, as text without its name. None if it may be readable later: storage is down,
+    """Says why a file can never be read, as text without its name. None if it may be readable later: storage is down,
     credentials have expired, or the error does not tell."""
     causes = list(causes_of(error))
     if any("ContentEncodingError" in _kinds(cause.__cause__) for cause in causes):  # aiohttp's

@@ -21,7 +21,8 @@ _gone: set[str] = set()
 
 
 def why_gone(url: str, error: BaseException) -> str | None:
-    """Why the host of a url will not give it tomorrow either; None where that is not known, and for no url of the web.
+    """Says why the host of a url will not give it tomorrow either; None where that is not known, and for no url of the
+    web.
 
     Args:
       url: what could not be read, after retries.

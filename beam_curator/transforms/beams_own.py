@@ -19,8 +19,8 @@ Value = TypeVar("Value")
 
 @contextlib.contextmanager
 def inner_steps_untyped(pipeline: beam.Pipeline) -> Iterator[None]:
-    """While such a composite is expanded, --type_check_strictness ALL_REQUIRED does not ask its inner steps for types,
-    which Beam did not give them; the composite itself is asked."""
+    """Keeps --type_check_strictness ALL_REQUIRED, while a composite of Beam's is expanded, from asking its inner steps
+    for types, which Beam did not give them; the composite itself is asked."""
     options = pipeline.options.view_as(TypeOptions)
     strictness, options.type_check_strictness = options.type_check_strictness, "DEFAULT_TO_ANY"
     try:

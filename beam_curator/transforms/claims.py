@@ -49,7 +49,7 @@ class Title:
     releases: bool
 
     def enter(self) -> None:
-        """Before a worker writes: makes sure of the directory, and holds on to it until `leave`.
+        """Makes sure of the directory before a worker writes, and holds on to it until `leave`.
 
         Raises:
           UsageError: when it holds another job's output, or files that are nobody's.
@@ -84,14 +84,15 @@ class Title:
             )
 
     def leave(self) -> None:
-        """After a worker has written. What ends with this process gives the directory back when nobody here writes."""
+        """Lets go of the directory after a worker has written. What ends with this process gives it back when nobody
+        here writes."""
         process = self.claim.process
         if lease.let_go(self.claim) and self.facts is not None and process is not None and process.is_this_process():
             with contextlib.suppress(StorageError):
                 lease.release(self.claim)
 
     def finish(self) -> None:
-        """After the last file is written.
+        """Releases the directory after the last file is written.
 
         Raises:
           StorageError: when the lease cannot be removed, after retries.

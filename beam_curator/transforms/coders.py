@@ -63,7 +63,7 @@ class SampleBatchCoder(_Coder):
         return wire_format.decode_batch(fetched(encoded))
 
     def estimate_size(self, batch: SampleBatch) -> int:
-        """About how large it is; Beam asks it often, also of batches that stay on their worker."""
+        """Estimates a batch's size in bytes; Beam asks for it often, also of batches that stay on their worker."""
         return wire_format.size_of(batch)
 
     def to_type_hint(self) -> Any:

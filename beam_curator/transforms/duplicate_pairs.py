@@ -132,7 +132,7 @@ def _by_id(things: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def perceptual_pairs(things: Mapping[str, Sequence[Any]], bits: int) -> Iterator[DuplicatePair]:
-    """All pairs of pictures that are perceptual duplicates.
+    """Yields all pairs of pictures that are perceptual duplicates.
 
     Args:
       things: `phash256`, `texture` and `colours` of each id, ascending; the others of `HASHES` of all or of none.
@@ -206,7 +206,7 @@ def _array(id: Any, vector: Any) -> np.ndarray:
 
 
 def semantic_pairs(ids: list[str], vectors: np.ndarray, join: Join) -> Iterator[DuplicatePair]:
-    """All pairs of vectors within the threshold.
+    """Yields all pairs of vectors within the threshold.
 
     Args:
       ids: n different ones.

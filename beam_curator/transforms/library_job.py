@@ -26,7 +26,7 @@ def check_claimable(output: str, facts: Facts) -> None:
 
 
 def _complaint(output: str, standing: Job, facts: Facts) -> UsageError | None:
-    """Why a pipeline is not the job that is written in a directory, if it is not."""
+    """Says why a pipeline is not the job that is written in a directory; None if it is that job."""
     for what, was, now in (
         ("range_mb", standing.range_mb, facts.range_mb),
         ("its models", _told(standing.encoder, standing.scorers), _told(facts.encoder, facts.steps)),

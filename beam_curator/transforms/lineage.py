@@ -73,7 +73,8 @@ def check_before_duplicates(batches: beam.pvalue.PValue, step: str) -> None:
 
 
 def transforms_before(collection: beam.pvalue.PValue) -> Iterator[Any]:
-    """All transforms that a PCollection depends on, each once; an earlier one first, a composite before its parts."""
+    """Yields all transforms that a PCollection depends on, each once; an earlier one first, a composite before its
+    parts."""
     seen: set[int] = set()
     for applied in _applied_before(collection, seen):
         if applied.transform is not None:

@@ -54,7 +54,7 @@ class Comparing(OnTitle):
     """A step that writes to the output directory while embeddings are compared."""
 
     def begin(self) -> None:
-        """Before a process writes: the directory is still the job's."""
+        """Makes sure, before a process writes, that the directory is still the job's."""
         self._title.confirm()
         progress.BOARD.enter(COMPARING)
 

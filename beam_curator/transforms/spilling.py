@@ -87,7 +87,7 @@ class SpillFile:
             return self._file.read(size)
 
     def _check(self) -> None:
-        """After a fault nothing is certain of what the file holds."""
+        """Raises JobError after a fault, since which nothing is certain of what the file holds."""
         if self._fault:
             raise JobError(self._fault)
 
@@ -113,7 +113,7 @@ _current: ContextVar[bytes] = ContextVar("current", default=NOWHERE)
 
 @contextlib.contextmanager
 def spilled_to_disk() -> Iterator[None]:
-    """While the block runs a pipeline whose coders all work in this process, its elements lie on disk."""
+    """Lays on disk the elements of a pipeline that the block runs, all of whose coders work in this process."""
     file = SpillFile()
     _files[file.name] = file
     before = _current.get()

@@ -1,4 +1,4 @@
-"""All that decides which samples are kept, in the one order in which it is tried: by a job, and by a preview."""
+"""Selects the samples that are kept, in the one order in which everything is tried: in a job, and in a preview."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def decode_batch(encoded: bytes) -> SampleBatch:
 
 
 def size_of(batch: SampleBatch) -> int:
-    """About how many bytes `encode_batch` gives, told without encoding."""
+    """Estimates how many bytes `encode_batch` gives, without encoding."""
     arrays = [array for array in (getattr(batch, name) for name in _ARRAYS) if array is not None]
     return 1000 + batch.rows.nbytes + sum(array.nbytes for array in arrays) + 200 * len(batch.samples or ())
 

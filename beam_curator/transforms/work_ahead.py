@@ -33,7 +33,7 @@ class WorkAhead(beam.DoFn, Generic[In, Out]):
         """Starts the work; what is returned waits for it, on the thread of the bundle."""
 
     def start_bundle(self) -> None:
-        """Nothing is under way yet."""
+        """Begins with nothing under way."""
         self._under_way: collections.deque[tuple[Callable[[], Out], Any, Any]] = collections.deque()
 
     def process(

@@ -148,7 +148,7 @@ class _WriteShards(WorkAhead[tuple[int, Iterable[Spillable]], WrittenShard]):
         return _count_written(writing.result())
 
     def _stop(self) -> None:
-        """Nothing goes on behind a job that has failed."""
+        """Cancels what was to be written: nothing goes on behind a job that has failed."""
         for writing in self._writing:
             writing.cancel()
         wait(self._writing)
@@ -307,7 +307,8 @@ def _make_way(
     read: InputRead,
     in_the_way: Iterable[str],
 ) -> outcomes.Summary:
-    """Before the first file of the selection: nobody else's stands where one goes, and an earlier manifest is gone."""
+    """Makes way for the first file of the selection: nobody else's may stand where one goes, and an earlier manifest is
+    withdrawn."""
     output = title.claim.output
     title.confirm()
     progress.BOARD.expect_output_shards(-(-seen.kept // job["samples_per_shard"]))

@@ -181,7 +181,8 @@ class _Output:
         return opened
 
     def finish(self) -> Iterator[Difference]:
-        """After the last range: the shards that no kept sample led to, and whether each is as full as it should be."""
+        """Checks, after the last range, the shards that no kept sample led to, and whether each is as full as it should
+        be."""
         per_shard = self._finished.samples_per_shard
         for index in range(-(-self._due // per_shard)):
             if index not in self.samples:

@@ -102,7 +102,7 @@ def check_duplicates(finished: FinishedJob) -> Generator[Difference, None, Dupli
 
 
 class _Checked:
-    """All rows of the ledger, and of other outputs.
+    """Checks duplicates among all rows of the ledger, and of other outputs.
 
     Attributes:
       sampled: see `DuplicatesChecked`.
@@ -129,7 +129,7 @@ class _Checked:
                 )
 
     def dropped(self) -> Iterator[Difference]:
-        """Each that went has a keeper, before it, within the threshold that it tells."""
+        """Checks that each sample that went has a keeper, before it, within the threshold that the ledger tells."""
         samples = self._samples
         gone = np.flatnonzero(np.asarray(self._table["duplicate_of"].is_valid()) & ~samples.base)
         told = taken(self._table["duplicate_of"], gone)
@@ -214,7 +214,7 @@ class _Checked:
         return found, ~np.isnan(found) & there[one] & there[other]
 
     def kept(self) -> Iterator[Difference]:
-        """No two that stay are duplicates, but for two of other outputs."""
+        """Checks that no two samples that stay are duplicates, but for two of other outputs."""
         for kind in self._settings.kinds:
             ids = self._ids(kind)
             classes = classes_of(self._samples.order, pc.if_else(pa.array(self._samples.stays), ids, None))

@@ -51,7 +51,7 @@ class RecordedIn:
             self._open, self._damaged = None, False
 
     def finish(self) -> Iterator[Difference]:
-        """After the last range."""
+        """Checks, after the last range, that the last file of the ledger has rows of no other."""
         yield from self._left_over(self._place % self._per_file + 1)
 
     def _left_over(self, due: int) -> Iterator[Difference]:

@@ -199,7 +199,7 @@ class DeviceStream:
         self._running = None
 
     def _fail(self, error: BaseException) -> None:
-        """Every list that is in the stream fails, and the next one finds it empty."""
+        """Fails every list that is in the stream; the next one finds it empty."""
         with self._lock:
             requests = [*self._requests, *(request for request, _ in self._decoding.values())]
             for batch in (self._filling, self._running[0] if self._running else None):

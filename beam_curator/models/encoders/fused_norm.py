@@ -64,7 +64,7 @@ def fused_add_and_norm(
 
 
 def why_not_fused(device: str) -> str | None:
-    """Why this machine cannot compile the kernel, in one line; None where it can."""
+    """Says in one line why this machine cannot compile the kernel; None where it can."""
     try:
         with torch.inference_mode():
             rows = torch.zeros((1, 8), device=device)

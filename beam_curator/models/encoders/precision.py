@@ -95,7 +95,7 @@ def torch_dtype(precision: str) -> "torch.dtype":
 
 
 def sound_attention(device: str) -> contextlib.AbstractContextManager[None]:
-    """Before 2.10, torch may take cuDNN's attention, which is wrong at lengths that 128 does not divide, such as
+    """Keeps torch before 2.10 from cuDNN's attention, which is wrong at lengths that 128 does not divide, such as
     ViT-L/14's 257 and the 77 of a text (pytorch/pytorch#169849): what runs within this takes another."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel

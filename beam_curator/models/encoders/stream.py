@@ -148,7 +148,7 @@ class Request:
         self.encoded.pass_us.append((time.perf_counter_ns() - began_ns) // 1000)
 
     def fail(self, error: BaseException) -> None:
-        """Nothing more comes of it."""
+        """Ends the request with an error: nothing more comes of it."""
         with self._lock:
             if not self.future.done():
                 self.future.set_exception(error)

@@ -34,7 +34,7 @@ class TorchSteps:
     def add_and_norm(
         self, rows: torch.Tensor, added: torch.Tensor | None, norm: torch.nn.LayerNorm, dtype: torch.dtype
     ) -> torch.Tensor:
-        """All rows at a time."""
+        """Adds to all rows at a time, and norms them."""
         return self._adding(rows, added, norm, dtype)
 
     def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

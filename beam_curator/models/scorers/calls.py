@@ -34,12 +34,12 @@ class Answers:
 
     @classmethod
     def none(cls, columns: Sequence[Column], count: int) -> Answers:
-        """Nothing of so many items."""
+        """Makes the answers that say nothing of so many items."""
         return cls({column.name: _nothing(column, count) for column in columns}, {})
 
     @classmethod
     def none_of(cls, scorer: Scorer, count: int) -> Answers:
-        """Nothing of so many items, by a scorer of any kind."""
+        """Makes the answers that say nothing of so many items, by a scorer of any kind."""
         if isinstance(scorer, VectorScorer):
             return cls({scorer.name: np.zeros((count, scorer.dim), np.float16)}, {})
         return cls.none(scorer.columns, count)

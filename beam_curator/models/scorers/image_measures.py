@@ -33,7 +33,7 @@ _BLUR_SIDE = 64
 
 
 def brightness(pixels: Pixels) -> float:
-    """Mean perceived brightness: sqrt(0.241 R^2 + 0.691 G^2 + 0.068 B^2) / 255 of the mean colour.
+    """Computes the mean perceived brightness: sqrt(0.241 R^2 + 0.691 G^2 + 0.068 B^2) / 255 of the mean colour.
 
     From 0, black, to 1, white.
     """

@@ -91,7 +91,7 @@ class ClipWeights:
         return f" --clip_model {self.model} --clip_pretrained {self.tag}"
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
-        """See FetchableWeights.find."""
+        """Finds the weights as FetchableWeights.find says."""
         for filename, suffix in itertools.product(self._filenames, _CHECKPOINT_SUFFIXES):
             path = files.join(directory, filename + suffix)
             if not transfer.is_file(path):
@@ -106,7 +106,7 @@ class ClipWeights:
         return None
 
     def fetch(self, directory: str) -> WeightsFile:
-        """See FetchableWeights.fetch."""
+        """Fetches the weights as FetchableWeights.fetch says."""
         transfer.put(directory, self._download)
         found = self.find(directory, thorough=False)
         if found is None:

@@ -25,7 +25,7 @@ COMPRESSED_SHA256 = "1f7557be3105a38a02d961d7f422c5b02785c2935b249146b449fb5bf77
 
 @dataclasses.dataclass(frozen=True)
 class NsfwWeights:
-    """See FetchableWeights.
+    """The published weights of the NSFW head, as FetchableWeights.
 
     Attributes:
       published: the .zip.
@@ -39,7 +39,8 @@ class NsfwWeights:
     fetch_arguments: str = ""
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
-        """See FetchableWeights.find. A .zip that is there alone is converted beside it, or else in the cache."""
+        """Finds the weights as FetchableWeights.find says. A .zip that is there alone is converted beside it, or else
+        in the cache."""
         found = self._converted_in(directory)
         if found:
             return found
@@ -47,7 +48,7 @@ class NsfwWeights:
         return self._converted_from(zipped, directory) if zipped else None
 
     def fetch(self, directory: str) -> WeightsFile:
-        """See FetchableWeights.fetch. The .zip itself is not kept."""
+        """Fetches the weights as FetchableWeights.fetch says. The .zip itself is not kept."""
         with temporary_directory("beam-curator-") as temporary:
             path = self._place(as_checked_npz(self.published.fetch(temporary), self.sha256s[0]), directory)
         return self._file(path, self.sha256s[0])

@@ -69,7 +69,7 @@ class PublishedWeights:
     fetch_arguments: str = ""
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
-        """See FetchableWeights.find; these files are small enough to be read always."""
+        """Finds the weights as FetchableWeights.find says; these files are small enough to be read always."""
         path = files.join(directory, self.filename)
         if not transfer.is_file(path):
             return None
@@ -77,7 +77,7 @@ class PublishedWeights:
         return WeightsFile(pathlib.PurePath(self.filename).stem, path, self.sha256)
 
     def fetch(self, directory: str) -> WeightsFile:
-        """See FetchableWeights.fetch."""
+        """Fetches the weights as FetchableWeights.fetch says."""
         transfer.put(directory, self._download)
         path = files.join(directory, self.filename)
         return WeightsFile(pathlib.PurePath(self.filename).stem, path, self.sha256)

@@ -64,7 +64,7 @@ def is_file(path: str) -> bool:
 
 
 def size_of(path: str) -> int:
-    """Size in bytes of an existing file.
+    """Gives the size of an existing file, in bytes.
 
     Raises:
       TransferError: it could not be asked for.

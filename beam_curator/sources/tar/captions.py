@@ -57,7 +57,7 @@ def _captions(sample: Sample, sources: tuple[str, ...]) -> Iterator[str]:
 
 
 def _decoded(text: bytes) -> str:
-    """Text in UTF-8, or in what its byte order mark says; bytes that are no characters become U+FFFD."""
+    """Decodes text in UTF-8, or in what its byte order mark says; bytes that are no characters become U+FFFD."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if text.startswith(mark):
             return _limited(text[len(mark) :].decode(encoding, "replace"))

@@ -97,7 +97,7 @@ def is_decompressed(file: BinaryIO) -> bool:
 
 
 def read_to_damage(tar: BinaryIO, length: int) -> tuple[bytes, DamagedStreamError | None]:
-    """Up to `length` bytes of a decompressed stream: all that stand before damage, and the damage."""
+    """Reads up to `length` bytes of a decompressed stream: all that stand before damage; gives the damage as well."""
     read = io.BytesIO()  # unlike a list of pieces, it never needs their memory twice
     missing = length
     try:

@@ -1,4 +1,4 @@
-"""All of a tar's members but the large data in them: headers, small data and padding, laid out at once.
+"""Lays out all of a tar's members but the large data in them at once: headers, small data and padding.
 
 Two members, the second of them with large data, of which k whole blocks have no place here:
 

@@ -20,7 +20,7 @@ from beam_curator.storage import files
 
 
 def range_bytes_of(range_mb: float) -> int:
-    """About how many bytes a range holds."""
+    """Converts the size of a range from MiB to bytes."""
     return max(1, int(range_mb * (1 << 20)))
 
 

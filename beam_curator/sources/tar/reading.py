@@ -72,8 +72,8 @@ class RangeContent(NamedTuple):
 
 @files.retried
 def read_range(range: ShardRange) -> RangeContent:
-    """All samples of a range with their bytes, why the shard could not be read to its end, if so, and what it holds
-    besides samples.
+    """Reads all samples of a range with their bytes, why the shard could not be read to its end, if so, and what it
+    holds besides samples.
 
     The bytes are views of a few buffers. A sample that the shard's end cuts, that is larger than `MAX_SAMPLE_BYTES`, or
     that the tar makes unusable has a `failure`.

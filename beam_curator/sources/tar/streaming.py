@@ -57,7 +57,7 @@ class RangeStream:
         self._same_key: dict[str, int] = {}
 
     def samples(self) -> Iterator[Sample]:
-        """All of them; then `ending` is known.
+        """Yields all samples; then `ending` is known.
 
         Raises:
           StorageError: when the shard cannot be read, after retries.
@@ -116,8 +116,8 @@ class RangeStream:
         yield from indexed.samples
 
     def _with_those_apart(self, samples: Iterator[Sample], tar: _SteadyTar) -> Iterator[Sample]:
-        """All of them with their bytes. Those that stand apart are read for many samples at a time: each such read of a
-        compressed shard begins at its beginning, and in a bucket is a request."""
+        """Yields all samples with their bytes. Those that stand apart are read for many samples at a time: each such
+        read of a compressed shard begins at its beginning, and in a bucket is a request."""
         most = reading.LAID_BYTES if self._range.compression else CHUNK_BYTES
         waiting: list[Sample] = []
         taken = 0
@@ -264,7 +264,7 @@ class _Window:
         self._begin += gone
 
     def let_go_all(self) -> None:
-        """Nothing is held from here on: what is read is only looked at."""
+        """Holds nothing from here on: what is read is only looked at."""
         self._holds = False
 
     def read_to_end(self) -> None:

@@ -1,4 +1,4 @@
-"""Writing a tar of members in few large writes."""
+"""Writes a tar of members in few large writes."""
 
 from __future__ import annotations
 

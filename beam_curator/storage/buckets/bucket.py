@@ -18,7 +18,7 @@ output shards are written at a time, each over `REQUESTS_AT_ONCE` reads, beside 
 
 
 class ObjectMetadata(FileMetadata):
-    """Size and time of last change of an object, and what the service says of its content.
+    """The size and time of last change of an object, and what the service says of its content.
 
     Args:
       path: its url.
@@ -72,11 +72,11 @@ class Bucket(abc.ABC):
 
     @abc.abstractmethod
     def metadata(self, url: str) -> ObjectMetadata | None:
-        """Size, time of last change and content of an object, or None if there is none."""
+        """Asks for the size, time of last change and content of an object; None if there is none."""
 
     @abc.abstractmethod
     def list(self, prefix: str, below: bool = True, after: str = "") -> Iterator[ObjectMetadata]:
-        """All objects whose url begins like this, page by page, in the order of their names.
+        """Lists all objects whose url begins like this, page by page, in the order of their names.
 
         Args:
           prefix: how their urls begin.

@@ -117,7 +117,8 @@ class GcsBucket(Bucket):
 
 
 def _metadata(url: str, blob: Blob) -> ObjectMetadata:
-    """Every object has a CRC-32C; one that a service without it holds is told by its generation."""
+    """Makes an object's metadata. Every object has a CRC-32C; one that a service without it holds is told by its
+    generation."""
     content = f"crc32c:{blob.crc32c}" if blob.crc32c else f"generation:{blob.generation}"
     return ObjectMetadata(url, blob.size, blob.updated.timestamp(), content)
 
