@@ -43,7 +43,7 @@ class BareModel:
     device: str
 
     def seconds(self, images: int) -> float:
-        """How long so many images take, in micro-batches, each on all cores."""
+        """Measures how long so many images take, in micro-batches, each on all cores."""
         with _on_all_cores():
             return seconds_of(lambda: self._run(images))
 

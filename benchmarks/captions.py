@@ -1,4 +1,4 @@
-"""What embedding captions adds to embedding their images: the text tower of the same model, and tokenising.
+"""Measures what embedding captions adds to embedding their images: the text tower of the same model, and tokenising.
 
 python -m benchmarks.captions
 python -m benchmarks.captions --models ViT-B-32-quickgelu --images 128 --repetitions 5

@@ -1,4 +1,5 @@
-"""What one core decodes, resizes and crops, and how far its pixels are from Pillow's: exact, fast, and other libraries.
+"""Measures what one core decodes, resizes and crops, and how far its pixels are from Pillow's: exact, fast, and other
+libraries.
 
 python -m benchmarks.decoding
 

@@ -62,7 +62,7 @@ def _kornia() -> Callable[[Sequence[bytes]], Sequence[Pixels]]:
 
 
 def _pyvips() -> Callable[[Sequence[bytes]], Sequence[Pixels]]:
-    """By its thumbnail, which decodes at a smaller scale where it can."""
+    """Uses pyvips' thumbnail, which decodes at a smaller scale where it can."""
     pyvips = importlib.import_module("pyvips")
 
     def make(jpeg: bytes) -> Pixels:

@@ -1,4 +1,5 @@
-"""How far embeddings and scores move when JPEGs are decoded faster, at lower precision, or by a compiled model.
+"""Measures how far embeddings and scores move when JPEGs are decoded faster, at lower precision, or by a compiled
+model.
 
 python -m benchmarks.drift --model_dir models                       OpenAI's ViT-L/14 and LAION's heads
 python -m benchmarks.drift --model_dir models --random_weights      the heads on a ViT-L/14 with random weights

@@ -1,4 +1,4 @@
-"""What the one worker that says which duplicates stay is sent, and what it holds.
+"""Measures what the one worker that says which duplicates stay is sent, and what it holds.
 
 python -m benchmarks.duplicate_keepers --rows 1000000 --kinds semantic
 python -m benchmarks.duplicate_keepers --rows 1000000 --kinds exact,semantic
@@ -66,7 +66,7 @@ class _OnDisk:
 
 @dataclasses.dataclass(frozen=True)
 class _Gathered:
-    """What the worker is given.
+    """The input of the worker.
 
     Attributes:
       ranges: of the job, as one worker gathers them.

@@ -58,7 +58,7 @@ def draw(directory: Path, count: int) -> dict[str, str]:
 
 
 def ours(directory: Path) -> Found:
-    """What `--duplicates perceptual` drops, the larger picture stays; in this process and one thread."""
+    """Finds what `--duplicates perceptual` drops, the larger picture stays; in this process and one thread."""
     begun = time.perf_counter()
     names = sorted(path.name for path in directory.iterdir())
     facts, sizes = [], []
@@ -87,7 +87,7 @@ def ours(directory: Path) -> Found:
 
 
 def peer(name: str, python: Path, directory: Path) -> Found | str:
-    """What a peer finds, or the last line of why not."""
+    """Runs a peer; gives what it finds, or the last line of why it does not."""
     if not python.exists():
         return "not installed: --install"
     done = subprocess.run(

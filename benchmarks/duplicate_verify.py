@@ -1,4 +1,4 @@
-"""What semantic duplicates take in a whole job, and what verifying them takes.
+"""Measures what semantic duplicates take in a whole job, and what verifying them takes.
 
 python -m benchmarks.duplicate_verify --rows 1000000 --dir /tmp/verify --keep     all with all
 python -m benchmarks.duplicate_verify --rows 1000000 --dir /tmp/verify --keep --whole 100000     a sample, with all
@@ -57,7 +57,7 @@ def _make(directory: Path, size: JobSize) -> None:
 
 
 def _row(made: Path) -> list[str]:
-    """What is checked, and what it takes.
+    """Measures what is checked, and what it takes.
 
     Raises:
       SystemExit: for a job that is not as promised.

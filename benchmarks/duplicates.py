@@ -169,7 +169,8 @@ def _recalled(
     cells: int,
     seed: int,
 ) -> list[str]:
-    """One row: which pairs that are due are found, and whether each vector has the keeper that all pairs give it."""
+    """Makes a row: which pairs that are due are found, and whether each vector has the keeper that all pairs give
+    it."""
     started = time.perf_counter()
     edges = semantic_edges(compared, _join(cosine, cells, seed=seed))
     seconds = time.perf_counter() - started
@@ -216,7 +217,8 @@ _STEPS = ("names", "centres", "cells", "pairs", "keepers")
 
 
 def _scaled(vectors: np.ndarray, copies: int, join: Join) -> tuple[list[str], list[str]]:
-    """What is found, and what it costs: the steps of `semantic_edges`, with names before and keepers after it."""
+    """Counts what is found, and what it costs: the steps of `semantic_edges`, with names before and keepers after
+    it."""
     counted = _Counted()
     with Memory() as memory, one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
         clock, cpu = time.perf_counter(), [time.process_time()]
@@ -287,7 +289,7 @@ class Memory:
 
 
 def _rules(flags: argparse.Namespace, directory: Path) -> None:
-    """Which pairs others find, and whether what they drop has a keeper that stays."""
+    """Prints which pairs others find, and whether what they drop has a keeper that stays."""
     vectors = make_vectors(directory / "vectors", flags.rows, flags.dim, seed=7)
     compared, classes = _compared(vectors)
     count = len(compared.ids)

@@ -20,7 +20,7 @@ _NAME_IN_BODY = re.compile(rb'"name": ?"([^"]+)"')
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked.
+    """One request to a bucket.
 
     Attributes:
       direction: "write", "list", "read" for an object's bytes, "look" for what it is, or "delete".
@@ -34,7 +34,7 @@ class Request:
 
 
 def request_of_s3(method: str, url: str, span: str = "") -> Request:
-    """What a request to S3 is."""
+    """Tells what a request to S3 asks for."""
     split = urllib.parse.urlsplit(url)
     name = urllib.parse.unquote(split.path).removeprefix(f"/{BUCKET}").lstrip("/")
     if not name:
@@ -44,7 +44,7 @@ def request_of_s3(method: str, url: str, span: str = "") -> Request:
 
 
 def request_of_google(method: str, url: str, span: str = "", body: bytes = b"") -> Request:
-    """What a request to Google's JSON API is."""
+    """Tells what a request to Google's JSON API asks for."""
     split = urllib.parse.urlsplit(url)
     found = _OF_GOOGLE.search(split.path)
     if found is None:
@@ -87,7 +87,7 @@ class Emulator:
             self.client.put_object(Bucket=BUCKET, Key=name, Body=content)
 
     def names(self) -> list[str]:
-        """Of all objects."""
+        """Lists the names of all objects."""
         if self.scheme == "gs":
             return [blob.name for blob in self.client.list_blobs(BUCKET)]
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
@@ -103,7 +103,7 @@ class Emulator:
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[list[Request]]:
-        """What clients of this process ask while the block runs."""
+        """Collects the requests that clients of this process make while the block runs."""
         asked: list[Request] = []
         send = HTTPConnectionPool.urlopen
 

@@ -1,4 +1,4 @@
-"""How many images a second one process's Python can feed to a GPU, emulated: with more cores than there are here.
+"""Emulates how many images a second one process's Python can feed to a GPU, with more cores than there are here.
 
 python -m benchmarks.emulated_feed
 
@@ -46,7 +46,7 @@ SLOW = {"none": (0, 0.0), "1 in 1,000 takes 1 s": (1000, 1.0), "1 in 100 takes 9
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is emulated.
+    """The machine and the images that are emulated.
 
     Attributes:
       threads: that decode, each as if it had a core.
@@ -76,7 +76,7 @@ class SleepingModel(IdleModel):
         self._free_at = 0.0
 
     def run(self, pixels: torch.Tensor) -> PendingEmbeddings:
-        """As if the device took up the pass at once, or after the one before."""
+        """Computes the pass as if the device took it up at once, or after the one before."""
         self._free_at = max(self._free_at, time.perf_counter()) + self._seconds
         return _Computing(super().run(pixels).values, None, 0, self._free_at)
 
@@ -114,8 +114,8 @@ def small_jpegs(count: int) -> list[bytes]:
 
 @dataclasses.dataclass(frozen=True)
 class Fed:
-    """What came of it: images a second, and of each image how often a thread of the process was set aside, and how long
-    Python ran."""
+    """The result of feeding: images a second, and for each image how often a thread of the process was set aside, and
+    how long Python ran."""
 
     per_second: float
     switches: float

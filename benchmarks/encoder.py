@@ -1,4 +1,4 @@
-"""What embedding costs beside the model: bare encode_image | ClipEncoder from JPEG bytes | the whole job.
+"""Measures what embedding costs beside the model: bare encode_image | ClipEncoder from JPEG bytes | the whole job.
 
 python -m benchmarks.encoder
 python -m benchmarks.encoder --models ViT-B-32-quickgelu --images 512 --batch_size 64 --precision fp32

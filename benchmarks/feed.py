@@ -1,4 +1,5 @@
-"""How fast one process can feed a model: the whole job with an encoder that does no work, against a bare decode loop.
+"""Measures how fast one process can feed a model: the whole job with an encoder that does no work, against a bare
+decode loop.
 
 python -m benchmarks.feed
 
@@ -32,7 +33,7 @@ INPUT = images.Preparation(IMAGE_SIZE)
 
 
 def decode_and_resize(jpeg: bytes) -> np.ndarray:
-    """What no pipeline can do without: uint8 [224, 224, 3]."""
+    """Does what no pipeline can do without: gives uint8 [224, 224, 3]."""
     image = Image.open(io.BytesIO(jpeg)).convert("RGB")
     scale = IMAGE_SIZE / min(image.size)
     width, height = (max(IMAGE_SIZE, int(side * scale)) for side in image.size)
@@ -114,7 +115,7 @@ def _print_rates(
 def _print_costs(
     shards: PhotoShards, jpegs: Sequence[bytes], encoder: ClipEncoder, jobs: list[JobRun], starts: list[JobRun]
 ) -> None:
-    """What an image costs, in milliseconds of one core: the parts by themselves, then the whole job."""
+    """Prints what an image costs, in milliseconds of one core: the parts by themselves, then the whole job."""
     pictures = [images.decode(jpeg)[0] for jpeg in jpegs]
     parts: dict[str, Callable[[], object]] = {
         "bare decode and resize": lambda: [decode_and_resize(jpeg) for jpeg in jpegs],

@@ -32,7 +32,7 @@ def job_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def job_directory(flags: argparse.Namespace, name: str) -> Iterator[Path]:
-    """Where the job is made, which is told; removed at the end, unless it is to be kept."""
+    """Makes the directory of the job, and prints where it is; removes it at the end, unless it is to be kept."""
     directory = flags.dir or Path(tempfile.mkdtemp(prefix=f"{name}-"))
     try:
         print(f"{machine()}; in {directory}", flush=True)

@@ -1,4 +1,4 @@
-"""What a GPU machine can do with this package, in one call of at most ten minutes, as JSON lines.
+"""Measures what a GPU machine can do with this package, in one call of at most ten minutes, as JSON lines.
 
 On a machine with the network, in the repository, the wheels that the other lacks are collected, in loads of at most 64
 MiB (name what is there with --present, its Python with --python):

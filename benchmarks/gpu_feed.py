@@ -62,7 +62,7 @@ def shards_of(bench: Bench, longest_side: int | None, images: int | None = None)
 
 
 def decoding(bench: Bench) -> Rows:
-    """What threads decode, while the GPU is idle and while it is busy."""
+    """Measures what threads decode, while the GPU is idle and while it is busy."""
     for name, side in _SIDES.items():
         jpegs = shards_of(bench, side).jpegs()
         for model in (None, bench.model(min(256, bench.size.batch_sizes[-1]))):
@@ -128,14 +128,14 @@ def job(bench: Bench) -> Rows:
 
 @dataclasses.dataclass(frozen=True)
 class _Seconds:
-    """Of a command: all of it, and of its scoring, which begins with loading the model."""
+    """The time of a command: all of it, and of its scoring, which begins with loading the model."""
 
     whole: float
     scoring: float
 
 
 def _command_seconds(bench: Bench, shards: PhotoShards, decode: str, processes: int, copies: int) -> _Seconds:
-    """How long `curate` takes with so many copies of the shards as its input."""
+    """Measures how long `curate` takes with so many copies of the shards as its input."""
     with tempfile.TemporaryDirectory(prefix="gpu-job-", dir=bench.cache) as name:
         directory = Path(name)
         for copy in range(copies):
@@ -158,7 +158,8 @@ def _command_seconds(bench: Bench, shards: PhotoShards, decode: str, processes: 
 
 
 def captions(bench: Bench) -> Rows:
-    """What a caption takes beside an image: of each length that is read by itself, and of the model's whole context."""
+    """Measures what a caption takes beside an image: of each length that is read by itself, and of the model's whole
+    context."""
     checkpoint = str(bench.checkpoint) if bench.checkpoint else None
     precision = resolve_caption_precision("auto", bench.device)
     tower = load_text_tower(bench.size.model, checkpoint, None, precision=precision, device=bench.device)
@@ -179,7 +180,7 @@ def _against(bench: Bench, rate: float) -> Mapping[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class _Worker:
-    """One of several processes on a GPU: what it encodes, in threads that are its share of the cores."""
+    """One of several processes on a GPU: it encodes in threads that are its share of the cores."""
 
     spec: ClipSpec
     jpegs: list[bytes]

@@ -23,7 +23,7 @@ from benchmarks.weights import random_checkpoint
 
 @dataclasses.dataclass
 class Bench:
-    """What all sections share.
+    """The settings and models that all sections share.
 
     Attributes:
       size: how much is measured.
@@ -55,7 +55,7 @@ class Bench:
         return cls(size, device, resolve_precision("auto", device), cache, checkpoint, tower, compile, clock)
 
     def machine(self) -> Mapping[str, Any]:
-        """What the figures belong to."""
+        """Tells the machine and the card that the figures belong to."""
         told: dict[str, Any] = {"machine": machine(), "device": self.device, "precision": self.precision}
         if self.device == "cuda":
             about = torch.cuda.get_device_properties(0)
@@ -82,7 +82,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], object], times: int) -> float:
-        """Of one call, when the device works on them one after the other."""
+        """Measures the seconds of one call, when the device works on them one after the other."""
         work()
         self.wait()
         started = time.perf_counter()
@@ -100,7 +100,7 @@ class Bench:
 
 
 def ceilings(bench: Bench) -> Rows:
-    """What the device copies, and multiplies at the shapes of ViT-L/14's layers; which attention it takes."""
+    """Measures what the device copies, and multiplies at the shapes of ViT-L/14's layers; which attention it takes."""
     is_full, dtype = bench.device == "cuda", torch_dtype(bench.precision)
     large = torch.zeros((1 << (28 if is_full else 20)), device=bench.device)
     seconds = bench.seconds(lambda: large.clone(), bench.size.passes)
@@ -224,7 +224,7 @@ def precisions(bench: Bench) -> Rows:
 
 
 def bits(bench: Bench) -> Rows:
-    """How many embeddings have another bit when an image has other neighbours, or a pass another size."""
+    """Counts the embeddings that have another bit when an image has other neighbours, or a pass another size."""
     small, size = bench.size.batch_sizes[-2:]
     pixels, model, half = bench.pixels(size), bench.model(size), size // 2
     usual = _float16(model, pixels)

@@ -1,4 +1,5 @@
-"""What all sections of `benchmarks.gpu` are made of: their rows, how much they measure, and the time that is left."""
+"""Holds what all sections of `benchmarks.gpu` are made of: their rows, how much they measure, and the time that is
+left."""
 
 import dataclasses
 import time
@@ -10,7 +11,7 @@ Rows = Iterator[Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much is measured.
+    """The amount of measuring.
 
     Attributes:
       model: an open_clip architecture, or "tiny-untrained".
@@ -43,7 +44,7 @@ SIZES = {
 
 @dataclasses.dataclass
 class Clock:
-    """How much time is left."""
+    """A clock that says how much time is left."""
 
     seconds: float
     started: float = dataclasses.field(default_factory=time.monotonic)

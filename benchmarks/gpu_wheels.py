@@ -42,7 +42,7 @@ NOT_NEEDED = ("duckdb", "hf-xet")
 
 
 def our_requirements() -> list[str]:
-    """As pyproject.toml has them: what is installed of this package may be of an earlier day."""
+    """Reads our requirements from pyproject.toml: what is installed of this package may be of an earlier day."""
     text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
     block = text[text.index("\ndependencies = [") : text.index("\n]\n", text.index("\ndependencies = ["))]
     return re.findall(r'^  "([^"]+)"', block, re.MULTILINE)

@@ -48,5 +48,5 @@ class IdleEncoder(ClipEncoder):
         on_embedded: OnEmbedded | None = None,
         on_picture: OnPicture | None = None,
     ) -> Future[EncodedImages]:
-        """As `ClipEncoder.submit`."""
+        """Submits images as `ClipEncoder.submit` does."""
         return self._idle_stream.submit(images, on_embedded)

@@ -137,7 +137,7 @@ def product(rng: Rng) -> Image.Image:
 
 
 def words(rng: Rng, count: int) -> str:
-    """So many words of letters."""
+    """Makes so many words of letters."""
     sizes = rng.integers(2, 10, count).tolist()
     return " ".join("".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), size)) for size in sizes)
 

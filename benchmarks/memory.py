@@ -38,7 +38,7 @@ class Input:
 
     @property
     def size_bytes(self) -> int:
-        """Of all shards, once."""
+        """The size of all shards, once."""
         return sum(tar.stat().st_size for tar in self.tars)
 
 

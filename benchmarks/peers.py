@@ -39,7 +39,7 @@ _NEMO_SCRIPT = Path(__file__).parent / "peer_scripts" / "nemo_images.py"
 
 @dataclass(frozen=True)
 class Setting:
-    """What all jobs are given.
+    """The model and the places that all jobs are given.
 
     Attributes:
       model: an open_clip architecture with QuickGELU.
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(
     setting: Setting, shards: PhotoShards, one: PhotoShards, names: Sequence[str], repetitions: int
 ) -> dict[str, list[tuple[ProcessRun, ProcessRun]] | str]:
-    """For each job its runs on one image and on all, or why there are none."""
+    """Runs each job on one image and on all; gives the runs, or why there are none."""
     results: dict[str, list[tuple[ProcessRun, ProcessRun]] | str] = {}
     able = {}
     for name in names:

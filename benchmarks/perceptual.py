@@ -1,4 +1,5 @@
-"""How well copies of pictures are told from pictures that look alike, and how fast all pairs of hashes are found.
+"""Measures how well copies of pictures are told from pictures that look alike, and how fast all pairs of hashes are
+found.
 
 python -m benchmarks.perceptual                      drawn pictures, and photographs of installed packages
 python -m benchmarks.perceptual --photos DIR         those in a directory, or in tars there, as well
@@ -46,7 +47,7 @@ class Pictures:
         self.coarse = np.array([int(one.phash, 16) for one in facts], np.uint64)
 
     def coarse_bits(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """In how many of 64 bits pairs differ, whatever their texture."""
+        """Counts in how many of 64 bits pairs differ, whatever their texture."""
         differing = (self.coarse[one] ^ self.coarse[other]).astype("<u8")
         return np.unpackbits(differing.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
 
@@ -64,7 +65,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def recall(images: Sequence[Image.Image]) -> dict[str, dict[str, float]]:
-    """Of each edit, by rule, which part of the edited copies is found."""
+    """Measures for each edit, by rule, which part of the edited copies is found."""
     found = {}
     for edit, change in lookalikes.EDITS.items():
         pictures = Pictures([*images, *map(change, images)])
@@ -74,7 +75,7 @@ def recall(images: Sequence[Image.Image]) -> dict[str, dict[str, float]]:
 
 
 def wrong(images: Sequence[Image.Image]) -> tuple[int, dict[str, int]]:
-    """How many pairs there are of pictures that are all different, and by rule how many are taken for copies."""
+    """Counts the pairs of pictures that are all different, and by rule how many are taken for copies."""
     pictures = Pictures(images)
     one, other = np.triu_indices(len(images), 1)
     return len(one), {name: int(rule(pictures, one, other).sum()) for name, rule in RULES.items()}
@@ -127,7 +128,7 @@ def _flip(random: np.random.Generator, words: np.ndarray, rows: np.ndarray) -> N
 
 
 def join_times(count: int, near: int) -> str:
-    """How long the join takes, without near copies of one picture and with so many."""
+    """Measures how long the join takes, without near copies of one picture and with so many."""
     rows = []
     for clump in (0, near):
         hashes = planted(count, count // 5, clump)

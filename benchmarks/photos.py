@@ -94,7 +94,7 @@ def add_flags(parser: argparse.ArgumentParser, images: int) -> None:
 
 
 def default_cache() -> Path:
-    """Where benchmarks keep shards and weights between runs."""
+    """Names the directory in which benchmarks keep shards and weights between runs."""
     return Path(tempfile.gettempdir()) / "beam-curator-benchmarks"
 
 

@@ -16,7 +16,7 @@ _SAMPLE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ProcessRun:
-    """What a command used.
+    """The time, memory and output of a command.
 
     Attributes:
       seconds: from its start to its end.
@@ -87,7 +87,7 @@ class _Watch:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all processes that were seen, when they were last seen."""
+        """The CPU time of all processes that were seen, when they were last seen."""
         return sum(self._cpu.values())
 
     def stop(self) -> None:

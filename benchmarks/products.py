@@ -25,14 +25,14 @@ def _on(ground: Colour) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _box(rng: Rng) -> tuple[float, float, float, float]:
-    """One in the middle."""
+    """Draws the place of a box in the middle."""
     wide, high = rng.integers(90, 260, 2).tolist()
     left, top = (_SIDE - wide) // 2, (_SIDE - high) // 2
     return left, top, left + wide, top + high
 
 
 def shape(rng: Rng, ground: Colour = (255, 255, 255)) -> Image.Image:
-    """One filled shape, half of them with a label."""
+    """Draws one filled shape, half of them with a label."""
     image, draw = _on(ground)
     box = _box(rng)
     left, top, right, bottom = box

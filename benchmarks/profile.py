@@ -1,4 +1,4 @@
-"""Where the time of the main job goes, by sampling all its threads with py-spy.
+"""Finds where the time of the main job goes, by sampling all its threads with py-spy.
 
 python -m benchmarks.profile                                     the tiny model: everything but the model
 python -m benchmarks.profile --model ViT-B-32-quickgelu --images 256
@@ -94,7 +94,7 @@ def report(lines: Iterable[str], rate: int, images: int) -> str:
 
 
 def place_of(stack: str) -> str | None:
-    """What a stack was doing; None for starting, importing and waiting."""
+    """Tells what a stack was doing; None for starting, importing and waiting."""
     if _IMPORTING in stack or _WAITING.search(stack) or not _WORK.search(stack):
         return None
     return next((place for place, pattern in PLACES.items() if re.search(pattern, stack)), OTHER)

@@ -1,4 +1,5 @@
-"""What a job asks a bucket, and what it sends through shuffles: counted before an emulator, for 1,000,000,000 images.
+"""Counts what a job asks a bucket, and what it sends through shuffles, before an emulator, and multiplies it for
+1,000,000,000 images.
 
 python -m benchmarks.requests                     # moto's S3: pip install -e '.[dev]'; some minutes and 4 GB
 python -m benchmarks.requests --service gs        # the emulator of Google's
@@ -63,7 +64,7 @@ Asked = collections.Counter[tuple[str, str]]
 
 
 def kind_of(name: str) -> str:
-    """What the object of this name is."""
+    """Tells what the object of this name is."""
     kind = next(kind for pattern, kind in _KINDS.items() if re.match(pattern, name))
     return kind or name.split("/")[1]
 
@@ -86,7 +87,7 @@ def tallied(requests: Iterable[Request], planning: set[str], scoring: set[str]) 
 
 
 def shard_bytes(requests: Iterable[Request], planning: set[str], scoring: set[str]) -> collections.Counter[str]:
-    """How many bytes of shards requests ask for, by what for; arguments as in `tallied`."""
+    """Counts the bytes of shards that requests ask for, by what for; arguments as in `tallied`."""
     found: collections.Counter[str] = collections.Counter()
     for one in requests:
         if one.direction == "read" and kind_of(one.name) == _SHARDS:
@@ -102,7 +103,7 @@ def _read_for(one: Request, planning: set[str], scoring: set[str]) -> str:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a job has, and what its commands asked.
+    """The size of a job, and what its commands asked.
 
     Attributes:
       has: how many shards, images, ranges and output shards.

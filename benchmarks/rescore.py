@@ -1,4 +1,4 @@
-"""How long another head takes on a finished job: its scores are computed from the stored embeddings.
+"""Measures how long another head takes on a finished job: its scores are computed from the stored embeddings.
 
 python -m benchmarks.rescore                          1,000,000 rows of 768 numbers
 python -m benchmarks.rescore --rows 50000 --dir /tmp/rescore --keep

@@ -1,4 +1,5 @@
-"""What a job over very many ranges takes beside its images: time and peak memory of each phase that sees all of them.
+"""Measures what a job over very many ranges takes beside its images: time and peak memory of each phase that sees all
+of them.
 
 python -m benchmarks.scale --ranges 10000 100000          # each phase in a process of its own
 python -m benchmarks.scale --ranges 10000000 --limit 7200 --phases places totals strays checks

@@ -1,4 +1,4 @@
-"""One phase of a job over very many ranges, without images: run by `benchmarks.scale`, in a process of its own.
+"""Runs one phase of a job over very many ranges, without images: for `benchmarks.scale`, in a process of its own.
 
 python -m benchmarks.scale_phases places --ranges 100000 [flags of Beam]
 """
@@ -215,7 +215,8 @@ def _job(matched: Matched) -> Job:
 
 
 def checks(count: int, job_file: Path) -> dict[str, float]:
-    """All that the first command looks at before it begins; the seconds of each step. Leaves its job.json."""
+    """Times all that the first command looks at before it begins; gives the seconds of each step. Leaves its
+    job.json."""
     steps = _Steps(count)
     with process_tuning.collector_paused():
         matched = steps.timed("match", lambda: match_input(_PATTERNS, _OUTPUT))

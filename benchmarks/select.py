@@ -1,4 +1,4 @@
-"""How long re-selecting a finished job takes, and how fast what is kept is copied, against cp.
+"""Measures how long re-selecting a finished job takes, and how fast what is kept is copied, against cp.
 
 python -m benchmarks.select                        1,000,000 rows, then 2 GB of drawn photographs
 python -m benchmarks.select --rows 50000 --copy_mb 500 --repeats 1 --dir /tmp/select --keep
@@ -71,7 +71,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _directory(given: Path | None, keep: bool) -> Iterator[Path]:
-    """Where the jobs are made: what is given, else a temporary directory; removed at the end unless it is kept."""
+    """Makes the directory of the jobs: what is given, else a temporary one; removed at the end unless it is kept."""
     directory = given or Path(tempfile.mkdtemp(prefix="select-"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -96,7 +96,7 @@ def _make(directory: Path, size: JobSize) -> None:
 
 
 def _size_to_copy(flags: argparse.Namespace) -> JobSize:
-    """Of the second job: as many images as have the asked size, in shards of 64 MiB."""
+    """Sizes the second job: as many images as have the asked size, in shards of 64 MiB."""
     noise_bytes = (flags.copy_image_kb or 0) * 1000
     photographs = None if noise_bytes else make_shards(default_cache(), flags.copy_photos)
     mean_bytes = photographs.jpeg_bytes // photographs.images if photographs else noise_bytes

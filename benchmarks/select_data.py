@@ -41,7 +41,7 @@ SMALL = 5000
 
 @dataclasses.dataclass(frozen=True)
 class JobSize:
-    """What a job is made of.
+    """The size of a job, and what it is made of.
 
     Attributes:
       samples: how many samples in all.
@@ -59,7 +59,7 @@ class JobSize:
 
     @property
     def shards(self) -> int:
-        """How many input shards."""
+        """The number of input shards."""
         return -(-self.samples // self.samples_per_shard)
 
 
@@ -89,14 +89,14 @@ def make_scored_job(directory: Path, size: JobSize) -> None:
 
 
 def _processes(size: JobSize) -> Executor:
-    """What makes a job; a small one is made in less time than processes take to start."""
+    """Makes the executor for a job; a small one is made in less time than processes take to start."""
     if size.samples <= SMALL:
         return ThreadPoolExecutor(1)
     return ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _make_shard(directory: str, size: JobSize, index: int) -> None:
-    """One shard as img2dataset lays them out: an image and its caption for each sample, under running keys."""
+    """Writes one shard as img2dataset lays it out: an image and its caption for each sample, under running keys."""
     first = index * size.samples_per_shard
     count = min(size.samples_per_shard, size.samples - first)
     with (

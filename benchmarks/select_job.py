@@ -40,7 +40,7 @@ PHASES = {
 
 @dataclasses.dataclass
 class Phase:
-    """When a phase ran.
+    """The time in which a phase ran.
 
     Attributes:
       first: when its first call began, in seconds since 1970.
@@ -77,12 +77,12 @@ class TimedJob:
 
     @property
     def seconds_before_copying(self) -> float:
-        """From the start of the process to the first output shard; without any, to the manifest."""
+        """The seconds from the start of the process to the first output shard; without any, to the manifest."""
         return (self.phases["copying"].first or self.phases["manifest"].first) - self.started
 
     @property
     def copying_seconds(self) -> float:
-        """From the first output shard to the end of the last one."""
+        """The seconds from the first output shard to the end of the last one."""
         return self.phases["copying"].last - self.phases["copying"].first
 
 

@@ -1,4 +1,5 @@
-"""How long selecting anew takes of a finished job: conditions, fractions, a list, a preset; and DataComp's own rules.
+"""Measures how long selecting anew takes of a finished job: conditions, fractions, a list, a preset; and DataComp's own
+rules.
 
 python -m benchmarks.selecting                          1,000,000 rows
 python -m benchmarks.selecting --rows 10000000 --dim 16    memory at ten times as many
@@ -98,7 +99,8 @@ def _added(jobs: Mapping[str, Sequence[TimedJob]], seconds: str) -> list[str]:
 
 
 def beside_datacomp(directory: Path, size: ScoredRows) -> tuple[int, list[list[str]]]:
-    """How many rows were compared, and a line for each rule: what it keeps here and there, and in what time."""
+    """Counts how many rows were compared, and makes a line for each rule: what it keeps here and there, and in what
+    time."""
     shards = max(1, min(size.shards, PEER_ROWS // size.rows_per_shard))
     metadata = sorted((directory / "metadata").iterdir())[:shards]
     ways: dict[str, Callable[[Sequence[Path]], np.ndarray]] = {

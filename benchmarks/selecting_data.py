@@ -46,7 +46,7 @@ _SLOGANS = ("image for", "free shipping on all orders", "click to enlarge")
 
 @dataclasses.dataclass(frozen=True)
 class ScoredRows:
-    """What a job is made of.
+    """The size of a job.
 
     Attributes:
       rows: how many samples in all.
@@ -60,7 +60,7 @@ class ScoredRows:
 
     @property
     def shards(self) -> int:
-        """How many input shards."""
+        """The number of input shards."""
         return -(-self.rows // self.rows_per_shard)
 
 

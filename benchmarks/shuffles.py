@@ -1,4 +1,4 @@
-"""What a pipeline sends through its shuffles: counted where the local runner groups it."""
+"""Counts what a pipeline sends through its shuffles, where the local runner groups it."""
 
 import collections
 import contextlib

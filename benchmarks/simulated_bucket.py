@@ -75,7 +75,7 @@ class SimulatedBucket(Bucket):
         _Sent(self, url).finish(content)
 
     def new_file(self) -> Path:
-        """Where a writing of an object goes: its name is its version."""
+        """Makes the path of a file for a writing of an object: its name is its version."""
         return Path(self._disk.name, uuid.uuid4().hex)
 
     def begin_upload(self, url: str) -> Upload:

@@ -1,4 +1,4 @@
-"""What every benchmark prints: on which machine it ran, and tables in Markdown."""
+"""Makes what every benchmark prints: on which machine it ran, and tables in Markdown."""
 
 import importlib.metadata
 import platform

@@ -19,14 +19,14 @@ def interleaved(ways: Mapping[str, Callable[[], T]], repetitions: int) -> dict[s
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long it takes, on the clock."""
+    """Measures how long work takes, on the clock."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def cpu_seconds_of(work: Callable[[], object]) -> float:
-    """How long it keeps this process busy, all threads together."""
+    """Measures how long work keeps this process busy, all threads together."""
     started = time.process_time()
     work()
     return time.process_time() - started
@@ -49,7 +49,7 @@ def figure(value: float, digits: int) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """How far the least and the greatest are from the median, in percent; a dash where that is not above 0."""
+    """Says how far the least and the greatest are from the median, in percent; a dash where that is not above 0."""
     middle = statistics.median(values)
     if middle <= 0:
         return "-"

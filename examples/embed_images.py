@@ -1,4 +1,4 @@
-"""Only embeds: WebDataset shards in, Parquet files with image facts and CLIP embeddings out.
+"""Embeds, and does no more: WebDataset shards in, Parquet files with image facts and CLIP embeddings out.
 
     python -m examples.embed_images --input 'raw/*.tar' --output embedded
 

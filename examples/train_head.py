@@ -31,7 +31,7 @@ BATCH_SIZE = 16
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is learned, and from what.
+    """The score that is learned, and what it is learned from.
 
     Attributes:
       shards: of the output.
@@ -85,7 +85,7 @@ def has_score(task: Task, sample: Mapping[str, Any]) -> bool:
 
 
 def as_tensors(task: Task, sample: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the head takes and what it should give."""
+    """Gives what the head takes, and what it should give."""
     value = sample["curation.json"]["scores"][task.score]
     return torch.from_numpy(sample[task.embedding].astype(np.float32)), torch.tensor([value])
 

@@ -88,7 +88,7 @@ def with_png_checksums(data: bytes) -> bytes:
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """One mutation more; most of them near the beginning, where the headers are."""
+    """Mutates bytes once more; most mutations are near the beginning, where the headers are."""
     choose = random.Random(seed)
     if choose.random() < 0.5 or len(data) < 64:
         data = atheris.Mutate(data, max_size)

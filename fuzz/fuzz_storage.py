@@ -74,7 +74,7 @@ class Campaign:
         self.retries = 0
 
     def run(self, seed: int) -> None:
-        """One job to its good end, through as many faults as it meets."""
+        """Runs one job to its good end, through as many faults as it meets."""
         rng = random.Random(seed)
         output = self._directory / f"out{seed}"
         output.mkdir()

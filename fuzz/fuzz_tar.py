@@ -73,7 +73,7 @@ def read_in_ranges(shard: Shard, tar: bytes, range_bytes: int) -> Read:
 
 
 def checked(range: ShardRange, tar: bytes, samples: list[Sample], errors: list[ShardError]) -> Read:
-    """What a range gave; asserts that it is inside the range, can be written down, and can be read again."""
+    """Asserts that what a range gave is inside the range, can be written down, and can be read again; returns it."""
     end = range.start
     for sample in samples:
         assert end <= sample.offset < range.end, (sample, end, range)
@@ -90,7 +90,7 @@ def checked(range: ShardRange, tar: bytes, samples: list[Sample], errors: list[S
 
 
 def facts(read: Read) -> list[object]:
-    """All that must be the same for every split."""
+    """Lists all that must be the same for every split."""
     samples, errors = read
     return [
         *((s.key, s.offset, s.span_bytes, s.failure, list(s.members.values())) for s in samples),
@@ -110,7 +110,7 @@ def with_checksums(data: bytes) -> bytes:
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """One mutation more: of any bytes, or of the numbers, types and names in headers."""
+    """Mutates bytes once more: any bytes, or the numbers, types and names in headers."""
     choose = random.Random(seed)
     if choose.random() < 0.5 or len(data) < BLOCK:
         data = atheris.Mutate(data, max_size)

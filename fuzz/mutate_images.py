@@ -28,7 +28,8 @@ HEADER_BYTES = 512
 
 
 def mutant(data: bytes, choose: random.Random) -> bytes:
-    """One to three changes: of numbers, which most headers are made of; of single bytes; of what is there at all."""
+    """Makes one to three changes: of numbers, which most headers are made of; of single bytes; of what is there at
+    all."""
     for _ in range(choose.randint(1, 3)):
         data = choose.choice((_with_other_number, _with_other_number, _with_other_bytes, _with_other_length))(
             data, choose
@@ -73,7 +74,7 @@ def files_in(paths: Iterable[str]) -> Iterator[pathlib.Path]:
 
 @contextmanager
 def stderr_in(path: str) -> Iterator[None]:
-    """What this process writes to stderr, C libraries too, goes to a file meanwhile."""
+    """Writes to a file, meanwhile, what this process writes to stderr, C libraries too."""
     sys.stderr.flush()
     kept = os.dup(2)
     with pathlib.Path(path).open("wb") as file:
@@ -87,7 +88,7 @@ def stderr_in(path: str) -> Iterator[None]:
 
 
 class Tally:
-    """What came of the inputs, by kind; those that broke a promise are kept in a directory."""
+    """Counts what came of the inputs, by kind; those that broke a promise are kept in a directory."""
 
     def __init__(self, keep: pathlib.Path) -> None:
         self.counts: collections.Counter[str] = collections.Counter()

@@ -31,7 +31,7 @@ _LARGEST_PNG_PHOTO = 260 * 260
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be drawn, known before it is."""
+    """A thing that is to be drawn, known before it is."""
 
     kind: str
     width: int

@@ -1,4 +1,4 @@
-"""What is wrong on purpose in the demo shards, and where."""
+"""Plans what is wrong on purpose in the demo shards, and where."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -36,7 +36,7 @@ COUNTS[Planted.NEAR_DUPLICATE] = 5
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How many samples there are, numbered across shards, and the seed that decides all the rest."""
+    """The number of samples, which are numbered across shards, and the seed that decides all the rest."""
 
     shards: int
     samples_per_shard: int
@@ -66,14 +66,14 @@ class DemoSize:
 
 @dataclass(frozen=True)
 class Plant:
-    """What is planted at an index, and for a duplicate the index of its original."""
+    """The fault that is planted at an index, and for a duplicate the index of its original."""
 
     planted: Planted
     original: int | None = None
 
 
 def plan(demo: DemoSize) -> dict[int, Plant]:
-    """What to plant at which index, all of it before the cut."""
+    """Plans what to plant at which index, all of it before the cut."""
     order = [int(i) for i in np.random.default_rng(demo.seed).permutation(demo.readable)]
     wanted = [planted for planted, count in COUNTS.items() for _ in range(count)]
     places, plain = order[: len(wanted)], order[len(wanted) :]

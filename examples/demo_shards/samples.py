@@ -1,4 +1,4 @@
-"""One demo sample: an image with its caption and metadata, and whatever is planted in it."""
+"""Makes one demo sample: an image with its caption and metadata, and whatever is planted in it."""
 
 import json
 from dataclasses import dataclass, replace

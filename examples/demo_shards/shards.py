@@ -20,7 +20,7 @@ _OWNER_FIELD = slice(265, 297)
 
 @dataclass(frozen=True)
 class DemoShards:
-    """What was written. `samples` counts the ones lost to the cut as well, `readable` does not."""
+    """The shards that were written. `samples` counts the ones lost to the cut as well, `readable` does not."""
 
     paths: tuple[Path, ...]
     samples: int
