@@ -1,5 +1,4 @@
-"""Measures how well copies of pictures are told from pictures that look alike, and how fast all pairs of hashes are
-found.
+"""Measures how well copies are told from pictures that look alike, and how fast all pairs of hashes are found.
 
 python -m benchmarks.perceptual                      drawn pictures, and photographs of installed packages
 python -m benchmarks.perceptual --photos DIR         those in a directory, or in tars there, as well

@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Shares settings and fixtures among the tests."""
 
 import gc
 import io
@@ -45,7 +45,8 @@ MOST_DATA_BYTES = 12 << 30
 
 
 def pytest_configure(config):
-    """What asks for more memory than there is fails with its traceback, and not as the kernel's choice of a victim.
+    """Bounds memory, so that what asks for more than there is fails with its traceback, and not as the kernel's choice
+    of a victim.
 
     It holds for the processes that tests start as well, but for Java's and CUDA's, which reserve what they do not take.
     """
@@ -64,7 +65,8 @@ def _is_in_slow_folder(path):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Where no slow test is asked for, what they import is not imported: it takes as long as some hundred fast ones."""
+    """Leaves slow folders unimported where no slow test is asked for: what they import takes as long as some hundred
+    fast tests."""
     if config.getoption("markexpr") == "not slow" and _is_in_slow_folder(collection_path):
         return True
     return None
@@ -90,7 +92,7 @@ def pytest_collection():
 
 @pytest.fixture
 def waits(monkeypatch):
-    """How long we waited before storage was asked again, in seconds; it waits no time."""
+    """Collects how long we would have waited before storage was asked again, in seconds; it waits no time."""
     seconds = []
     monkeypatch.setattr(retrying.CLOCK, "sleep", seconds.append)
     return seconds

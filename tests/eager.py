@@ -9,7 +9,8 @@ _GIVEN: dict[str, list] = {}
 
 
 def eager(transform, elements=None):
-    """What a transform, or a chain of them, gives for these elements; for none, it begins the pipeline itself.
+    """Runs a transform, or a chain of them, on these elements; gives what comes out. Without elements it begins the
+    pipeline itself.
 
     It runs on the FnApiRunner, in this process. What comes is what the last step gave, which no coder has seen: the
     bytes of a batch are still there. Without a shuffle in between, the order is that of the elements.

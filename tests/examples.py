@@ -1,8 +1,8 @@
-"""How many examples a property is tried on."""
+"""Sets how many examples a property is tried on."""
 
 from hypothesis import settings
 
 
 def examples(number):
-    """Of a test that wants so many; of the inner loop's profile, `quick`, a fifth of them."""
+    """Sets so many examples for a test; with the inner loop's profile, `quick`, a fifth of them."""
     return settings(max_examples=max(1, number * settings.default.max_examples // 100))

@@ -2,7 +2,7 @@
 
 
 class HttpError(Exception):
-    """As the clients of buckets have them: no OSError, with the status of the answer."""
+    """An error as the clients of buckets have them: no OSError, with the status of the answer."""
 
     def __init__(self, code):
         super().__init__(f"{code} answer")

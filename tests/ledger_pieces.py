@@ -25,7 +25,7 @@ def rows_of(number, samples):
 
 
 def of_other_columns(table, number):
-    """What steps of the user's own, scorers and fields may add, to some ranges and not to others."""
+    """Adds columns as steps of the user's own, scorers and fields may, to some ranges and not to others."""
     fields = {
         0: ("json.url", pa.array([f"u{n}" for n in range(len(table))])),
         1: ("mine", pa.nulls(len(table))),

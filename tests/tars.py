@@ -71,7 +71,7 @@ def without_end(tar):
 
 
 def header(name, size=0, type=tarfile.REGTYPE, format=tarfile.GNU_FORMAT):
-    """One entry's header, whatever size it claims."""
+    """Makes one entry's header, whatever size it claims."""
     info = tarfile.TarInfo(name)
     info.size, info.type = size, type
     return info.tobuf(format)

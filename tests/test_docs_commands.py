@@ -35,7 +35,7 @@ def commands(*programs):
 
 
 def flags_of(words):
-    """What follows the name of the command; three dots stand for flags that were said before."""
+    """Takes the words after the name of the command; three dots stand for flags that were said before."""
     words = [word for word in words if word != "..."]
     if "beam-curator" in words:
         return words[words.index("beam-curator") + 2 :]

@@ -39,7 +39,7 @@ def test_what_is_no_name_of_the_face_is_said():
 
 
 def loaded_after(code):
-    """Which of the heavy libraries are loaded after these statements."""
+    """Lists the heavy libraries that are loaded after these statements."""
     shown = f"import sys\n{code}\nprint(*(m for m in ('torch', 'apache_beam', 'open_clip', 'PIL') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1].split()

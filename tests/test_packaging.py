@@ -54,7 +54,7 @@ def test_the_console_script_exists():
 
 
 def copied():
-    """What the Dockerfile takes from the project."""
+    """Lists what the Dockerfile takes from the project."""
     text = (ROOT / "Dockerfile").read_text()
     lines = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
     return [name for names in lines for name in names]

@@ -1,4 +1,4 @@
-"""What a job leaves, without the times of the run that wrote it: all else is the same for every run."""
+"""Gives what a job leaves, without the times of the run that wrote it: all else is the same for every run."""
 
 import json
 import re

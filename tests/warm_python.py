@@ -107,7 +107,7 @@ def _answer(asking):
 
 
 def _run(argv):
-    """What `python ARGV` runs; what it raises ends the process as the interpreter ends it."""
+    """Runs what `python ARGV` runs; what it raises ends the process as the interpreter ends it."""
     sys.stdin, sys.stdout, sys.stderr = (
         os.fdopen(number, "w" if number else "r", closefd=False) for number in range(3)
     )

@@ -73,7 +73,7 @@ class Service:
         return sorted(metadata.path.removeprefix(f"{url}/") for metadata in files.list_files(url, "**"))
 
     def unfinished_uploads(self, url):
-        """What an upload that was given up has left: S3 keeps it, and counts it, until it is aborted."""
+        """Lists what uploads that were given up have left: S3 keeps it, and counts it, until it is aborted."""
         if self.scheme == "gs":
             return []  # sessions of uploads cannot be listed there, cost nothing, and end by themselves
         listed = self.client.list_multipart_uploads(Bucket=url.removeprefix("s3://"))

@@ -109,7 +109,7 @@ def raw(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def local_output(raw, tmp_path_factory):
-    """What the job leaves on local files."""
+    """Runs the job on local files; gives the content of its output."""
     output = tmp_path_factory.mktemp("local") / "out"
     assert curate_images.main(["--input", f"{raw}/*.tar", "--output", str(output), *TINY]) == 0
     return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}

@@ -17,7 +17,7 @@ def without_timings(contents):
 
 
 def comparable(contents):
-    """What does not depend on where the input is: the shards' members but for the records, whose uids are made of
+    """Takes what does not depend on where the input is: the shards' members but for the records, whose uids are made of
     urls, and embeddings, scores and facts of every sample, in the order of the ledger."""
     members = {name: _members(content) for name, content in contents.items() if name.endswith(".tar")}
     tables = [

@@ -1,4 +1,4 @@
-"""What stands between a job and an emulator: counts requests and bytes, and fails as it is told to."""
+"""Stands between a job and an emulator: counts requests and bytes, and fails as it is told to."""
 
 import collections
 import contextlib
@@ -92,7 +92,7 @@ class Proxy:
         return sum(one.sent_bytes for one in self.reads_of(name))
 
     def counts(self):
-        """How many requests there were of each method, but for what Google's client asks about the bucket itself."""
+        """Counts the requests of each method, but for those that Google's client asks about the bucket itself."""
         about_objects = [one for one in self.exchanges if not re.search(r"/storage/v1/b/[^/?]+(\?|$)", one.path)]
         return collections.Counter(one.method for one in about_objects)
 
@@ -178,7 +178,7 @@ class _Forwarding(BaseHTTPRequestHandler):
 
 
 class TokenServer:
-    """What gives Google's clients a token for their key.
+    """Gives Google's clients a token for their key.
 
     Attributes:
       refuses: whether it takes the key for a wrong one.

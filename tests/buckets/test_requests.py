@@ -35,7 +35,7 @@ def stored(service, bucket):
 
 
 def doublings_to(size):
-    """How many windows there are up to this size at most, as they grow."""
+    """Counts the windows up to this size at most, as they grow."""
     growing = int(math.log2(LAST_WINDOW_BYTES / FIRST_WINDOW_BYTES)) + 1
     return growing + size // LAST_WINDOW_BYTES
 

@@ -34,7 +34,7 @@ CLUSTER = PipelineOptions(["--runner", "FlinkRunner", "--flink_master", "jobs:80
 
 
 class Job:
-    """What running a pipeline gave."""
+    """The result of running a pipeline."""
 
     _job_id = "BeamApp-me-1127_b3c6"
 

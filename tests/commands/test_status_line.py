@@ -36,7 +36,7 @@ def terminal(monkeypatch):
 
 
 def assert_given(ours, wanted):
-    """That a terminal was given this and nothing else: what is written comes in pieces."""
+    """Asserts that a terminal was given this and nothing else: what is written comes in pieces."""
     found = b""
     while len(found) < len(wanted.encode()) and select.select([ours], [], [], HANG_SECONDS)[0]:
         found += os.read(ours, 10_000)

@@ -25,7 +25,7 @@ from tests.patience import HANG_SECONDS
 
 
 def wait_for_worker(code):
-    """What Beam's thread does when its worker has ended with an exit code."""
+    """Does in a thread what Beam's thread does when its worker has ended with an exit code."""
 
     def raise_as_beam_does():
         raise RuntimeError(f"Worker subprocess exited with return code {code}")

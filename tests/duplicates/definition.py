@@ -1,4 +1,4 @@
-"""What duplicates are, and which of them go, by their definitions: pair by pair, and nothing of the package in it."""
+"""Defines duplicates, and which of them go, pair by pair; with nothing of the package in it."""
 
 import dataclasses
 import hashlib
@@ -51,7 +51,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def bits_apart(one: Thing, other: Thing, bits: int) -> float | None:
-    """In how many bits two pictures differ; None for those that are no perceptual duplicates."""
+    """Counts the bits in which two pictures differ; None for those that are no perceptual duplicates."""
     looks = []
     for thing in (one, other):
         if thing.phash256 is None or thing.texture is None or thing.texture < 25:
@@ -73,7 +73,8 @@ def bits_apart(one: Thing, other: Thing, bits: int) -> float | None:
 
 
 def _told(one: Thing, other: Thing, a: int, b: int, edit: int | None) -> float:
-    """How far two are apart by a hash of each, the second one after an edit (1 crops, 2 clips it); or infinite."""
+    """Tells how far two are apart by a hash of each, the second one after an edit (1 crops, 2 clips it); or
+    infinite."""
     textures = sorted((one.texture or 0, other.texture or 0))
     plain = textures[0] < 256
     sides = [None if text is None or not int(text, 16) else _parts(text) for text in (one.colours, other.colours)]

@@ -55,7 +55,7 @@ def edited(count: int, seed: int, clump: int = 0) -> Hashes:
 
 
 def bits_between(hashes: Hashes) -> np.ndarray:
-    """In how many bits all pairs differ: int64 [n, n]."""
+    """Counts the bits in which all pairs differ: int64 [n, n]."""
     return _differing(hashes.fine, hashes.fine)
 
 
@@ -66,7 +66,7 @@ def _differing(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def apart(hashes: Hashes, bits: int) -> np.ndarray:
-    """How far all pairs are apart, as far as that is `bits` or less, and else infinite: float64 [n, n]; of one of
+    """Tells how far all pairs are apart, as far as that is `bits` or less, and else infinite: float64 [n, n]; of one of
     itself infinite."""
     found = np.full((len(hashes), len(hashes)), np.inf)
     for words, counts, tables in ((hashes.fine, 0, 70), (hashes.edited[0], 12, 28), (hashes.edited[1], 12, 28)):
@@ -81,5 +81,5 @@ def apart(hashes: Hashes, bits: int) -> np.ndarray:
 
 
 def near(hashes: Hashes, bits: int) -> np.ndarray:
-    """Which pairs are duplicates: bool [n, n], no one of itself."""
+    """Tells which pairs are duplicates: bool [n, n], no one of itself."""
     return apart(hashes, bits) <= bits

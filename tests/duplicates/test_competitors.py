@@ -18,7 +18,7 @@ from beam_curator.errors import JobError
 
 
 def column_of_3_gib() -> pa.ChunkedArray:
-    """As the hashes of 50,000,000 samples are: one array of strings does not hold them."""
+    """Makes a column as the hashes of 50,000,000 samples are: one array of strings does not hold them."""
     offsets, nothing = pa.py_buffer(np.array([0, 2**30], np.int32)), pa.py_buffer(b"\0")
     null = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(np.zeros(2**30, np.uint8)), nothing)
     return pa.chunked_array([null, null, pa.array(["b", "a"]), null, pa.array(["a", "c", "b"])])

@@ -57,7 +57,7 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _changed(rng: np.random.Generator, of: Thing, id: str) -> Thing:
-    """Some of it another, and the ranks, the caption and what rules say anew, with many ties."""
+    """Changes some of a thing, and draws the ranks, the caption and what rules say anew, with many ties."""
     change: dict[str, object] = {}
     if rng.random() < 0.8:
         change["sha256"] = rng.bytes(32).hex() if rng.random() < 0.95 else None
@@ -85,7 +85,8 @@ def _changed(rng: np.random.Generator, of: Thing, id: str) -> Thing:
 
 
 def _edited(rng: np.random.Generator, of: Thing) -> dict[str, object]:
-    """What makes it look as the other is after an edit, or the other way round, but for some bits; or nothing."""
+    """Makes a thing look as another does after an edit, or the other way round, but for some bits; or changes
+    nothing."""
     name = str(rng.choice(["phash256_cropped", "phash256_clipped"]))
     flipped = sum(1 << int(bit) for bit in rng.choice(256, rng.choice([0, 6, 18, 20, 22]), replace=False))
     after, draw = vars(of)[name], rng.random()
@@ -97,7 +98,7 @@ def _edited(rng: np.random.Generator, of: Thing) -> dict[str, object]:
 
 
 def _unseen(thing: Thing) -> Thing:
-    """As a release had it that knew no such hash, or of an image without an embedding."""
+    """Makes a thing as a release had it that knew no such hash, or of an image without an embedding."""
     lacking: dict[str, None] = {"phash256_cropped": None, "phash256_clipped": None}
     if thing.area < 3:
         lacking |= {"phash256": None, "texture": None, "colours": None} if thing.area == 1 else {"colours": None}
@@ -113,7 +114,7 @@ class Job:
         self.output, self.sets = str(output), sets
 
     def embeddings(self, part: str) -> StoredEmbeddings:
-        """What a part holds."""
+        """Gives the embeddings of a part."""
         of, start = map(int, part.split("-"))
         vectors = [thing.embedding for thing in self.sets[of][start : start + IN_A_RANGE]]
         return StoredEmbeddings(np.stack(vectors), np.zeros((0, 1), np.float16), np.zeros(0, np.int64))
@@ -121,7 +122,7 @@ class Job:
     def run(
         self, which: Sequence[int], settings: DuplicateSettings, seed: int
     ) -> dict[str, tuple[str, str, float | None]]:
-        """What goes of the last of these sets."""
+        """Runs the package on these sets; gives what goes of the last one."""
         shuffle = random.Random(seed).shuffle
         sets = [self._ranges(of, settings) for of in which]
         for ranges in sets:

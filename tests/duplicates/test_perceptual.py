@@ -219,7 +219,7 @@ def test_pictures_out_of_focus_are_told_by_their_hashes(quality: int) -> None:
 
 
 def facts_of(texture: int, *colours: tuple[int, int, int]) -> tuple[str, int, str]:
-    """Those of a picture that is made of one or more colours."""
+    """Computes the facts of a picture that is made of one or more colours."""
     return "f" * 64, texture, (bytes(itertools.chain(*colours)) * 16)[:48].hex()
 
 

@@ -65,7 +65,7 @@ class Data:
         return Competitors(name, f"shard-{start % self.shards}", start, name, table)
 
     def due(self, threshold: float) -> dict[str, str]:
-        """Which go, and what stays in their place, by brute force."""
+        """Finds by brute force which go, and what stays in their place."""
         with np.errstate(invalid="ignore"):
             near = np.nan_to_num(cosines(self.vectors), nan=-2) >= threshold
         rows = np.arange(len(self.vectors))

@@ -33,7 +33,7 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
 
 
 def kept_by_brute_force(near: np.ndarray, order: np.ndarray, competes: np.ndarray) -> dict[int, int]:
-    """Which rows go, and for which, by the definition itself: bool [n, n], and rows from the best to the last."""
+    """Finds which rows go, and for which, by the definition itself: bool [n, n], and rows from the best to the last."""
     kept: list[int] = []
     gone = {}
     for row in order[competes[order]].tolist():

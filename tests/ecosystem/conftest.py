@@ -42,7 +42,7 @@ def curated(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def vectors(curated):
-    """What `beam-curator export embeddings` wrote of it."""
+    """Runs `beam-curator export embeddings` on it; gives the path of what it wrote."""
     output = curated.parent / "vectors"
     assert export(["embeddings", str(curated), "--output", str(output)]) == 0
     return output
@@ -50,7 +50,8 @@ def vectors(curated):
 
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory):
-    """Where environments are made: each once. BEAM_CURATOR_ENVIRONMENTS names a directory that keeps them."""
+    """Gives the directory of environments, which are made once each. BEAM_CURATOR_ENVIRONMENTS names one that keeps
+    them."""
     kept = os.environ.get("BEAM_CURATOR_ENVIRONMENTS")
     return pathlib.Path(kept) if kept else tmp_path_factory.mktemp("environments")
 

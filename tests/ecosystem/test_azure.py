@@ -18,7 +18,7 @@ _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOt
 
 
 def _installed(environments):
-    """Where `own_python_with` has the packages."""
+    """Names the directory where `own_python_with` has the packages."""
     return environments / f"{'-'.join(PACKAGES)}-alone"
 
 

@@ -42,7 +42,7 @@ class Job:
         return code, stdout, stderr
 
     def scored(self):
-        """How many ranges are scored."""
+        """Counts the ranges that are scored."""
         return len(list((self.out / "scores").glob("*.parquet")))
 
     def wait_for_scores(self, number):
@@ -95,7 +95,7 @@ def start(raw, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def local(start, tmp_path_factory):
-    """What the job leaves that runs locally."""
+    """Runs the job locally; gives the content of its output."""
     out = tmp_path_factory.mktemp("local") / "local"
     code, _, errors = start(out).wait()
     assert code == 0, errors
@@ -104,7 +104,7 @@ def local(start, tmp_path_factory):
 
 
 def digest(out):
-    """One sha256 over the names and contents of an output directory."""
+    """Computes one sha256 over the names and contents of an output directory."""
     lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(content(out).items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 

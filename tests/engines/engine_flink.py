@@ -58,18 +58,18 @@ class SessionCluster:
 
     @property
     def master(self) -> str:
-        """What --flink_master is to be."""
+        """The value for --flink_master."""
         return f"{HOST}:{self.rest_port}"
 
     @property
     def flags(self) -> list[str]:
-        """What runs a job here, with Python in the worker pools."""
+        """The flags that run a job here, with Python in the worker pools."""
         workers = ["--environment_type", "EXTERNAL", "--environment_config", f"workers:{self.workers_port}"]
         return [*self._flags, *workers, "--environment_cache_millis", "600000"]
 
     @property
     def loopback_flags(self) -> list[str]:
-        """What runs a job here, with Python in the command that submits it."""
+        """The flags that run a job here, with Python in the command that submits it."""
         return [*self._flags, "--environment_type", "LOOPBACK", "--environment_cache_millis", "600000"]
 
     @property
@@ -78,7 +78,7 @@ class SessionCluster:
 
     @property
     def task_managers(self) -> list[Server]:
-        """Those that were started, dead ones too."""
+        """The TaskManagers that were started, dead ones too."""
         return self.servers[1:]
 
     def add_task_manager(self) -> None:
@@ -93,7 +93,7 @@ class SessionCluster:
         server.wait_until(lambda: self.ask("overview")["taskmanagers"] > before)
 
     def ask(self, path: str) -> Mapping[str, Any]:
-        """What the JobManager's REST interface says."""
+        """Asks the JobManager's REST interface."""
         with urllib.request.urlopen(f"http://{self.master}/{path}", timeout=30) as answer:
             return json.load(answer)
 
@@ -168,5 +168,5 @@ class SessionCluster:
 
 
 def job_server_flags() -> list[str]:
-    """What tells Beam's FlinkRunner to start our build of the job server instead of fetching one."""
+    """Gives the flags that have Beam's FlinkRunner start our build of the job server instead of fetching one."""
     return ["--runner", "FlinkRunner", "--flink_version", "1.19", "--flink_job_server_jar", str(FLINK_JOB_SERVER)]

@@ -1,4 +1,4 @@
-"""What the engines need and how it is had: jars by Maven, Prism by Go, and an environment with only our wheel.
+"""Builds what the engines need: jars by Maven, Prism by Go, and an environment with only our wheel.
 
 All of it is kept in .engines/, and built again when what it is built from has changed.
 """

@@ -27,7 +27,7 @@ class SparkJobServer:
 
     @property
     def flags(self) -> list[str]:
-        """What runs a job here, with Python in the command's own process."""
+        """The flags that run a job here, with Python in the command's own process."""
         return [
             "--runner",
             "PortableRunner",

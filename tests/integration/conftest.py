@@ -59,7 +59,7 @@ def curate(flags, capsys):
 
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory):
-    """What starts commands as processes, and ends those that are left."""
+    """Starts commands as processes, and ends those that are left."""
     nursery = Nursery(tmp_path_factory.mktemp("logs"))
     yield nursery
     nursery.close()

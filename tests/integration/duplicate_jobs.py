@@ -1,4 +1,4 @@
-"""What tests of duplicates of whole jobs share: flags, rows of the ledger, and the verifier."""
+"""Shares among tests of duplicates in whole jobs: flags, rows of the ledger, and the verifier."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

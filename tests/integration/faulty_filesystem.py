@@ -27,7 +27,7 @@ LAST_WAIT_SECONDS = 6.7
 
 
 class ServiceError(Exception):
-    """What clients of buckets raise: no OSError, but it has the status of the HTTP answer."""
+    """An error as clients of buckets raise it: no OSError, but it has the status of the HTTP answer."""
 
     def __init__(self, code, message):
         super().__init__(f"{code} {message}")
@@ -55,7 +55,7 @@ class Outage:
 
 
 class Faults:
-    """What goes wrong, and how often it did.
+    """The faults that are injected, and how often each was.
 
     Args:
       seed: of what is drawn.
@@ -116,7 +116,7 @@ class Faults:
             raise self._transient(operation)
 
     def size_given(self, size):
-        """How many bytes a read gives that was asked for as many."""
+        """Draws how many bytes a read gives that was asked for as many."""
         if not self._is_calm() and self._drawn() < self.ends_early:
             self.injected["early end"] += 1
             return 0

@@ -44,7 +44,7 @@ def _shard(first, samples):
 
 @dataclasses.dataclass
 class Run:
-    """How a job ended."""
+    """The end of a job."""
 
     code: int
     out: str
@@ -77,7 +77,7 @@ def run_faulty_job(raw, output, faults, *more):
 
 
 def undisturbed_content(raw, output, *more):
-    """What the job leaves in an empty bucket where nothing fails."""
+    """Runs the job into an empty bucket where nothing fails; gives the content of its output."""
     run = run_faulty_job(raw, output, Faults(), *more)
     assert (run.code, run.err, run.scored) == (0, "", SAMPLES)
     found = content(output)
@@ -87,10 +87,10 @@ def undisturbed_content(raw, output, *more):
 
 
 def rows_scored(output):
-    """How many samples have their scores in a part."""
+    """Counts the samples that have their scores in a part."""
     return sum(pq.read_metadata(part).num_rows for part in output.glob("scores/*.parquet"))
 
 
 def under_final_names(output):
-    """What stands there, temporary files apart."""
+    """Gives what stands in the output, temporary files apart."""
     return {name: digest for name, digest in content(output).items() if not name.startswith(TEMPORARY)}

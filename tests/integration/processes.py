@@ -32,7 +32,7 @@ class Process:
             os.killpg(self.pid, number)
 
     def send_to_it_alone(self, number):
-        """As `send`, but not to the processes that it started."""
+        """Sends a signal as `send` does, but not to the processes that it started."""
         os.kill(self.pid, number)
 
     def wait(self):

@@ -31,7 +31,7 @@ TRIES = 20
 
 @pytest.fixture(scope="module")
 def undisturbed(nursery, job, tmp_path_factory):
-    """What a job leaves that nobody disturbs."""
+    """Runs a job that nobody disturbs; gives the content of its output."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     code, _, err = nursery.run(*job, "--output", out)
     assert (code, err) == (0, "")
@@ -45,7 +45,7 @@ def parts(out):
 
 
 def written_since(out, started):
-    """How many files of the ledger and of output shards a run has written."""
+    """Counts the files of the ledger and of output shards that a run has written."""
     count = 0
     for path in [*out.glob("samples/*.parquet"), *out.glob("0*")]:
         with contextlib.suppress(FileNotFoundError):

@@ -28,7 +28,7 @@ def samples_of(tar):
 
 
 def input_samples(raw):
-    """What webdataset reads of the input, by (shard, place in it); the truncated last sample is not among them."""
+    """Reads the input by webdataset: samples by (shard, place in it); the truncated last sample is not among them."""
     return {
         (str(tar), index): sample for tar in sorted(raw.glob("*.tar")) for index, sample in enumerate(samples_of(tar))
     }

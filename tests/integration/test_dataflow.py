@@ -35,7 +35,7 @@ MIN_RAM = resource_hints.MIN_RAM_BYTES.urn
 
 @dataclasses.dataclass
 class Launch:
-    """What one launch has sent."""
+    """What one launch has sent: submitted jobs, and staged files."""
 
     submitted: list
     staged: dict
@@ -59,7 +59,7 @@ class Launch:
 
 @pytest.fixture
 def sent(monkeypatch):
-    """What is sent from now on; nothing leaves this machine."""
+    """Catches what is sent from now on; nothing leaves this machine."""
     launch = Launch([], {})
 
     def stage(self, folder, name, stream, *_, **__):

@@ -32,7 +32,8 @@ class MeanColour(bc.Encoder):
 
 
 def pictures():
-    """Of each seed a picture, and the same upside down and at another size: other embeddings, but for its colours."""
+    """Yields for each seed a picture, and the same upside down and at another size: other embeddings, but for its
+    colours."""
     for seed in range(6):
         scene = picture(width=160, height=120, seed=seed)
         yield encoded(scene, "PNG")

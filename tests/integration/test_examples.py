@@ -71,7 +71,7 @@ def test_keep_one_says_which_things_go_for_a_better_one_that_stays(tmp_path, cap
 
 
 def losses(printed):
-    """Of each epoch, after its samples were counted: as many as the output has."""
+    """Reads the loss of each epoch, after checking that as many samples were counted as the output has."""
     lines = [re.fullmatch(r"epoch (\d+): (\d+) samples, mean squared error (\d+\.\d+)", line) for line in printed]
     assert [int(line[1]) for line in lines] == list(range(1, len(lines) + 1))
     return [int(line[2]) for line in lines], [float(line[3]) for line in lines]

@@ -48,7 +48,7 @@ def raw_bucket(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(raw_bucket, tmp_path_factory):
-    """What the job leaves where nothing fails."""
+    """Runs the job where nothing fails; gives the content of its output."""
     return undisturbed_content(raw_bucket, tmp_path_factory.mktemp("undisturbed"))
 
 
@@ -232,7 +232,7 @@ OF_MANY = ("--ranges_per_ledger_file", "3")
 
 @pytest.fixture(scope="module")
 def undisturbed_of_many(raw_bucket, tmp_path_factory):
-    """What a job leaves whose ledger is in files of many ranges, where nothing fails."""
+    """Runs a job whose ledger is in files of many ranges, where nothing fails; gives the content of its output."""
     return undisturbed_content(raw_bucket, tmp_path_factory.mktemp("of_many"), *OF_MANY)
 
 
@@ -281,7 +281,7 @@ DUPLICATES = ("--duplicates", "perceptual,semantic", "--duplicate_cosine", "0.5"
 
 @pytest.fixture(scope="module")
 def undisturbed_edges(raw_bucket, tmp_path_factory):
-    """What a job that looks for duplicates leaves where nothing fails."""
+    """Runs a job that looks for duplicates, where nothing fails; gives the content of its output."""
     output = tmp_path_factory.mktemp("edges")
     assert run_faulty_job(raw_bucket, output, Faults(), *DUPLICATES).code == 0
     return content(output)

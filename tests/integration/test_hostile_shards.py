@@ -52,7 +52,7 @@ class Job:
 
 
 def listing(directory):
-    """All that stands under a directory, and its content; of huge files the size and the time of change."""
+    """Lists all that stands under a directory, and its content; of huge files the size and the time of change."""
     return {str(path): _content(path) for path in sorted(directory.rglob("*"))}
 
 

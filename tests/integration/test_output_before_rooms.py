@@ -28,7 +28,7 @@ def job(tmp_path, monkeypatch):
 
 
 def without_versions(directory):
-    """What stands there; of the manifest and job.json, what versions and places of this machine do not change."""
+    """Gives what stands there; of the manifest and job.json what versions and places of this machine do not change."""
     found = content(directory)
     for name in ("manifest.json", "job.json"):
         found.pop(name)

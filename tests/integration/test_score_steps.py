@@ -115,7 +115,7 @@ def v2(shared):
 
 
 def selection(directory):
-    """What a job gives, but for where its scores are kept."""
+    """Gives what a job makes, but for where its scores are kept."""
     kept_apart = ("scores/", "columns/", "job.json")
     return {name: digest for name, digest in content(directory).items() if not name.startswith(kept_apart)}
 

@@ -18,7 +18,7 @@ _OF_ONE = ("scores/", "columns/", "fields/", "edges/", "job.json", "manifest.jso
 
 
 def selected(directory):
-    """What a selection gave: shards, ledger, plans; and what its manifest says of it."""
+    """Gives what a selection made: shards, ledger, plans; and what its manifest says of it."""
     files = {name: told for name, told in content(directory).items() if not name.startswith(_OF_ONE)}
     manifest = json.loads((directory / "manifest.json").read_text())
     return files, manifest["counts"], manifest["rules"], manifest["models"]

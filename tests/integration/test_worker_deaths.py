@@ -25,7 +25,7 @@ PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 
 @pytest.fixture(scope="module")
 def undisturbed(nursery, job, tmp_path_factory):
-    """What a job in one process leaves."""
+    """Runs a job in one process; gives the content of its output."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     assert nursery.run(*job, "--output", out)[0] == 0
     return content(out)

@@ -1,4 +1,4 @@
-"""What the tests of models share."""
+"""Shares settings and fixtures among the tests of models."""
 
 import json
 

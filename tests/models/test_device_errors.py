@@ -53,7 +53,7 @@ WANTS_MEMORY = {
 
 
 class LibraryError(Exception):
-    """As ONNX Runtime's, TensorFlow's and OpenCV's, which are no RuntimeError."""
+    """An error as ONNX Runtime's, TensorFlow's and OpenCV's, which are no RuntimeError."""
 
 
 OF_LIBRARIES = {
@@ -147,7 +147,7 @@ def test_want_of_memory_on_a_lost_device_is_a_lost_device(name, monkeypatch):
 
 
 def load_error(monkeypatch, name: str, step: str) -> str:
-    """What a user reads where the model's loading raises an error of these at a step."""
+    """Loads a model whose step raises an error of these; gives what a user reads."""
 
     def fail(*_args, **_named):
         raise (WANTS_MEMORY | OTHERS)[name]

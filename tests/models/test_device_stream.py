@@ -105,7 +105,8 @@ def test_callers_hear_of_each_image_once_as_it_comes():
 
 
 def decoded_ahead() -> list[int]:
-    """For each call of a model, how many images are decoded, or being decoded, that it has not been given before."""
+    """Counts for each call of a model how many images are decoded, or being decoded, that it has not been given
+    before."""
     begun, ahead = [], []
 
     def decode(data):

@@ -60,7 +60,7 @@ QUICK = ("CLIP", "SigLIP")
 
 
 def chosen(*names):
-    """These families; most take seconds to build."""
+    """Parametrizes by these families; most take seconds to build, and are slow."""
     return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in names]
 
 

@@ -22,7 +22,7 @@ from tests.patience import HANG_SECONDS
 
 
 class Seen(Scorer):
-    """What it gives of a picture depends on all that come in the same call, so that another grouping shows."""
+    """A scorer whose answer for a picture depends on all that come in the same call, so that another grouping shows."""
 
     needs = "pixels"
 

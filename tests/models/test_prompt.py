@@ -24,7 +24,7 @@ def _architectures(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Where vectors are kept between runs: nothing at first."""
+    """Names the directory where vectors are kept between runs: nothing at first."""
     monkeypatch.setenv("BEAM_CURATOR_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "texts"
 

@@ -225,7 +225,7 @@ def test_an_error_of_ours_concerns_the_whole_job():
 
 
 class OutOfMemoryError(RuntimeError):
-    """As torch's, which is not imported to tell it."""
+    """An error as torch's, which is not imported to tell it."""
 
 
 @pytest.mark.parametrize("error", [MemoryError, OutOfMemoryError])

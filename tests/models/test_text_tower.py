@@ -164,7 +164,7 @@ def put_beside(weights, words=WORDS):
 
 
 class Words:
-    """As much of transformers as open_clip asks of it."""
+    """Has as much of transformers as open_clip asks of it."""
 
     @classmethod
     def from_pretrained(cls, directory, cache_dir=None):

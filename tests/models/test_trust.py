@@ -45,7 +45,8 @@ def saved(trap, **options):
 
 
 def torchscript_lookalike(trap):
-    """What has TorchScript's files is given to torch.jit.load, which reads their pickles in its own way."""
+    """Makes a file with TorchScript's files, which is given to torch.jit.load, which reads their pickles in its own
+    way."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in ("constants.pkl", "data.pkl"):
@@ -113,7 +114,7 @@ def test_the_traps_do_run_code_where_pickles_are_trusted(tmp_path):
 
 @pytest.fixture
 def loads(monkeypatch):
-    """What has been given to anything that loads weights."""
+    """Collects what is given to anything that loads weights."""
     seen = []
     for module, name in ((torch, "load"), (torch.jit, "load"), (np, "load"), (open_clip.factory, "load_state_dict")):
         monkeypatch.setattr(module, name, lambda *given, _name=name, **_: seen.append((_name, given)))

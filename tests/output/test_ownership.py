@@ -18,7 +18,7 @@ SHARDS = [
 
 
 def told(job):
-    """What the file holds, by the library alone."""
+    """Gives what the file holds, by the library alone."""
     content = {**dataclasses.asdict(job), "encoder": None, "scorers": []}
     del content["scores_from"]
     for shard in content["shards"]:

@@ -31,7 +31,7 @@ def plans(tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """How often a shard's headers were gone through."""
+    """Collects the calls that go through a shard's headers."""
     calls = []
 
     def counted(tar, range_bytes, by_key):

@@ -85,5 +85,5 @@ def write_job(
 
 
 def kept_by(rules, tables):
-    """How many of the rows these rules keep."""
+    """Counts the rows that these rules keep."""
     return sum(judge(table, rules)[0]["status"].to_pylist().count("kept") for table in tables)

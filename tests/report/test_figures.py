@@ -152,7 +152,7 @@ def test_the_flow_ends_at_what_is_kept():
 
 
 def recount(figures_told, positions):
-    """What the page counts, from what is embedded in it."""
+    """Counts as the page does, from what is embedded in it."""
     import base64
 
     joint = figures_told["what_if"]

@@ -74,7 +74,7 @@ def made_job(tmp_path_factory):
 
 
 def plain(value):
-    """All that an accumulator holds, to be compared."""
+    """Gives all that an accumulator holds, to be compared."""
     if isinstance(value, Accumulator):
         value.settle()
         return {name: plain(one) for name, one in vars(value).items()}

@@ -40,7 +40,7 @@ def table_of(**columns):
 
 
 def datacomps(values, fraction):
-    """As DataComp's baselines have it: `-np.sort(-all_vals)[int(len(all_vals) * fraction)]`."""
+    """Finds the threshold as DataComp's baselines do: `-np.sort(-all_vals)[int(len(all_vals) * fraction)]`."""
     return -np.sort(-np.array(values))[int(len(values) * fraction)]
 
 

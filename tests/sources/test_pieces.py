@@ -308,7 +308,7 @@ def noting_what_is_read(shifted, buffer, start, plain=reading.with_data):
 
 
 def held_bytes():
-    """How many bytes of samples are in memory now."""
+    """Counts the bytes of samples that are in memory now."""
     return sum(size for member, size in READ if member() is not None)
 
 

@@ -27,7 +27,7 @@ def test_hosts_of_the_web_have_seconds_to_answer_and_what_the_user_has_configure
 
 @pytest.fixture
 def azure_that_is_gone(monkeypatch):
-    """How often a client of Azure asked where nobody listens."""
+    """Counts how often a client of Azure asks where nobody listens."""
     pytest.importorskip("adlfs")
     from azure.core.pipeline.transport import AioHttpTransport
 

@@ -293,14 +293,15 @@ def statuses():
 
 @pytest.fixture
 def waits(waits, monkeypatch):
-    """As everywhere; and no host is known to be gone."""
+    """Collects waits as everywhere; and no host is known to be gone."""
     monkeypatch.setattr(web_hosts, "_gone", set())
     monkeypatch.setattr(socket, "getaddrinfo", functools.partial(addresses, socket.getaddrinfo))
     return waits
 
 
 def addresses(of_the_system, host, *args, **kwargs):
-    """Those that the system knows; also where there is no network, nosuch.invalid is a name that nobody has."""
+    """Gives the addresses that the system knows; also where there is no network, nosuch.invalid is a name that nobody
+    has."""
     if host == "nosuch.invalid":
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return of_the_system(host, *args, **kwargs)

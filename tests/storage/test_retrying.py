@@ -59,7 +59,7 @@ def test_what_google_gave_up_for_now_is_no_sample_that_fails_for_good():
 
 
 class S3Error(Exception):
-    """As botocore's ClientError."""
+    """An error as botocore's ClientError."""
 
     def __init__(self, code, status):
         super().__init__(code)

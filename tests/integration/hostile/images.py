@@ -115,7 +115,7 @@ def images():
 
 
 def image_shards():
-    """One shard with all the images, a good one before, between and after."""
+    """Makes one shard with all the images, a good one before, between and after."""
     entries, rows = [], []
     for index, (name, (extension, data, why)) in enumerate(images().items()):
         entries += [(f"{name}.{extension}", data), (f"good-{index}.jpg", jpeg(index))]

@@ -7,7 +7,7 @@ from tests.tars import header
 
 
 def record(keyword, value):
-    """One PAX record, which begins with its own length."""
+    """Makes one PAX record, which begins with its own length."""
     rest = b" " + keyword + b"=" + value + b"\n"
     length = len(rest) + 1
     while len(str(length)) + len(rest) != length:

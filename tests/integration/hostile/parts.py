@@ -1,4 +1,4 @@
-"""What hostile shards are made of, and how it is said what is to become of each."""
+"""Makes hostile shards, and says what is to become of each."""
 
 import dataclasses
 import gzip

@@ -1,4 +1,4 @@
-"""Where weights come from in these tests: a bucket, a server like the hub, and one small head."""
+"""Gives weights to these tests: from a bucket, and from a server like the hub; and one small head."""
 
 import dataclasses
 import hashlib

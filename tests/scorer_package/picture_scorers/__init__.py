@@ -6,7 +6,7 @@ import beam_curator as bc
 
 
 class Centre(bc.Scorer):
-    """From the embedding: its cosine with a direction."""
+    """Scores embeddings: the cosine with a direction."""
 
     name, needs = "centre", "embedding"
     identity = bc.ModelIdentity("centre, version 1")
@@ -19,7 +19,7 @@ class Centre(bc.Scorer):
 
 
 class Warmth(bc.Scorer):
-    """From pixels: how much more red than blue a picture has, in levels."""
+    """Scores pixels: how much more red than blue a picture has, in levels."""
 
     name, needs = "warmth", "pixels"
 
@@ -28,7 +28,7 @@ class Warmth(bc.Scorer):
 
 
 class Words(bc.Scorer):
-    """From the caption: how many of its words have more letters than so many, and the longest one."""
+    """Scores captions: how many words have more letters than so many, and the longest one."""
 
     name, needs = "words", "caption"
     columns = (bc.Column("words"), bc.Column("longest_word", "text"))
