@@ -13,7 +13,7 @@ _INNER = 96
 def make_vectors(
     path: Path, count: int, dim: int, seed: int, copies: int = 0, exact: bool = True, cliques: int = 0
 ) -> np.memmap:
-    """Unit vectors in a file: float16 [count, dim].
+    """Makes unit vectors in a file: float16 [count, dim].
 
     Every fifth is a near copy of an earlier one, with a cosine of 0.90 to 0.999; one in fifty begins a chain of small
     steps; the last `copies` are of one picture, equal ones or nearly so. Of some pictures,
@@ -38,12 +38,7 @@ def make_vectors(
         inner = 0.8 * random.standard_normal((size, _INNER)).astype(np.float32)
         found = 9 * cone + (inner + clumps[random.integers(0, len(clumps), size)]) @ axes
         found /= np.linalg.norm(found, axis=1, keepdims=True)
-        earlier = found if before is None else before
-        near = np.arange(0, size, 5)
-        found[near] = _near(earlier[random.integers(0, len(earlier), len(near))], random, 0.90, 0.999)
-        for first in np.arange(1, size - 10, 500).tolist():
-            for step in range(first, first + 9):
-                found[step + 1] = _near(found[step : step + 1], random, 0.975, 0.985)[0]
+        _plant(found, found if before is None else before, random)
         vectors[start : start + size] = found
         before = found
     places = random.permutation(max(count - copies, 0))[: 41 * cliques].reshape(-1, 41)
@@ -56,6 +51,15 @@ def make_vectors(
             many = np.repeat(one, size, axis=0)
             vectors[start : start + size] = many if exact else _near(many, random, 0.98, 0.995)
     return vectors
+
+
+def _plant(found: np.ndarray, earlier: np.ndarray, random: np.random.Generator) -> None:
+    """Makes every fifth vector a near copy of one in `earlier`, and begins a chain of small steps at every 500th."""
+    near = np.arange(0, len(found), 5)
+    found[near] = _near(earlier[random.integers(0, len(earlier), len(near))], random, 0.90, 0.999)
+    for first in np.arange(1, len(found) - 10, 500).tolist():
+        for step in range(first, first + 9):
+            found[step + 1] = _near(found[step : step + 1], random, 0.975, 0.985)[0]
 
 
 def _near(vectors: np.ndarray, random: np.random.Generator, low: float, high: float) -> np.ndarray:

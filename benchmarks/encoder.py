@@ -50,7 +50,7 @@ class Measured:
 def measure(
     shards: PhotoShards, one: PhotoShards, spec: ClipSpec, repetitions: int, job_flags: Sequence[str]
 ) -> Measured:
-    """All ways, in turn.
+    """Measures all ways, in turn.
 
     Args:
       shards: the images.
@@ -60,28 +60,14 @@ def measure(
       job_flags: for the main job.
     """
     assert isinstance(spec.batch_size, int)
-    checkpoint = Path(spec.checkpoint) if spec.checkpoint else None
-    encoder, idle = (
-        ClipEncoder(spec),
-        IdleEncoder(spec.batch_size, spec.decode_threads, spec.decode),
-    )
-
-    # On the CPU the bare model is up to a tenth faster in a thread that is not the first, whose freed memory is kept.
-    bare_thread = ThreadPoolExecutor(1)
-
-    def on_its_thread(work: Callable[[], T]) -> T:
-        return bare_thread.submit(work).result()
-
-    bare = {
-        kind: on_its_thread(partial(load_bare, spec.name, checkpoint, kind, spec.device, spec.batch_size, spec.compile))
-        for kind in bare_kinds(spec.precision, spec.device)
-    }
+    encoder, idle = ClipEncoder(spec), IdleEncoder(spec.batch_size, spec.decode_threads, spec.decode)
+    bare = _bare_ways(spec, shards.images)
     jpegs = shards.jpegs()
     encoder.encode(jpegs[: spec.batch_size])
     run_job(one, encoder, job_flags)
     jobs: list[JobRun] = []
     ways: dict[str, Callable[[], float]] = {
-        **{kind: partial(on_its_thread, partial(model.seconds, shards.images)) for kind, model in bare.items()},
+        **bare,
         "decoding": lambda: seconds_of(lambda: idle.encode(jpegs)),
         "encoder": lambda: seconds_of(lambda: encoder.encode(jpegs)),
         "start": lambda: run_job(one, encoder, job_flags).seconds,
@@ -95,6 +81,23 @@ def measure(
         jobs,
         median(seconds["start"]),
     )
+
+
+def _bare_ways(spec: ClipSpec, images: int) -> dict[str, Callable[[], float]]:
+    """Loads the bare model in each kind of precision; gives, by kind, what runs it on so many images and times it."""
+    assert isinstance(spec.batch_size, int)
+    checkpoint = Path(spec.checkpoint) if spec.checkpoint else None
+    # On the CPU the bare model is up to a tenth faster in a thread that is not the first, whose freed memory is kept.
+    bare_thread = ThreadPoolExecutor(1)
+
+    def on_its_thread(work: Callable[[], T]) -> T:
+        return bare_thread.submit(work).result()
+
+    bare = {
+        kind: on_its_thread(partial(load_bare, spec.name, checkpoint, kind, spec.device, spec.batch_size, spec.compile))
+        for kind in bare_kinds(spec.precision, spec.device)
+    }
+    return {kind: partial(on_its_thread, partial(model.seconds, images)) for kind, model in bare.items()}
 
 
 def _noted(jobs: list[JobRun], run: JobRun) -> float:

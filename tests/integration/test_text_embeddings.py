@@ -22,6 +22,32 @@ def kept_in(directory):
     return ds.dataset(directory).to_table()["text_embedding"].to_pylist()
 
 
+def cosines(rows, texts):
+    """Computes, by sample, the cosine of each caption's embedding with its image's, in float64."""
+    return {
+        row["sample_id"]: np.dot(row["embedding"], text) / np.linalg.norm(row["embedding"]) / np.linalg.norm(text)
+        for row, text in zip(rows, texts, strict=True)
+        if text is not None
+    }
+
+
+def assert_exported(parquet, npy, by_id):
+    """Asserts that both exports hold the embeddings of these samples; in the array nothing is zeros."""
+    table = pq.read_table(parquet)
+    expected = [by_id[name] for name in table["sample_id"].to_pylist()]
+    assert table["text_embedding"].to_pylist() == expected
+    array = np.load(npy)
+    nothing = np.zeros(array.shape[1])
+    np.testing.assert_array_equal(array, np.array([nothing if one is None else one for one in expected], np.float16))
+
+
+def empty_text_embeddings(part):
+    table = pq.read_table(part)
+    index = table.schema.get_field_index("text_embedding")
+    emptied = table.set_column(index, table.schema.field(index), pa.nulls(len(table), table.schema.types[index]))
+    pq.write_table(emptied.replace_schema_metadata(table.schema.metadata), part)
+
+
 def test_they_are_kept_beside_those_of_images_and_similarity_needs_no_text_half(
     curate, finished, tmp_path, monkeypatch, capsys
 ):
@@ -40,12 +66,7 @@ def test_they_are_kept_beside_those_of_images_and_similarity_needs_no_text_half(
     assert curate(elsewhere, "--scores_from", str(finished), KEEP)[0] == 0  # they are found beside the parts
     assert verify_output.main([str(elsewhere)]) == 0
     assert curate(finished, "--similarity")[0] == 0
-    images = [row["embedding"] for row in rows]
-    cosine = {
-        row["sample_id"]: np.dot(image, text) / np.linalg.norm(image) / np.linalg.norm(text)
-        for row, image, text in zip(rows, images, later, strict=True)
-        if text is not None
-    }
+    cosine = cosines(rows, later)
     similarity = {row["sample_id"]: row["similarity"] for row in ledger(finished)}
     assert {name for name, value in similarity.items() if value is not None} == set(cosine)
     assert all(abs(similarity[name] - value) < 1e-6 for name, value in cosine.items())
@@ -73,18 +94,11 @@ def test_they_are_kept_beside_those_of_images_and_similarity_needs_no_text_half(
         to = tmp_path / format
         assert main.main(["export", "embeddings", str(output), "--output", str(to), "--format", format]) == 0
     by_id = {row["sample_id"]: text for row, text in zip(rows, later, strict=True)}
-    table = pq.read_table(tmp_path / "parquet" / "embeddings_0.parquet")
-    expected = [by_id[name] for name in table["sample_id"].to_pylist()]
-    assert table["text_embedding"].to_pylist() == expected
-    array = np.load(tmp_path / "npy" / "text_emb" / "text_emb_0.npy")
-    nothing = np.zeros(array.shape[1])
-    np.testing.assert_array_equal(array, np.array([nothing if one is None else one for one in expected], np.float16))
+    assert_exported(
+        tmp_path / "parquet" / "embeddings_0.parquet", tmp_path / "npy" / "text_emb" / "text_emb_0.npy", by_id
+    )
 
-    part = sorted((new / "scores").iterdir())[0]
-    table = pq.read_table(part)
-    index = table.schema.get_field_index("text_embedding")
-    emptied = table.set_column(index, table.schema.field(index), pa.nulls(len(table), table.schema.types[index]))
-    pq.write_table(emptied.replace_schema_metadata(table.schema.metadata), part)
+    empty_text_embeddings(sorted((new / "scores").iterdir())[0])
     capsys.readouterr()
     assert verify_output.main([str(new)]) == 1
     assert "is not embedded" in capsys.readouterr().out
