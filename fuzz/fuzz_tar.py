@@ -32,7 +32,8 @@ from beam_curator.samples import Sample, Shard, ShardError, ShardRange
 from beam_curator.sources.tar.captions import caption_of
 from beam_curator.sources.tar.compression import decompressed, detect_compression, read_to_damage
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.sources.tar.reading import read_range, read_samples_at
+from beam_curator.sources.tar.reading import read_range
+from beam_curator.sources.tar.span_reading import read_samples_at
 
 EVERY_SAMPLE, WHOLE = 1, 1 << 40
 BLOCK = tarfile.BLOCKSIZE

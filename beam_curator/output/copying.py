@@ -49,7 +49,7 @@ from beam_curator.sources.tar.extents import EXTENTS, Extent, extents_from, laid
 from beam_curator.sources.tar.framing import framed
 from beam_curator.sources.tar.headers import TarBroken
 from beam_curator.sources.tar.member_table import MemberTable, with_offsets
-from beam_curator.sources.tar.reading import CHANGED, read_laid, read_spans_at
+from beam_curator.sources.tar.span_reading import CHANGED, read_laid, read_spans_at
 from beam_curator.storage.local_writing import SMALL_BYTES
 
 SAMPLES_AT_ONCE = 1024

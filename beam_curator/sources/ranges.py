@@ -83,5 +83,5 @@ def read_records(range: ShardRange, rows: Sequence[int]) -> Iterator[Record]:
 def read_records_laid(
     range: ShardRange, rows: Sequence[int], spans: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[Sequence[tuple[int, int]], bytes]]:
-    """Reads rows as `tar.reading.read_spans_at` reads spans; they are laid one after the other as `spans` say."""
+    """Reads rows as `tar.span_reading.read_spans_at` reads spans; they are laid one after the other as `spans` say."""
     return gathered(read_records(range, rows), spans, READ_BYTES)

@@ -25,7 +25,7 @@ from beam_curator.output.placing import output_key, shard_name
 from beam_curator.samples import Sample, Shard, ShardRange, readable
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
-from beam_curator.sources.tar.reading import read_samples_at
+from beam_curator.sources.tar.span_reading import read_samples_at
 from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, shown, unequal_fields
 from beam_curator.verification.finished import FinishedJob

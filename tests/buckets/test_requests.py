@@ -8,7 +8,8 @@ import pytest
 from beam_curator.output.plans import KeptPlans
 from beam_curator.samples import Shard
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.sources.tar.reading import read_range, read_samples_at
+from beam_curator.sources.tar.reading import read_range
+from beam_curator.sources.tar.span_reading import read_samples_at
 from beam_curator.storage.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from tests.tars import COMPRESSORS, tar_bytes
 

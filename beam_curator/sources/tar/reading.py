@@ -1,4 +1,4 @@
-"""Reading the samples of a range, with one open and one sequential read."""
+"""Reads the samples of a range, with one open and one sequential read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from beam_curator.samples import (
     REPEATED_KEYS,
@@ -21,14 +21,14 @@ from beam_curator.samples import (
     readable,
 )
 from beam_curator.sources.tar.compression import DamagedStreamError, open_tar, read_to_damage
-from beam_curator.sources.tar.extents import Extent, Pieces, joined, read_pieces, with_pieces
+from beam_curator.sources.tar.extents import Extent, Pieces, read_pieces, with_pieces
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import Header, TarBroken, check_end, iter_headers
 from beam_curator.sources.tar.links import HardLinks
 from beam_curator.sources.tar.member_table import headers_crc32
 from beam_curator.sources.tar.trailer import is_padding
+from beam_curator.sources.tar.windows import window
 from beam_curator.storage import files
-from beam_curator.storage.read_ahead import prefetched
 
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
@@ -37,9 +37,7 @@ MAX_DECOMPRESSED_BYTES = 256 << 20
 """A compressed range that holds more is not decompressed at once: that is more likely a bomb than samples."""
 
 COALESCED_GAP_BYTES = 256 << 10
-REQUESTED_GAP_BYTES = 512 << 10
-"""Of a bucket, where a request has a price: of images of 100 KB of which 30 % are kept at random it is a third of the
-requests, and 1.5 times the bytes."""
+"""Pieces this near to each other are fetched in one read."""
 
 READ_BYTES = 8 << 20
 """So much is read at once where samples are fetched: in a bucket, waiting for a small read takes longer than its bytes,
@@ -47,11 +45,6 @@ and each call of the system is one after which a thread may have to wait for Pyt
 
 LAID_BYTES = 64 << 20
 """So much of a compressed shard is read at once where members stand apart: each read begins at its beginning."""
-
-REQUESTS_AT_ONCE = 8
-"""So many reads of a bucket are under way."""
-
-CHANGED = "the shard has changed since it was scored"
 
 
 class RangeContent(NamedTuple):
@@ -105,7 +98,7 @@ def _read_at_once(tar: BinaryIO, range: ShardRange) -> _Read:
 
 def _read_sample_by_sample(tar: BinaryIO, range: ShardRange) -> _Read:
     """Reads a range that holds a huge sample: that one is failed, the others are read one by one."""
-    indexed = _indexed(_window(tar, range.start, range.end), range, range.end - range.start, tar)
+    indexed = _indexed(window(tar, range.start, range.end), range, range.end - range.start, tar)
     return indexed._replace(samples=with_all_data(tar, range, indexed.samples, None))
 
 
@@ -323,135 +316,3 @@ def with_data(sample: Sample, buffer: memoryview, start: int) -> Sample:
     cut = [member.extension for member in members.values() if member.data is None]
     failure = f'truncated shard: member "{readable(cut[0])}" is cut' if cut else None
     return dataclasses.replace(sample, members=members, headers_crc32=crc, failure=sample.failure or failure)
-
-
-def _window(file: BinaryIO, start: int, end: int) -> BinaryIO:
-    """A part of a file, as a file of its own."""
-    return cast(BinaryIO, _Window(file, start, end))
-
-
-class _Window(io.RawIOBase):
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        self._file, self._start, self._end, self._position = file, start, end, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset if whence == io.SEEK_SET else self._position + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        remaining = max(0, self._end - self._start - self._position)
-        self._file.seek(self._start + self._position)
-        data = self._file.read(min(size, remaining) if size >= 0 else remaining)
-        self._position += len(data)
-        return data
-
-
-def read_samples_at(range: ShardRange, spans: Sequence[tuple[int, int]]) -> Iterator[Sample]:
-    """The samples at these (offset, span in bytes), which must be in order, with their bytes.
-
-    Raises:
-      StorageError: when the shard cannot be read.
-      TarBroken: when there is no longer a sample at such a place.
-    """
-    for group, data in read_spans_at(range, spans):
-        for span in group:
-            yield _sample_in(data, group[0][0], *span)
-
-
-def read_spans_at(
-    range: ShardRange, spans: Sequence[tuple[int, int]]
-) -> Iterator[tuple[Sequence[tuple[int, int]], bytes]]:
-    """Reads what stands at these (offset, bytes) of a range's shard, which must be in order.
-
-    Neighbours are fetched in one read: about the bytes of the spans are read, in few large pieces. Where that takes
-    waiting, each is read while those of the one before are being used.
-
-    Yields:
-      The spans that one read gave, and its bytes, from where the first of these spans begins; less than their length
-      where the shard has become shorter.
-
-    Raises:
-      StorageError: when the shard cannot be read.
-    """
-    by_request = files.reads_by_request(range.shard.path) and not range.compression
-    groups = list(coalesced(spans, READ_BYTES, REQUESTED_GAP_BYTES if by_request else COALESCED_GAP_BYTES))
-    with open_tar(range.shard, range.compression, read_ahead=False) as tar:
-
-        def read(group: Sequence[tuple[int, int]]) -> bytes:
-            start = group[0][0]
-            length = group[-1][0] + group[-1][1] - start
-            if not by_request:
-                return bytes_at(tar, range, start, length)
-            with open_tar(range.shard, range.compression, read_ahead=False) as own:  # a position of its own
-                return bytes_at(own, range, start, length)
-
-        reads = prefetched(read, groups, _reads_at_once(range, by_request))
-        for group in groups:
-            yield group, next(reads)
-
-
-def read_laid(
-    range: ShardRange, spans: Sequence[Extent], extents: Sequence[Sequence[Extent]]
-) -> Iterator[tuple[Sequence[Extent], bytes]]:
-    """Reads samples that stand in several pieces of the shard; gives what `read_spans_at` gives.
-
-    The pieces of as many samples as fill a read are read in the order of the shard: in a compressed one, each read
-    begins at its beginning.
-
-    Args:
-      range: where they are from.
-      spans: (offset, bytes) of each, one after the other as `extents.laid_samples` lays them.
-      extents: the pieces of each.
-    """
-    read_bytes = LAID_BYTES if range.compression else READ_BYTES
-    with open_tar(range.shard, range.compression, read_ahead=False) as tar:
-        first = 0
-        for group in coalesced(spans, read_bytes, COALESCED_GAP_BYTES):
-            its = extents[first : first + len(group)]
-            first += len(group)
-            data = joined(read_extents(tar, range, [extent for one in its for extent in one]), its)
-            if data is None:
-                raise TarBroken(its[0][0][0], f"{CHANGED}: it has become shorter")
-            yield group, data
-
-
-def _reads_at_once(range: ShardRange, by_request: bool) -> int:
-    """Says how many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
-    if by_request:
-        return REQUESTS_AT_ONCE
-    return 1 if range.compression or files.is_remote(range.shard.path) else 0
-
-
-def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:
-    """The one sample that stands at `offset` of the shard, in bytes that begin at `start`."""
-    window = _window(io.BytesIO(data), offset - start, offset - start + span_bytes)
-    try:
-        sample = next(group_samples(iter_headers(window)), None)
-    except TarBroken as broken:
-        raise TarBroken(offset + broken.offset, f"{CHANGED}: {broken.reason}") from broken
-    if sample is None or sample.span_bytes != span_bytes:
-        raise TarBroken(offset, f"{CHANGED}: another sample stands here")
-    placed = shifted(sample, offset, len(data) - (offset - start))
-    if placed.failure:
-        raise TarBroken(offset, f"{CHANGED}: {placed.failure}")
-    return with_data(placed, memoryview(data), start)
-
-
-def coalesced(spans: Sequence[tuple[int, int]], read_bytes: int, gap_bytes: int) -> Iterator[list[tuple[int, int]]]:
-    """Spans grouped into reads: neighbours at most `gap_bytes` apart go together, up to `read_bytes` a read."""
-    group: list[tuple[int, int]] = []
-    for offset, size in spans:
-        if group:
-            begin, end = group[0][0], group[-1][0] + group[-1][1]
-            if offset - end > gap_bytes or offset + size - begin > read_bytes:
-                yield group
-                group = []
-        group.append((offset, size))
-    if group:
-        yield group

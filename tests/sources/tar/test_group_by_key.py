@@ -11,7 +11,8 @@ from beam_curator.reading import Reading
 from beam_curator.samples import REPEATED_KEYS, RETURNING_KEYS
 from beam_curator.sources.tar.extents import extents_of, laid
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.sources.tar.reading import read_laid, read_range
+from beam_curator.sources.tar.reading import read_range
+from beam_curator.sources.tar.span_reading import read_laid
 from tests.examples import examples
 from tests.tars import COMPRESSORS, Entry, members_of, standing, tar_bytes, without_end
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from beam_curator.errors import StorageError
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.sources.tar import reading
+from beam_curator.sources.tar import reading, span_reading
 from beam_curator.sources.tar.headers import TarBroken
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.sources.tar.reading import coalesced, read_range, read_samples_at
+from beam_curator.sources.tar.reading import read_range
+from beam_curator.sources.tar.span_reading import coalesced, read_samples_at
 from beam_curator.storage import files
 from tests.examples import examples
 from tests.tars import (
@@ -344,8 +345,8 @@ def test_exactly_the_asked_samples_are_read_again(data, archive, size, compressi
     tar = tar_bytes(archive)
     packed = COMPRESSORS[compression](tar) if compression else tar
     with pytest.MonkeyPatch.context() as patch, standing(packed) as shard:
-        patch.setattr(reading, "COALESCED_GAP_BYTES", gap)
-        patch.setattr(reading, "READ_BYTES", gap * 4)
+        patch.setattr(span_reading, "COALESCED_GAP_BYTES", gap)
+        patch.setattr(span_reading, "READ_BYTES", gap * 4)
         for one in plan_ranges(shard, size):
             samples = [s for s in read_range(one)[0] if not s.failure]
             chosen = [s for s in samples if data.draw(st.booleans())]
@@ -358,7 +359,7 @@ READ_BYTES = 8 << 20
 SPANS = st.lists(st.tuples(st.integers(0, 600_000), st.integers(512, 3_000_000)), max_size=40)
 
 
-@given(SPANS, st.sampled_from([reading.COALESCED_GAP_BYTES, reading.REQUESTED_GAP_BYTES]))
+@given(SPANS, st.sampled_from([span_reading.COALESCED_GAP_BYTES, span_reading.REQUESTED_GAP_BYTES]))
 def test_reads_hold_all_spans_in_order_with_small_gaps_and_bounded_sizes(gaps_and_sizes, most):
     spans, position = [], 0
     for gap, size in gaps_and_sizes:

@@ -1,0 +1,33 @@
+"""Opens a part of a file as a file of its own."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO, cast
+
+
+def window(file: BinaryIO, start: int, end: int) -> BinaryIO:
+    """Opens the bytes of a file from `start` to `end` as a file of its own."""
+    return cast(BinaryIO, _Window(file, start, end))
+
+
+class _Window(io.RawIOBase):
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self._start, self._end, self._position = file, start, end, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset if whence == io.SEEK_SET else self._position + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        remaining = max(0, self._end - self._start - self._position)
+        self._file.seek(self._start + self._position)
+        data = self._file.read(min(size, remaining) if size >= 0 else remaining)
+        self._position += len(data)
+        return data
