@@ -30,7 +30,7 @@ from beam_curator.duplicates.competitors import classes_of, fixed_width
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Drops, Relation, keep_one
 from beam_curator.duplicates.products import numpy_products, one_thread_a_product
-from beam_curator.duplicates.scratch import laid_aside, pieces_of
+from beam_curator.duplicates.scratch import counted, laid_aside, pieces_of
 from beam_curator.duplicates.semantic import (
     PROVEN,
     Compared,
@@ -88,14 +88,9 @@ def _compared(vectors: np.ndarray) -> tuple[Compared, np.ndarray]:
     """Distinct vectors in the order of their rows, and the class of each row."""
     names = laid_aside(map(ids_of, pieces_of(vectors)), f"V{ID_BYTES}").view(np.uint8)
     ids = pa.FixedSizeBinaryArray.from_buffers(ID_TYPE, len(vectors), [None, pa.py_buffer(names)])
-    classes = classes_of(_in_order(len(vectors)), ids)
+    classes = classes_of(counted(len(vectors)), ids)
     row, no = classes.row, np.zeros(len(classes), bool)
     return Compared(lambda ones: vectors[row[ones]], no, no, fixed_width(classes.ids)), classes.of_samples
-
-
-def _in_order(count: int) -> np.ndarray:
-    """The rows as they are, as a job has them in the order of keepers."""
-    return laid_aside((np.arange(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)), np.int64)
 
 
 def _join(cosine: float, cells: int | None = None, slack: float = PROVEN, seed: int = 0) -> Join:
@@ -219,7 +214,7 @@ _STEPS = ("names", "centres", "cells", "pairs", "keepers")
 def _scaled(vectors: np.ndarray, copies: int, join: Join) -> tuple[list[str], list[str]]:
     """Counts what is found, and what it costs: the steps of `semantic_edges`, with names before and keepers after
     it."""
-    counted = _Counted()
+    counting = _Counted()
     with Memory() as memory, one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
         clock, cpu = time.perf_counter(), [time.process_time()]
 
@@ -232,15 +227,15 @@ def _scaled(vectors: np.ndarray, copies: int, join: Join) -> tuple[list[str], li
         ended("names")
         cells = Cells(centres_for(compared, join, compared.extent, threads), join.reach)
         ended("centres")
-        members = members_of(compared.vectors, np.arange(len(compared)), cells.prepared(), threads)
+        members = members_of(compared.vectors, counted(len(compared)), cells.prepared(), threads)
         ended("cells")
-        edges = edges_in_cells(compared, dataclasses.replace(join, propose=counted), members, threads)
+        edges = edges_in_cells(compared, dataclasses.replace(join, propose=counting), members, threads)
         ended("pairs")
         drops = _kept(compared, classes, edges, join.threshold)
         ended("keepers")
         seconds = time.perf_counter() - clock
     counts = (len(vectors), copies, len(compared), len(edges.first), len(edges.cut), len(drops.rows))
-    visits, products = len(members) / len(compared), counted.pairs / len(compared)
+    visits, products = len(members) / len(compared), counting.pairs / len(compared)
     of_cells = [f"{len(cells.centres):,}", f"{visits:.2f} cells", f"{products:,.0f}"]
     costs = [f"{one:.0f}" for one in (*np.diff(cpu), seconds)]
     return [*(f"{one:,}" for one in counts), *of_cells], [*costs, f"{memory.most / 1e9:.2f}"]
@@ -265,7 +260,7 @@ class _Counted:
 
 def _kept(compared: Compared, classes: np.ndarray, edges: Edges, cosine: float) -> Drops:
     relation = Relation("semantic", classes, edges, Cosines(compared.vectors, _join(cosine)), 1.0)
-    return keep_one(_in_order(len(classes)), np.ones(len(classes), bool), np.zeros(len(classes), bool), [relation])
+    return keep_one(counted(len(classes)), np.ones(len(classes), bool), np.zeros(len(classes), bool), [relation])
 
 
 class Memory:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.products import Directions, Proposing, numpy_products
-from beam_curator.duplicates.scratch import in_ascending_order, laid_aside
+from beam_curator.duplicates.scratch import counted, in_ascending_order, laid_aside
 
 _ITERATIONS = 6
 _REFINED = 2
@@ -31,12 +31,12 @@ _REFINED = 2
 _FEW = 64
 _SAMPLED_PER_CELL = 12
 MOST_CELLS = 16384
-_ROWS_AT_A_TIME = 128
-_PAIRS_AT_A_TIME = 8192
-_COLUMNS_AT_A_TIME = 32
+_ROWS_AT_A_TIME = 32
+_PAIRS_AT_A_TIME = 1024
+_COLUMNS_AT_A_TIME = 8
 
-_MOST_ROWS, _MOST_PRODUCTS = 2048, 1 << 23
-"""What a thread multiplies with all centres at once: 33 MB of products at most, of as many cells as there may be."""
+_MOST_ROWS, _MOST_PRODUCTS = 2048, 1 << 22
+"""What a thread multiplies with all centres at once: 17 MB of products at most, of as many cells as there may be."""
 
 Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
 
@@ -70,7 +70,7 @@ def making(cells: int) -> int:
 def in_drawing_order(ids: NDArray[np.void], seed: int, most: int) -> NDArray[np.int64]:
     """The first vectors that are drawn, at most so many: by name, whatever their order."""
     by_name = laid_aside(in_ascending_order(ids), np.int32)
-    places = np.arange(len(ids), dtype=np.int32)
+    places = counted(len(ids), np.int32)
     np.random.default_rng(seed).shuffle(places)
     return by_name[places[:most]].astype(np.int64)
 
@@ -82,7 +82,7 @@ def sampled(drawn: NDArray[np.int64], count: int, but: int = 0) -> NDArray[np.in
 
 
 def centres_of(sample: Directions, cells: int, each: Map = map, products: Proposing = numpy_products) -> Directions:
-    """The centres of cells: float32 [cells, dim], by Lloyd's algorithm on unit vectors.
+    """The centres of cells: float32 [cells, dim], by Lloyd's algorithm on unit vectors; many lie in temporary files.
 
     Many are begun in groups: the sample is cut into about as many parts as each of them gets centres. So few clumps of
     vectors are left without one, and all centres have to be moved together hardly ever, which is what takes long.
@@ -94,7 +94,7 @@ def centres_of(sample: Directions, cells: int, each: Map = map, products: Propos
       products: makes the products.
     """
     if len(sample) <= cells:
-        return sample.copy()
+        return _laid_aside([sample], sample)
     if cells <= _FEW:
         return _moved(sample, sample[:cells].copy(), _ITERATIONS, each, products)
     return _moved(sample, _in_groups(sample, cells, each), _REFINED, each, products)
@@ -105,14 +105,18 @@ def _in_groups(sample: Directions, cells: int, each: Map) -> Directions:
     groups = _moved(sample, sample[: round(cells**0.5)].copy(), _ITERATIONS, each, numpy_products)
     home = _homes(sample, groups, each, numpy_products)
     shares = np.rint(np.cumsum(np.bincount(home, minlength=len(groups))) * (cells / len(sample))).astype(np.int64)
-    centres, count = np.empty((cells, sample.shape[1]), np.float32), 0
-    for group, share in enumerate(np.diff(shares, prepend=0).tolist()):
-        if share:
-            part = sample[home == group]
-            found = _moved(part, part[:share].copy(), _ITERATIONS, map, numpy_products)
-            centres[count : count + len(found)] = found
-            count += len(found)
-    return centres[:count]
+
+    def of_groups() -> Iterator[Directions]:
+        for group, share in enumerate(np.diff(shares, prepend=0).tolist()):
+            if share:
+                part = sample[home == group]
+                yield _moved(part, part[:share].copy(), _ITERATIONS, map, numpy_products)
+
+    return _laid_aside(of_groups(), sample)
+
+
+def _laid_aside(pieces: Iterable[Directions], like: Directions) -> Directions:
+    return laid_aside(pieces, np.float32, like.shape[1])
 
 
 def _moved(sample: Directions, centres: Directions, times: int, each: Map, products: Proposing) -> Directions:
@@ -152,7 +156,9 @@ def apart(centres: Directions, gap: float) -> Directions:
         for row, index in enumerate(range(start, start + len(near))):
             if stays[index]:
                 stays[index + 1 :] &= ~near[row, index + 1 :]
-    return centres[stays]
+    starts = range(0, len(centres), _ROWS_AT_A_TIME)
+    pieces = (slice(start, start + _ROWS_AT_A_TIME) for start in starts)
+    return _laid_aside((centres[some][stays[some]] for some in pieces), centres)
 
 
 def _squares_between(centres: Directions) -> Iterator[tuple[int, NDArray[np.float32]]]:

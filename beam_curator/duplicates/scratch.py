@@ -57,6 +57,16 @@ def filled(count: int, value: int, dtype: Any = np.int32) -> NDArray[Any]:
     return laid_aside((np.full(size, value, dtype) for size in sizes), dtype)
 
 
+def counted(count: int, dtype: Any = np.int64) -> NDArray[Any]:
+    """The numbers from 0 to before `count`, in an array that may be written to: `dtype` [count].
+
+    Raises:
+      JobError: where there is no room for its file.
+    """
+    starts = range(0, count, _AT_A_TIME)
+    return laid_aside((np.arange(start, min(start + _AT_A_TIME, count)) for start in starts), dtype)
+
+
 def pieces_of(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """The rows of an array, some at a time."""
     return (array[start : start + _AT_A_TIME] for start in range(0, len(array), _AT_A_TIME))
@@ -64,9 +74,9 @@ def pieces_of(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def in_ascending_order(values: NDArray[np.void]) -> Iterator[NDArray[np.int64]]:
     """The numbers of values of one length, the least first, of equal ones the lower number first: part by part, each of
-    values that begin with the same four bits. Names are digests, so that each part has about as many."""
-    leading = values.view(np.uint8)[:: values.dtype.itemsize] >> 4
-    for first in range(16):
+    values that begin with the same byte. Names are digests, so that each part has about as many."""
+    leading = values.view(np.uint8)[:: values.dtype.itemsize].copy()
+    for first in np.unique(leading):
         numbers = np.flatnonzero(leading == first)
         yield numbers[np.argsort(values[numbers], kind="stable")]
 

@@ -32,7 +32,7 @@ from beam_curator.duplicates.cells import (
 )
 from beam_curator.duplicates.edges import Edges, Listing, no_edges, together
 from beam_curator.duplicates.products import Proposing, numpy_products, one_thread_a_product
-from beam_curator.duplicates.scratch import laid_aside
+from beam_curator.duplicates.scratch import counted, laid_aside
 from beam_curator.duplicates.vectors import Vectors, cosines_of_pairs, directions, rounding_of
 
 Indices = NDArray[np.int64]
@@ -151,7 +151,7 @@ def semantic_edges(compared: Compared, join: Join) -> Edges:
         return no_edges(count)
     with one_thread_a_product(), ThreadPoolExecutor(join.threads) as threads:
         cells = Cells(centres_for(compared, join, compared.extent, threads), join.reach)
-        members = members_of(compared.vectors, np.arange(count), cells.prepared(join.propose), threads)
+        members = members_of(compared.vectors, counted(count), cells.prepared(join.propose), threads)
         return edges_in_cells(compared, join, members, threads)
 
 
@@ -196,11 +196,15 @@ def _doubled(cells: int, most: int) -> Iterator[int]:
 def _centres_of(
     compared: Compared, join: Join, drawn: Indices, cells: int, threads: ThreadPoolExecutor
 ) -> NDArray[np.float32]:
-    some = sampled(drawn, sample_size(cells))
+    sample = _directions_of(compared, sampled(drawn, sample_size(cells)))
+    return centres_of(sample, cells, threads.map, join.propose)
+
+
+def _directions_of(compared: Compared, some: Indices) -> NDArray[np.float32]:
+    """Those of some vectors, in a temporary file where they are many."""
     parts = (some[start : start + _TILE] for start in range(0, len(some), _TILE))
     dim = compared.vectors(some[:1]).shape[1]
-    sample = laid_aside((directions(compared.vectors(part)) for part in parts), np.float32, dim)
-    return centres_of(sample, cells, threads.map, join.propose)
+    return laid_aside((directions(compared.vectors(part)) for part in parts), np.float32, dim)
 
 
 def _tried(
@@ -210,7 +214,7 @@ def _tried(
     centres = apart(_centres_of(compared, join, drawn, cells, threads), _GAP * join.farthest)
     others = sampled(drawn, _TRIED, sample_size(cells))
     assigning = Cells(centres, join.reach).prepared(join.propose)
-    return centres, CellCosts.of(assigning, directions(compared.vectors(others)), extent, threads.map)
+    return centres, CellCosts.of(assigning, _directions_of(compared, others), extent, threads.map)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from beam_curator.duplicates import scratch
-from beam_curator.duplicates.cells import in_drawing_order
+from beam_curator.duplicates.cells import apart, centres_of, in_drawing_order
 from beam_curator.duplicates.competitors import classes_of, fixed_width
 from beam_curator.duplicates.keepers import Relation, keep_one
-from beam_curator.duplicates.scratch import laid_aside
+from beam_curator.duplicates.scratch import counted, in_ascending_order, laid_aside
 from beam_curator.duplicates.semantic import Compared, Cosines, Join, semantic_edges
 from beam_curator.duplicates.vectors import ids_of
 from beam_curator.errors import JobError
@@ -40,6 +40,31 @@ def test_pieces_are_one_array_which_may_be_written_to(most_in_memory: int) -> No
     rows = laid_aside([np.ones((2, 3), np.float32), np.zeros((0, 3), np.float32)], np.float32, 3)
     np.testing.assert_array_equal(rows, np.ones((2, 3)))
     assert laid_aside([], np.int64, 4).shape == (0, 4)
+
+
+def test_numbers_are_counted_piece_by_piece(most_in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "_AT_A_TIME", 7)
+    for count in (0, 6, 7, 20):
+        found = counted(count, np.int32)
+        np.testing.assert_array_equal(found, np.arange(count))
+        assert found.dtype == np.int32
+    assert is_mapped(found) == (most_in_memory == 0)
+
+
+def test_equal_values_are_in_the_order_of_their_numbers() -> None:
+    values = ids_of(np.random.default_rng(2).standard_normal((300, 4)).astype(np.float16))[np.arange(900) % 300]
+    values[50:400] = values[0]
+    order = np.concatenate(list(in_ascending_order(values)))
+    assert order.tolist() == sorted(range(900), key=lambda row: (values[row].tobytes(), row))
+
+
+@pytest.mark.parametrize("cells", [70, 500], ids=["fewer than vectors", "more than vectors"])
+def test_many_centres_lie_in_files(most_in_memory: int, cells: int) -> None:
+    sample = planted(400, 32, seed=6).astype(np.float32)
+    centres = centres_of(sample, cells)
+    assert not np.shares_memory(centres, sample)
+    for found in (centres, apart(centres, 0.1)):
+        assert is_mapped(found) == (most_in_memory == 0)
 
 
 @pytest.mark.usefixtures("most_in_memory")
