@@ -13,7 +13,7 @@ import hashlib
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -159,13 +159,13 @@ class Places:
     Args:
       cuts: where groups begin.
       offsets: what is before each group.
-      groups: gives a group's counts, by its number; also one that asks somebody else for each.
+      counts_of: gives a group's counts, by its number; it may ask somebody else for each.
     """
 
     def __init__(
-        self, cuts: Sequence[RangeKey], offsets: Mapping[int, Place], groups: Mapping[int, Iterable[GroupCounts]]
+        self, cuts: Sequence[RangeKey], offsets: Mapping[int, Place], counts_of: Callable[[int], GroupCounts]
     ) -> None:
-        self._cuts, self._offsets, self._groups = cuts, offsets, groups
+        self._cuts, self._offsets, self._counts_of = cuts, offsets, counts_of
         self._known: dict[int, GroupCounts] = {}
 
     @property
@@ -181,10 +181,9 @@ class Places:
         """
         group = group_of(key, self._cuts)
         if group not in self._known:
-            (counts,) = self._groups[group]
             while len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
-            self._known[group] = counts
+            self._known[group] = self._counts_of(group)
         within, before = self._known[group].place(key), self._offsets[group]
         return Place(before.kept + within.kept, before.ranges + within.ranges)
 
@@ -199,5 +198,5 @@ def places_of(counts: Sequence[KeptCount], cuts: Sequence[RangeKey]) -> Iterator
         by_group.setdefault(group_of(count[0], cuts), []).append(count)
     groups = {group: GroupCounts.of(some) for group, some in by_group.items()}
     before = offsets((group, one.total) for group, one in groups.items())
-    places = Places(cuts, before, {group: [one] for group, one in groups.items()})
+    places = Places(cuts, before, groups.__getitem__)
     yield from ((key, places.of(key)) for key, _ in counts)

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 
 from beam_curator.output import added_columns, ledger
 from beam_curator.output.belonging import OF_RANGES, is_range_file, output_shard_index, written_by_jobs
-from beam_curator.output.packing import Packing
 from beam_curator.output.plans import plan_of
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
@@ -21,8 +20,8 @@ from beam_curator.storage import files
 BUCKETS = 1024
 """Into so many parts names are sorted."""
 
-PACKED = 100
-"""So many names travel together: a bundle holds as many of each bucket, 17 MB, at most."""
+PACKED, MOST_WAITING = 100, 100_000
+"""So many names of a bucket travel together; a bundle holds so many of all buckets, 17 MB, at most."""
 
 AT_ONCE = 1000
 """So many strays are looked at together."""
@@ -111,16 +110,12 @@ def remove(output: str, names: Iterable[str]) -> int:
     return removed
 
 
-def packing() -> Packing[int, str, bytes]:
-    """Collects names by their buckets, which `bucket_of` tells, and compresses them."""
-    return Packing(PACKED, _packed)
-
-
-def _packed(names: list[str]) -> bytes:
+def packed(names: list[str]) -> bytes:
+    """Names of a bucket, compressed together."""
     return zlib.compress("\n".join(sorted(names)).encode("utf-8", "surrogateescape"))
 
 
 def unpacked(packed: Iterable[bytes]) -> Iterator[str]:
-    """The names in what `packing` gave."""
+    """The names in what `packed` gave."""
     for one in packed:
         yield from zlib.decompress(one).decode("utf-8", "surrogateescape").split("\n")

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
 from beam_curator.output.compaction import Piece, join
+from beam_curator.output.packing import Packing
 from beam_curator.transforms.claims import OnTitle, Title
+from beam_curator.transforms.packing import PackingStep
+from beam_curator.transforms.spilling import Spillable
 
-_Pieces = tuple[int, Iterable[Piece]]
+_GO_TOGETHER, _MOST_WAITING = 100, 50_000
+"""So many pieces of a file travel together; a bundle holds so many of all files, some 40 MB, at most."""
+
+_Packed = tuple[int, Spillable]
+_Pieces = tuple[int, Iterable[Spillable]]
+
+
+class _Pack(PackingStep):
+    """Sends pieces to whoever joins their file, some together."""
+
+    def packing(self) -> Packing[int, Piece, Spillable]:
+        return Packing(_GO_TOGETHER, Spillable, _MOST_WAITING)
+
+    def process(self, piece: tuple[int, Piece]) -> Iterator[_Packed]:
+        yield from self._packing.add(*piece)
 
 
 class _Join(OnTitle):
@@ -21,7 +39,8 @@ class _Join(OnTitle):
 
     def process(self, pieces: _Pieces) -> Iterable[str]:
         self._title.confirm()
-        yield join(self._output, *pieces)
+        index, packs = pieces
+        yield join(self._output, index, itertools.chain.from_iterable(pack.value for pack in packs))
 
 
 @beam.typehints.with_input_types(tuple[int, Piece])
@@ -34,5 +53,6 @@ class JoinPieces(beam.PTransform):
         self._output, self._title = output, title
 
     def expand(self, pieces: beam.PCollection[tuple[int, Piece]]) -> beam.PCollection[str]:
-        grouped = pieces | "ByFile" >> beam.GroupByKey().with_output_types(_Pieces)
+        packed = pieces | "Pack" >> beam.ParDo(_Pack()).with_output_types(_Packed)
+        grouped = packed | "ByFile" >> beam.GroupByKey().with_output_types(_Pieces)
         return grouped | "Join" >> beam.ParDo(_Join(self._output, self._title)).with_output_types(str)

@@ -27,8 +27,8 @@ from beam_curator.transforms.spilling import Spillable
 _WAIT_TOGETHER = 1000
 """So many counts wait together for where groups begin."""
 
-_GO_TOGETHER = 100
-"""So many counts of a group travel together: a bundle holds as many of each of 4,096 groups, some 80 MB, at most."""
+_GO_TOGETHER, _MOST_WAITING = 100, 100_000
+"""So many counts of a group travel together; a bundle holds so many of all groups, some 25 MB, at most."""
 
 
 @beam.typehints.with_input_types(KeptCount)
@@ -57,7 +57,7 @@ class _Pack(PackingStep):
     """Sends counts on some together, whatever ranges they are of."""
 
     def packing(self) -> Packing[None, KeptCount, Spillable]:
-        return Packing(_WAIT_TOGETHER, Spillable)
+        return Packing(_WAIT_TOGETHER, Spillable, most=_WAIT_TOGETHER)
 
     def process(self, count: KeptCount) -> Iterator[Spillable]:
         for _, packed in self._packing.add(None, count):
@@ -72,19 +72,21 @@ class _InGroup(PackingStep):
     """Sends counts to their groups, some together."""
 
     def packing(self) -> Packing[int, KeptCount, Spillable]:
-        return Packing(_GO_TOGETHER, Spillable)
+        return Packing(_GO_TOGETHER, Spillable, _MOST_WAITING)
 
     def process(self, counts: Spillable, cuts: Sequence[RangeKey]) -> Iterator[tuple[int, Spillable]]:
         for count in counts.value:
             yield from self._packing.add(group_of(count[0], cuts), count)
 
 
-def _group_counts(group: tuple[int, Iterable[Spillable]]) -> tuple[int, GroupCounts]:
-    return group[0], GroupCounts.of(itertools.chain.from_iterable(counts.value for counts in group[1]))
+def _group_counts(group: tuple[int, Iterable[Spillable]]) -> tuple[int, Spillable]:
+    counts = itertools.chain.from_iterable(counts.value for counts in group[1])
+    return group[0], Spillable(GroupCounts.of(counts))
 
 
-def _total(group: tuple[int, GroupCounts]) -> tuple[int, Place]:
-    return group[0], group[1].total
+def _total(group: tuple[int, Spillable]) -> tuple[int, Place]:
+    counts: GroupCounts = group[1].value
+    return group[0], counts.total
 
 
 class PlacesAside(NamedTuple):
@@ -93,7 +95,8 @@ class PlacesAside(NamedTuple):
     Attributes:
       cuts: one list, where groups begin.
       totals: what each group adds for those after it, by its number.
-      groups: by its number, the counts of each group; looked up on the runner, which need not have all on a worker.
+      groups: by its number, the `GroupCounts` of each group; looked up on the runner, which need not have all on a
+        worker.
     """
 
     cuts: Any
@@ -109,7 +112,7 @@ def places_aside(counts: beam.PCollection[KeptCount]) -> PlacesAside:
         | "PackCounts" >> beam.ParDo(_Pack()).with_output_types(Spillable)
         | "InGroup" >> beam.ParDo(_InGroup(), cuts).with_output_types(tuple[int, Spillable])
         | "GroupRanges" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[Spillable]])
-        | "CountGroup" >> beam.Map(_group_counts).with_output_types(tuple[int, GroupCounts])
+        | "CountGroup" >> beam.Map(_group_counts).with_output_types(tuple[int, Spillable])
     )
     totals = grouped | "TotalOfGroup" >> beam.Map(_total).with_output_types(tuple[int, Place])
     return PlacesAside(cuts, beam.pvalue.AsIter(totals), beam.pvalue.AsMultiMap(grouped))
@@ -132,9 +135,14 @@ class PlacesInHand:
         key: RangeKey,
         cuts: Sequence[RangeKey],
         totals: Iterable[tuple[int, Place]],
-        groups: Mapping[int, Iterable[GroupCounts]],
+        groups: Mapping[int, Iterable[Spillable]],
     ) -> Place:
         """A range's place."""
+
+        def counts_of(group: int) -> GroupCounts:
+            (counts,) = groups[group]
+            return counts.value
+
         if self._places is None:
-            self._places = Places(cuts, offsets(totals), groups)
+            self._places = Places(cuts, offsets(totals), counts_of)
         return self._places.of(key)

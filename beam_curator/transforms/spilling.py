@@ -159,6 +159,8 @@ class Spillable:
       value: the value.
     """
 
+    __slots__ = ("_encoded", "_is_here", "_value")
+
     def __init__(self, value: Any) -> None:
         self._value, self._is_here, self._encoded = value, True, b""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -15,21 +15,26 @@ from beam_curator.output.packing import Packing
 from beam_curator.output.totals import LedgerTotal, WrittenTotal
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
-from beam_curator.transforms.beams_own import inner_steps_untyped
 from beam_curator.transforms.claims import OnTitle, Title
 from beam_curator.transforms.packing import PackingStep
+from beam_curator.transforms.spilling import Spillable
 
 _CHECKED_TOGETHER = 100
 
-Bucketed = tuple[int, bytes]
-"""Some names of files, packed, under their bucket."""
+Bucketed = tuple[int, Spillable]
+"""Under their bucket whether some files stand or belong, and their names, packed."""
 
 
 class _Packing(PackingStep):
     """Sends names to their buckets, some together."""
 
-    def packing(self) -> Packing[int, str, bytes]:
-        return strays.packing()
+    stands = False
+
+    def packing(self) -> Packing[int, str, Spillable]:
+        def pack(names: list[str]) -> Spillable:
+            return Spillable((self.stands, strays.packed(names)))
+
+        return Packing(strays.PACKED, pack, strays.MOST_WAITING)
 
     def packed(self, names: Iterable[str]) -> Iterator[Bucketed]:
         """Adds names to the packs of their buckets; yields the packs that are full."""
@@ -55,6 +60,8 @@ class _Standing(_Packing):
     """Yields the names of files that stand in a directory, in packs by bucket, after all that belongs there is
     written."""
 
+    stands = True
+
     def __init__(self, output: str) -> None:
         self._output = output
 
@@ -69,9 +76,12 @@ class _Remove(OnTitle):
         super().__init__(title)
         self._output = output
 
-    def process(self, bucket: tuple[int, Mapping[str, Iterable[bytes]]]) -> Iterator[int]:
-        ranges, ledger, there = (strays.unpacked(bucket[1][name]) for name in ("ranges", "ledger", "there"))
-        found = strays.strays(itertools.chain(ranges, ledger), there)
+    def process(self, bucket: tuple[int, Iterable[Spillable]]) -> Iterator[int]:
+        packs: dict[bool, list[bytes]] = {True: [], False: []}
+        for one in bucket[1]:
+            stands, names = one.value
+            packs[stands].append(names)
+        found = strays.strays(strays.unpacked(packs[False]), strays.unpacked(packs[True]))
         if found:
             self._title.confirm()
             yield strays.remove(self._output, found)
@@ -102,9 +112,8 @@ def strays_removed(
         | "Directories" >> beam.Create([*OF_RANGES, strays.OUTPUT_SHARDS]).with_output_types(str)
         | "ListDirectory" >> beam.ParDo(_Standing(output), parts, written).with_output_types(Bucketed)
     )
-    with inner_steps_untyped(ranges.pipeline):
-        named = {"ranges": of_ranges, "ledger": of_ledger, "there": there}
-        buckets = named | "ByBucket" >> beam.CoGroupByKey()
+    names = (of_ranges, of_ledger, there) | "Names" >> beam.Flatten().with_output_types(Bucketed)
+    buckets = names | "ByBucket" >> beam.GroupByKey().with_output_types(tuple[int, Iterable[Spillable]])
     return buckets | "RemoveStrays" >> beam.ParDo(_Remove(output, title)).with_output_types(int)
 
 

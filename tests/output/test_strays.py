@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from beam_curator.output import strays
 from beam_curator.output.belonging import is_of_regathered, is_range_file
 from beam_curator.output.ledger import ledger_name
+from beam_curator.output.packing import Packing
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.storage import files
 
@@ -42,7 +43,7 @@ def test_buckets_find_what_one_look_at_all_names_finds(ranges, there):
     buckets = collections.defaultdict(lambda: ([], []))
     belong = [n for one in ranges for n in (*strays.belonging_to(one), ledger_name(one))]
     for side, names in enumerate((belong, there)):
-        packing = strays.packing()
+        packing = Packing(strays.PACKED, strays.packed, strays.MOST_WAITING)
         packed = [one for name in names for one in packing.add(strays.bucket_of(name), name)] + list(packing.rest())
         for bucket, some in packed:
             buckets[bucket][side].append(some)
@@ -66,10 +67,9 @@ def test_files_of_parts_of_a_range_are_known_as_those_of_ranges():
         assert list(map(is_of_regathered, names)) == [False, True, True, True]
 
 
-def test_names_travel_in_packs_and_none_is_lost(monkeypatch):
-    monkeypatch.setattr(strays, "PACKED", 3)
+def test_names_travel_in_packs_and_none_is_lost():
     names = [f"samples/{RANGES[0].shard.name}-{ordinal:05d}.parquet" for ordinal in range(7)]
-    packing = strays.packing()
+    packing = Packing(3, strays.packed, most=100)
     packs = [[one for name in names for one in packing.add(strays.bucket_of(name), name)], list(packing.rest())]
     assert [len(pack) for pack in packs] == [2, 1]
     assert list(strays.unpacked(some for pack in packs for _, some in pack)) == names

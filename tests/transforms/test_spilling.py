@@ -99,6 +99,21 @@ def test_what_duplicates_are_told_by_waits_as_places_for_the_one_worker_that_tel
     assert "SpillableCoder" in str(beam.coders.registry.get_coder(gathered.element_type))
 
 
+def test_what_the_runner_groups_of_each_range_where_shards_are_written_waits_as_places(tmp_path):
+    pipeline = beam.Pipeline()
+    pipeline | bc.ReadSamples(str(tmp_path / "*.tar")) | "Write" >> bc.WriteShards(str(tmp_path / "out"))
+    given = {}
+
+    def look(steps):
+        for step in steps:
+            given.update({step.full_label.partition("/")[2]: output.element_type for output in step.outputs.values()})
+            look(step.parts)
+
+    look(pipeline.transforms_stack[0].parts)
+    for step in ("PackCounts", "InGroup", "CountGroup", "JoinPieces/Pack", "OfRanges", "OfLedger", "ListDirectory"):
+        assert "SpillableCoder" in str(beam.coders.registry.get_coder(given[step])), step
+
+
 def test_a_value_is_written_once_however_often_it_is_encoded_and_its_size_asked_for():
     value = np.arange(5000)
     one = Spillable(value)
