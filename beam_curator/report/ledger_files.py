@@ -168,7 +168,7 @@ def _joined(runs: Iterable[Run]) -> Iterator[Run]:
     held: list[Run] = []
     count = size = 0
     for run in runs:
-        run_bytes = run.table.nbytes  # takes its time: each buffer is asked
+        run_bytes = run.table.get_total_buffer_size()
         full = count + len(run.table) > _ROWS_TOGETHER or size + run_bytes > _BYTES_TOGETHER
         if held and (full or not run.table.schema.equals(held[0].table.schema, check_metadata=True)):
             yield _as_one(held)

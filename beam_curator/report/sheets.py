@@ -96,6 +96,8 @@ class Sheets(Accumulator):
     def add(self, view: View) -> None:
         """Looks at some more rows."""
         for sheet, pick in self._picks:
+            if not any(pick.is_about(*outcome) for outcome in view.outcomes):
+                continue
             ranks = pick.ranks(view)
             there = np.flatnonzero(ranks <= sheet.first.last)  # few, once the sheet is full
             there = there[view.by_outcome(pick.is_about, np.bool_, there) & np.isfinite(ranks[there])]

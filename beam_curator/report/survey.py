@@ -120,7 +120,7 @@ class Survey(Pass):
 
     def add(self, view: View) -> None:
         usable = ~view.failed
-        self.outcomes.update(view.outcomes())
+        self.outcomes.update(view.outcomes)
         numbers, categories = numbers_in(view.table.schema), categories_in(view.table.schema)
         texts = [*categories, *repeated_columns(view.table.schema)]
         _come(self.roles, {name: (view.file, place, numbers[name]) for place, name in enumerate(numbers)})

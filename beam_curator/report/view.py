@@ -106,6 +106,7 @@ class View:
         codes = of_status * len(reasons) + of_reason
         return [(of, reason_kind(of, why)) for of in names for why in reasons], codes
 
+    @functools.cached_property
     def outcomes(self) -> dict[tuple[str, str], int]:
         """How many rows have each outcome: (status, kind of reason)."""
         outcomes, codes = self._reasons

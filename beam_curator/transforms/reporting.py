@@ -9,6 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from beam_curator import process_tuning
 from beam_curator.phases import REPORTING
 from beam_curator.progress import BOARD
 from beam_curator.report.figures import Counted, keepers_after
@@ -95,7 +96,7 @@ def _passed(
     parts = (
         groups
         | f"Begin{name}Of" >> beam.Map(_with, beam.pvalue.AsSingleton(begun)).with_output_types(_Begun)
-        | name >> beam.ParDo(_PassOver()).with_output_types(Pass)
+        | name >> beam.ParDo(_PassOver()).with_output_types(bytes)
     )
     with inner_steps_untyped(parts.pipeline):
         return parts | f"Merge{name}" >> beam.CombineGlobally(Merge()).without_defaults().with_output_types(bytes)
@@ -105,13 +106,19 @@ def _with(group: LedgerFiles, begun: bytes) -> _Begun:
     return group, begun
 
 
-class _PassOver(WorkAhead[_Begun, Pass]):
+class _PassOver(WorkAhead[_Begun, bytes]):
     """Passes over two groups of files at a time: much of it lets go of Python's lock."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._tuned = process_tuning.is_on()
+
     def setup(self) -> None:
+        process_tuning.turn_on(self._tuned)
+        process_tuning.keep_freed_memory()  # a column that is decoded takes some pages, and leaves them at once
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="report")
 
-    def start(self, element: _Begun) -> Callable[[], Pass]:
+    def start(self, element: _Begun) -> Callable[[], bytes]:
         BOARD.enter(REPORTING)
         return self._pool.submit(_pass_over, *element).result
 
@@ -119,9 +126,9 @@ class _PassOver(WorkAhead[_Begun, Pass]):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pass_over(group: LedgerFiles, begun: bytes) -> Pass:
+def _pass_over(group: LedgerFiles, begun: bytes) -> bytes:
     one: Pass = pickle.loads(begun)
-    return passed_over(group, one)
+    return pickle.dumps(passed_over(group, one))
 
 
 class Merge(beam.CombineFn):
@@ -130,22 +137,26 @@ class Merge(beam.CombineFn):
     def create_accumulator(self) -> Pass | None:
         return None
 
-    def add_input(self, total: Pass | None, one: Pass) -> Pass:
-        """Adds one that nobody else looks at."""
-        if total is None:
-            return one
-        total.merge(one)
-        return total
+    def add_input(self, total: Pass | None, one: bytes) -> Pass:
+        """Adds a pickled one."""
+        return _merged(total, pickle.loads(one))
 
     def compact(self, total: Pass | bytes | None) -> bytes | None:
         return pickle.dumps(total) if isinstance(total, Pass) else total
 
     def merge_accumulators(self, totals: Iterable[Pass | bytes | None]) -> Pass | None:
-        together = None
+        together: Pass | None = None
         for one in totals:
-            there: Pass | None = pickle.loads(one) if isinstance(one, bytes) else one
-            together = together if there is None else self.add_input(together, there)
+            if one is not None:
+                together = _merged(together, pickle.loads(one) if isinstance(one, bytes) else one)
         return together
 
     def extract_output(self, total: Pass | bytes | None) -> bytes | None:
         return self.compact(total)
+
+
+def _merged(total: Pass | None, one: Pass) -> Pass:
+    if total is None:
+        return one
+    total.merge(one)
+    return total
