@@ -20,12 +20,13 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_curator import process_tuning, rows
 from beam_curator.identities import ModelIdentity
+from beam_curator.output.job_file import JOB, Job, Remembered, standing_job
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import Claim
 from beam_curator.output.ledger import LedgerPart, ledger_name, name_of_many, ranges_per_file
 from beam_curator.output.outcomes import Summary
 from beam_curator.output.output_shard import WrittenShard
-from beam_curator.output.ownership import JOB, Job, Remembered, claim_output, notes_before, standing_job
+from beam_curator.output.ownership import claim_output, notes_before
 from beam_curator.output.prefix_sums import Place
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.reading import DEFAULT_READING

@@ -25,11 +25,8 @@ from beam_curator.commands.summary import Work, describe_run
 from beam_curator.errors import JobError, StorageError
 from beam_curator.identities import models_of
 from beam_curator.output.against import notes_on_precision
+from beam_curator.output.job_file import Remembered, read_job
 from beam_curator.output.manifest import MANIFEST, is_of_run, read_manifest
-from beam_curator.output.ownership import (
-    Remembered,
-    read_job,
-)
 from beam_curator.output.report_files import PAGE
 from beam_curator.output.side_files import notes_on, stale_side_files
 from beam_curator.transforms.checkpointing import Checkpoint

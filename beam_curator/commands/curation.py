@@ -34,16 +34,11 @@ from beam_curator.models.encoders.precision import check_here
 from beam_curator.models.scorers.scorer import Column, Scorer
 from beam_curator.output.against import notes_on_hashes
 from beam_curator.output.embeddings_from import check_same_input
+from beam_curator.output.job_file import Job, standing_job
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS
 from beam_curator.output.manifest import read_manifest
-from beam_curator.output.ownership import (
-    Job,
-    check_readable,
-    claim_output,
-    notes_before,
-    standing_job,
-)
+from beam_curator.output.ownership import check_readable, claim_output, notes_before
 from beam_curator.output.plans import planned_ranges
 from beam_curator.output.report_files import check_own_report
 from beam_curator.output.scores_from import check_scores, check_steps, scoring_job

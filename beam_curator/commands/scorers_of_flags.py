@@ -29,7 +29,7 @@ from beam_curator.models.scorers.scorer import (
     check_scorers,
 )
 from beam_curator.models.scorers.similarity import SIMILARITY
-from beam_curator.output.ownership import Job
+from beam_curator.output.job_file import Job
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.transforms.checkpointing import Scoring
 from beam_curator.transforms.clip_handler import ClipModelHandler

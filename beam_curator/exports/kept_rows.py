@@ -17,9 +17,9 @@ from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output import ledger
 from beam_curator.output.added_columns import read_text_embeddings
 from beam_curator.output.column_names import schema_from_files
+from beam_curator.output.job_file import read_job
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
-from beam_curator.output.ownership import read_job
 from beam_curator.output.part_contents import read_embeddings
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.storage import files

@@ -18,9 +18,9 @@ from beam_curator.first_few import counted
 from beam_curator.identities import AUTO_PRECISION, ModelIdentity
 from beam_curator.output import lease, ledger
 from beam_curator.output.embeddings_from import part_elsewhere
+from beam_curator.output.job_file import Job, read_job
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
-from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.storage import files

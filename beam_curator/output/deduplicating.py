@@ -35,7 +35,7 @@ from beam_curator.duplicates.semantic import PROVEN, Compared, Cosines, Join, jo
 from beam_curator.duplicates.settings import EXACT, PERCEPTUAL, SEMANTIC, DuplicateSettings
 from beam_curator.errors import JobError
 from beam_curator.output.edge_store import EdgeStore, PartIds, StoredEdges
-from beam_curator.output.ownership import read_job
+from beam_curator.output.job_file import read_job
 from beam_curator.output.part_contents import embeddings_digest
 from beam_curator.output.semantic_join import BlockTask, JoinPlace, plan_join
 from beam_curator.output.stored_vectors import ID_TYPE, StoredVectors, ids_in_part, stored_vectors

@@ -12,8 +12,8 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.encoders.told_settings import flags_apart
 from beam_curator.output import lease
 from beam_curator.output.added_columns import read_range
+from beam_curator.output.job_file import JOB, Job, read_job
 from beam_curator.output.manifest import MANIFEST, read_manifest
-from beam_curator.output.ownership import JOB, Job, read_job
 from beam_curator.output.resuming import ways_apart
 from beam_curator.output.score_parts import SCORING_VERSION, StoredRange
 from beam_curator.output.score_steps import ScoreStep, Wanted

@@ -18,10 +18,10 @@ from PIL import Image
 
 from beam_curator.errors import CurationError, StorageError
 from beam_curator.images import IMAGE_EXTENSIONS, ImageError, decode
+from beam_curator.output.job_file import Job, read_job
 from beam_curator.output.job_input import match_input
 from beam_curator.output.manifest import read_manifest
 from beam_curator.output.moved_input import Move
-from beam_curator.output.ownership import Job, read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.process_tuning import usable_cores
 from beam_curator.reading import DEFAULT_READING, Reading

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.output.ownership import Job, check_foreign, read_job, standing_job, write_job
+from beam_curator.output.job_file import Job, read_job, standing_job, write_job
+from beam_curator.output.ownership import check_foreign
 from beam_curator.output.score_steps import ScoreStep
 from beam_curator.sources import matching
 from beam_curator.storage.places import below, real

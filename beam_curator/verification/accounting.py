@@ -15,9 +15,9 @@ from apache_beam.io.filesystem import BeamIOError
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import added_columns, field_store, plans, score_parts
 from beam_curator.output.edge_store import edge_files
+from beam_curator.output.job_file import JOB
 from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, told_of
 from beam_curator.output.outcomes import Summary, SummaryTotal
-from beam_curator.output.ownership import JOB
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import plan_of
 from beam_curator.output.report_files import report_names

@@ -14,11 +14,11 @@ from beam_curator.errors import UsageError
 from beam_curator.first_few import counted
 from beam_curator.output import plans
 from beam_curator.output.belonging import is_of_regathered
+from beam_curator.output.job_file import JOB, Job, read_job
 from beam_curator.output.job_input import describe_input, match_input
 from beam_curator.output.ledger import LEDGER_DIRECTORY, has_ids
 from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.moved_input import Move
-from beam_curator.output.ownership import JOB, Job, read_job
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.output.score_steps import EMBEDDING_STEP
 from beam_curator.output.strays import shard_of

@@ -9,7 +9,7 @@ import pytest
 from beam_curator.commands import verify_output
 from beam_curator.errors import UsageError
 from beam_curator.output import lease, owner, scores_from
-from beam_curator.output.ownership import Job
+from beam_curator.output.job_file import Job
 from beam_curator.storage import files
 from tests.integration.integration_content import content, ledger
 

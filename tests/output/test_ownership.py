@@ -6,7 +6,8 @@ import json
 import pytest
 
 from beam_curator.errors import UsageError
-from beam_curator.output.ownership import Job, check_foreign, notes_before, read_job, standing_job, write_job
+from beam_curator.output.job_file import Job, read_job, standing_job, write_job
+from beam_curator.output.ownership import check_foreign, notes_before
 from beam_curator.output.resuming import merged
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.storage import files

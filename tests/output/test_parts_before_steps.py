@@ -15,8 +15,8 @@ from beam_curator.models.heads.made_for import ANY_ENCODER, UNKNOWN_ORIGIN, Made
 from beam_curator.models.scorers.heads import aesthetic_scorer, nsfw_scorer
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output.added_columns import read_range
+from beam_curator.output.job_file import read_job
 from beam_curator.output.job_input import match_shards
-from beam_curator.output.ownership import read_job
 from beam_curator.output.part_contents import read_embeddings
 from beam_curator.output.parts_before_steps import encoder_of, head_of, wanted_of
 from beam_curator.output.score_parts import read_part

@@ -4,7 +4,7 @@ import pytest
 
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
-from beam_curator.output.ownership import read_job, standing_job
+from beam_curator.output.job_file import read_job, standing_job
 from beam_curator.transforms.library_job import check_claimable, claim_for_pipeline
 from beam_curator.transforms.lineage import Facts
 from tests.batches import ENCODER, MEMBERS, scored_batches
