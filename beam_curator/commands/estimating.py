@@ -22,9 +22,11 @@ class Left:
       exact: whether `images` is exact.
       counted_by: how `images` was estimated, for people; "" if it is exact.
       ranges: number of ranges that they are in; each is scored by one worker.
-      bytes: size of these ranges.
+      bytes: size of these ranges; images whose size nobody knows count as `unsized_bytes`.
       scored: number of samples that are scored already.
-      unsized: number of images of the input whose size nobody knows; they count as `NOMINAL_BYTES` each.
+      unsized: number of images of the input whose size the input does not tell.
+      unsized_bytes: what each of these has: the mean of those that are scored already, else `NOMINAL_BYTES`.
+      measured: of how many of them that is the mean; 0 where it is assumed.
     """
 
     images: float
@@ -34,6 +36,8 @@ class Left:
     scored: int
     counted_by: str = ""
     unsized: int = 0
+    unsized_bytes: float = NOMINAL_BYTES
+    measured: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,11 +149,7 @@ def described(estimate: Estimate) -> list[str]:
     images = f"{how}{round(left.images):,} images"
     lines = [f"to score   {images}, {size_text(left.bytes)} in {counted(left.ranges, 'range')}"]
     lines += [f"           {left.counted_by}"] if left.counted_by else []
-    if left.unsized:
-        lines.append(
-            f"sizes      assumed: {size_text(NOMINAL_BYTES)} for each of {counted(left.unsized, 'image')}, for nobody "
-            "knows them before they are read; bytes and ranges follow from it"
-        )
+    lines += [f"sizes      {_sizes(left)}"] if left.unsized else []
     if left.scored:
         lines.append(f"scored     {left.scored:,} samples already")
     lines.append(f"planning   {duration(estimate.planning_seconds)}, as it took just now")
@@ -164,6 +164,15 @@ def described(estimate: Estimate) -> list[str]:
     lines += map(_step, estimate.steps)
     lines += _in_all(estimate)
     return [*lines, *(_table(estimate.points) if len(estimate.points) > 1 else [])]
+
+
+def _sizes(left: Left) -> str:
+    """What images are taken for whose size the input does not tell."""
+    each = f"{size_text(left.unsized_bytes)} for each of {counted(left.unsized, 'image')}"
+    if not left.measured:
+        return f"assumed: {each}, for nobody knows them before they are read; bytes and ranges follow from it"
+    ranges = f"ranges are cut as if they had {size_text(NOMINAL_BYTES)}"
+    return f"{each}: the mean of the {left.measured:,} that were read already; {ranges}"
 
 
 def _step(step: Step) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_curator.commands.dry_run_flags import DryRun
 from beam_curator.commands.estimated_steps import Step, adding_columns, comparing, reading_fields, reporting, writing
@@ -29,7 +34,7 @@ from beam_curator.phases import SCORING
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.counting import Density, density_of
-from beam_curator.sources.listed_files import unsized
+from beam_curator.sources.listed_files import NOMINAL_BYTES, unsized, unsized_rows
 from beam_curator.sources.local_matching import Missing
 
 _NO_RATE = "no rate of this encoder was measured: --trial 200{} scores some images to see"
@@ -163,16 +168,48 @@ def left_to_score(plan: Plan, density: Density) -> Left:
     exact = not tars or (density.whole and len(unscored) == len(plan.stored))
     of_tars = density.samples if exact else sum(map(density.samples_in, tars))
     images = of_tars + sum(map(density.samples_in, rows))
+    mean, measured = mean_of_unsized(plan)
     looked_at = f"by the headers of {counted(density.samples, 'sample')} in {counted(density.tars, 'tar')} of them"
     return Left(
         images,
         exact,
         len(unscored),
-        sum(range.size_bytes for range in unscored),
+        _bytes_of(unscored, mean),
         plan.scored_samples,
         "" if exact else looked_at,
         sum(map(unsized, plan.shards)),
+        mean,
+        measured,
     )
+
+
+def mean_of_unsized(plan: Plan) -> tuple[float, int]:
+    """Computes the mean size of those images whose size the input does not tell and that are scored already, as by a
+    trial; and how many these are. Where there are none, it is `NOMINAL_BYTES` of 0."""
+    total = count = 0
+    for range, stored in zip(plan.ranges, plan.stored, strict=True):
+        rows = _unsized_in(range) if stored is not None else []
+        if stored is not None and rows:
+            table = stored.batch.rows
+            there = pc.is_in(table["offset"], pa.array(rows, pa.int64()))
+            sizes = table["bytes"].filter(there).drop_null()
+            total, count = total + (pc.sum(sizes).as_py() or 0), count + len(sizes)
+    return (total / count, count) if total else (float(NOMINAL_BYTES), 0)
+
+
+def _bytes_of(ranges: Sequence[ShardRange], of_unsized: float) -> int:
+    """The size of ranges, if an image whose size the input does not tell has so many bytes."""
+    more = of_unsized - NOMINAL_BYTES
+    return round(sum(range.size_bytes + (more * len(_unsized_in(range)) if more else 0) for range in ranges))
+
+
+def _unsized_in(range: ShardRange) -> list[int]:
+    """The rows of a range whose size the input does not tell."""
+    rows = _unsized_rows(range.shard)
+    return rows[bisect.bisect_left(rows, range.start) : bisect.bisect_left(rows, range.end)]
+
+
+_unsized_rows = functools.lru_cache(maxsize=4)(unsized_rows)  # ranges of a shard follow each other
 
 
 def known_rate(
@@ -274,7 +311,7 @@ def _steps(
         adding_columns(rows, list(steps), {step.needs for step in steps.values()}),
         reading_fields(fieldless),
         comparing(together, duplicates),
-        writing(together, sum(one.size_bytes for one in plan.ranges), manifest, plan.output),
+        writing(together, _bytes_of(plan.ranges, left.unsized_bytes), manifest, plan.output),
         reporting(together) if reports else None,
     ]
     return tuple(one for one in found if one is not None)

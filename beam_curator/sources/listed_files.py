@@ -30,7 +30,12 @@ AT_ONCE, AT_ONCE_OF_WEB = 16, 64
 
 def unsized(shard: Shard) -> int:
     """Counts the images of a listed shard whose size nobody knows: urls, and objects that a list names."""
-    return sum(not entry.size_bytes for entry in unpacked(shard.listing)) if shard.listing else 0
+    return len(unsized_rows(shard))
+
+
+def unsized_rows(shard: Shard) -> list[int]:
+    """Finds these images: their rows, ascending."""
+    return [row for row, entry in enumerate(unpacked(shard.listing)) if not entry.size_bytes] if shard.listing else []
 
 
 class ListedSource:

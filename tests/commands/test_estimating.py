@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 
+import pyarrow as pa
 import pytest
 
 from beam_curator.commands.dry_run_flags import DryRun, split_off
@@ -24,12 +25,14 @@ from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_o
 from beam_curator.commands.trial import _measured, chosen
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
+from beam_curator.output.score_parts import StoredRange
 from beam_curator.output.score_steps import Wanted
 from beam_curator.progress import Done
 from beam_curator.reading import DEFAULT_READING
-from beam_curator.samples import Shard, ShardRange
+from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.sources.counting import Density, density_of
 from beam_curator.sources.image_lists import lists
+from beam_curator.sources.listing import unpacked
 from beam_curator.sources.tar.planning import plan_ranges
 from tests.tars import COMPRESSORS, tar_bytes, write_shard
 
@@ -158,6 +161,26 @@ def test_sizes_that_nobody_knows_are_told_as_assumed(tmp_path):
         "ranges follow from it",
     ]
     assert not estimate_of(plan, RATE, DryRun()).told["left"]["counted_by"]
+
+
+def test_sizes_that_a_trial_has_met_tell_of_the_others(tmp_path):
+    (tmp_path / "there.jpg").write_bytes(b"x" * 5000)
+    (tmp_path / "urls.txt").write_text("there.jpg\n" + "".join(f"https://h.example/{i}.jpg\n" for i in range(7)))
+    shards, _ = lists([str(tmp_path / "urls.txt")], DEFAULT_READING)
+    plan = look(str(tmp_path / "out"), [one.shard for one in shards], 0.3, WANTED)
+    known = next(row for row, entry in enumerate(unpacked(plan.shards[0].listing)) if entry.size_bytes)
+    first = plan.ranges[0]
+    sizes = [5000 if row == known else None if row == first.end - 1 else 20_000 + row for row in first.rows]
+    read = [size for size in sizes if size not in (None, 5000)]
+    table = pa.table({"offset": pa.array(first.rows, pa.int64()), "bytes": pa.array(sizes, pa.int64())})
+    scored = StoredRange(SampleBatch(first, table), "", ())
+    plan = dataclasses.replace(plan, stored=[scored, *plan.stored[1:]])
+    left = left_to_score(plan, density_of(plan.unscored))
+    assert (left.unsized_bytes, left.measured) == (sum(read) / len(read), len(read))
+    elsewhere = 8 - len(first.rows) - (known >= first.end)
+    assert left.bytes == round(elsewhere * left.unsized_bytes + 5000 * (known >= first.end))
+    told = " ".join(estimate_lines(estimate_of(plan, RATE, DryRun())))
+    assert f"20.0 KB for each of 7 images: the mean of the {len(read)} that were read already" in told
 
 
 def test_how_images_are_counted_is_told(tmp_path, monkeypatch):
