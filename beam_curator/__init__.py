@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from beam_curator.transforms.embedding import EmbedImages, embed_batch
     from beam_curator.transforms.exploding import BatchSamples, ExplodeSamples
     from beam_curator.transforms.keep_top import KeepTop
-    from beam_curator.transforms.reading import MatchShards, ReadSamples
+    from beam_curator.transforms.planning import MatchShards
+    from beam_curator.transforms.reading import ReadSamples
     from beam_curator.transforms.scoring import (
         EmbedCaptions,
         Score,
@@ -99,10 +100,8 @@ _HOMES = {
         "ExplodeSamples",
     ),
     "transforms.keep_top": ("KeepTop",),
-    "transforms.reading": (
-        "MatchShards",
-        "ReadSamples",
-    ),
+    "transforms.planning": ("MatchShards",),
+    "transforms.reading": ("ReadSamples",),
     "transforms.scoring": (
         "EmbedCaptions",
         "Score",

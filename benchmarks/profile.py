@@ -34,7 +34,7 @@ PLACES = {
     "heads": r"(?:score_batch|with_scores|_Score|heads) ?.*\(beam_curator/",
     "score parts (Parquet)": r"write_part \(",
     "output shards": r"\(beam_curator/(?:transforms/writing|output/(?:output_shard|copying|placing|added_members))",
-    "reading shards": r"\(beam_curator/(?:transforms/reading|sources/)",
+    "reading shards": r"\(beam_curator/(?:transforms/(?:planning|reading)|sources/)",
     "Beam: building and steering the pipeline": r"run_pipeline \(beam_curator/",
     "rows, ledger, manifest": r"\(beam_curator/",
     "Beam: the rest": r"\(apache_beam/",

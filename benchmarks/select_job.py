@@ -23,7 +23,7 @@ from typing import Any
 PHASES = {
     "planning": [
         ("beam_curator.sources.tar.planning", "plan_ranges"),
-        ("beam_curator.transforms.reading", "plan_ranges"),
+        ("beam_curator.transforms.planning", "plan_ranges"),
     ],
     "reading of parts": [("beam_curator.transforms.checkpointing", "read_range")],
     "embeddings": [("beam_curator.transforms.stored_scoring", "read_embeddings")],

@@ -13,7 +13,7 @@ from beam_curator.commands import running
 from beam_curator.process_tuning import spare_what_is_loaded
 from beam_curator.reading import DEFAULT_READING
 from beam_curator.transforms.clip_handler import ClipModelHandler
-from beam_curator.transforms.reading import _match_again
+from beam_curator.transforms.planning import _match_again
 from beam_curator.transforms.writing import _WriteShards
 
 

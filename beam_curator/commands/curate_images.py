@@ -32,7 +32,7 @@ from beam_curator.output.side_files import notes_on, stale_side_files
 from beam_curator.transforms.checkpointing import Checkpoint
 from beam_curator.transforms.duplicates import DropDuplicates
 from beam_curator.transforms.fields import AddFields
-from beam_curator.transforms.reading import PlanRanges
+from beam_curator.transforms.planning import PlanRanges
 from beam_curator.transforms.reporting import WriteReport
 from beam_curator.transforms.whole_selection import ReadRows, WholeSelection
 

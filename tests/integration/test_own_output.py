@@ -16,7 +16,8 @@ from beam_curator.errors import CurationError, UsageError
 from beam_curator.output import lease, owner
 from beam_curator.output.job_input import match_shards
 from beam_curator.transforms.checkpointing import Checkpoint
-from beam_curator.transforms.reading import PlanRanges, ReadRanges
+from beam_curator.transforms.planning import PlanRanges
+from beam_curator.transforms.reading import ReadRanges
 from beam_curator.transforms.scoring import ScoreRanges
 from examples import embed_images, filter_with_rule
 from tests.integration.integration_content import content, ledger

@@ -11,7 +11,8 @@ from PIL import Image
 import beam_curator as bc
 from beam_curator import rows
 from beam_curator.commands import verify_output
-from beam_curator.transforms.reading import PlanRanges, ReadRanges
+from beam_curator.transforms.planning import PlanRanges
+from beam_curator.transforms.reading import ReadRanges
 from tests.integration.integration_content import content, ledger
 
 TINY = "tiny-untrained"

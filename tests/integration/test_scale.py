@@ -16,7 +16,7 @@ from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.scorers_of_flags import scorers_of, scoring_of
 from beam_curator.commands.steps_of_flags import resolve_defaults
 from beam_curator.transforms.checkpointing import Checkpoint
-from beam_curator.transforms.reading import PlanRanges
+from beam_curator.transforms.planning import PlanRanges
 
 MIB = 1 << 20
 

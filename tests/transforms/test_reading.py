@@ -20,7 +20,8 @@ from beam_curator.sources.sample_batches import load, read_batch
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms import submitting
 from beam_curator.transforms.exploding import ExplodeSamples
-from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadSamples
+from beam_curator.transforms.planning import MatchShards, PlanRanges
+from beam_curator.transforms.reading import ReadSamples
 from tests.eager import eager
 from tests.tars import as_reference, expected, members_of, read_shard, tar_bytes, webdataset_samples, write_shard
 

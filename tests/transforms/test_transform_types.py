@@ -14,7 +14,8 @@ from beam_curator.models.scorers.heads import UNTRAINED_HEAD, HeadScorer
 from beam_curator.reading import Reading
 from beam_curator.samples import Sample
 from beam_curator.transforms.checkpointing import Checkpoint, WriteScores
-from beam_curator.transforms.reading import MatchShards, PlanRanges, ReadRanges, ReadSamples, ShardsOfFiles
+from beam_curator.transforms.planning import MatchShards, PlanRanges, ShardsOfFiles
+from beam_curator.transforms.reading import ReadRanges, ReadSamples
 from beam_curator.transforms.scoring import EncoderUnavailable, ScoreRanges
 
 ALL_REQUIRED = ["--type_check_strictness", "ALL_REQUIRED"]
