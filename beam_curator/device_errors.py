@@ -25,6 +25,8 @@ _WANT_OF_MEMORY = re.compile(
     r"|NVML_SUCCESS == .* INTERNAL ASSERT FAILED at .*CUDACachingAllocator"
     r"|CU(SOLVER_STATUS|SPARSE_STATUS|FFT)_ALLOC_FAILED"
     r"|DefaultCPUAllocator: (can't allocate|not enough) memory|unable to mmap .*Cannot allocate memory"
+    # the dynamic linker, and Python where a thread finds no room (or no more may be started)
+    r"|failed to map segment from shared object|\bcan't start new thread"
     # ONNX Runtime, JAX, TensorFlow, OpenCV, Numba
     r"|BFCArena.* Failed to allocate memory|CUDA failure 2: out of memory|RESOURCE_EXHAUSTED: Out of memory"
     r"|\bOOM when allocating tensor|Insufficient memory\) Failed to allocate|CUDA_ERROR_OUT_OF_MEMORY"
@@ -63,7 +65,7 @@ def wants_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    of_library = isinstance(error, RuntimeError) or type(error).__module__ != "builtins"
+    of_library = isinstance(error, (RuntimeError, ImportError)) or type(error).__module__ != "builtins"
     return of_library and _WANT_OF_MEMORY.search(text_of(error)) is not None
 
 

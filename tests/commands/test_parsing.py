@@ -206,6 +206,10 @@ def test_what_our_steps_raise_is_the_one_line_that_they_said(error, text):
         ),
         (MemoryError(), "MemoryError: a worker has too little memory: "),
         (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object [while running 'Embed']"),
+            "libtorch_cpu.so: failed to map segment from shared object: a worker has too little memory: free some,",
+        ),
+        (
             RuntimeError("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 3 GiB [while running 'A']"),
             "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 3 GiB: a worker has too little memory: ",
         ),

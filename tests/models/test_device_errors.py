@@ -47,6 +47,8 @@ WANTS_MEMORY = {
     "transform": RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
     "hip": RuntimeError("CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate(handle)`"),
     "mapped": RuntimeError("unable to mmap 1710537716 bytes from file </models/a.pt>: Cannot allocate memory (12)"),
+    "linker": ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    "thread": RuntimeError("can't start new thread"),
     "system": OSError(errno.ENOMEM, "Cannot allocate memory"),
     "mps": RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GiB, other allocations: 2.29 GiB)"),
 }
