@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_curator.errors import StorageError
@@ -341,19 +342,23 @@ def _size_of(url: str) -> int:
 
 @retried
 def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
-    """The files of a directory whose names match; an absent directory has none."""
+    """The files of a directory whose names match one of Beam's globs; an absent directory has none."""
     with naming("list", directory):
-        if not is_remote(directory):
-            _check_listable(directory)
-        matched = _match([join(_literal(directory), pattern)])
+        matched = _match([join(_literal(directory), pattern)]) if is_remote(directory) else _here(directory, pattern)
     inside = [metadata for metadata in matched if metadata.path.startswith(directory)]
     return sorted(inside, key=lambda metadata: metadata.path)
 
 
-def _check_listable(directory: str) -> None:
-    """Raises PermissionError for a local directory that may not be looked into: a glob finds nothing in it."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory or "."):
-        pass
+def _here(directory: str, pattern: str) -> Iterator[FileMetadata]:
+    """As `list_files`, of a local directory. Beam's would look through all that is below it, and where its path is
+    relative and begins with a character of globs, find nothing."""
+    matches = re.compile(LocalFileSystem.translate_pattern(pattern)).match
+    for name in iter_files(directory, below="/" in pattern or "**" in pattern):
+        if matches(name):
+            path = join(directory, name)
+            with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+                found = os.stat(path)  # noqa: PTH116 (as in `join`)
+                yield FileMetadata(path, found.st_size, found.st_mtime)
 
 
 def iter_files(directory: str, below: bool = False) -> Iterator[str]:
@@ -369,7 +374,8 @@ def iter_files(directory: str, below: bool = False) -> Iterator[str]:
     if is_remote(directory):
         yield from _iter_remote(f"{directory.rstrip('/')}/", below)
         return
-    with naming("list", directory), contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+    absent = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+    with naming("list", directory), absent, os.scandir(directory or ".") as entries:
         for entry in entries:
             if not entry.is_dir():
                 yield entry.name

@@ -134,6 +134,17 @@ def test_the_files_of_a_directory_are_listed_in_order_and_those_below_or_beside_
     assert files.list_files(str(tmp_path / "absent")) == []
 
 
+@pytest.mark.parametrize("name", ["out", "[x]", "o?t", "*"])
+def test_a_relative_directory_is_listed_whatever_its_name(tmp_path, monkeypatch, name):
+    (tmp_path / name / "below").mkdir(parents=True)
+    (tmp_path / name / "below" / "a.tar").write_bytes(b"abc")
+    monkeypatch.chdir(tmp_path)
+    assert [found.path for found in files.list_files(f"{name}/below", "*.tar")] == [f"{name}/below/a.tar"]
+    assert [found.path for found in files.list_files(name, "*/*.tar")] == [f"{name}/below/a.tar"]
+    assert [found.size_in_bytes for found in files.list_files(name, "**")] == [3]
+    assert files.list_files(name, "*.tar") == files.list_files(f"{name}/below/a.tar") == []
+
+
 def test_a_directory_that_may_not_be_looked_into_is_not_an_empty_one(tmp_path, monkeypatch):
     def scandir(path):
         raise PermissionError(13, "Permission denied", path)
