@@ -6,6 +6,7 @@ the samples of one range and the index of one output shard; of the rest, names a
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
@@ -14,18 +15,20 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import added_columns, field_store, plans, score_parts
+from beam_curator.output.added_members import embedding_extension
+from beam_curator.output.dataset_card import dataset_card
 from beam_curator.output.edge_store import edge_files
 from beam_curator.output.job_file import JOB
-from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, told_of
+from beam_curator.output.manifest import MANIFEST, broken_shards_of, counts_of, software_versions, told_of
 from beam_curator.output.outcomes import Summary, SummaryTotal
 from beam_curator.output.placing import shard_name
 from beam_curator.output.plans import plan_of
 from beam_curator.output.report_files import report_names
 from beam_curator.output.score_parts import part_name
-from beam_curator.output.side_files import CARD, SIZES, is_of_others, side_file_names, sizes_of
+from beam_curator.output.side_files import CARD, SIZES, is_card, is_of_others, side_file_names, sizes_of
 from beam_curator.output.strays import shard_of
 from beam_curator.output.totals import ModelsTotal
-from beam_curator.samples import RETURNING_KEYS
+from beam_curator.samples import RETURNING_KEYS, readable
 from beam_curator.sources.findings import describe
 from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, unequal, unequal_fields
@@ -94,6 +97,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
     kept = finished.unselected
     ranges_there = {name.rpartition("/")[2] for name in names if name.startswith(_OF_SHARDS)}
     yield from _check_sizes(finished, output)
+    yield from _check_card(finished, output, models.models)
     for name in sorted(standing - names):
         if name == CARD or is_of_others(name):
             continue  # the user's own card, and indices that other tools make of the tars
@@ -135,12 +139,32 @@ def _check_sizes(finished: FinishedJob, output: _Output) -> Iterator[Difference]
         yield Difference(SIZES, "does not say how many samples each output shard has")
 
 
+def _check_card(finished: FinishedJob, output: _Output, models: Mapping[str, ModelIdentity]) -> Iterator[Difference]:
+    """README.md is the card of what stands there, if it is ours: somebody's own stays, and other releases of us have
+    other words."""
+    try:
+        found = files.read_bytes(finished.path(CARD))
+    except (OSError, BeamIOError) as error:
+        yield Difference(CARD, f"cannot be read: {files.first_line(error)}")
+        return
+    try:
+        if not is_card(found) or finished.manifest["software"]["beam-curator"] != software_versions()["beam-curator"]:
+            return
+        members = dict(sorted(output.members.items()))
+        due = dataset_card(finished.manifest, members, embedding_extension(models)).encode()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return  # the manifest is not what it should be, and is told as such
+    if found != due:
+        yield Difference(CARD, "does not tell counts, models and members as they are")
+
+
 class _Output:
     """The output shards, opened one after the other as the samples of the input come to them.
 
     Attributes:
       samples: how many samples each of them holds, by its index.
       tar_bytes: the sizes of all tars.
+      members: of how many samples in them each extension is a member.
     """
 
     def __init__(self, finished: FinishedJob, standing: Collection[str], tally: Tally) -> None:
@@ -149,6 +173,7 @@ class _Output:
         self._open: OutputShard | None = None
         self.samples: dict[int, int] = {}
         self.tar_bytes = 0
+        self.members: collections.Counter[str] = collections.Counter()
 
     def compare(self, ledger: str, kept: Sequence[KeptSample]) -> Iterator[Difference]:
         """The kept samples of the next range: whether each is at its place, and the same there."""
@@ -176,6 +201,7 @@ class _Output:
         if index not in self.samples:
             self.samples[index] = len(opened.samples)
             self.tar_bytes += opened.tar_bytes
+            self.members.update(readable(name) for sample in opened.samples.values() for name in sample.members)
             self._tally.output_shards += 1
         self._open = opened
         return opened

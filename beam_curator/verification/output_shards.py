@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import io
 import itertools
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ from beam_curator.verification.differences import Difference, shown, unequal_fie
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.ranges import KeptSample
 from beam_curator.verification.recorded import UNREADABLE
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 SUFFIXES = (".tar", ".parquet", "_stats.json")
 
@@ -168,7 +171,10 @@ def _check_statistics(
     except (*UNREADABLE, ValueError, TypeError) as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return
-    found.pop("content", None)  # a fingerprint, by which a later run knows that the shard can stay
+    # A fingerprint, by which a later run knows that the shard can stay. Input that was moved may have another one since.
+    content = found.pop("content", None)
+    if not (isinstance(content, str) and _FINGERPRINT.fullmatch(content)):
+        yield Difference(name, f"content is {shown(content)}, should be 64 hex digits")
     try:
         members = collections.Counter(readable(name) for sample in samples for name in sample.members)
         due = {**counts_of(table.num_rows, tar_bytes, members), **statistics(table)}

@@ -65,6 +65,12 @@ def flip_last_embedding(path, _):
     path.write_bytes(content)
 
 
+def replace_text(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 PLAN = "plans/00000-*.json"
 LEDGER, PART, TAR = "samples/00000-*-00000.parquet", "scores/00000-*-00000.parquet", "00001.tar"
 SHARD = "00001"
@@ -189,6 +195,16 @@ SPOILED = {
         lambda out: change_json(out / f"{SHARD}_stats.json", lambda stats: stats.update(image_bytes=1)),
         r"00001_stats.json: image_bytes is 1, should be \d+",
     ),
+    "the fingerprint of a shard": (
+        lambda out: change_json(out / f"{SHARD}_stats.json", lambda stats: stats.pop("content")),
+        r"00001_stats.json: content is None, should be 64 hex digits",
+    ),
+    # beside the shards
+    "a figure on the card": (
+        lambda out: replace_text(out / "README.md", "| seen | ", "| seen | 1"),
+        r"README.md: does not tell counts, models and members as they are",
+    ),
+    "the card is gone": (lambda out: (out / "README.md").unlink(), r"README.md: cannot be read"),
     # the ledger
     "a ledger row gone": (
         replaced(LEDGER, change_rows, drop_row(1)),

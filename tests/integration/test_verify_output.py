@@ -121,6 +121,14 @@ def test_an_untouched_rewrite_of_each_file_is_no_difference(finished, verify):
     assert verify(finished)[0] == 0
 
 
+def test_a_card_of_ones_own_and_one_of_another_release_are_no_difference(finished, verify):
+    change_json(finished / "manifest.json", lambda manifest: manifest["software"].update({"beam-curator": "0.1.9"}))
+    assert verify(finished)[0] == 0
+    change_json(finished / "manifest.json", lambda manifest: manifest["software"].update({"beam-curator": "0.2.0"}))
+    (finished / "README.md").write_text("# Of mine")
+    assert verify(finished)[0] == 0
+
+
 def test_only_the_first_differences_are_printed_and_all_are_counted(finished, verify):
     for number in range(30):
         (finished / f"stray-{number}").write_bytes(b"")
