@@ -171,7 +171,7 @@ def _check_statistics(
     except (*UNREADABLE, ValueError, TypeError) as error:
         yield Difference(name, f"cannot be read: {files.first_line(error)}")
         return
-    # A fingerprint, by which a later run knows that the shard can stay. Input that was moved may have another one since.
+    # A fingerprint, by which a later run knows that the shard can stay; of input that was moved it may be another now.
     content = found.pop("content", None)
     if not (isinstance(content, str) and _FINGERPRINT.fullmatch(content)):
         yield Difference(name, f"content is {shown(content)}, should be 64 hex digits")
