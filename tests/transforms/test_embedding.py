@@ -19,8 +19,9 @@ from beam_curator.models.encoders.clip import ClipEncoder
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.output import job_input
 from beam_curator.sources import sample_batches
+from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.transforms import clip_handler, embedding, reading
+from beam_curator.transforms import clip_handler, embedding
 from beam_curator.transforms.reading import ReadRanges
 from tests.eager import eager
 from tests.patience import HANG_SECONDS
@@ -77,13 +78,13 @@ def test_a_batch_is_begun_before_the_one_before_is_done_with(shards, monkeypatch
     """The step that follows does not go on before the next batch has been submitted."""
     SUBMITTED.clear()
     monkeypatch.setattr(clip_handler, "submit_batch", submit_noted)
-    ranges = [r for shard in job_input.match_shards([shards]) for r in reading.plan_ranges(shard, 1 << 20)]
+    ranges = [r for shard in job_input.match_shards([shards]) for r in plan_ranges(shard, 1 << 20)]
     eager(ReadRanges() | bc.EmbedImages(handler()) | beam.Map(wait_for_the_next), ranges)
     assert len(SUBMITTED) == 3
 
 
 def test_what_is_under_way_cannot_leave_its_worker(shards):
-    batch = sample_batches.read_batch(next(iter(reading.plan_ranges(job_input.match_shards([shards])[0], 1 << 20))))
+    batch = sample_batches.read_batch(next(iter(plan_ranges(job_input.match_shards([shards])[0], 1 << 20))))
     pending = handler().working_ahead().run_inference([batch], handler().load_model())[0]
     assert len(pending.result()) == 5
     with pytest.raises(CurationError, match="EmbedImages must stay fused"):

@@ -11,6 +11,7 @@ from beam_curator import rows
 from beam_curator.errors import StorageError
 from beam_curator.output import job_input
 from beam_curator.samples import SampleBatch, Shard, ShardRange
+from beam_curator.sources.ranges import plan_ranges
 from beam_curator.transforms import reading
 from beam_curator.transforms.work_ahead import WorkAhead
 from tests.eager import eager
@@ -78,7 +79,7 @@ def test_the_next_range_is_read_while_the_one_before_is_worked_on(monkeypatch):
 def test_a_range_that_cannot_be_read_fails_the_job_with_its_own_error(tmp_path, small_jpeg):
     shard = tmp_path / "a.tar"
     shard.write_bytes(tar_bytes([("a.jpg", small_jpeg)]))
-    (planned,) = reading.plan_ranges(job_input.match_shards([str(shard)])[0], 1 << 20)
+    (planned,) = plan_ranges(job_input.match_shards([str(shard)])[0], 1 << 20)
     shard.unlink()
     pipeline = beam.Pipeline("FnApiRunner")
     pipeline | beam.Create([planned]) | reading.ReadRanges()
