@@ -19,7 +19,6 @@ from beam_curator.models.encoders.clip import ClipEncoder
 from beam_curator.models.encoders.device_model import DeviceModel
 from beam_curator.output import job_input
 from beam_curator.sources import sample_batches
-from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.tar.planning import plan_ranges
 from beam_curator.transforms import clip_handler, embedding
 from beam_curator.transforms.reading import ReadRanges
