@@ -1,4 +1,4 @@
-"""What passes over the ledger count: of bounded size, merged in any order and grouping with the same result."""
+"""Counts what passes over the ledger meet: in bounded size, merged in any order and grouping with the same result."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ NONE = -1
 
 
 def places_of(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
-    """How many cuts each of n values has at or below it: int64 [n], `NONE` for NaN."""
+    """Counts the cuts at or below each of n values: int64 [n], `NONE` for NaN."""
     places = _places(tuple(edges), values)
     places[np.isnan(values)] = NONE
     return places
@@ -25,8 +25,8 @@ def places_of(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np
 def ratio_places_of(
     ratios: NDArray[np.float64], width: NDArray[np.float64], height: NDArray[np.float64], edges: Sequence[float]
 ) -> NDArray[np.int64]:
-    """How many cuts each of n aspect ratios has below it: int64 [n], `NONE` for NaN. What is equal to a cut passes it
-    as a maximum, and is compared as the rule does, by multiplying."""
+    """Counts the cuts below each of n aspect ratios: int64 [n], `NONE` for NaN. What is equal to a cut passes it as a
+    maximum, and is compared as the rule does, by multiplying."""
     return np.where(np.isnan(ratios), NONE, _ratio_places(ratios, width, height, np.asarray(edges, np.float64)))
 
 
@@ -50,7 +50,8 @@ class _Grid(NamedTuple):
 
 
 def _places(edges: tuple[float, ...], values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """As `searchsorted` from the right, in a quarter of the time: one cut at most has to be looked at."""
+    """Finds places as `searchsorted` does from the right, in a quarter of the time: one cut at most has to be looked
+    at."""
     grid = _grid_of(edges)
     if grid is None:
         return np.searchsorted(np.asarray(edges, np.float64), values, "right")

@@ -18,7 +18,7 @@ TICKS, ENOUGH = 7, 4
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Where values stand on the axis.
+    """The scale of an axis.
 
     Attributes:
       low, high: the values at its ends.
@@ -41,7 +41,7 @@ class Scale:
         return cls(low, high, growing, inset)
 
     def x(self, value: float) -> float:
-        """Where a value stands."""
+        """Gives the place of a value on the axis."""
         if self.high == self.low:
             share = 0.5
         elif self.growing:
@@ -52,7 +52,7 @@ class Scale:
 
 
 def histogram(measure: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the page draws of a measure; None where there are no cuts.
+    """Makes what the page draws of a measure; None where there are no cuts.
 
     Args:
       measure: as `figures_of` has it.
@@ -125,7 +125,7 @@ def _ticks(edges: Sequence[float], scale: Scale) -> list[dict[str, Any]]:
 
 
 def _roundness(value: float) -> float:
-    """How few digits a number takes: more for rounder ones, most for 0."""
+    """Rates how few digits a number takes: more for rounder ones, most for 0."""
     if not value:
         return math.inf
     digits = f"{abs(value):.6e}".partition("e")[0].replace(".", "").rstrip("0")

@@ -1,4 +1,5 @@
-"""Which samples are shown: of all that a sheet is about, the few that come first in an order that nothing changes.
+"""Chooses the samples that are shown: of all that a sheet is about, the few that come first in an order that nothing
+changes.
 
 Ranks that are equal are decided by a hash of where a sample stands in the input, so that a sheet has the same samples
 whatever the order and the number of files.
@@ -19,7 +20,7 @@ from beam_curator.report.view import View
 
 
 class Place(NamedTuple):
-    """Where a row stands in the ledger: the file among its files, and the row in it."""
+    """The place of a row in the ledger: the file among its files, and the row in it."""
 
     file: int
     row: int
@@ -72,7 +73,8 @@ class First(Accumulator):
         places: NDArray[np.int64],
         texts: Sequence[str],
     ) -> None:
-        """Of rows whose identities are the same as well, as those of shards of one name, the place decides."""
+        """Adds rows, and keeps the first. Of rows whose identities are the same as well, as those of shards of one
+        name, the place decides."""
         ranks, identities = np.concatenate([self._ranks, ranks]), np.concatenate([self._identities, identities])
         places = np.concatenate([self._places, places])
         first = np.lexsort([places[:, 1], places[:, 0], identities, ranks])[: self.most]
@@ -87,7 +89,7 @@ class First(Accumulator):
 
     @property
     def places(self) -> list[Place]:
-        """Where they stand, the first one first."""
+        """The places of the samples, the first one first."""
         return [Place(file, row) for file, row in self._places.tolist()]
 
 

@@ -60,7 +60,7 @@ def _hashed(texts: pa.FixedSizeBinaryArray | None, width: int, count: int) -> ND
 
 
 def keepers_in(view: View) -> NDArray[np.uint64]:
-    """Of each duplicate in some rows, the hash of what stays in its place."""
+    """Gives, for each duplicate in some rows, the hash of what stays in its place."""
     if "duplicate_of" not in view.table.schema.names:
         return np.empty(0, np.uint64)
     return ids_of(view.table["duplicate_of"].drop_null().combine_chunks())
@@ -70,7 +70,7 @@ _PENDING = 1 << 20
 
 
 class KeeperCounts(Accumulator):
-    """How many duplicates went for each sample that stays; 16 bytes for each of these, in memory."""
+    """Counts how many duplicates went for each sample that stays; 16 bytes for each of these, in memory."""
 
     def __init__(self) -> None:
         self._ids, self._counts = np.empty(0, np.uint64), np.empty(0, np.int64)
@@ -104,13 +104,13 @@ class KeeperCounts(Accumulator):
 
     @property
     def groups(self) -> int:
-        """How many samples stay for others."""
+        """The number of samples that stay for others."""
         self.settle()
         return len(self._ids)
 
     @property
     def copies(self) -> int:
-        """How many went."""
+        """The number of samples that went."""
         self.settle()
         return int(self._counts.sum())
 
@@ -172,12 +172,12 @@ class Copies(Accumulator):
 
     @property
     def keeper_names(self) -> dict[Place, str]:
-        """Where all duplicates stand that are shown, and the name of what stays in the place of each."""
+        """The places of all duplicates that are shown, each with the name of what stays in its place."""
         firsts = [*self._members.values(), *(self._pairs[band] for band in sorted(self._pairs))]
         return {place: name for first in firsts for place, name in zip(first.places, first.texts, strict=True)}
 
     def told(self, number_of: Mapping[Place, int], keeper_of: Mapping[Place, Place | None]) -> dict[str, Any]:
-        """As JSON has it.
+        """Makes the figures of duplicates, as JSON has them.
 
         Args:
           number_of: of each sample that is told, its number among them.

@@ -1,4 +1,4 @@
-"""How many samples other thresholds of duplicates would keep, of the samples that the rules kept."""
+"""Counts how many samples other thresholds of duplicates would keep, of the samples that the rules kept."""
 
 from __future__ import annotations
 

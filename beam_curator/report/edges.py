@@ -1,4 +1,4 @@
-"""Where histograms are cut: at round numbers that people would type, and at the thresholds themselves."""
+"""Cuts the ranges of histograms: at round numbers that people would type, and at the thresholds themselves."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """All that a report holds but its pictures.
+    """The content of a report, but for its pictures.
 
     Attributes:
       told: the figures, as JSON has them.
@@ -48,7 +48,7 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True)
 class Counted:
-    """What passes over the whole ledger gave.
+    """The passes over the whole ledger, with what they counted.
 
     Attributes:
       survey: the first one.

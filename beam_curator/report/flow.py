@@ -19,7 +19,7 @@ SEEN, FAILED, RULE, COPY, KEPT = "seen", "failed", "rule", "duplicate", "kept"
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One bar.
+    """One bar of the flow.
 
     Attributes:
       kind: `SEEN`, `FAILED`, `RULE`, `COPY` or `KEPT`.

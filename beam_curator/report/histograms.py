@@ -1,4 +1,4 @@
-"""How many kept and dropped samples lie between the cuts of a measure, and how many each threshold would keep."""
+"""Counts the kept and dropped samples between the cuts of a measure, and how many each threshold would keep."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Histogram(Accumulator):
         self.nulls = [mine + its for mine, its in zip(self.nulls, other.nulls, strict=True)]
 
     def passing(self, keeps: str) -> NDArray[np.int64]:
-        """How many of the samples a threshold at each cut would keep if it were the only rule: int64 [e]."""
+        """Counts how many of the samples a threshold at each cut would keep if it were the only rule: int64 [e]."""
         both = self.kept + self.dropped
         below = np.cumsum(both)[:-1]
         return both.sum() - below if keeps == AT_LEAST else below
 
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Makes the counts as JSON has them."""
         return {
             "edges": self.edges,
             "kept": self.kept.tolist(),

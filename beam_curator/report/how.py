@@ -1,4 +1,4 @@
-"""How a job was made: models, flags, versions, and the commands to make it again and to look further."""
+"""Tells how a job was made: models, flags, versions, and the commands to make it again and to look further."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_PYTHON = "rules"
 
 
 def models_told(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What gave embeddings and scores, the encoder first."""
+    """Describes the models that gave embeddings and scores, the encoder first."""
     found = _identities(manifest.get("models") or {})
     return [
         {"step": step, **model.told}
@@ -36,7 +36,8 @@ def _identities(told: Mapping[str, Any]) -> dict[str, ModelIdentity]:
 
 
 def times_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run that wrote the output took: the only figures that another run of the same job would not give."""
+    """Tells how long the run took that wrote the output: the only figures that another run of the same job would not
+    give."""
     timings = manifest.get("timings") or {}
     return {
         "seconds": timings.get("seconds"),
@@ -51,7 +52,7 @@ def untrained_in(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def doubts_about(column: str, manifest: Mapping[str, Any]) -> list[str]:
-    """What is to be known of a score wherever it shows: an untrained model, or one made for another encoder."""
+    """Lists what is to be known of a score wherever it shows: an untrained model, or one made for another encoder."""
     models = {model["step"]: model for model in models_told(manifest)}
     own = models.get(column)
     if own is None:

@@ -137,7 +137,8 @@ class JointHistogram(Accumulator):
         return found[::-1]
 
     def told(self) -> dict[str, Any]:
-        """As the page has it: a byte for each place, four for each count, in base64, little end first."""
+        """Makes the counts as the page has them: a byte for each place, four for each count, in base64, little end
+        first."""
         self.settle()
         places = np.concatenate([one.astype(np.uint8) for one in self.places()] or [np.empty(0, np.uint8)])
         return {
@@ -168,7 +169,7 @@ class JointHistogram(Accumulator):
     _maps: list[NDArray[np.int64]] | None = None
 
     def _all_maps(self) -> list[NDArray[np.int64]]:
-        """For each axis the place of today for each of those that it was given with."""
+        """Gives, for each axis, the place of today for each place that it was given with."""
         if self._maps is None:
             self._maps = [np.arange(self._size(axis)) for axis in self.axes]
         return self._maps

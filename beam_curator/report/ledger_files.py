@@ -132,7 +132,7 @@ class LedgerFiles:
                     yield name_in(url), table
 
     def rows(self, numbers: Mapping[int, Sequence[int]], wanted: Columns) -> Iterator[tuple[int, list[InRange]]]:
-        """These rows of some files that `tables` has read, by the place of the file.
+        """Reads these rows of some files that `tables` has read; yields them by the place of the file.
 
         Raises:
           StorageError: when one cannot be read, after retries.
@@ -188,7 +188,7 @@ def _as_one(runs: Sequence[Run]) -> Run:
 
 
 class _Part(NamedTuple):
-    """What is read at a time: a file of one range, or a row group of a file of many."""
+    """The part of the ledger that is read at a time: a file of one range, or a row group of a file of many."""
 
     file: int
     of_many: ManyRanges | None
@@ -234,14 +234,15 @@ class _Stored:
         self._read: tuple[pa.Schema, pa.Schema] | None = None
 
     def names(self, schema: pa.Schema) -> list[str] | None:
-        """Of a file with this schema; None for a file that is none of the ledger."""
+        """Gives the names of the columns that are read of a file with this schema; None for a file that is none of the
+        ledger."""
         last = self._last
         if last is None or not last[0].equals(schema, check_metadata=True):
             last = self._last = schema, self._names(schema)
         return last[1]
 
     def renamed(self, table: pa.Table) -> pa.Table:
-        """As `from_files`."""
+        """Names the columns of a table that was read as the ledger does: see `column_names`."""
         last = self._read
         if last is None or not last[0].equals(table.schema, check_metadata=True):
             last = self._read = table.schema, schema_from_files(table.schema)

@@ -23,7 +23,7 @@ class Pass(Accumulator, abc.ABC):
 
     @abc.abstractmethod
     def columns(self, schema: pa.Schema) -> Sequence[str]:
-        """Those that it looks at, of files with this schema."""
+        """Names the columns that it looks at, of files with this schema."""
 
     @abc.abstractmethod
     def add(self, view: View) -> None:

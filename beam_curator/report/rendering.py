@@ -76,12 +76,13 @@ _RATIOS |= {2.0: "2:1", 3.0: "3:1"}
 
 
 def _level(count: int, most: int) -> int:
-    """How dark a cell is: in steps of a factor of four below the fullest."""
+    """Chooses how dark a cell is: in steps of a factor of four below the fullest."""
     return 0 if not count else max(1, 4 - int(math.log(most / count, 4)))
 
 
 def _policy(style: str, script: str) -> str:
-    """What the page may do: show its own pictures, and run its own style and script; nothing else, and ask nobody."""
+    """Writes what the page may do: show its own pictures, and run its own style and script; nothing else, and ask
+    nobody."""
     return (
         f"default-src 'none'; img-src data:; style-src {_allowed(style)}; script-src {_allowed(script)}; "
         "base-uri 'none'; form-action 'none'"
@@ -136,7 +137,7 @@ def short(value: Any) -> str:
 
 
 def facts(sample: Mapping[str, Any], about: str = "") -> list[str]:
-    """What is said below a picture: what its sheet is about, its size, and some other scores."""
+    """Makes the lines below a picture: what its sheet is about, its size, and some other scores."""
     width, height = sample.get("width"), sample.get("height")
     known = {**sample["scores"], **({"width": width, "height": height} if width and height else {})}
     if width and height:
@@ -178,5 +179,5 @@ def time_text(seconds: float) -> str:
 
 
 def title(name: str) -> str:
-    """What a measure is called."""
+    """Gives the name of a measure on the page."""
     return _TITLES.get(name, name)

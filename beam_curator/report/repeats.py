@@ -77,7 +77,7 @@ class Buckets(Accumulator):
             self._pending = []
 
     def fullest(self) -> Repeats | None:
-        """What counts the texts of the fullest buckets; None of many texts of which none stands out."""
+        """Makes what counts the texts of the fullest buckets; None of many texts of which none stands out."""
         self.settle()
         mean = int(self._counts.sum()) / BUCKETS
         if mean > _MANY and self._counts.max() <= mean + 8 * math.sqrt(mean) + 8:
@@ -123,7 +123,7 @@ class Repeats(Accumulator):
 
 
 def _there(view: View, column: str) -> tuple[NDArray[np.bool_], pa.Array]:
-    """Which rows have a text and did not fail, bool [n], and these texts."""
+    """Finds the rows that have a text and did not fail, bool [n], and these texts."""
     if column not in view.table.schema.names:
         return np.zeros(len(view), bool), pa.array([], pa.string())
     texts = view.table[column].combine_chunks()
@@ -139,7 +139,7 @@ def bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
 
 
 def _offsets(texts: pa.Array) -> NDArray[np.int64]:
-    """Where each of n texts begins, and where the last one ends: int64 [n + 1]."""
+    """Gives the offsets at which n texts begin, and at which the last one ends: int64 [n + 1]."""
     return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
 
 

@@ -26,7 +26,7 @@ MOST_SCORES, MOST_RULES, MOST_FAILURES = 6, 12, 8
 
 @dataclasses.dataclass(frozen=True)
 class _Pick:
-    """Which samples a sheet is about, and which of them come first.
+    """The choice of a sheet: which samples it is about, and which of them come first.
 
     Attributes:
       status: theirs; None for all that did not fail.
@@ -47,7 +47,7 @@ class _Pick:
         return (status == self.status if self.status else status != rows.FAILED) and self.why in (None, why)
 
     def ranks(self, view: View) -> NDArray[np.float64]:
-        """Of each row its rank, float64 [n]; none is shown that has no finite one."""
+        """Ranks each row, float64 [n]; none is shown that has no finite rank."""
         if not self.column:
             return view.random_ranks
         values = view.numbers(self.column)
@@ -111,11 +111,12 @@ class Sheets(Accumulator):
 
     @property
     def places(self) -> list[Place]:
-        """Where all samples stand that are shown."""
+        """The places of all samples that are shown."""
         return [place for sheet, _ in self._picks for place in sheet.first.places]
 
     def told(self, number_of: Mapping[Place, int]) -> list[dict[str, Any]]:
-        """As JSON has them, with the number of each sample among those that are told; none that is empty."""
+        """Makes the sheets as JSON has them, with the number of each sample among those that are told; no empty
+        sheet."""
         return [
             {
                 "group": sheet.group,

@@ -83,7 +83,7 @@ class Shown:
 
 
 def _columns(schema: pa.Schema) -> list[str]:
-    """What is told of a sample, and what its picture is found by."""
+    """Names the columns of what is told of a sample, and of what its picture is found by."""
     return [*_TOLD, id_column(schema), *(field.name for field in schema if rows.role_of(field) == rows.SCORE)]
 
 

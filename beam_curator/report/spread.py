@@ -1,4 +1,4 @@
-"""How the values of a column lie, in counts of a fixed size: enough to choose where its histogram is cut.
+"""Counts how the values of a column lie, in a fixed size: enough to choose where its histogram is cut.
 
 A value is counted under the first 16 bits of itself as a 32-bit float, so in 128 steps between a number and its double.
 """
@@ -66,7 +66,7 @@ class Spread(Accumulator):
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many values have each key, in the order of the values: int64 [65536]."""
+        """The number of values with each key, in the order of the values: int64 [65536]."""
         self.settle()
         counts = np.zeros(KEYS, np.int64)
         counts[self._keys] = self._counts
@@ -74,7 +74,7 @@ class Spread(Accumulator):
 
     @property
     def total(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         self.settle()
         return int(self._counts.sum())
 

@@ -1,4 +1,5 @@
-"""What one pass over the ledger tells: outcomes, how each measure lies, and what kinds of images there are."""
+"""Makes the first pass over the ledger, which tells outcomes, how each measure lies, and what kinds of images there
+are."""
 
 from __future__ import annotations
 
@@ -196,7 +197,7 @@ _Counted = TypeVar("_Counted", bound=Any)
 
 
 def _come(first: dict[str, _Come], more: Mapping[str, _Come]) -> None:
-    """Where columns came first, in whatever order they are told."""
+    """Merges the places where columns came first, in whatever order they are told."""
     for name, place in more.items():
         first[name] = min(place, first.get(name, place))
 

@@ -107,8 +107,8 @@ def survey_of(manifest: Mapping[str, Any]) -> Survey:
 
 
 def _measures(survey: Survey, ruled: Collection[str]) -> list[str]:
-    """What is shown: scores first, then facts, then what samples brought with them; as far as there are values. Of many
-    the first, and those that rules look at."""
+    """Chooses the measures that are shown: scores first, then facts, then what samples brought with them; as far as
+    there are values. Of many the first, and those that rules look at."""
     order = (rows.SCORE, rows.FACT, rows.CARRIED)
     there = sorted((name for name, spread in survey.spreads.items() if spread.total), key=survey.roles.__getitem__)
     ordered = sorted(there, key=lambda name: order.index(survey.role_of(name)))

@@ -26,7 +26,7 @@ _LONGER = re.compile(rf"{ASPECT_RATIO} > (?P<value>{_NUMBER})")
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """What a rule asks of one column.
+    """The threshold that a rule sets to one column.
 
     Attributes:
       rule: its name: the reason that the ledger gives for what it drops.
@@ -44,11 +44,11 @@ class Threshold:
 
     @property
     def told(self) -> str:
-        """What is kept, as a condition."""
+        """The condition that is true of what is kept."""
         return f"{self.column} {self.keeps} {self.value:g}"
 
     def passes(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of n values are kept: bool [n]; NaN is not."""
+        """Tells which of n values are kept: bool [n]; NaN is not."""
         if self.keeps == AT_LEAST:
             return values >= self.value
         return values < self.value if self.keeps == BELOW else values <= self.value

@@ -122,7 +122,8 @@ _Member = tuple[int, int]
 def _members(
     output: str, wanted: Sequence[Wanted], numbers: Sequence[int], found: dict[int, Thumbnail]
 ) -> dict[int, _Member]:
-    """Where the images of some samples stand, as the score parts say; those of which none says it are in `found`."""
+    """Finds where the images of some samples stand, as the score parts say; those of which none says it are put into
+    `found`."""
     by_file: dict[str, list[int]] = {}
     for number in numbers:
         by_file.setdefault(wanted[number].ledger_file, []).append(number)
@@ -144,7 +145,7 @@ def _members(
 
 
 def _stored_members(part: str) -> pa.ChunkedArray | None:
-    """Where the members of a part's samples stand; None for a part that does not say it."""
+    """Reads where the members of a part's samples stand; None for a part that does not say it."""
 
     def read() -> pa.ChunkedArray | None:
         with files.open_for_reading(part) as file:
@@ -154,7 +155,8 @@ def _stored_members(part: str) -> pa.ChunkedArray | None:
 
 
 def _read(read: Callable[[], T], otherwise: T) -> T:
-    """What is read, tried again where a fault may pass; another thing where it cannot be read, however often.
+    """Returns what `read` gives, tried again where a fault may pass; `otherwise` where it cannot be read, however
+    often.
 
     Raises:
       StorageError: for a fault that may pass, and did not.
@@ -191,7 +193,7 @@ def _job(output: str) -> Job | None:
 
 
 def _reading(output: str) -> Reading:
-    """How the shards were read; as by default where the manifest says it in no one way."""
+    """Reads from the manifest how the shards were read; the default where it says no one way."""
     try:
         return Reading(**(read_manifest(output) or {})["reading"])
     except (CurationError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Some rows of the ledger as figures are made of them: each column is computed once."""
+"""Holds some rows of the ledger as figures are made of them: each column is computed once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class View:
         return self.table.num_rows
 
     def stand(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where m of the rows stand: int64 [m, 2], the file's place in the ledger, and the row in it."""
+        """Finds where m of the rows stand: int64 [m, 2], the file's place in the ledger, and the row in it."""
         begin, file, first = self._pieces.T
         piece = np.searchsorted(begin, rows, "right") - 1
         return np.stack([file[piece], first[piece] + rows - begin[piece]], axis=1)
@@ -66,12 +66,12 @@ class View:
 
     @functools.cached_property
     def kept(self) -> NDArray[np.bool_]:
-        """Which rows are kept: bool [n]."""
+        """The rows that are kept: bool [n]."""
         return self._has_status(rows.KEPT)
 
     @functools.cached_property
     def failed(self) -> NDArray[np.bool_]:
-        """Which rows failed: bool [n]."""
+        """The rows that failed: bool [n]."""
         return self._has_status(rows.FAILED)
 
     @functools.cached_property
@@ -85,13 +85,14 @@ class View:
     def by_outcome(
         self, told: Callable[[str, str], Any], dtype: type[Scalar], rows: NDArray[np.int64] | None = None
     ) -> NDArray[Scalar]:
-        """What is told of the status and kind of reason of m of the rows: [m]; of all where `rows` is None."""
+        """Gives what `told` says of the status and kind of reason of m of the rows: [m]; of all where `rows` is
+        None."""
         outcomes, codes = self._reasons
         return np.array([told(*one) for one in outcomes], dtype)[codes if rows is None else codes[rows]]
 
     @functools.cached_property
     def identities(self) -> NDArray[np.uint64]:
-        """What decides which of several equal rows is shown: uint64 [n]."""
+        """The hashes that decide which of several equal rows is shown: uint64 [n]."""
         return identities(self.table)
 
     @functools.cached_property
@@ -108,7 +109,7 @@ class View:
 
     @functools.cached_property
     def outcomes(self) -> dict[tuple[str, str], int]:
-        """How many rows have each outcome: (status, kind of reason)."""
+        """Counts the rows of each outcome: (status, kind of reason)."""
         outcomes, codes = self._reasons
         found: dict[tuple[str, str], int] = {}
         for outcome, count in zip(outcomes, np.bincount(codes, minlength=len(outcomes)).tolist(), strict=True):
@@ -117,7 +118,7 @@ class View:
         return found
 
     def has_reason(self, status: str, *reasons: str) -> NDArray[np.bool_]:
-        """Which rows have this status for one of these kinds of reasons: bool [n]."""
+        """Tells which rows have this status for one of these kinds of reasons: bool [n]."""
         return self.by_outcome(lambda of, why: of == status and why in reasons, np.bool_)
 
 

@@ -1,4 +1,4 @@
-"""Which thresholds can be moved on the page, and what is known of the samples that others dropped."""
+"""Chooses the thresholds that can be moved on the page, and tells what is known of samples that others dropped."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class WhatIf(Accumulator):
         self.joint.add(places, states[there])
 
     def _states(self, view: View) -> NDArray[np.int64]:
-        """Of each row its state; -1 for what no threshold brings back."""
+        """Gives each row its state; -1 for what no threshold brings back."""
         return view.by_outcome(self._state, np.int64)
 
     def _state(self, status: str, why: str) -> int:
@@ -92,7 +92,7 @@ class WhatIf(Accumulator):
         self.joint.merge(other.joint)
 
     def told(self, reasons: Mapping[str, int], manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """As JSON has it.
+        """Makes the part of the report on moved thresholds, as JSON has it.
 
         Args:
           reasons: how many samples were dropped for each reason.
@@ -101,7 +101,7 @@ class WhatIf(Accumulator):
         return {**self.joint.told(), "unknown": self._unknown(reasons, manifest)}
 
     def _unknown(self, reasons: Mapping[str, int], manifest: Mapping[str, Any]) -> list[str]:
-        """What else decides on samples, and was not asked about those that a threshold dropped."""
+        """Names what else decides on samples, and was not asked about those that a threshold dropped."""
         named = [str(rule.get("rule")) for rule in manifest.get("rules") or ()]
         asked = bool((manifest.get("flags") or {}).get("duplicates"))
         copies = asked or any(why.startswith(DUPLICATE) for why in reasons)

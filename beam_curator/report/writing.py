@@ -55,7 +55,7 @@ def write_report(output: str, input_root: str | None = None) -> Written:
 
 
 def write_counted(output: str, counted: Counted) -> Written:
-    """As `write_report`, with what passes over the ledger have given already."""
+    """Writes the report as `write_report` does, from passes over the ledger that were made already."""
     return _written(output, figures_from(counted, files_of_ledger(output), checked_job(output)))
 
 
@@ -85,7 +85,7 @@ def _written(output: str, figures: Figures, input_root: str | None = None) -> Wr
 
 
 def finished_manifest(output: str) -> Mapping[str, Any]:
-    """What the job in an output directory says of itself.
+    """Reads the manifest of the job in an output directory.
 
     Raises:
       UsageError: when no job was finished there.
@@ -110,7 +110,7 @@ _HELD = {
 
 
 def _strange_in(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What a manifest holds of another kind than ours do, by name."""
+    """Yields the names of what a manifest holds of another kind than ours do."""
     counts = manifest["counts"]
     yield from (name for name, kind in _COUNTED.items() if not isinstance(counts.get(name), kind))
     for name, kind in _HELD.items():
