@@ -1,1 +1,2 @@
-"""Which samples repeat one another, and which of them stays: mathematics on arrays, without Beam and without files."""
+"""Tells which samples repeat one another, and which of them stays: mathematics on arrays, without Beam and without
+files."""

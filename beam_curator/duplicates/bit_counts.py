@@ -1,4 +1,4 @@
-"""How many bits of words are set."""
+"""Counts the bits of words that are set."""
 
 import numpy as np
 from numpy.typing import NDArray

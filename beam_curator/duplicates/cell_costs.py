@@ -1,4 +1,4 @@
-"""What cells would cost, told from some vectors: so as many are made as are cheapest.
+"""Estimates from some vectors what cells would cost, so that as many are made as are cheapest.
 
 Who is a guest where depends on how vectors lie. Where they lie in more clumps than there are cells, most have no centre
 near them and are guests of many cells; with more cells than clumps they are in hardly more than one.
@@ -22,7 +22,7 @@ _MOST_VISITS = 1 / 8
 
 @dataclasses.dataclass(frozen=True)
 class Extent:
-    """How much there is to compare.
+    """The number of vectors that are to be compared.
 
     Attributes:
       vectors: how many there are.
@@ -35,7 +35,7 @@ class Extent:
 
 @dataclasses.dataclass(frozen=True)
 class CellCosts:
-    """What some cells cost.
+    """The costs of some cells, estimated from vectors that they were not made from.
 
     Attributes:
       cells: how many there are; a vector is multiplied with the centre of each.
@@ -49,7 +49,7 @@ class CellCosts:
 
     @classmethod
     def of(cls, assigning: Assigning, some: Directions, extent: Extent, each: Map = map) -> CellCosts:
-        """As they are for some vectors, float32 [m, dim], that the cells were not made from.
+        """Counts the costs for some vectors, float32 [m, dim], that the cells were not made from.
 
         Args:
           assigning: to the cells.
@@ -73,7 +73,7 @@ class CellCosts:
 
     @property
     def in_all(self) -> float:
-        """How many products a vector takes."""
+        """The number of products that a vector takes."""
         return self.cells + self.products
 
     @property

@@ -42,7 +42,7 @@ Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]]
 
 
 def cells_for(vectors: int, new: int | None = None) -> int:
-    """With how many cells to begin: comparing and assigning vectors then take about as long, if few are guests.
+    """Chooses how many cells to begin with: comparing and assigning vectors then take about as long, if few are guests.
 
     Args:
       vectors: how many there are.
@@ -53,17 +53,17 @@ def cells_for(vectors: int, new: int | None = None) -> int:
 
 
 def rows_at_a_time(cells: int) -> int:
-    """How many vectors a thread multiplies with so many centres at once."""
+    """Says how many vectors a thread multiplies with so many centres at once."""
     return max(1, min(_MOST_ROWS, _MOST_PRODUCTS // cells))
 
 
 def sample_size(cells: int) -> int:
-    """How many vectors the centres of so many cells are made from."""
+    """Says how many vectors the centres of so many cells are made from."""
     return _SAMPLED_PER_CELL * cells
 
 
 def making(cells: int) -> int:
-    """How many products it takes to make so many centres."""
+    """Counts the products that it takes to make so many centres."""
     return sample_size(cells) * cells * (_REFINED + 1 if cells > _FEW else _ITERATIONS + 1)
 
 
@@ -76,7 +76,8 @@ def in_drawing_order(ids: NDArray[np.void], seed: int, most: int) -> NDArray[np.
 
 
 def sampled(drawn: NDArray[np.int64], count: int, but: int = 0) -> NDArray[np.int64]:
-    """So many of the vectors that are drawn, or all there are: others than the first `but`, where there are more."""
+    """Takes `count` of the vectors that are drawn, or all there are: others than the first `but`, where there are
+    more."""
     start = max(0, min(but, len(drawn) - count))
     return drawn[start : start + count]
 
@@ -135,7 +136,7 @@ def _moved(sample: Directions, centres: Directions, times: int, each: Map, produ
 
 
 def _homes(sample: Directions, centres: Directions, each: Map, products: Proposing) -> NDArray[np.int64]:
-    """Which centre is nearest to each vector: int64 [m]."""
+    """Finds the centre that is nearest to each vector: int64 [m]."""
     parts = np.array_split(sample, max(16, len(sample) // rows_at_a_time(len(centres))))
 
     def nearest(part: Directions) -> NDArray[np.int64]:
@@ -170,7 +171,7 @@ def _squares_between(centres: Directions) -> Iterator[tuple[int, NDArray[np.floa
 
 
 def _rounding(centres: Directions) -> float:
-    """By how much the difference of two dot products with centres may be off, at most."""
+    """Bounds the rounding error of the difference of two dot products with centres."""
     return 2.0**-22 * (centres.shape[1] + 8)
 
 
@@ -187,15 +188,15 @@ class Cells:
     reach: float
 
     def prepared(self, products: Proposing = numpy_products) -> Assigning:
-        """What assigns vectors to these cells, by products that are made in this way."""
+        """Makes what assigns vectors to these cells, by products that are made in this way."""
         squares = np.einsum("ij,ij->i", self.centres, self.centres)
         farthest = [between.max(axis=1) for _, between in _squares_between(self.centres)]
         largest = self._tolerances(np.concatenate([np.zeros(0, np.float32), *farthest]))
         return Assigning(self.centres, squares / 2, largest, self._tolerances, products)
 
     def _tolerances(self, squares: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of how much nearer in x.c - |c|^2 / 2 a vector's home may be than a cell in which it is a guest, at least;
-        from the squared distances of both centres."""
+        """Computes how much nearer in x.c - |c|^2 / 2 a vector's home may be, at least, than a cell in which it is a
+        guest; from the squared distances of both centres."""
         rounding = np.float32(_rounding(self.centres))
         gaps = np.sqrt(np.maximum(squares, 0) + 2 * rounding)
         return np.asarray(gaps * np.float32(self.reach) + rounding)

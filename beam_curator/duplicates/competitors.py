@@ -1,4 +1,4 @@
-"""Of each sample, what decides whether it is a duplicate, and which one stays: some hundred bytes."""
+"""Gathers, for each sample, what decides whether it is a duplicate, and which one stays: some hundred bytes."""
 
 from __future__ import annotations
 
@@ -125,21 +125,21 @@ class Samples:
 
     @property
     def sizes(self) -> list[int]:
-        """How many samples each range has."""
+        """The number of samples of each range."""
         return [len(one.table) for one in self.ranges]
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """Where the samples of each range begin, and where the last ends."""
+        """The numbers of the samples with which ranges begin, and the number of all."""
         return np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
 
     @property
     def stays(self) -> NDArray[np.bool_]:
-        """Which samples compete, or stay whatever competes: bool [n]."""
+        """The samples that compete, or stay whatever competes: bool [n]."""
         return self.competes | self.base
 
     def base_classes(self, classes: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Which classes have no sample of the job's own: bool, by number."""
+        """Tells which classes have no sample of the job's own: bool, by number."""
         own = np.zeros(int(classes.max(initial=-1)) + 1, bool)
         own[classes[(classes >= 0) & self.own]] = True
         return ~own
@@ -208,7 +208,7 @@ def _best_of_each(of_samples: NDArray[np.int32], order: NDArray[np.int64]) -> It
 
 
 def _some_of(ids: pa.Array | pa.ChunkedArray, row: NDArray[np.int64]) -> pa.Array:
-    """Those of some rows; of one length, such as digests, they lie in a temporary file where they are many."""
+    """Takes the ids of some rows; of one length, such as digests, they lie in a temporary file where they are many."""
     if not pa.types.is_fixed_size_binary(ids.type):
         return ids.take(pa.array(row))
     values = _together(ids)
@@ -263,7 +263,7 @@ def fixed_width(values: pa.FixedSizeBinaryArray) -> NDArray[np.void]:
 
 
 def taken(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
-    """Some values of a column that may have more than 2 GiB, which Arrow's own `take` puts into one array before."""
+    """Takes values of a column that may have more than 2 GiB, which Arrow's own `take` puts into one array before."""
     wanted, at = np.unique(rows, return_inverse=True)
     chosen = np.zeros(len(column), bool)
     chosen[wanted] = True

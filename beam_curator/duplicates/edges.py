@@ -42,7 +42,7 @@ class Edges:
     horizon: NDArray[np.int32]
 
     def where(self, chosen: NDArray[np.bool_]) -> Edges:
-        """These pairs alone: bool [m]."""
+        """Keeps these pairs alone: bool [m]."""
         pairs = self.first[chosen], self.second[chosen], self.distance[chosen]
         return Edges(self.classes, *pairs, self.cut, self.horizon)
 
@@ -135,7 +135,8 @@ class Listing:
     """
 
     def __init__(self, classes: int, neighbours: int | None = None) -> None:
-        """For classes numbered 0 to `classes` - 1 here, of which so many neighbours are wanted at least."""
+        """Takes the number of classes, which are numbered from 0 here, and how many neighbours of each are wanted at
+        least."""
         self.wanted = NEIGHBOURS if neighbours is None else neighbours
         self._counts = np.zeros(classes, np.int64)
         self._horizon = np.full(classes, classes, np.int64)
@@ -143,7 +144,7 @@ class Listing:
         self._found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def full(self, which: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of some classes need no more neighbours: bool [m] of int64 [m]."""
+        """Tells which of some classes need no more neighbours: bool [m] of int64 [m]."""
         return self._counts[which] >= self.wanted
 
     def knows_below(self, which: NDArray[np.int64], passed_over: int) -> None:
@@ -151,7 +152,7 @@ class Listing:
         self._passed_over[which] = passed_over
 
     def edges(self, numbers: NDArray[np.int64], classes: int, distances: Callable[..., NDArray[np.float64]]) -> Edges:
-        """What is listed, in the numbers that the classes have among all.
+        """Gives what is listed, in the numbers that the classes have among all.
 
         Args:
           numbers: int64, of these classes, ascending.
@@ -180,7 +181,7 @@ class Listing:
     def _among_the_first(
         self, of: NDArray[np.int64], neighbour: NDArray[np.int64], met: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Which neighbours are among the first that are wanted; where there are that many, sets the horizon."""
+        """Tells which neighbours are among the first that are wanted; where there are that many, sets the horizon."""
         order = np.argsort(of * len(self._counts) + neighbour)
         starts = np.cumsum(met) - met
         place = np.empty(len(of), np.int64)

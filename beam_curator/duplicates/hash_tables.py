@@ -67,7 +67,7 @@ def keys(hashes: Words, table: int) -> Words:
 
 
 def first_here(differing: Words, table: int) -> Indices:
-    """Which pairs meet in this table, and in none before it: indices.
+    """Finds the pairs that meet in this table, and in none before it: indices.
 
     Args:
       differing: uint64 [4, m], the bits in which they differ.
@@ -78,7 +78,7 @@ def first_here(differing: Words, table: int) -> Indices:
 
 
 def meet(differing: Words, tables: int = TABLES) -> NDArray[np.bool_]:
-    """Which pairs meet in one of the first tables: bool [m] of uint64 [4, m], the bits in which they differ."""
+    """Tells which pairs meet in one of the first tables: bool [m] of uint64 [4, m], the bits in which they differ."""
     found = np.zeros(differing.shape[1], bool)
     for start in range(0, len(found), _PAIRS_AT_A_TIME):
         part = differing[:, start : start + _PAIRS_AT_A_TIME]

@@ -73,7 +73,7 @@ class Hashes:
 
     @classmethod
     def together(cls, several: Sequence[Hashes]) -> Hashes:
-        """Those of several, one after the other."""
+        """Concatenates several sets of hashes."""
         axes = {"fine": 0, "texture": 0, "colours": 0, "edited": 1}
         columns = (np.concatenate([getattr(one, name) for one in several], axis=axis) for name, axis in axes.items())
         return cls(*columns)
@@ -82,7 +82,7 @@ class Hashes:
         return len(self.fine)
 
     def take(self, which: Indices) -> Hashes:
-        """Those of some pictures."""
+        """Takes the hashes of some pictures."""
         return Hashes(self.fine[which], self.texture[which], self.colours[which], self.edited[:, which])
 
     @property
@@ -94,12 +94,12 @@ class Hashes:
 
     @functools.cached_property
     def unlike_fine(self) -> Sequence[Indices]:
-        """Of each edit the pictures whose hash it changes, ascending."""
+        """The pictures whose hash each edit changes, ascending; for each edit."""
         return [np.flatnonzero((words != self.fine).any(axis=1)) for words in self.edited]
 
     @functools.cached_property
     def chroma(self) -> NDArray[np.int16]:
-        """By how much blue and red are above the grey level in each part: int16 [n, 32]."""
+        """The amounts by which blue and red are above the grey level in each part: int16 [n, 32]."""
         found = np.empty((len(self), 32), np.int16)
         for start in range(0, len(self), 1 << 16):
             part = slice(start, start + (1 << 16))
@@ -124,17 +124,17 @@ class Hashes:
 
     @functools.cached_property
     def has_colours(self) -> NDArray[np.bool_]:
-        """Which pictures have colours that are known: bool [n]. What has any texture is not black all over."""
+        """The pictures whose colours are known: bool [n]. What has any texture is not black all over."""
         return np.asarray(self.colours.any(axis=1))
 
     @functools.cached_property
     def on_white(self) -> NDArray[np.bool_]:
-        """Which pictures are white, or nearly so, in three of their 16 parts or more: bool [n]."""
+        """The pictures that are white, or nearly so, in three of their 16 parts or more: bool [n]."""
         return (self.colours.reshape(-1, 16, 3).min(axis=2) >= _WHITE).sum(axis=1) >= _ON_WHITE
 
     @functools.cached_property
     def on_one_ground(self) -> NDArray[np.bool_]:
-        """Which pictures have one colour in four of their 16 parts or more, within two levels: bool [n]."""
+        """The pictures that have one colour in four of their 16 parts or more, within two levels: bool [n]."""
         found = np.empty(len(self), bool)
         for start in range(0, len(self), 1 << 12):
             parts = self.colours[start : start + (1 << 12)].reshape(-1, 16, 3).astype(np.int16)
@@ -193,7 +193,7 @@ def _bytes_of(texts: Sequence[str | None], there: NDArray[np.bool_], size: int) 
 
 
 def bits_between(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """In how many bits hashes differ: uint16 [...] of uint64 [4, ...] twice, which are broadcast."""
+    """Counts the bits in which hashes differ: uint16 [...] of uint64 [4, ...] twice, which are broadcast."""
     found = ones_of(one[0] ^ other[0]).astype(np.uint16)
     for a, b in zip(one[1:], other[1:], strict=True):
         found += ones_of(a ^ b)

@@ -1,4 +1,4 @@
-"""One keeper a group: a sample goes if, and only if, a better one within the threshold stays.
+"""Finds one keeper a group: a sample goes if, and only if, a better one within the threshold stays.
 
 Samples are taken from the best to the last. So each that goes has a keeper that stays, no two that stay are within the
 threshold, and there is one such answer (the lexicographically first maximal independent set).
@@ -26,7 +26,8 @@ class Compare(Protocol):
     """Compares classes whose pairs are not all listed, and tells distances."""
 
     def within(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which of some classes are duplicates of which of some others: two int64 [k], indices into both, sorted."""
+        """Finds which of some classes are duplicates of which of some others: two int64 [k], indices into both,
+        sorted."""
         ...
 
     def distances(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -111,7 +112,7 @@ def keep_one(
     relations: Sequence[Relation],
     groups: NDArray[np.integer] | None = None,
 ) -> Drops:
-    """Which samples go.
+    """Decides which samples go.
 
     Args:
       order: int64 [n], all samples, the best first, those of `base` before all others.
@@ -156,7 +157,7 @@ def _keeper_of(row: int, walks: Sequence[_Walk], position: NDArray[np.int32]) ->
 
 
 def _several(classes: NDArray[np.int32], takes_part: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """Which classes more than one sample that takes part has: bool, by number."""
+    """Tells which classes more than one sample that takes part has: bool, by number."""
     seen, again = np.zeros(count, bool), np.zeros(count, bool)
     for of, chosen in zip(pieces_of(classes), pieces_of(takes_part), strict=True):
         some, times = np.unique(of[chosen], return_counts=True)
@@ -166,7 +167,8 @@ def _several(classes: NDArray[np.int32], takes_part: NDArray[np.bool_], count: i
 
 
 class _Walk:
-    """One relation, while samples are taken from the best to the last. They are told by their places in the order."""
+    """Follows one relation while samples are taken from the best to the last. They are told by their places in the
+    order."""
 
     def __init__(
         self,
@@ -212,7 +214,7 @@ class _Walk:
         return 0 if self._groups is None else int(self._groups[row])
 
     def _key(self, of: int, group: int) -> int:
-        """One number for a class and a group."""
+        """Makes one number of a class and a group."""
         return of * self._group_count + group + 1  # of no group, -1, too
 
     def near(self, row: int) -> list[int]:
@@ -238,7 +240,7 @@ class _Walk:
         return min(self.near(row), default=len(self._order)) <= int(self._bound[int(self._classes[row])])
 
     def keep(self, row: int) -> None:
-        """This sample stays."""
+        """Notes that this sample stays."""
         of, place = int(self._classes[row]), int(self._position[row])
         if of >= 0:
             group = self._group(row)
@@ -262,7 +264,7 @@ class _Neighbours:
         self.has = self._starts[1:] > self._starts[:-1]
 
     def of(self, one: int) -> list[int]:
-        """Those of one class."""
+        """Gives the neighbours of one class."""
         return self._neighbours[self._starts[one] : self._starts[one + 1]].tolist()
 
 
@@ -281,7 +283,7 @@ class _Again:
         groups: NDArray[np.int64],
         settled: Callable[[int], bool],
     ) -> None:
-        """For samples that may be asked for, by their places in the order, ascending.
+        """Takes the samples that may be asked for, by their places in the order, ascending.
 
         Args:
           compare: compares classes.
@@ -334,14 +336,14 @@ class _Again:
     def _within(
         self, one: NDArray[np.int64], classes: NDArray[np.int64], groups: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which of some samples are near, and of the group, of which of others: sorted indices of both."""
+        """Finds which of some samples are near, and of the group, of which of others: sorted indices of both."""
         row, other = self._compare.within(self._classes[one], classes)
         same = self._groups[one[row]] == groups[other]
         return row[same], other[same]
 
 
 def _told(rows: NDArray[np.int64], of: NDArray[np.int64], relations: Sequence[Relation]) -> Drops:
-    """Of each pair the first relation that holds, and its distance."""
+    """Finds for each pair the first relation that holds, and its distance."""
     kind, distance = np.full(len(rows), -1, np.int64), np.full(len(rows), np.nan)
     for index, relation in enumerate(relations):
         one, other = relation.classes[rows].astype(np.int64), relation.classes[of].astype(np.int64)

@@ -46,7 +46,7 @@ _GAIN_OF_1 = 50
 
 @dataclasses.dataclass(frozen=True)
 class Sides:
-    """What is compared of two pictures: a hash of one with a hash of the other.
+    """The hashes that are compared of two pictures: a hash of one with a hash of the other.
 
     Attributes:
       one, other: uint64 [n, 4], these hashes of all pictures.
@@ -59,17 +59,17 @@ class Sides:
 
     @property
     def counts(self) -> int:
-        """How many bits are added to those in which they differ."""
+        """The number of bits that are added to those in which they differ."""
         return 0 if self.edit is None else EDIT_BITS
 
     @property
     def tables(self) -> int:
-        """In how many tables they may meet."""
+        """The number of tables in which they may meet."""
         return hash_tables.TABLES if self.edit is None else hash_tables.TABLES_OF_EDITED
 
 
 def sides(hashes: Hashes, bits: int) -> list[Sides]:
-    """All that is compared of two pictures whose distance is asked for up to so many bits."""
+    """Lists all that is compared of two pictures whose distance is asked for up to so many bits."""
     found = [Sides(hashes.fine, hashes.fine, None)]
     for edit, (words, changed) in enumerate(zip(hashes.edited, hashes.unlike_fine, strict=True)):
         if len(changed) and bits >= EDIT_BITS:
@@ -78,7 +78,7 @@ def sides(hashes: Hashes, bits: int) -> list[Sides]:
 
 
 def distances(hashes: Hashes, one: Indices, other: Indices, bits: int) -> NDArray[np.float64]:
-    """How far pairs of pictures are apart, in bits: float64 [m]; NaN of those that are no duplicates."""
+    """Computes how far pairs of pictures are apart, in bits: float64 [m]; NaN of those that are no duplicates."""
     found = np.full(len(one), np.nan)
     for start in range(0, len(one), _PAIRS_AT_A_TIME):
         some = slice(start, start + _PAIRS_AT_A_TIME)
@@ -104,7 +104,7 @@ def _distances(hashes: Hashes, one: Indices, other: Indices, bits: int) -> NDArr
 def counted(
     hashes: Hashes, one: Indices, other: Indices, apart: NDArray[np.int64], edit: int | None
 ) -> NDArray[np.int64]:
-    """How far pairs of pictures are apart of which hashes differ in so many bits: int64 [m].
+    """Computes how far pairs of pictures are apart of which hashes differ in so many bits: int64 [m].
 
     Bits between two things on white count a third more, rounded up, and between plain ones double. Of these, edits that
     leave their colours change 14 bits at most, but of some that are their own mirror image.
@@ -115,13 +115,13 @@ def counted(
 
 
 def _kinds(hashes: Hashes, one: Indices, other: Indices) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which pairs are on white, and which are plain: bool [m] twice."""
+    """Tells which pairs are on white, and which are plain: bool [m] twice."""
     white = hashes.on_white[one] & hashes.on_white[other]
     return white, np.minimum(hashes.texture[one], hashes.texture[other]) < PLAIN
 
 
 def alike(hashes: Hashes, one: Indices, other: Indices, edit: int | None = None) -> NDArray[np.bool_]:
-    """Which pairs agree in texture and in colour: bool [m].
+    """Tells which pairs agree in texture and in colour: bool [m].
 
     Neither has more than three times the texture of the other, on white more than twice. Colours that are not known do
     not tell.
@@ -146,7 +146,7 @@ def alike(hashes: Hashes, one: Indices, other: Indices, edit: int | None = None)
 
 
 def _of_one_colour(hashes: Hashes, one: Indices, other: Indices, edit: int | None) -> NDArray[np.bool_]:
-    """Of plain things on white, which have the same colours, or one is a grey copy of the other: bool [m].
+    """Tells which pairs of plain things on white have the same colours, or one is a grey copy of the other: bool [m].
 
     Colours are 4 levels apart at most in the quadratic mean, and none more than 8; without a margin, where what is in a
     part has moved, 6 and 16. Their chroma (blue and red above the grey level in 16 parts, a vector of 32 numbers)
@@ -167,14 +167,15 @@ def _squared(vectors: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _grey_copies(hashes: Hashes, one: Indices, other: Indices, tinge: int, levels: int) -> NDArray[np.bool_]:
-    """Which pairs have the same grey levels in all parts, and one has no colour: chroma not longer than this."""
+    """Tells which pairs have the same grey levels in all parts, and one has no colour: chroma not longer than
+    `tinge`."""
     grey = np.minimum(hashes.chroma_squared[one], hashes.chroma_squared[other]) <= tinge**2
     apart = np.abs(hashes.grey[one] - hashes.grey[other]).max(axis=1, initial=0)
     return np.asarray(grey & (apart <= levels))
 
 
 def _of_one_hue(hashes: Hashes, one: Indices, other: Indices, edit: int | None) -> NDArray[np.bool_]:
-    """Of other pictures, which agree in colour: bool [m].
+    """Tells which pairs of other pictures agree in colour: bool [m].
 
     Their chroma points the same way, cosine 0.6 or more, and neither is shorter than 0.6 times the other. What has none
     (a length below 8 levels) may be a grey copy of what has. Of photographs, tiles of them and drawn ones, edits leave
@@ -188,7 +189,8 @@ def _of_one_hue(hashes: Hashes, one: Indices, other: Indices, edit: int | None) 
 
 
 def _of_one_shade(hashes: Hashes, one: Indices, other: Indices, edit: int | None) -> NDArray[np.bool_]:
-    """Which pairs have one picture with the colours of the other, made lighter or not, or a grey copy of it: bool [m].
+    """Tells which pairs have one picture with the colours of the other, made lighter or not, or a grey copy of it: bool
+    [m].
 
     Of photographs and drawn ones, 1.3 times as bright, colours are 7.9 levels apart at most from what they are then.
     """
@@ -201,7 +203,7 @@ def _of_one_shade(hashes: Hashes, one: Indices, other: Indices, edit: int | None
 
 
 def _lighter_copies(colours: NDArray[np.uint8], lighter: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which pictures are others, made lighter by one of `_GAINS`: bool [m] of uint8 [m, 48] twice."""
+    """Tells which pictures are others, made lighter by one of `_GAINS`: bool [m] of uint8 [m, 48] twice."""
     dark, light = (255 - of.reshape(-1, 16, 3).astype(np.int64) for of in (colours, lighter))
     darker = np.maximum(light - dark, 0)
     beyond = np.maximum((255 - light) * _GAIN_OF_1 - (255 - dark) * _GAINS[-1], 0)
@@ -218,12 +220,12 @@ def _lighter_copies(colours: NDArray[np.uint8], lighter: NDArray[np.uint8]) -> N
 
 
 def _within(apart: NDArray[np.int64], unit: int) -> NDArray[np.bool_]:
-    """Which of int64 [m, 16, 3], in parts of a level, are `_LEVELS_APART` at most in the quadratic mean."""
+    """Tells which of int64 [m, 16, 3], in parts of a level, are `_LEVELS_APART` at most in the quadratic mean."""
     return np.asarray(np.einsum("ijk,ijk->i", apart, apart) <= 48 * (unit * _LEVELS_APART) ** 2)
 
 
 def _lighter(dark: NDArray[np.int64], light: NDArray[np.int64], gain: int) -> NDArray[np.bool_]:
-    """Which pictures are others made lighter by a gain g, within `_LEVELS_APART` in the quadratic mean: bool [m].
+    """Tells which pictures are others made lighter by a gain g, within `_LEVELS_APART` in the quadratic mean: bool [m].
 
     A part of which a share s has the colour c, and the rest is white, is d = s (255 - c) below white; made lighter it
     is s (255 - g c) = g d - (g - 1) 255 s. Of s it is known that 255 s is one number for red, green and blue, at most

@@ -1,4 +1,4 @@
-"""Which of two duplicates stays: a total order of samples, the best first."""
+"""Orders samples totally, the best first: of two duplicates the better one stays."""
 
 from __future__ import annotations
 

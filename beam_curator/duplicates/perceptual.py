@@ -66,7 +66,8 @@ class Bits:
     bits: int = BITS
 
     def within(self, one: Indices, other: Indices) -> tuple[Indices, Indices]:
-        """Which of some classes are duplicates of which of some others: two int64 [k], indices into both, sorted."""
+        """Finds which of some classes are duplicates of which of some others: two int64 [k], indices into both,
+        sorted."""
         rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         compared = [(side.one, side.other[other].T, self.bits - side.counts) for side in sides(self.hashes, self.bits)]
         of = max(1, _AT_A_TIME // max(1, len(other)))
@@ -81,17 +82,18 @@ class Bits:
         return np.concatenate(rows), np.concatenate(columns)
 
     def distances(self, one: Indices, other: Indices) -> NDArray[np.float64]:
-        """How far pairs of classes are apart, in bits: float64 [m]; NaN where they are no duplicates."""
+        """Computes how far pairs of classes are apart, in bits: float64 [m]; NaN where they are no duplicates."""
         return distances(self.hashes, one, other, self.bits)
 
 
 def _near(one: NDArray[np.uint64], other: NDArray[np.uint64], bits: int) -> NDArray[np.bool_]:
-    """Which of some hashes differ from which of some others in few bits: bool [n, m] of uint64 [4, n] and [4, m]."""
+    """Tells which of some hashes differ from which of some others in few bits: bool [n, m] of uint64 [4, n] and [4,
+    m]."""
     return bits_between(one[:, :, None], other[:, None, :]) <= bits
 
 
 class _Pairs:
-    """What is found so far.
+    """Gathers the pairs that are found.
 
     Attributes:
       most: how many neighbours of a class are listed at least.
@@ -148,7 +150,7 @@ class _Pairs:
         self._pairs = self._pruned = len(one)
 
     def edges(self) -> Edges:
-        """All that is wanted."""
+        """Gives all pairs that are wanted."""
         self._prune()
         one, other, distance = self._found[0] if self._found else (np.zeros(0, np.int32),) * 3
         found = listed(len(self.horizon), one, other, distance.astype(np.float64))
@@ -172,11 +174,11 @@ class _Looking:
 
     @classmethod
     def of(cls, words: NDArray[np.uint64], classes: Indices) -> _Looking:
-        """For the hashes of some classes, of uint64 [n, 4] of all."""
+        """Takes the hashes of some classes, of uint64 [n, 4] of all."""
         return cls(np.ascontiguousarray(words[classes].T), classes, np.zeros(len(classes), bool))
 
     def by_key(self, table: int) -> tuple[Indices, NDArray[np.uint64]]:
-        """Those of these hashes, by their keys in a table and by class, and their keys."""
+        """Sorts these hashes by their keys in a table and by class; gives their indices and their keys."""
         keys = hash_tables.keys(self.words, table) << np.uint64(32)
         keys |= np.arange(len(keys), dtype=np.uint64)
         keys.sort()
@@ -196,7 +198,7 @@ class _Join:
         kept_apart: Sequence[NDArray[np.bool_]],
         edit: int | None = None,
     ) -> None:
-        """For all of `one` with all of `other`.
+        """Prepares to compare all of `one` with all of `other`.
 
         Args:
           hashes, bits: as of `perceptual_edges`.
@@ -269,8 +271,8 @@ class _Join:
         differing: NDArray[np.uint64],
         table: int | None,
     ) -> tuple[Indices, NDArray[np.int64]]:
-        """Which of some near pairs are duplicates and have to be compared, and how far they are apart; with a table, if
-        they meet there first."""
+        """Picks the near pairs that are duplicates and have to be compared, and tells how far they are apart; with a
+        table, if they meet there first."""
         for those in self._kept_apart:
             which = which[~(those[one[which]] & those[other[which]])]
         differing = differing[:, which]

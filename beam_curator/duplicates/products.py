@@ -26,7 +26,7 @@ Proposing = Callable[[Directions, Directions], NDArray[np.float32]]
 
 
 def numpy_products(one: Directions, other: Directions) -> NDArray[np.float32]:
-    """On the processor."""
+    """Multiplies on the processor."""
     return np.asarray(one @ other.T)
 
 
@@ -54,7 +54,7 @@ def one_thread_a_product() -> Iterator[None]:
 
 
 def best_products() -> Proposing:
-    """Those of the fastest device there is; nothing heavy is imported to find that there is none."""
+    """Chooses the products of the fastest device there is; nothing heavy is imported to find that there is none."""
     if not has_gpu():
         return numpy_products
     import torch
@@ -97,7 +97,8 @@ _alone = threading.Lock()  # so that vectors of one product at a time are on the
 
 
 def torch_products(torch: Any, device: str) -> Proposing:
-    """On a device of torch's, in float32 as IEEE 754 has it: TensorFloat-32 is off by more than is allowed for.
+    """Makes products on a device of torch's, in float32 as IEEE 754 has it: TensorFloat-32 is off by more than is
+    allowed for.
 
     Args:
       torch: the module.

@@ -73,12 +73,12 @@ class Meeting:
         return len(self.base)
 
     def wanted(self, one: Indices, other: Indices) -> NDArray[np.bool_]:
-        """Which pairs of these ranks have to be compared: bool [m]."""
+        """Tells which pairs of these ranks have to be compared: bool [m]."""
         return ~(self.known[one] & self.known[other]) & ~(self.base[one] & self.base[other])
 
     @property
     def extent(self) -> Extent:
-        """How much there is to compare."""
+        """The number of vectors that are to be compared."""
         fresh, base = ~self.known, self.base
         new = int((fresh & ~base).sum()) + min(int((fresh & base).sum()), int((self.known & ~base).sum()))
         return Extent(len(self), new)
@@ -93,7 +93,7 @@ class Meeting:
 
 @dataclasses.dataclass(frozen=True)
 class Compared(Meeting):
-    """All that is compared.
+    """The vectors that are compared, with their names.
 
     Attributes:
       ids: void16 [n], the names of the vectors, which differ, in the order of their ranks.
@@ -104,7 +104,7 @@ class Compared(Meeting):
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """How pairs are found.
+    """The way in which pairs are found.
 
     Attributes:
       threshold: the least cosine of a pair.
@@ -127,7 +127,7 @@ class Join:
 
     @property
     def reach(self) -> float:
-        """How near to a border a vector has to be to be a guest beyond it."""
+        """The distance from a border within which a vector is a guest beyond it."""
         return self.slack * self.farthest
 
     @property
@@ -137,7 +137,7 @@ class Join:
 
 
 def join_fingerprint(compared: Compared, join: Join) -> str:
-    """What shapes the pieces of a join, as 16 hex digits."""
+    """Hashes all that shapes the pieces of a join: 16 hex digits."""
     told = hashlib.sha256(f"1 {join.threshold!r} {join.slack!r} {join.cells} {join.seed} {join.neighbours}".encode())
     for array in (compared.ids, compared.base, compared.known):
         told.update(np.ascontiguousarray(array).view(np.uint8).data)
@@ -201,7 +201,7 @@ def _centres_of(
 
 
 def _directions_of(compared: Compared, some: Indices) -> NDArray[np.float32]:
-    """Those of some vectors, in a temporary file where they are many."""
+    """Gives the directions of some vectors, in a temporary file where they are many."""
     parts = (some[start : start + _TILE] for start in range(0, len(some), _TILE))
     dim = compared.vectors(some[:1]).shape[1]
     return laid_aside((directions(compared.vectors(part)) for part in parts), np.float32, dim)
@@ -219,7 +219,7 @@ def _tried(
 
 @dataclasses.dataclass(frozen=True)
 class Members:
-    """Who is in which cell; a vector is there once as a resident, and as often as it is a guest.
+    """The members of each cell; a vector is there once as a resident, and as often as it is a guest.
 
     Attributes:
       packed: int64 [m], ascending: 32 bits of the cell, 31 of the rank, and 1 of a guest.
@@ -229,7 +229,7 @@ class Members:
 
     @classmethod
     def of(cls, rank: np.ndarray, cell: np.ndarray, resident: NDArray[np.bool_]) -> Members:
-        """These, in any order: integers [m] twice, and bool [m]."""
+        """Packs members that come in any order: integers [m] twice, and bool [m]."""
         packed = _packed(rank, cell, resident)
         packed.sort()
         return cls(packed)
@@ -253,7 +253,7 @@ class Members:
         return self.packed & 1 == 0
 
     def starts(self) -> Indices:
-        """Where each cell that has any begins, and where the last ends: int64 [cells + 1]."""
+        """Finds where each cell that has any begins, and where the last ends: int64 [cells + 1]."""
         last = int(self.packed[-1] >> 32) if len(self) else -1
         return np.unique(np.searchsorted(self.packed, np.arange(last + 2) << 32))
 
@@ -274,7 +274,7 @@ def _packed(rank: np.ndarray, cell: np.ndarray, resident: NDArray[np.bool_]) -> 
 def members_of(
     vectors: Callable[[Indices], Vectors], ranks: Indices, assigning: Assigning, threads: ThreadPoolExecutor
 ) -> Members:
-    """Who is in which cell, of vectors of these ranks: int64 [n]."""
+    """Assigns vectors of these ranks, int64 [n], to cells."""
 
     size = rows_at_a_time(len(assigning.centres))
 
@@ -327,7 +327,7 @@ class _Cell:
     def __init__(
         self, compared: Meeting, join: Join, ranks: Indices, resident: NDArray[np.bool_], listing: Listing
     ) -> None:
-        """Of `ranks`, int64 [n], ascending; `resident`, bool [n]."""
+        """Takes `ranks`, int64 [n], ascending, and `resident`, bool [n]."""
         self.compared, self.join, self.ranks, self.resident = compared, join, ranks, resident
         self.listing = listing
         self._turn = np.zeros(len(ranks), np.int64)  # the first of those with which each had its turn
@@ -349,7 +349,7 @@ class _Cell:
             start += len(one)
 
     def _catch_up(self, tile: Indices) -> None:
-        """Those of a tile that are full, and earlier ones that still want neighbours and have not met them."""
+        """Compares those of a tile that are full with earlier ones that still want neighbours and have not met them."""
         full = tile[self.listing.full(tile)]
         if not len(full):
             return
@@ -418,7 +418,7 @@ class _Cell:
         return self._held[which]
 
     def _alike(self, which: Indices) -> list[Indices]:
-        """These by what they need not be compared with: what is known and what is base of them."""
+        """Parts vectors by what they need not be compared with: what is known and what is base of them."""
         ranks = self.ranks[which]
         kind = self.compared.known[ranks] + 2 * self.compared.base[ranks]
         return [which[kind == one] for one in np.unique(kind)]
@@ -431,7 +431,7 @@ def pairs_within(
     join: Join,
     sides: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> tuple[Indices, Indices]:
-    """Which of some vectors are within the threshold of which of some others: all are compared.
+    """Finds which of some vectors are within the threshold of which of some others: all are compared.
 
     Args:
       vectors: gives the vectors of these numbers.
@@ -465,7 +465,7 @@ class Cosines:
     join: Join
 
     def within(self, one: Indices, other: Indices) -> tuple[Indices, Indices]:
-        """Which of some are within the threshold of which of some others."""
+        """Finds which of some vectors are within the threshold of which of some others."""
         pieces = []
         for start in range(0, len(other), _TILE):
             row, column = pairs_within(self.vectors, one, other[start : start + _TILE], self.join)

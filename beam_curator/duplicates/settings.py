@@ -1,4 +1,4 @@
-"""What counts as a duplicate, and which one is kept."""
+"""Says what counts as a duplicate, and which one is kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_BITS = 96
 
 @dataclasses.dataclass(frozen=True)
 class DuplicateSettings:
-    """What counts as a duplicate, and which one is kept.
+    """The settings of what counts as a duplicate, and which one is kept.
 
     Attributes:
       kinds: some of `KINDS`.
@@ -85,18 +85,19 @@ class DuplicateSettings:
 
     @property
     def told(self) -> dict[str, Any]:
-        """As the manifest has it."""
+        """The settings as the manifest has them."""
         return {**dataclasses.asdict(self), "kinds": list(self.kinds), "against": list(self.against)}
 
 
 def changed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Of settings, by the names of attributes, those that are not the default, by the names of their flags."""
+    """Picks the settings, by the names of attributes, that are not the default; gives them by the names of their
+    flags."""
     default = {one.name: one.default for one in dataclasses.fields(DuplicateSettings)}
     return {flag: settings[name] for flag, name in _FLAGS.items() if settings.get(name, default[name]) != default[name]}
 
 
 def settings_of_flags(flags: Mapping[str, Any]) -> DuplicateSettings | None:
-    """What the flags of the command ask for, or the manifest tells; None for nothing.
+    """Reads from flags of the command, or from the manifest, how to look for duplicates; None for not at all.
 
     Raises:
       UsageError: for flags that say how to look for duplicates, where nothing asks for that.

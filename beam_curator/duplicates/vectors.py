@@ -61,7 +61,7 @@ def _in_reach(wide: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def comparable(vectors: Vectors) -> NDArray[np.bool_]:
-    """Which vectors have a direction: bool [n]. Zeros and NaN are duplicates of nothing."""
+    """Tells which vectors have a direction: bool [n]. Zeros and NaN are duplicates of nothing."""
     found = np.empty(len(vectors), bool)
     for some in _parts(len(vectors), _AT_A_TIME):
         largest = np.abs(vectors[some]).max(axis=1, initial=0)  # NaN of those that have one
@@ -147,5 +147,5 @@ def directions(vectors: Vectors) -> NDArray[np.float32]:
 
 
 def rounding_of(dim: int) -> float:
-    """By how much a float32 product of two `directions` may be off, at most, however it was summed."""
+    """Bounds the error of a float32 product of two `directions`, however it was summed."""
     return max(1e-4, 2.0**-23 * (dim + 8))
