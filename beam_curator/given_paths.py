@@ -10,7 +10,7 @@ from typing import Any
 from beam_curator.errors import UsageError
 
 _WAS_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")
-"""What `pathlib.Path("gs://bucket/a")` makes of it: a local directory called "gs:"."""
+"""Matches the text of `pathlib.Path("gs://bucket/a")`: a local directory called "gs:"."""
 
 
 def path_text(given: Any, what: str) -> str:

@@ -12,7 +12,7 @@ AUTO_PRECISION = "auto"
 
 @dataclasses.dataclass(frozen=True, order=True)
 class ModelIdentity:
-    """All that decides a model's numbers: two models with equal identities give the same numbers.
+    """The identity of a model, with all that decides its numbers: models with equal identities give the same numbers.
 
     Attributes:
       name: name for people, such as "ViT-L-14-quickgelu/openai".

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 200
-"""Of lists and objects in each other. Python gives up at a depth that depends on its version and on who asks."""
+"""The most lists and objects in each other. Python gives up at a depth that depends on its version and on who asks."""
 
 
 def loads(content: str | bytes, **keywords: Any) -> Any:

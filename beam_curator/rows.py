@@ -98,8 +98,8 @@ DUPLICATE = pa.schema(
         field_of("duplicate_distance", pa.float64(), OUTCOME_ROLE),
     ]
 )
-"""What the ledger of a job that looks for duplicates says beside `duplicate_of`: one of `defaults.DUPLICATE_KINDS`, and
-the cosine, or how many bits they are apart; null for exact copies."""
+"""The columns that the ledger of a job that looks for duplicates has beside `duplicate_of`: one of
+`defaults.DUPLICATE_KINDS`, and the cosine, or how many bits they are apart; null for exact copies."""
 
 _KNOWN = {field.name: field for field in (*SCHEMA, *OPTIONAL_FACTS, *OUTCOME, *DUPLICATE)}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 _there: list[str] = []
 
 _WORKERS_MAKE_THEIRS_IN = "BEAM_CURATOR_WORKERS_TEMPORARIES"
-"""In the environment of worker processes: a directory of the process that started them."""
+"""The variable of worker processes that names a directory of the process that started them."""
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from benchmarks.timing import cpu_seconds_of, interleaved, median, spread
 from benchmarks.weights import random_checkpoint
 
 IMAGES = {"ViT-B-32-quickgelu": 256, "ViT-L-14-quickgelu": 32}
-"""How many images each model gets by default."""
+"""The images that each model gets by default."""
 
 _TEXT = "a photo of the red old small wooden house by lake with two dogs and blue bicycle in front market street"
 

@@ -138,4 +138,4 @@ PEERS: dict[str, Callable[[], Callable[[Sequence[bytes]], Sequence[Pixels]]]] = 
     "hf-processors-rs": _hf_processors,
     "DALI on the CPU": _dali,
 }
-"""What makes each library's way; raises where it cannot be had."""
+"""Makes each library's way; raises where it cannot be had."""

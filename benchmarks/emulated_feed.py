@@ -38,7 +38,7 @@ from benchmarks.tables import machine, markdown
 BATCH_SIZE = 256
 INPUT = Preparation(32)
 _C_SECONDS = {EXACT: 6.5e-3, FAST: 3.7e-3}
-"""What Pillow's C takes for 0.55 megapixels, with hashes; and fast decoding's. On an Intel Xeon."""
+"""The seconds that Pillow's C takes for 0.55 megapixels, with hashes; and fast decoding's. On an Intel Xeon."""
 
 SLOW = {"none": (0, 0.0), "1 in 1,000 takes 1 s": (1000, 1.0), "1 in 100 takes 90 ms": (100, 0.09)}
 """Every how many images, and for how long."""

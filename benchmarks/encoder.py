@@ -28,7 +28,7 @@ from benchmarks.timing import T, figure, interleaved, median, per_second, second
 from benchmarks.weights import random_checkpoint
 
 IMAGES = {"ViT-B-32-quickgelu": 768, "ViT-L-14-quickgelu": 64}
-"""How many images each model gets by default: about half a minute of two cores."""
+"""The images that each model gets by default: about half a minute of two cores."""
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ PRESENT = (
     "typing-extensions",
     "setuptools",
 )
-"""What comes with torch, and torchvision; names that begin with "nvidia-" or "cuda-" as well."""
+"""The packages that come with torch, and torchvision; names that begin with "nvidia-" or "cuda-" as well."""
 NOT_NEEDED = ("duckdb", "hf-xet")
-"""What no section imports."""
+"""The packages that no section imports."""
 
 
 def our_requirements() -> list[str]:

@@ -23,7 +23,7 @@ _NO_PHOTOGRAPHS = frozenset(
         *("microaneurysms", "page", "phantom", "text"),
     )
 )
-"""Of scikit-image's pictures: drawings, text, test patterns."""
+"""The pictures of scikit-image that are none of photographs: drawings, text, test patterns."""
 
 
 def _jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -61,7 +61,7 @@ EDITS: Mapping[str, Callable[[Image.Image], Image.Image]] = {
     "watermark": _watermark,
     "2 % crop": _cropped,
 }
-"""What becomes of pictures on the web."""
+"""The edits that pictures meet on the web."""
 
 
 def photographs(directories: list[Path]) -> Iterator[tuple[str, Image.Image]]:

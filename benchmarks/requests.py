@@ -40,7 +40,7 @@ from benchmarks.tables import machine, markdown
 _SAMPLE_BYTES = 100_000
 _LONGEST_SIDE = 256
 _SELECTIONS = {"scores, selects": "sha256 < '4d'", "selects anew": "sha256 >= 'b3'"}
-"""Of each command: 30 % of all samples, at random."""
+"""The selection of each command: 30 % of all samples, at random."""
 
 _TO_IMAGES = 1_000_000_000
 _DOLLARS = {"write": 5e-6, "list": 5e-6, "read": 0.4e-6, "look": 0.4e-6, "delete": 0.0}
@@ -57,10 +57,10 @@ _KINDS = {
     r"$": "many, or parts of an upload",
     r"": _OF_JOB,
 }
-"""What objects are, by how their names begin; "" stands for the directory's name."""
+"""The kinds of objects, by how their names begin; "" stands for the directory's name."""
 
 Asked = collections.Counter[tuple[str, str]]
-"""How often, by direction, and what was asked for."""
+"""The number of requests, by direction, and by what was asked for."""
 
 
 def kind_of(name: str) -> str:

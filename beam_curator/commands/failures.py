@@ -27,7 +27,7 @@ _FAULT = re.compile(
 )
 
 _NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([^']+)'", re.MULTILINE)
-"""In what a worker raised: the command itself found all that it needs."""
+"""Matches what a worker raised: the command itself found all modules that it needs."""
 
 _ENGINE_FAULT = re.compile(r"^Pipeline \S+ failed in state \w+: (?:(?:\w+\.)+[\w$]+: )*(.+)")
 

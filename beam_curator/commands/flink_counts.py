@@ -17,7 +17,8 @@ from apache_beam.runners.runner import PipelineResult
 from beam_curator.transforms.metrics import NAMESPACE
 
 _ACCUMULATOR = "__metricscontainers"
-"""Where Beam's Flink runner keeps the metrics of a job, which Flink gathers from all tasks every few seconds."""
+"""The accumulator in which Beam's Flink runner keeps the metrics of a job, which Flink gathers from all tasks every few
+seconds."""
 _TIMEOUT_SECONDS = 10
 
 

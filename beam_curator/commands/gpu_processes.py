@@ -8,7 +8,8 @@ from beam_curator.commands.options import CurationOptions
 
 _CORES_A_PROCESS = 2
 _MOST_PROCESSES = 8
-"""What docs/performance.md has measured: on 16 cores and an H200 they score four times as fast as one."""
+"""The most processes that docs/performance.md has measured: on 16 cores and an H200 they score four times as fast as
+one."""
 
 
 def note_on_processes(options: CurationOptions) -> str | None:

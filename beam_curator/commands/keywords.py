@@ -25,7 +25,7 @@ _COMMANDS_OWN = {
     "no_wait": "curate() gives what the job gave, so that it waits for it",
 }
 _THRESHOLDS = ("min_aesthetic", "max_nsfw")
-"""What None turns off: their default is a number."""
+"""The flags that None turns off: their default is a number."""
 
 
 class _Parser(argparse.ArgumentParser):

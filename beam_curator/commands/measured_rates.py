@@ -45,26 +45,26 @@ _EPYC = "2 cores of an AMD EPYC"
 
 SELECTING_START_SECONDS, SELECTING_SECONDS_A_ROW, SELECTING_TOGETHER_SECONDS_A_ROW = 5.0, 15e-6, 37e-6
 SELECTING_SOURCE = f"docs/performance.md, select: up to 1,000,000 rows, CPU time on {_EPYC}, 2026-11-27"
-"""What selecting takes: the start of a process, and what each row takes; more where anything is decided by all samples
-together (repeated captions, lists, the best by a column)."""
+"""The source of the time for selecting: the start of a process, and what each row takes; more where anything is decided
+by all samples together (repeated captions, lists, the best by a column)."""
 
 COPYING_BYTES_A_SECOND, COPYING_SECONDS_A_ROW = 1346e6, 49e-6
 COPYING_SOURCE = f"docs/performance.md, select: from disk to disk, {_XEON}, 2026-11-26"
-"""What copying takes: large samples their bytes, small ones so long each."""
+"""The source of the time for copying: large samples take that of their bytes, small ones so long each."""
 
 SEMANTIC_SECONDS_A_MILLION, SEMANTIC_POWER = 72.0, 1.5
 HASHES_SECONDS_A_ROW = 71e-6
 COMPARING_SOURCE = f"docs/performance.md, duplicates: 1,000,000 drawn samples, {_EPYC}, 2026-11-27"
-"""What finding duplicates takes: of semantic ones, with reading their vectors, with a power of the rows, up to
-7,000,000; of hashes so long each."""
+"""The source of the time to find duplicates: of semantic ones, with reading their vectors, it grows with a power of the
+rows, up to 7,000,000; hashes take so long each."""
 
 COLUMNS_SECONDS_A_ROW = 46e-6
 COLUMNS_SOURCE = f"docs/performance.md, rescore: LAION's two heads, CPU time on {_EPYC}, 2026-11-26"
-"""What columns take that are computed of stored embeddings."""
+"""The source of the time for columns that are computed of stored embeddings."""
 
 REPORT_START_SECONDS, REPORT_SECONDS_A_ROW = 1.8, 4.6e-6
 REPORT_SOURCE = f"docs/performance.md, report: up to 1,000,000 rows, CPU time on {_EPYC}, 2026-11-27"
-"""What a report takes: some hundred pictures, and what each row takes."""
+"""The source of the time for a report: some hundred pictures, and what each row takes."""
 
 
 def is_measured(encoder: str) -> bool:

@@ -43,7 +43,7 @@ _NOT_RECORDED = (
     "scoring_min_ram",
     "no_wait",
 )
-"""What shapes no output: where and how the job runs."""
+"""The flags that shape no output: where and how the job runs."""
 
 
 def flags_of(options: CurationOptions) -> Mapping[str, Any]:

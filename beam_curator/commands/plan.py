@@ -41,7 +41,7 @@ _NO_RATE = "no rate of this encoder was measured: --trial 200{} scores some imag
 _NOTHING_EMBEDDED = "none of the trial's images could be embedded: the same command again tries others"
 
 LEAST_IMAGES = 50
-"""From so many images on, what the last run took tells how fast the next one is."""
+"""The images that the last run must have had, so that its time tells how fast the next one is."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from beam_curator.temporaries import temporary_directory
 from beam_curator.transforms.metrics import NAMESPACE
 
 ASK_SECONDS = 10.0
-"""How often a runner elsewhere is asked, where a terminal shows the answer."""
+"""The seconds between two questions to a runner elsewhere, where a terminal shows the answer."""
 
 _MOST_RANGES_LISTED = 20_000
 """Up to so many ranges their files are counted each time: a bucket lists a thousand at a request."""

@@ -122,7 +122,7 @@ def duration(seconds: float) -> str:
 
 
 LOG_EVERY_SECONDS = 60.0
-"""How often a plain line is written where there is no terminal."""
+"""The seconds between two plain lines where there is no terminal."""
 
 
 class ProgressLine:

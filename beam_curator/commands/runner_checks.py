@@ -32,7 +32,7 @@ from beam_curator.errors import UsageError
 from beam_curator.storage import files
 
 CONNECT_SECONDS = 5.0
-"""How long somebody may take to answer; a cluster that takes longer is of no use either."""
+"""The seconds that somebody may take to answer; a cluster that takes longer is of no use either."""
 
 
 def check_runner(options: PipelineOptions, places: Sequence[str]) -> None:

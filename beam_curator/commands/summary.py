@@ -139,7 +139,7 @@ _OLD_HASHES = {
     "unhashed": "such hash: not compared as perceptual duplicates",
     "unedited": "hashes of edits: cropped and brighter copies of them are found less often",
 }
-"""What the manifest counts of samples without hashes, and what becomes of these."""
+"""The samples without hashes that the manifest counts, and what becomes of these."""
 
 
 def _told(manifest: Mapping[str, Any]) -> list[str]:

@@ -30,7 +30,7 @@ from beam_curator.errors import JobError
 from beam_curator.temporaries import temporary_file
 
 _OPTIONS_FILE = "PIPELINE_OPTIONS_FILE"
-"""Where Beam's worker process looks for options first."""
+"""The variable by which Beam's worker process looks for options first."""
 
 _BEAMS_THREAD = "run_worker"  # SubprocessSdkWorkerHandler's: it waits for one worker, and raises when that one failed
 _BEAMS_WORDS = re.compile(r"Worker subprocess exited with return code (-?\d+)")

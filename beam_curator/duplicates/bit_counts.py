@@ -13,4 +13,4 @@ def ones_of_halves(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
 _ONES_OF_16 = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(1, dtype=np.uint8)
 
 ones_of = getattr(np, "bitwise_count", ones_of_halves)
-"""How many bits of each word are set: uint8 of uint64, in the same shape."""
+"""Counts the bits that are set in each word: uint8 of uint64, in the same shape."""

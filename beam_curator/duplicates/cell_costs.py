@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from beam_curator.duplicates.cells import Assigning, Directions, Map, making, rows_at_a_time
 
 _MET = 2048
-"""How many other residents a vector of a large cell meets, supposed: of near copies of one picture, which no cells
+"""The other residents that a vector of a large cell is supposed to meet: of near copies of one picture, which no cells
 part, each meets some alone."""
 
 _MOST_VISITS = 1 / 8

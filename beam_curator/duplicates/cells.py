@@ -26,7 +26,8 @@ from beam_curator.duplicates.scratch import counted, in_ascending_order, laid_as
 
 _ITERATIONS = 6
 _REFINED = 2
-"""How often all centres are moved to the middle of their cells: of few, begun anywhere; of many, begun in groups."""
+"""The times that all centres are moved to the middle of their cells: of few, begun anywhere; of many, begun in
+groups."""
 
 _FEW = 64
 _SAMPLED_PER_CELL = 12
@@ -36,7 +37,8 @@ _PAIRS_AT_A_TIME = 1024
 _COLUMNS_AT_A_TIME = 8
 
 _MOST_ROWS, _MOST_PRODUCTS = 2048, 1 << 22
-"""What a thread multiplies with all centres at once: 17 MB of products at most, of as many cells as there may be."""
+"""The most vectors that a thread multiplies with all centres at once, and the most products: 17 MB, of as many cells as
+there may be."""
 
 Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
 

@@ -217,7 +217,7 @@ def _some_of(ids: pa.Array | pa.ChunkedArray, row: NDArray[np.int64]) -> pa.Arra
 
 
 _LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary(), pa.binary(32): pa.large_binary()}
-"""Of types of which one array, or what tells its values apart, holds 2 GiB at most, those that hold more."""
+"""The types that hold more, for those of which one array, or what tells its values apart, holds 2 GiB at most."""
 
 
 def codes_of(column: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:

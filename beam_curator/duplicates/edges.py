@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEIGHBOURS = 32
-"""How many neighbours of a class are listed at least, if it has so many: the better ones first."""
+"""The neighbours of a class that are listed at least, if it has so many: the better ones first."""
 
 
 @dataclasses.dataclass(frozen=True)

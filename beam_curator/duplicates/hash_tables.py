@@ -47,10 +47,10 @@ _MASKS = _masks()
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
 
 TABLES = len(_MASKS)
-"""How many there are."""
+"""The number of tables."""
 
 TABLES_OF_EDITED = 28
-"""In how many of them, the first ones, a picture's hash may meet that of another as an edit leaves it."""
+"""The number of tables, the first ones, in which a picture's hash may meet that of another as an edit leaves it."""
 
 
 def keys(hashes: Words, table: int) -> Words:

@@ -23,20 +23,20 @@ from numpy.typing import NDArray
 from beam_curator.duplicates.bit_counts import ones_of
 
 BITS = 32
-"""How far duplicates are apart at most, by default."""
+"""The most bits by which duplicates are apart, by default."""
 
 TEXTURE = 25
 """The least texture of pictures that are told apart by their hashes. Of 1,000 crops of photographs, half of them
 blurred, that have 25 to 50, no two came as near as 34 bits; a scanned blank page has 0."""
 
 CROPPED, CLIPPED = range(2)
-"""What edits hashes are known of: a slight crop, and lights that are clipped (`images.hashing`)."""
+"""The edits that hashes are known of: a slight crop, and lights that are clipped (`images.hashing`)."""
 
 EDITS = 2
-"""How many these are."""
+"""The number of edits."""
 
 EDIT_BITS = 12
-"""What an edit counts, in bits. Of 23 photographs and 60 drawn ones, copies cropped by 2 % differ in 8 bits at most
+"""The bits that an edit counts. Of 23 photographs and 60 drawn ones, copies cropped by 2 % differ in 8 bits at most
 from the hash that foresees it, and those made 1.3 times as bright in 22."""
 
 LEAST_ONES = 48

@@ -39,7 +39,7 @@ _TINGED = 4
 _GREY_LEVELS = 4
 _LEVELS_APART = 8
 _GAINS = range(50, 74)
-"""How much lighter a copy may be, in fiftieths."""
+"""The factors by which a copy may be lighter, in fiftieths."""
 
 _GAIN_OF_1 = 50
 

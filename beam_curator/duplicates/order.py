@@ -24,9 +24,9 @@ SORT_KEYS: Mapping[str, SortKeys] = {
     BY_SIMILARITY: (("similarity", "descending"), *_SIZE, *_AESTHETIC, *_END),
     BY_PLACE: (("place", "ascending"), *_END),
 }
-"""What is compared, by what is kept: the larger picture in pixels, then in bytes; the higher score; the first in the
-order of the input. Rows without a value come last; a column that no row has decides nothing. The last is the smaller
-`sample_id`, so that no two rows are equal."""
+"""The values that are compared, by what is kept: the larger picture in pixels, then in bytes; the higher score; the
+first in the order of the input. Rows without a value come last; a column that no row has decides nothing. The last is
+the smaller `sample_id`, so that no two rows are equal."""
 
 NEEDS = {BY_AESTHETIC: "aesthetic", BY_SIMILARITY: "similarity"}
 """The score that an order cannot do without."""

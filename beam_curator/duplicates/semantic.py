@@ -43,15 +43,15 @@ PROVEN = 0.5
 _TILE = 2048
 _FILLED_AT_A_TIME = 128
 _MOST_HELD = 1 << 16
-"""Of a cell of at most so many vectors all are held as float32 while it is compared: 200 MB of 768 numbers."""
+"""The most vectors of a cell that are all held as float32 while it is compared: 200 MB of 768 numbers."""
 
 _GAP = 1.25
-"""How far apart centres are at least, in the greatest distances of a pair: measured with 30 % near copies of one
-picture, where less makes many cells of them; without copies it costs nothing."""
+"""The least distance of centres, in the greatest distances of a pair: measured with 30 % near copies of one picture,
+where less makes many cells of them; without copies it costs nothing."""
 
 _MET = 4 * _TILE
 _TRIED = 8 * _TILE
-"""By how many vectors cells are judged."""
+"""The number of vectors by which cells are judged."""
 
 
 @dataclasses.dataclass(frozen=True)

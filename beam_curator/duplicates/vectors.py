@@ -20,13 +20,14 @@ Vectors = NDArray[np.float16]
 ID_BYTES = 16
 
 _AT_A_TIME = 4096
-"""How many pairs are decided, or vectors named, at once: 50 MB of 768 numbers."""
+"""The number of pairs that are decided, or of vectors that are named, at once: 50 MB of 768 numbers."""
 
 _IN_A_BLOCK = 8
-"""How many of them may be looked at as one product of matrices, which takes some hundredths of the time of a pair."""
+"""The number of parts of so many pairs that may be one product of matrices, which takes a pair some hundredths of the
+time."""
 
 _PRODUCTS_A_PAIR = 12
-"""How many products a pair is worth."""
+"""The number of products that a pair is worth."""
 
 
 def unit_vectors(vectors: np.ndarray) -> Vectors:

@@ -114,7 +114,7 @@ def _levels(image: Image.Image, pixels: Image.core.ImagingCore) -> NDArray[np.ge
 
 
 _GREY = (127, 128)
-"""What a block without data becomes; 127 in an inverted CMYK."""
+"""The levels that a block without data becomes; 127 in an inverted CMYK."""
 
 
 def _ends_grey(image: Image.Image) -> bool:

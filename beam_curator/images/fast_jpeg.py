@@ -14,10 +14,11 @@ from PIL import Image
 from beam_curator.images.jpeg_passes import lacks_passes
 
 _LEVELS = "_levels_of_beam_curator"
-"""What holds a picture's block beside it: what Pillow makes of the picture has other levels, and has it not."""
+"""The attribute that holds a picture's block beside it: what Pillow makes of the picture has other levels, and has it
+not."""
 
 _GREY = np.uint8(127)
-"""What missing data becomes, this or one more."""
+"""The level that missing data becomes, or one more."""
 
 
 def jpeg_levels(opened: Image.Image, data: bytes) -> NDArray[np.uint8] | None:

@@ -33,7 +33,8 @@ class PictureHashes:
 
 
 _MARGIN = 0.01
-"""What a slight crop takes away: a copy cropped by 2 %, half of it at each side, has `phash256_cropped` itself."""
+"""The part that a slight crop takes away: a copy cropped by 2 %, half of it at each side, has `phash256_cropped`
+itself."""
 
 _LIGHTS = 196
 """255 / 1.3: of a copy made 1.3 times as bright, whose lights are clipped, `phash256` is near `phash256_clipped`. The

@@ -31,7 +31,7 @@ _LEFT_OUT = frozenset({"same_key", "caption"})
 """Facts that a record does not repeat."""
 
 _NAMES = {"key": INPUT_KEY}
-"""What a record calls facts, where that is not as the ledger does."""
+"""The names of facts in a record, where they are not those of the ledger."""
 
 
 @functools.lru_cache(maxsize=1000)

@@ -30,7 +30,7 @@ OF_RANGES = {
     added_columns.COLUMNS_DIRECTORY: "*/*.parquet",
     field_store.FIELDS_DIRECTORY: "*.parquet",
 }
-"""Where what belongs to shards and ranges is, and how it is called there."""
+"""The directories of what belongs to shards and ranges, and how it is named there."""
 
 _RANGE_FILE = re.compile(r".+-[0-9a-f]{10}(-\d{5,}(_\d{12,})?)?\.(json|parquet)")
 _OUTPUT_SHARD_FILE = re.compile(r"(\d{5,})(\.tar|\.parquet|_stats\.json)")

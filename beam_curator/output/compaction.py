@@ -29,7 +29,7 @@ ROWS_PER_GROUP = 1 << 16
 """A row group ends with the range by which it has so many rows."""
 
 _PIECE = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-"""How a piece is encoded, which is there for a while only."""
+"""The encoding of a piece, which is there for a while only."""
 
 _AHEAD = 8
 

@@ -125,9 +125,10 @@ def _laid_rows(
 
 
 _MemberPlace = tuple[int, int, int, int]
-"""Where one member's data comes from, and where it goes: where it begins in the input's tar; its size; how many of its
-bytes have no place in the frame (0 for small data, the whole blocks of large data); and where in the frame it belongs,
-where large data takes the place of its end alone. All in bytes. A plain tuple: a name for each costs a microsecond."""
+"""The place that one member's data comes from, and the one that it goes to: where it begins in the input's tar; its
+size; how many of its bytes have no place in the frame (0 for small data, the whole blocks of large data); and where in
+the frame it belongs, where large data takes the place of its end alone. All in bytes. A plain tuple: a name for each
+costs a microsecond."""
 
 
 class _Outline(NamedTuple):
@@ -151,7 +152,7 @@ class _Outline(NamedTuple):
 
 
 _as_outline: Callable[[Iterable[Any]], _Outline] = functools.partial(tuple.__new__, _Outline)
-"""As `_Outline._make`, in a fraction of its time: there are millions of them."""
+"""Makes outlines as `_Outline._make` does, in a fraction of its time: there are millions of them."""
 
 
 def _pieces(data: memoryview, start: int, samples: Iterator[tuple[Extent, _Outline]]) -> list[Buffer]:

@@ -45,7 +45,7 @@ _FILE = re.compile(
 _ROW_GROUP = 1 << 20
 
 _NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
-"""What reading a file raises that is damaged, or another's."""
+"""The errors that reading a file raises that is damaged, or another's."""
 
 
 def if_whole(read: Callable[[], T]) -> T | None:

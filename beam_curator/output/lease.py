@@ -22,9 +22,13 @@ from beam_curator.storage.files import LEASE
 from beam_curator.storage.places import real
 
 RENEWED_SECONDS = 30.0
+"""The seconds between two renewals of a lease."""
+
 GONE_SECONDS = 300.0
+"""The seconds after its last renewal in which a job elsewhere is taken for gone."""
+
 SUBMITTED_SECONDS = 3600.0
-"""How long a job may take from its submission to the first sign of life of its workers."""
+"""The seconds that a job may take from its submission to the first sign of life of its workers."""
 
 _ATTEMPTS = 20
 

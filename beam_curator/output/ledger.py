@@ -29,7 +29,7 @@ FILE_EACH = 10_000
 """Up to so many ranges each has a file of its own."""
 
 PARQUET: Mapping[str, Any] = {"compression": "zstd", "use_dictionary": list(rows.REPEATING)}
-"""How files of the ledger are encoded."""
+"""The encoding of the ledger's files."""
 
 _OF_MANY = re.compile(r"ledger-\d{6,}\.parquet")
 
@@ -79,7 +79,8 @@ def ledger_table(table: pa.Table, output_shard: pa.Array, output_key: pa.Array) 
 
 
 INPUT_KEY = "input_key"
-"""What the rows beside a tar, and the records in it, call a sample's key in the input: `key` is the one in that tar."""
+"""The name of a sample's key in the input, in the rows beside a tar and in the records in it: `key` is the one in that
+tar."""
 
 
 def rows_beside_tar(table: pa.Table) -> pa.Table:

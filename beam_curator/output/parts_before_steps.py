@@ -22,7 +22,7 @@ from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.samples import ShardRange
 
 SCORING_VERSION = 7
-"""Of the last release whose parts were so."""
+"""The version of the last release whose parts were so."""
 
 _ENCODER, _NSFW = "clip", "nsfw"
 _ENCODER_TEXT = re.compile(

@@ -21,10 +21,10 @@ import numpy as np
 from beam_curator.errors import JobError
 
 RangeKey = tuple[str, int]
-"""What orders ranges: (shard url, start)."""
+"""The key by which ranges are ordered: (shard url, start)."""
 
 KeptCount = tuple[RangeKey, int]
-"""How many samples of a range are kept."""
+"""A range with the number of its samples that are kept."""
 
 SAMPLED, APART = 32768, 8
 """So many keys are drawn, and each of so many of these begins a new group: 4,096 groups of much the same size. Where

@@ -11,7 +11,7 @@ from beam_curator.storage import files
 PAGE, FIGURES = REPORT_FILES = ("report.html", "report.json")
 
 GENERATOR = "Beam Curator report"
-"""What a page and its figures say that they were made by: so they are told from others of their names."""
+"""The name by which a page and its figures say that they were made: so they are told from others of their names."""
 
 _MADE = f'<meta name="generator" content="{GENERATOR}">'.encode()
 _HEAD_BYTES = 4096

@@ -17,11 +17,11 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import ON_EMBEDDINGS, Column, Needs, Scorer
 
 EMBEDDING_STEP = "embedding"
-"""What batches and manifests call the step that embeds."""
+"""The name of the step that embeds, in batches and manifests."""
 
 
 JPEG_DRAFT = "JPEG draft"
-"""What an encoder of an earlier release notes that decoded large JPEGs at a smaller scale: other pixels, and facts."""
+"""The note of an encoder of an earlier release that decoded large JPEGs at a smaller scale: other pixels, and facts."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,18 +41,18 @@ from beam_curator.process_tuning import share_of_cores
 from beam_curator.temporaries import temporary_directory
 
 _BLOCK = 1 << 16
-"""How many vectors a block has about: 100 MB of 768 numbers, and those of guests."""
+"""The vectors that a block has, about: 100 MB of 768 numbers, and those of guests."""
 
 _MOST_BLOCKS = 4096
 _GROUPS = 64
 _MEMBERS = 1 << 17
-"""How many vectors a group of cells has about at most: 200 MB of 768 numbers."""
+"""The most vectors that a group of cells has, about: 200 MB of 768 numbers."""
 
 _MOST_VISITS = 16
-"""As how many cells' guest a vector is written at most, on average."""
+"""The most cells, on average, that a vector is written to as a guest."""
 
 _DRAWN_FROM = 8
-"""How many times as many vectors as centres are made from are in the score parts that they are drawn from."""
+"""The score parts that vectors are drawn from have so many times as many as centres are made from."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from beam_curator.output.part_contents import read_embeddings
 from beam_curator.temporaries import temporary_directory
 
 ID_TYPE = pa.binary(ID_BYTES)
-"""Of ids of vectors, where they are compared."""
+"""The type of ids of vectors, where they are compared."""
 
 
 class StoredVectors:

@@ -27,7 +27,7 @@ AT_ONCE = 1000
 """So many strays are looked at together."""
 
 OUTPUT_SHARDS = ""
-"""Where output shards are, beside the directories of `OF_RANGES`."""
+"""The directory of output shards, beside those of `OF_RANGES`."""
 
 _OF_RANGE = re.compile(r"((-\d{5,}(_\d{12,})?)?\.parquet|\.json)$")
 

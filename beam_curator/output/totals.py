@@ -18,7 +18,8 @@ from beam_curator.reading import Reading
 
 MIXED_PRECISION = "mixed"
 MIXED_NOTES = MIXED_EMBEDDINGS, MIXED_VALUES = "embeddings of different precision", "values of different precision"
-"""What an encoder, and a scorer, note in the manifest of a job whose ranges do not all have the same precision."""
+"""The notes of an encoder, and of a scorer, in the manifest of a job whose ranges do not all have the same
+precision."""
 
 _NOT_RECORDED = "not recorded"
 

@@ -25,7 +25,7 @@ RESIDENT, KNOWN, BASE = 1, 2, 4
 """The bits of a row's flags."""
 
 _ROWS_AT_A_TIME = 1024
-"""How many rows are read or written at once: 1.5 MB of 768 numbers."""
+"""The rows that are read or written at once: 1.5 MB of 768 numbers."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from beam_curator import rows
 
 ASPECT_RATIO = "aspect_ratio"
-"""Of the longer side to the shorter one: no column of the ledger, but what `--max_aspect_ratio` compares."""
+"""The ratio of the longer side to the shorter one: no column of the ledger, but what `--max_aspect_ratio` compares."""
 
 CAPTION_LENGTH = "caption_length"
 """Characters of the caption: no column of the ledger."""
@@ -21,7 +21,7 @@ _OF_FEW = ("language", "lang", "license", "licence")
 """Fields of metadata that have few different texts, as crawls and LAION's tables call them."""
 
 NEEDED = ("shard", "offset", "status", "reason")
-"""What a file must have to be one of the ledger."""
+"""The columns that a file must have to be one of the ledger."""
 
 _PLACES = ("offset", "same_key", "images", "texture")
 """Facts that are numbers, and no measure of an image."""

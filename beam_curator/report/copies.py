@@ -25,7 +25,7 @@ BANDS: Mapping[str, Sequence[float]] = {
     "perceptual": (0, 4, 8, 16, 24, 32, 48, 64, 97),
     "semantic": (-1, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 1.01),
 }
-"""Where distances of duplicates are told apart: bits that differ, and cosines."""
+"""The cuts between which distances of duplicates are told apart: bits that differ, and cosines."""
 
 _IDS = ("sample_id", "uid")
 

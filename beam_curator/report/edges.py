@@ -15,7 +15,7 @@ _TAIL = 0.005
 """So much of the values at each end may lie beyond the last cut."""
 
 _FAR = 50.0
-"""From this ratio of its ends on, a range of sizes (1 and more) is cut in steps that grow."""
+"""The ratio of its ends from which on a range of sizes (1 and more) is cut in steps that grow."""
 
 _LARGEST, _SMALLEST = 1e300, 1e-290
 """No cut is beyond the first, and none nearer to another than the second: what is computed of them stays a number."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from beam_curator.report.thumbnails import Thumbnail
 
 MOST_BYTES = 3_700_000
-"""What all pictures of a page may take there: with all else it stays under 5 MB."""
+"""The most bytes that all pictures of a page may take there: with all else it stays under 5 MB."""
 
 LEFT_OUT = "left out, for the page would be over 5 MB"
 

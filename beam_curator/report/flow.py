@@ -12,7 +12,7 @@ SHOWN = 12
 """So many reasons of one kind have a step of their own."""
 
 DUPLICATE = "duplicate: "
-"""What the ledger's reasons for duplicates begin with."""
+"""The beginning of the ledger's reasons for duplicates."""
 
 SEEN, FAILED, RULE, COPY, KEPT = "seen", "failed", "rule", "duplicate", "kept"
 

@@ -11,7 +11,7 @@ from beam_curator.output import parts_before_steps
 from beam_curator.output.score_steps import EMBEDDING_STEP
 
 OUT = "OUT"
-"""What stands for the output directory, whose name is no part of what was made."""
+"""The word that stands for the output directory, whose name is no part of what was made."""
 
 _JOINED = ("duplicates",)
 _WORDS = ("keep_best",)

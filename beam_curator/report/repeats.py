@@ -38,7 +38,7 @@ _LEVELS = 1 << 16
 """So many counts of buckets are told apart before they are sorted."""
 
 _MANY = 0.05
-"""From so many texts for each bucket on, as many as chance brings together are not looked into."""
+"""The texts for each bucket from which on as many as chance brings together are not looked into."""
 
 
 def repeated_columns(schema: pa.Schema) -> list[str]:

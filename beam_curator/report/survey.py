@@ -28,10 +28,10 @@ FEW = 200
 """So many texts of a category are told, the commonest."""
 
 SIDES = (64, 128, 224, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
-"""Where the shorter sides of images are told apart, in pixels."""
+"""The cuts between which the shorter sides of images are told apart, in pixels."""
 
 RATIOS = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 0.95, 1.05, 4 / 3, 3 / 2, 2, 3)
-"""Where width to height is told apart."""
+"""The cuts between which width to height is told apart."""
 
 
 MANY = 10 * FEW

@@ -40,7 +40,7 @@ SIDE = 168
 """Pixels of the longer side."""
 
 QUALITY, EFFORT = 52, 4
-"""Of WebP."""
+"""The quality and the effort of WebP."""
 
 MOST_IMAGE_BYTES = 64 << 20
 """A larger image is not read for a thumbnail."""
@@ -116,7 +116,7 @@ def thumbnails(output: str, wanted: Sequence[Wanted], input_root: str | None = N
 
 
 _Member = tuple[int, int]
-"""Where an image begins in the uncompressed tar, and its size; in other formats the row of its shard, and 0."""
+"""The place and the size of an image in the uncompressed tar; in other formats the row of its shard, and 0."""
 
 
 def _members(

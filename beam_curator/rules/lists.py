@@ -16,10 +16,10 @@ from beam_curator.field_names import PREFIX
 from beam_curator.rule_tally import RuleTally
 
 COLUMNS = ("sample_id", "uid", "key", "sha256", "phash", "url")
-"""What a list may be of; `uid` is that of the input, as DataComp's downloads have it."""
+"""The columns that a list may be of; `uid` is that of the input, as DataComp's downloads have it."""
 
 HEX_DIGITS = {"sha256": 64, "phash": 16}
-"""How long the entries are of a list of what we compute ourselves."""
+"""The lengths of the entries of a list of what we compute ourselves."""
 
 _OF_FIELDS = ("uid", "url")
 _AS_IT_IS = ("sample_id", "key", "url")
@@ -29,7 +29,7 @@ _LEAST_BUCKETS = 16
 ID = np.dtype("S16")
 
 OF_BLOCK = re.compile(rf"({'|'.join(COLUMNS)}) is in ")
-"""What the reason begins with of what a list drops that it names."""
+"""Matches the beginning of the reason for what a list drops that it names."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,7 +75,7 @@ _FINE_HASHES = ("phash256", "phash256_cropped", "phash256_clipped")
 _OF_COLUMN = {"sha256": "0" * 64, "phash": "0" * 16, **dict.fromkeys(_FINE_HASHES, "0" * 64), "format": "jpeg"}
 
 GUESSES = (1, "text", None)
-"""What a column may hold of which nobody knows it."""
+"""The values that are tried for a column of which nobody knows what it holds."""
 
 
 class MadeUpRow(dict[str, Any]):

@@ -20,10 +20,8 @@ from beam_curator.rules.names import missing_column, rule_name, visible
 from beam_curator.rules.users_rules import failed_of, outcome_of, tally_of
 
 Rule = Callable[[Mapping[str, Any]], Any]
-"""What decides on a sample: takes its row (ledger column to value, scores among them), true keeps it.
-
-Its `rule_name` is the reason that the ledger gives for what it drops.
-"""
+"""A rule decides on a sample: it takes its row (ledger column to value, scores among them), and true keeps it. Its
+`rule_name` is the reason that the ledger gives for what it drops."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rules as callers of the library give them, and a table of rows selected by them."""
+"""Takes rules as callers of the library give them, and applies them to a table of rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from beam_curator.rules.rule import Rule, judge
 
 
 def rules_of(given: Iterable[Rule | str]) -> list[Rule]:
-    """The rules, of which some may be comparisons as text.
+    """Makes rules of what a caller gives: rules, and comparisons as text.
 
     Raises:
       UsageError: for what is no rule.
@@ -32,7 +32,7 @@ def _checked(rule: Any, index: int) -> Rule:
 
 
 def select(table: pa.Table, rules: Iterable[Rule | str]) -> pa.Table:
-    """The rows with those dropped that a rule rejects.
+    """Applies rules to rows: gives all of them, with `status` "kept", "dropped" or "failed", and with the `reason`.
 
     Args:
       table: a batch's `rows`.

@@ -32,8 +32,8 @@ list_value list_contains string_split string_split_regex str_split split array_l
 """
 
 FUNCTIONS = frozenset(_FUNCTIONS.split())
-"""What a condition may call. Each depends on nothing but its arguments, and gives the same in all versions of DuckDB:
-distances of texts, as levenshtein, count bytes in DuckDB 1, and characters in 2."""
+"""The functions that a condition may call. Each depends on nothing but its arguments, and gives the same in all
+versions of DuckDB: distances of texts, as levenshtein, count bytes in DuckDB 1, and characters in 2."""
 
 _EXPRESSIONS = (
     "BETWEEN",
@@ -60,7 +60,7 @@ _CASTS = (
     *("FLOAT", "REAL", "DOUBLE", "DECIMAL", "NUMERIC", "VARCHAR", "TEXT"),
 )
 JSON = PREFIX.rstrip(".")
-"""What conditions call the metadata of a sample."""
+"""The name of a sample's metadata in conditions."""
 
 _TABLE = "samples"
 _LONGEST = 10_000

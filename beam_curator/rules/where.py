@@ -68,7 +68,7 @@ class Where(TableRule):
         check_condition(self._parsed, types)
 
     def decide(self, table: pa.Table) -> Decisions:
-        """Rows that it is NULL of are dropped for that."""
+        """Decides by the condition; rows of which it is NULL are dropped for that."""
         return self.decide_all([self], table)[0]
 
     @classmethod

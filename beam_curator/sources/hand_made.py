@@ -27,7 +27,7 @@ KEY = "__key__"
 def batch_of(
     samples: Iterable[Mapping[str, Any]], shard: str | os.PathLike[str], reading: Reading = DEFAULT_READING
 ) -> SampleBatch:
-    """A batch of these samples, with their bytes, which goes through every transform as one that was read.
+    """Makes a batch of these samples, with their bytes, which goes through every transform as one that was read.
 
     Bytes stay put and references travel, so that bytes need a place: they are written as a tar, which is the batch's
     shard from then on. The same samples are always the same tar; where it stands already, it is left alone.

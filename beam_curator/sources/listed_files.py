@@ -17,7 +17,7 @@ from beam_curator.storage.read_ahead import prefetched
 from beam_curator.storage.retrying import why_permanent
 
 NOMINAL_BYTES = 100_000
-"""What an image is taken for whose size is not known."""
+"""The size that an image is taken to have whose size is not known."""
 
 MAX_FILE_BYTES = 1 << 30
 FIRST_BYTES = 16 << 20

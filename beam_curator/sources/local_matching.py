@@ -26,7 +26,7 @@ from beam_curator.sources.patterns import (
 _FileId = tuple[int, int]
 
 JOB = "job.json"
-"""What stands in the output directory of every job."""
+"""The file that stands in the output directory of every job."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)

@@ -22,7 +22,7 @@ SHARD_ENDINGS = (
     *(".tar.zst", ".tzst", ".tar.lz4", ".tlz4"),
     *(".tar.z", ".taz", ".tar.lz", ".tar.lzo"),  # not read, and said to be so, rather than passed over
 )
-"""How the files that are taken from a directory end, in lower case."""
+"""The endings, in lower case, of the files that are taken from a directory."""
 
 TAR_SHARD = "a tar shard"
 

@@ -42,7 +42,7 @@ def rows_of(range: ShardRange, samples: Sequence[Sample]) -> pa.Table:
 
 
 def load(batch: SampleBatch) -> SampleBatch:
-    """The batch with its bytes: itself where it has them, else read again from its shard.
+    """Gives a batch its bytes: the batch itself where it has them, else one that is read again from its shard.
 
     Raises:
       CurationError: for what is no batch.

@@ -26,13 +26,14 @@ from beam_curator.storage.buckets.bucket import ObjectMetadata
 from beam_curator.storage.retrying import naming, retried
 
 PIECES, PIECE_BYTES = 32, 32 << 10
-"""What is read of a large local file to tell it from others: its beginning, its end, and pieces between them."""
+"""The pieces that are read of a large local file to tell it from others: its beginning, its end, and pieces between
+them."""
 
 WHOLE_BYTES = 8 << 20
 """A local file up to this is read whole."""
 
 MARK = "#"
-"""What stands in a shard's url between a folder or list and its first file, in whose name there is none."""
+"""The mark in a shard's url between a folder or list and its first file, in whose name there is none."""
 
 _THREADS = 16
 

@@ -30,7 +30,7 @@ _EXTRAS = {
     "adl": "azure",
 }
 _PACKAGES = {"huggingface_hub": ("hf",), "adlfs": ("az", "abfs", "abfss", "adl"), "aiohttp": ("http", "https")}
-"""What a scheme needs that is not installed; of others, fsspec says it."""
+"""The packages that may lack, with the schemes that need them; of other packages fsspec says it."""
 
 _CALLED = {"gcs": "gs", "s3a": "s3", "s3n": "s3", "wasbs": "abfs"}
 """Schemes by which others call storage that we know under another one."""

@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CLOCK = retry.Clock()
-"""What waits between attempts; tests do not."""
+"""The clock that waits between attempts; in tests it does not."""
 
 _PERMANENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _PERMANENT_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
@@ -64,7 +64,7 @@ _CONNECTION_FAULTS = frozenset(
         "RetryError",  # Google's, of what it has asked for again for a while
     )
 )
-"""What clients of storage call a connection that was not made, or broke: of few it is an OSError."""
+"""The names that clients of storage give a connection that was not made, or broke: of few it is an OSError."""
 
 
 def _is_permanent(error: BaseException) -> bool:

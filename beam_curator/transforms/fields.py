@@ -20,7 +20,7 @@ from beam_curator.samples import SampleBatch
 from beam_curator.transforms.beams_own import Once, total_aside
 
 Types = dict[str, str | None]
-"""What each column holds in the whole job; None of one that no sample has."""
+"""The type of each column in the whole job; None of one that no sample has."""
 
 
 def add_fields(batch: SampleBatch, output: str, types: Mapping[str, str | None]) -> SampleBatch:

@@ -39,7 +39,7 @@ COUNTERS: Mapping[str, str] = {
 """Counters, and what each counts."""
 
 FAILED = "failed_"
-"""What the counters of failures by kind begin with: `failed_truncated_image`."""
+"""The prefix of the counters of failures by kind: `failed_truncated_image`."""
 
 DISTRIBUTIONS: Mapping[str, str] = {
     "range_read_ms": "milliseconds in which a range is read",

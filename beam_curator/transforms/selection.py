@@ -31,6 +31,9 @@ class Select(beam.PTransform):
     Args:
       *given: the rules, in the order in which they are tried: `AtLeast`, `Where` and others of ours, functions of a
         row, or comparisons as text, such as "aesthetic >= 5" and "nsfw < 0.5" (see `beam_curator.rules.comparison`).
+
+    Raises:
+      UsageError: an argument is no rule; or, when the pipeline is built, a `DropDuplicates` comes before.
     """
 
     def __init__(self, *given: Rule | str) -> None:

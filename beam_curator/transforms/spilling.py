@@ -25,17 +25,17 @@ from beam_curator.errors import JobError
 from beam_curator.first_few import size_text
 
 IN_MEMORY_BYTES = 64 << 20
-"""How much is held in memory before the file is made."""
+"""The bytes that are held in memory before the file is made."""
 
 _LEAST_BYTES = 256
 """Smaller elements travel themselves."""
 
 _MARK = b"\0spilled"
-"""What the place of an element begins with; no element does: batches are JSON, others are pickled."""
+"""The prefix of the place of an element; no element begins so: batches are JSON, others are pickled."""
 
 _NAME_BYTES = 8
 _PLACE = struct.Struct(f">{_NAME_BYTES}sQQ")
-"""Which file, where in it, and how many bytes."""
+"""The place of an element: which file, where in it, and how many bytes."""
 
 
 class SpillFile:

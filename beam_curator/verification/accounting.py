@@ -50,7 +50,7 @@ from beam_curator.verification.shard_plans import check_plan
 _ADDED = (f"{added_columns.COLUMNS_DIRECTORY}/", f"{field_store.FIELDS_DIRECTORY}/")
 
 _OF_SHARDS = (f"{score_parts.SCORES_DIRECTORY}/", f"{plans.PLANS_DIRECTORY}/")
-"""Where what was computed of a shard stays when it leaves the selection."""
+"""The directories in which what was computed of a shard stays when it leaves the selection."""
 
 
 @dataclasses.dataclass

@@ -47,7 +47,7 @@ WHOLE = 2_000_000
 evenly in the order of keepers, with all."""
 
 _SEED = 1
-"""From other vectors than the job's the centres of cells are made."""
+"""The seed of the vectors that the centres of cells are made from: others than the job's."""
 
 _TOLD = ("reason", "duplicate_of", "duplicate_kind", "duplicate_distance")
 

@@ -20,7 +20,7 @@ from beam_curator.verification.differences import Difference
 from beam_curator.verification.finished import FinishedJob
 
 UNREADABLE = (OSError, BeamIOError, pa.ArrowException)
-"""What reading a file may raise that is absent, damaged, or out of reach."""
+"""The errors that reading a file may raise that is absent, damaged, or out of reach."""
 
 
 class RecordedIn:

@@ -21,10 +21,11 @@ from beam_curator.models.weights.weights_file import WeightsFile
 from beam_curator.process_tuning import share_of_cores
 
 _TEXTS_AT_ONCE = {"cpu": 32, "cuda": 512}
-"""In one pass of the text tower. On the CPU their number may decide last bits, so that it is always the same."""
+"""The texts in one pass of the text tower. On the CPU their number may decide last bits, so that it is always the
+same."""
 
 Tokens = NDArray[np.int32]
-"""Of n captions: [n, context length]; a row of zeros alone is a caption that nobody has tokenised yet."""
+"""The tokens of n captions: [n, context length]; a row of zeros alone is a caption that nobody has tokenised yet."""
 
 
 class Captions(Sequence[str]):

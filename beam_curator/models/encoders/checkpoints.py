@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 OPENAI_BUFFERS = frozenset({"input_resolution", "context_length", "vocab_size"})
-"""What OpenAI's TorchScript archives hold beside the weights, and nobody else's: their models compute QuickGELU."""
+"""The buffers that OpenAI's TorchScript archives hold beside the weights, and nobody else's: their models compute
+QuickGELU."""
 
 
 def require_checkpoint(model: str, checkpoint: str | None) -> str:

@@ -53,11 +53,11 @@ class PendingEmbeddings:
 
 
 MOST_IMAGES_A_PASS = 256
-"""What `batch_size` "auto" tries first on CUDA: enough that launching a pass is a small part of it, beside all threads
-that decode."""
+"""The batch size that "auto" tries first on CUDA: enough that launching a pass is a small part of it, beside all
+threads that decode."""
 
 MORE_ROOM = "free memory there, or take a larger device or a smaller model"
-"""What to do where a device has too little."""
+"""The advice where a device has too little memory."""
 
 _MEMORY_TO_FILL = 0.9
 """The part of a GPU's memory that a pass may need for "auto" to take it: cuDNN and others want some later."""

@@ -31,9 +31,9 @@ TOKENS_A_PASS = 2048
 cache."""
 
 BYTES_A_PASS_OF_TILES = 40 << 20
-"""Where products are computed in AMX's tiles, fetching a block's weights is what counts: there as many tokens go
-through it as have a tensor of this size between its two linear layers. Larger ones are not kept when they are freed
-(`process_tuning`)."""
+"""The size of the tensor between a block's two linear layers for as many tokens as go through it together, where
+products are computed in AMX's tiles and fetching a block's weights is what counts. Larger ones are not kept when they
+are freed (`process_tuning`)."""
 
 ROWS_OF_TILES = 128
 """With AMX, oneDNN multiplies tokens in whole numbers of this a tenth to a fifth faster than others."""

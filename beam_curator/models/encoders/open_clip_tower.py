@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 _VISUAL = "visual."
-"""What the names of the image tower's tensors begin with."""
+"""The prefix of the names of the image tower's tensors."""
 
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 """The text tower that open_clip builds beside the image tower: next to nothing, and nothing of a hub."""

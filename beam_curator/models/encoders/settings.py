@@ -14,7 +14,7 @@ from beam_curator.errors import UsageError
 from beam_curator.models.encoders.precision import DEVICES, PRECISIONS, check_precision
 
 EXACT, FAST = "exact", "fast"
-"""How images are decoded."""
+"""The ways in which images are decoded."""
 
 
 def _setting(default: Any, help: str, choices: Sequence[str] = (), least: int | None = None) -> Any:
@@ -76,4 +76,4 @@ class EncoderSettings:
 
 
 SETTINGS: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(EncoderSettings)
-"""What can be set of an encoder, in the order in which the help of the command has it."""
+"""The settings of an encoder, in the order in which the help of the command has them."""

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     import torch
 
 FP64 = "fp64"
-"""What texts of prompts are encoded in."""
+"""The precision in which texts of prompts are encoded."""
 
 _TINY_SEED = 20240301
 
 _TINY_LOGIT_SCALE = 100.0
-"""What OpenAI's models were trained to, so that probabilities of the tiny one spread like theirs."""
+"""The scale that OpenAI's models were trained to, so that probabilities of the tiny one spread like theirs."""
 
 SHORT_TEXTS = (16, 32, 48)
 """Tokens within which texts end that are read so far alone: most captions of the web within 16 or 32 of 77."""

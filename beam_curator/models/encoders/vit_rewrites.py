@@ -12,7 +12,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from beam_curator.images import Preparation
 
 _QUICK = 1.702
-"""Of OpenAI's approximation of GELU: x sigmoid(1.702 x)."""
+"""The factor in OpenAI's approximation of GELU: x sigmoid(1.702 x)."""
 
 
 def is_plain(module: torch.nn.Module) -> bool:
@@ -105,7 +105,8 @@ def fold_quick_gelu(module: torch.nn.Module) -> None:
 
 
 _MIDDLE = 128
-"""Of the levels of a pixel. (level - 128) / 128 is a number of its own for every level, in bf16 and in fp16."""
+"""The middle of the levels of a pixel. (level - 128) / 128 is a number of its own for every level, in bf16 and in
+fp16."""
 
 
 def fold_preparation(module: Any, preparation: Preparation) -> bool:

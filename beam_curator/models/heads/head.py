@@ -15,7 +15,7 @@ VIT_L_14_WIDTH = 768
 
 
 ROWS_AT_ONCE = 512
-"""How many embeddings a head computes on at a time, so that what it makes of them stays in the cache of a core."""
+"""The embeddings that a head computes on at a time, so that what it makes of them stays in the cache of a core."""
 
 
 def scored_in_pieces(

@@ -7,15 +7,15 @@ import dataclasses
 from beam_curator.identities import ModelIdentity
 
 OPENAI_VIT_L_14 = "OpenAI's CLIP ViT-L/14"
-"""What the published heads were made for."""
+"""The model that the published heads were made for."""
 
 MADE_FOR = "made for"
-"""What a note of a published head says that runs on another encoder."""
+"""The beginning of the note of a published head that runs on another encoder."""
 
 RUN_ON = "run on"
 
 UNKNOWN_ORIGIN = "checkpoint of unknown origin"
-"""What the identity of an encoder notes whose weights nobody knows by their sha256."""
+"""The note of an encoder whose weights nobody knows by their sha256."""
 
 _OPENAI_NAMES = frozenset({"ViT-L-14-quickgelu/openai", "ViT-L-14/openai"})
 
@@ -72,7 +72,7 @@ class MadeFor:
 
 
 ANY_ENCODER = MadeFor()
-"""What a head takes that says nothing of it."""
+"""The encoders that a head takes that says nothing of them."""
 
 
 def encoder_name(encoder: ModelIdentity | None) -> str:

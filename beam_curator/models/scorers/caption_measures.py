@@ -29,7 +29,7 @@ _SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 _LABEL = "__label__"
 
 IDENTITY = ModelIdentity("caption measures 1, fastText lid.176.ftz", _SHA256)
-"""What gives the columns."""
+"""The identity of the columns."""
 
 
 class CaptionMeasures(Scorer):

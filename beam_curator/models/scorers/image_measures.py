@@ -23,10 +23,11 @@ Pixels: TypeAlias = NDArray[np.uint8]
 _LEVELS = np.arange(256)
 
 _PER_MILLE = np.array([241, 691, 68])
-"""How much red, green and blue weigh in perceived brightness, in thousandths: those of the HSP colour model."""
+"""The weights of red, green and blue in perceived brightness, in thousandths: those of the HSP colour model."""
 
 _WEIGHTED_SQUARES = np.outer(_PER_MILLE, _LEVELS**2).astype(np.uint32)
-"""Of each channel's levels; their sum is 1000 times the square of a pixel's brightness in levels."""
+"""The weighted squares of each channel's levels; their sum is 1000 times the square of a pixel's brightness in
+levels."""
 
 _BLUR_SIDE = 64
 """Edges are looked for in the picture at this length of its longer side, in pixels."""

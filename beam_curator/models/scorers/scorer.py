@@ -16,12 +16,12 @@ from beam_curator.identities import ModelIdentity, fault_of
 from beam_curator.made_with import check_takes, made_with
 
 Needs = Literal["embedding", "pixels", "caption", "row", "embedding+caption"]
-"""What a scorer computes from: see `Scorer.needs`."""
+"""The input of a scorer: see `Scorer.needs`."""
 
 NEEDS: tuple[Needs, ...] = ("embedding", "pixels", "caption", "row", "embedding+caption")
 
 ON_EMBEDDINGS: tuple[Needs, ...] = ("embedding", "embedding+caption")
-"""Those of `NEEDS` for which images have to be embedded."""
+"""The needs for which images have to be embedded."""
 
 ColumnType = Literal["number", "flag", "text"]
 """The type of a column: float32, bool or text; null where there is no value."""

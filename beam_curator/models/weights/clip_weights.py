@@ -18,7 +18,7 @@ from beam_curator.storage import files
 LAUNCHER_READ_BYTES = 64 << 20
 
 QUICK_GELU = "-quickgelu"
-"""What the name of an open_clip architecture ends with that computes QuickGELU, and has a twin that does not."""
+"""The end of the name of an open_clip architecture that computes QuickGELU, and has a twin that does not."""
 
 _CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin", ".pth")
 

@@ -17,10 +17,10 @@ from beam_curator.storage import files
 from beam_curator.temporaries import temporary_directory
 
 CONVERTED_SHA256 = "e59599fa9b098696e3da8bd7abe8a20704452d58e65e467fc9ef96cda6165991"
-"""Of what the published .zip is converted to here."""
+"""The sum of what the published .zip is converted to here."""
 
 COMPRESSED_SHA256 = "1f7557be3105a38a02d961d7f422c5b02785c2935b249146b449fb5bf77bb118"
-"""Of the same arrays in a compressed .npz, which is taken as well."""
+"""The sum of the same arrays in a compressed .npz, which is taken as well."""
 
 
 @dataclasses.dataclass(frozen=True)

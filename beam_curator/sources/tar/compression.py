@@ -227,7 +227,7 @@ _OPENERS: dict[str, Callable[[BinaryIO], Any]] = {
 }
 
 COMPRESSIONS = tuple(_OPENERS)
-"""What shards may be compressed with."""
+"""The compressions that shards may have."""
 
 
 def _is_bzip2_damage(error: BaseException) -> bool:

@@ -22,7 +22,7 @@ BLOCK = tarfile.BLOCKSIZE
 FILE, DIRECTORY, HARD_LINK, SYMBOLIC_LINK, DEVICE = "file", "directory", "hard link", "symbolic link", "device or pipe"
 
 UNKNOWN_TYPE = "entry of an unknown type"
-"""What an entry of a tar is. A hard link is as good as a file where it links to an earlier one of the shard."""
+"""The kinds of a tar's entries. A hard link is as good as a file where it links to an earlier one of the shard."""
 
 _MAX_HEADER_BYTES = 1 << 20
 

@@ -142,7 +142,7 @@ def read_extents(tar: BinaryIO, range: ShardRange, extents: Sequence[Extent]) ->
 
 
 _Places = Mapping[str, Sequence[tuple[int, frozenset[str]]]]
-"""By key, where in the shard its samples begin, and the extensions that each has."""
+"""The places in the shard at which a key's samples begin, with the extensions that each has; by key."""
 
 
 def key_places(tar: BinaryIO, range: ShardRange, samples: Sequence[Sample]) -> _Places:
