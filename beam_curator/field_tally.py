@@ -105,7 +105,7 @@ class FieldsFound:
         return {name: tally.type for name, tally in sorted(self.columns.items()) if tally.values}
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The tallies as JSON, for score parts and manifests."""
         columns = {
             name: {

@@ -39,7 +39,7 @@ class ModelIdentity:
         return cls(**{**told, "notes": tuple(told.get("notes", ()))})
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The identity as JSON, as it stands in manifests and in `KEY.curation.json`."""
         told = {"name": self.name, "sha256": self.sha256, "trained": self.trained, "notes": list(self.notes)}
         more = {"precision": self.precision, "member": self.member}
@@ -91,7 +91,7 @@ def fault_of(model: Any) -> str | None:
 
 def told_models(models: Mapping[str, ModelIdentity]) -> dict[str, dict[str, Any]]:
     """The models of steps, as JSON."""
-    return {step: model.told for step, model in models.items()}
+    return {step: model.as_json for step, model in models.items()}
 
 
 def models_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelIdentity]:

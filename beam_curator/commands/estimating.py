@@ -137,7 +137,7 @@ class Estimate:
     unknown: str = ""
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The content as JSON."""
         return dataclasses.asdict(self)
 

@@ -61,7 +61,7 @@ def _wanting(fact: str, rules: Sequence[Rule], tops: Sequence[Top], columns: Map
     """Yields, as messages name them, the rules and flags that can do nothing without a fact."""
     without = {name: type for name, type in columns.items() if name != fact}
     for rule in rules:
-        told = rule.told if isinstance(rule, TableRule) else f'rule "{rule_name(rule)}"'
+        told = rule.in_words if isinstance(rule, TableRule) else f'rule "{rule_name(rule)}"'
         if _is_refused(rule, columns):
             continue  # for a field of the samples' metadata, which others tell
         if _is_refused(rule, without):

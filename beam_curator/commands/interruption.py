@@ -44,7 +44,7 @@ def end_process(program: str, code: int) -> NoReturn:
     For a command that has written nothing: at the end of an interpreter, native libraries (Arrow, gRPC, torch) take
     down threads and memory of theirs, and have aborted in it, which made a failure of an answer that was given.
     """
-    code = unread_output.told(program, code)
+    code = unread_output.exit_code(program, code)
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)

@@ -84,7 +84,7 @@ def plan_text(curation: Curation, asked: DryRun, tried: Trial | None) -> str:
     kinds = curation.duplicates.kinds if curation.duplicates is not None else ()
     estimate = estimate_of(plan, rate, asked, kinds, manifest, curation.selection.waits, options.report)
     if asked.json:
-        return json.dumps(estimate.told, indent=1)
+        return json.dumps(estimate.as_json, indent=1)
     told = describe_plan(
         plan, options.range_mb, scoring.sources, curation.input.missing, tried.images if tried else None
     )

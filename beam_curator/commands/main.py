@@ -73,7 +73,7 @@ def run_as_process(module: str) -> int:
         if not isinstance(end.code, (int, type(None))):
             print(end.code, file=sys.stderr)
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    return unread_output.told(PROGRAM, code)
+    return unread_output.exit_code(PROGRAM, code)
 
 
 def end_as_process(module: str) -> NoReturn:
@@ -109,7 +109,7 @@ def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
 
 def _say(text: str) -> int:
     print(text)
-    return unread_output.told(PROGRAM, 0)
+    return unread_output.exit_code(PROGRAM, 0)
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:

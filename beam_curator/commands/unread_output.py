@@ -38,8 +38,8 @@ def bear_with_readers_that_leave() -> None:
     sys.stdout, sys.stderr = _bearing(sys.stdout), _bearing(sys.stderr)
 
 
-def told(program: str, code: int) -> int:
-    """The exit code of a command that ends now with `code`: a failure where what it printed is not all out.
+def exit_code(program: str, code: int) -> int:
+    """Gives the exit code of a command that ends now with `code`: a failure where what it printed is not all out.
 
     Args:
       program: what its messages begin with.

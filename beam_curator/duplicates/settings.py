@@ -84,7 +84,7 @@ class DuplicateSettings:
             object.__setattr__(self, name, kind(getattr(self, name)))
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The settings as the manifest has them."""
         return {**dataclasses.asdict(self), "kinds": list(self.kinds), "against": list(self.against)}
 

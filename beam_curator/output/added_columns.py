@@ -74,7 +74,7 @@ def write_columns(directory: str, stored: StoredRange, step: ScoreStep, scored: 
 
 def _told(stored: StoredRange, step: ScoreStep) -> dict[str, object]:
     computed_from = step.computed_from(stored.encoder) if stored.encoder else {}
-    return {"range": stored.range, "computed_from": computed_from, "scorer": step.told}
+    return {"range": stored.range, "computed_from": computed_from, "scorer": step.as_json}
 
 
 def read_range(directory: str, range: ShardRange, wanted: Wanted) -> StoredRange | None:

@@ -66,7 +66,7 @@ class Curve:
     unknown: str = ""
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The content as JSON."""
         points = [{"threshold": threshold, "kept": kept} for threshold, kept in self.points]
         return {**dataclasses.asdict(self), "points": points}

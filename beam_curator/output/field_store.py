@@ -68,7 +68,7 @@ def write_fields(directory: str, batch: SampleBatch, fingerprint: str) -> Fields
 def fields_told(range: ShardRange, found: FieldsFound, fingerprint: str) -> dict[str, Any]:
     """Makes, as JSON has it, what is written of the fields that were met in a range."""
     carry = list(range.reading.carry)
-    return {"fields_version": FIELDS_VERSION, "range": fingerprint, "carry": carry, "found": found.told}
+    return {"fields_version": FIELDS_VERSION, "range": fingerprint, "carry": carry, "found": found.as_json}
 
 
 def with_hashes(found: FieldsFound, table: pa.Table) -> FieldsFound:

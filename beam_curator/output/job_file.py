@@ -169,8 +169,8 @@ def _decoded(content: dict[str, Any]) -> Job:
 
 def _encoded(job: Job) -> bytes:
     content = dataclasses.asdict(dataclasses.replace(job, shards=()))
-    content["encoder"] = job.encoder.told if job.encoder else None
-    content["scorers"] = [step.told for step in job.scorers]
+    content["encoder"] = job.encoder.as_json if job.encoder else None
+    content["scorers"] = [step.as_json for step in job.scorers]
     if not job.scores_from:
         del content["scores_from"]
     text = json.dumps({**content, "shards": []}, indent=2, sort_keys=True)

@@ -164,7 +164,7 @@ def told_of(summary: Summary) -> dict[str, Any]:
 
 def fields_of(summary: Summary) -> dict[str, Any]:
     """Describes the fields of the samples' metadata for the manifest: the type of each column, and what was met."""
-    told = summary.fields.told
+    told = summary.fields.as_json
     types = summary.fields.types
     columns = {name: {"type": types.get(name), **one} for name, one in told["columns"].items()}
     return {**told, "columns": columns}

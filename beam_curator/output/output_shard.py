@@ -162,7 +162,7 @@ def _stored(run: PlacedSamples) -> pa.Table:
 def _content_of(run: PlacedSamples) -> str:
     """Tells the stored columns of a run's part from those of another part that stood there before."""
     encoder = run.models.get(EMBEDDING_STEP)
-    return json.dumps([run.range.identity, encoder.told if encoder else None], sort_keys=True)
+    return json.dumps([run.range.identity, encoder.as_json if encoder else None], sort_keys=True)
 
 
 def statistics(table: pa.Table) -> dict[str, Any]:

@@ -146,10 +146,10 @@ def _description(batch: SampleBatch, steps: Sequence[ScoreStep], several_images:
     return {
         "range": range_fingerprint(batch.range, several_images),
         "several_images": several_images,
-        "encoder": encoder.told if encoder else None,
+        "encoder": encoder.as_json if encoder else None,
         "dim": batch.embeddings.shape[1],
         "embeddings": hashlib.sha256(batch.embeddings.astype(np.float16).tobytes()).hexdigest(),
-        "scorers": [step.told for step in steps],
+        "scorers": [step.as_json for step in steps],
         "errors": [dataclasses.asdict(error) for error in batch.errors],
         "passed_over": dict(batch.passed_over),
         "findings": [dataclasses.asdict(finding) for finding in batch.findings],

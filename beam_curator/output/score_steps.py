@@ -52,10 +52,10 @@ class ScoreStep:
         return cls(told["name"], ModelIdentity.of(told["identity"]), told["needs"], columns)
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The content as JSON."""
         columns = [dataclasses.asdict(column) for column in self.columns]
-        return {"name": self.name, "identity": self.identity.told, "needs": self.needs, "columns": columns}
+        return {"name": self.name, "identity": self.identity.as_json, "needs": self.needs, "columns": columns}
 
     def gives(self, other: ScoreStep) -> bool:
         """Tells whether the other is this one, as far as is known: see `ModelIdentity.gives`."""
@@ -69,7 +69,7 @@ class ScoreStep:
     def computed_from(self, encoder: ModelIdentity) -> dict[str, Any]:
         """Tells what its values depend on beside the range and itself, as JSON has it."""
         if self.needs in ON_EMBEDDINGS:
-            return encoder.told
+            return encoder.as_json
         return {} if self.needs == "caption" else {"decoding": [note for note in encoder.notes if note == JPEG_DRAFT]}
 
 

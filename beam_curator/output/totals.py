@@ -71,7 +71,7 @@ def _add(known: dict[str, ModelIdentity], models: Mapping[str, ModelIdentity]) -
 
 
 def _first(models: Iterable[ModelIdentity]) -> ModelIdentity:
-    return min(models, key=lambda model: json.dumps(model.told, sort_keys=True))
+    return min(models, key=lambda model: json.dumps(model.as_json, sort_keys=True))
 
 
 class LedgerTotal:

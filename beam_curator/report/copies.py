@@ -176,7 +176,7 @@ class Copies(Accumulator):
         firsts = [*self._members.values(), *(self._pairs[band] for band in sorted(self._pairs))]
         return {place: name for first in firsts for place, name in zip(first.places, first.texts, strict=True)}
 
-    def told(self, number_of: Mapping[Place, int], keeper_of: Mapping[Place, Place | None]) -> dict[str, Any]:
+    def as_json(self, number_of: Mapping[Place, int], keeper_of: Mapping[Place, Place | None]) -> dict[str, Any]:
         """Makes the figures of duplicates, as JSON has them.
 
         Args:

@@ -25,4 +25,4 @@ def duplicate_curves(ledger: LedgerFiles, manifest: Mapping[str, Any]) -> list[d
     if settings is None or set(settings.kinds) == {EXACT}:
         return []
     ranges = [competing(name, table, settings) for name, table in ledger.ranges(wanted_columns)]
-    return [one.told for one in kept_curves(ledger.output, settings, ranges)] if ranges else []
+    return [one.as_json for one in kept_curves(ledger.output, settings, ranges)] if ranges else []

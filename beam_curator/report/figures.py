@@ -38,11 +38,11 @@ class Figures:
     """The content of a report, but for its pictures.
 
     Attributes:
-      told: the figures, as JSON has them.
-      wanted: for the picture of each of `told["samples"]`.
+      as_json: the figures, as JSON has them.
+      wanted: for the picture of each of `as_json["samples"]`.
     """
 
-    told: dict[str, Any]
+    as_json: dict[str, Any]
     wanted: Sequence[Wanted]
 
 
@@ -100,14 +100,14 @@ def figures_from(counted: Counted, ledger: LedgerFiles, manifest: Mapping[str, A
         "flow": [dataclasses.asdict(step) for step in flow_of(counts, _rule_names(manifest))],
         "rules": list(manifest.get("rules") or ()),
         "measures": measured,
-        "what_if": tally.what_if.told(survey.reasons(rows.DROPPED), manifest),
+        "what_if": tally.what_if.as_json(survey.reasons(rows.DROPPED), manifest),
         "samples": shown.samples,
-        "sheets": tally.sheets.told(shown.number_of),
+        "sheets": tally.sheets.as_json(shown.number_of),
         "duplicates": {
             "groups_in_all": survey.keepers.groups,
             "went_in_all": survey.keepers.copies,
             "curves": duplicate_curves(ledger, manifest),
-            **tally.copies.told(shown.number_of, keeper_of),
+            **tally.copies.as_json(shown.number_of, keeper_of),
         },
         "data": _data_told(survey, tally, manifest),
         "how": _how_told(tally, survey, manifest),
@@ -130,7 +130,7 @@ def _measure_told(name: str, survey: Survey, tally: Tally, manifest: Mapping[str
         "lowest": spread.lowest,
         "highest": spread.highest,
         "median": spread.quantile(0.5),
-        **histogram.told(),
+        **histogram.as_json(),
         "closed": closed,
         "thresholds": [{"rule": one.rule, "keeps": one.keeps, "value": one.value, "edge": edge_of(one)} for one in own],
         "passing": {"keeps": keeps, "samples": histogram.passing(keeps).tolist()},
@@ -151,7 +151,7 @@ def _data_told(survey: Survey, tally: Tally, manifest: Mapping[str, Any]) -> dic
             for name, one in sorted(survey.categories.items(), key=lambda item: survey.texts[item[0]])
             if not one.many and len(one.all)
         },
-        "repeats": {name: found for name, one in tally.repeats.items() if (found := one.told())},
+        "repeats": {name: found for name, one in tally.repeats.items() if (found := one.as_json())},
         "input": manifest.get("input") or {},
         "broken_shards": list(manifest.get("broken_shards") or ()),
         "passed_over": dict(manifest.get("passed_over") or {}),

@@ -49,7 +49,7 @@ class Histogram(Accumulator):
         below = np.cumsum(both)[:-1]
         return both.sum() - below if keeps == AT_LEAST else below
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Makes the counts as JSON has them."""
         return {
             "edges": self.edges,

@@ -22,7 +22,7 @@ def models_told(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Describes the models that gave embeddings and scores, the encoder first."""
     found = _identities(manifest.get("models") or {})
     return [
-        {"step": step, **model.told}
+        {"step": step, **model.as_json}
         for step, model in sorted(found.items(), key=lambda one: (one[0] != EMBEDDING_STEP, one[0]))
     ]
 

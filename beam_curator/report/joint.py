@@ -136,7 +136,7 @@ class JointHistogram(Accumulator):
             rest = rest // self._size(axis)
         return found[::-1]
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Makes the counts as the page has them: a byte for each place, four for each count, in base64, little end
         first."""
         self.settle()

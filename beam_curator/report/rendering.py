@@ -34,7 +34,7 @@ _TITLES = {
 
 
 def render(figures: Mapping[str, Any], pictures: Sequence[Thumbnail] = ()) -> str:
-    """The page of these figures: `Figures.told`, with a picture of each of its samples."""
+    """The page of these figures: `Figures.as_json`, with a picture of each of its samples."""
     style, script = _resource("report.css"), _resource("report.js")
     page = _environment().get_template("report.html.j2")
     return page.render(

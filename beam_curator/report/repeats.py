@@ -112,7 +112,7 @@ class Repeats(Accumulator):
         """Adds what another one has counted in the same buckets."""
         self._counts.update(other._counts)
 
-    def told(self) -> list[dict[str, Any]]:
+    def as_json(self) -> list[dict[str, Any]]:
         """The texts that come most often, and at least twice."""
         common = sorted(self._counts.items(), key=lambda one: (-one[1], one[0]))[:SHOWN]
         return [

@@ -67,7 +67,7 @@ class Sheets(Accumulator):
         for one in thresholds:
             self._add(
                 THRESHOLDS,
-                f"just kept: {one.told}",
+                f"just kept: {one.in_words}",
                 one.column,
                 SHOWN,
                 _Pick(rows.KEPT, None, one.column, near=one.value),
@@ -114,7 +114,7 @@ class Sheets(Accumulator):
         """The places of all samples that are shown."""
         return [place for sheet, _ in self._picks for place in sheet.first.places]
 
-    def told(self, number_of: Mapping[Place, int]) -> list[dict[str, Any]]:
+    def as_json(self, number_of: Mapping[Place, int]) -> list[dict[str, Any]]:
         """Makes the sheets as JSON has them, with the number of each sample among those that are told; no empty
         sheet."""
         return [

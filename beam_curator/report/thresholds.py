@@ -43,7 +43,7 @@ class Threshold:
     flag: str = ""
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The condition that is true of what is kept."""
         return f"{self.column} {self.keeps} {self.value:g}"
 

@@ -91,14 +91,14 @@ class WhatIf(Accumulator):
         """Adds what another one of the same thresholds has counted."""
         self.joint.merge(other.joint)
 
-    def told(self, reasons: Mapping[str, int], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    def as_json(self, reasons: Mapping[str, int], manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Makes the part of the report on moved thresholds, as JSON has it.
 
         Args:
           reasons: how many samples were dropped for each reason.
           manifest: what it says of rules and duplicates.
         """
-        return {**self.joint.told(), "unknown": self._unknown(reasons, manifest)}
+        return {**self.joint.as_json(), "unknown": self._unknown(reasons, manifest)}
 
     def _unknown(self, reasons: Mapping[str, int], manifest: Mapping[str, Any]) -> list[str]:
         """Names what else decides on samples, and was not asked about those that a threshold dropped."""

@@ -74,14 +74,14 @@ def checked_job(output: str) -> Mapping[str, Any]:
 def _written(output: str, figures: Figures, input_root: str | None = None) -> Written:
     pictures = thumbnails(output, figures.wanted, input_root)
     content = {
-        FIGURES: json.dumps({"generator": GENERATOR, **figures.told}, indent=1, sort_keys=True).encode() + b"\n",
-        PAGE: render(figures.told, pictures).encode(),
+        FIGURES: json.dumps({"generator": GENERATOR, **figures.as_json}, indent=1, sort_keys=True).encode() + b"\n",
+        PAGE: render(figures.as_json, pictures).encode(),
     }
     for name, data in content.items():
         _write(output, name, data)
     files.remove_temporaries(output, of=list(content))  # of another job, which may be at work there, nothing
     page, told = (files.join(output, name) for name in (PAGE, FIGURES))
-    return Written(page, len(content[PAGE]), told, figures.told["counts"])
+    return Written(page, len(content[PAGE]), told, figures.as_json["counts"])
 
 
 def finished_manifest(output: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from beam_curator.errors import UsageError
 from beam_curator.field_names import PREFIX, is_field
 from beam_curator.rules.names import missing_column, visible
 from beam_curator.rules.sql_engine import connection, duckdb_module, first_line
-from beam_curator.rules.sql_syntax import JSON, Condition, bracketed, told
+from beam_curator.rules.sql_syntax import JSON, Condition, bracketed, in_words
 
 
 def check_condition(condition: Condition, types: Mapping[str, str]) -> None:
@@ -60,9 +60,9 @@ def _complaint(condition: Condition, types: Mapping[str, pa.DataType]) -> str | 
         ((_, kind, *_),) = asked.description
         asked.fetchall()  # a constant that is none, as in aesthetic > 'high', is found when it is evaluated
     except duckdb.Error as error:
-        return f"{told(condition.text)}: {first_line(error)}"
+        return f"{in_words(condition.text)}: {first_line(error)}"
     if str(kind).upper() not in ("BOOL", "BOOLEAN", '"NULL"', "NULL"):
-        return f"{told(condition.text)} is neither true nor false: it gives {kind}"
+        return f"{in_words(condition.text)} is neither true nor false: it gives {kind}"
     return None
 
 
@@ -138,7 +138,7 @@ def _wanted(condition: Condition, there: Sequence[str]) -> list[str]:
             found.append(column)
             continue
         if column.lower() not in spelled:
-            raise UsageError(f'{told(condition.text)} wants a column "{column}" {missing_column(column, there)}')
+            raise UsageError(f'{in_words(condition.text)} wants a column "{column}" {missing_column(column, there)}')
         found.append(spelled[column.lower()])
     return found
 

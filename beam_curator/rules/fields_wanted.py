@@ -60,7 +60,7 @@ def fields_wanted(rules: Sequence[Rule], lists: Sequence[ListFile], tops: Sequen
         if isinstance(rule, TableRule):
             for column, is_needed in rule.fields.items():
                 if is_needed:
-                    needed.setdefault(column, rule.told)
+                    needed.setdefault(column, rule.in_words)
                 else:
                     optional.add(column)
     for one in lists:
@@ -68,6 +68,6 @@ def fields_wanted(rules: Sequence[Rule], lists: Sequence[ListFile], tops: Sequen
             needed.setdefault(one.row_column, f"--{'allow' if one.allows else 'block'} {one.path}")
     for top in tops:
         if is_field(top.column):
-            needed.setdefault(top.column, f"{top.told} of {top.column}")
+            needed.setdefault(top.column, f"{top.in_words} of {top.column}")
     every = any(not isinstance(rule, TableRule) for rule in rules)
     return FieldsWanted(needed, frozenset(optional - set(needed)), every)

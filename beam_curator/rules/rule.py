@@ -56,7 +56,7 @@ class TableRule(abc.ABC):
         """Decides on rows that `check` has nothing against."""
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The name of the rule in messages."""
         return f'rule "{self.name}"'
 

@@ -96,16 +96,16 @@ def parse_condition(text: str) -> Condition:
         raise UsageError("a condition holds what is no text in UTF-8")
     if len(text) > _LONGEST:
         raise UsageError(
-            f"{told(text)} is longer than {_LONGEST:,} characters: lists of samples are for --allow and --block"
+            f"{in_words(text)} is longer than {_LONGEST:,} characters: lists of samples are for --allow and --block"
         )
     tree = _tree(bracketed(text))
     if tree.get("error"):
-        raise UsageError(f"{told(text)}: {first_line(tree.get('error_message', 'is no SQL'))}{_hint(text)}")
+        raise UsageError(f"{in_words(text)}: {first_line(tree.get('error_message', 'is no SQL'))}{_hint(text)}")
     _check_operators(text)
     statements, plain = tree["statements"], _tree(bracketed("true"))["statements"]
     # "a) OR (b" is whole within brackets alone.
     if len(statements) != 1 or _frame(statements[0]) != _frame(plain[0]) or _tree(text).get("error"):
-        raise UsageError(f"{told(text)}: write one condition alone, as after WHERE, without other clauses")
+        raise UsageError(f"{in_words(text)}: write one condition alone, as after WHERE, without other clauses")
     (expression,) = statements[0]["node"]["select_list"] or [{}]
     named: collections.Counter[str] = collections.Counter()
     provided: collections.Counter[str] = collections.Counter()
@@ -127,7 +127,7 @@ def _check_operators(text: str) -> None:
         operator = re.match(rb"(?:(?!--|/\*)[-+*/<>=~!@#%^&|`?])*", words[start:])
         if kind == duckdb_module().token_type.operator and operator and b"~" in operator[0]:
             raise UsageError(
-                f"{told(text)}: {operator[0].decode()} means one thing in one version of DuckDB and another in the "
+                f"{in_words(text)}: {operator[0].decode()} means one thing in one version of DuckDB and another in the "
                 "next: write LIKE, ILIKE, regexp_matches (a match anywhere in the text) or regexp_full_match"
             )
 
@@ -136,21 +136,21 @@ def _check_node(text: str, node: Mapping[str, Any]) -> None:
     kind = node.get("class")
     if kind not in _EXPRESSIONS:
         what = _WHAT.get(str(kind), f"{kind}".lower().replace("_", " "))
-        raise UsageError(f"{told(text)}: {what} is not for a condition, which looks at one sample alone")
+        raise UsageError(f"{in_words(text)}: {what} is not for a condition, which looks at one sample alone")
     if kind == "FUNCTION":
         name = node["function_name"].lower()
         if name not in FUNCTIONS:
             near = difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.75)
             hint = f": did you mean {near[0]}?" if near else ", which knows functions of one sample's values alone"
-            raise UsageError(f"{told(text)}: {name} is not for a condition{hint}")
+            raise UsageError(f"{in_words(text)}: {name} is not for a condition{hint}")
         if node.get("filter") or node.get("distinct") or (node.get("order_bys") or {}).get("orders"):
             raise UsageError(
-                f"{told(text)}: {name} takes its arguments alone: neither DISTINCT nor FILTER nor ORDER BY"
+                f"{in_words(text)}: {name} takes its arguments alone: neither DISTINCT nor FILTER nor ORDER BY"
             )
     if kind == "CAST":
         for name in _names_of_type(node):
             if name not in _CASTS:
-                raise UsageError(f"{told(text)}: a cast to {name} is not for a condition: to numbers or text")
+                raise UsageError(f"{in_words(text)}: a cast to {name} is not for a condition: to numbers or text")
 
 
 def _names_of_type(node: Mapping[str, Any]) -> list[str]:
@@ -167,10 +167,10 @@ def _column(text: str, names: Sequence[str]) -> str:
         return f"{PREFIX}{names[1]}"
     if names[0].lower() == JSON:
         raise UsageError(
-            f"{told(text)}: {'.'.join(names)}: what is nested in a sample's .json is not carried; write "
+            f"{in_words(text)}: {'.'.join(names)}: what is nested in a sample's .json is not carried; write "
             f'json."{".".join(names[1:])}" for a field of this name'
         )
-    raise UsageError(f"{told(text)}: {'.'.join(names)}: write the column's name alone, {names[-1]}")
+    raise UsageError(f"{in_words(text)}: {'.'.join(names)}: write the column's name alone, {names[-1]}")
 
 
 def _nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
@@ -212,7 +212,7 @@ def bracketed(text: str) -> str:
     return f"(\n{text}\n)"
 
 
-def told(text: str) -> str:
+def in_words(text: str) -> str:
     """Names a condition in messages."""
     return f'condition "{textwrap.shorten(text, 200, placeholder=" ...")}"'
 

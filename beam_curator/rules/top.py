@@ -45,7 +45,7 @@ class Top:
     count: int | None = None
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The choice as text for people, such as "top 0.3"."""
         return f"top {self.fraction:g}" if self.fraction is not None else f"best {self.count}"
 
@@ -59,7 +59,7 @@ class Top:
     @property
     def name(self) -> str:
         """The name of the rule before its threshold is known."""
-        return f"{self.column} not in the {self.told}"
+        return f"{self.column} not in the {self.in_words}"
 
     def place(self, values: int) -> int:
         """The place of its threshold among so many values in descending order, from 0."""
@@ -187,7 +187,7 @@ def keep_top(
         undecided = status == rows.KEPT
         values = rows.numbers_in(table, top.column)
         dropped = undecided & ~(values >= threshold)
-        name = f"{top.column} < {_shortest(threshold)} ({top.told})"
+        name = f"{top.column} < {_shortest(threshold)} ({top.in_words})"
         status[dropped], reason[dropped] = rows.DROPPED, name
         for why, is_so in reversed(list(why_nothing(table, (top.column,)).items())):
             reason[dropped & is_so] = why

@@ -13,7 +13,7 @@ from beam_curator import rows
 from beam_curator.field_names import is_field
 from beam_curator.rules.conditions import check_condition, evaluate
 from beam_curator.rules.rule import Decisions, TableRule
-from beam_curator.rules.sql_syntax import Condition, parse_condition, told
+from beam_curator.rules.sql_syntax import Condition, in_words, parse_condition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Where(TableRule):
         return f"NOT ({self._text})"
 
     @property
-    def told(self) -> str:
-        return told(self._text)
+    def in_words(self) -> str:
+        return in_words(self._text)
 
     @property
     def fields(self) -> Mapping[str, bool]:

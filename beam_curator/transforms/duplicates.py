@@ -107,7 +107,7 @@ class DropDuplicates(beam.PTransform):
     @property
     def facts(self) -> Mapping[str, Any]:
         """This step's part of `lineage.Facts`: how duplicates are looked for."""
-        return {"flags": {"duplicates": self.settings.told}}
+        return {"flags": {"duplicates": self.settings.as_json}}
 
     def expand(self, batches: beam.PCollection[SampleBatch]) -> beam.PCollection[SampleBatch]:
         check_one_window(batches, "DropDuplicates")

@@ -104,7 +104,7 @@ class KeepTop(beam.PTransform):
         return batches | "Keep" >> beam.Map(_keep, search, self.tops).with_output_types(SampleBatch)
 
     def display_data(self) -> dict[str, Any]:
-        return {"keeps": ", ".join(f"{top.told} of {top.column}" for top in self.tops)}
+        return {"keeps": ", ".join(f"{top.in_words} of {top.column}" for top in self.tops)}
 
 
 def _parsed(text: str) -> Top:

@@ -77,7 +77,7 @@ def encode_batch(batch: SampleBatch) -> bytes:
         "judged": {name: _values(tally) for name, tally in batch.judged.items()},
         "passed_over": dict(batch.passed_over),
         "findings": [_values(finding) for finding in batch.findings],
-        "fields": None if batch.fields is None else batch.fields.told,
+        "fields": None if batch.fields is None else batch.fields.as_json,
         "spans": {phase: _values(span) for phase, span in batch.spans.items()},
         "arrays": arrays,
         "sizes": [len(piece) for piece in pieces],

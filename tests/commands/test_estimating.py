@@ -160,7 +160,7 @@ def test_sizes_that_nobody_knows_are_told_as_assumed(tmp_path):
         "sizes      assumed: 100.0 KB for each of 7 images, for nobody knows them before they are read; bytes and "
         "ranges follow from it",
     ]
-    assert not estimate_of(plan, RATE, DryRun()).told["left"]["counted_by"]
+    assert not estimate_of(plan, RATE, DryRun()).as_json["left"]["counted_by"]
 
 
 def test_sizes_that_a_trial_has_met_tell_of_the_others(tmp_path):
@@ -214,7 +214,7 @@ def test_an_estimate_is_told_and_is_json(tmp_path):
     )
     assert "in all     at most about 33s on one worker" in lines
     assert any(line.startswith("report     about 2s: the page, with pictures (docs/") for line in lines)
-    told = json.loads(json.dumps(estimate.told))
+    told = json.loads(json.dumps(estimate.as_json))
     assert told["left"]["ranges"] == told["points"][-1]["workers"]
     unknown = [line.strip() for line in estimate_lines(estimate_of(plan, None, DryRun()))]
     assert "scoring    unknown: no rate of this encoder was measured: --trial 200 scores some images to see" in unknown
@@ -262,7 +262,7 @@ def test_a_trial_that_embedded_no_image_tells_no_rate(images, tmp_path):
     assert (
         "    scoring    unknown: none of the trial's images could be embedded: the same command again tries others"
     ) in estimate_lines(estimate)
-    assert json.loads(json.dumps(estimate.told))["unknown"].startswith("none of the trial's images")
+    assert json.loads(json.dumps(estimate.as_json))["unknown"].startswith("none of the trial's images")
     assert describe_plan(plan, 64, {}, tried=images).startswith(f"Trial: {images} images scored and kept in ")
 
 

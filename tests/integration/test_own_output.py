@@ -432,8 +432,8 @@ def test_a_pipeline_with_plans_and_a_checkpoint_claims_its_directory_too(data):
             | bc.WriteShards(str(data / "out"))
         )
     job = json.loads((data / "out" / "job.json").read_text())
-    assert (job["range_mb"], job["encoder"]) == (0.1, scoring.encoder.told)
-    assert job["scorers"] == [step.told for step in scoring.wanted.steps]
+    assert (job["range_mb"], job["encoder"]) == (0.1, scoring.encoder.as_json)
+    assert job["scorers"] == [step.as_json for step in scoring.wanted.steps]
     assert list((data / "out" / "plans").iterdir())
     assert verify_output.main([str(data / "out")]) == 0
 

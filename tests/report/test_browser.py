@@ -145,7 +145,7 @@ def with_pictures(output):
     Image.new("RGB", (168, 168), (200, 30, 30)).save(sink, "WEBP")
     figures = figures_of(files_of_ledger(str(output)), finished_manifest(str(output)))
     page = output / "report.html"
-    page.write_text(render(figures.told, [Thumbnail(sink.getvalue())] * len(figures.wanted)))
+    page.write_text(render(figures.as_json, [Thumbnail(sink.getvalue())] * len(figures.wanted)))
     return page
 
 

@@ -27,7 +27,7 @@ from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
 
 
 def figures(output):
-    return figures_of(files_of_ledger(str(output)), json.loads((output / "manifest.json").read_text())).told
+    return figures_of(files_of_ledger(str(output)), json.loads((output / "manifest.json").read_text())).as_json
 
 
 def spread_of(*values):
@@ -278,7 +278,7 @@ def test_a_joint_histogram_is_thinned_the_same_in_any_order():
     for some in np.array_split(random_numbers.permutation(20_000), 37):
         pieces.add([one[some] for one in places], states[some])
         pieces.settle()
-    assert whole.told() == pieces.told()
+    assert whole.as_json() == pieces.as_json()
     assert len(whole.cells) <= 1500
     assert whole.counts.sum() == 20_000
     thinned = [dataclasses.astuple(axis) for axis in whole.axes]
@@ -336,7 +336,7 @@ def test_the_commonest_texts_are_counted_exactly_in_any_order_of_files():
         found = buckets.fullest()
         for view in order:
             found.add(view, "caption")
-        return found.told()
+        return found.as_json()
 
     found = told(views)
     assert found == told(views[::-1])

@@ -125,8 +125,8 @@ def test_any_parts_of_a_ledger_merged_in_any_order_give_the_same_figures(job, fi
 
 def test_what_is_merged_above_is_all_that_a_report_can_hold(job):
     ledger, manifest, whole = job
-    told = figures_from(whole, ledger, manifest).told
-    assert told == figures_of(ledger, manifest).told
+    told = figures_from(whole, ledger, manifest).as_json
+    assert told == figures_of(ledger, manifest).as_json
     assert [one["name"] for one in told["measures"]][:3] == ["aesthetic", "nsfw", "zero"]
     assert {band["kind"] for band in told["duplicates"]["bands"]} == {"semantic", "perceptual"}
     assert len(told["duplicates"]["groups"]) == 8
@@ -162,7 +162,7 @@ def test_joint_histograms_that_left_out_more_or_fewer_cuts_are_merged(order, tog
         rest.merge(one)
     rest.merge(found)
     whole = of(0, 9000)
-    assert rest.told() == whole.told()
+    assert rest.as_json() == whole.as_json()
     assert 0 < len(whole.cells) <= 900
 
 
@@ -175,7 +175,7 @@ def test_samples_of_few_possible_cells_are_counted_as_those_of_many():
     for first in range(0, 60, 3):  # 27 possible cells and states are more than 4 times these
         by_sorting.add(list(places[:, first : first + 3]), states[first : first + 3])
         by_sorting.settle()
-    assert by_table.told() == by_sorting.told()
+    assert by_table.as_json() == by_sorting.as_json()
     assert by_table.counts.sum() == 60
 
 

@@ -282,7 +282,7 @@ def test_a_parquet_beside_a_shard_that_takes_too_much_memory_is_ignored_and_told
     ],
 )
 def test_hashes_that_a_downloader_recorded_are_told_beside_ours(hashes, others, line):
-    (told,) = field_lines(FieldsFound(hashes=hashes, other_hashes=others).told)
+    (told,) = field_lines(FieldsFound(hashes=hashes, other_hashes=others).as_json)
     assert told.startswith(line)
 
 
