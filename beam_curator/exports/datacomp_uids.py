@@ -11,7 +11,7 @@ import numpy as np
 
 from beam_curator import json_text
 from beam_curator.errors import JobError, UsageError
-from beam_curator.exports.kept_rows import kept_count
+from beam_curator.exports.kept_rows import check_kept, kept_count
 from beam_curator.output import ledger
 from beam_curator.output.belonging import output_shard_files
 from beam_curator.storage import files
@@ -34,10 +34,10 @@ def export_datacomp_uids(output: str, to: str) -> int:
 
     Raises:
       UsageError: where no job was finished, or `to` is no place for it.
-      JobError: where a kept sample has no uid of 32 hex digits in its `.json`.
+      JobError: where a kept sample has no uid of 32 hex digits in its `.json`, or rows beside output shards are gone.
       StorageError: when something cannot be read or written, after retries.
     """
-    kept_count(output)
+    kept = kept_count(output)
     if below(to, output) is not None:
         raise UsageError(f"--output {to} lies in the job's own directory {output}: give another place")
     found = [np.array([], UID_TYPE)]
@@ -45,6 +45,7 @@ def export_datacomp_uids(output: str, to: str) -> int:
         if path.endswith(".parquet"):
             found.append(_uids_of(path))
     uids = np.concatenate(found)
+    check_kept(output, len(uids), kept)
     ordered = uids[np.lexsort((uids["f1"], uids["f0"]))]
     fresh = np.ones(len(ordered), bool)
     fresh[1:] = ordered[1:] != ordered[:-1]

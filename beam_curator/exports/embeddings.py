@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib.util
 from collections.abc import Iterator
@@ -48,16 +49,17 @@ def export_embeddings(output: str, to: str, format: str = NPY, rows_per_file: in
 
     Raises:
       UsageError: where no job was finished, or `to` is no place for it.
-      JobError: where embeddings are gone.
+      JobError: where embeddings are gone, or the ledger keeps other samples than its manifest tells of.
       StorageError: when something cannot be read or written, after retries.
     """
     kept = kept_count(output)
     _check_place(output, to, format)
     schema, has_texts = schema_of_all(output), text_model_of(output) is not None
-    runs = _in_files(kept_rows(output), rows_per_file)
+    found = kept_rows(output)
+    runs = _in_files(found, rows_per_file)
     names = [f"{index:0{len(str(-(-kept // rows_per_file) - 1))}d}" for index in range(-(-kept // rows_per_file))]
     if format == LANCE:
-        _write_lance(to, schema, kept_rows(output))
+        _write_lance(to, schema, found)
         return kept
     for index, name in enumerate(names):
         count = min(rows_per_file, kept - index * rows_per_file)
@@ -65,6 +67,7 @@ def export_embeddings(output: str, to: str, format: str = NPY, rows_per_file: in
             _write_npy(to, name, count, schema, next(runs))
         else:
             _write_parquet(to, name, schema, next(runs), has_texts)
+    collections.deque(found, maxlen=0)  # which raises if it is not at its end
     files.remove_empty(to)
     return kept
 

@@ -16,6 +16,7 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output import ledger
 from beam_curator.output.added_columns import read_text_embeddings
+from beam_curator.output.checked_parquet import told_if_damaged
 from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.job_file import read_job
 from beam_curator.output.manifest import MANIFEST, read_manifest
@@ -60,18 +61,33 @@ def kept_count(output: str) -> int:
     return kept
 
 
+def check_kept(output: str, found: int, kept: int) -> None:
+    """Raises JobError where a finished output has other kept samples than its manifest tells of."""
+    if found != kept:
+        raise JobError(
+            f"{output} has {found:,} kept samples, its {MANIFEST} tells of {kept:,}: files are gone: run its "
+            "job again, or copy it whole"
+        )
+
+
 def ledgers_in_order(output: str) -> list[str]:
     """The files of a ledger in the order of the input, which is that of the output.
 
     Raises:
-      StorageError: when one cannot be read, after retries.
+      StorageError: when one cannot be read, after retries, or is damaged.
     """
     found = [one.path for one in files.list_files(files.join(output, ledger.LEDGER_DIRECTORY), "*.parquet")]
     return [path for _, path in sorted((_place(path), path) for path in found)]
 
 
-@files.retried
 def _place(path: str) -> tuple[str, int]:
+    """Where the first row of a file stands in the input."""
+    with told_if_damaged(path):
+        return _first_place(path)
+
+
+@files.retried
+def _first_place(path: str) -> tuple[str, int]:
     with files.open_for_reading(path) as file:
         first = next(pq.ParquetFile(file).iter_batches(1, columns=["shard", "offset"]), None)
     return ("", 0) if first is None else (first["shard"][0].as_py(), first["offset"][0].as_py())
@@ -81,9 +97,11 @@ def kept_rows(output: str) -> Iterator[Kept]:
     """The kept samples of each range that has any; one range at a time is in memory.
 
     Raises:
-      JobError: where a range's score part, which has the embeddings, is gone or another one.
-      StorageError: when a file cannot be read, after retries.
+      JobError: where a range's score part, which has the embeddings, is gone or another one; at the end, where there
+        were not as many samples as the manifest tells of.
+      StorageError: when a file cannot be read, after retries, or is damaged.
     """
+    count, due = 0, kept_count(output)
     scores, model = scores_of(output), text_model_of(output)
     ranges = ((path, *one) for path in ledgers_in_order(output) for one in tables_of(path))
     for path, name, table in ranges:
@@ -103,7 +121,9 @@ def kept_rows(output: str) -> Iterator[Kept]:
             if texts is None or len(texts) != len(table):
                 raise JobError(f"{part}: the text embeddings of its samples are not there any more: run its job again")
         rows_kept = ledger.rows_beside_tar(table.take(pa.array(kept)))
+        count += len(kept)
         yield Kept(rows_kept, embeddings[kept], None if texts is None else texts[kept])
+    check_kept(output, count, due)
 
 
 def scores_of(output: str) -> str:
@@ -134,7 +154,8 @@ def schema_of_all(output: str) -> pa.Schema:
     """
     found: dict[str, pa.Field] = {}
     for path in ledgers_in_order(output):
-        empty = ledger.rows_beside_tar(_schema(path).empty_table())
+        with told_if_damaged(path):
+            empty = ledger.rows_beside_tar(_schema(path).empty_table())
         for field in with_common_names(empty).schema:
             if field.name not in found or pa.types.is_null(found[field.name].type):
                 found[field.name] = pa.field(field.name, field.type)

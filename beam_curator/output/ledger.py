@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from beam_curator import rows
 from beam_curator.field_names import is_field
 from beam_curator.identities import ModelIdentity
+from beam_curator.output.checked_parquet import told_if_damaged
 from beam_curator.output.column_names import from_files, in_files
 from beam_curator.output.outcomes import Summary
 from beam_curator.reading import DEFAULT_READING, Reading
@@ -117,10 +118,11 @@ def read_table(url: str) -> pa.Table:
     """The rows of a file that `write_table` wrote.
 
     Raises:
-      StorageError: when it cannot be read, after retries.
-      OSError, ArrowException: when it is damaged.
+      StorageError: when it cannot be read, after retries, or is damaged.
     """
-    return from_files(pq.read_table(pa.BufferReader(files.read_bytes(url))))
+    content = files.read_bytes(url)
+    with told_if_damaged(url):
+        return from_files(pq.read_table(pa.BufferReader(content)))
 
 
 def with_ids(table: pa.Table) -> pa.Table:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError
+from beam_curator.output.checked_parquet import told_if_damaged
 from beam_curator.output.column_names import from_files, schema_from_files
 from beam_curator.output.ledger import is_of_many, read_table
 from beam_curator.output.prefix_sums import RangeKey
@@ -228,12 +229,14 @@ def tables_of(url: str) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each range in a file of the ledger, with the range's name, in order.
 
     Raises:
-      StorageError: when it cannot be read, after retries.
-      OSError, ArrowException: when it is damaged.
+      StorageError: when it cannot be read, after retries, or is damaged.
     """
     if not is_of_many(url):
         yield name_in(url), read_table(url)
         return
-    file = ManyRanges(url)
+    with told_if_damaged(url):
+        file = ManyRanges(url)
     for place, one in enumerate(file.ranges):
-        yield one.name, file.rows(place)
+        with told_if_damaged(url):
+            table = file.rows(place)
+        yield one.name, table

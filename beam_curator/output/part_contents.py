@@ -8,6 +8,7 @@ import functools
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,15 +39,19 @@ def embeddings_digest(part: str) -> str | None:
     release, which has none.
 
     Raises:
-      StorageError: when it cannot be read, after retries.
-      OSError, ArrowException: when it is damaged.
+      StorageError: when it cannot be read, after retries, or is damaged.
     """
-    return json.loads(_metadata_of(part).get(METADATA, b"{}")).get("embeddings")
+    return _told_in(part).get("embeddings")
 
 
 def range_in_part(part: str) -> str | None:
     """The `range_fingerprint` that a part was made with. Raises as `embeddings_digest`."""
-    return json.loads(_metadata_of(part).get(METADATA, b"{}")).get("range")
+    return _told_in(part).get("range")
+
+
+def _told_in(part: str) -> dict[str, Any]:
+    with checked_parquet.told_if_damaged(part):
+        return dict(json.loads(_metadata_of(part).get(METADATA, b"{}")))
 
 
 @files.retried

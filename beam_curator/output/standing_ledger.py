@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from beam_curator import rows
+from beam_curator.output.checked_parquet import told_if_damaged
 from beam_curator.output.ledger import ledger_name, name_of_many
 from beam_curator.output.many_ranges import ManyRanges
 from beam_curator.samples import ShardRange
@@ -28,7 +29,7 @@ class StandingLedger:
         """Tells which samples of a range it keeps: bool [n]; None where it has none of them.
 
         Raises:
-          StorageError: when it cannot be read, after retries.
+          StorageError: when it cannot be read, after retries, or is damaged.
         """
         table = self._alone(range) if self._open is None else self._among_many(self._open, range)
         return None if table is None else rows.status_is(table, rows.KEPT)
@@ -37,7 +38,9 @@ class StandingLedger:
         url = files.join(self._output, *ledger_name(range).split("/"))
         if not files.exists(url):
             return None
-        return pq.read_table(pa.BufferReader(files.read_bytes(url)), columns=["status"])
+        content = files.read_bytes(url)
+        with told_if_damaged(url):
+            return pq.read_table(pa.BufferReader(content), columns=["status"])
 
     def _among_many(self, open: _OfMany, range: ShardRange) -> pa.Table | None:
         """Finds a range's rows in the last file whose first range does not come after this one."""
@@ -60,9 +63,15 @@ class _OfMany:
     def read(cls, output: str, number: int) -> _OfMany | None:
         """The file of this number, if it is there."""
         url = files.join(output, *name_of_many(number).split("/"))
-        return cls(ManyRanges(url), number) if files.exists(url) else None
+        if not files.exists(url):
+            return None
+        with told_if_damaged(url):
+            return cls(ManyRanges(url), number)
 
     def status(self, name: str) -> pa.Table | None:
         """The outcomes of a range."""
         place = self._places.get(name)
-        return None if place is None else self.file.rows(place, ["status"])
+        if place is None:
+            return None
+        with told_if_damaged(self.file.url):
+            return self.file.rows(place, ["status"])

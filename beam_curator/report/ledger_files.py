@@ -9,7 +9,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_curator.errors import StorageError
 from beam_curator.output.belonging import ledger_files
+from beam_curator.output.checked_parquet import told_if_damaged
 from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.ledger import is_of_many
 from beam_curator.output.many_ranges import ManyRanges, name_in
@@ -91,11 +93,11 @@ class LedgerFiles:
         return [LedgerFiles(self.output, self.urls[at : at + most], self.first + at) for at in starts]
 
     def tables(self, wanted: Columns) -> Iterator[Run]:
-        """All rows, in order, many at a time. A file that is none of the ledger, or is damaged, is passed over: counts
-        tell that it is missing.
+        """All rows, in order, many at a time. A file that is none of the ledger is passed over: counts tell if one is
+        missing.
 
         Raises:
-          StorageError: when one cannot be read, after retries.
+          StorageError: when one cannot be read, after retries, or is damaged behind what it says of itself.
         """
 
         stored = _Stored(wanted)
@@ -118,10 +120,10 @@ class LedgerFiles:
                     yield _Part(file, of_many, first, group)
 
     def ranges(self, wanted: Columns) -> Iterator[tuple[str, pa.Table]]:
-        """The rows of each range, with its name, in order; what is damaged is passed over.
+        """The rows of each range, with its name, in order; as `tables`.
 
         Raises:
-          StorageError: when one cannot be read, after retries.
+          StorageError: as `tables`.
         """
         for url in self.urls:
             if is_of_many(url):
@@ -135,7 +137,7 @@ class LedgerFiles:
         """Reads these rows of some files that `tables` has read; yields them by the place of the file.
 
         Raises:
-          StorageError: when one cannot be read, after retries.
+          StorageError: as `tables`, and when a file is none of the ledger any more.
         """
         stored = _Stored(wanted)
 
@@ -148,14 +150,17 @@ class LedgerFiles:
         url = self.urls[file - self.first]
         if not is_of_many(url):
             table = _renamed(url, stored)
-            assert table is not None
+            if table is None:
+                raise StorageError(f"{url} is no file of the ledger any more: run the job again, which makes it anew")
             return [InRange(table.slice(row, 1), name_in(url), row) for row in numbers]
-        of_many, found = ManyRanges(url), dict[int, InRange]()
-        for number in sorted(numbers):
-            place, row = of_many.place_of(number)
-            one = of_many.ranges[place]
-            columns = wanted(schema_from_files(of_many.contents.schemas[one.columns]))
-            found[number] = InRange(of_many.rows(place, columns).slice(row, 1), one.name, row)
+        found: dict[int, InRange] = {}
+        with told_if_damaged(url):
+            of_many = ManyRanges(url)
+            for number in sorted(numbers):
+                place, row = of_many.place_of(number)
+                one = of_many.ranges[place]
+                columns = wanted(schema_from_files(of_many.contents.schemas[one.columns]))
+                found[number] = InRange(of_many.rows(place, columns).slice(row, 1), one.name, row)
         return [found[number] for number in numbers]
 
     @property
@@ -219,10 +224,9 @@ def _ranges_of_many(url: str, wanted: Columns) -> Iterator[tuple[str, pa.Table]]
         return
     schemas = [schema_from_files(schema) for schema in of_many.contents.schemas]
     for place, one in enumerate(of_many.ranges):
-        try:
-            yield one.name, of_many.rows(place, wanted(schemas[one.columns]))
-        except pa.ArrowException:
-            return
+        with told_if_damaged(url):
+            table = of_many.rows(place, wanted(schemas[one.columns]))
+        yield one.name, table
 
 
 class _Stored:
@@ -261,17 +265,15 @@ def _read_part(url: str, part: _Part, stored: _Stored) -> pa.Table | None:
     if part.of_many is None or part.group is None:
         return _read(url, stored)
     names = stored.names(part.of_many.schema)
-    try:
+    with told_if_damaged(url):
         return None if names is None else part.of_many.group(part.group, names, _REPEATING)
-    except pa.ArrowException:
-        return None
 
 
 def read_rows(url: str, wanted: Columns) -> pa.Table | None:
-    """Columns of a file of one range; None for a file that is none of the ledger, or is damaged.
+    """Columns of a file of one range; None for a file that is none of the ledger.
 
     Raises:
-      StorageError: when it cannot be read, after retries.
+      StorageError: when it cannot be read, after retries, or is damaged behind what it says of itself.
     """
     return _renamed(url, _Stored(wanted))
 
@@ -286,6 +288,7 @@ def _read(url: str, stored: _Stored) -> pa.Table | None:
     try:
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATING)
         names = stored.names(file.schema_arrow)
-        return None if names is None else file.read(columns=names, use_threads=False)
     except (pa.ArrowException, OSError):
         return None
+    with told_if_damaged(url):
+        return None if names is None else file.read(columns=names, use_threads=False)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_curator.commands import main
+from tests.integration.damage import change_json
 from tests.integration.integration_content import ledger
 
 
@@ -93,6 +94,23 @@ def test_what_cannot_be_exported_is_told_in_one_line(finished, tmp_path, export)
             assert (code, "holds no finished job" in err, len(err.splitlines())) == (2, True, 1)
 
 
+def test_an_export_of_less_than_is_kept_is_none(finished, tmp_path, export):
+    ledger_file = min((finished / "samples").iterdir())
+    content = ledger_file.read_bytes()
+    ledger_file.write_bytes(content[:-20])
+    code, _, err = export("embeddings", finished, "--output", tmp_path / "v")
+    assert (code, f"{ledger_file} is damaged (" in err, len(err.splitlines())) == (2, True, 1)
+    ledger_file.unlink()
+    for format in ("npy", "parquet"):
+        code, _, err = export("embeddings", finished, "--output", tmp_path / "v", "--format", format)
+        assert (code, " kept samples, its manifest.json tells of " in err, len(err.splitlines())) == (1, True, 1)
+        assert not [*(tmp_path / "v").rglob("*.npy"), *(tmp_path / "v").rglob("*.parquet")]
+    ledger_file.write_bytes(content)
+    change_json(finished / "manifest.json", lambda manifest: manifest["counts"].update(kept=3))
+    code, _, err = export("embeddings", finished, "--output", tmp_path / "v")
+    assert (code, " kept samples, its manifest.json tells of 3: files are gone" in err) == (1, True)
+
+
 def test_uids_that_were_not_carried_are_read_from_the_samples_themselves(finished, tmp_path, export):
     keys = []
     for path in finished.glob("*.tar"):
@@ -117,3 +135,10 @@ def test_uids_that_were_not_carried_are_read_from_the_samples_themselves(finishe
     subset = np.load(tmp_path / "subset.npy")
     assert subset.dtype == np.dtype("u8,u8")
     assert subset.tolist() == [(1 << 63, int(key)) for key in sorted(keys)]
+    (finished / "00000.parquet").unlink()
+    code, _, err = export("datacomp-uids", finished, "--output", tmp_path / "less.npy")
+    assert (code, " kept samples, its manifest.json tells of " in err, len(err.splitlines())) == (1, True, 1)
+    (finished / "00000.parquet").write_bytes(b"PAR1")
+    code, _, err = export("datacomp-uids", finished, "--output", tmp_path / "less.npy")
+    assert (code, "00000.parquet is damaged (" in err, len(err.splitlines())) == (2, True, 1)
+    assert not (tmp_path / "less.npy").exists()

@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_curator import rows
-from beam_curator.errors import JobError
+from beam_curator.errors import JobError, StorageError
 from beam_curator.output import ledger
+from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.outcomes import Summary, SummaryTotal, check_balance, recount, recounted, summarize
+from beam_curator.output.standing_ledger import StandingLedger
 from beam_curator.phases import Span
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardError, ShardRange
+from beam_curator.storage import files
 
 RANGE = ShardRange(Shard("a.tar", 9), 0, 9, 0, last=True)
 
@@ -35,6 +38,15 @@ OUTCOMES = st.lists(
     ),
     max_size=30,
 )
+
+
+@pytest.mark.parametrize("name", [ledger.ledger_name(RANGE), ledger.name_of_many(0)])
+def test_a_standing_ledger_that_is_damaged_is_told_by_its_name(tmp_path, name):
+    files.write_bytes(str(tmp_path), name, b"PAR1 no")
+    with pytest.raises(StorageError, match=rf"{tmp_path / name} is damaged \(.*\): remove it, and run its job again"):
+        StandingLedger(str(tmp_path)).kept(RANGE)
+    with pytest.raises(StorageError, match=r" is damaged \("):
+        list(tables_of(str(tmp_path / name)))
 
 
 @given(OUTCOMES, st.integers(0, 30))

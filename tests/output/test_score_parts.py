@@ -16,7 +16,7 @@ from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import Column
 from beam_curator.output import score_parts
 from beam_curator.output.embedding_column import of_one_length
-from beam_curator.output.part_contents import embeddings_of, read_embeddings, read_stored
+from beam_curator.output.part_contents import embeddings_digest, embeddings_of, read_embeddings, read_stored
 from beam_curator.output.score_parts import facts_in_part, part_name, range_fingerprint, read_part, write_part
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.reading import Reading
@@ -360,3 +360,9 @@ def test_a_failed_write_leaves_the_standing_part_and_nothing_half_written(tmp_pa
         write_part(str(tmp_path), batch, [AESTHETIC])
     assert part_path(tmp_path).read_bytes() == before
     assert all_files(tmp_path) == [part_name(RANGE)]
+
+
+def test_a_part_that_is_none_is_told_by_its_name_where_others_compare_with_it(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(StorageError, match=r"a.parquet is damaged \(.*\): remove it, and run its job again"):
+        embeddings_digest(str(tmp_path / "a.parquet"))

@@ -7,10 +7,11 @@ import random
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_curator import rows
-from beam_curator.errors import JobError
+from beam_curator.errors import JobError, StorageError
 from beam_curator.report.binning import NONE, places_of
 from beam_curator.report.charts import WIDTH, Scale, text_of
 from beam_curator.report.edges import edges_of
@@ -294,8 +295,6 @@ def test_parts_of_an_older_release_lack_columns(tmp_path):
     tables = drawn_rows(900)
     judged = write_job(tmp_path, tables)
     assert len(judged) == 900
-    import pyarrow.parquet as pq
-
     first = tmp_path / "samples" / "part-0000000000-00000.parquet"
     older = pq.read_table(first)
     pq.write_table(older.drop_columns(["images", "image", "same_key", "caption", "nsfw"]), first)
@@ -313,6 +312,33 @@ def test_a_ledger_that_is_not_the_manifests_is_told(tmp_path):
     (tmp_path / "samples" / "mine.parquet").write_bytes(b"not of the job")
     with pytest.raises(JobError, match="files of the ledger are gone or damaged: run it again"):
         figures(tmp_path)
+
+
+def damage(path, column):
+    """Makes the pages of a column unreadable, and leaves what the file says of itself."""
+    group = pq.read_metadata(path).row_group(0)
+    (chunk,) = [one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == column]
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[begin : begin + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("column", ["status", "key", "aesthetic"])
+def test_a_ledger_that_is_damaged_in_a_column_is_told_whichever_pass_looks_at_it(tmp_path, column):
+    write_job(tmp_path, drawn_rows(900))
+    path = tmp_path / "samples" / "part-0000000000-00000.parquet"
+    damage(path, column)
+    with pytest.raises(StorageError, match=rf"{path} is damaged \(.*\): remove it, and run its job again"):
+        figures(tmp_path)
+
+
+def test_a_ledger_that_goes_while_it_is_read_is_told(tmp_path):
+    write_job(tmp_path, drawn_rows(90))
+    ledger = files_of_ledger(str(tmp_path))
+    (tmp_path / "samples" / "part-0000000000-00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StorageError, match=r"00000.parquet is no file of the ledger any more: run the job again"):
+        list(ledger.rows({0: [1]}, lambda schema: ["key"]))
 
 
 def test_the_commonest_texts_are_counted_exactly_in_any_order_of_files():
