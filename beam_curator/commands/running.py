@@ -60,7 +60,7 @@ def run_pipeline(
     BOARD.reset()
     here = _progress_here(options, total_bytes, total_shards) if show_progress else contextlib.nullcontext()
     in_this_process = isinstance(pipeline.runner, FnApiRunner) and not has_worker_processes(options)
-    spilling = spilled_to_disk() if in_this_process else contextlib.nullcontext()
+    spilling = spilled_to_disk(options.view_as(CurationOptions).report) if in_this_process else contextlib.nullcontext()
     try:
         with _quiet_beam(), here, spilling, interruption.job_runs(elsewhere=not is_local(options)):
             result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()

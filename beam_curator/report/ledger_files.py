@@ -19,7 +19,7 @@ from beam_curator.report.columns import is_ledger
 from beam_curator.storage import files
 from beam_curator.storage.read_ahead import prefetched
 
-_REPEATING = ["shard", "status", "reason", "format"]
+REPEATING = ["shard", "status", "reason", "format"]
 """Columns that are decoded to numbers of a few texts, not to a text for each row."""
 
 _AT_ONCE = 3
@@ -27,6 +27,14 @@ _REMOTE_AT_ONCE = 16
 
 Columns = Callable[[pa.Schema], Sequence[str]]
 """The columns to read, given what a file has: an older release's may lack some."""
+
+
+Held = Callable[[str], pa.Table | None]
+"""The rows of a file that need not be read, with columns as files call them; None for any other."""
+
+
+def no_rows(_: str) -> None:
+    """Holds none."""
 
 
 _ROWS_TOGETHER, _BYTES_TOGETHER = 1 << 15, 1 << 24
@@ -92,7 +100,7 @@ class LedgerFiles:
         starts = range(0, max(1, len(self.urls)), most)
         return [LedgerFiles(self.output, self.urls[at : at + most], self.first + at) for at in starts]
 
-    def tables(self, wanted: Columns) -> Iterator[Run]:
+    def tables(self, wanted: Columns, held: Held = no_rows) -> Iterator[Run]:
         """All rows, in order, many at a time. A file that is none of the ledger is passed over: counts tell if one is
         missing.
 
@@ -103,7 +111,9 @@ class LedgerFiles:
         stored = _Stored(wanted)
 
         def read(part: _Part) -> Run | None:
-            table = _read_part(self.urls[part.file - self.first], part, stored)
+            url = self.urls[part.file - self.first]
+            there = held(url)
+            table = _read_part(url, part, stored) if there is None else there.select(stored.names(there.schema) or ())
             return None if table is None else Run(table, [Piece(0, part.file, part.first)])
 
         for run in _joined(run for run in prefetched(read, self._parts(), self._at_once) if run is not None):
@@ -266,7 +276,7 @@ def _read_part(url: str, part: _Part, stored: _Stored) -> pa.Table | None:
         return _read(url, stored)
     names = stored.names(part.of_many.schema)
     with told_if_damaged(url):
-        return None if names is None else part.of_many.group(part.group, names, _REPEATING)
+        return None if names is None else part.of_many.group(part.group, names, REPEATING)
 
 
 def read_rows(url: str, wanted: Columns) -> pa.Table | None:
@@ -286,7 +296,7 @@ def _renamed(url: str, stored: _Stored) -> pa.Table | None:
 def _read(url: str, stored: _Stored) -> pa.Table | None:
     content = files.read_bytes(url)
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_REPEATING)
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=REPEATING)
         names = stored.names(file.schema_arrow)
     except (pa.ArrowException, OSError):
         return None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from beam_curator.report.accumulators import Accumulator
-from beam_curator.report.ledger_files import LedgerFiles
+from beam_curator.report.ledger_files import Held, LedgerFiles, no_rows
 from beam_curator.report.view import View
 
 
@@ -37,13 +37,18 @@ class Pass(Accumulator, abc.ABC):
 PassT = TypeVar("PassT", bound=Pass)
 
 
-def passed_over(ledger: LedgerFiles, one: PassT) -> PassT:
+def passed_over(ledger: LedgerFiles, one: PassT, held: Held = no_rows) -> PassT:
     """Adds all rows of some files to a pass; gives it.
+
+    Args:
+      ledger: the files.
+      one: the pass.
+      held: gives the rows of a file that need not be read, with all columns of the pass; None for any other.
 
     Raises:
       StorageError: when the ledger cannot be read.
     """
     if one.is_needed:
-        for run in ledger.tables(one.columns):
+        for run in ledger.tables(one.columns, held):
             one.add(View(*run))
     return one

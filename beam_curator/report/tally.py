@@ -101,6 +101,11 @@ def tally_after(survey: Survey, manifest: Mapping[str, Any]) -> Tally:
     )
 
 
+def columns_counted(schema: pa.Schema) -> set[str]:
+    """The columns of files with this schema that both passes look at, whatever the first one finds."""
+    return {*Survey().columns(schema), *NEEDED, *rows.DUPLICATE.names}
+
+
 def survey_of(manifest: Mapping[str, Any]) -> Survey:
     """The first pass, before its first row."""
     return Survey(thresholds_of(manifest))

@@ -12,12 +12,14 @@ import apache_beam as beam
 from beam_curator import process_tuning
 from beam_curator.phases import REPORTING
 from beam_curator.progress import BOARD
+from beam_curator.report.copies import Keepers
 from beam_curator.report.figures import Counted, keepers_after
-from beam_curator.report.ledger_files import LedgerFiles, files_of_ledger
+from beam_curator.report.ledger_files import Held, LedgerFiles, files_of_ledger, no_rows
 from beam_curator.report.passes import Pass, passed_over
 from beam_curator.report.tally import survey_of, tally_after
 from beam_curator.report.writing import checked_job, write_counted
 from beam_curator.transforms.beams_own import inner_steps_untyped
+from beam_curator.transforms.held_rows import held_rows
 from beam_curator.transforms.work_ahead import WorkAhead
 
 # Passes travel pickled: Beam asks for the size of what travels, again and again, and of objects walks through them.
@@ -120,15 +122,15 @@ class _PassOver(WorkAhead[_Begun, bytes]):
 
     def start(self, element: _Begun) -> Callable[[], bytes]:
         BOARD.enter(REPORTING)
-        return self._pool.submit(_pass_over, *element).result
+        return self._pool.submit(_pass_over, *element, held_rows()).result
 
     def teardown(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pass_over(group: LedgerFiles, begun: bytes) -> bytes:
+def _pass_over(group: LedgerFiles, begun: bytes, held: Held) -> bytes:
     one: Pass = pickle.loads(begun)
-    return pickle.dumps(passed_over(group, one))
+    return pickle.dumps(passed_over(group, one, no_rows if isinstance(one, Keepers) else held))
 
 
 class Merge(beam.CombineFn):

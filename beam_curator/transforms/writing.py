@@ -34,6 +34,7 @@ from beam_curator.phases import WRITING, Span
 from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.no_samples import no_sample
+from beam_curator.transforms import held_rows
 from beam_curator.transforms.beams_own import MAIN, Once, check_one_window, tagged, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
@@ -99,6 +100,7 @@ class _PlaceSamples(beam.DoFn):
         if per_file == 1:
             name = ledger.ledger_name(range)
             ledger.write_table(self._output, name, table)
+            held_rows.hold(name, table)
             return beam.pvalue.TaggedOutput(LEDGER_FILES, name)
         piece = write_piece(self._output, range, place.ranges, table)
         return beam.pvalue.TaggedOutput(PIECES, (place.ranges // per_file, piece))
