@@ -3,13 +3,14 @@ of them.
 
 python -m benchmarks.scale --ranges 10000 100000          # each phase in a process of its own
 python -m benchmarks.scale --ranges 10000000 --limit 7200 --phases places totals strays checks
+python -m benchmarks.scale --ranges 1000000 --limit 7200 --phases ledger --samples 1
 python -m benchmarks.scale --ranges 100000 --phases places totals -- --runner=FlinkRunner \\
     --flink_master=localhost:8081 --environment_type=LOOPBACK     # on a session cluster that runs
 
 No image is made. `places`: prefix sums, and each range's place asked for. `totals`: counts of all ranges and output
 shards. `strays`: names that belong beside names that stand, in a simulated bucket. `checks`: all that a command looks
 at before it begins, a shard for each ten ranges; `checks-again`: the same command once more. `ledger`: the whole sink
-over rows of which none is kept, which this runner holds in memory. What follows `--` goes to Beam.
+over rows of which none is kept, `--samples` a range. What follows `--` goes to Beam.
 """
 
 import argparse
@@ -29,13 +30,13 @@ PHASES = ("places", "totals", "strays", "checks", "checks-again", "ledger")
 NOT_FINISHED = "not within the limit"
 
 
-def measured(phase: str, ranges: int, limit_seconds: float, of_beam: Sequence[str]) -> ProcessRun | None:
+def measured(phase: str, ranges: int, samples: int, limit_seconds: float, of_beam: Sequence[str]) -> ProcessRun | None:
     """Runs a phase in a process of its own; None where it is not finished within the limit."""
     with tempfile.TemporaryDirectory(prefix="scale-") as work:
 
         def run_phase(phase: str) -> ProcessRun:
-            output = ["--output", str(Path(work) / "out")] if phase in ("ledger", "checks", "checks-again") else []
-            argv = [sys.executable, "-m", "benchmarks.scale_phases", phase, "--ranges", str(ranges), *output, *of_beam]
+            told = ["--ranges", str(ranges), "--samples", str(samples), "--output", str(Path(work) / "out")]
+            argv = [sys.executable, "-m", "benchmarks.scale_phases", phase, *told, *of_beam]
             return run(argv, limit_seconds=limit_seconds)
 
         try:
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--ranges", type=positive_int, nargs="+", default=[10_000, 100_000], help="(default 10000 100000)"
     )
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=PHASES, help="(default: all)")
+    parser.add_argument("--samples", type=positive_int, default=20, help="of a range, in `ledger` (default 20)")
     parser.add_argument("--limit", type=float, default=600, help="seconds that a phase may take (default 600)")
     parser.add_argument("of_beam", nargs="*", help="flags of Beam, after --")
     flags = parser.parse_args(argv)
@@ -82,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     for phase in flags.phases:
         for ranges in flags.ranges:
-            found = measured(phase, ranges, flags.limit, flags.of_beam)
+            found = measured(phase, ranges, flags.samples, flags.limit, flags.of_beam)
             rows.append(row(phase, ranges, found))
             steps = _told(found)["steps"] if found is not None else {}
             told = ", ".join(f"{name} {seconds} s" for name, seconds in steps.items())
