@@ -18,7 +18,14 @@ _PROVEN = "proven"
 
 
 def add_duplicates(group: argparse._ArgumentGroup) -> None:
-    """Adds the flags."""
+    """Adds the flags about duplicates."""
+    _add_kinds(group)
+    _add_choice(group)
+    _add_others(group)
+
+
+def _add_kinds(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that say what a duplicate is."""
     group.add_argument(
         "--duplicates",
         type=_kinds,
@@ -40,6 +47,10 @@ def add_duplicates(group: argparse._ArgumentGroup) -> None:
         help="in how many bits the 256-bit perceptual hashes of perceptual duplicates differ at most, 0 to 96 "
         f"(default: {DEFAULT_DUPLICATE_BITS})",
     )
+
+
+def _add_choice(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that say which one of several stays, and whether captions count."""
     group.add_argument(
         "--keep",
         choices=KEEP_ORDERS,
@@ -52,6 +63,10 @@ def add_duplicates(group: argparse._ArgumentGroup) -> None:
         help="image: samples are duplicates by their images alone; image+caption: only if their captions are the same "
         "as well (default: image)",
     )
+
+
+def _add_others(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags of other outputs, and of faster comparing."""
     group.add_argument(
         "--against",
         action="append",
