@@ -26,6 +26,7 @@ from beam_curator.duplicates.competitors import codes_of
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC
 from beam_curator.errors import StorageError
+from beam_curator.output import checked_parquet
 from beam_curator.storage import files
 from beam_curator.storage.retrying import is_absent
 
@@ -199,16 +200,17 @@ class EdgeStore:
         return sorted(path[len(self._output) :].lstrip("/") for path in found)
 
     def _table(self, name: str) -> pa.Table:
-        return pq.read_table(pa.BufferReader(files.read_bytes(files.join(self._output, *name.split("/")))))
+        return checked_parquet.opened(files.read_bytes(files.join(self._output, *name.split("/")))).read()
 
     @files.retried
     def _write(self, name: str, table: pa.Table, told: Mapping[str, Any] | None = None) -> None:
-        """Writes a file, without dictionaries, a row group at a time."""
+        """Writes a file, without dictionaries, a row group at a time, with a checksum of each page: a bit that changes
+        in a pair is found when it is read."""
         content = json.dumps({"version": VERSIONS[self._kind], **(told or {})}, sort_keys=True)
         table = table.replace_schema_metadata({_METADATA: content})
         with (
             files.atomic_writer(self._output, name) as file,
-            pq.ParquetWriter(file, _plain(table[:0]).schema, compression="zstd") as writer,
+            pq.ParquetWriter(file, _plain(table[:0]).schema, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, max(len(table), 1), _ROW_GROUP):
                 writer.write_table(_plain(table.slice(start, _ROW_GROUP)))

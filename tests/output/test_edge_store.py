@@ -60,6 +60,16 @@ def shortened(path):
     path.write_bytes(path.read_bytes()[:-50])
 
 
+def with_a_bit_changed(path):
+    """In the last byte of the first page of the last column."""
+    group = pq.read_metadata(path).row_group(0)
+    chunk = group.column(group.num_columns - 1)
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[begin + chunk.total_compressed_size - 1] ^= 1
+    path.write_bytes(content)
+
+
 def foreign(path):
     pq.write_table(FOREIGN, path)
 
@@ -69,7 +79,9 @@ def foreign_columns(path):
 
 
 @pytest.mark.parametrize(
-    "damage", [emptied, shortened, foreign, foreign_columns, lambda path: path.unlink()], ids=range(5)
+    "damage",
+    [emptied, shortened, with_a_bit_changed, foreign, foreign_columns, lambda path: path.unlink()],
+    ids=range(6),
 )
 @pytest.mark.parametrize("name", ["classes", "pairs", "rows"])
 def test_what_is_damaged_is_made_anew(name, damage, store, stored, tmp_path):
@@ -102,7 +114,7 @@ def test_pairs_of_other_classes_are_not_taken(store, tmp_path):
     assert store.read() is None
 
 
-@pytest.mark.parametrize("damage", [emptied, shortened, foreign], ids=range(3))
+@pytest.mark.parametrize("damage", [emptied, shortened, with_a_bit_changed, foreign], ids=range(4))
 def test_a_damaged_piece_is_found_anew(damage, store, stored, tmp_path):
     store.pieces("1" * 16, 3).keep("01234567-00000", stored.edges)
     pieces = store.pieces("1" * 16, 3)
