@@ -134,18 +134,16 @@ def _score_shard(
     first: int,
 ) -> None:
     for one in plan_ranges(shard, range_bytes_of(size.range_mb)):
-        batch = _with_made_up_scores(read_batch(one), models)
-        if size.embeddings is not None:
-            found = np.memmap(size.embeddings, np.float16, "r").reshape(size.samples, EMBEDDING_DIM)
-            batch = batch.replace(embeddings=np.array(found[first : first + len(batch)]))
+        batch = _with_made_up_scores(read_batch(one))
+        embeddings = _embeddings(batch, size, first)
+        batch = batch.replace(embeddings=embeddings, models=models)
         first += len(batch)
         write_part(output, batch, steps)
 
 
-def _with_made_up_scores(batch: SampleBatch, models: Mapping[str, ModelIdentity]) -> SampleBatch:
+def _with_made_up_scores(batch: SampleBatch) -> SampleBatch:
     """The batch as if a model had scored it: facts of the bytes, and numbers that look like a real job's."""
-    count = len(batch)
-    random = np.random.default_rng([batch.range.start, *batch.range.url.encode()])
+    count, random = len(batch), _random(batch)
     images = [sample.members["jpg"].data or b"" for sample in batch.samples or ()]
     facts: dict[str, object] = {
         "width": random.integers(200, 2000, count),
@@ -160,6 +158,17 @@ def _with_made_up_scores(batch: SampleBatch, models: Mapping[str, ModelIdentity]
         table = rows.with_column(table, name, values)
     table = rows.with_score(table, "aesthetic", random.normal(5.0, 1.0, count))
     table = rows.with_score(table, "nsfw", random.beta(0.3, 3.0, count))
-    embeddings = random.standard_normal((count, EMBEDDING_DIM), np.float32)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return batch.replace(rows=table, embeddings=embeddings.astype(np.float16), models=models)
+    return batch.replace(rows=table)
+
+
+def _embeddings(batch: SampleBatch, size: JobSize, first: int) -> np.ndarray:
+    """Returns the vectors that the job is to have from this row on, or drawn ones."""
+    if size.embeddings is not None:
+        found = np.memmap(size.embeddings, np.float16, "r").reshape(size.samples, EMBEDDING_DIM)
+        return np.array(found[first : first + len(batch)])
+    drawn = _random(batch).standard_normal((len(batch), EMBEDDING_DIM), np.float32)
+    return np.asarray((drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16))
+
+
+def _random(batch: SampleBatch) -> np.random.Generator:
+    return np.random.default_rng([batch.range.start, *batch.range.url.encode()])
