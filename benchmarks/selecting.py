@@ -5,6 +5,7 @@ python -m benchmarks.selecting                          1,000,000 rows
 python -m benchmarks.selecting --rows 10000000 --dim 16    memory at ten times as many
 python -m benchmarks.selecting --rows 200000 --dir /tmp/selecting --keep
 python -m benchmarks.selecting --dim 16 --report_turns 3   what the report adds
+python -m benchmarks.selecting --rows 10000000 --dim 16 --report_turns 1 --bare   to one threshold alone
 
 A finished job of many rows is made first (minutes). Then the main job selects from it, and a preview looks at the
 same, each in a fresh process. Beside it stand the rules of DataComp's baselines (`basic_filter`, `clip_score`; the
@@ -39,6 +40,7 @@ SELECTION = (
     *("--keep_top", "similarity=0.3", "--keep_top", "aesthetic=0.5"),
 )
 KEEP_NONE = ("--min_aesthetic", "10")
+A_THRESHOLD = "a threshold"
 PEER_ROWS = 200_000
 REPORT_COLUMNS = (
     *("selection", "CPU s without a report", "with it", "added"),
@@ -52,11 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     with job_directory(flags, "selecting") as directory:
         size = ScoredRows(flags.rows, flags.rows_per_shard, flags.dim)
         make_once(directory, size, lambda: _make(directory, size))
+        if flags.bare:
+            print(markdown(REPORT_COLUMNS, [added_by_report(directory, A_THRESHOLD, KEEP_NONE, flags.report_turns)]))
+            return 0
         block = make_list(directory, flags.listed)
-        given = [*flags_of(directory), *SELECTION, "--block", f"sha256={block}"]
+        selection = [*SELECTION, "--block", f"sha256={block}"]
+        given = [*flags_of(directory), *selection]
         _print_selection(size, flags.listed, run_job(directory, given), run_job(directory, [*given, "--preview"]))
         if flags.report_turns:
-            print(markdown(REPORT_COLUMNS, with_and_without_report(directory, given, flags.report_turns)), flush=True)
+            print(
+                markdown(REPORT_COLUMNS, with_and_without_report(directory, selection, flags.report_turns)), flush=True
+            )
         if flags.peer:
             _print_peers(*beside_datacomp(directory, size))
     return 0
@@ -68,8 +76,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=768, help="length of the embeddings, which nobody looks at")
     parser.add_argument("--listed", type=int, default=1_000_000, help="entries of the block list")
     parser.add_argument("--report_turns", type=int, default=0, help="times to select with a report and without one")
+    parser.add_argument("--bare", action="store_true", help="measure what a report adds to one threshold, and no more")
     parser.add_argument("--peer", type=int, default=1, help="0 to leave DataComp's rules out")
-    return parser.parse_args(argv)
+    flags = parser.parse_args(argv)
+    if flags.bare and not flags.report_turns:
+        parser.error("--bare: say how often, by --report_turns")
+    return flags
 
 
 def _make(directory: Path, size: ScoredRows) -> None:
@@ -80,16 +92,20 @@ def _make(directory: Path, size: ScoredRows) -> None:
 
 def with_and_without_report(directory: Path, everything: Sequence[str], turns: int) -> list[list[str]]:
     """A line for a threshold that keeps nothing, and one for all rules: what a report adds to selecting, medians."""
-    lines = []
-    for name, flags in (("a threshold", [*flags_of(directory), *KEEP_NONE]), ("all of the above", everything)):
-        ways = {
-            report: functools.partial(run_job, directory, [*flags, "--report", report]) for report in ("false", "true")
-        }
-        jobs = interleaved(ways, turns)
-        memory = [f"{max(job.peak_rss_bytes for job in jobs[report]) / 1e6:,.0f}" for report in ("false", "true")]
-        by_cpu, by_clock = (_added(jobs, seconds) for seconds in ("cpu_seconds", "seconds"))
-        lines.append([name, *by_cpu, *by_clock, *memory])
-    return lines
+    return [
+        added_by_report(directory, A_THRESHOLD, KEEP_NONE, turns),
+        added_by_report(directory, "all of the above", everything, turns),
+    ]
+
+
+def added_by_report(directory: Path, name: str, selection: Sequence[str], turns: int) -> list[str]:
+    """A line for a selection: what a report adds to it, medians of so many turns."""
+    given = [*flags_of(directory), *selection, "--report"]
+    ways = {report: functools.partial(run_job, directory, [*given, report]) for report in ("false", "true")}
+    jobs = interleaved(ways, turns)
+    memory = [f"{max(job.peak_rss_bytes for job in jobs[report]) / 1e6:,.0f}" for report in ("false", "true")]
+    by_cpu, by_clock = (_added(jobs, seconds) for seconds in ("cpu_seconds", "seconds"))
+    return [name, *by_cpu, *by_clock, *memory]
 
 
 def _added(jobs: Mapping[str, Sequence[TimedJob]], seconds: str) -> list[str]:
