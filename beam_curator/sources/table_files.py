@@ -62,7 +62,7 @@ def table_of(path: str, flag: str = "--input") -> Table:
         raise UsageError(f"{flag} {path}: is not a file, but a pipe, socket or device: write it into a file")
     try:
         return _table(path, path.lower())
-    except (UnicodeDecodeError, csv.Error, ValueError, pa.ArrowException) as error:
+    except (csv.Error, ValueError, pa.ArrowException) as error:
         raise UsageError(f"{flag} {path}: cannot be read as a list: {files.first_line(error)}") from error
 
 
@@ -72,7 +72,11 @@ def _table(path: str, lower: str) -> Table:
     data = files.read_bytes(path)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("it is text in UTF-16: write it in UTF-8")
-    text = data.decode("utf-8-sig")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line:,} is not UTF-8: write it in UTF-8") from error
     if lower.endswith((".jsonl", ".ndjson")):
         rows = list(_json_rows(text))
         return Table(list(dict.fromkeys(name for row in rows for name in row)), rows)

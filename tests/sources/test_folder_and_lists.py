@@ -303,7 +303,12 @@ def test_text_names_one_file_a_line(folder):
         ("l.csv", b"x.jpg,a\ny.jpg,b\n", "write their names into its first line; its columns are x.jpg, a"),
         ("l.jsonl", b'{"path": 5}\n', "its column path holds no path and no url: give --image_column"),
         ("l.txt", "x.jpg".encode("utf-16"), "cannot be read as a list: it is text in UTF-16: write it in UTF-8"),
-        ("l.txt", b"\xfe\xfd\x00", "cannot be read as a list"),
+        ("l.txt", b"\xfe\xfd\x00", "cannot be read as a list: line 1 is not UTF-8: write it in UTF-8"),
+        (
+            "l.csv",
+            "path\nä.jpg\n".encode("latin-1"),
+            "cannot be read as a list: line 2 is not UTF-8: write it in UTF-8",
+        ),
         ("l.jsonl", b"[1]\n", "cannot be read as a list: line 1 is no JSON object"),
         ("l.jsonl", b'{"path": "x.jpg"}\n{"pa\n', "cannot be read as a list: line 2 is no JSON: Unterminated string"),
         (
