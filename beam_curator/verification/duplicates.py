@@ -238,12 +238,16 @@ class _Checked:
 
     def _equal(self, kind: str, classes: Classes) -> Iterator[Difference]:
         """Samples that are equal: each class, with a caption, is there once."""
-        rows = np.flatnonzero((classes.of_samples >= 0) & self._samples.competes)
-        first: dict[tuple[int, int], int] = {}
-        for row in (*np.flatnonzero((classes.of_samples >= 0) & self._samples.base).tolist(), *rows.tolist()):
-            other = first.setdefault((int(classes.of_samples[row]), self._group(row)), row)
-            if other != row and self._samples.competes[row]:
-                yield self._both(kind, other, row)
+        samples, there = self._samples, classes.of_samples >= 0
+        rows = np.concatenate([np.flatnonzero(there & samples.base), np.flatnonzero(there & samples.competes)])
+        keys = classes.of_samples[rows].astype(np.int64) << 32
+        if samples.groups is not None:
+            keys |= samples.groups[rows] + 1  # of no group, -1, too
+        _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+        firsts = rows[first[number]]
+        again = (firsts != rows) & samples.competes[rows]
+        for other, row in zip(firsts[again].tolist(), rows[again].tolist(), strict=True):
+            yield self._both(kind, other, row)
 
     def _group(self, row: int) -> int:
         return 0 if self._samples.groups is None else int(self._samples.groups[row])
