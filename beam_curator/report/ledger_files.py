@@ -116,7 +116,8 @@ class LedgerFiles:
             table = _read_part(url, part, stored) if there is None else there.select(stored.names(there.schema) or ())
             return None if table is None else Run(table, [Piece(0, part.file, part.first)])
 
-        for run in _joined(run for run in prefetched(read, self._parts(), self._at_once) if run is not None):
+        at_once = self._at_once if held is no_rows else 0  # what is held waits for nothing
+        for run in _joined(run for run in prefetched(read, self._parts(), at_once) if run is not None):
             yield run._replace(table=stored.renamed(run.table))
 
     def _parts(self) -> Iterator[_Part]:
