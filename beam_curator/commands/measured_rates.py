@@ -43,7 +43,7 @@ MEASURED = (
 
 _EPYC = "2 cores of an AMD EPYC"
 
-SELECTING_START_SECONDS, SELECTING_SECONDS_A_ROW, SELECTING_TOGETHER_SECONDS_A_ROW = 5.0, 15e-6, 37e-6
+SELECTING_START_SECONDS, SELECTING_SECONDS_A_ROW, SELECTING_TOGETHER_SECONDS_A_ROW = 5.0, 11e-6, 29.5e-6
 SELECTING_SOURCE = f"docs/performance.md, select: up to 1,000,000 rows, CPU time on {_EPYC}, 2026-11-27"
 """The source of the time for selecting: the start of a process, and what each row takes; more where anything is decided
 by all samples together (repeated captions, lists, the best by a column)."""
@@ -62,7 +62,7 @@ COLUMNS_SECONDS_A_ROW = 46e-6
 COLUMNS_SOURCE = f"docs/performance.md, rescore: LAION's two heads, CPU time on {_EPYC}, 2026-11-26"
 """The source of the time for columns that are computed of stored embeddings."""
 
-REPORT_START_SECONDS, REPORT_SECONDS_A_ROW = 1.8, 4.6e-6
+REPORT_START_SECONDS, REPORT_SECONDS_A_ROW = 1.8, 2.6e-6
 REPORT_SOURCE = f"docs/performance.md, report: up to 1,000,000 rows, CPU time on {_EPYC}, 2026-11-27"
 """The source of the time for a report: some hundred pictures, and what each row takes."""
 
