@@ -350,8 +350,8 @@ def list_files(directory: str, pattern: str = "*") -> list[FileMetadata]:
 
 
 def _here(directory: str, pattern: str) -> Iterator[FileMetadata]:
-    """As `list_files`, of a local directory. Beam's would look through all that is below it, and where its path is
-    relative and begins with a character of globs, find nothing."""
+    """Lists as `list_files` does, in a local directory. Beam's listing would look through all that is below it; and
+    where its path is relative and begins with a character of globs, it would find nothing."""
     matches = re.compile(LocalFileSystem.translate_pattern(pattern)).match
     for name in iter_files(directory, below="/" in pattern or "**" in pattern):
         if matches(name):

@@ -17,6 +17,7 @@ from beam_curator.sources.tar.compression import open_tar
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
 from beam_curator.sources.tar.links import HardLinks
+from beam_curator.sources.tar.windows import Seekable
 from beam_curator.storage import files
 
 CHUNK_BYTES = 16 << 20
@@ -223,7 +224,7 @@ class _SteadyTar:
                 tar.close()
 
 
-class _Window:
+class _Window(Seekable):
     """A range as a file that is read forward. What was read is held until it is let go, but for large samples, which
     are taken by one read of their own.
 
@@ -234,19 +235,9 @@ class _Window:
     def __init__(self, tar: _SteadyTar, range: ShardRange) -> None:
         self._tar, self._range = tar, range
         self.length = range.end - range.start
-        self._held, self._begin, self._position, self._holds = bytearray(), 0, 0, True
+        self._held, self._begin, self._holds = bytearray(), 0, True
         # What is not held is read by itself: of a compressed shard, from its beginning.
         self._most = (reading.MAX_SAMPLE_BYTES if range.compression else 4 * CHUNK_BYTES) + CHUNK_BYTES
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset if whence == io.SEEK_SET else self._position + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
         data = self._at(self._position, self.length - self._position if size < 0 else size)

@@ -1,4 +1,4 @@
-"""Opens a part of a file as a file of its own."""
+"""Opens a part of a file as a file of its own, and what such files have in common."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ def window(file: BinaryIO, start: int, end: int) -> BinaryIO:
     return cast(BinaryIO, _Window(file, start, end))
 
 
-class _Window(io.RawIOBase):
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        self._file, self._start, self._end, self._position = file, start, end, 0
+class Seekable:
+    """What a file that is read from a place has in common: that place, in bytes from its start. A seek from the end is
+    not meant."""
+
+    _position = 0
 
     def seekable(self) -> bool:
         return True
@@ -24,6 +26,11 @@ class _Window(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+class _Window(Seekable, io.RawIOBase):
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self._start, self._end = file, start, end
 
     def read(self, size: int = -1) -> bytes:
         remaining = max(0, self._end - self._start - self._position)
