@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beam_curator.sources import matching
-from beam_curator.storage import conditional_writing, files
+from beam_curator.storage import conditional_writing, directories, files
 from beam_curator.storage.buckets.bucket import Bucket, ObjectMetadata, Upload, Versioned
 
 ROOT = "gs://simulated"
@@ -125,5 +125,5 @@ def _behind(listing: Listing, place: str, after: str) -> int:
 
 def stand_in(bucket: SimulatedBucket) -> None:
     """Has this process find the bucket behind every url, and nothing behind paths."""
-    for module in (files, matching, conditional_writing):
+    for module in (files, directories, matching, conditional_writing):
         module.bucket_of = lambda url: bucket if "://" in url else None  # type: ignore[attr-defined]

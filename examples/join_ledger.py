@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_curator.commands import parsing, running
 from beam_curator.errors import UsageError
 from beam_curator.sources import matching
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 
 Joined = tuple[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 
@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> int:
     flags, others = parser.parse_known_args(list(argv))
     options = PipelineOptions(others)
     files.use_options(options)
-    parts = files.join(flags.ledger, "*.parquet")
+    parts = urls.join(flags.ledger, "*.parquet")
     if not matching.match_files([parts]):
         raise UsageError(f"--ledger {flags.ledger}: there is no Parquet file in it")
     records = read_records(flags.records)

@@ -23,7 +23,7 @@ from beam_curator.output.manifest import MANIFEST
 from beam_curator.output.placing import shard_name
 from beam_curator.rules.rule import Rule
 from beam_curator.rules.selecting import rules_of
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +155,8 @@ def _result(output: str, done: curate_images.Finished, notes: Sequence[str]) -> 
         counts["dropped_by_rule"],
         counts["failed_by_reason"],
         output,
-        files.join(output, MANIFEST),
-        files.join(output, ledger.LEDGER_DIRECTORY, "*.parquet"),
-        tuple(files.join(output, f"{shard_name(index)}.tar") for index in range(shards)),
+        urls.join(output, MANIFEST),
+        urls.join(output, ledger.LEDGER_DIRECTORY, "*.parquet"),
+        tuple(urls.join(output, f"{shard_name(index)}.tar") for index in range(shards)),
         tuple(notes),
     )

@@ -8,8 +8,7 @@ import textwrap
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.device_errors import told_of_memory
-from beam_curator.errors import CurationError, JobError, StorageError
-from beam_curator.storage import files
+from beam_curator.errors import CurationError, JobError, StorageError, first_line
 
 _LONG = 500
 
@@ -39,7 +38,7 @@ def as_job_error(error: Exception, output: str) -> Exception:
         told = _without_step(str(error))
         return JobError(f"{told}; {resume}" if isinstance(error, StorageError) else told)
     if type(error).__module__.partition(".")[0] == "google":  # no credentials, no permission, no such project
-        return JobError(f"{type(error).__name__}: {files.first_line(error)}; {resume}")
+        return JobError(f"{type(error).__name__}: {first_line(error)}; {resume}")
     text = str(error)
     raised = _RAISED.findall(text)
     if raised:
@@ -54,7 +53,7 @@ def as_job_error(error: Exception, output: str) -> Exception:
     if wanted is not None:
         return JobError(f"{_without_step(wanted).rstrip(': ')}: {_MORE_MEMORY}; {resume}")
     if isinstance(error, (OSError, BeamIOError)):
-        return JobError(f"{type(error).__name__}: {_without_step(files.first_line(error))}; {resume}")
+        return JobError(f"{type(error).__name__}: {_without_step(first_line(error))}; {resume}")
     fault = _FAULT.findall(text)
     if fault:
         return JobError(f"{': '.join(fault[-1])}; {resume}")

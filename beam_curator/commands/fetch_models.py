@@ -16,7 +16,7 @@ from beam_curator.commands.plain_flags import models_parser
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.models.weights import nsfw_weights, published, transfer
 from beam_curator.models.weights.resolving import published_weights
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments, others = models_parser().parse_known_args(argv)
         parsing.use_storage_flags(others)
-        model_dir = files.absolute(arguments.model_dir)
+        model_dir = urls.absolute(arguments.model_dir)
         _make_directory(model_dir)
         wanted: list[published.FetchableWeights] = [
             published_weights(arguments.clip_model, arguments.clip_pretrained),
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _make_directory(model_dir: str) -> None:
-    if files.is_remote(model_dir):
+    if urls.is_remote(model_dir):
         return  # A bucket's folders come to be with their files.
     try:
         pathlib.Path(model_dir).mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from beam_curator.first_few import counted
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.phases import COMPARING, PLANNING, REUSING, SCORING, SELECTING, WRITING
 from beam_curator.progress import BOARD, SHARED_IN, read_done
-from beam_curator.storage import files
+from beam_curator.storage import directories, urls
 from beam_curator.temporaries import temporary_directory
 from beam_curator.transforms.metrics import NAMESPACE
 
@@ -210,7 +210,7 @@ def _counts_on(runner: str, options: PipelineOptions, result: PipelineResult) ->
 
 
 def _scored_ranges(output: str) -> int:
-    return sum(name.endswith(".parquet") for name in files.iter_files(files.join(output, SCORES_DIRECTORY)))
+    return sum(name.endswith(".parquet") for name in directories.iter_files(urls.join(output, SCORES_DIRECTORY)))
 
 
 @contextlib.contextmanager

@@ -28,8 +28,8 @@ from apache_beam.runners.portability.spark_runner import SparkJarJobServer, Spar
 from apache_beam.runners.runner import create_runner
 from apache_beam.utils.subprocess_server import JavaJarServer
 
-from beam_curator.errors import UsageError
-from beam_curator.storage import files
+from beam_curator.errors import UsageError, first_line
+from beam_curator.storage import urls
 
 CONNECT_SECONDS = 5.0
 """The seconds that somebody may take to answer; a cluster that takes longer is of no use either."""
@@ -51,7 +51,7 @@ def check_runner(options: PipelineOptions, places: Sequence[str]) -> None:
     try:
         runner = create_runner(name)
     except (ValueError, ImportError, AttributeError, TypeError) as error:
-        raise UsageError(f"--runner {name}: {files.first_line(error)}") from error
+        raise UsageError(f"--runner {name}: {first_line(error)}") from error
     kind = type(runner).__name__
     if kind == "DataflowRunner":
         _check_dataflow(options, places)
@@ -81,7 +81,7 @@ def _check_dataflow(options: PipelineOptions, places: Sequence[str]) -> None:
 def check_places(places: Sequence[str]) -> None:
     """Raises UsageError for a place on this machine."""
     for place in places:
-        if not files.is_remote(place):
+        if not urls.is_remote(place):
             raise UsageError(
                 f"{place}: workers of Dataflow do not reach this machine's files: give a place in a bucket"
             )
@@ -141,7 +141,7 @@ def _check_jar_server(options: PipelineOptions, server: JavaJarJobServer, flag: 
     try:
         jar = server.path_to_jar()
     except ValueError as error:
-        raise UsageError(f"{flag}: {files.first_line(error)}") from error
+        raise UsageError(f"{flag}: {first_line(error)}") from error
     cache = job_server.jar_cache_dir or JavaJarServer.JAR_CACHE
     if Path(jar).exists() or Path(cache, jar.rsplit("/", 1)[-1]).exists():
         return
@@ -149,7 +149,7 @@ def _check_jar_server(options: PipelineOptions, server: JavaJarJobServer, flag: 
         _check_answers(flag, jar, "")
         JavaJarServer.local_jar(jar, job_server.jar_cache_dir)
     except (UsageError, OSError, RuntimeError, ValueError) as error:
-        why = files.first_line(error.__cause__ or error)
+        why = first_line(error.__cause__ or error)
         raise UsageError(
             f"the jar of the job server cannot be fetched from {jar} ({why}): give {flag} FILE, as a machine with a "
             "network fetches it"

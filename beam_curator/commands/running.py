@@ -28,10 +28,10 @@ from beam_curator.commands.progress_elsewhere import metrics_now, shown_of_proce
 from beam_curator.commands.progress_line import ProgressLine
 from beam_curator.commands.quick_building import remember_what_beam_asks_again
 from beam_curator.device_errors import wants_memory
-from beam_curator.errors import CurationError, JobError, StorageError, UsageError
+from beam_curator.errors import CurationError, JobError, StorageError, UsageError, first_line
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.progress import BOARD
-from beam_curator.storage import files
+from beam_curator.storage import urls
 from beam_curator.transforms.spilling import spilled_to_disk
 
 
@@ -141,7 +141,7 @@ def submit_pipeline(options: PipelineOptions, build: Callable[[beam.Pipeline], A
         raise as_job_error(error, output) from error
     template = options.view_as(GoogleCloudOptions).template_location
     what = f"template {template}" if template else f"submitted as Dataflow job {result.job_id()}"
-    return f"Beam Curator: {what}; {files.join(output, MANIFEST)} will be there when the job is done"
+    return f"Beam Curator: {what}; {urls.join(output, MANIFEST)} will be there when the job is done"
 
 
 def _progress_here(
@@ -222,17 +222,17 @@ def _exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     except PermissionError as error:  # before or after a job, of a path that was only looked for
-        print(f"{program}: {error.filename or files.first_line(error)}: permission denied", file=sys.stderr)
+        print(f"{program}: {error.filename or first_line(error)}: permission denied", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(interruption.line(program), file=sys.stderr)
         return 130
     except Exception as error:
         if wants_memory(error):
-            told = f"there is too little memory ({files.first_line(error)}): free some, or take a larger machine"
+            told = f"there is too little memory ({first_line(error)}): free some, or take a larger machine"
             print(f"{program}: {told}", file=sys.stderr)
             return 1
         # A bug of ours: the one case where a traceback helps.
         traceback.print_exc()
-        print(f"{program}: internal error, please report it: {files.first_line(error)}", file=sys.stderr)
+        print(f"{program}: internal error, please report it: {first_line(error)}", file=sys.stderr)
         return 1

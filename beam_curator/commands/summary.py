@@ -21,7 +21,7 @@ from beam_curator.rules.lists import OF_BLOCK
 from beam_curator.sources.findings import KINDS, describe
 from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.told_places import told_end
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 SHOWN_MISSING = 1000
 
@@ -170,11 +170,11 @@ def _of_fields(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _where(output: str, shards: int, page: str) -> str:
-    places = [files.join(output, page) + " (in a browser)"] if page else []
-    places += [files.join(output, "samples", "*.parquet") + " (the ledger: every sample, with its reason)"]
+    places = [urls.join(output, page) + " (in a browser)"] if page else []
+    places += [urls.join(output, "samples", "*.parquet") + " (the ledger: every sample, with its reason)"]
     if shards:
-        places.append(files.join(output, f"{shard_name(0)}.tar") + " (the first output shard)")
-    return ", ".join([*places, files.join(output, MANIFEST)])
+        places.append(urls.join(output, f"{shard_name(0)}.tar") + " (the first output shard)")
+    return ", ".join([*places, urls.join(output, MANIFEST)])
 
 
 def _reasons(counts: Mapping[str, int]) -> list[str]:

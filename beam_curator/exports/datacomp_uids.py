@@ -14,7 +14,7 @@ from beam_curator.errors import JobError, UsageError
 from beam_curator.exports.kept_rows import check_kept, kept_count
 from beam_curator.output import ledger
 from beam_curator.output.belonging import output_shard_files
-from beam_curator.storage import files
+from beam_curator.storage import clearing, files
 from beam_curator.storage.places import below
 
 UID_TYPE = np.dtype("u8,u8")
@@ -53,7 +53,7 @@ def export_datacomp_uids(output: str, to: str) -> int:
     np.save(content, ordered[fresh])
     directory, slash, name = to.rpartition("/")
     files.write_bytes(directory or slash or ".", name, content.getvalue())
-    files.remove_empty(directory or slash or ".")
+    clearing.remove_temporary_directory(directory or slash or ".")
     return int(fresh.sum())
 
 

@@ -29,7 +29,7 @@ from beam_curator.exports.kept_rows import (
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output.column_names import in_files, schema_in_files
 from beam_curator.output.embedding_column import EMBEDDING_TYPE, embedding_array
-from beam_curator.storage import files
+from beam_curator.storage import clearing, directories, files, urls
 from beam_curator.storage.places import below
 
 NPY, PARQUET, LANCE = FORMATS = ("npy", "parquet", "lance")
@@ -68,14 +68,14 @@ def export_embeddings(output: str, to: str, format: str = NPY, rows_per_file: in
         else:
             _write_parquet(to, name, schema, next(runs), has_texts)
     collections.deque(found, maxlen=0)  # which raises if it is not at its end
-    files.remove_empty(to)
+    clearing.remove_temporary_directory(to)
     return kept
 
 
 def _check_place(output: str, to: str, format: str) -> None:
     if below(to, output) is not None:
         raise UsageError(f"--output {to} lies in the job's own directory {output}: give another one")
-    if not files.is_empty(to):
+    if not directories.is_empty(to):
         raise UsageError(f"--output {to} is not empty: give a new directory")
     if format == LANCE and importlib.util.find_spec("lance") is None:
         raise UsageError("--format lance needs the package pylance: pip install 'beam-curator[lance]'")
@@ -166,7 +166,7 @@ def _write_lance(to: str, schema: pa.Schema, found: Iterator[Kept]) -> None:
                 table = table.append_column(name, pa.FixedSizeListArray.from_arrays(flat, type=vector, mask=nothing))
             yield from table.combine_chunks().to_batches()
 
-    lance.write_dataset(pa.RecordBatchReader.from_batches(whole, batches()), files.join(to, _LANCE))
+    lance.write_dataset(pa.RecordBatchReader.from_batches(whole, batches()), urls.join(to, _LANCE))
 
 
 def _rows_in_files(kept: Kept, schema: pa.Schema) -> pa.Table:

@@ -23,7 +23,8 @@ from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.part_contents import read_embeddings
 from beam_curator.output.score_parts import SCORES_DIRECTORY
-from beam_curator.storage import files
+from beam_curator.storage import directories, files, urls
+from beam_curator.storage.retrying import retried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def ledgers_in_order(output: str) -> list[str]:
     Raises:
       StorageError: when one cannot be read, after retries, or is damaged.
     """
-    found = [one.path for one in files.list_files(files.join(output, ledger.LEDGER_DIRECTORY), "*.parquet")]
+    found = [one.path for one in directories.list_files(urls.join(output, ledger.LEDGER_DIRECTORY), "*.parquet")]
     return [path for _, path in sorted((_place(path), path) for path in found)]
 
 
@@ -86,7 +87,7 @@ def _place(path: str) -> tuple[str, int]:
         return _first_place(path)
 
 
-@files.retried
+@retried
 def _first_place(path: str) -> tuple[str, int]:
     with files.open_for_reading(path) as file:
         first = next(pq.ParquetFile(file).iter_batches(1, columns=["shard", "offset"]), None)
@@ -108,7 +109,7 @@ def kept_rows(output: str) -> Iterator[Kept]:
         kept = np.flatnonzero(rows.status_is(table, rows.KEPT))
         if not len(kept):
             continue
-        part = files.join(scores, SCORES_DIRECTORY, f"{name}.parquet")
+        part = urls.join(scores, SCORES_DIRECTORY, f"{name}.parquet")
         if not files.exists(part):
             raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
         embeddings = read_embeddings(part).embeddings
@@ -162,7 +163,7 @@ def schema_of_all(output: str) -> pa.Schema:
     return pa.schema(list(found.values()))
 
 
-@files.retried
+@retried
 def _schema(path: str) -> pa.Schema:
     with files.open_for_reading(path) as file:
         return schema_from_files(pq.read_schema(file)).remove_metadata()

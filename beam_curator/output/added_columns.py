@@ -29,7 +29,7 @@ from beam_curator.output.score_parts import (
 )
 from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.samples import SampleBatch, ShardRange
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 
 COLUMNS_DIRECTORY = "columns"
 
@@ -107,7 +107,7 @@ def completed(directory: str, stored: StoredRange, steps: Sequence[ScoreStep]) -
 
 def _with_columns(directory: str, stored: StoredRange, step: ScoreStep) -> StoredRange:
     """The range with the columns that were computed for this step, if they are there."""
-    url = files.join(directory, *columns_name(stored.batch.range, step.name).split("/"))
+    url = urls.join(directory, *columns_name(stored.batch.range, step.name).split("/"))
     found = _read(url, stored, step)
     return stored if found is None else _merged(stored, *found)
 
@@ -124,7 +124,7 @@ def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> tup
     Raises:
       StorageError: when they cannot be read, after retries, or are damaged.
     """
-    url = files.join(directory, SCORES_DIRECTORY, f"{name}.parquet")
+    url = urls.join(directory, SCORES_DIRECTORY, f"{name}.parquet")
     content = files.read_bytes(url)
     with checked_parquet.told_if_damaged(url):
         part = checked_parquet.opened(content)
@@ -132,7 +132,7 @@ def read_text_embeddings(directory: str, name: str, model: ModelIdentity) -> tup
         by = next((found for step in told["scorers"] if (found := _text_model(step, model)) is not None), None)
         if by is not None:
             return _text_embeddings_in(part, told["dim"]), by
-    beside = files.join(directory, COLUMNS_DIRECTORY, TEXT_EMBEDDING, f"{name}.parquet")
+    beside = urls.join(directory, COLUMNS_DIRECTORY, TEXT_EMBEDDING, f"{name}.parquet")
     if not files.exists(beside):
         return None
     content = files.read_bytes(beside)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC, DuplicateSettings
-from beam_curator.errors import JobError, UsageError
+from beam_curator.errors import JobError, UsageError, first_line
 from beam_curator.first_few import counted
 from beam_curator.identities import AUTO_PRECISION, ModelIdentity
 from beam_curator.output import lease, ledger
@@ -23,8 +23,9 @@ from beam_curator.output.manifest import MANIFEST, read_manifest
 from beam_curator.output.many_ranges import tables_of
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.output.score_steps import EMBEDDING_STEP
-from beam_curator.storage import files
+from beam_curator.storage import directories, files, urls
 from beam_curator.storage.places import real
+from beam_curator.storage.retrying import retried
 
 _THREADS = 16
 
@@ -42,7 +43,7 @@ def check_against(settings: DuplicateSettings, output: str, encoder: ModelIdenti
             manifest, job, held = read_manifest(other), read_job(other), lease.read(other)
             lacking = _lacking(other, manifest, job, settings) if manifest and job else None
         except (OSError, UsageError) as error:
-            raise UsageError(f"--against {other} cannot be read: {files.first_line(error)}") from error
+            raise UsageError(f"--against {other} cannot be read: {first_line(error)}") from error
         if real(other) == real(output):
             raise UsageError(f"--against {other} is the output itself: what it holds is compared anyway")
         if manifest is None or job is None:
@@ -121,7 +122,7 @@ def notes_on_hashes(settings: DuplicateSettings) -> list[str]:
     return found
 
 
-@files.retried
+@retried
 def _has_hashes(url: str) -> bool:
     """Tells whether a file of the ledger has 256-bit hashes; one that is damaged is told when it is read."""
     with files.open_for_reading(url) as file:
@@ -132,7 +133,7 @@ def _has_hashes(url: str) -> bool:
 
 
 def _ledger_files(other: str) -> list[str]:
-    return sorted(one.path for one in files.list_files(files.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
+    return sorted(one.path for one in directories.list_files(urls.join(other, ledger.LEDGER_DIRECTORY), "*.parquet"))
 
 
 def _lacking(other: str, manifest: Mapping[str, Any], job: Job, settings: DuplicateSettings) -> str | None:
@@ -142,11 +143,11 @@ def _lacking(other: str, manifest: Mapping[str, Any], job: Job, settings: Duplic
     Raises:
       StorageError: when they cannot be looked into.
     """
-    read = [files.join(other, ledger.LEDGER_DIRECTORY)]
+    read = [urls.join(other, ledger.LEDGER_DIRECTORY)]
     if SEMANTIC in settings.kinds:
-        read.append(files.join(job.scores_in(other), SCORES_DIRECTORY))
+        read.append(urls.join(job.scores_in(other), SCORES_DIRECTORY))
     for directory in read if manifest["counts"]["seen"] else []:
-        if not any(name.endswith(".parquet") for name in files.iter_files(directory)):
+        if not any(name.endswith(".parquet") for name in directories.iter_files(directory)):
             return f"there is nothing in {directory}"
     return None
 
@@ -198,7 +199,7 @@ def competitors_of_output(other: str, settings: DuplicateSettings, more: Sequenc
     there, seen = sum(len(one.table) for one in competitors), manifest["counts"]["seen"]
     if there != seen:
         raise JobError(
-            f"{files.join(other, ledger.LEDGER_DIRECTORY)} has {there:,} samples, the {MANIFEST} beside it tells of "
+            f"{urls.join(other, ledger.LEDGER_DIRECTORY)} has {there:,} samples, the {MANIFEST} beside it tells of "
             f"{seen:,}: copy it whole, or run its job again"
         )
     return competitors
@@ -212,7 +213,7 @@ def _of_range(
     scores: str, path: str, name: str, table: pa.Table, settings: DuplicateSettings, more: Sequence[str]
 ) -> Competitors:
     table = ledger.with_ids(table)
-    part = files.join(scores, SCORES_DIRECTORY, f"{name}.parquet")
+    part = urls.join(scores, SCORES_DIRECTORY, f"{name}.parquet")
     if SEMANTIC in settings.kinds and not files.exists(part):
         raise JobError(f"{part}, which holds the embeddings of {path}, is not there any more: run its job again")
     if settings.embeddings:  # then nothing is compared with, and this is the job's own

@@ -20,8 +20,8 @@ from beam_curator.output import added_columns, edge_store, field_store, ledger, 
 from beam_curator.output.added_members import CURATION_EXTENSION
 from beam_curator.output.placing import shard_name
 from beam_curator.output.side_files import check_side_files
-from beam_curator.storage import files
-from beam_curator.storage.retrying import is_absent
+from beam_curator.storage import directories, files, urls
+from beam_curator.storage.retrying import is_absent, retried
 
 OF_RANGES = {
     plans.PLANS_DIRECTORY: "*.json",
@@ -54,14 +54,14 @@ def ledger_files(output: str) -> list[str]:
     Raises:
       StorageError: when they cannot be listed, after retries.
     """
-    found = files.list_files(files.join(output, ledger.LEDGER_DIRECTORY), OF_RANGES[ledger.LEDGER_DIRECTORY])
+    found = directories.list_files(urls.join(output, ledger.LEDGER_DIRECTORY), OF_RANGES[ledger.LEDGER_DIRECTORY])
     return sorted(one.path for one in found if is_range_file(one.path) or ledger.is_of_many(one.path))
 
 
 def output_shard_files(output: str) -> list[tuple[str, int]]:
     """The files of a directory that are called as those of output shards are, with the index of each."""
     found = []
-    for metadata in files.list_files(output):
+    for metadata in directories.list_files(output):
         index = output_shard_index(_name(metadata.path))
         if index is not None:
             found.append((metadata.path, index))
@@ -125,7 +125,7 @@ def is_own(path: str) -> bool:
         raise
 
 
-@files.retried
+@retried
 def _reads_as_own(path: str) -> bool:
     directory, _, name = path.rpartition("/")
     place = directory.rpartition("/")[2]

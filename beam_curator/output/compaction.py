@@ -15,15 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_curator.errors import JobError, StorageError
+from beam_curator.errors import JobError, StorageError, first_line
 from beam_curator.output import ledger
 from beam_curator.output.column_names import in_files, schema_in_files
 from beam_curator.output.many_ranges import Contents, ManyRanges, RangeInFile, in_schema
 from beam_curator.output.prefix_sums import RangeKey
 from beam_curator.samples import ShardRange
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 from beam_curator.storage.read_ahead import prefetched
-from beam_curator.storage.retrying import is_absent
+from beam_curator.storage.retrying import is_absent, retried
+from beam_curator.storage.temporary_names import TEMPORARY
 
 ROWS_PER_GROUP = 1 << 16
 """A row group ends with the range by which it has so many rows."""
@@ -56,7 +57,7 @@ class Piece(NamedTuple):
     @property
     def path(self) -> str:
         """The path of the piece under the output directory, until it is joined."""
-        return f"{files.TEMPORARY}/{self.name}.arrows.{self.content}"
+        return f"{TEMPORARY}/{self.name}.arrows.{self.content}"
 
 
 def write_piece(output: str, range: ShardRange, place: int, table: pa.Table) -> Piece:
@@ -107,7 +108,7 @@ def join(output: str, index: int, pieces: Iterable[Piece]) -> str:
 
 
 def _url(output: str, piece: Piece) -> str:
-    return files.join(output, *piece.path.split("/"))
+    return urls.join(output, *piece.path.split("/"))
 
 
 def _content(pieces: Sequence[Piece]) -> str:
@@ -117,14 +118,14 @@ def _content(pieces: Sequence[Piece]) -> str:
 def _stands(output: str, name: str, pieces: Sequence[Piece]) -> bool:
     """Tells whether the file of joined pieces is there with these rows: an earlier attempt has joined and removed
     them."""
-    url = files.join(output, *name.split("/"))
+    url = urls.join(output, *name.split("/"))
     try:
         return files.exists(url) and ManyRanges(url).contents.content == _content(pieces)
     except pa.ArrowException:
         return False
 
 
-@files.retried
+@retried
 def _write(output: str, name: str, pieces: Sequence[Piece]) -> None:
     schemas = _schemas(output, pieces)
     numbers = {columns: number for number, columns in enumerate(schemas)}
@@ -158,7 +159,7 @@ def _together(schemas: dict[str, pa.Schema], pieces: Sequence[Piece]) -> pa.Sche
 def _different_types(names: str, error: pa.ArrowException) -> JobError:
     return JobError(
         f"the ledger of {names} has columns of one name and of different types "
-        f"({files.first_line(error)}): give them one type, or each range a file: --ranges_per_ledger_file 1"
+        f"({first_line(error)}): give them one type, or each range a file: --ranges_per_ledger_file 1"
     )
 
 
@@ -175,7 +176,7 @@ def _groups(output: str, pieces: Sequence[Piece], schema: pa.Schema) -> Iterator
 
 
 def _ahead(output: str) -> int:
-    return _AHEAD if files.is_remote(output) else 0
+    return _AHEAD if urls.is_remote(output) else 0
 
 
 def _read(output: str, piece: Piece, schema: pa.Schema) -> pa.Table:

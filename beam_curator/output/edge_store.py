@@ -27,8 +27,8 @@ from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC
 from beam_curator.errors import StorageError
 from beam_curator.output import checked_parquet
-from beam_curator.storage import files
-from beam_curator.storage.retrying import is_absent
+from beam_curator.storage import clearing, directories, files, urls
+from beam_curator.storage.retrying import is_absent, retried
 
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ class EdgeStore:
 
     def path(self, fingerprint: str, name: str) -> str:
         """The path of a file in such a directory."""
-        return files.join(self._output, EDGES_DIRECTORY, f"{self._kind}-{fingerprint}", name)
+        return urls.join(self._output, EDGES_DIRECTORY, f"{self._kind}-{fingerprint}", name)
 
     def begin(self, fingerprint: str) -> None:
         """Removes, before a join, what others left that did not end."""
@@ -200,9 +200,9 @@ class EdgeStore:
         return sorted(path[len(self._output) :].lstrip("/") for path in found)
 
     def _table(self, name: str) -> pa.Table:
-        return checked_parquet.opened(files.read_bytes(files.join(self._output, *name.split("/")))).read()
+        return checked_parquet.opened(files.read_bytes(urls.join(self._output, *name.split("/")))).read()
 
-    @files.retried
+    @retried
     def _write(self, name: str, table: pa.Table, told: Mapping[str, Any] | None = None) -> None:
         """Writes a file, without dictionaries, a row group at a time, with a checksum of each page: a bit that changes
         in a pair is found when it is read."""
@@ -216,7 +216,7 @@ class EdgeStore:
                 writer.write_table(_plain(table.slice(start, _ROW_GROUP)))
 
     def _delete(self, names: Any) -> None:
-        files.delete([files.join(self._output, *name.split("/")) for name in names])
+        files.delete([urls.join(self._output, *name.split("/")) for name in names])
 
 
 class Pieces:
@@ -261,7 +261,7 @@ def _is_by_another_rule(url: str) -> bool:
 
 def edge_files(output: str, pattern: str = "*/*.parquet") -> list[str]:
     """The paths of files in `edges/` that are called as ours are."""
-    found = files.list_files(files.join(output, EDGES_DIRECTORY), pattern)
+    found = directories.list_files(urls.join(output, EDGES_DIRECTORY), pattern)
     return [one.path for one in found if _FILE.fullmatch("/".join(one.path.rsplit("/", 3)[1:]))]
 
 
@@ -278,7 +278,7 @@ def remove_unfinished(output: str) -> None:
     files.delete(
         [path for path in found if path.rpartition("/")[0] not in whole or path.rpartition("/")[2] not in of_edges]
     )
-    files.remove_empty_directories(files.join(output, EDGES_DIRECTORY))
+    clearing.remove_empty_directories(urls.join(output, EDGES_DIRECTORY))
 
 
 def is_edges(schema: pa.Schema) -> bool:

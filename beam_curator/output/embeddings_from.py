@@ -13,7 +13,7 @@ from beam_curator.output.resuming import ways_apart
 from beam_curator.output.score_parts import SCORES_DIRECTORY
 from beam_curator.output.scores_from import finished_job
 from beam_curator.reading import Reading
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 
 FLAG = "--duplicate_embeddings"
 
@@ -59,7 +59,7 @@ def part_elsewhere(other: str, part: str) -> str:
       StorageError: when they cannot be read, after retries.
     """
     name = part.rpartition("/")[2]
-    found = files.join(other, SCORES_DIRECTORY, name)
+    found = urls.join(other, SCORES_DIRECTORY, name)
     if not files.exists(found):
         if read_manifest(other) is None:
             raise JobError(f"{FLAG}: there is no finished job in {other} (any more, or seen from {Path.cwd()})")

@@ -22,7 +22,8 @@ from beam_curator.field_names import ALL, PREFIX
 from beam_curator.field_tally import FieldsFound, FieldTally
 from beam_curator.output import checked_parquet
 from beam_curator.samples import SampleBatch, ShardRange
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
+from beam_curator.storage.retrying import retried
 
 FIELDS_DIRECTORY = "fields"
 
@@ -119,7 +120,7 @@ def as_carried(told: Mapping[str, Any], range: ShardRange, fingerprint: str | No
     return found.only(wanted) if set(wanted) <= set(stored) else None
 
 
-@files.retried
+@retried
 def _told(url: str) -> Mapping[str, Any]:
     try:
         with files.open_for_reading(url) as file:
@@ -195,4 +196,4 @@ class CarriedFields:
 
 
 def _url(directory: str, range: ShardRange) -> str:
-    return files.join(directory, *fields_name(range).split("/"))
+    return urls.join(directory, *fields_name(range).split("/"))

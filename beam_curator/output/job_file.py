@@ -18,7 +18,7 @@ from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION
 from beam_curator.output.score_steps import EMBEDDING_STEP, ScoreStep
 from beam_curator.sources.matching import match_files
 from beam_curator.sources.shard_identity import KnownShard, place_of
-from beam_curator.storage import files
+from beam_curator.storage import directories, files, urls
 
 JOB = "job.json"
 
@@ -66,7 +66,7 @@ def read_job(output: str) -> Job | None:
     Raises:
       UsageError: when its file cannot be read, or is none of ours.
     """
-    url = files.join(output, JOB)
+    url = urls.join(output, JOB)
     try:
         if not files.exists(url):
             return None
@@ -210,9 +210,9 @@ class StandingParts:
     output: str
 
     def __iter__(self) -> Iterator[str]:
-        directory = files.join(self.output, SCORES_DIRECTORY)
-        named = (name for name in files.iter_files(directory) if name.endswith(".parquet"))
-        return (files.join(directory, name) for name in named)
+        directory = urls.join(self.output, SCORES_DIRECTORY)
+        named = (name for name in directories.iter_files(directory) if name.endswith(".parquet"))
+        return (urls.join(directory, name) for name in named)
 
     def __bool__(self) -> bool:
         return any(True for _ in self)

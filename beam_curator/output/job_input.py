@@ -29,7 +29,7 @@ from beam_curator.sources.mds import MDS_ENDINGS
 from beam_curator.sources.patterns import TAR_SHARD, Patterns, several
 from beam_curator.sources.shard_identity import KnownShard, identify, labelled, with_known_urls
 from beam_curator.sources.table_files import PARQUET_ENDINGS
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -206,7 +206,7 @@ def _check_name(path: str) -> None:
     """Raises UsageError for what cannot be read as a shard, or be named in the ledger."""
     if _UNNAMEABLE.search(path):
         raise UsageError(f"a shard's name is not UTF-8, or holds control characters: rename {path!r}")
-    local = None if files.is_remote(path) else pathlib.Path(path)
+    local = None if urls.is_remote(path) else pathlib.Path(path)
     if local and local.exists() and not local.is_file():  # a pipe would be waited for without end
         raise UsageError(f"{path} is not a file, but a pipe, device or directory: take it out of --input")
 

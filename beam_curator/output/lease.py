@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from beam_curator import json_text
 from beam_curator.errors import JobError, StorageError, UsageError
 from beam_curator.output.owner import Owner, this_process
-from beam_curator.storage import conditional_writing, files
-from beam_curator.storage.files import LEASE
+from beam_curator.storage import clearing, conditional_writing, urls
 from beam_curator.storage.places import real
+from beam_curator.storage.temporary_names import LEASE, TEMPORARY
 
 RENEWED_SECONDS = 30.0
 """The seconds between two renewals of a lease."""
@@ -117,7 +117,7 @@ def _decode(standing: conditional_writing.Standing) -> Lease | None:
 
 def url_of(output: str) -> str:
     """The url of a directory's lease."""
-    return files.join(output, files.TEMPORARY, LEASE)
+    return urls.join(output, TEMPORARY, LEASE)
 
 
 def read(output: str) -> Lease | None:
@@ -211,7 +211,7 @@ def release(claim: Claim) -> None:
         if standing is None or found is None or found.token != claim.token:
             return
         if conditional_writing.remove(url_of(claim.output), standing):  # else it was renewed meanwhile
-            files.remove_empty(claim.output)
+            clearing.remove_temporary_directory(claim.output)
             return
 
 

@@ -20,6 +20,7 @@ from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.rules.caption_repeats import CAPTION_REPEATS
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 LEDGER_DIRECTORY = "samples"
 
@@ -132,7 +133,7 @@ def with_ids(table: pa.Table) -> pa.Table:
     return table.rename_columns(["sample_id" if name == "uid" else name for name in table.schema.names])
 
 
-@files.retried
+@retried
 def has_ids(url: str) -> bool:
     """Tells whether a file of the ledger has the ids that samples have now; one that is damaged may have them.
 

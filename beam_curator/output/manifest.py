@@ -24,7 +24,7 @@ from beam_curator.output.side_files import remove_side_files, sizes_when_full, w
 from beam_curator.output.totals import LedgerTotal, WrittenTotal
 from beam_curator.phases import phases_told, sum_spans
 from beam_curator.reading import DEFAULT_READING
-from beam_curator.storage import files
+from beam_curator.storage import clearing, files, urls
 
 MANIFEST = "manifest.json"
 _SOFTWARE = ("beam-curator", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
@@ -52,7 +52,7 @@ def finish(
     else:
         files.write_bytes(output, MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
     remove_unfinished(output)
-    files.remove_temporaries(output)
+    clearing.remove_temporaries(output)
     return manifest
 
 
@@ -113,7 +113,7 @@ def withdraw_manifest(seen: Summary, output: str, job: Mapping[str, Any]) -> Sum
     """
     standing = read_manifest(output)
     if standing is not None and any(standing.get(name) != value for name, value in _selection(seen, job).items()):
-        files.delete([files.join(output, MANIFEST)])
+        files.delete([urls.join(output, MANIFEST)])
         remove_report(output)
         remove_side_files(output)
     return seen
@@ -214,7 +214,7 @@ def _without_timings(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_manifest(output: str) -> dict[str, Any] | None:
     """The manifest of a finished job, or None if there is none."""
-    url = files.join(output, MANIFEST)
+    url = urls.join(output, MANIFEST)
     if not files.exists(url):
         return None
     try:
@@ -226,12 +226,12 @@ def read_manifest(output: str) -> dict[str, Any] | None:
 
 def remove_output(output: str) -> None:
     """Removes all that a job wrote, and nothing else."""
-    files.delete([files.join(output, MANIFEST)])
+    files.delete([urls.join(output, MANIFEST)])
     for directory in (*OF_RANGES, strays.OUTPUT_SHARDS):
         strays.remove(output, strays.standing(output, directory, 0))
     files.delete(written_by_jobs(edge_files(output)))
     remove_report(output)
     remove_side_files(output)
     for directory in (*OF_RANGES, EDGES_DIRECTORY):
-        files.remove_empty_directories(files.join(output, directory))
-    files.remove_temporaries(output)
+        clearing.remove_empty_directories(urls.join(output, directory))
+    clearing.remove_temporaries(output)

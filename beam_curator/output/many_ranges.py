@@ -18,12 +18,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_curator.errors import StorageError
+from beam_curator.errors import StorageError, first_line
 from beam_curator.output.checked_parquet import told_if_damaged
 from beam_curator.output.column_names import from_files, schema_from_files
 from beam_curator.output.ledger import is_of_many, read_table
 from beam_curator.output.prefix_sums import RangeKey
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 METADATA = b"beam_curator_ledger"
 """Under what a file says which ranges it holds."""
@@ -196,16 +197,16 @@ def _damage_told() -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        raise pa.ArrowInvalid(files.first_line(error)) from error
+        raise pa.ArrowInvalid(first_line(error)) from error
 
 
-@files.retried
+@retried
 def _read_metadata(url: str) -> pq.FileMetaData:
     with files.open_for_reading(url) as file, _damage_told():
         return pq.read_metadata(file)
 
 
-@files.retried
+@retried
 def _read_group(
     url: str,
     metadata: pq.FileMetaData,

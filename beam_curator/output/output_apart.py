@@ -11,8 +11,9 @@ from beam_curator.output.belonging import OF_RANGES, output_shard_index, written
 from beam_curator.output.report_files import REPORT_FILES
 from beam_curator.output.side_files import CARD, SIZES
 from beam_curator.sources import matching
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 from beam_curator.storage.places import all_below, has_wildcard_directory
+from beam_curator.storage.temporary_names import TEMPORARY
 
 _OWN_NAMES = ("job.json", "manifest.json", SIZES, CARD, *REPORT_FILES)
 
@@ -47,7 +48,7 @@ def _strangers(inside: dict[str, str]) -> Iterator[str]:
     shards = [url for url, name in inside.items() if output_shard_index(name) is not None]
     own = set(written_by_jobs(shards))
     yield from (url for url in shards if url not in own)
-    places = (files.TEMPORARY, *OF_RANGES)
+    places = (TEMPORARY, *OF_RANGES)
     for url, name in inside.items():
         place = name.partition("/")[0]
         if url not in own and name not in _OWN_NAMES and not (place in places and not name.endswith(".tar")):
@@ -60,7 +61,7 @@ def _check_other_outputs(found: Sequence[FileMetadata], patterns: Sequence[str])
     like_output = {
         _directory(file.path) for file in found if output_shard_index(file.path.rpartition("/")[2]) is not None
     }
-    outputs = {place for place in like_output - named if files.exists(files.join(place, "job.json"))}
+    outputs = {place for place in like_output - named if files.exists(urls.join(place, "job.json"))}
     taken_in = [file.path for file in found if _directory(file.path) in outputs]
     if taken_in and len(taken_in) < len(found):
         place = _directory(taken_in[0])

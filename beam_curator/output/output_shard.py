@@ -25,8 +25,9 @@ from beam_curator.phases import Span
 from beam_curator.samples import readable
 from beam_curator.sources.tar.member_table import MEMBERS
 from beam_curator.sources.tar.writing import writing_tar
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 from beam_curator.storage.read_ahead import prefetched
+from beam_curator.storage.retrying import retried
 
 LAYOUT_VERSION = 5
 """Goes up when the same samples would give other bytes in an output shard than before."""
@@ -89,7 +90,7 @@ def _fingerprint(runs: Sequence[PlacedSamples], table: pa.Table) -> str:
 def _standing(output: str, name: str, content: str, table: pa.Table) -> tuple[int, dict[str, int]] | None:
     """The tar's bytes and members of the shard that stands there, if it is whole, as far as the tar's size and the
     statistics tell, and has this content."""
-    tar, parquet, stats = (files.join(output, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json"))
+    tar, parquet, stats = (urls.join(output, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json"))
     size = files.size_if_there(tar)
     if size is None or not (files.exists(parquet) and files.exists(stats)):
         return None
@@ -117,10 +118,10 @@ def _with_fields(run: PlacedSamples) -> pa.Table:
     return rows.with_fields(run.rows, run.fields.read_rows(run.range, run.part_rows))
 
 
-@files.retried
+@retried
 def _write_tar(output: str, name: str, runs: Sequence[PlacedSamples]) -> tuple[int, dict[str, int]]:
     """The tar's bytes, and of how many samples each extension is a member."""
-    remote = files.is_remote(output)
+    remote = urls.is_remote(output)
     members: collections.Counter[str] = collections.Counter()
     with files.atomic_writer(output, name) as file, writing_tar(file, behind=remote) as tar:
         for run, stored in zip(runs, prefetched(_stored, runs, 1 if remote else 0), strict=True):

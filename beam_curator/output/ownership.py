@@ -25,7 +25,7 @@ from beam_curator.output.resuming import (
 from beam_curator.output.score_parts import SCORES_DIRECTORY, SCORING_VERSION
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.sources.shard_identity import KnownShard, root_of
-from beam_curator.storage import files
+from beam_curator.storage import clearing, directories, files, urls
 
 
 def continued(standing: Job | None, job: Job) -> Job:
@@ -64,7 +64,7 @@ def claim_output(output: str, job: Job, overwrite: bool, fewer_shards: bool = Fa
             remove_output(output)
         else:
             standing = check_output(output, job, fewer_shards)
-        files.remove_temporaries(output)
+        clearing.remove_temporaries(output)
         write_job(output, continued(standing, job))
     except StorageError as error:
         raise UsageError(f"--output {output} cannot be written to: {error}") from error
@@ -76,18 +76,18 @@ def check_foreign(output: str) -> None:
 
     Releases before this one wrote no job.json for a library's pipeline: there the manifest will do.
     """
-    if files.exists(files.join(output, JOB)):
+    if files.exists(urls.join(output, JOB)):
         return
     _check_can_be(output)
     _check_not_within(output)
-    if files.is_empty(output) or "software" in (read_manifest(output) or {}):
+    if directories.is_empty(output) or "software" in (read_manifest(output) or {}):
         return
     raise UsageError(f"--output {output} is not empty and holds no job of Beam Curator: give an empty or new directory")
 
 
 def _check_can_be(output: str) -> None:
     """Raises UsageError where a local directory, or one that it would be in, is something else."""
-    for place in () if files.is_remote(output) else (Path(output), *Path(output).parents):
+    for place in () if urls.is_remote(output) else (Path(output), *Path(output).parents):
         if place.is_dir():
             return
         if os.path.lexists(place):  # a link to nothing as well
@@ -97,7 +97,7 @@ def _check_can_be(output: str) -> None:
 def _check_not_within(output: str) -> None:
     """Raises UsageError for a local directory within that of another job, of which it would be a stranger's file; not
     of one that ended before it had scored anything, or that another program's job.json tells of."""
-    for parent in () if files.is_remote(output) else Path(os.path.realpath(output)).parents:
+    for parent in () if urls.is_remote(output) else Path(os.path.realpath(output)).parents:
         try:
             is_jobs = (parent / JOB).is_file() and standing_job(str(parent)) is not None
         except (UsageError, OSError):
@@ -120,7 +120,7 @@ def _is_left_out(one: KnownShard, roots: Collection[str | None]) -> bool:
     """Tells whether a shard's file is still there; or the folder or list that some files were of, if none are of it
     now."""
     root = root_of(one)
-    return files.exists(one.place) if root is None else root not in roots and files.is_there(root)
+    return files.exists(one.place) if root is None else root not in roots and directories.is_there(root)
 
 
 def check_output(output: str, job: Job, fewer_shards: bool) -> Job | None:

@@ -22,6 +22,7 @@ from beam_curator.output.embedding_column import (
 )
 from beam_curator.output.score_parts import EMBEDDING, METADATA, MORE_EMBEDDINGS, STORED
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 
 def count_samples(parts: Sequence[str]) -> int:
@@ -54,13 +55,13 @@ def _told_in(part: str) -> dict[str, Any]:
         return dict(json.loads(_metadata_of(part).get(METADATA, b"{}")))
 
 
-@files.retried
+@retried
 def _metadata_of(part: str) -> dict[bytes, bytes]:
     with files.open_for_reading(part) as file:
         return pq.read_metadata(file).metadata or {}
 
 
-@files.retried
+@retried
 def _samples_in(part: str) -> int:
     try:
         with files.open_for_reading(part) as file:

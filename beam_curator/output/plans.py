@@ -16,7 +16,7 @@ from beam_curator.reading import Reading
 from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.tar.planning import ShardPlan, range_bytes_of
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 
 PLANS_DIRECTORY = "plans"
 PLANNING_VERSION = 2
@@ -89,7 +89,7 @@ class KeptPlans:
         return known
 
     def _recall(self, output: str, shard: Shard, range_bytes: int, by_key: bool) -> ShardPlan | None:
-        url = files.join(output, *plan_name(shard).split("/"))
+        url = urls.join(output, *plan_name(shard).split("/"))
         if not files.exists(url):
             return None
         try:

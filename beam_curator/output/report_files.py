@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from beam_curator import json_text
 from beam_curator.errors import UsageError
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 
 PAGE, FIGURES = REPORT_FILES = ("report.html", "report.json")
 
@@ -43,7 +43,7 @@ def report_names(output: str) -> set[str]:
 
 
 def _there(output: str) -> list[str]:
-    return [url for name in REPORT_FILES if files.exists(url := files.join(output, name))]
+    return [url for name in REPORT_FILES if files.exists(url := urls.join(output, name))]
 
 
 def is_report(url: str) -> bool:

@@ -35,7 +35,8 @@ from beam_curator.sources.listing import passed_over_in
 from beam_curator.sources.shard_identity import MARK
 from beam_curator.sources.tar.extents import EXTENTS
 from beam_curator.sources.tar.member_table import HEADERS_CRC32, MEMBERS, member_columns
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
+from beam_curator.storage.retrying import retried
 
 SCORING_VERSION = 8
 """Goes up when the same model and range would give other rows, scores, embeddings or layout than before."""
@@ -115,7 +116,7 @@ def write_part(directory: str, batch: SampleBatch, steps: Sequence[ScoreStep]) -
         more_of=None,
         text_embeddings=None,
         caption_tokens=None,
-        part=files.join(directory, *part_name(batch.range).split("/")),
+        part=urls.join(directory, *part_name(batch.range).split("/")),
     )
 
 
@@ -244,7 +245,7 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
     Raises:
       StorageError: it cannot be read, after retries.
     """
-    url = files.join(directory, *part_name(range).split("/"))
+    url = urls.join(directory, *part_name(range).split("/"))
     if not files.exists(url):
         return None
     content = files.read_bytes(url)
@@ -279,7 +280,7 @@ def facts_in_part(directory: str, range: ShardRange, encoder: ModelIdentity) -> 
     Raises:
       StorageError: when it cannot be read, after retries.
     """
-    url = files.join(directory, *part_name(range).split("/"))
+    url = urls.join(directory, *part_name(range).split("/"))
     if not files.exists(url):
         return None
     try:
@@ -296,7 +297,7 @@ def facts_in_part(directory: str, range: ShardRange, encoder: ModelIdentity) -> 
     return frozenset(name for name in rows.OPTIONAL_FACTS.names if rows.has_fact(schema, name))
 
 
-@files.retried
+@retried
 def _schema_of(part: str) -> pa.Schema:
     with files.open_for_reading(part) as file:
         return pq.read_schema(file)

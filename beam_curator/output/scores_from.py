@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_curator.errors import UsageError
+from beam_curator.errors import UsageError, first_line
 from beam_curator.first_few import counted
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.encoders.told_settings import flags_apart
@@ -20,7 +20,7 @@ from beam_curator.output.score_steps import ScoreStep, Wanted
 from beam_curator.reading import Reading
 from beam_curator.samples import ShardRange
 from beam_curator.sources.shard_identity import KnownShard
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 from beam_curator.storage.places import below, real
 
 
@@ -45,7 +45,7 @@ def finished_job(flag: str, other: str, output: str) -> Job:
     try:
         job, manifest, held = read_job(other), read_manifest(other), lease.read(other)
     except (OSError, UsageError) as error:
-        raise UsageError(f"{told} cannot be read: {files.first_line(error)}") from error
+        raise UsageError(f"{told} cannot be read: {first_line(error)}") from error
     now = time.time()
     if held is not None and not held.is_over(now):
         raise UsageError(f"{told} is being written: {held.describe(now, 'with --take_over there')}")
@@ -54,7 +54,7 @@ def finished_job(flag: str, other: str, output: str) -> Job:
             f"{told} holds no finished job ({MANIFEST} is written last): give the output directory of a job that has "
             "run to its end"
         )
-    if below(output, other) is not None and not files.exists(files.join(output, JOB)):
+    if below(output, other) is not None and not files.exists(urls.join(output, JOB)):
         raise UsageError(f"--output {output} lies in {told}: give a directory beside it")
     if job.scores_from:
         raise UsageError(f"{told} has no scores of its own: give {flag} {job.scores_from}")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from beam_curator import json_text
 from beam_curator.errors import JobError
 from beam_curator.output.placing import shard_name
-from beam_curator.storage import files
+from beam_curator.storage import directories, files, urls
 
 SIZES, CARD = "sizes.json", "README.md"
 
@@ -58,7 +58,7 @@ def _write(output: str, name: str, content: bytes) -> None:
 
 
 def _content(output: str, name: str) -> bytes | None:
-    url = files.join(output, name)
+    url = urls.join(output, name)
     return files.read_bytes(url) if files.exists(url) else None
 
 
@@ -68,7 +68,7 @@ def check_side_files(output: str) -> None:
     standing = _content(output, SIZES)
     if standing is not None and not is_sizes(standing):
         raise JobError(
-            f"{files.join(output, SIZES)} stands where the sizes of output shards go, and says something else: move it "
+            f"{urls.join(output, SIZES)} stands where the sizes of output shards go, and says something else: move it "
             "away, and run the same command again"
         )
 
@@ -79,7 +79,7 @@ def remove_side_files(output: str) -> None:
     Raises:
       StorageError: when one cannot be removed, after retries.
     """
-    files.delete([files.join(output, name) for name in side_file_names(output)])
+    files.delete([urls.join(output, name) for name in side_file_names(output)])
 
 
 def side_file_names(output: str) -> set[str]:
@@ -123,11 +123,11 @@ def stale_side_files(output: str, manifest: str) -> list[str]:
     Raises:
       StorageError: when the directory cannot be listed, after retries.
     """
-    found = files.list_files(output)
+    found = directories.list_files(output)
     made = max((one.last_updated_in_seconds or 0 for one in found if one.path.endswith(f"/{manifest}")), default=0)
     beside = [one for one in found if is_of_others(one.path.rpartition("/")[2])]
     old = [one.path.rpartition("/")[2] for one in beside if (one.last_updated_in_seconds or 0) < made]
-    meta = files.list_files(files.join(output, _NV_META))
+    meta = directories.list_files(urls.join(output, _NV_META))
     if any((one.last_updated_in_seconds or 0) < made for one in meta):
         old.append(_NV_META)
     return sorted(old)

@@ -12,7 +12,7 @@ from beam_curator.output.checked_parquet import told_if_damaged
 from beam_curator.output.ledger import ledger_name, name_of_many
 from beam_curator.output.many_ranges import ManyRanges
 from beam_curator.samples import ShardRange
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 
 
 class StandingLedger:
@@ -35,7 +35,7 @@ class StandingLedger:
         return None if table is None else rows.status_is(table, rows.KEPT)
 
     def _alone(self, range: ShardRange) -> pa.Table | None:
-        url = files.join(self._output, *ledger_name(range).split("/"))
+        url = urls.join(self._output, *ledger_name(range).split("/"))
         if not files.exists(url):
             return None
         content = files.read_bytes(url)
@@ -62,7 +62,7 @@ class _OfMany:
     @classmethod
     def read(cls, output: str, number: int) -> _OfMany | None:
         """The file of this number, if it is there."""
-        url = files.join(output, *name_of_many(number).split("/"))
+        url = urls.join(output, *name_of_many(number).split("/"))
         if not files.exists(url):
             return None
         with told_if_damaged(url):

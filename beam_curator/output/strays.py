@@ -15,7 +15,7 @@ from beam_curator.output import added_columns, ledger
 from beam_curator.output.belonging import OF_RANGES, is_range_file, output_shard_index, written_by_jobs
 from beam_curator.output.plans import plan_of
 from beam_curator.samples import ShardRange
-from beam_curator.storage import files
+from beam_curator.storage import directories, files, urls
 
 BUCKETS = 1024
 """Into so many parts names are sorted."""
@@ -61,11 +61,11 @@ def standing(output: str, directory: str, output_shards: int) -> Iterator[str]:
       StorageError: when it cannot be listed, after retries.
     """
     if directory == OUTPUT_SHARDS:
-        named = ((name, output_shard_index(name)) for name in files.iter_files(output))
+        named = ((name, output_shard_index(name)) for name in directories.iter_files(output))
         yield from (name for name, index in named if index is not None and index >= output_shards)
         return
     of_scorers = directory == added_columns.COLUMNS_DIRECTORY
-    for name in files.iter_files(files.join(output, directory), below=of_scorers):
+    for name in directories.iter_files(urls.join(output, directory), below=of_scorers):
         ending = OF_RANGES[directory].rpartition("*")[2]
         ours = is_range_file(name) or (directory == ledger.LEDGER_DIRECTORY and ledger.is_of_many(name))
         if name.endswith(ending) and name.count("/") == of_scorers and ours:
@@ -101,7 +101,7 @@ def remove(output: str, names: Iterable[str]) -> int:
     Raises:
       StorageError: when one cannot be read or removed, after retries.
     """
-    paths = (files.join(output, *name.split("/")) for name in names)
+    paths = (urls.join(output, *name.split("/")) for name in names)
     removed = 0
     while some := list(itertools.islice(paths, AT_ONCE)):
         own = written_by_jobs(some)

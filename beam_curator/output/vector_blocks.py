@@ -20,6 +20,7 @@ from beam_curator.duplicates.semantic import Indices, Members
 from beam_curator.duplicates.vectors import Vectors
 from beam_curator.output.edge_store import block_metadata, if_whole
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 RESIDENT, KNOWN, BASE = 1, 2, 4
 """The bits of a row's flags."""
@@ -72,7 +73,7 @@ class BlockRows:
     vectors: Vectors
 
 
-@files.retried
+@retried
 def write_block(
     output: str, name: str, members: Members, flags: NDArray[np.uint8], vectors: Callable[[slice], Vectors], dim: int
 ) -> None:
@@ -136,7 +137,7 @@ def read_rows(path: str, start: int, end: int) -> BlockRows:
     return BlockRows(_members(table), flags & KNOWN > 0, flags & BASE > 0, vectors)
 
 
-@files.retried
+@retried
 def _read(path: str, rows: tuple[int, int] | None, columns: list[str] | None) -> pa.Table:
     with files.open_for_reading(path) as file:
         parquet = pq.ParquetFile(file, pre_buffer=True)

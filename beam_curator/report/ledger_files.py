@@ -16,7 +16,7 @@ from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.ledger import is_of_many
 from beam_curator.output.many_ranges import ManyRanges, name_in
 from beam_curator.report.columns import is_ledger
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 from beam_curator.storage.read_ahead import prefetched
 
 REPEATING = ["shard", "status", "reason", "format"]
@@ -176,7 +176,7 @@ class LedgerFiles:
 
     @property
     def _at_once(self) -> int:
-        return _REMOTE_AT_ONCE if files.is_remote(self.output) else _AT_ONCE
+        return _REMOTE_AT_ONCE if urls.is_remote(self.output) else _AT_ONCE
 
 
 def _joined(runs: Iterable[Run]) -> Iterator[Run]:

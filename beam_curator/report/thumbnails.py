@@ -31,8 +31,8 @@ from beam_curator.sources.formats import MDS, PARQUET
 from beam_curator.sources.source import UnreadableShard
 from beam_curator.sources.tar.compression import DamagedStreamError, detect_compression, open_tar
 from beam_curator.sources.tar.member_table import MEMBERS
-from beam_curator.storage import files
-from beam_curator.storage.retrying import why_permanent
+from beam_curator.storage import files, urls
+from beam_curator.storage.retrying import retried, why_permanent
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ def thumbnails(output: str, wanted: Sequence[Wanted], input_root: str | None = N
     for index in sorted(members, key=lambda index: members[index]):
         by_shard.setdefault(wanted[index].shard, []).append(index)
     tasks = list(_bounded(by_shard, members, known, found))
-    remote = any(files.is_remote(shard.path) for shard, _, _ in tasks)
+    remote = any(urls.is_remote(shard.path) for shard, _, _ in tasks)
     with ThreadPoolExecutor(_REMOTE_THREADS if remote else usable_cores(), "thumbnails") as pool:
         for some in pool.map(lambda task: _of_task(task, wanted, members, reading), tasks):
             found |= some
@@ -130,11 +130,11 @@ def _members(
 
     def look(item: tuple[str, list[int]]) -> dict[int, _Member | Thumbnail]:
         name, indices = item
-        lists = _stored_members(files.join(output, SCORES_DIRECTORY, name))
+        lists = _stored_members(urls.join(output, SCORES_DIRECTORY, name))
         return {index: _member_of(lists, wanted[index]) for index in indices}
 
     places: dict[int, _Member] = {}
-    with ThreadPoolExecutor(_REMOTE_THREADS if files.is_remote(output) else 2, "members") as pool:
+    with ThreadPoolExecutor(_REMOTE_THREADS if urls.is_remote(output) else 2, "members") as pool:
         for some in pool.map(look, by_file.items()):
             for index, one in some.items():
                 if isinstance(one, Thumbnail):
@@ -162,7 +162,7 @@ def _read(read: Callable[[], T], otherwise: T) -> T:
       StorageError: for a fault that may pass, and did not.
     """
     try:
-        return files.retried(read)()
+        return retried(read)()
     except StorageError as error:
         if why_permanent(error) is None:
             raise
@@ -209,7 +209,7 @@ def _known_shards(
         return found
     for one in job.shards:
         url = move.there(one.url)
-        there = files.is_remote(url) or pathlib.Path(url).exists()
+        there = urls.is_remote(url) or pathlib.Path(url).exists()
         found[one.url] = dataclasses.replace(one, path=url if there else one.place).shard
     for format in {_format(found, url) for url in wanted} - {"", PARQUET, MDS}:
         with contextlib.suppress(CurationError, OSError):  # what is in a folder is not remembered

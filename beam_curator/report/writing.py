@@ -14,7 +14,7 @@ from beam_curator.report.figures import Counted, Figures, figures_from, figures_
 from beam_curator.report.ledger_files import files_of_ledger
 from beam_curator.report.rendering import render
 from beam_curator.report.thumbnails import thumbnails
-from beam_curator.storage import files
+from beam_curator.storage import clearing, files, urls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _written(output: str, figures: Figures, input_root: str | None = None) -> Wr
     }
     for name, data in content.items():
         _write(output, name, data)
-    files.remove_temporaries(output, of=list(content))  # of another job, which may be at work there, nothing
-    page, told = (files.join(output, name) for name in (PAGE, FIGURES))
+    clearing.remove_temporaries(output, names=list(content))  # of another job, which may be at work there, nothing
+    page, told = (urls.join(output, name) for name in (PAGE, FIGURES))
     return Written(page, len(content[PAGE]), told, figures.as_json["counts"])
 
 
@@ -98,7 +98,7 @@ def finished_manifest(output: str) -> Mapping[str, Any]:
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
     strange = next(_strange_in(manifest), None)
     if strange is not None:
-        raise UsageError(f"{files.join(output, MANIFEST)} is none that Beam Curator wrote: look at its {strange!r}")
+        raise UsageError(f"{urls.join(output, MANIFEST)} is none that Beam Curator wrote: look at its {strange!r}")
     return manifest
 
 
@@ -121,6 +121,6 @@ def _strange_in(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _write(output: str, name: str, content: bytes) -> None:
-    url = files.join(output, name)
+    url = urls.join(output, name)
     if not (files.exists(url) and files.read_bytes(url) == content):
         files.write_bytes(output, name, content)

@@ -12,6 +12,7 @@ from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, iter_headers
 from beam_curator.sources.tar.links import HardLinks
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 SHARDS_LOOKED_AT, SAMPLES_LOOKED_AT = 16, 512
 """So many shards are looked into, for so many samples in all."""
@@ -58,7 +59,7 @@ def density_of(ranges: Sequence[ShardRange]) -> Density:
     return found
 
 
-@files.retried
+@retried
 def _density(shard: Shard, most: int) -> Density:
     samples = end = 0
     whole = True

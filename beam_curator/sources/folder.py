@@ -26,7 +26,7 @@ from beam_curator.sources.local_matching import Missing
 from beam_curator.sources.shard_identity import KnownShard
 from beam_curator.sources.table_fields import texts_of_rows
 from beam_curator.sources.table_files import path_column, table_of
-from beam_curator.storage import files
+from beam_curator.storage import urls
 from beam_curator.storage.buckets.bucket import ObjectMetadata
 from beam_curator.storage.places import real
 
@@ -49,7 +49,7 @@ def folders(names: Sequence[str], reading: Reading) -> tuple[list[KnownShard], l
     missing: list[Missing] = []
     places = {name: f"{real(name).rstrip('/')}/" for name in names}
     for name, place in places.items():
-        if not name.endswith("/") or not (files.is_remote(name) or os.path.exists(name)):  # noqa: PTH110
+        if not name.endswith("/") or not (urls.is_remote(name) or os.path.exists(name)):  # noqa: PTH110
             _refuse(name, missing)
             continue
         if any(place != other and place.startswith(other) for other in places.values()):
@@ -66,10 +66,10 @@ def folders(names: Sequence[str], reading: Reading) -> tuple[list[KnownShard], l
 
 
 def _refuse(name: str, missing: list[Missing]) -> None:
-    if not files.is_remote(name) and not os.path.exists(name):  # noqa: PTH110 (pathlib raises)
+    if not urls.is_remote(name) and not os.path.exists(name):  # noqa: PTH110 (pathlib raises)
         missing.append(Missing(name, "there is no such folder"))
         return
-    kind = "is no folder: one in a bucket ends with a slash" if files.is_remote(name) else "is a file, and no folder"
+    kind = "is no folder: one in a bucket ends with a slash" if urls.is_remote(name) else "is a file, and no folder"
     raise UsageError(f"--input {name}: {kind}")
 
 

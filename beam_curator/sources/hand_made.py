@@ -10,7 +10,7 @@ from typing import Any
 
 from webdataset.writer import TarWriter
 
-from beam_curator.errors import UsageError
+from beam_curator.errors import UsageError, first_line
 from beam_curator.given_paths import named
 from beam_curator.reading import DEFAULT_READING, Reading
 from beam_curator.samples import SampleBatch
@@ -19,7 +19,7 @@ from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.shard_identity import identify
 from beam_curator.sources.tar.names import split_name, why_passed_over
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.storage import files
+from beam_curator.storage import clearing, files
 
 KEY = "__key__"
 
@@ -50,7 +50,7 @@ def batch_of(
     directory, slash, name = url.rpartition("/")
     if not files.exists(url):
         files.write_bytes(directory or slash or ".", name, tar)
-        files.remove_empty(directory or slash or ".")
+        clearing.remove_temporary_directory(directory or slash or ".")
     elif files.read_bytes(url) != tar:
         raise UsageError(f"{url} is there already, and holds something else: name another place for these samples")
     (found,) = identify(matching.find([url]).files)
@@ -121,7 +121,6 @@ def _tar_of(samples: Sequence[Mapping[str, Any]]) -> bytes:
                 writer.write({KEY: sample[KEY], **{name: _plain(sample[name]) for name in _members(sample)}})
             except Exception as error:  # its encoders raise what they like
                 raise UsageError(
-                    f'samples[{index}] "{sample[KEY]}" cannot be encoded: {type(error).__name__}: '
-                    f"{files.first_line(error)}"
+                    f'samples[{index}] "{sample[KEY]}" cannot be encoded: {type(error).__name__}: {first_line(error)}'
                 ) from error
     return content.getvalue()

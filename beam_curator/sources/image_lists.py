@@ -24,7 +24,7 @@ from beam_curator.sources.patterns import SHARD_ENDINGS
 from beam_curator.sources.shard_identity import KnownShard, place_of
 from beam_curator.sources.table_fields import texts_of_rows
 from beam_curator.sources.table_files import LIST_ENDINGS, PARQUET_ENDINGS, path_column, table_of
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 MAX_ROWS = 10_000_000
 _MISSING = "missing"
@@ -100,7 +100,7 @@ def _refuse_inputs(path: str, given: Sequence[str]) -> None:
     for kind, endings in shards:
         if given and all(one.lower().endswith(endings) for one in given):
             raise UsageError(f"--input {path}: names {kind}, such as {given[0]}, and no images: give it as @{path}")
-    folders = [where for one in given if not files.is_remote(where := beside(path, one)) and os.path.isdir(where)]  # noqa: PTH112
+    folders = [where for one in given if not urls.is_remote(where := beside(path, one)) and os.path.isdir(where)]  # noqa: PTH112
     if folders and len(folders) == len(given):
         raise UsageError(f"--input {path}: names folders, such as {folders[0]}, and no images: give it as @{path}")
 
@@ -124,7 +124,7 @@ def beside(path: str, given: str) -> str:
     """A path in a list, relative to the list's directory; absolute paths and urls are as they are, but for the scheme,
     which is one in any case of letters; `~` is a home."""
     given = at_home(given)
-    if files.is_remote(given):
+    if urls.is_remote(given):
         scheme, _, rest = given.partition("://")
         return f"{scheme.lower()}://{rest}"
     if given.startswith("/"):
@@ -135,7 +135,7 @@ def beside(path: str, given: str) -> str:
 def _looked_at(path: str) -> tuple[int, str]:
     """Finds the size and the stamp of a local file; nothing of one elsewhere, for which storage would be asked file by
     file."""
-    if files.is_remote(path):
+    if urls.is_remote(path):
         return 0, ""
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path would change how the user wrote it)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError, UsageError
 from beam_curator.rules.lists import COLUMNS, HEX_DIGITS, ListFile
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 from beam_curator.storage.places import is_special
 
 _AT_ONCE = 1 << 16
@@ -37,7 +37,7 @@ def list_file(flag: str, text: str, allows: bool) -> ListFile:
         raise UsageError(f"{flag} {text}: a list is of {', '.join(COLUMNS)}, not of {column}")
     if not path:
         raise UsageError(f"{flag} {text}: names no file: give COLUMN=FILE, {_OF}")
-    path = files.absolute(path)
+    path = urls.absolute(path)
     try:
         found, entries = _looked_at(path, column)
         listed = ListFile(path, found, allows, entries)

@@ -11,10 +11,11 @@ from beam_curator.samples import Buffer, Shard
 from beam_curator.sources.listing import Entry, unpacked
 from beam_curator.sources.records import Record
 from beam_curator.sources.source import Rows
-from beam_curator.storage import files, web_hosts
+from beam_curator.storage import files, open_files, web_hosts
+from beam_curator.storage.fsspec_files import is_of_web
 from beam_curator.storage.places import is_special
 from beam_curator.storage.read_ahead import prefetched
-from beam_curator.storage.retrying import why_permanent
+from beam_curator.storage.retrying import retried, why_permanent
 
 NOMINAL_BYTES = 100_000
 """The size that an image is taken to have whose size is not known."""
@@ -63,7 +64,7 @@ class ListedSource:
         """The files of these rows."""
         entries = unpacked(shard.listing)
         wanted = [entries[row] for row in rows]
-        at_once = AT_ONCE_OF_WEB if any(files.is_of_web(entry.path) for entry in wanted) else AT_ONCE
+        at_once = AT_ONCE_OF_WEB if any(is_of_web(entry.path) for entry in wanted) else AT_ONCE
         for entry, record in zip(wanted, prefetched(_record_of_small, wanted, at_once), strict=True):
             yield record or record_of(entry)
 
@@ -135,7 +136,7 @@ def _patiently(path: str, most_bytes: int) -> tuple[bytes | None, str | None]:
 
 def _content(path: str, most_bytes: int) -> tuple[bytes | None, str | None]:
     with files.open_to_read_once(path) as file:
-        data = files.read_at_most(file, most_bytes + 1)
+        data = open_files.read_at_most(file, most_bytes + 1)
     if len(data) <= most_bytes:
         return data, None
     if most_bytes < MAX_FILE_BYTES:
@@ -143,7 +144,7 @@ def _content(path: str, most_bytes: int) -> tuple[bytes | None, str | None]:
     return None, f"file of more than {MAX_FILE_BYTES} bytes"
 
 
-_content_at_last = files.retried(_content)
+_content_at_last = retried(_content)
 
 
 def _extension_in(path: str) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from beam_curator.errors import UsageError
+from beam_curator.errors import StorageError, UsageError
 from beam_curator.first_few import listed
 from beam_curator.sources import local_matching
 from beam_curator.sources.local_matching import Missing, find_local
@@ -28,7 +28,7 @@ from beam_curator.sources.patterns import (
     url_matcher,
     written_out,
 )
-from beam_curator.storage import files
+from beam_curator.storage import files, open_files, urls
 from beam_curator.storage.buckets import listing
 from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.services import bucket_of
@@ -70,7 +70,7 @@ def named_patterns(patterns: Sequence[str]) -> list[str]:
 
 def _as_it_is_or(taken_apart: Callable[[str], list[str]], pattern: str) -> list[str]:
     """Takes a pattern apart, unless a local file has exactly this name: then the file is meant."""
-    exists = not files.is_remote(pattern) and os.path.lexists(pattern)
+    exists = not urls.is_remote(pattern) and os.path.lexists(pattern)
     return [pattern] if exists else taken_apart(pattern)
 
 
@@ -78,8 +78,8 @@ def _listed(url: str) -> list[str]:
     """The patterns in a list, each as seen from here."""
     try:
         with files.open_for_reading(url) as file:
-            text = files.read_at_most(file, MAX_LIST_BYTES).decode("utf-8-sig")
-    except files.StorageError as error:
+            text = open_files.read_at_most(file, MAX_LIST_BYTES).decode("utf-8-sig")
+    except StorageError as error:
         raise UsageError(f"--input @{url}: {error}") from error
     except UnicodeDecodeError:
         raise UsageError(f"--input @{url}: is not a list of names: it holds bytes that are not UTF-8") from None
@@ -97,7 +97,7 @@ def _listed(url: str) -> list[str]:
 
 def _beside(url: str, pattern: str) -> str:
     """A pattern in a list, relative to the list's directory."""
-    if files.is_remote(pattern) or pattern.startswith("/"):
+    if urls.is_remote(pattern) or pattern.startswith("/"):
         return pattern
     return url[: url.rfind("/") + 1] + pattern
 
@@ -115,7 +115,7 @@ def expand_patterns(patterns: Sequence[str]) -> list[str]:
 
 
 def _is_directory(name: str) -> bool:
-    return name.endswith("/") or (not files.is_remote(name) and os.path.isdir(name))  # noqa: PTH112 (pathlib raises)
+    return name.endswith("/") or (not urls.is_remote(name) and os.path.isdir(name))  # noqa: PTH112 (pathlib raises)
 
 
 def find(patterns: Sequence[str], endings: tuple[str, ...] = SHARD_ENDINGS) -> Found:
@@ -155,7 +155,7 @@ def find_below(directory: str) -> Found:
     Raises:
       StorageError: where storage cannot be listed, after retries.
     """
-    if not files.is_remote(directory):
+    if not urls.is_remote(directory):
         return Found(*local_matching.find_below(directory))
     prefix = f"{directory.rstrip('/')}/"
     with naming("list", directory):
@@ -177,10 +177,10 @@ def _everything(bucket: Bucket | None, prefix: str) -> list[FileMetadata]:
 
 def _matched(names: Sequence[str], endings: tuple[str, ...]) -> dict[str, tuple[list[FileMetadata], list[Missing]]]:
     """Finds, for each name, glob or directory, what it matches and what is missing."""
-    matched = {name: find_local(name, endings) for name in names if not files.is_remote(name)}
+    matched = {name: find_local(name, endings) for name in names if not urls.is_remote(name)}
     services: dict[Bucket | None, list[str]] = {}
     for name in names:
-        if files.is_remote(name):
+        if urls.is_remote(name):
             services.setdefault(bucket_of(name), []).append(name)
     for bucket, some in services.items():
         for name, here in _in_storage(bucket, some, endings).items():

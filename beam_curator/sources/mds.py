@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_curator import json_text
+from beam_curator.errors import first_line
 from beam_curator.images.extensions import extension_of
 from beam_curator.samples import Buffer, Shard
 from beam_curator.sources.columns import Columns, columns_of
@@ -23,7 +24,7 @@ from beam_curator.sources.json_fields import json_member
 from beam_curator.sources.records import Record
 from beam_curator.sources.source import Rows, UnreadableShard
 from beam_curator.sources.tar.compression import DamagedStreamError, decompressed, detect_compression
-from beam_curator.storage import files
+from beam_curator.storage import files, open_files
 
 MAX_SAMPLE_BYTES = 1 << 30
 _MAX_TOLD_BYTES = 16 << 20
@@ -118,17 +119,17 @@ def _header(file: BinaryIO, size_bytes: int) -> _Header:
       UnreadableShard: when it is none.
     """
     try:
-        count = _COUNT.unpack(files.read_fully(file, _COUNT.size))[0]
+        count = _COUNT.unpack(open_files.read_fully(file, _COUNT.size))[0]
         table = _COUNT.size * (count + 1)
         if _COUNT.size + table > size_bytes:
             raise ValueError(f"it is too short for the {count:,} samples that it names")
-        offsets = np.frombuffer(files.read_fully(file, table), "<u4")
+        offsets = np.frombuffer(open_files.read_fully(file, table), "<u4")
         if (np.diff(offsets.astype(np.int64)) < 0).any() or offsets[0] < _COUNT.size + table:
             raise ValueError("its samples do not follow each other")
         described = int(offsets[0]) - _COUNT.size - table
         if described > _MAX_TOLD_BYTES:
             raise ValueError(f"what it says of its columns is more than {_MAX_TOLD_BYTES} bytes")
-        told = json_text.loads(files.read_at_most(file, described))
+        told = json_text.loads(open_files.read_at_most(file, described))
         names, encodings, sizes = (list(told[f"column_{what}"]) for what in ("names", "encodings", "sizes"))
         names, encodings = (list(map(str, ones)) for ones in (names, encodings))
         "".join([*names, *encodings]).encode()  # raises for half a character, which nothing could be called
@@ -137,7 +138,7 @@ def _header(file: BinaryIO, size_bytes: int) -> _Header:
         if not len(names) == len(encodings) == len(sizes) or any(one and not _is_size(one) for one in sizes):
             raise ValueError("its columns are not all described")
     except (ValueError, LookupError, TypeError, struct.error, DamagedStreamError) as error:
-        raise UnreadableShard(f"is no MDS shard: {files.first_line(error)}") from error
+        raise UnreadableShard(f"is no MDS shard: {first_line(error)}") from error
     if not count:
         raise UnreadableShard("has no rows")
     return _Header(offsets, names, encodings, sizes)
@@ -155,7 +156,7 @@ def _record(file: BinaryIO, header: _Header, columns: Columns, key: str, row: in
         return Record(key, failure=f"sample of more than {MAX_SAMPLE_BYTES} bytes")
     try:
         file.seek(begin)
-        data = files.read_at_most(file, end - begin)
+        data = open_files.read_at_most(file, end - begin)
     except DamagedStreamError as damage:
         return Record(key, failure=f"damaged MDS shard: {damage}")
     pieces = _pieces(header, memoryview(data)) if len(data) == end - begin else None

@@ -19,6 +19,7 @@ from beam_curator.sources.tar.headers import FILE, Header, TarBroken, iter_heade
 from beam_curator.sources.tar.kinds import HEAD_BYTES, kind_of
 from beam_curator.sources.tar.names import split_name, why_passed_over
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 SHOWN = 3
 LOOKED_AT_ONCE = 16
@@ -83,7 +84,7 @@ def _why_no_rows(shard: Shard, reading: Reading) -> str | None:
         return None
 
 
-@files.retried
+@retried
 def _head_of(shard: Shard) -> tuple[str, bytes]:
     """A shard's compression, and its first uncompressed bytes."""
     with files.open_for_reading(shard.path, shard.size_bytes) as file:
@@ -115,7 +116,7 @@ def why_no_sample(shard: Shard) -> str:
         return f"cannot be read any more: {error}"
 
 
-@files.retried
+@retried
 def _of_members(shard: Shard) -> str:
     """Says what the members of a tar are, none of which belongs to a sample."""
     with files.open_for_reading(shard.path, shard.size_bytes) as file:

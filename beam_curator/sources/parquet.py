@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_curator.errors import StorageError
+from beam_curator.errors import StorageError, first_line
 from beam_curator.images import IMAGE_EXTENSIONS
 from beam_curator.images.extensions import extension_of
 from beam_curator.samples import Buffer, Shard
@@ -157,7 +157,7 @@ class _RowReader:
         except StorageError:
             raise
         except _DAMAGE as error:
-            why = f"damaged Parquet file: {files.first_line(error)}"
+            why = f"damaged Parquet file: {first_line(error)}"
             yield from (self._failed(row, why) for row in wanted[index:])
             return
         yield from (self._failed(row, "damaged Parquet file: the row is missing") for row in wanted[index:])
@@ -261,7 +261,7 @@ def _parquet(file: BinaryIO) -> pq.ParquetFile:
 
 
 def _unreadable(error: BaseException) -> UnreadableShard:
-    text = files.first_line(error).rstrip(".")
+    text = first_line(error).rstrip(".")
     if "encrypted" in text.lower() or "decryption" in text.lower():
         return UnreadableShard("is an encrypted Parquet file, which is not read: write it without encryption")
     return UnreadableShard(f"is no whole Parquet file: {text}")

@@ -22,7 +22,7 @@ from beam_curator.sources.sample_batches import read_batch, rows_of
 from beam_curator.sources.sample_images import dotted_names
 from beam_curator.sources.source import UnreadableShard
 from beam_curator.sources.tar.streaming import RangeStream, without_bytes
-from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 PIECES_ABOVE_BYTES = 80 << 20
 """A larger range is worked on in pieces: than a shard that the usual `--range_mb` leaves whole."""
@@ -145,7 +145,7 @@ class _Records:
     def samples(self) -> Iterator[Sample]:
         passed_over: Counter[str] = Counter()
         # Where each row is a file of its own, each is tried again by itself.
-        following = self._following if self._range.shard.listing else files.retried(self._following)
+        following = self._following if self._range.shard.listing else retried(self._following)
         try:
             while self._next < self._range.end:
                 record = following()

@@ -15,7 +15,7 @@ from beam_curator.sources.tar import planning
 from beam_curator.sources.tar import reading as tar_reading
 from beam_curator.sources.tar.planning import Plans
 from beam_curator.sources.tar.reading import READ_BYTES, RangeContent
-from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 
 def plan_ranges(
@@ -37,7 +37,7 @@ def plan_ranges(
         yield ShardRange(shard, start, end, ordinal, last, reading=reading, rows_bytes=size_bytes)
 
 
-@files.retried
+@retried
 def _runs(shard: Shard, range_bytes: int, reading: Reading) -> Sequence[Rows]:
     try:
         return source_of(shard.format, reading).plan(shard, range_bytes)
@@ -54,7 +54,7 @@ def read_range(range: ShardRange) -> RangeContent:
     if not range.shard.format:
         return tar_reading.read_range(range)
     # Where each row is a file of its own, each is tried again by itself.
-    return _read_rows(range) if range.shard.listing else files.retried(_read_rows)(range)
+    return _read_rows(range) if range.shard.listing else retried(_read_rows)(range)
 
 
 def _read_rows(range: ShardRange) -> RangeContent:

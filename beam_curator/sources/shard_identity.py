@@ -21,9 +21,9 @@ from apache_beam.io.filesystem import FileMetadata
 
 from beam_curator.samples import Shard
 from beam_curator.sources.formats import FOLDER, LIST
-from beam_curator.storage import files
 from beam_curator.storage.buckets.bucket import ObjectMetadata
 from beam_curator.storage.retrying import naming, retried
+from beam_curator.storage.urls import is_remote
 
 PIECES, PIECE_BYTES = 32, 32 << 10
 """The pieces that are read of a large local file to tell it from others: its beginning, its end, and pieces between
@@ -199,7 +199,7 @@ def has_changed_unnoticed(shard: Shard) -> bool:
     """
     if shard.listing:
         return True
-    return not files.is_remote(shard.path) and _content_of(shard.path) == shard.generation
+    return not is_remote(shard.path) and _content_of(shard.path) == shard.generation
 
 
 def _same_place(one: KnownShard) -> object:
@@ -229,7 +229,7 @@ def root_of(one: KnownShard) -> str | None:
 
 def place_of(path: str) -> str:
     """The real path of a file, or its url in a bucket, however it is spelled."""
-    return path if files.is_remote(path) else os.path.realpath(path)
+    return path if is_remote(path) else os.path.realpath(path)
 
 
 def generation_of(file: FileMetadata) -> str:
@@ -243,7 +243,7 @@ def generation_of(file: FileMetadata) -> str:
     """
     if isinstance(file, ObjectMetadata):
         return file.content
-    if files.is_remote(file.path):
+    if is_remote(file.path):
         return f"{file.last_updated_in_seconds or 0:.6f}"
     return _content_of(file.path)
 

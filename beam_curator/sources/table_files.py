@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator import json_text
-from beam_curator.errors import StorageError, UsageError
+from beam_curator.errors import StorageError, UsageError, first_line
 from beam_curator.sources.parquet_claims import false_claim, whole_table
 from beam_curator.storage import files
 from beam_curator.storage.places import is_special
@@ -63,7 +63,7 @@ def table_of(path: str, flag: str = "--input") -> Table:
     try:
         return _table(path, path.lower())
     except (csv.Error, ValueError, pa.ArrowException) as error:
-        raise UsageError(f"{flag} {path}: cannot be read as a list: {files.first_line(error)}") from error
+        raise UsageError(f"{flag} {path}: cannot be read as a list: {first_line(error)}") from error
 
 
 def _table(path: str, lower: str) -> Table:

@@ -15,7 +15,7 @@ import pathlib
 import uuid
 from collections.abc import Iterator
 
-from beam_curator.storage import files, fsspec_files
+from beam_curator.storage import files, fsspec_files, urls
 from beam_curator.storage.buckets.bucket import Bucket
 from beam_curator.storage.buckets.services import bucket_of
 from beam_curator.storage.retrying import naming, retried
@@ -55,7 +55,7 @@ def read(url: str) -> Standing | None:
         if bucket is not None:
             found = bucket.read_versioned(url)
             return None if found is None else Standing(found.content, found.changed, found.version)
-        if not files.is_remote(url):
+        if not urls.is_remote(url):
             return _read_local(pathlib.Path(url))
     return Standing(files.read_bytes(url), 0.0) if files.exists(url) else None
 
@@ -88,7 +88,7 @@ def remove(url: str, before: Standing) -> bool:
     Raises:
       StorageError: when it cannot be removed, after retries.
     """
-    if files.is_remote(url):
+    if urls.is_remote(url):
         files.delete([url])
         return True
     path = pathlib.Path(url)
@@ -106,7 +106,7 @@ def _write_over(before: Standing | None, url: str, content: bytes) -> bool:
         bucket = bucket_of(url)
         if bucket is not None:
             return _put(bucket, url, content, before)
-        if not files.is_remote(url):
+        if not urls.is_remote(url):
             path = pathlib.Path(url)
             return _create_local(path, content) if before is None else _replace_local(path, content, before)
         created = fsspec_files.create(url, content) if before is None else None

@@ -9,12 +9,12 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 
 def real(url: str) -> str:
     """The same text for the same place: a local path without links, `.` and `..`; a url without slashes at its end."""
-    if files.is_remote(url):
+    if urls.is_remote(url):
         scheme, _, rest = url.partition("://")
         return f"{scheme}://{rest.rstrip('/')}"
     return os.path.realpath(url)
@@ -23,7 +23,7 @@ def real(url: str) -> str:
 def is_special(url: str) -> bool:
     """Tells whether a pipe, a socket or a device stands at a local path: it would be waited for, or read, without
     end."""
-    if files.is_remote(url):
+    if urls.is_remote(url):
         return False
     try:
         mode = os.stat(url).st_mode  # noqa: PTH116 (a Path would change how the user wrote it)
@@ -39,7 +39,7 @@ def below(file: str, directory: str) -> str | None:
         return ""
     if place.startswith(within.rstrip("/") + "/"):
         return place[len(within.rstrip("/")) + 1 :]
-    if files.is_remote(file) or files.is_remote(directory):
+    if urls.is_remote(file) or urls.is_remote(directory):
         return None
     # A disk may know a directory by other names: another case of letters, another mount.
     for parent, name in _parents(pathlib.Path(place)):
@@ -51,8 +51,8 @@ def below(file: str, directory: str) -> str | None:
 def all_below(found: Iterable[str], directory: str) -> Iterator[tuple[str, str]]:
     """The files among these that lie in a directory, each with what it is called there; of a million in a bucket each
     takes no more than a look at how its url begins."""
-    if not files.is_remote(directory):
-        here = ((file, None if files.is_remote(file) else below(file, directory)) for file in found)
+    if not urls.is_remote(directory):
+        here = ((file, None if urls.is_remote(file) else below(file, directory)) for file in found)
         yield from ((file, name) for file, name in here if name is not None)
         return
     within = real(directory)

@@ -14,7 +14,7 @@ from beam_curator.output.outcomes import Summary
 from beam_curator.output.packing import Packing
 from beam_curator.output.totals import LedgerTotal, WrittenTotal
 from beam_curator.samples import ShardRange
-from beam_curator.storage import files
+from beam_curator.storage import directories, urls
 from beam_curator.transforms.claims import OnTitle, Title
 from beam_curator.transforms.packing import PackingStep
 from beam_curator.transforms.spilling import Spillable
@@ -120,8 +120,8 @@ def strays_removed(
 def _in_the_way(seen: Summary, output: str, samples_per_shard: int) -> Iterator[list[str]]:
     """The files that stand where output shards are going to be, some together."""
     output_shards = -(-seen.kept // samples_per_shard)
-    named = ((name, output_shard_index(name)) for name in files.iter_files(output))
-    there = (files.join(output, name) for name, index in named if index is not None and index < output_shards)
+    named = ((name, output_shard_index(name)) for name in directories.iter_files(output))
+    there = (urls.join(output, name) for name, index in named if index is not None and index < output_shards)
     while some := list(itertools.islice(there, _CHECKED_TOGETHER)):
         yield some
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
 
+from beam_curator.errors import first_line
 from beam_curator.identities import ModelIdentity, told_models
 from beam_curator.output import added_columns, field_store, plans, score_parts
 from beam_curator.output.added_members import embedding_extension
@@ -86,7 +87,7 @@ def verify(finished: FinishedJob, tally: Tally) -> Iterator[Difference]:
                 tally.samples += checked.samples
                 yield from output.compare(recorded_in.file, checked.kept)
     except (OSError, BeamIOError) as error:  # a shard that cannot even be planned: what is due after it is unknown
-        yield Difference("input", f"cannot be read: {files.first_line(error)}")
+        yield Difference("input", f"cannot be read: {first_line(error)}")
         return
     yield from recorded_in.finish()
     yield from output.finish()
@@ -133,7 +134,7 @@ def _check_sizes(finished: FinishedJob, output: _Output) -> Iterator[Difference]
     try:
         found = files.read_bytes(finished.path(SIZES))
     except (OSError, BeamIOError) as error:
-        yield Difference(SIZES, f"cannot be read: {files.first_line(error)}")
+        yield Difference(SIZES, f"cannot be read: {first_line(error)}")
         return
     if found != sizes_of(output.samples):
         yield Difference(SIZES, "does not say how many samples each output shard has")
@@ -145,7 +146,7 @@ def _check_card(finished: FinishedJob, output: _Output, models: Mapping[str, Mod
     try:
         found = files.read_bytes(finished.path(CARD))
     except (OSError, BeamIOError) as error:
-        yield Difference(CARD, f"cannot be read: {files.first_line(error)}")
+        yield Difference(CARD, f"cannot be read: {first_line(error)}")
         return
     try:
         if not is_card(found) or finished.manifest["software"]["beam-curator"] != software_versions()["beam-curator"]:

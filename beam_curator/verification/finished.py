@@ -10,7 +10,7 @@ from typing import Any
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator.defaults import DEFAULT_RANGE_MB
-from beam_curator.errors import UsageError
+from beam_curator.errors import UsageError, first_line
 from beam_curator.first_few import counted
 from beam_curator.output import plans
 from beam_curator.output.belonging import is_of_regathered
@@ -27,7 +27,8 @@ from beam_curator.samples import Shard, ShardRange
 from beam_curator.sources.formats import WEBDATASET
 from beam_curator.sources.ranges import plan_ranges
 from beam_curator.sources.tar.planning import range_bytes_of
-from beam_curator.storage import files
+from beam_curator.storage import directories, files, urls
+from beam_curator.storage.temporary_names import LEASE, TEMPORARY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,21 +75,22 @@ class FinishedJob:
 
     def path(self, name: str) -> str:
         """The url of a file of the output."""
-        return files.join(self.output, *name.split("/"))
+        return urls.join(self.output, *name.split("/"))
 
     def names(self) -> set[str]:
         """Lists the files below the output directory, by their paths under it, without a running job's lease."""
-        found = {metadata.path[len(self.output) :].lstrip("/") for metadata in files.list_files(self.output, "**")}
-        lease = f"{files.TEMPORARY}/{files.LEASE}"
+        listed = directories.list_files(self.output, "**")
+        found = {metadata.path[len(self.output) :].lstrip("/") for metadata in listed}
+        lease = f"{TEMPORARY}/{LEASE}"
         if lease in found:  # somebody runs the job again, or it was killed in doing so
             return found - {lease}
-        return found | ({files.TEMPORARY} if files.exists(self.path(files.TEMPORARY)) else set())
+        return found | ({TEMPORARY} if files.exists(self.path(TEMPORARY)) else set())
 
     @functools.cached_property
     def keeps_plans(self) -> bool:
         """Whether the output has plans: a pipeline of the library that reads without an output directory keeps none."""
         directory = self.path(plans.PLANS_DIRECTORY)
-        return bool(self.job.model_flags) or bool(files.list_files(directory, "*.json"))
+        return bool(self.job.model_flags) or bool(directories.list_files(directory, "*.json"))
 
     @property
     def unselected(self) -> set[str]:
@@ -119,7 +121,7 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
     try:
         job, manifest = read_job(output), read_manifest(output)
     except (OSError, BeamIOError) as error:
-        raise UsageError(f"{output} cannot be read: {files.first_line(error)}") from error
+        raise UsageError(f"{output} cannot be read: {first_line(error)}") from error
     per_shard = (manifest or {}).get("samples_per_shard")
     if job is None or manifest is None or not isinstance(per_shard, int) or per_shard < 1:
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
@@ -156,7 +158,7 @@ def _check_can_be_verified(output: str, job: Job, manifest: Mapping[str, Any]) -
         )
     _check_ids(output)
     _check_whole_ranges(output, job)
-    if job.scores_from and not files.exists(files.join(job.scores_from, JOB)):
+    if job.scores_from and not files.exists(urls.join(job.scores_from, JOB)):
         raise UsageError(
             f"{output} has its scores in {job.scores_from}, where there is no job any more: without them it cannot be "
             "verified; bring them back, or select again into a new directory"
@@ -165,7 +167,7 @@ def _check_can_be_verified(output: str, job: Job, manifest: Mapping[str, Any]) -
 
 def _check_ids(output: str) -> None:
     """Raises UsageError for an output of a release whose samples had other ids, which nobody can compute any more."""
-    for metadata in files.list_files(files.join(output, LEDGER_DIRECTORY), "*.parquet")[:1]:
+    for metadata in directories.list_files(urls.join(output, LEDGER_DIRECTORY), "*.parquet")[:1]:
         if not has_ids(metadata.path):
             raise UsageError(
                 f"{output} was written by an earlier release, which called samples by other ids (uid): run its "
@@ -178,7 +180,7 @@ def _check_whole_ranges(output: str, job: Job) -> None:
     if job.model_flags or job.scores_from:  # a command's, which reads and writes whole ranges
         return
     gone = {one.shard.name for one in job.shards if not one.matched}
-    named = filter(is_of_regathered, files.iter_files(files.join(output, SCORES_DIRECTORY)))
+    named = filter(is_of_regathered, directories.iter_files(urls.join(output, SCORES_DIRECTORY)))
     one = next((name for name in named if shard_of(name) not in gone), None)
     if one is not None:
         raise UsageError(

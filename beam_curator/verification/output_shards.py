@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_curator import json_text
+from beam_curator.errors import first_line
 from beam_curator.output import ledger
 from beam_curator.output.added_members import (
     CURATION_EXTENSION,
@@ -28,6 +29,7 @@ from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
 from beam_curator.sources.tar.span_reading import read_samples_at
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 from beam_curator.verification.differences import Difference, shown, unequal_fields
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.ranges import KeptSample
@@ -102,14 +104,14 @@ def open_shard(finished: FinishedJob, index: int) -> Generator[Difference, None,
         if broken is not None:
             yield Difference(tar, broken)
     except UNREADABLE as error:
-        yield Difference(tar, f"cannot be read: {files.first_line(error)}")
+        yield Difference(tar, f"cannot be read: {first_line(error)}")
     keys = [sample.key for sample in samples]
     yield from _check_keys(tar, keys, index, finished.samples_per_shard)
     try:
         table = ledger.rows_of_ledger(ledger.read_table(finished.path(parquet)))
         yield from _check_rows(parquet, table, keys, tar)
     except UNREADABLE as error:
-        yield Difference(parquet, f"cannot be read: {files.first_line(error)}")
+        yield Difference(parquet, f"cannot be read: {first_line(error)}")
     if table is not None:
         yield from _check_statistics(finished, stats, table, tar_bytes, samples)
     rows = [] if table is None else table.to_pylist()
@@ -121,7 +123,7 @@ def open_shard(finished: FinishedJob, index: int) -> Generator[Difference, None,
     )
 
 
-@files.retried
+@retried
 def _index(url: str) -> tuple[list[Sample], int, str | None]:
     """A tar's samples without bytes, its size, and why it is not as we write it: sample after sample, then the end."""
     samples: list[Sample] = []
@@ -169,7 +171,7 @@ def _check_statistics(
     try:
         found = dict(json_text.loads(files.read_bytes(finished.path(name))))
     except (*UNREADABLE, ValueError, TypeError) as error:
-        yield Difference(name, f"cannot be read: {files.first_line(error)}")
+        yield Difference(name, f"cannot be read: {first_line(error)}")
         return
     # A fingerprint, by which a later run knows that the shard can stay; of input that was moved it may be another now.
     content = found.pop("content", None)
@@ -201,7 +203,7 @@ def check_samples(
     try:
         written = _read(finished.path(shard.tar), shard.tar_bytes, [sample for sample, _ in there])
     except (*UNREADABLE, TarBroken) as error:
-        yield Difference(shard.tar, f"cannot be read: {files.first_line(error)}")
+        yield Difference(shard.tar, f"cannot be read: {first_line(error)}")
         return 0
     members = 0
     for sample, (_, one) in zip(written, there, strict=True):
@@ -210,7 +212,7 @@ def check_samples(
     return members
 
 
-@files.retried
+@retried
 def _read(url: str, tar_bytes: int, samples: Sequence[Sample]) -> list[Sample]:
     """Reads these samples of an output shard, in their order, with their bytes."""
     whole = ShardRange(Shard(url, tar_bytes), 0, tar_bytes, 0, last=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_curator import rows
+from beam_curator.errors import first_line
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.scorers.scorer import TEXT_EMBEDDING
 from beam_curator.output.added_columns import completed, read_text_embeddings
@@ -24,7 +25,6 @@ from beam_curator.sources.fields import fields_of
 from beam_curator.sources.ranges import read_range
 from beam_curator.sources.sample_batches import rows_of
 from beam_curator.sources.sample_images import dotted_names, images_of
-from beam_curator.storage import files
 from beam_curator.verification.differences import Difference, match_rows, shown, unequal, unequal_columns
 from beam_curator.verification.finished import FinishedJob
 from beam_curator.verification.recorded import UNREADABLE, RecordedIn
@@ -75,7 +75,7 @@ def check_range(
     try:
         content = read_range(range)
     except UNREADABLE as error:
-        yield Difference(range.url, f"cannot be read: {files.first_line(error)}")
+        yield Difference(range.url, f"cannot be read: {first_line(error)}")
         return CheckedRange()
     samples, errors = content.samples, content.errors
     expected = rows_of(range, samples)
@@ -212,7 +212,7 @@ def _against_part(
         part = stored.batch if stored is not None else None
         embeddings = embeddings_of(read_stored(part.part)) if part is not None and part.part else None
     except UNREADABLE as error:
-        yield Difference(name, f"cannot be read: {files.first_line(error)}")
+        yield Difference(name, f"cannot be read: {first_line(error)}")
         return None, None
     if stored is None or part is None or embeddings is None:
         yield Difference(name, "is not there, or not a whole score part")
@@ -259,7 +259,7 @@ def _captions_embedded(name: str, finished: FinishedJob, range: ShardRange, part
     try:
         found = read_text_embeddings(finished.scores, range.name, model)
     except UNREADABLE as error:
-        yield Difference(name, f"text embeddings cannot be read: {files.first_line(error)}")
+        yield Difference(name, f"text embeddings cannot be read: {first_line(error)}")
         return
     has_caption = np.array([bool(caption) for caption in part.rows["caption"].to_pylist()], bool)
     failures = rows.failure_column(TEXT_EMBEDDING)

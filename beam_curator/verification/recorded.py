@@ -12,10 +12,10 @@ import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import rows
+from beam_curator.errors import first_line
 from beam_curator.output import ledger
 from beam_curator.output.many_ranges import ManyRanges
 from beam_curator.samples import ShardRange
-from beam_curator.storage import files
 from beam_curator.verification.differences import Difference
 from beam_curator.verification.finished import FinishedJob
 
@@ -66,7 +66,7 @@ class RecordedIn:
             table = self._read()
         except UNREADABLE as error:
             self._damaged = self._per_file > 1
-            yield Difference(self.file, f"cannot be read: {files.first_line(error)}")
+            yield Difference(self.file, f"cannot be read: {first_line(error)}")
             return None
         if table is None:
             assert self._range is not None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_curator import json_text
+from beam_curator.errors import first_line
 from beam_curator.output.plans import plan_of
 from beam_curator.samples import ShardRange
 from beam_curator.storage import files
@@ -28,7 +29,7 @@ def check_plan(finished: FinishedJob, ranges: Sequence[ShardRange]) -> Iterator[
         found = {**kept["layout"], **{field: kept["shard"][field] for field in ("url", "size_bytes")}}
         found |= {field: kept[field] for field in ("range_bytes", "group_by_key")}
     except (OSError, BeamIOError) as error:
-        yield Difference(name, f"cannot be read: {files.first_line(error)}")
+        yield Difference(name, f"cannot be read: {first_line(error)}")
         return
     except (ValueError, TypeError, KeyError):
         yield Difference(name, "is no plan of a shard")

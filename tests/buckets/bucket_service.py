@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beam_curator.storage import files
+from beam_curator.storage import directories
 from tests.buckets.proxy import Proxy, TokenServer
 
 _buckets = itertools.count()
@@ -70,7 +70,7 @@ class Service:
         return {key.removeprefix(prefix): self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def names(self, url):
-        return sorted(metadata.path.removeprefix(f"{url}/") for metadata in files.list_files(url, "**"))
+        return sorted(metadata.path.removeprefix(f"{url}/") for metadata in directories.list_files(url, "**"))
 
     def unfinished_uploads(self, url):
         """Lists what uploads that were given up have left: S3 keeps it, and counts it, until it is aborted."""

@@ -8,7 +8,7 @@ from apache_beam.internal.gcp import auth
 from beam_curator.commands import curate_images, verify_output
 from beam_curator.commands.main import main
 from beam_curator.storage import files, retrying
-from beam_curator.storage.files import TEMPORARY
+from beam_curator.storage.temporary_names import TEMPORARY
 from tests.buckets.job_output import TINY, comparable, without_timings
 from tests.buckets.proxy import Fault
 

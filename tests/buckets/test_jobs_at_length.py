@@ -16,7 +16,7 @@ import pytest
 
 from beam_curator.commands import verify_output
 from beam_curator.sources import matching
-from beam_curator.storage import files
+from beam_curator.storage import directories, files
 from tests.buckets.job_output import TINY, comparable, without_timings
 from tests.patience import HANG_SECONDS
 
@@ -71,7 +71,7 @@ def test_a_job_that_is_killed_goes_on_to_the_same_bytes(service, bucket, raw, pr
     assert whole.returncode == 0, err
 
     def published(output):
-        names = files.list_files(output, "**")
+        names = directories.list_files(output, "**")
         return sum(bool(re.search(written, found.path)) for found in names) >= times
 
     def is_killed(output):

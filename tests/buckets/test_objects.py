@@ -11,7 +11,7 @@ from beam_curator.errors import StorageError
 from beam_curator.output.belonging import is_own
 from beam_curator.output.compaction import join
 from beam_curator.sources import matching
-from beam_curator.storage import files
+from beam_curator.storage import directories, files
 from beam_curator.storage.buckets import objects, services
 from beam_curator.storage.buckets.objects import FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES
 from tests.buckets.proxy import Fault
@@ -177,11 +177,11 @@ def test_answers_that_fail_or_break_off_are_asked_for_again(service, bucket, wai
 def test_listing_takes_one_directory_all_below_it_or_what_is_named(service, bucket):
     for name in ("out/a.tar", "out/b.tar", "out/c.txt", "out/below/d.tar", "outside/e.tar", "out/", "f.tar"):
         service.put(f"{bucket}/{name}", b"x")
-    listed = files.list_files(f"{bucket}/out", "*.tar")
+    listed = directories.list_files(f"{bucket}/out", "*.tar")
     assert [one.path for one in listed] == [f"{bucket}/out/a.tar", f"{bucket}/out/b.tar"]
     assert service.names(f"{bucket}/out") == ["a.tar", "b.tar", "below/d.tar", "c.txt"]
-    assert [one.path for one in files.list_files(bucket)] == [f"{bucket}/f.tar"]
-    assert files.list_files(f"{bucket}/absent") == []
+    assert [one.path for one in directories.list_files(bucket)] == [f"{bucket}/f.tar"]
+    assert directories.list_files(f"{bucket}/absent") == []
     assert all(one.size_in_bytes == 1 and one.last_updated_in_seconds > 0 for one in listed)
 
 

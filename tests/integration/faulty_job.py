@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from beam_curator.commands import curate_images
-from beam_curator.storage.files import TEMPORARY
+from beam_curator.storage.temporary_names import TEMPORARY
 from tests.integration.faulty_filesystem import SCHEME, Faults, FaultyFileSystem
 from tests.integration.integration_content import content
 from tests.tars import tar_bytes

@@ -15,7 +15,7 @@ import pytest
 
 from beam_curator.models.weights import transfer
 from beam_curator.storage import retrying as storage_faults
-from beam_curator.storage.files import TEMPORARY
+from beam_curator.storage.temporary_names import TEMPORARY
 from tests.integration.faulty_filesystem import (
     OPERATIONS,
     SCHEME,

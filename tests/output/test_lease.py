@@ -16,7 +16,8 @@ from beam_curator.commands import interruption
 from beam_curator.errors import JobError, UsageError
 from beam_curator.output import lease, owner
 from beam_curator.output.lease import GONE_SECONDS, SUBMITTED_SECONDS, Claim
-from beam_curator.storage import conditional_writing, files
+from beam_curator.storage import clearing, conditional_writing, directories, files
+from beam_curator.storage.temporary_names import LEASE, TEMPORARY
 from tests.patience import HANG_SECONDS
 from tests.warm_python import ROOT
 
@@ -29,7 +30,7 @@ def standing(output, **changes):
     """Writes the lease of a job of a living process here, but for these fields."""
     found = Claim(str(output), "theirs", owner.this_process()).lease(time.time())
     content = dataclasses.asdict(dataclasses.replace(found, **changes))
-    files.write_bytes(str(output), f"{files.TEMPORARY}/{files.LEASE}", json.dumps(content).encode())
+    files.write_bytes(str(output), f"{TEMPORARY}/{LEASE}", json.dumps(content).encode())
 
 
 def ended_process():
@@ -51,7 +52,7 @@ def test_the_lease_is_there_while_a_job_runs_and_nothing_of_it_after(tmp_path):
     output = tmp_path / "out"
     with lease.held(mine(output)):
         assert lease.read(str(output)).token == "mine"
-        assert files.is_empty(str(output))
+        assert directories.is_empty(str(output))
     assert list(output.rglob("*")) == []
 
 
@@ -166,7 +167,7 @@ def test_workers_of_a_process_that_has_ended_write_no_more(tmp_path):
 
 
 def test_a_file_that_is_no_lease_holds_up_nobody_for_long(tmp_path):
-    path = tmp_path / files.TEMPORARY / files.LEASE
+    path = tmp_path / TEMPORARY / LEASE
     path.parent.mkdir()
     path.write_bytes(b"{")
     with pytest.raises(UsageError, match="was written just now"):
@@ -177,9 +178,9 @@ def test_a_file_that_is_no_lease_holds_up_nobody_for_long(tmp_path):
 
 def test_temporaries_are_removed_around_it(tmp_path):
     lease.acquire(mine(tmp_path))
-    (tmp_path / files.TEMPORARY / "half").write_bytes(b"")
-    files.remove_temporaries(str(tmp_path))
-    assert [path.name for path in (tmp_path / files.TEMPORARY).iterdir()] == [files.LEASE]
+    (tmp_path / TEMPORARY / "half").write_bytes(b"")
+    clearing.remove_temporaries(str(tmp_path))
+    assert [path.name for path in (tmp_path / TEMPORARY).iterdir()] == [LEASE]
 
 
 ASKING = """

@@ -10,7 +10,7 @@ from beam_curator.output.job_file import Job, read_job, standing_job, write_job
 from beam_curator.output.ownership import check_foreign, notes_before
 from beam_curator.output.resuming import merged
 from beam_curator.sources.shard_identity import KnownShard
-from beam_curator.storage import files
+from beam_curator.storage import directories
 
 SHARDS = [
     KnownShard('é"a.tar', 5, "g\n", "p", path="elsewhere", label="a"),
@@ -94,7 +94,7 @@ def test_before_a_job_begins_score_parts_are_not_counted(tmp_path, monkeypatch):
             looked_at.append(number)
             yield f"a-0123456789-{number:05d}.parquet"
 
-    monkeypatch.setattr(files, "iter_files", parts)
+    monkeypatch.setattr(directories, "iter_files", parts)
     assert standing_job(str(tmp_path)) is not None
     assert notes_before(str(tmp_path), Job(["a"], 64.0, shards=SHARDS), None, overwrite=False) is not None
     assert len(looked_at) < 10

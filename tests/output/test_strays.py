@@ -11,7 +11,7 @@ from beam_curator.output.belonging import is_of_regathered, is_range_file
 from beam_curator.output.ledger import ledger_name
 from beam_curator.output.packing import Packing
 from beam_curator.samples import Shard, ShardRange
-from beam_curator.storage import files
+from beam_curator.storage import directories
 
 SHARDS = [Shard(f"gs://b/{name}.tar", 9) for name in "abc"]
 RANGES = [ShardRange(shard, ordinal, ordinal + 1, ordinal, ordinal == 2) for shard in SHARDS for ordinal in range(3)]
@@ -83,6 +83,6 @@ def test_what_may_be_a_stray_is_listed_by_name_and_place(tmp_path):
     found = [name for place in places for name in strays.standing(str(tmp_path), place, output_shards=2)]
     assert sorted(found) == sorted(EVERYTHING)
     assert list(strays.standing(str(tmp_path / "absent"), "plans", 0)) == []
-    assert sorted(files.iter_files(str(tmp_path), below=True)) == sorted(
+    assert sorted(directories.iter_files(str(tmp_path), below=True)) == sorted(
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
     )

@@ -400,9 +400,9 @@ def test_large_files_of_unknown_size_are_read_one_at_a_time(tmp_path, monkeypatc
     monkeypatch.setattr(listed_files, "FIRST_BYTES", 1000)
     monkeypatch.setattr(listed_files, "MAX_FILE_BYTES", 5000)
     asked = []
-    read_at_most = listed_files.files.read_at_most
+    read_at_most = listed_files.open_files.read_at_most
     monkeypatch.setattr(
-        listed_files.files, "read_at_most", lambda file, most: asked.append(most) or read_at_most(file, most)
+        listed_files.open_files, "read_at_most", lambda file, most: asked.append(most) or read_at_most(file, most)
     )
     sizes = [10, 3000, 1000, 6000, 20]
     for index, size in enumerate(sizes):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from beam_curator.errors import UsageError
+from beam_curator.errors import StorageError, UsageError
 from beam_curator.sources import matching
 
 
@@ -185,3 +185,51 @@ def test_the_bound_on_names_is_one_for_all_patterns(tmp_path):
         matching.expand_patterns(
             [f"{tmp_path}/{{0..499999}}.tar", f"{tmp_path}/{{0..499999}}.tgz", f"{tmp_path}/{{0..1}}"]
         )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expanded"),
+    [
+        ("raw/{00008..00010}.tar", ["raw/00008.tar", "raw/00009.tar", "raw/00010.tar"]),
+        ("gs://b/{train,val}/*.tar", ["gs://b/train/*.tar", "gs://b/val/*.tar"]),
+        ("raw/*.tar", ["raw/*.tar"]),
+        ("gs://b/raw//", ["gs://b/raw/"]),
+    ],
+)
+def test_brace_ranges_and_directories_are_written_out(pattern, expanded):
+    assert matching.expand_patterns([pattern]) == expanded
+
+
+@pytest.fixture
+def bracketed(tmp_path):
+    for name in ("00000.tar", "00001.tar", "00002.tar.gz", "00003.tgz", "a[1].tar", "notes.txt", "below/00004.tar"):
+        (tmp_path / "raw[1]" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw[1]" / name).write_bytes(b"12")
+    return tmp_path / "raw[1]"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ([""], ["00000.tar", "00001.tar", "00002.tar.gz", "00003.tgz", "a[1].tar"]),
+        (["/"], ["00000.tar", "00001.tar", "00002.tar.gz", "00003.tgz", "a[1].tar"]),
+        (["/00001.tar", "/00000.tar", "/00001.tar"], ["00000.tar", "00001.tar"]),
+        (["/a[1].tar"], ["a[1].tar"]),
+        (["/gone.tar"], []),
+    ],
+)
+def test_what_is_named_is_matched_once_and_in_the_order_of_urls(bracketed, patterns, names):
+    found = matching.match_files([f"{bracketed}{pattern}" for pattern in patterns])
+    assert [os.path.relpath(file.path, bracketed) for file in found] == names
+    assert all(file.size_in_bytes == 2 for file in found)
+
+
+def test_globs_match_in_one_directory_and_not_below(bracketed):
+    plain = bracketed.rename(bracketed.parent / "raw")
+    matched = matching.match_files([f"{plain}/0000?.tar", f"{plain}/*.tar.gz", f"{plain}/{{00000..00001}}.tar"])
+    assert [pathlib.Path(file.path).name for file in matched] == ["00000.tar", "00001.tar", "00002.tar.gz"]
+
+
+def test_a_pattern_that_cannot_be_listed_is_one_clear_error():
+    with pytest.raises(StorageError, match="cannot list nosuch://bucket/a"):
+        matching.match_files(["nosuch://bucket/a*.tar"])

@@ -28,7 +28,7 @@ from beam_curator.sources.sample_batches import read_batch
 from beam_curator.sources.source import Rows, UnreadableShard
 from beam_curator.sources.tar import reading, streaming
 from beam_curator.sources.tar.planning import plan_ranges
-from beam_curator.storage import files
+from beam_curator.storage.open_files import NamedReader
 from beam_curator.transforms import clip_handler, embedding
 from beam_curator.transforms.reading import JoinRanges, ReadRanges
 from beam_curator.transforms.wire_format import encode_batch
@@ -264,7 +264,7 @@ def test_a_shard_that_cannot_be_understood_to_its_end_has_no_samples(tmp_path, m
 def test_storage_that_fails_in_the_middle_is_asked_again_and_nothing_is_read_twice(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     (whole,) = plan_ranges(write_shard(tmp_path / "a.tar", TARS["plain"]), 1 << 40)
-    asked, plain_read = [], files._Reading.read
+    asked, plain_read = [], NamedReader.read
 
     def failing(self, size=-1):
         asked.append(self.tell())
@@ -272,9 +272,9 @@ def test_storage_that_fails_in_the_middle_is_asked_again_and_nothing_is_read_twi
             raise OSError(errno.ECONNRESET, "connection reset")
         return plain_read(self, size)
 
-    monkeypatch.setattr(files._Reading, "read", failing)
+    monkeypatch.setattr(NamedReader, "read", failing)
     found = joined(whole)
-    monkeypatch.setattr(files._Reading, "read", plain_read)
+    monkeypatch.setattr(NamedReader, "read", plain_read)
     assert list(map(told, found.samples)) == list(map(told, read_batch(whole).samples))
     assert len(asked) > 20
 

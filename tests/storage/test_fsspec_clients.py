@@ -5,7 +5,7 @@ import pytest
 from fsspec.config import conf
 
 from beam_curator.errors import StorageError
-from beam_curator.storage import files
+from beam_curator.storage import directories, files
 from beam_curator.storage.fsspec_clients import CONNECT_SECONDS, READ_SECONDS, options_of
 from tests.ports import closed_port
 
@@ -52,7 +52,7 @@ def azure_that_is_gone(monkeypatch):
         (files.exists, "cannot look for"),
         (files.size_of, "cannot look for"),
         (files.read_bytes, "cannot read"),
-        (files.list_files, "cannot list"),
+        (directories.list_files, "cannot list"),
         (lambda url: files.write_bytes(url, "a", b"content"), "cannot write"),
         (lambda url: files.delete([url]), "cannot delete"),
     ],

@@ -27,7 +27,7 @@ from beam_curator.sources import matching
 from beam_curator.sources.listed_files import record_of
 from beam_curator.sources.listing import Entry
 from beam_curator.sources.sidecars import sidecar_rows
-from beam_curator.storage import conditional_writing, files, fsspec_files, retrying, web_hosts
+from beam_curator.storage import conditional_writing, directories, files, fsspec_files, retrying, web_hosts
 from tests.ports import closed_port
 from tests.tars import tar_bytes
 
@@ -101,7 +101,8 @@ def web(tmp_path):
 def test_files_are_written_whole_listed_read_and_deleted(place):
     for name in ("a/0.bin", "a/b/1.bin"):
         files.write_bytes(place, name, name.encode())
-    assert [one.path for one in files.list_files(f"{place}/a", "**")] == [f"{place}/a/0.bin", f"{place}/a/b/1.bin"]
+    listed = directories.list_files(f"{place}/a", "**")
+    assert [metadata.path for metadata in listed] == [f"{place}/a/0.bin", f"{place}/a/b/1.bin"]
     assert files.read_bytes(f"{place}/a/b/1.bin") == b"a/b/1.bin"
     assert files.size_of(f"{place}/a/0.bin") == 7
     with contextlib.suppress(ZeroDivisionError), files.atomic_writer(place, "c.bin") as file:

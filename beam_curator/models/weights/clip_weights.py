@@ -11,7 +11,7 @@ import re
 from beam_curator.errors import UsageError
 from beam_curator.models.weights import transfer
 from beam_curator.models.weights.weights_file import WeightsFile, measured_sha256, verify
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 #: Weights in a bucket that are larger than this, and whose sha256 is on record, are left for the workers to
 #: verify: a launcher far from the bucket would take minutes to read them.
@@ -93,14 +93,14 @@ class ClipWeights:
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
         """Finds the weights as FetchableWeights.find says."""
         for filename, suffix in itertools.product(self._filenames, _CHECKPOINT_SUFFIXES):
-            path = files.join(directory, filename + suffix)
+            path = urls.join(directory, filename + suffix)
             if not transfer.is_file(path):
                 continue
             sha256 = self._sha256_in_url if self.url.endswith(suffix) else None
             sha256 = sha256 or _recorded_sha256(path)
             if sha256 is None:
                 sha256 = measured_sha256(path)
-            elif thorough or not files.is_remote(path) or transfer.size_of(path) <= LAUNCHER_READ_BYTES:
+            elif thorough or not urls.is_remote(path) or transfer.size_of(path) <= LAUNCHER_READ_BYTES:
                 verify(self.name, path, sha256)
             return WeightsFile(self.name, path, sha256)
         return None

@@ -13,7 +13,7 @@ import pathlib
 from beam_curator.models.weights import transfer
 from beam_curator.models.weights.published import NSFW_LAION_ZIP, PublishedWeights
 from beam_curator.models.weights.weights_file import WeightsFile, cache_dir, measured_sha256, verify
-from beam_curator.storage import files
+from beam_curator.storage import urls
 from beam_curator.temporaries import temporary_directory
 
 CONVERTED_SHA256 = "e59599fa9b098696e3da8bd7abe8a20704452d58e65e467fc9ef96cda6165991"
@@ -54,7 +54,7 @@ class NsfwWeights:
         return self._file(path, self.sha256s[0])
 
     def _converted_in(self, directory: str) -> WeightsFile | None:
-        path = files.join(directory, self.filename)
+        path = urls.join(directory, self.filename)
         if not transfer.is_file(path):
             return None
         sha256 = measured_sha256(path)
@@ -72,7 +72,7 @@ class NsfwWeights:
 
     def _place(self, content: bytes, directory: str) -> str:
         transfer.put(directory, lambda local: [transfer.write(local / self.filename, content)])
-        return files.join(directory, self.filename)
+        return urls.join(directory, self.filename)
 
     def _file(self, path: str, sha256: str) -> WeightsFile:
         return WeightsFile(pathlib.PurePath(self.filename).stem, path, sha256, self.published.sha256)
@@ -108,9 +108,9 @@ def own_converted(own: WeightsFile) -> WeightsFile:
     sha256 = hashlib.sha256(content).hexdigest()
     filename = f"{own.path.rsplit('/', 1)[-1][: -len('.zip')]}.npz"
     place = str(cache_dir() / own.sha256)
-    if files.is_remote(own.path):  # where workers on other machines reach it; not under a name that may be taken
+    if urls.is_remote(own.path):  # where workers on other machines reach it; not under a name that may be taken
         place, filename = own.path.rsplit("/", 1)[0], f"{own.sha256[:16]}-{filename}"
-    path = files.join(place, filename)
+    path = urls.join(place, filename)
     if not transfer.is_file(path) or measured_sha256(path) != sha256:
         transfer.put(place, lambda local: [transfer.write(local / filename, content)])
     return WeightsFile(own.name, path, sha256, own.sha256)

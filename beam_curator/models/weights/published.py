@@ -8,7 +8,7 @@ from typing import Protocol
 
 from beam_curator.models.weights import transfer
 from beam_curator.models.weights.weights_file import WeightsFile, verify
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 
 class FetchableWeights(Protocol):
@@ -70,7 +70,7 @@ class PublishedWeights:
 
     def find(self, directory: str, thorough: bool = True) -> WeightsFile | None:
         """Finds the weights as FetchableWeights.find says; these files are small enough to be read always."""
-        path = files.join(directory, self.filename)
+        path = urls.join(directory, self.filename)
         if not transfer.is_file(path):
             return None
         verify(self.name, path, self.sha256)
@@ -79,7 +79,7 @@ class PublishedWeights:
     def fetch(self, directory: str) -> WeightsFile:
         """Fetches the weights as FetchableWeights.fetch says."""
         transfer.put(directory, self._download)
-        path = files.join(directory, self.filename)
+        path = urls.join(directory, self.filename)
         return WeightsFile(pathlib.PurePath(self.filename).stem, path, self.sha256)
 
     def _download(self, directory: pathlib.Path) -> list[pathlib.Path]:

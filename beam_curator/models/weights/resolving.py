@@ -26,7 +26,7 @@ from beam_curator.models.weights.nsfw_weights import NSFW_LAION, own_converted
 from beam_curator.models.weights.published import AESTHETIC_V1, AESTHETIC_V2, FetchableWeights
 from beam_curator.models.weights.timm_weights import TimmWeights, find_in_timm
 from beam_curator.models.weights.weights_file import FETCH_COMMAND, WeightsFile, cache_dir, measured_sha256
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def resolve_nsfw(choice: str, model_dir: str | None) -> WeightsFile:
 
 
 def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
-    path = files.absolute(path)
+    path = urls.absolute(path)
     try:
         if not transfer.is_file(path):
             raise UsageError(f"no {what} at {path}; give {instead}the path of a file that exists")
@@ -165,7 +165,7 @@ def _own_file(path: str, what: str, instead: str = "") -> WeightsFile:
 
 def _resolve(wanted: FetchableWeights, model_dir: str | None, instead: str = "") -> WeightsFile:
     cache = str(cache_dir())
-    directories = [files.absolute(model_dir), cache] if model_dir else [cache]
+    directories = [urls.absolute(model_dir), cache] if model_dir else [cache]
     try:
         for directory in directories:
             if found := wanted.find(directory, thorough=False):

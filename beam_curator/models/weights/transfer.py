@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from beam_curator.errors import CurationError, StorageError
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
+from beam_curator.storage.retrying import retried
 from beam_curator.temporaries import temporary_directory
 
 BLOCK_BYTES = 4 << 20
@@ -57,7 +58,7 @@ def is_file(path: str) -> bool:
     Raises:
       TransferError: the bucket could not be asked (no such scheme, no credentials, no network).
     """
-    if not files.is_remote(path):
+    if not urls.is_remote(path):
         return pathlib.Path(path).is_file()
     with _told_shortly(path):
         return files.exists(path)
@@ -83,7 +84,7 @@ def sha256_of(path: str) -> str:
         return _sha256_of(path)
 
 
-@files.retried
+@retried
 def _sha256_of(path: str) -> str:
     digest = hashlib.sha256()
     with files.open_for_reading(path) as source:
@@ -112,7 +113,7 @@ def copy(path: str, target: pathlib.Path, sha256: str) -> None:
         _copy(path, target, sha256)
 
 
-@files.retried
+@retried
 def _copy(path: str, target: pathlib.Path, sha256: str) -> None:
     with files.open_for_reading(path) as source:
         _receive(source, target, sha256)
@@ -242,7 +243,7 @@ def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> 
     Raises:
       TransferError: the files could not be written.
     """
-    if not files.is_remote(directory):
+    if not urls.is_remote(directory):
         try:
             fetch(pathlib.Path(directory))
         except OSError as error:
@@ -250,11 +251,11 @@ def put(directory: str, fetch: Callable[[pathlib.Path], list[pathlib.Path]]) -> 
         return
     with temporary_directory("beam-curator-") as local:
         for file in fetch(pathlib.Path(local)):
-            with _told_shortly(files.join(directory, file.name)):
+            with _told_shortly(urls.join(directory, file.name)):
                 _upload(file, directory)
 
 
-@files.retried
+@retried
 def _upload(file: pathlib.Path, directory: str) -> None:
     with file.open("rb") as source, files.atomic_writer(directory.rstrip("/"), file.name) as out:
         shutil.copyfileobj(source, out, BLOCK_BYTES)

@@ -9,7 +9,7 @@ import pathlib
 from beam_curator.errors import CurationError
 from beam_curator.identities import ModelIdentity
 from beam_curator.models.weights import transfer
-from beam_curator.storage import files
+from beam_curator.storage import urls
 
 FETCH_COMMAND = "beam-curator models --model_dir"
 
@@ -19,7 +19,7 @@ _verified_files: set[tuple[str, tuple[int, ...], str]] = set()
 
 def cache_dir() -> pathlib.Path:
     """Names the directory that keeps weights between runs: $BEAM_CURATOR_CACHE, or ~/.cache/beam_curator."""
-    return pathlib.Path(files.absolute(os.environ.get("BEAM_CURATOR_CACHE") or "~/.cache/beam_curator"))
+    return pathlib.Path(urls.absolute(os.environ.get("BEAM_CURATOR_CACHE") or "~/.cache/beam_curator"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class WeightsFile:
         baked = self._in_image()
         if baked is not None:
             local = baked
-        elif files.is_remote(self.path):
+        elif urls.is_remote(self.path):
             # Its own name, because the suffix tells the format; its sha256, so that none is mistaken.
             local = cache_dir() / self.sha256 / self.path.rsplit("/", 1)[-1]
             if not local.is_file():
@@ -83,7 +83,7 @@ class WeightsFile:
 
 def verify(name: str, path: str, sha256: str) -> None:
     """Raises CurationError unless the file's content has this sha256; a local one is read once as long as it stays."""
-    if not files.is_remote(path) and (path, _stamp(path), sha256) in _verified_files:
+    if not urls.is_remote(path) and (path, _stamp(path), sha256) in _verified_files:
         return
     found = measured_sha256(path)
     if found != sha256:
@@ -94,7 +94,7 @@ def verify(name: str, path: str, sha256: str) -> None:
 
 def measured_sha256(path: str) -> str:
     """The sha256 of a file, local or in a bucket, in hex."""
-    if files.is_remote(path):
+    if urls.is_remote(path):
         return transfer.sha256_of(path)
     stamp = _stamp(path)  # taken before, so that a change while it is read is a change
     sha256 = transfer.sha256_of(path)

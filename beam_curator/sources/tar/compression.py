@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import lz4.frame
 from backports import zstd
 
+from beam_curator.errors import first_line
 from beam_curator.samples import Shard
 from beam_curator.storage import files
 
@@ -157,7 +158,7 @@ class _Decompressed(io.RawIOBase):
         except (*_DAMAGE, OSError, RuntimeError) as error:
             if not isinstance(error, _DAMAGE) and not _is_bzip2_damage(error) and not _is_lz4_damage(error):
                 raise
-            self._damage = DamagedStreamError(f"damaged {self._compression} stream: {files.first_line(error)}")
+            self._damage = DamagedStreamError(f"damaged {self._compression} stream: {first_line(error)}")
             raise self._damage from error
 
 

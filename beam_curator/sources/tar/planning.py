@@ -17,6 +17,7 @@ from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, iter_headers
 from beam_curator.sources.tar.links import HardLinks
 from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 
 def range_bytes_of(range_mb: float) -> int:
@@ -82,7 +83,7 @@ def plan_ranges(
         yield ShardRange(shard, start, end, ordinal, last, plan.compression, reading, plan.keys_return)
 
 
-@files.retried
+@retried
 def shard_plan(shard: Shard, range_bytes: int, plans: Plans | None = None, by_key: bool = False) -> ShardPlan:
     """The plan by which `plan_ranges` cuts a shard; its arguments are those of `plan_ranges`."""
     with files.open_for_reading(shard.path, shard.size_bytes) as file:

@@ -28,7 +28,7 @@ from beam_curator.sources.tar.links import HardLinks
 from beam_curator.sources.tar.member_table import headers_crc32
 from beam_curator.sources.tar.trailer import is_padding
 from beam_curator.sources.tar.windows import window
-from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 MAX_SAMPLE_BYTES = 1 << 30
 """A larger sample is failed, not loaded: it bounds the memory that one range can take."""
@@ -63,7 +63,7 @@ class RangeContent(NamedTuple):
     findings: list[Finding]
 
 
-@files.retried
+@retried
 def read_range(range: ShardRange) -> RangeContent:
     """Reads all samples of a range with their bytes, why the shard could not be read to its end, if so, and what it
     holds besides samples.

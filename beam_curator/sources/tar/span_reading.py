@@ -20,7 +20,7 @@ from beam_curator.sources.tar.reading import (
     with_data,
 )
 from beam_curator.sources.tar.windows import window
-from beam_curator.storage import files
+from beam_curator.storage import files, urls
 from beam_curator.storage.read_ahead import prefetched
 
 REQUESTED_GAP_BYTES = 512 << 10
@@ -106,7 +106,7 @@ def _reads_at_once(range: ShardRange, by_request: bool) -> int:
     """Says how many reads go on in the background: none of a plain local file, where the system itself reads ahead."""
     if by_request:
         return REQUESTS_AT_ONCE
-    return 1 if range.compression or files.is_remote(range.shard.path) else 0
+    return 1 if range.compression or urls.is_remote(range.shard.path) else 0
 
 
 def _sample_in(data: bytes, start: int, offset: int, span_bytes: int) -> Sample:

@@ -18,7 +18,7 @@ from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
 from beam_curator.sources.tar.links import HardLinks
 from beam_curator.sources.tar.windows import Seekable
-from beam_curator.storage import files
+from beam_curator.storage.retrying import retried
 
 CHUNK_BYTES = 16 << 20
 """So much is asked for at once: few requests to a bucket, and little memory."""
@@ -177,7 +177,7 @@ class _SteadyTar:
     @property
     def raw(self) -> object:
         """The file under a decompressed stream, by which `is_decompressed` knows it."""
-        return getattr(files.retried(self._opened)(), "raw", None)
+        return getattr(retried(self._opened)(), "raw", None)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._position = offset if whence == io.SEEK_SET else self._position + offset
@@ -195,7 +195,7 @@ class _SteadyTar:
         return cast(bytes, self._steadily("read1", size))
 
     def _steadily(self, how: str, *arguments: int) -> bytes | int:
-        return files.retried(self._do)(how, *arguments)
+        return retried(self._do)(how, *arguments)
 
     def _do(self, how: str, *arguments: int) -> bytes | int:
         begin = self._position

@@ -1,4 +1,4 @@
-"""Globs in buckets: each prefix is listed once, and many names in one place are looked up in one listing."""
+"""Globs in buckets, and names: many in one place are looked up in one listing."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ ASKED_ONE_BY_ONE = 16
 """More names than this in one directory are looked up in a listing: one request tells of a thousand."""
 
 
-def match(bucket: Bucket, globs: Sequence[str]) -> Iterator[FileMetadata]:
-    """The objects that Beam's globs match. A "directory", an object whose name ends with a slash, is none.
+def match(bucket: Bucket, glob: str) -> Iterator[FileMetadata]:
+    """The objects that one of Beam's globs matches. A "directory", an object whose name ends with a slash, is none.
 
     Args:
-      bucket: the service that all of them belong to.
-      globs: urls with `*`, `?` and `[...]`, which match within one directory, and `**`, which matches below too.
+      bucket: the service that the url belongs to.
+      glob: a url with `*`, `?` and `[...]`, which match within one directory, and `**`, which matches below too.
     """
-    yield from named(bucket, [glob for glob in globs if not _is_glob(glob)])
-    patterns = [glob for glob in globs if _is_glob(glob)]
-    for prefix in dict.fromkeys(map(_literal_prefix, patterns)):
-        here = [glob for glob in patterns if _literal_prefix(glob) == prefix]
-        below = any("/" in glob[len(prefix) :] or "**" in glob for glob in here)
-        listed = [found for found in bucket.list(prefix, below) if not found.path.endswith("/")]
-        for glob in here:
-            yield from FileSystems.get_filesystem(glob).match_files(listed, glob)
+    if not _is_glob(glob):
+        yield from named(bucket, [glob])
+        return
+    prefix = _literal_prefix(glob)
+    below = "/" in glob[len(prefix) :] or "**" in glob
+    listed = [found for found in bucket.list(prefix, below) if not found.path.endswith("/")]
+    yield from FileSystems.get_filesystem(glob).match_files(listed, glob)
 
 
 def named(bucket: Bucket, names: Sequence[str]) -> Iterator[FileMetadata]:
