@@ -103,3 +103,11 @@ def refuse_in_fork(process: int, what: str, device: str) -> None:
             f"{what} was loaded on device '{device}' by a process of which this one is a fork, where neither its "
             "threads nor CUDA work: start processes by 'spawn', or load the model in each of them"
         )
+
+
+def is_in_fork_of_cuda() -> bool:
+    """Tells whether this process is a fork of one that uses CUDA, where torch finds no device that is there. Imports
+    torch."""
+    import torch
+
+    return bool(torch.cuda._is_in_bad_fork())  # private; the public way, torch.cuda.init, would take memory of a device

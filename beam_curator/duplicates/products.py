@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from beam_curator.device_errors import DeviceLostError, is_lost, wants_memory
+from beam_curator.device_errors import DeviceLostError, is_in_fork_of_cuda, is_lost, wants_memory
 from beam_curator.errors import first_line
 from beam_curator.process_tuning import has_gpu
 from beam_curator.tf32 import no_tf32
@@ -59,7 +59,7 @@ def best_products() -> Proposing:
         return numpy_products
     import torch
 
-    if not torch.cuda.is_available() or torch.cuda._is_in_bad_fork():
+    if not torch.cuda.is_available() or is_in_fork_of_cuda():
         return numpy_products
     return where_it_fits(torch_products(torch, "cuda"), "cuda")
 

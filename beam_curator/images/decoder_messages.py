@@ -106,19 +106,18 @@ def _is_for_others(record: logging.LogRecord) -> bool:
     return False
 
 
-class _WhileDecoding:
-    """A pattern, for a filter of `warnings`, that matches Pillow's modules as long as this thread is decoding."""
+class _IsDecoding(type):
+    """A type of categories that all warnings belong to as long as this thread is decoding, and none otherwise."""
 
-    def match(self, module: str) -> bool:
-        return _messages() is not None and module.partition(".")[0] == "PIL"
-
-
-_DROPPED = ("ignore", None, Warning, _WhileDecoding(), 0)
+    def __subclasscheck__(cls, _category: type) -> bool:
+        return _messages() is not None
 
 
 def _drop_warnings_of_pillow() -> None:
     """Puts our filter first, again if another has come before it. (`warnings.catch_warnings` is not for threads.)"""
-    filters = warnings.filters
-    if not filters or filters[0] is not _DROPPED:
-        filters.insert(0, _DROPPED)  # type: ignore[attr-defined]
-        warnings._filters_mutated()  # type: ignore[attr-defined]
+    if not warnings.filters or not isinstance(warnings.filters[0][2], _IsDecoding):
+
+        class WhileDecoding(Warning, metaclass=_IsDecoding):
+            """A category of its own for each filter, so that Python does not take out an equal one first."""
+
+        warnings.filterwarnings("ignore", category=WhileDecoding, module=r"PIL(\.|$)")

@@ -5,6 +5,7 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
+from beam_curator.device_errors import is_in_fork_of_cuda
 from beam_curator.errors import UsageError
 from beam_curator.tf32 import no_tf32
 
@@ -24,7 +25,7 @@ def resolve_device(device: str) -> str:
     """
     import torch
 
-    if device != "cpu" and torch.cuda._is_in_bad_fork():
+    if device != "cpu" and is_in_fork_of_cuda():
         raise UsageError(_FORKED)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
