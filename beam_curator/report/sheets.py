@@ -55,6 +55,15 @@ class _Pick:
             return np.abs(values - self.near)
         return -values if self.highest_first else values
 
+    def least_rank(self, view: View) -> float:
+        """A rank that none of the rows comes before."""
+        if not self.column:
+            return float(view.random_ranks.min(initial=np.inf))
+        if self.near is not None:
+            return 0.0
+        least, greatest = view.ends(self.column)
+        return -greatest if self.highest_first else least
+
 
 class Sheets(Accumulator):
     """All sheets of a report, filled by a pass over the ledger."""
@@ -96,10 +105,11 @@ class Sheets(Accumulator):
     def add(self, view: View) -> None:
         """Looks at some more rows."""
         for sheet, pick in self._picks:
-            if not any(pick.is_about(*outcome) for outcome in view.outcomes):
+            last = sheet.first.last  # few rows come before it, once the sheet is full
+            if not any(pick.is_about(*outcome) for outcome in view.outcomes) or not pick.least_rank(view) <= last:
                 continue
             ranks = pick.ranks(view)
-            there = np.flatnonzero(ranks <= sheet.first.last)  # few, once the sheet is full
+            there = np.flatnonzero(ranks <= last)
             there = there[view.by_outcome(pick.is_about, np.bool_, there) & np.isfinite(ranks[there])]
             if len(there):
                 sheet.first.add(view, there, ranks[there])

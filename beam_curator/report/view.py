@@ -31,6 +31,7 @@ class View:
         self.table = table
         self._pieces = np.array(pieces, np.int64).reshape(-1, 3)
         self._numbers: dict[str, NDArray[np.float64]] = {}
+        self._ends: dict[str, tuple[float, float]] = {}
         self._places: dict[str, NDArray[np.int64]] = {}
 
     @property
@@ -63,6 +64,16 @@ class View:
         if name not in self._numbers:
             self._numbers[name] = numbers_of(self.table, name)
         return self._numbers[name]
+
+    def ends(self, name: str) -> tuple[float, float]:
+        """The least and the greatest number of a measure; where there is none, infinity and its opposite."""
+        if name not in self._ends:
+            there = self.numbers(name)
+            self._ends[name] = (
+                float(np.fmin.reduce(there, initial=np.inf)),
+                float(np.fmax.reduce(there, initial=-np.inf)),
+            )
+        return self._ends[name]
 
     @functools.cached_property
     def kept(self) -> NDArray[np.bool_]:
