@@ -30,12 +30,15 @@ IN_MEMORY_BYTES = 64 << 20
 _LEAST_BYTES = 256
 """Smaller elements travel themselves."""
 
-_MARK = b"\0spilled"
+_MARK = b"\0"
 """The prefix of the place of an element; no element begins so: batches are JSON, others are pickled."""
 
 _NAME_BYTES = 8
-_PLACE = struct.Struct(f">{_NAME_BYTES}sQQ")
-"""The place of an element: which file, where in it, and how many bytes."""
+_PLACE = struct.Struct(f">{_NAME_BYTES}sQ")
+"""The place of an element: which file, and where in it. The runner holds one for each range of a job."""
+
+_SIZE = struct.Struct(">Q")
+"""How many bytes an element has: it stands before them in the file."""
 
 
 class SpillFile:
@@ -68,6 +71,7 @@ class SpillFile:
             self._file.seek(0, os.SEEK_END)
             start = self._file.tell()
             try:
+                self._file.write(_SIZE.pack(len(data)))
                 self._file.write(data)
                 self._file.flush()  # else a disk that is full would be told by whoever comes next
             except OSError as error:
@@ -76,7 +80,7 @@ class SpillFile:
                     f"{error.strerror}: set TMPDIR to a directory with more room"
                 )
                 raise JobError(self._fault) from error
-        return _MARK + _PLACE.pack(self.name, start, len(data))
+        return _MARK + _PLACE.pack(self.name, start)
 
     def get(self, place: bytes) -> bytes:
         """The bytes at a place in this file.
@@ -84,10 +88,11 @@ class SpillFile:
         Raises:
           JobError: where there was no room before.
         """
-        _, start, size = _PLACE.unpack(place[len(_MARK) :])
+        _, start = _PLACE.unpack(place[len(_MARK) :])
         with self._lock:
             self._check()
             self._file.seek(start)
+            (size,) = _SIZE.unpack(self._file.read(_SIZE.size))
             return self._file.read(size)
 
     def _check(self) -> None:
