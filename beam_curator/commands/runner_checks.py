@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     SparkRunnerOptions,
     StandardOptions,
+    TypeOptions,
     WorkerOptions,
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
@@ -45,6 +46,7 @@ def check_runner(options: PipelineOptions, places: Sequence[str]) -> None:
     Raises:
       UsageError: for the first thing that cannot work.
     """
+    _check_type_checks(options)
     name = options.view_as(StandardOptions).runner
     if name is None:
         return
@@ -60,6 +62,16 @@ def check_runner(options: PipelineOptions, places: Sequence[str]) -> None:
         raise UsageError(" ".join(" ".join(map(str, errors)).split()))
     if isinstance(runner, PortableRunner):
         _check_job_server(options, runner, kind)
+
+
+def _check_type_checks(options: PipelineOptions) -> None:
+    """Raises UsageError for a flag with which Beam holds what a step gives to one of its outputs against what is taken
+    from another."""
+    if options.view_as(TypeOptions).performance_runtime_type_check:
+        raise UsageError(
+            "--performance_runtime_type_check: Beam mistakes the outputs of steps that have several for one: give "
+            "--runtime_type_check, which checks what every step gives"
+        )
 
 
 def _check_dataflow(options: PipelineOptions, places: Sequence[str]) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import TypeOptions
+from apache_beam.pvalue import DoOutputsTuple
 from apache_beam.transforms.window import GlobalWindows
+from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from beam_curator.errors import UsageError
 
@@ -42,10 +46,29 @@ MAIN = "main"
 """The tag of a step's main output."""
 
 
-def tagged(step: beam.ParDo, main: Any, **types: Any) -> beam.PTransform:
-    """A step with several outputs, each of a type, by its tag."""
-    outputs = step.with_output_types(main, **types).with_outputs(*types, main=MAIN)
-    return outputs.with_output_types(main, **types)
+class Tagged(beam.PTransform):
+    """A step with several outputs, each of a type, by its tag.
+
+    With `--runtime_type_check` Beam holds an element of any tag against the type of the step's main output, so that
+    this one is told as all of them, and made the narrow one that it is when the step has been applied.
+
+    Args:
+      step: what gives them.
+      main: the type of its main output, whose tag is `MAIN`.
+      **types: of the others, by their tags.
+    """
+
+    def __init__(self, step: beam.ParDo, main: Any, **types: Any) -> None:
+        super().__init__()
+        self._step, self._main, self._types = step, main, types
+
+    def expand(self, given: beam.PCollection[Any]) -> DoOutputsTuple:
+        any_of_them = functools.reduce(operator.or_, self._types.values(), self._main)
+        step = self._step.with_output_types(any_of_them, **self._types)
+        tagged = step.with_outputs(*self._types, main=MAIN)
+        outputs = given | tagged.with_output_types(any_of_them, **self._types)
+        outputs[MAIN].element_type = convert_to_beam_type(self._main)
+        return outputs
 
 
 def total_aside(fn: Any, values: beam.PCollection[Any], label: str) -> beam.pvalue.AsSingleton:

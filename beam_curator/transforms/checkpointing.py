@@ -19,7 +19,7 @@ from beam_curator.output.score_steps import ScoreStep, Wanted, arranged
 from beam_curator.output.scores_from import is_whole, lacks
 from beam_curator.phases import REUSING, SCORING, Span
 from beam_curator.samples import SampleBatch, ShardRange
-from beam_curator.transforms.beams_own import MAIN, tagged
+from beam_curator.transforms.beams_own import MAIN, Tagged
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.display import display_of_models
 from beam_curator.transforms.lineage import facts_of
@@ -190,7 +190,7 @@ class Checkpoint(beam.PTransform):
             return ranges | "TakeScored" >> taking.with_output_types(SampleBatch)
         finding = beam.ParDo(_FindScored(self.output, wanted, self.columns))
         tags = {_FindScored.MISSING: ShardRange, _FindScored.LACKING: ShardRange, _FindScored.UNSEEN: ShardRange}
-        found = ranges | "FindScored" >> tagged(finding, main=SampleBatch, **tags)
+        found = ranges | "FindScored" >> Tagged(finding, main=SampleBatch, **tags)
         chain = _ScoreAndWrite(scoring, self.output).with_resource_hints(**self.hints)
         fresh = found[_FindScored.MISSING] | "Score" >> chain
         title = title_of(ranges, self.output)

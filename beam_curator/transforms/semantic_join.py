@@ -23,7 +23,7 @@ from beam_curator.output.semantic_join import (
 )
 from beam_curator.output.vector_blocks import BlockCounts
 from beam_curator.phases import COMPARING
-from beam_curator.transforms.beams_own import MAIN, inner_steps_untyped, tagged
+from beam_curator.transforms.beams_own import MAIN, Tagged, inner_steps_untyped
 from beam_curator.transforms.claims import OnTitle, Title
 from beam_curator.transforms.lost_device import ending_worker_of_lost_device
 from beam_curator.transforms.metrics import count
@@ -138,7 +138,7 @@ class JoinVectors(beam.PTransform):
         self._output, self._settings, self._title = output, settings, title
 
     def expand(self, gathered: beam.PCollection[Any]) -> tuple[beam.PCollection, beam.PCollection]:
-        told = gathered | "KnownIds" >> tagged(
+        told = gathered | "KnownIds" >> Tagged(
             beam.ParDo(_ids_told, self._output), OfVectors, **{_UNREAD: tuple[str, str, int]}
         )
         with inner_steps_untyped(gathered.pipeline):

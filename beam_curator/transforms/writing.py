@@ -35,7 +35,7 @@ from beam_curator.rule_tally import check_rules
 from beam_curator.samples import SampleBatch, ShardRange
 from beam_curator.sources.no_samples import no_sample
 from beam_curator.transforms import held_rows
-from beam_curator.transforms.beams_own import MAIN, Once, check_one_window, tagged, total_aside
+from beam_curator.transforms.beams_own import MAIN, Once, Tagged, check_one_window, total_aside
 from beam_curator.transforms.checkpointing import WriteScores
 from beam_curator.transforms.claims import Title, title_of
 from beam_curator.transforms.compaction import JoinPieces
@@ -259,7 +259,7 @@ class WriteShards(beam.PTransform):
         left = facts_of(batches).left
         placer = _PlaceSamples(self._output, self.samples_per_shard, self.ranges_per_ledger_file, title, left)
         types = {LEDGER: ledger.LedgerPart, LEDGER_FILES: str, PIECES: tuple[int, Piece]}
-        placed = scored | "PlaceSamples" >> tagged(
+        placed = scored | "PlaceSamples" >> Tagged(
             beam.ParDo(placer, seen, *places_aside(kept)), main=tuple[int, Spillable], **types
         )
         joined = placed[PIECES] | "JoinPieces" >> JoinPieces(self._output, title)

@@ -59,6 +59,10 @@ def test_dataflow_says_all_that_is_missing(refused):
     assert "DataflowRunner needs --project and --region and --temp_location" in line
 
 
+def test_a_check_of_types_that_beam_gets_wrong_is_refused(refused):
+    assert "give --runtime_type_check" in refused("--performance_runtime_type_check")
+
+
 def test_an_unknown_runner_is_refused(refused):
     assert "--runner NoSuchRunner: " in refused("--runner", "NoSuchRunner")
 

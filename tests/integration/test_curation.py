@@ -237,8 +237,9 @@ def test_only_ranges_without_scores_are_scored_again(finished, curate):
         ["--direct_running_mode=multi_threading", "--direct_num_workers=1"],
         ["--direct_running_mode=multi_threading", "--direct_num_workers=4"],
         ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+        ["--runtime_type_check"],
     ],
-    ids=["DirectRunner", "1 thread", "4 threads", "2 processes"],
+    ids=["DirectRunner", "1 thread", "4 threads", "2 processes", "types checked"],
 )
 def test_the_output_is_the_same_bytes_on_local_runners(finished_once, tmp_path, curate, how):
     assert curate(tmp_path / "out", *how)[0] == 0
