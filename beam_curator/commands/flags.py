@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from beam_curator.commands import flag_groups
+from beam_curator.commands import input_flags, model_flags, running_flags, selection_flags
 from beam_curator.commands.dry_run_flags import add_dry_run, instead_of_running
 from beam_curator.commands.duplicate_flags import add_duplicates
 from beam_curator.commands.preset_flag import with_preset
@@ -100,9 +100,9 @@ def require(flags: Any, *names: str) -> None:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of the main job, in groups."""
-    flag_groups.add_input_and_output(parser.add_argument_group("input and output"))
-    flag_groups.add_samples(parser.add_argument_group("samples"))
-    flag_groups.add_models(parser.add_argument_group("models"))
-    flag_groups.add_selection(parser.add_argument_group("selection (new values need no GPU: scores are kept)"))
+    input_flags.add_input_and_output(parser.add_argument_group("input and output"))
+    input_flags.add_samples(parser.add_argument_group("samples"))
+    model_flags.add_models(parser.add_argument_group("models"))
+    selection_flags.add_selection(parser.add_argument_group("selection (new values need no GPU: scores are kept)"))
     add_duplicates(parser.add_argument_group("duplicates (new values need no GPU, either)"))
-    flag_groups.add_running(parser.add_argument_group("running elsewhere"))
+    running_flags.add_running(parser.add_argument_group("running elsewhere"))

@@ -11,7 +11,8 @@ from beam_curator.commands import parsing
 from beam_curator.commands.curation import Curation, claimed, notes_of
 from beam_curator.commands.dry_run_flags import DryRun
 from beam_curator.commands.options import reading_of
-from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, look, rate_of_run
+from beam_curator.commands.plan import describe_plan, look
+from beam_curator.commands.plan_estimate import estimate_lines, estimate_of, known_rate, rate_of_run
 from beam_curator.commands.preview import describe_preview
 from beam_curator.commands.trial import Trial, chosen, run_trial
 from beam_curator.errors import UsageError

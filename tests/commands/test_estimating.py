@@ -21,7 +21,8 @@ from beam_curator.commands.measured_rates import (
     SEMANTIC_SECONDS_A_MILLION,
     measured_rates,
 )
-from beam_curator.commands.plan import describe_plan, estimate_lines, estimate_of, known_rate, left_to_score, look
+from beam_curator.commands.plan import describe_plan, look
+from beam_curator.commands.plan_estimate import estimate_lines, estimate_of, known_rate, left_to_score
 from beam_curator.commands.trial import _measured, chosen
 from beam_curator.errors import UsageError
 from beam_curator.identities import ModelIdentity
