@@ -48,13 +48,14 @@ def picture_hashes(image: Image.Image) -> PictureHashes:
     fine = _levels(grey, 64, box)
     width, height = box[2:]
     within = (_MARGIN * width, _MARGIN * height, (1 - _MARGIN) * width, (1 - _MARGIN) * height)
+    whole, cropped, clipped = _fine_hashes([fine, _levels(grey, 64, within), np.minimum(fine, _LIGHTS)])
     return PictureHashes(
         hash_of_levels(_levels(grey, 32, box)),
-        fine_hash_of_levels(fine),
+        whole,
         texture_of_levels(fine),
         reduced.resize((4, 4), Image.Resampling.BOX, box).convert("RGB").tobytes().hex(),
-        fine_hash_of_levels(_levels(grey, 64, within)),
-        fine_hash_of_levels(np.minimum(fine, _LIGHTS)) if fine.max() > _LIGHTS else None,
+        cropped,
+        clipped if fine.max() > _LIGHTS else None,
     )
 
 
@@ -63,7 +64,8 @@ _Box = tuple[float, float, float, float]
 
 def _levels(grey: Image.Image, side: int, box: _Box) -> NDArray[np.uint8]:
     """A part of a grey picture, made a square: uint8 [side, side]."""
-    return np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS, box))
+    resized = grey.resize((side, side), Image.Resampling.LANCZOS, box)
+    return np.frombuffer(resized.tobytes(), np.uint8).reshape(side, side)
 
 
 def perceptual_hash(image: Image.Image) -> str:
@@ -128,10 +130,15 @@ def fine_hash_of_levels(grey: NDArray[np.uint8]) -> str:
     Returns:
       64 hex digits.
     """
-    frequencies = (_FINE_COSINES @ grey.astype(np.float64) @ _FINE_COSINES.T).ravel()
-    low, high = np.partition(frequencies, (127, 128))[127:129]
-    bits = 2 * frequencies > low + high
-    return np.packbits(bits).tobytes().hex()
+    return _fine_hashes([grey])[0]
+
+
+def _fine_hashes(greys: list[NDArray[np.uint8]]) -> list[str]:
+    """`fine_hash_of_levels` of each picture, uint8 [64, 64]: of so few numbers, numpy's calls cost more than sums."""
+    frequencies = (_FINE_COSINES @ np.array(greys, np.float64) @ _FINE_COSINES.T).reshape(-1, 256)
+    ordered = np.sort(frequencies)
+    bits = 2 * frequencies > ordered[:, 127:128] + ordered[:, 128:129]
+    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 
 _FINE_COSINES: NDArray[np.float64] = np.rint(
@@ -149,9 +156,9 @@ def texture_of_levels(grey: NDArray[np.uint8]) -> int:
     Args:
       grey: uint8 [64, 64].
     """
-    levels = grey.astype(np.intp)
-    differences = np.concatenate(((levels[1:] - levels[:-1]).ravel(), (levels[:, 1:] - levels[:, :-1]).ravel()))
-    return int(np.bincount(np.abs(differences), minlength=256) @ _HUNDREDTHS) // 90
+    levels = grey.astype(np.int16)
+    down, across = levels[1:] - levels[:-1], levels[:, 1:] - levels[:, :-1]
+    return int(_HUNDREDTHS[np.abs(down)].sum() + _HUNDREDTHS[np.abs(across)].sum()) // 90
 
 
 _HUNDREDTHS: NDArray[np.int64] = np.arange(256) * 100 // 255

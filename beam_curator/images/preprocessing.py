@@ -53,7 +53,8 @@ def preprocess(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8
             image = image.convert("RGB")
         placed = Placed.of(image.width, image.height, preparation)
         cropped = _cropped(image, placed, _FILTERS[preparation.interpolation])
-        return np.asarray(_filled(cropped, placed, preparation.fill_color).convert("RGB"))
+        filled = _filled(cropped, placed, preparation.fill_color)
+        return np.asarray(filled if filled.mode == "RGB" else filled.convert("RGB"))
     except Exception as error:
         raise ImageError(reason_of(error)) from error
 
@@ -124,6 +125,8 @@ def _cropped(image: Image.Image, placed: Placed, resampling: Image.Resampling) -
         image, resized_width, left = image.crop((left, 0, left + crop_width, image.height)), crop_width, 0
     if image.size != (resized_width, placed.height):
         image = image.resize((resized_width, placed.height), resampling)
+    if image.size == (crop_width, crop_height):
+        return image
     return image.crop((left, top, left + crop_width, top + crop_height))
 
 

@@ -47,14 +47,14 @@ def resized_levels(levels: NDArray[np.uint8], preparation: Preparation) -> NDArr
     placed = Placed.of(levels.shape[1], levels.shape[0], preparation)
     try:
         # Of one image before its channels move to the front, or torch takes it that colours are apart, and parts them.
-        picture = torch.from_numpy(levels)[None].permute(0, 3, 1, 2)
+        picture = torch.from_numpy(levels.reshape(1, *levels.shape).transpose(0, 3, 1, 2))
         resized = torch.nn.functional.interpolate(
             picture, (placed.height, placed.width), mode=preparation.interpolation, antialias=True
         )
     except (MemoryError, RuntimeError) as error:  # torch says want of memory by a RuntimeError
         raise ImageError(reason_of(MemoryError() if wants_memory(error) else error)) from error
     # Cropped by numpy: torch would copy with a team of threads.
-    return _cropped_or_filled(resized[0].permute(1, 2, 0).numpy(), placed, preparation)
+    return _cropped_or_filled(resized.numpy()[0].transpose(1, 2, 0), placed, preparation)
 
 
 def _cropped_or_filled(picture: NDArray[np.uint8], placed: Placed, preparation: Preparation) -> NDArray[np.uint8]:
