@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from beam_curator.models.scorers.heads import HeadScorer
     from beam_curator.models.scorers.scorer import Column, Scorer
     from beam_curator.reading import Reading
-    from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between
+    from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below, Between
     from beam_curator.rules.selecting import select
     from beam_curator.rules.where import Where
     from beam_curator.samples import SampleBatch
@@ -68,7 +68,7 @@ _HOMES = {
         "Scorer",
     ),
     "reading": ("Reading",),
-    "rules.rule": (
+    "rules.column_rules": (
         "AspectRatioAtMost",
         "AtLeast",
         "Below",

@@ -22,9 +22,10 @@ from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
 from beam_curator.models.scorers.heads import AESTHETIC, NSFW
 from beam_curator.models.scorers.scorer import Column
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below
 from beam_curator.rules.lists import ListFile
 from beam_curator.rules.names import rule_name
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Rule, TableRule
+from beam_curator.rules.rule import Rule, TableRule
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
 from beam_curator.rules.top import Top, top_count, top_fraction
 from beam_curator.rules.where import Where

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from beam_curator.errors import UsageError
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, ColumnRule
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below, Between, ColumnRule
 
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _COLUMN = r"((?:json\.)?[^\W\d]\w*)"

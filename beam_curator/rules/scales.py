@@ -7,7 +7,8 @@ import dataclasses
 
 from beam_curator.errors import UsageError
 from beam_curator.images import MAX_IMAGE_PIXELS
-from beam_curator.rules.rule import AtLeast, Below, Between, Rule
+from beam_curator.rules.column_rules import AtLeast, Below, Between
+from beam_curator.rules.rule import Rule
 
 
 @dataclasses.dataclass(frozen=True)

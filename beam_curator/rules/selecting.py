@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from beam_curator.errors import UsageError
 from beam_curator.rules.comparison import rule_of
-from beam_curator.rules.rule import Rule, judge
+from beam_curator.rules.judging import judge
+from beam_curator.rules.rule import Rule
 
 
 def rules_of(given: Iterable[Rule | str]) -> list[Rule]:

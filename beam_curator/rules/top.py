@@ -19,8 +19,8 @@ from beam_curator import rows
 from beam_curator.errors import UsageError
 from beam_curator.field_names import is_field
 from beam_curator.rule_tally import RuleTally
+from beam_curator.rules.column_rules import why_nothing
 from beam_curator.rules.names import missing_column, visible
-from beam_curator.rules.rule import why_nothing
 
 LEVELS, _DIGIT_BITS = 4, 16
 _SIGN = np.uint64(1 << 63)

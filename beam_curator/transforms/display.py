@@ -10,7 +10,8 @@ from apache_beam.transforms.display import DisplayDataItem
 from beam_curator.first_few import listed
 from beam_curator.identities import ModelIdentity
 from beam_curator.reading import Reading
-from beam_curator.rules.rule import Rule, labels
+from beam_curator.rules.judging import labels
+from beam_curator.rules.rule import Rule
 
 
 def display_of_models(models: Mapping[str, ModelIdentity]) -> dict[str, Any]:

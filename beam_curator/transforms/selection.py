@@ -8,7 +8,8 @@ from typing import Any
 import apache_beam as beam
 
 from beam_curator.rule_tally import sum_tallies
-from beam_curator.rules.rule import Rule, judge, labels
+from beam_curator.rules.judging import judge, labels
+from beam_curator.rules.rule import Rule
 from beam_curator.rules.selecting import rules_of
 from beam_curator.samples import SampleBatch
 from beam_curator.transforms.display import display_of_rules

@@ -14,8 +14,8 @@ from beam_curator.commands.scorers_of_flags import scorers_of
 from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of
 from beam_curator.errors import UsageError
 from beam_curator.models.encoders.settings import SETTINGS
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below
 from beam_curator.rules.names import rule_name
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below
 from beam_curator.rules.selecting import select
 from beam_curator.transforms.clip_handler import ClipModelHandler
 

@@ -12,7 +12,7 @@ from beam_curator.commands.steps_of_flags import resolve_defaults, rules_of, top
 from beam_curator.errors import UsageError
 from beam_curator.models.scorers.calls import LoadedScorer
 from beam_curator.models.scorers.caption_measures import CaptionMeasures
-from beam_curator.rules.rule import judge
+from beam_curator.rules.judging import judge
 
 
 def options_of(*argv):

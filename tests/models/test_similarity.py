@@ -20,7 +20,8 @@ from beam_curator.models.scorers.scorer import EmbeddedCaptions, check_scorer
 from beam_curator.models.scorers.similarity import Similarity
 from beam_curator.models.scorers.text_embedding import TextEmbedding
 from beam_curator.models.weights.weights_file import WeightsFile, measured_sha256
-from beam_curator.rules.rule import AtLeast, judge
+from beam_curator.rules.column_rules import AtLeast
+from beam_curator.rules.judging import judge
 from beam_curator.samples import SampleBatch, Shard, ShardRange
 from beam_curator.transforms.scoring import complaint_of, similarity_of
 from tests.models.small_text_models import SIGLIP_LIKE, SMALL, add_small_text_models, random_checkpoint

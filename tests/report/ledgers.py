@@ -9,7 +9,8 @@ import pyarrow as pa
 from beam_curator import rows
 from beam_curator.output import ledger
 from beam_curator.output.outcomes import reason_kind
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, judge
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below
+from beam_curator.rules.judging import judge
 
 RULES = (AtLeast("width", 64), AspectRatioAtMost(3.0), AtLeast("aesthetic", 5.1), Below("nsfw", 0.3))
 FLAGS = {"min_width": 64, "max_aspect_ratio": 3.0, "min_aesthetic": 5.1, "max_nsfw": 0.3}

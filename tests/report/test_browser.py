@@ -13,7 +13,7 @@ from beam_curator.report.ledger_files import files_of_ledger
 from beam_curator.report.rendering import render
 from beam_curator.report.thumbnails import Thumbnail
 from beam_curator.report.writing import finished_manifest, write_report
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below
 from tests.report.browsers import opened
 from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
 

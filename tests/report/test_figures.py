@@ -23,7 +23,7 @@ from beam_curator.report.repeats import Buckets
 from beam_curator.report.spread import Spread
 from beam_curator.report.thresholds import thresholds_of
 from beam_curator.report.view import View
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below, Between
 from tests.report.ledgers import RULES, drawn_rows, kept_by, write_job
 
 

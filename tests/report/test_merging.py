@@ -21,7 +21,7 @@ from beam_curator.report.passes import passed_over
 from beam_curator.report.survey import MANY, Category
 from beam_curator.report.tally import survey_of, tally_after
 from beam_curator.report.view import View
-from beam_curator.rules.rule import judge
+from beam_curator.rules.judging import judge
 from tests.examples import examples
 from tests.report.ledgers import RULES, drawn_rows, write_job
 

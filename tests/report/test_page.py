@@ -12,7 +12,7 @@ from beam_curator import rows
 from beam_curator.commands.main import main
 from beam_curator.report.rendering import share
 from beam_curator.report.writing import write_report
-from beam_curator.rules.rule import AtLeast
+from beam_curator.rules.column_rules import AtLeast
 from tests.report.ledgers import drawn_rows, write_job
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{7*7}}"""

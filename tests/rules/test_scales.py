@@ -3,7 +3,7 @@
 import pytest
 
 from beam_curator.errors import UsageError
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below, Between
 from beam_curator.rules.scales import AESTHETIC_SCALE, NSFW_SCALE, SIDE_SCALE, check_scale
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.errors import UsageError
-from beam_curator.rules.rule import AtLeast, judge
+from beam_curator.rules.column_rules import AtLeast
+from beam_curator.rules.judging import judge
 from beam_curator.rules.where import Where
 
 TYPES = {**rows.types_of(rows.NEW_SCHEMA), "aesthetic": "number", "similarity": "number", "greyscale": "flag"}

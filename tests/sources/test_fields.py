@@ -24,9 +24,10 @@ from beam_curator.output.manifest import fields_of as told_fields
 from beam_curator.output.outcomes import Summary
 from beam_curator.output.score_steps import Wanted
 from beam_curator.reading import Reading
+from beam_curator.rules.column_rules import AtLeast
 from beam_curator.rules.fields_wanted import fields_wanted
+from beam_curator.rules.judging import judge
 from beam_curator.rules.lists import candidates, ids_of
-from beam_curator.rules.rule import AtLeast, judge
 from beam_curator.rules.top import top_fraction
 from beam_curator.rules.where import Where
 from beam_curator.sources import sidecars

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from beam_curator import rows
 from beam_curator.errors import CurationError, UsageError
+from beam_curator.rules.column_rules import AspectRatioAtMost, AtLeast, Below, Between
+from beam_curator.rules.judging import judge
 from beam_curator.rules.missed_columns import check_users_rule
 from beam_curator.rules.names import rule_name
-from beam_curator.rules.rule import AspectRatioAtMost, AtLeast, Below, Between, judge
 from beam_curator.rules.selecting import select
 from beam_curator.transforms.selection import Select
 from tests.eager import eager

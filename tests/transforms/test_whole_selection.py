@@ -12,8 +12,8 @@ from beam_curator.errors import CurationError, JobError
 from beam_curator.output.score_steps import Wanted
 from beam_curator.output.whole_rows import with_all_columns
 from beam_curator.rules.caption_repeats import CaptionRepeats
+from beam_curator.rules.column_rules import AtLeast
 from beam_curator.rules.lists import ListFile
-from beam_curator.rules.rule import AtLeast
 from beam_curator.rules.top import Top
 from beam_curator.rules.waiting import waiting_rows
 from beam_curator.rules.where import Where
