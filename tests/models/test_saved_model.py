@@ -10,7 +10,8 @@ import pytest
 
 from beam_curator.errors import CurationError
 from beam_curator.models.weights import saved_model
-from beam_curator.models.weights.saved_model import SavedModelError, parse_constants, parse_variables, read_saved_model
+from beam_curator.models.weights.saved_model import parse_constants, parse_variables, read_saved_model
+from beam_curator.models.weights.saved_model_wire import SavedModelError
 from tests.examples import examples
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
