@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from beam_curator.duplicates.arrow_columns import fixed_width
 from beam_curator.duplicates.cells import Cells
-from beam_curator.duplicates.competitors import classes_of, fixed_width
+from beam_curator.duplicates.competitors import classes_of
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Drops, Relation, keep_one
 from beam_curator.duplicates.products import numpy_products, one_thread_a_product

@@ -15,17 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from beam_curator.duplicates.arrow_columns import codes_of, fixed_width, taken
 from beam_curator.duplicates.competitors import (
     CONTENT_ID,
     Classes,
     Competitors,
     Samples,
     classes_of,
-    codes_of,
-    fixed_width,
     hashes_in,
     samples_of,
-    taken,
 )
 from beam_curator.duplicates.edges import Edges, no_edges, together
 from beam_curator.duplicates.keepers import Drops, NothingElse, Relation, keep_one, numbered

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from beam_curator.duplicates.competitors import codes_of
+from beam_curator.duplicates.arrow_columns import codes_of
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.settings import PERCEPTUAL, SEMANTIC
 from beam_curator.errors import StorageError

@@ -14,17 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from beam_curator.duplicates.competitors import (
-    CONTENT_ID,
-    Classes,
-    Samples,
-    classes_of,
-    codes_of,
-    fixed_width,
-    hashes_in,
-    samples_of,
-    taken,
-)
+from beam_curator.duplicates.arrow_columns import codes_of, fixed_width, taken
+from beam_curator.duplicates.competitors import CONTENT_ID, Classes, Samples, classes_of, hashes_in, samples_of
 from beam_curator.duplicates.edges import Edges
 from beam_curator.duplicates.keepers import Compare
 from beam_curator.duplicates.perceptual import Bits, perceptual_edges

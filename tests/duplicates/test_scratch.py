@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from beam_curator.duplicates import scratch
+from beam_curator.duplicates.arrow_columns import fixed_width
 from beam_curator.duplicates.cells import apart, centres_of, in_drawing_order
-from beam_curator.duplicates.competitors import classes_of, fixed_width
+from beam_curator.duplicates.competitors import classes_of
 from beam_curator.duplicates.keepers import Relation, keep_one
 from beam_curator.duplicates.scratch import counted, in_ascending_order, laid_aside
 from beam_curator.duplicates.semantic import Compared, Cosines, Join, semantic_edges
