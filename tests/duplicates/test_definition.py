@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_curator.duplicates import edges, keepers, perceptual, semantic
+from beam_curator.duplicates import edges, hash_join, keepers, semantic
 from beam_curator.duplicates.competitors import Competitors, competitors_in
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.output import deduplicating, semantic_join, stored_vectors
@@ -193,7 +193,7 @@ def check(seed: int, runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(edges, "NEIGHBOURS", int(rng.choice([1, 2, 5, 32])))
         monkeypatch.setattr(semantic, "_TILE", int(rng.choice([2, 8, 2048])))
         monkeypatch.setattr(semantic, "_FILLED_AT_A_TIME", int(rng.choice([1, 4, 64])))
-        monkeypatch.setattr(perceptual, "_SMALL", int(rng.choice([2, 16, 128])))
+        monkeypatch.setattr(hash_join, "_SMALL", int(rng.choice([2, 16, 128])))
         monkeypatch.setattr(keepers, "_AHEAD", int(rng.choice([1, 4, 1024])))
         monkeypatch.setattr(semantic_join, "_BLOCK", int(rng.choice([10, 1 << 16])))
         cells = int(rng.choice([1, 3, 11]))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from beam_curator.duplicates import bit_counts, competitors, hash_tables, perceptual
+from beam_curator.duplicates import bit_counts, competitors, first_neighbours, hash_join, hash_tables
 from beam_curator.duplicates import edges as edges_module
 from beam_curator.duplicates.competitors import hashes_in
 from beam_curator.duplicates.edges import Edges
@@ -91,10 +91,10 @@ def test_of_a_cut_class_all_neighbours_up_to_its_horizon_are_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(edges_module, "NEIGHBOURS", neighbours)
-    monkeypatch.setattr(perceptual, "_SMALL", small)
-    monkeypatch.setattr(perceptual, "_TILE", tile)
-    monkeypatch.setattr(perceptual, "_PRUNED_FROM", pruned_from)
-    monkeypatch.setattr(perceptual, "_SETTLED_BELOW", settled_below)
+    monkeypatch.setattr(hash_join, "_SMALL", small)
+    monkeypatch.setattr(hash_join, "_TILE", tile)
+    monkeypatch.setattr(first_neighbours, "_PRUNED_FROM", pruned_from)
+    monkeypatch.setattr(hash_join, "_SETTLED_BELOW", settled_below)
     hashes = pictures(700, seed, clump=250)
     found = perceptual_edges(hashes)
     pairs, horizon = due(hashes, 32, neighbours)
@@ -110,14 +110,14 @@ def test_near_copies_of_one_picture_do_not_multiply(
     pictures: Callable[..., Hashes], count: int, sides: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
-    whole = perceptual.bits_between
+    whole = hash_join.bits_between
 
     def counted(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         found = whole(one, other)
         compared.append(found.size)
         return found
 
-    monkeypatch.setattr(perceptual, "bits_between", counted)
+    monkeypatch.setattr(hash_join, "bits_between", counted)
     found = perceptual_edges(pictures(count, 0, clump=count))
     assert len(found.cut) > 0.85 * count
     assert len(found.first) < count * 40
