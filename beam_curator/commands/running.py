@@ -32,6 +32,7 @@ from beam_curator.errors import CurationError, JobError, StorageError, UsageErro
 from beam_curator.output.manifest import MANIFEST
 from beam_curator.progress import BOARD
 from beam_curator.storage import urls
+from beam_curator.transforms.held_rows import HeldRows
 from beam_curator.transforms.spilling import spilled_to_disk
 
 
@@ -60,7 +61,8 @@ def run_pipeline(
     BOARD.reset()
     here = _progress_here(options, total_bytes, total_shards) if show_progress else contextlib.nullcontext()
     in_this_process = isinstance(pipeline.runner, FnApiRunner) and not has_worker_processes(options)
-    spilling = spilled_to_disk(options.view_as(CurationOptions).report) if in_this_process else contextlib.nullcontext()
+    held = HeldRows() if options.view_as(CurationOptions).report else None
+    spilling = spilled_to_disk(held) if in_this_process else contextlib.nullcontext()
     try:
         with _quiet_beam(), here, spilling, interruption.job_runs(elsewhere=not is_local(options)):
             result = _with_worker_processes(pipeline, output) if has_worker_processes(options) else pipeline.run()

@@ -29,14 +29,6 @@ Columns = Callable[[pa.Schema], Sequence[str]]
 """The columns to read, given what a file has: an older release's may lack some."""
 
 
-Held = Callable[[str], pa.Table | None]
-"""The rows of a file that need not be read, with columns as files call them; None for any other."""
-
-
-def no_rows(_: str) -> None:
-    """Holds none."""
-
-
 _ROWS_TOGETHER, _BYTES_TOGETHER = 1 << 15, 1 << 24
 """Rows are looked at so many at a time: of few rows calls take longer than their work."""
 
@@ -100,7 +92,7 @@ class LedgerFiles:
         starts = range(0, max(1, len(self.urls)), most)
         return [LedgerFiles(self.output, self.urls[at : at + most], self.first + at) for at in starts]
 
-    def tables(self, wanted: Columns, held: Held = no_rows) -> Iterator[Run]:
+    def tables(self, wanted: Columns) -> Iterator[Run]:
         """All rows, in order, many at a time. A file that is none of the ledger is passed over: counts tell if one is
         missing.
 
@@ -111,13 +103,10 @@ class LedgerFiles:
         stored = _Stored(wanted)
 
         def read(part: _Part) -> Run | None:
-            url = self.urls[part.file - self.first]
-            there = held(url)
-            table = _read_part(url, part, stored) if there is None else there.select(stored.names(there.schema) or ())
+            table = _read_part(self.urls[part.file - self.first], part, stored)
             return None if table is None else Run(table, [Piece(0, part.file, part.first)])
 
-        at_once = self._at_once if held is no_rows else 0  # what is held waits for nothing
-        for run in _joined(run for run in prefetched(read, self._parts(), at_once) if run is not None):
+        for run in _joined(run for run in prefetched(read, self._parts(), self._at_once) if run is not None):
             yield run._replace(table=stored.renamed(run.table))
 
     def _parts(self) -> Iterator[_Part]:

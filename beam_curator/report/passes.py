@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
 from beam_curator.report.accumulators import Accumulator
-from beam_curator.report.ledger_files import Held, LedgerFiles, no_rows
+from beam_curator.report.ledger_files import Columns, Run
 from beam_curator.report.view import View
 
 
@@ -37,18 +37,20 @@ class Pass(Accumulator, abc.ABC):
 PassT = TypeVar("PassT", bound=Pass)
 
 
-def passed_over(ledger: LedgerFiles, one: PassT, held: Held = no_rows) -> PassT:
-    """Adds all rows of some files to a pass; gives it.
+class Rows(Protocol):
+    """Rows of the ledger, wherever they are."""
 
-    Args:
-      ledger: the files.
-      one: the pass.
-      held: gives the rows of a file that need not be read, with all columns of the pass; None for any other.
+    def tables(self, wanted: Columns) -> Iterator[Run]:
+        """All of them, many at a time, with the columns that are wanted of those that they have."""
+
+
+def passed_over(found: Rows, one: PassT) -> PassT:
+    """Adds rows of the ledger to a pass; gives it.
 
     Raises:
       StorageError: when the ledger cannot be read.
     """
     if one.is_needed:
-        for run in ledger.tables(one.columns, held):
+        for run in found.tables(one.columns):
             one.add(View(*run))
     return one

@@ -36,8 +36,8 @@ class View:
 
     @property
     def file(self) -> int:
-        """The place among the ledger's files of that which the first row is of."""
-        return int(self._pieces[0, 1])
+        """The place among the ledger's files of the first one that has any of the rows."""
+        return int(self._pieces[:, 1].min())
 
     def __len__(self) -> int:
         return self.table.num_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,14 +12,13 @@ import apache_beam as beam
 from beam_curator import process_tuning
 from beam_curator.phases import REPORTING
 from beam_curator.progress import BOARD
-from beam_curator.report.copies import Keepers
 from beam_curator.report.figures import Counted, keepers_after
-from beam_curator.report.ledger_files import Held, LedgerFiles, files_of_ledger, no_rows
+from beam_curator.report.ledger_files import LedgerFiles, files_of_ledger
 from beam_curator.report.passes import Pass, passed_over
 from beam_curator.report.tally import survey_of, tally_after
 from beam_curator.report.writing import checked_job, write_counted
 from beam_curator.transforms.beams_own import inner_steps_untyped
-from beam_curator.transforms.held_rows import held_rows
+from beam_curator.transforms.held_rows import HeldFiles, held_files
 from beam_curator.transforms.work_ahead import WorkAhead
 
 # Passes travel pickled: Beam asks for the size of what travels, again and again, and of objects walks through them.
@@ -29,7 +28,8 @@ ROWS_TOGETHER = 1_000_000
 To send on and to merge what a group has counted takes about as long as counting 100,000 rows."""
 
 _Job = dict[str, Any]
-_Begun = tuple[LedgerFiles, bytes]
+_Group = LedgerFiles | HeldFiles
+_Begun = tuple[_Group, bytes]
 
 
 @beam.typehints.with_input_types(_Job)
@@ -45,15 +45,12 @@ class WriteReport(beam.PTransform):
 
     def expand(self, manifests: beam.PCollection[_Job]) -> beam.PCollection[_Job]:
         job = manifests | "ReadManifest" >> beam.Map(_job, self._output).with_output_types(_Job)
-        groups = (
-            job
-            | "LedgerFiles" >> beam.FlatMap(_groups, self._output, self._rows_together).with_output_types(LedgerFiles)
-            | "SpreadFiles" >> beam.Reshuffle().with_output_types(LedgerFiles)
-        )
-        survey = _passed("Survey", groups, job | "BeginSurvey" >> beam.Map(_survey).with_output_types(bytes))
+        files = _spread("Files", job, self._output, self._rows_together, False)
+        found = _spread("Rows", job, self._output, self._rows_together, True)
+        survey = _passed("Survey", found, job | "BeginSurvey" >> beam.Map(_survey).with_output_types(bytes))
         begun = survey | "BeginTally" >> beam.Map(_tally, self._output).with_output_types(bytes)
-        tally = _passed("Tally", groups, begun)
-        keepers = _passed("Keepers", groups, tally | "BeginKeepers" >> beam.Map(_keepers).with_output_types(bytes))
+        tally = _passed("Tally", found, begun)
+        keepers = _passed("Keepers", files, tally | "BeginKeepers" >> beam.Map(_keepers).with_output_types(bytes))
         counted = map(beam.pvalue.AsSingleton, (survey, tally, keepers))
         return manifests | "WritePage" >> beam.Map(_write, self._output, *counted).with_output_types(_Job)
 
@@ -75,10 +72,23 @@ def _job(_: _Job, output: str) -> _Job:
     return dict(checked_job(output))
 
 
-def _groups(manifest: _Job, output: str, rows_together: int) -> list[LedgerFiles]:
+def _spread(
+    name: str, job: beam.PCollection[_Job], output: str, rows_together: int, may_be_held: bool
+) -> beam.PCollection[_Group]:
+    """The ledger's rows in groups, on all workers."""
+    return (
+        job
+        | f"Group{name}" >> beam.FlatMap(_groups, output, rows_together, may_be_held).with_output_types(_Group)
+        | f"Spread{name}" >> beam.Reshuffle().with_output_types(_Group)
+    )
+
+
+def _groups(manifest: _Job, output: str, rows_together: int, may_be_held: bool) -> Sequence[_Group]:
+    """Groups the rows of the ledger that are held, if they may be; else its files."""
     ledger = files_of_ledger(output)
     groups = max(2, -(-manifest["counts"]["seen"] // rows_together))
-    return ledger.groups(max(1, -(-len(ledger.urls) // groups)))
+    held = held_files(ledger, groups) if may_be_held else []
+    return held or ledger.groups(max(1, -(-len(ledger.urls) // groups)))
 
 
 def _write(manifest: _Job, output: str, *counted: bytes) -> _Job:
@@ -87,14 +97,12 @@ def _write(manifest: _Job, output: str, *counted: bytes) -> _Job:
     return manifest
 
 
-def _passed(
-    name: str, groups: beam.PCollection[LedgerFiles], begun: beam.PCollection[bytes]
-) -> beam.PCollection[bytes]:
-    """Makes one pass over all files, on all workers; gives the passes of all groups of files, merged into one.
+def _passed(name: str, groups: beam.PCollection[_Group], begun: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
+    """Makes one pass over all rows, on all workers; gives the passes of all groups, merged into one.
 
     Args:
       name: of the pass.
-      groups: of files.
+      groups: of rows.
       begun: the pass before its first row.
     """
     parts = (
@@ -106,12 +114,12 @@ def _passed(
         return parts | f"Merge{name}" >> beam.CombineGlobally(Merge()).without_defaults().with_output_types(bytes)
 
 
-def _with(group: LedgerFiles, begun: bytes) -> _Begun:
+def _with(group: _Group, begun: bytes) -> _Begun:
     return group, begun
 
 
 class _PassOver(WorkAhead[_Begun, bytes]):
-    """Passes over two groups of files at a time: much of it lets go of Python's lock."""
+    """Passes over two groups at a time: much of it lets go of Python's lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,15 +132,15 @@ class _PassOver(WorkAhead[_Begun, bytes]):
 
     def start(self, element: _Begun) -> Callable[[], bytes]:
         BOARD.enter(REPORTING)
-        return self._pool.submit(_pass_over, *element, held_rows()).result
+        return self._pool.submit(_pass_over, *element).result
 
     def teardown(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pass_over(group: LedgerFiles, begun: bytes, held: Held) -> bytes:
+def _pass_over(group: _Group, begun: bytes) -> bytes:
     one: Pass = pickle.loads(begun)
-    return pickle.dumps(passed_over(group, one, no_rows if isinstance(one, Keepers) else held))
+    return pickle.dumps(passed_over(group, one))
 
 
 class Merge(beam.CombineFn):

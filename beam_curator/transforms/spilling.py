@@ -46,16 +46,15 @@ class SpillFile:
 
     Args:
       in_memory_bytes: how much of them is held in memory before the file is made.
-      holds: whether anybody will ask for what `hold` is given.
+      held: what steps of the pipeline leave there for a later one, or None.
 
     Attributes:
       name: 8 bytes, by which places and coders tell it from others.
-      held: of what `hold` was given the places, by key.
+      held: as it was given.
     """
 
-    def __init__(self, in_memory_bytes: int = IN_MEMORY_BYTES, holds: bool = False) -> None:
-        self.holds = holds
-        self.held: dict[str, bytes] = {}
+    def __init__(self, in_memory_bytes: int = IN_MEMORY_BYTES, held: object = None) -> None:
+        self.held = held
         self.name = secrets.token_bytes(_NAME_BYTES)
         self._file = tempfile.SpooledTemporaryFile(in_memory_bytes)  # noqa: SIM115  closed by `close`
         self._lock, self._fault = threading.Lock(), ""
@@ -121,10 +120,13 @@ _current: ContextVar[bytes] = ContextVar("current", default=NOWHERE)
 
 
 @contextlib.contextmanager
-def spilled_to_disk(holds: bool = False) -> Iterator[None]:
-    """Lays on disk the elements of a pipeline that the block runs, all of whose coders work in this process; and what
-    its steps `hold`, where a later step asks for it."""
-    file = SpillFile(holds=holds)
+def spilled_to_disk(held: object = None) -> Iterator[None]:
+    """Lays on disk the elements of a pipeline that the block runs, all of whose coders work in this process.
+
+    Args:
+      held: what its steps leave in the same file for a later one, if any does.
+    """
+    file = SpillFile(held=held)
     _files[file.name] = file
     before = _current.get()
     _current.set(file.name)
@@ -141,23 +143,9 @@ def current() -> bytes:
     return _current.get()
 
 
-def holds() -> bool:
-    """Whether the pipeline that this thread runs has a file, and a step that asks for what is held."""
-    file = _files.get(current())
-    return file is not None and file.holds
-
-
-def hold(key: str, data: bytes | memoryview) -> None:
-    """Leaves bytes for a later step of the pipeline that this thread runs, where it `holds`."""
-    file = _files[current()]
-    file.held[key] = file.put(data)
-
-
-def held(key: str, name: bytes) -> bytes | None:
-    """What `hold` was given under a key, in the file of this name; None where that is not there."""
-    file = _files.get(name)
-    place = file.held.get(key) if file is not None else None
-    return None if file is None or place is None else file.get(place)
+def current_file() -> SpillFile | None:
+    """The file of the pipeline that this thread runs; None where it has none."""
+    return _files.get(current())
 
 
 def left(encoded: bytes, name: bytes) -> bytes:
