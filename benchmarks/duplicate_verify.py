@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_curator.verification import duplicates, read_finished
+from beam_curator.verification import duplicates, kept_duplicates, read_finished
 from benchmarks.duplicate_vectors import make_vectors
 from benchmarks.duplicates import Memory
 from benchmarks.finished_job import job_directory, job_parser, make_once
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = job_parser("duplicate_verify", __doc__)
     parser.add_argument("--samples_per_shard", type=int, default=4000, help="of its input")
     parser.add_argument("--cosine", type=float, default=0.97)
-    parser.add_argument("--whole", type=int, default=duplicates.WHOLE, help="up to so many rows, all with all")
+    parser.add_argument("--whole", type=int, default=kept_duplicates.WHOLE, help="up to so many rows, all with all")
     flags = parser.parse_args(argv)
     with job_directory(flags, "duplicate_verify") as directory:
         made = directory / "job"
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = ["--duplicates", "semantic", "--duplicate_cosine", str(flags.cosine)]
         job = run_job(made, [*flags_of_job(made, size), *KEEP_ALL, *wanted])
         print(f"the job: {job.cpu_seconds:.0f} s of a core, {job.peak_rss_bytes / 1e9:.2f} GB at most", flush=True)
-        duplicates.WHOLE = flags.whole
+        kept_duplicates.WHOLE = flags.whole
         print(
             markdown(["rows", "dropped", "kept", "compared with all", "s of a core", "s", "memory, GB"], [_row(made)])
         )

@@ -15,7 +15,7 @@ from beam_curator.duplicates import edges, semantic
 from beam_curator.errors import CurationError, UsageError
 from beam_curator.output import deduplicating, edge_store, semantic_join, stored_vectors
 from beam_curator.rows import DUPLICATE
-from beam_curator.verification import duplicates as verification_duplicates
+from beam_curator.verification import kept_duplicates
 from tests.integration.duplicate_jobs import ALL_KINDS, KEEP_ALL, changed_ledger, rows_of, verified
 from tests.integration.integration_content import content, ledger
 from tests.tars import tar_bytes, write_shard
@@ -227,7 +227,7 @@ def test_differences_are_told_with_that_another_release_found_the_duplicates(ded
 
 def test_of_very_many_samples_some_are_compared_with_all(deduplicated, capsys, monkeypatch):
     """And which ones is told. What is kept though it is a duplicate of one of them is found out."""
-    monkeypatch.setattr(verification_duplicates, "WHOLE", 7)
+    monkeypatch.setattr(kept_duplicates, "WHOLE", 7)
     kept = sum(row["status"] == "kept" for row in rows_of(deduplicated))
     code, said = verified(deduplicated, capsys)
     assert code == 0

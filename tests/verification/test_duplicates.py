@@ -8,7 +8,7 @@ from beam_curator.duplicates import edges
 from beam_curator.duplicates.competitors import CAPTION_ID, Competitors, samples_of
 from beam_curator.duplicates.settings import DuplicateSettings
 from beam_curator.output.stored_vectors import stored_vectors
-from beam_curator.verification.duplicates import _Checked
+from beam_curator.verification.kept_duplicates import KeptSamples
 
 
 def test_near_copies_with_other_captions_hide_none_with_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,5 +27,5 @@ def test_near_copies_with_other_captions_hide_none_with_the_same(monkeypatch: py
     settings = DuplicateSettings(["perceptual"], by="image+caption")
     samples = samples_of([[Competitors("range", "url", 0, "part", table)]], settings)
     with stored_vectors(["part"], [6]) as vectors:
-        found = list(_Checked(samples, settings, vectors).kept())
-    assert ["'4' and '5' are kept, and are perceptual duplicates" in str(one) for one in found] == [True]
+        found = list(KeptSamples(samples, settings, vectors).differences())
+    assert ["'4' and '5' are kept, and are perceptual duplicates" in str(difference) for difference in found] == [True]
