@@ -45,9 +45,9 @@ def check_facts(
     if not wanted:
         return
 
-    def lacking(one: ShardRange) -> tuple[ShardRange, str | None]:
-        there = facts_in_part(directory, one, encoder)
-        return one, None if there is None else next((fact for fact in wanted if fact not in there), None)
+    def lacking(range: ShardRange) -> tuple[ShardRange, str | None]:
+        there = facts_in_part(directory, range, encoder)
+        return range, None if there is None else next((fact for fact in wanted if fact not in there), None)
 
     for one, fact in prefetched(lacking, ranges(), PLANNING_THREADS):
         if fact:

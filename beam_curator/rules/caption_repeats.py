@@ -60,7 +60,7 @@ def counts_of(ids: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def drop_repeated(
-    table: pa.Table, rule: CaptionRepeats, found: np.ndarray, counts: np.ndarray
+    table: pa.Table, rule: CaptionRepeats, repeated: np.ndarray, counts: np.ndarray
 ) -> tuple[pa.Table, dict[str, RuleTally]]:
     """The rows with the column `caption_repeats`, and those dropped whose caption occurs too often; and the rule's
     tally.
@@ -68,12 +68,12 @@ def drop_repeated(
     Args:
       table: n rows.
       rule: how often is too often.
-      found: int64 [m], indices of the rows whose caption occurs more than once.
+      repeated: int64 [m], indices of the rows whose caption occurs more than once.
       counts: int64 [m], how often each of these captions occurs.
     """
     has_caption = np.array([bool(text) and not text.isspace() for text in table["caption"].to_pylist()], bool)
     repeats = has_caption.astype(np.int64)
-    repeats[found] = counts
+    repeats[repeated] = counts
     table = rows.with_column(
         table, CAPTION_REPEATS, pa.array(repeats, mask=~has_caption), pa.int64(), rows.OUTCOME_ROLE
     )

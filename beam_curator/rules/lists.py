@@ -82,40 +82,40 @@ def in_buckets(ids: np.ndarray, buckets: int) -> Iterator[tuple[int, np.ndarray]
         if len(ids):
             yield 0, np.arange(len(ids))
         return
-    of = np.ascontiguousarray(ids).view(np.uint64)[::2] % np.uint64(buckets)
-    order = np.argsort(of, kind="stable")
-    there, starts = np.unique(of[order], return_index=True)
+    bucket = np.ascontiguousarray(ids).view(np.uint64)[::2] % np.uint64(buckets)
+    order = np.argsort(bucket, kind="stable")
+    there, starts = np.unique(bucket[order], return_index=True)
     yield from zip(there.tolist(), np.split(order, starts[1:]) if len(order) else (), strict=True)
 
 
-def candidates(table: pa.Table, one: ListFile) -> tuple[np.ndarray, np.ndarray]:
+def candidates(table: pa.Table, file: ListFile) -> tuple[np.ndarray, np.ndarray]:
     """The kept rows that have a value in the list's column, by their indices, and the ids of these values."""
-    column = rows.column_of(table, one.row_column)
+    column = rows.column_of(table, file.row_column)
     indices = np.flatnonzero(rows.status_is(table, rows.KEPT) & np.asarray(column.is_valid()))
-    return indices, ids_of([value for value in one.comparable(column.take(indices).to_pylist()) if value is not None])
+    return indices, ids_of([value for value in file.comparable(column.take(indices).to_pylist()) if value is not None])
 
 
 def apply_lists(
-    table: pa.Table, lists: Sequence[ListFile], found: Mapping[int, np.ndarray]
+    table: pa.Table, lists: Sequence[ListFile], listed: Mapping[int, np.ndarray]
 ) -> tuple[pa.Table, dict[str, RuleTally]]:
     """The rows with those dropped that lists drop, and how each list fared.
 
     Args:
       table: n rows.
       lists: in the order in which they are tried.
-      found: the indices of the rows that are in a list, by the list's place.
+      listed: the indices of the rows that are in a list, by the list's place.
     """
     status = np.asarray(table["status"].to_pylist(), dtype=object)
     reason = np.asarray(table["reason"].to_pylist(), dtype=object)
     tallies: dict[str, RuleTally] = {}
-    for place, one in enumerate(lists):
+    for place, file in enumerate(lists):
         undecided = status == rows.KEPT
         is_in = np.zeros(len(table), bool)
-        is_in[found.get(place, [])] = True
-        dropped = undecided & (~is_in if one.allows else is_in)
-        status[dropped], reason[dropped] = rows.DROPPED, one.name
-        nothing = np.asarray(rows.column_of(table, one.row_column).is_null())
-        reason[dropped & nothing] = f"no {one.row_column}"
+        is_in[listed.get(place, [])] = True
+        dropped = undecided & (~is_in if file.allows else is_in)
+        status[dropped], reason[dropped] = rows.DROPPED, file.name
+        nothing = np.asarray(rows.column_of(table, file.row_column).is_null())
+        reason[dropped & nothing] = f"no {file.row_column}"
         tally = RuleTally(int(undecided.sum()), dropped=int(dropped.sum()), alone=None)
-        tallies[one.name] = tallies.get(one.name, RuleTally(alone=None)) + tally
+        tallies[file.name] = tallies.get(file.name, RuleTally(alone=None)) + tally
     return rows.with_column(rows.with_column(table, "status", status), "reason", reason), tallies

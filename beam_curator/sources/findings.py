@@ -12,12 +12,17 @@ from beam_curator.sources.told_places import told_place
 REPACK = "mkdir X && tar -xf SHARD -C X && tar --sort=name -cf NEW.tar -C X ."
 
 
-def describe(kind: str, found: Sequence[Mapping[str, Any]]) -> str:
-    """Sums up in one line all findings of a kind, each as the manifest has it: shard, offset, first, samples."""
-    samples = sum(one["samples"] for one in found)
-    shards = f" of {len(found):,} shards" if len(found) > 1 else ""
-    first = f"the first is {found[0]['first']} {told_place(found[0]['shard'], found[0]['offset'])}"
-    return _WORDS[kind](f"{counted(samples, 'sample')}{shards}", first, found[0]["first"])
+def describe(kind: str, findings: Sequence[Mapping[str, Any]]) -> str:
+    """Sums up in one line all findings of a kind.
+
+    Args:
+      kind: one of `KINDS`.
+      findings: one of each shard, at least one, as the manifest has it: shard, offset, first, samples.
+    """
+    samples, first = sum(finding["samples"] for finding in findings), findings[0]
+    shards = f" of {len(findings):,} shards" if len(findings) > 1 else ""
+    where = f"the first is {first['first']} {told_place(first['shard'], first['offset'])}"
+    return _WORDS[kind](f"{counted(samples, 'sample')}{shards}", where, first["first"])
 
 
 def _returning(samples: str, first: str, _: str) -> str:

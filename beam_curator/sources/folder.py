@@ -73,15 +73,15 @@ def _refuse(name: str, missing: list[Missing]) -> None:
     raise UsageError(f"--input {name}: {kind}")
 
 
-def entries_of(root: str, found: Sequence[FileMetadata], reading: Reading) -> list[Entry]:
+def entries_of(root: str, files: Sequence[FileMetadata], reading: Reading) -> list[Entry]:
     """The images among files below a folder, in the order of their paths, with what is beside them.
 
     Args:
       root: the folder, with a slash at its end.
-      found: all files below it.
+      files: all files below it.
       reading: which columns of metadata are meant.
     """
-    by_name = {file.path[len(root) :].lstrip("/"): file for file in found}
+    by_name = {file.path[len(root) :].lstrip("/"): file for file in files}
     texts, unused = _texts(by_name, reading)
     images = sorted(name for name in by_name if name in texts or _extension(name) in IMAGE_EXTENSIONS)
     sidecars = _sidecars(by_name)

@@ -97,7 +97,7 @@ class KnownShard:
 
 
 def identify(
-    found: Sequence[FileMetadata],
+    files: Sequence[FileMetadata],
     known: Sequence[KnownShard] = (),
     called: Callable[[str], str] = str,
     format: str = "",
@@ -105,7 +105,7 @@ def identify(
     """The shards that these files are, in the order of their urls. A file that is found under several names is one.
 
     Args:
-      found: the files.
+      files: the files.
       known: the shards that a job remembers.
       called: what the job called the file that is found under a path, where the input was moved.
       format: as that of `Shard`.
@@ -114,7 +114,7 @@ def identify(
       StorageError: when a file cannot be read, after retries.
     """
     places: dict[str, FileMetadata] = {}
-    for file in sorted(found, key=lambda file: file.path):
+    for file in sorted(files, key=lambda file: file.path):
         places.setdefault(place_of(file.path), file)
 
     def described(file: FileMetadata) -> KnownShard:
@@ -128,43 +128,43 @@ def identify(
         return labelled(with_known_urls([*listed, *threads.map(described, others)], known), known)
 
 
-def with_known_urls(found: Sequence[KnownShard], known: Sequence[KnownShard]) -> list[KnownShard]:
+def with_known_urls(shards: Sequence[KnownShard], known: Sequence[KnownShard]) -> list[KnownShard]:
     """Gives these shards the urls by which a job knows them; those that it does not know keep their own. Sorted by url.
 
     No two get the same url: one whose own is taken gets its real path.
     """
     urls: dict[str, str] = {}
-    left = {one.url: one for one in known}
+    left = {shard.url: shard for shard in known}
     for same in (_same_place, _same_url, _same_name_and_content, _same_files):
-        candidates = {same(one): one for one in sorted(left.values(), key=lambda one: one.url, reverse=True)}
-        for one in found:
-            candidate = candidates.get(same(one)) if one.place not in urls else None
+        candidates = {same(shard): shard for shard in sorted(left.values(), key=lambda shard: shard.url, reverse=True)}
+        for shard in shards:
+            candidate = candidates.get(same(shard)) if shard.place not in urls else None
             if candidate is not None and candidate.url in left:
-                urls[one.place] = left.pop(candidate.url).url
-    taken = {one.url for one in known}
-    for one in found:
-        if one.place not in urls:
-            urls[one.place] = one.place if one.url in taken else one.url
-    called = ((one, urls[one.place]) for one in found)
-    named = (one if one.url == url else one.renamed(url, one.label) for one, url in called)
-    return sorted(named, key=lambda one: one.url)
+                urls[shard.place] = left.pop(candidate.url).url
+    taken = {shard.url for shard in known}
+    for shard in shards:
+        if shard.place not in urls:
+            urls[shard.place] = shard.place if shard.url in taken else shard.url
+    called = ((shard, urls[shard.place]) for shard in shards)
+    named = (shard if shard.url == url else shard.renamed(url, shard.label) for shard, url in called)
+    return sorted(named, key=lambda shard: shard.url)
 
 
-def labelled(found: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> list[KnownShard]:
+def labelled(shards: Sequence[KnownShard], known: Sequence[KnownShard] = ()) -> list[KnownShard]:
     """Gives these shards the labels by which a job knows them. Any other gets its file name; or, where shards of
     several directories have that name, as many directories before it as tell it from all of them.
 
     So it is not told by where the input lies as a whole: a copy of it elsewhere has the same labels.
 
     Args:
-      found: the shards, under the urls by which the job knows them.
+      shards: the shards, under the urls by which the job knows them.
       known: the shards that the job remembers.
     """
-    labels = {one.url: one.label for one in known if one.label}
-    urls = {one.url for one in (*found, *known)}
+    labels = {shard.url: shard.label for shard in known if shard.label}
+    urls = {shard.url for shard in (*shards, *known)}
     labels |= _shortest_ends([url for url in sorted(urls) if url not in labels], urls, set(labels.values()))
-    called = ((one, labels[one.url]) for one in found)
-    return [one if one.label == label else one.renamed(one.url, label) for one, label in called]
+    called = ((shard, labels[shard.url]) for shard in shards)
+    return [shard if shard.label == label else shard.renamed(shard.url, label) for shard, label in called]
 
 
 def _shortest_ends(wanted: Sequence[str], urls: Collection[str], taken: Collection[str]) -> dict[str, str]:
@@ -202,29 +202,29 @@ def has_changed_unnoticed(shard: Shard) -> bool:
     return not is_remote(shard.path) and _content_of(shard.path) == shard.generation
 
 
-def _same_place(one: KnownShard) -> object:
-    return one.place
+def _same_place(shard: KnownShard) -> object:
+    return shard.place
 
 
-def _same_url(one: KnownShard) -> object:
-    return one.url
+def _same_url(shard: KnownShard) -> object:
+    return shard.url
 
 
-def _same_name_and_content(one: KnownShard) -> object:
-    return one.url.rsplit("/", 1)[-1], one.size_bytes, one.generation or one.url
+def _same_name_and_content(shard: KnownShard) -> object:
+    return shard.url.rsplit("/", 1)[-1], shard.size_bytes, shard.generation or shard.url
 
 
-def _same_files(one: KnownShard) -> object:
+def _same_files(shard: KnownShard) -> object:
     """Makes a key under which a folder or list that has another name now is found again; shards that are files match
     none by it."""
-    if root_of(one) is None:
-        return one.place
-    return one.url.rpartition(MARK)[2], one.size_bytes, one.generation
+    if root_of(shard) is None:
+        return shard.place
+    return shard.url.rpartition(MARK)[2], shard.size_bytes, shard.generation
 
 
-def root_of(one: KnownShard) -> str | None:
+def root_of(shard: KnownShard) -> str | None:
     """The folder or list that a shard of some of its files is of; None of a shard that is a file."""
-    return one.place.rpartition(MARK)[0] if one.format in (FOLDER, LIST) else None
+    return shard.place.rpartition(MARK)[0] if shard.format in (FOLDER, LIST) else None
 
 
 def place_of(path: str) -> str:

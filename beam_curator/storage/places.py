@@ -48,15 +48,20 @@ def below(file: str, directory: str) -> str | None:
     return None
 
 
-def all_below(found: Iterable[str], directory: str) -> Iterator[tuple[str, str]]:
+def all_below(paths: Iterable[str], directory: str) -> Iterator[tuple[str, str]]:
     """The files among these that lie in a directory, each with what it is called there; of a million in a bucket each
-    takes no more than a look at how its url begins."""
+    takes no more than a look at how its url begins.
+
+    Args:
+      paths: paths and urls of files.
+      directory: local, or in a bucket.
+    """
     if not urls.is_remote(directory):
-        here = ((file, None if urls.is_remote(file) else below(file, directory)) for file in found)
+        here = ((file, None if urls.is_remote(file) else below(file, directory)) for file in paths)
         yield from ((file, name) for file, name in here if name is not None)
         return
     within = real(directory)
-    for file in found:
+    for file in paths:
         if file.startswith(within):
             name = below(file, directory)
             if name is not None:
@@ -68,9 +73,9 @@ def _parents(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
         yield parent, str(path.relative_to(parent))
 
 
-def _is_same(one: pathlib.Path, other: str) -> bool:
+def _is_same(path: pathlib.Path, other: str) -> bool:
     try:
-        return one.samefile(other)
+        return path.samefile(other)
     except OSError:
         return False
 

@@ -44,16 +44,16 @@ class Answers:
             return cls({scorer.name: np.zeros((count, scorer.dim), np.float16)}, {})
         return cls.none(scorer.columns, count)
 
-    def put(self, indices: Sequence[int], of: Answers) -> None:
+    def put(self, indices: Sequence[int], answers: Answers) -> None:
         """Takes over the answers of some of the items, which have these indices here."""
-        for name, values in of.values.items():
+        for name, values in answers.values.items():
             if isinstance(values, np.ndarray):
                 self.values[name][list(indices)] = values
             else:
                 for index, value in zip(indices, values, strict=True):
                     self.values[name][index] = value
-        self.failures |= {indices[index]: why for index, why in of.failures.items()}
-        self.precision = of.precision or self.precision
+        self.failures |= {indices[index]: why for index, why in answers.failures.items()}
+        self.precision = answers.precision or self.precision
 
 
 def _nothing(column: Column, count: int) -> Any:
