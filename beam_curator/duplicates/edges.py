@@ -102,7 +102,7 @@ def listed(classes: int, one: np.ndarray, other: np.ndarray, distance: np.ndarra
     keys *= classes
     keys += np.maximum(one, other)
     keys, once = np.unique(keys, return_index=True)
-    first, second = (part.astype(np.int32) for part in np.divmod(keys, max(classes, 1)))
+    first, second = (part(keys, max(classes, 1)).astype(np.int32) for part in (np.floor_divide, np.remainder))
     nothing = np.zeros(0, np.int32)
     return Edges(classes, first, second, np.asarray(distance, np.float64)[once], nothing, nothing)
 
@@ -141,7 +141,7 @@ class Listing:
         self._counts = np.zeros(classes, np.int64)
         self._horizon = np.full(classes, classes, np.int64)
         self._passed_over = np.full(classes, classes, np.int64)
-        self._found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._found: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
 
     def full(self, which: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tells which of some classes need no more neighbours: bool [m] of int64 [m]."""
@@ -157,12 +157,12 @@ class Listing:
         Args:
           numbers: int64, of these classes, ascending.
           classes: how many there are in all.
-          distances: gives the distances of pairs, from two int64 [m] of those numbers.
+          distances: gives the distances of pairs, from two int32 [m] of those numbers.
         """
-        nothing = np.zeros(0, np.int64)
-        one, other = (np.concatenate(ones) for ones in zip((nothing, nothing), *self._found, strict=True))
+        nothing = np.zeros(0, np.int32)
+        pairs = zip((nothing, nothing), *self._found, strict=True)
+        one, other = (numbers[np.concatenate(ones)].astype(np.int32) for ones in pairs)
         cut = np.flatnonzero(self._counts >= self.wanted)
-        one, other = numbers[one], numbers[other]
         found = listed(classes, one, other, distances(one, other))
         known = np.minimum(self._horizon[cut], self._passed_over[cut] - 1)
         horizon = np.where(known < 0, -1, numbers[known]).astype(np.int32)
@@ -175,7 +175,7 @@ class Listing:
         if (self._counts + met).max(initial=0) >= self.wanted:
             listed = self._among_the_first(of, neighbour, met).reshape(2, -1).any(axis=0)
             one, other = one[listed], other[listed]
-        self._found.append((one, other))
+        self._found.append((one.astype(np.int32), other.astype(np.int32)))
         self._counts += met
 
     def _among_the_first(

@@ -10,13 +10,13 @@ import array
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beam_curator.duplicates.edges import Edges
-from beam_curator.duplicates.scratch import filled, pieces_of
+from beam_curator.duplicates.scratch import filled, laid_aside, pieces_of
 
 _AHEAD = 1024
 _TILE = 2048
@@ -150,7 +150,7 @@ def _positions(order: NDArray[np.int64]) -> NDArray[np.int32]:
 
 def _keeper_of(row: int, walks: Sequence[_Walk], position: NDArray[np.int32]) -> int:
     """The place of the first sample that stays and is near, or -1."""
-    found = min((place for walk in walks for place in walk.near(row)), default=len(position))
+    found = min((walk.near(row) for walk in walks), default=len(position))
     for walk in walks:
         found = min([found, *walk.looked_at_again(row, found)])
     return found if found < len(position) else -1
@@ -180,16 +180,18 @@ class _Walk:
         groups: NDArray[np.integer] | None,
     ) -> None:
         self._order, self._position, self._groups = order, position, groups
-        self._group_count = 2 if groups is None else int(groups.max(initial=0)) + 2
         self._classes = relation.classes
         count = int(relation.classes.max(initial=-1)) + 2  # the last one is that of samples without a class: -1
         self._neighbours = _Neighbours(relation.edges, count)
         takes_part = (competes | base) & (relation.classes >= 0)
         self._bound = self._bounds(relation.edges, count)
         cut = self._bound < len(order)
-        related = _several(relation.classes, takes_part, count) | self._neighbours.has | cut
-        self.involved = takes_part & related[relation.classes]
-        self._kept: dict[int, int] = {}
+        related = _several(relation.classes, takes_part, count)
+        related |= cut
+        related |= self._neighbours.has()
+        self.involved = takes_part
+        self.involved &= related[relation.classes]
+        self._kept = _Kept(relation.classes, groups, self.involved, len(order))
         asked = self.involved & ~base & cut[relation.classes]
         self._asked = np.concatenate([order[:0], *(some[asked[some]] for some in pieces_of(order))])
         self._again = _Again(
@@ -213,18 +215,11 @@ class _Walk:
     def _group(self, row: int) -> int:
         return 0 if self._groups is None else int(self._groups[row])
 
-    def _key(self, of: int, group: int) -> int:
-        """Makes one number of a class and a group."""
-        return of * self._group_count + group + 1  # of no group, -1, too
-
-    def near(self, row: int) -> list[int]:
-        """The places of samples that stay, and that are listed as duplicates of this one."""
+    def near(self, row: int) -> int:
+        """The place of the first sample that stays, and that is listed as a duplicate of this one; the number of all
+        samples if there is none."""
         of = int(self._classes[row])
-        if of < 0:
-            return []
-        group, kept = self._group(row), self._kept
-        found = [kept.get(self._key(one, group)) for one in (of, *self._neighbours.of(of))]
-        return [place for place in found if place is not None]
+        return self._kept.first(self._neighbours.and_itself(of), self._group(row)) if of >= 0 else len(self._order)
 
     def looked_at_again(self, row: int, found: int) -> list[int]:
         """The place of the first sample that stays and is near, if it may be before the one that was found, and is not
@@ -237,35 +232,92 @@ class _Walk:
     def _settled(self, asked: int) -> bool:
         """Whether one of those that may be compared again has a keeper by now, and the first one."""
         row = int(self._asked[asked])
-        return min(self.near(row), default=len(self._order)) <= int(self._bound[int(self._classes[row])])
+        return self.near(row) <= int(self._bound[int(self._classes[row])])
 
     def keep(self, row: int) -> None:
         """Notes that this sample stays."""
         of, place = int(self._classes[row]), int(self._position[row])
         if of >= 0:
             group = self._group(row)
-            self._kept.setdefault(self._key(of, group), place)
+            self._kept.note(of, group, place)
             if self._bound[of] < len(self._order):
                 self._again.add(of, group, place)
 
 
+class _Kept:
+    """The places of the first samples that stay: of each class, and of each group of it, one."""
+
+    def __init__(
+        self,
+        classes: NDArray[np.int32],
+        groups: NDArray[np.integer] | None,
+        involved: NDArray[np.bool_],
+        count: int,
+    ) -> None:
+        """Takes the class and the group of each sample, which of them are asked for, and how many there are."""
+        self._keys: NDArray[np.int64] | None = None
+        if groups is not None:
+            self._group_count = int(groups.max(initial=0)) + 2
+            pieces = zip(pieces_of(classes), pieces_of(groups), pieces_of(involved), strict=True)
+            keys = (self._key(of[some].astype(np.int64), group[some]) for of, group, some in pieces)
+            self._keys = laid_aside(itertools.chain(keys, [np.array([_LAST])]), np.int64)
+            self._keys.sort()
+        self._places = filled(int(classes.max(initial=-1)) + 1 if self._keys is None else len(self._keys), count)
+        self._nobody = count
+
+    def _key(self, classes: NDArray[np.int64], group: Any) -> NDArray[np.int64]:
+        """Makes one number of a class and a group; of no group, -1, too."""
+        return classes * self._group_count + group + 1
+
+    def _at(self, classes: NDArray[np.integer], group: int) -> NDArray[np.integer]:
+        """Where the places of some classes, of this group, are noted."""
+        if self._keys is None:
+            return classes
+        keys = self._key(classes.astype(np.int64), group)
+        at = self._keys.searchsorted(keys)
+        return at[self._keys[at] == keys]
+
+    def first(self, classes: NDArray[np.integer], group: int) -> int:
+        """The first place of these classes, of this group; the number of all samples if there is none."""
+        return int(self._places[self._at(classes, group)].min(initial=self._nobody))
+
+    def note(self, of: int, group: int, place: int) -> None:
+        """A sample of this class and group stays; places come in ascending order."""
+        at = self._at(np.array([of]), group)
+        self._places[at] = np.minimum(self._places[at], place)
+
+
+_LAST = np.iinfo(np.int64).max
+
+
 class _Neighbours:
-    """The neighbours of classes."""
+    """The neighbours of classes: those with higher numbers, and those with lower ones."""
 
     def __init__(self, edges: Edges, count: int) -> None:
-        of = np.concatenate([edges.first, edges.second])
-        order = np.argsort(of, kind="stable")
-        self._neighbours = np.concatenate([edges.second, edges.first])[order]
-        of = of[order]
-        self._starts = filled(count + 1, 0, np.int32 if len(of) < 1 << 31 else np.int64)
-        for start in range(0, count + 1, _TILE):
-            some = np.arange(start, min(start + _TILE, count + 1), dtype=np.int32)
-            self._starts[some] = of.searchsorted(some)
-        self.has = self._starts[1:] > self._starts[:-1]
+        order = np.argsort(edges.second, kind="stable")
+        self._higher, self._lower = edges.second, edges.first[order]
+        self._starts = [_starts(of, count) for of in (edges.first, edges.second[order])]
 
-    def of(self, one: int) -> list[int]:
-        """Gives the neighbours of one class."""
-        return self._neighbours[self._starts[one] : self._starts[one + 1]].tolist()
+    def has(self) -> NDArray[np.bool_]:
+        """Which classes have any: bool, by number."""
+        higher, lower = (starts[1:] > starts[:-1] for starts in self._starts)
+        higher |= lower
+        return higher
+
+    def and_itself(self, one: int) -> NDArray[np.int32]:
+        """Gives the neighbours of one class, and the class."""
+        higher, lower = self._starts
+        sides = self._higher[higher[one] : higher[one + 1]], self._lower[lower[one] : lower[one + 1]]
+        return np.concatenate([*sides, np.array([one], np.int32)])
+
+
+def _starts(of: NDArray[np.int32], count: int) -> NDArray[np.integer]:
+    """Where each of so many classes begins among pairs that are sorted by them: integers [count + 1]."""
+    starts = filled(count + 1, 0, np.int32 if len(of) < 1 << 31 else np.int64)
+    for start in range(0, count + 1, _TILE):
+        some = np.arange(start, min(start + _TILE, count + 1), dtype=np.int32)
+        starts[some] = of.searchsorted(some)
+    return starts
 
 
 class _Again:

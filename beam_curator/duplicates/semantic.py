@@ -11,8 +11,9 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ from beam_curator.duplicates.products import Proposing, numpy_products, one_thre
 from beam_curator.duplicates.scratch import counted, laid_aside
 from beam_curator.duplicates.vectors import Vectors, cosines_of_pairs, directions, rounding_of
 
+T = TypeVar("T")
+U = TypeVar("U")
+
 Indices = NDArray[np.int64]
 
 PROVEN = 0.5
@@ -44,6 +48,9 @@ _TILE = 2048
 _FILLED_AT_A_TIME = 128
 _MOST_HELD = 1 << 16
 """The most vectors of a cell that are all held as float32 while it is compared: 200 MB of 768 numbers."""
+
+_WAITING = 1024
+"""The most pieces of work that are given to threads at once."""
 
 _GAP = 1.25
 """The least distance of centres, in the greatest distances of a pair: measured with 30 % near copies of one picture,
@@ -284,7 +291,7 @@ def members_of(
         resident = np.arange(len(home) + len(guest)) < len(home)
         return _packed(np.concatenate([some, some[guest]]), np.concatenate([home, cell]), resident)
 
-    packed = laid_aside(threads.map(part, range(0, len(ranks), size)), np.int64)
+    packed = laid_aside(_some_at_a_time(threads, part, range(0, len(ranks), size)), np.int64)
     packed.sort()
     return Members(packed)
 
@@ -298,8 +305,15 @@ def work_in_cells(residents: Indices, guests: Indices) -> Indices:
 def edges_in_cells(compared: Meeting, join: Join, members: Members, threads: ThreadPoolExecutor) -> Edges:
     """The pairs that meet in these cells."""
     bounds = itertools.pairwise(members.starts().tolist())
-    found = threads.map(lambda of_cell: _of_cell(compared, join, *members.between(*of_cell)), bounds)
-    return together(list(found), len(compared))
+    found = _some_at_a_time(threads, lambda of_cell: _of_cell(compared, join, *members.between(*of_cell)), bounds)
+    return together([edges for edges in found if len(edges.first)], len(compared))
+
+
+def _some_at_a_time(threads: ThreadPoolExecutor, of: Callable[[T], U], all_: Iterable[T]) -> Iterator[U]:
+    """Like `threads.map`, which holds some KB for each of all that are to come."""
+    them = iter(all_)
+    while some := list(itertools.islice(them, _WAITING)):
+        yield from threads.map(of, some)
 
 
 def _of_cell(compared: Meeting, join: Join, residents: Indices, guests: Indices) -> Edges:

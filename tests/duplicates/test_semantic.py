@@ -53,6 +53,7 @@ def test_all_neighbours_up_to_the_horizon_are_listed(tile: int, filled: int, mon
     monkeypatch.setattr(edges_module, "NEIGHBOURS", 4)
     monkeypatch.setattr(semantic, "_TILE", tile)
     monkeypatch.setattr(semantic, "_FILLED_AT_A_TIME", filled)
+    monkeypatch.setattr(semantic, "_WAITING", 5)
     vectors = distinct(planted(900, 32, seed=1))
     found = semantic_edges(compared(vectors), Join(0.9, cells=12))
     near = cosines(vectors) >= 0.9
