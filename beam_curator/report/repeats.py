@@ -33,6 +33,10 @@ LONGEST = 120
 """So many texts are told, and so many characters of each."""
 
 _PENDING = 1 << 20
+"""So many texts are gathered before they are counted."""
+
+_FEW = 1 << 16
+"""So many texts take less memory by their buckets than by a count for each bucket."""
 
 _LEVELS = 1 << 16
 """So many counts of buckets are told apart before they are sorted."""
@@ -52,10 +56,10 @@ def repeated_columns(schema: pa.Schema) -> list[str]:
 
 
 class Buckets(Accumulator):
-    """The first pass over one column."""
+    """The first pass over one column. Of few texts it holds the bucket of each, of more a count for each bucket."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(BUCKETS, np.uint32)
+        self._counts: NDArray[np.uint32] | None = None
         self._pending: list[NDArray[np.uint32]] = []
 
     def add(self, view: View, column: str) -> None:
@@ -67,26 +71,36 @@ class Buckets(Accumulator):
 
     def merge(self, other: Buckets) -> None:
         """Adds what another one has counted."""
+        self._pending += other._pending
+        if other._counts is not None:
+            self._counts = other._counts if self._counts is None else self._counts + other._counts
         self.settle()
-        other.settle()
-        self._counts = self._counts + other._counts
 
     def settle(self) -> None:
-        if self._pending:
-            self._counts += np.bincount(np.concatenate(self._pending), minlength=BUCKETS).astype(np.uint32)
-            self._pending = []
+        if self._counts is None and sum(map(len, self._pending)) < _FEW:
+            self._pending = [np.sort(np.concatenate([np.empty(0, np.uint32), *self._pending]))]
+        else:
+            self._counts, self._pending = self._all_counts(), []
+
+    def _all_counts(self) -> NDArray[np.uint32]:
+        """Adds what is pending to the count of each bucket."""
+        counts = np.zeros(BUCKETS, np.uint32) if self._counts is None else self._counts
+        for buckets in self._pending:
+            np.add.at(counts, buckets, np.uint32(1))  # 1 of another type takes ten times as long
+        return counts
 
     def fullest(self) -> Repeats | None:
         """Makes what counts the texts of the fullest buckets; None of many texts of which none stands out."""
         self.settle()
-        mean = int(self._counts.sum()) / BUCKETS
-        if mean > _MANY and self._counts.max() <= mean + 8 * math.sqrt(mean) + 8:
+        counts = self._all_counts()
+        mean = int(counts.sum()) / BUCKETS
+        if mean > _MANY and counts.max() <= mean + 8 * math.sqrt(mean) + 8:
             return None
-        levels = np.bincount(np.minimum(self._counts, _LEVELS))
+        levels = np.bincount(np.minimum(counts[counts > 0], _LEVELS))
         least = np.count_nonzero(np.cumsum(levels[::-1])[::-1] > COUNTED) - 1  # more buckets than these are as full
-        full = np.flatnonzero(self._counts >= max(1, least))
-        there = full[np.argsort(-self._counts[full].astype(np.int64), kind="stable")][: COUNTED + 1]
-        beside = int(self._counts[there[COUNTED]]) if len(there) > COUNTED else 0
+        full = np.flatnonzero(counts >= max(1, least))
+        there = full[np.argsort(-counts[full].astype(np.int64), kind="stable")][: COUNTED + 1]
+        beside = int(counts[there[COUNTED]]) if len(there) > COUNTED else 0
         return Repeats(np.sort(there[:COUNTED]).astype(np.uint32), beside)
 
 
@@ -164,7 +178,7 @@ def _bucket_of(texts: pa.Array) -> NDArray[np.uint32]:
 
 def _powers(base: int, count: int) -> NDArray[np.uint64]:
     """1, base, base squared and so on, modulo 2^64."""
-    size = 1 << max(count - 1, 2 * _BYTES_AT_ONCE).bit_length()  # of nearly all texts one table for each base
+    size = 1 << max(count - 1, _BYTES_AT_ONCE).bit_length()  # of nearly all texts one table for each base
     return _power_table(base, size)[:count]
 
 

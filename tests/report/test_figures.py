@@ -12,6 +12,7 @@ import pytest
 
 from beam_curator import rows
 from beam_curator.errors import JobError, StorageError
+from beam_curator.report import repeats
 from beam_curator.report.binning import NONE, places_of
 from beam_curator.report.charts import WIDTH, Scale, text_of
 from beam_curator.report.edges import edges_of
@@ -341,7 +342,9 @@ def test_a_ledger_that_goes_while_it_is_read_is_told(tmp_path):
         list(ledger.rows({0: [1]}, lambda schema: ["key"]))
 
 
-def test_the_commonest_texts_are_counted_exactly_in_any_order_of_files():
+@pytest.mark.parametrize("few", [0, 2000, 1 << 16])
+def test_the_commonest_texts_are_counted_exactly_in_any_order_of_files(monkeypatch, few):
+    monkeypatch.setattr(repeats, "_FEW", few)
     pick = np.random.default_rng(2)
     texts = [f"caption {n % 997 if n % 3 else n} of {'x' * (n % 40)}" for n in pick.integers(0, 4000, 6000)]
     texts += ["the same" for _ in range(70)] + ["", ""] + ["ä", "ä", "ä"]
@@ -359,6 +362,7 @@ def test_the_commonest_texts_are_counted_exactly_in_any_order_of_files():
         buckets = Buckets()
         for view in order:
             buckets.add(view, "caption")
+            buckets.settle()
         found = buckets.fullest()
         for view in order:
             found.add(view, "caption")

@@ -61,6 +61,7 @@ def tables():
 def job(tmp_path_factory):
     with pytest.MonkeyPatch.context() as few:
         few.setattr(repeats, "BUCKETS", 1 << 10)
+        few.setattr(repeats, "_FEW", FILES * PER_FILE // 4)
         yield made_job(tmp_path_factory)
 
 
