@@ -10,13 +10,13 @@ from beam_curator.sources.tar.compression import open_tar
 from beam_curator.sources.tar.extents import Extent, joined
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, iter_headers
+from beam_curator.sources.tar.indexing import shifted
 from beam_curator.sources.tar.reading import (
     COALESCED_GAP_BYTES,
     LAID_BYTES,
     READ_BYTES,
     bytes_at,
     read_extents,
-    shifted,
     with_data,
 )
 from beam_curator.sources.tar.windows import window

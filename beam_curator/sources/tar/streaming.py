@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from beam_curator.errors import StorageError
 from beam_curator.samples import Finding, Sample, ShardError, ShardRange
-from beam_curator.sources.tar import reading
+from beam_curator.sources.tar import indexing, reading
 from beam_curator.sources.tar.compression import open_tar
 from beam_curator.sources.tar.grouping import group_samples
 from beam_curator.sources.tar.headers import TarBroken, check_end, iter_headers
@@ -86,12 +86,12 @@ class RangeStream:
         compressed shard that reads to its end, and a stream that met damage there gives nothing more."""
         range = self._range
         window = _Window(tar, range)
-        file, ends, passed_over = cast(BinaryIO, window), reading.Ends(), reading.PassedOver()
+        file, ends, passed_over = cast(BinaryIO, window), indexing.Ends(), indexing.PassedOver()
         self._passed_over = passed_over.count
         links = HardLinks((beside if range.start else first).as_file, range.start)
         try:
             for found in group_samples(ends.seen(iter_headers(file)), links, on_passed_over=passed_over):
-                shifted = reading.limited(reading.shifted(found, range.start, window.length))
+                shifted = reading.limited(indexing.shifted(found, range.start, window.length))
                 too_large = shifted.span_bytes > reading.MAX_SAMPLE_BYTES and not reading.is_read_at_once(range)
                 if found.extents or too_large:
                     yield shifted
@@ -103,7 +103,7 @@ class RangeStream:
             window.let_go_all()
             if range.last:
                 check_end(file, ends.last)
-                reading.check_rest(file, ends.last, beside.as_file, range.start)
+                indexing.check_rest(file, ends.last, beside.as_file, range.start)
         except TarBroken as broken:
             at = range.start + min(broken.offset, window.length)
             self._errors.append(ShardError(range.url, at, broken.reason))
@@ -112,7 +112,7 @@ class RangeStream:
 
     def _by_key(self, tar: _SteadyTar) -> Iterator[Sample]:
         """Samples whose members may stand anywhere in the shard, without their bytes."""
-        indexed = reading.indexed_by_key(tar.as_file, self._range)
+        indexed = indexing.indexed_by_key(tar.as_file, self._range)
         self._errors, self._passed_over = indexed.errors, indexed.passed_over
         yield from indexed.samples
 
