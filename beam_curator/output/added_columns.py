@@ -176,6 +176,6 @@ def _read(url: str, stored: StoredRange, wanted: ScoreStep) -> tuple[ScoreStep, 
         if file.metadata.num_rows != len(stored.batch):  # a table without columns may lose its length
             return None
         table = file.read(columns=[name for name in file.schema_arrow.names if name != TEXT_EMBEDDING])
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+    except checked_parquet.NOT_OURS:
         return None  # not a whole one of ours: it is computed again and replaced
     return step, table.replace_schema_metadata(None)

@@ -45,9 +45,6 @@ _FILE = re.compile(
 
 _ROW_GROUP = 1 << 20
 
-_NOT_WHOLE = (pa.ArrowException, OSError, ValueError, KeyError)
-"""The errors that reading a file raises that is damaged, or another's."""
-
 
 def if_whole(read: Callable[[], T]) -> T | None:
     """Returns what `read` gives; None where a file is not there, is damaged, or is not ours.
@@ -60,7 +57,7 @@ def if_whole(read: Callable[[], T]) -> T | None:
     except StorageError as error:
         if not is_absent(error):
             raise
-    except _NOT_WHOLE:
+    except checked_parquet.NOT_OURS:
         pass
     return None
 
@@ -200,7 +197,9 @@ class EdgeStore:
         return sorted(path[len(self._output) :].lstrip("/") for path in found)
 
     def _table(self, name: str) -> pa.Table:
-        return checked_parquet.opened(files.read_bytes(urls.join(self._output, *name.split("/")))).read()
+        file = checked_parquet.opened(files.read_bytes(urls.join(self._output, *name.split("/"))))
+        checked = file.schema_arrow.metadata  # `read` gives another copy of it, which Parquet keeps beside Arrow's
+        return file.read().replace_schema_metadata(checked)
 
     @retried
     def _write(self, name: str, table: pa.Table, told: Mapping[str, Any] | None = None) -> None:
@@ -208,12 +207,14 @@ class EdgeStore:
         in a pair is found when it is read."""
         content = json.dumps({"version": VERSIONS[self._kind], **(told or {})}, sort_keys=True)
         table = table.replace_schema_metadata({_METADATA: content})
+        schema = checked_parquet.sealed(_plain(table[:0]).schema)
         with (
             files.atomic_writer(self._output, name) as file,
-            pq.ParquetWriter(file, _plain(table[:0]).schema, compression="zstd", write_page_checksum=True) as writer,
+            pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
         ):
             for start in range(0, max(len(table), 1), _ROW_GROUP):
-                writer.write_table(_plain(table.slice(start, _ROW_GROUP)))
+                rows = _plain(table.slice(start, _ROW_GROUP))
+                writer.write_table(rows.replace_schema_metadata(schema.metadata))
 
     def _delete(self, names: Any) -> None:
         files.delete([urls.join(self._output, *name.split("/")) for name in names])

@@ -102,7 +102,11 @@ def found_fields(directory: str, range: ShardRange, fingerprint: str | None = No
     url = _url(directory, range)
     if not files.exists(url):
         return None
-    return as_carried(_told(url), range, fingerprint)
+    told = _told(url)
+    try:
+        return as_carried(told, range, fingerprint)
+    except checked_parquet.NOT_OURS:
+        return None  # as where `_told` finds nothing
 
 
 def as_carried(told: Mapping[str, Any], range: ShardRange, fingerprint: str | None = None) -> FieldsFound | None:
@@ -124,10 +128,12 @@ def as_carried(told: Mapping[str, Any], range: ShardRange, fingerprint: str | No
 def _told(url: str) -> Mapping[str, Any]:
     try:
         with files.open_for_reading(url) as file:
-            return json.loads((pq.read_metadata(file).metadata or {}).get(_METADATA, b"{}"))
+            schema = pq.read_schema(file)
+        checked_parquet.check_seal(schema)
+        return json.loads((schema.metadata or {}).get(_METADATA, b"{}"))
     except StorageError:
         raise
-    except (pa.ArrowException, OSError, ValueError):
+    except checked_parquet.NOT_OURS:
         return {}  # not a whole one of ours: it is made again and replaced
 
 

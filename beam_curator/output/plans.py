@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from beam_curator.storage import files, urls
 PLANS_DIRECTORY = "plans"
 PLANNING_VERSION = 2
 """Goes up when the same shard would be cut elsewhere than before."""
+_CHECKSUM = "crc32"
 
 
 def plan_name(shard: Shard) -> str:
@@ -37,7 +39,15 @@ def plan_of(range: ShardRange) -> str | None:
 def encode_plan(shard: Shard, range_bytes: int, planned: ShardPlan, by_key: bool = False) -> bytes:
     """Encodes the file of a plan: the plan, and all that shapes it."""
     plan = {**_shaped_by(shard, range_bytes, by_key), "layout": planned._asdict()}
-    return json.dumps(plan, sort_keys=True).encode() + b"\n"
+    return _as_text({**plan, _CHECKSUM: _crc32(plan)}) + b"\n"
+
+
+def _as_text(plan: Mapping[str, Any]) -> bytes:
+    return json.dumps(plan, sort_keys=True).encode()
+
+
+def _crc32(plan: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(_as_text(plan)):08x}"
 
 
 def _shaped_by(shard: Shard, range_bytes: int, by_key: bool) -> dict[str, Any]:
@@ -94,6 +104,8 @@ class KeptPlans:
             return None
         try:
             plan = json_text.loads(files.read_bytes(url))
+            if plan.pop(_CHECKSUM, None) not in (None, _crc32(plan)):  # those of earlier releases have none
+                return None  # a byte has changed: it is planned again as well
             planned = ShardPlan(**plan.pop("layout"))
         except (ValueError, TypeError, AttributeError, KeyError):
             return None  # not one of ours: the shard is planned again, and it is replaced

@@ -256,9 +256,14 @@ def read_part(directory: str, range: ShardRange, encoder: ModelIdentity | None) 
             return None
         columns = [name for name in part.schema_arrow.names if name not in (*STORED, MORE_EMBEDDINGS, TEXT_EMBEDDING)]
         table = part.read(columns=[*columns, HEADERS_CRC32]).replace_schema_metadata(None)
-        table = _with_ids(table, range)
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        return _stored(url, range, described, _with_ids(table, range))
+    except checked_parquet.NOT_OURS:
         return None  # not a whole part of ours: it is scored again and replaced
+
+
+def _stored(url: str, range: ShardRange, described: _Described, table: pa.Table) -> StoredRange:
+    """What is stored of a range, from what was read of its part. Raises one of `checked_parquet.NOT_OURS` where the
+    part is not whole."""
     table = parts_before_steps.rows_of(table) if described.before_steps else _with_outcome(table)
     models = {EMBEDDING_STEP: described.encoder} if described.encoder else {}
     batch = SampleBatch(
@@ -285,10 +290,11 @@ def facts_in_part(directory: str, range: ShardRange, encoder: ModelIdentity) -> 
         return None
     try:
         schema = _schema_of(url)
+        checked_parquet.check_seal(schema)
         described = _described(schema, range, anyhow=False)
     except StorageError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+    except checked_parquet.NOT_OURS:
         return None
     if described is None or not (described.encoder and encoder.gives(described.encoder)):
         return None

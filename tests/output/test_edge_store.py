@@ -137,6 +137,18 @@ def test_edges_that_storage_does_not_give_are_not_made_anew(store, stored, monke
             read()
 
 
+def test_edges_of_which_one_bit_has_changed_are_compared_anew_or_tell_the_same(store, stored, tmp_path):
+    (path,) = tmp_path.rglob("classes.parquet")
+    content = path.read_bytes()
+    told = content.rindex(b'"limit"')
+    for place in range(content.index(b'"limit"') - 100, told + 100):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        found = store.read()
+        assert found is None or (found.limit, found.slack, found.ids) == (0.97, 0.5, stored.ids), place
+
+
 def test_what_joins_left_that_did_not_end_is_removed_and_whole_edges_stay(store, stored, tmp_path):
     whole = sorted(tmp_path.rglob("*.parquet"))
     for fingerprint in (FINGERPRINT, "1" * 16):

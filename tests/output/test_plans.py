@@ -100,6 +100,28 @@ def test_a_file_that_is_no_plan_is_replaced(shard, plans, content):
     assert plans.recall(shard, RANGE_BYTES) == expected
 
 
+def test_a_plan_of_which_one_bit_has_changed_is_made_anew(shard, plans):
+    expected = shard_plan(shard, RANGE_BYTES, plans)
+    (path,) = kept(plans)
+    content = path.read_bytes()
+    for place in range(len(content) - 1):  # but for the end of its line
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        assert plans.recall(shard, RANGE_BYTES) in (None, expected), changed
+        assert shard_plan(shard, RANGE_BYTES, plans) == expected
+
+
+def test_a_plan_of_an_earlier_release_is_used(shard, plans, reads):
+    expected = shard_plan(shard, RANGE_BYTES, plans)
+    (path,) = kept(plans)
+    plan = json.loads(path.read_text())
+    del plan["crc32"]
+    path.write_text(json.dumps(plan))
+    assert shard_plan(shard, RANGE_BYTES, plans) == expected
+    assert len(reads) == 1
+
+
 def test_a_plan_of_another_version_is_not_used(shard, plans):
     shard_plan(shard, RANGE_BYTES, plans)
     (path,) = kept(plans)
@@ -128,7 +150,8 @@ def test_what_is_kept_is_what_was_planned(sizes, range_bytes):
 def test_a_plan_is_the_same_bytes_wherever_it_is_written():
     shard = Shard("gs://bucket/a.tar", 1000, "1.500000")
     assert encode_plan(shard, 10, ShardPlan("", [512], 1000)) == (
-        b'{"group_by_key": false, "layout": {"compression": "", "cuts": [512], "end": 1000, "keys_return": false}, '
+        b'{"crc32": "49af8600", '
+        b'"group_by_key": false, "layout": {"compression": "", "cuts": [512], "end": 1000, "keys_return": false}, '
         b'"range_bytes": 10, '
         b'"shard": {"generation": "1.500000", "size_bytes": 1000, "url": "gs://bucket/a.tar"}, "version": 2}\n'
     )
