@@ -134,7 +134,7 @@ def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]
     here = {one.url for one in found}
     both = [(before[one.url], one) for one in found if one.url in before]
     changed = [now for was, now in both if was.generation and not was.same_content(now)]
-    moved = [now for was, now in both if was.place != now.place and was.same_content(now)]
+    moved = [(was, now) for was, now in both if was.place != now.place and was.same_content(now)]
     left_out = [one for one in known if one.matched and one.url not in here]
     lines = []
     if changed:
@@ -142,9 +142,11 @@ def notes(known: Sequence[KnownShard], found: Sequence[KnownShard]) -> list[str]
             f"{_of(changed, found)} changed since the last run, first {changed[0].path}: what it holds is scored again"
         )
     if moved:
+        was, now = moved[0]
+        from_to = (now.url, now.path) if now.url != now.path else (was.place, now.place)  # as the output moved as well
         lines.append(
-            f"{_of(moved, found)} moved, first {moved[0].url} to {moved[0].path}: the ledger keeps the names, and the "
-            "scores are used"
+            f"{_of(moved, found)} moved, first {' to '.join(from_to)}: the ledger keeps the names, and the scores are "
+            "used"
         )
     back = [now for was, now in both if not was.matched]
     if back:
@@ -236,7 +238,7 @@ def _shards(some: Collection[KnownShard]) -> str:
     return f"{counted(len(some), 'shard')} (first {first})"
 
 
-def _of(some: Collection[KnownShard], all: Collection[KnownShard]) -> str:
+def _of(some: Collection[Any], all: Collection[KnownShard]) -> str:
     return f"{len(some):,} of {counted(len(all), 'shard')} {'have' if len(some) > 1 else 'has'}"
 
 
