@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_curator import process_tuning, rows
+from beam_curator.commands.input_in_pieces import hand_over_in_pieces
 from beam_curator.identities import ModelIdentity
 from beam_curator.output.job_file import JOB, Job, Remembered, standing_job
 from beam_curator.output.job_input import Matched, describe_input, match_input, urls_and_sizes
@@ -267,6 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps = COMMANDS[flags.phase](-(-flags.ranges // RANGES_PER_SHARD), Path(flags.output))
     else:
         options = PipelineOptions(of_beam)
+        hand_over_in_pieces()  # as our own commands do
         runner = None if options.get_all_options().get("runner") else FnApiRunner()
         spilling = contextlib.nullcontext() if runner is None else spilled_to_disk()  # as our own commands do
         with spilling, beam.Pipeline(runner=runner, options=options) as pipeline:

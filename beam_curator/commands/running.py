@@ -22,6 +22,7 @@ from apache_beam.runners.runner import PipelineResult
 from beam_curator import process_tuning, temporaries
 from beam_curator.commands import interruption, worker_deaths
 from beam_curator.commands.failures import as_job_error
+from beam_curator.commands.input_in_pieces import hand_over_in_pieces
 from beam_curator.commands.options import CurationOptions
 from beam_curator.commands.parsing import has_worker_processes, is_dataflow, is_local
 from beam_curator.commands.progress_elsewhere import metrics_now, shown_of_processes, shown_of_runner
@@ -191,12 +192,14 @@ def exit_code(program: str, run: Callable[[Sequence[str]], int], argv: Sequence[
       program: what its messages begin with.
       run: the command, which gives its own exit code.
       argv: its arguments. None for those of this process, which then is the command: its settings are turned on
-        (`process_tuning`, `quick_building`), and Ctrl-C and SIGTERM end it at once, with exit code 130 and 143.
+        (`process_tuning`, `quick_building`, `input_in_pieces`), and Ctrl-C and SIGTERM end it at once, with exit code
+        130 and 143.
     """
     if argv is not None:
         return _exit_code(program, run, argv)
     process_tuning.turn_on()
     remember_what_beam_asks_again()
+    hand_over_in_pieces()
     with interruption.ends_process(program):
         code = _exit_code(program, run, sys.argv[1:])
         temporaries.remove_all()  # of a pipeline that was never run
