@@ -8,9 +8,10 @@ python -m benchmarks.scale --ranges 100000 --phases places totals -- --runner=Fl
     --flink_master=localhost:8081 --environment_type=LOOPBACK     # on a session cluster that runs
 
 No image is made. `places`: prefix sums, and each range's place asked for. `totals`: counts of all ranges and output
-shards. `strays`: names that belong beside names that stand, in a simulated bucket. `checks`: all that a command looks
-at before it begins, a shard for each ten ranges; `checks-again`: the same command once more. `ledger`: the whole sink
-over rows of which none is kept, `--samples` a range. What follows `--` goes to Beam.
+shards. `strays`: names that belong beside names that stand, in a simulated bucket. `waiting`: elements of 300 bytes
+that wait for the sum of all, as rows of ranges do. `checks`: all that a command looks at before it begins, a shard for
+each ten ranges; `checks-again`: the same command once more. `ledger`: the whole sink over rows of which none is kept,
+`--samples` a range. What follows `--` goes to Beam.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from beam_curator.commands.flag_types import positive_int
 from benchmarks.processes import ProcessRun, run
 from benchmarks.tables import machine, markdown
 
-PHASES = ("places", "totals", "strays", "checks", "checks-again", "ledger")
+PHASES = ("places", "totals", "strays", "waiting", "checks", "checks-again", "ledger")
 NOT_FINISHED = "not within the limit"
 
 

@@ -35,13 +35,14 @@ from beam_curator.rule_tally import RuleTally
 from beam_curator.samples import Sample, SampleBatch, Shard, ShardRange
 from beam_curator.transforms.claims import Title
 from beam_curator.transforms.range_places import PlacesInHand, places_aside
-from beam_curator.transforms.spilling import spilled_to_disk
+from beam_curator.transforms.spilling import Spillable, spilled_to_disk
 from beam_curator.transforms.strays import strays_removed
 from beam_curator.transforms.totals import SumLedger, SumSummaries, SumWritten
 from beam_curator.transforms.writing import WriteShards
 from benchmarks.simulated_bucket import ROOT, Listing, SimulatedBucket, stand_in
 
 RANGES_PER_SHARD, SAMPLES_PER_RANGE, SAMPLES_PER_SHARD = 10, 650, 1000
+_WAITING_BYTES = 300
 _SOWN = 10_000
 """So many ranges are made of one element of the pipeline."""
 
@@ -102,6 +103,17 @@ def _fail(one: Any) -> None:
 def _expect(found: Any, due: Any) -> None:
     if found != due:
         raise AssertionError(f"{found}, should be {due}")
+
+
+def waiting(pipeline: beam.Pipeline, count: int) -> None:
+    """Elements that wait for the sum of all, as each range's rows wait for the counts: what the runner holds of
+    each."""
+    numbers = _numbers(pipeline, count)
+    rows_of_one = numbers | "Rows" >> beam.Map(lambda _: Spillable(bytes(_WAITING_BYTES))).with_output_types(Spillable)
+    ones = rows_of_one | "One" >> beam.Map(lambda _: 1).with_output_types(int)
+    total = beam.pvalue.AsSingleton(ones | "Total" >> beam.CombineGlobally(sum))
+    fetched = rows_of_one | "Fetch" >> beam.Map(lambda one, _: len(one.value), total).with_output_types(int)
+    fetched | "Sum" >> beam.CombineGlobally(sum) | "Check" >> beam.Map(_expect, count * _WAITING_BYTES)
 
 
 def _summary(number: int) -> Summary:
@@ -248,7 +260,7 @@ def checks_again(count: int, job_file: Path) -> dict[str, float]:
 
 
 PHASES: Mapping[str, Callable[[beam.Pipeline, int], SimulatedBucket | None]]
-PHASES = {"places": places, "totals": totals, "strays": strays}
+PHASES = {"places": places, "totals": totals, "strays": strays, "waiting": waiting}
 COMMANDS = {"checks": checks, "checks-again": checks_again}
 
 
