@@ -123,7 +123,9 @@ def read_table(url: str) -> pa.Table:
     """
     content = files.read_bytes(url)
     with told_if_damaged(url):
-        return from_files(pq.read_table(pa.BufferReader(content)))
+        table = pq.read_table(pa.BufferReader(content))
+        table.validate(full=True)  # texts that are no UTF-8 are found here, or else where somebody looks at them
+        return from_files(table)
 
 
 def with_ids(table: pa.Table) -> pa.Table:

@@ -49,6 +49,15 @@ def test_a_standing_ledger_that_is_damaged_is_told_by_its_name(tmp_path, name):
         list(tables_of(str(tmp_path / name)))
 
 
+def test_a_ledger_with_a_text_that_is_none_any_more_is_told_by_its_name(tmp_path):
+    file = tmp_path / "one.parquet"
+    pq.write_table(pa.table({"key": ["a key of a sample"]}), file, compression="none", use_dictionary=False)
+    assert ledger.read_table(str(file)).num_rows == 1
+    file.write_bytes(file.read_bytes().replace(b"a key", b"a \xeeey"))
+    with pytest.raises(StorageError, match=rf"{file} is damaged \(.*\): remove it, and run its job again"):
+        ledger.read_table(str(file))
+
+
 @given(OUTCOMES, st.integers(0, 30))
 def test_the_number_of_outcomes_is_that_of_the_values_however_arrow_holds_them(outcomes, cut):
     batch = batch_of(outcomes)
