@@ -40,9 +40,6 @@ _MOST_ROWS, _MOST_PRODUCTS = 2048, 1 << 22
 """The most vectors that a thread multiplies with all centres at once, and the most products: 17 MB, of as many cells as
 there may be."""
 
-_LOOKED_AT = 1 << 19
-"""The most products among which guests are looked for at once: where cells part little, most are of one."""
-
 Map = Callable[[Callable[[Directions], NDArray[np.int64]], Iterable[Directions]], Iterable[NDArray[np.int64]]]
 
 
@@ -230,24 +227,13 @@ class Assigning:
         nearness = self.products(vectors, self.centres)
         nearness -= self.halves
         home = nearness.argmax(axis=1)
-        size = max(1, _LOOKED_AT // len(self.centres))
-        starts = range(0, len(vectors), size)
-        found = [self._guests(nearness[start : start + size], home[start : start + size]) for start in starts]
-        guest = np.concatenate([home[:0], *(some + start for start, (some, _) in zip(starts, found, strict=True))])
-        cell = np.concatenate([home[:0], *(cells for _, cells in found)])
-        return home.astype(np.int32), guest.astype(np.int32), cell.astype(np.int32)
-
-    def _guests(
-        self, nearness: NDArray[np.float32], home: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which of some vectors are guests, and in which cell: int64 [m] twice."""
-        best = nearness[np.arange(len(home)), home]
+        best = nearness[np.arange(len(vectors)), home]
         farthest = best - self.largest[home] - np.float32(1e-6)
         guest, cell = np.divmod(np.flatnonzero(nearness >= farthest[:, None]), len(self.centres))
         elsewhere = home[guest] != cell
         guest, cell = guest[elsewhere], cell[elsewhere]
         near = best[guest] - nearness[guest, cell] <= self._between(home[guest], cell)
-        return guest[near], cell[near]
+        return home.astype(np.int32), guest[near].astype(np.int32), cell[near].astype(np.int32)
 
     def _between(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float32]:
         """The tolerances of pairs of cells: float32 [m]."""

@@ -60,7 +60,6 @@ def test_homes_and_guests_are_as_defined(at_a_time: int, monkeypatch: pytest.Mon
     """What is within rounding of the border may be on either side."""
     monkeypatch.setattr(module, "_ROWS_AT_A_TIME", at_a_time)
     monkeypatch.setattr(module, "_PAIRS_AT_A_TIME", at_a_time)
-    monkeypatch.setattr(module, "_LOOKED_AT", 25 * at_a_time)
     vectors, _ = in_clumps(30, 300)
     centres = centres_of(vectors[::-1], 25)
     reach = 0.3
