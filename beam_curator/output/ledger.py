@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from beam_curator import rows
 from beam_curator.field_names import is_field
 from beam_curator.identities import ModelIdentity
-from beam_curator.output.checked_parquet import told_if_damaged
+from beam_curator.output.checked_parquet import told_if_damaged, with_whole_texts
 from beam_curator.output.column_names import from_files, in_files
 from beam_curator.output.outcomes import Summary
 from beam_curator.reading import DEFAULT_READING, Reading
@@ -123,9 +123,7 @@ def read_table(url: str) -> pa.Table:
     """
     content = files.read_bytes(url)
     with told_if_damaged(url):
-        table = pq.read_table(pa.BufferReader(content))
-        table.validate(full=True)  # texts that are no UTF-8 are found here, or else where somebody looks at them
-        return from_files(table)
+        return from_files(with_whole_texts(pq.read_table(pa.BufferReader(content))))
 
 
 def with_ids(table: pa.Table) -> pa.Table:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError, first_line
-from beam_curator.output.checked_parquet import told_if_damaged
+from beam_curator.output.checked_parquet import told_if_damaged, with_whole_texts
 from beam_curator.output.column_names import from_files, schema_from_files
 from beam_curator.output.ledger import is_of_many, read_table
 from beam_curator.output.prefix_sums import RangeKey
@@ -218,7 +218,7 @@ def _read_group(
         found = pq.ParquetFile(file, metadata=metadata, read_dictionary=list(as_numbers))
         if not metadata.num_row_groups:
             return found.schema_arrow.empty_table()
-        return found.read_row_group(group, columns=columns, use_threads=False)
+        return with_whole_texts(found.read_row_group(group, columns=columns, use_threads=False))
 
 
 def name_in(path: str) -> str:

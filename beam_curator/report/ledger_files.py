@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from beam_curator.errors import StorageError
 from beam_curator.output.belonging import ledger_files
-from beam_curator.output.checked_parquet import told_if_damaged
+from beam_curator.output.checked_parquet import told_if_damaged, with_whole_texts
 from beam_curator.output.column_names import schema_from_files
 from beam_curator.output.ledger import is_of_many
 from beam_curator.output.many_ranges import ManyRanges, name_in
@@ -291,4 +291,4 @@ def _read(url: str, stored: _Stored) -> pa.Table | None:
     except (pa.ArrowException, OSError):
         return None
     with told_if_damaged(url):
-        return None if names is None else file.read(columns=names, use_threads=False)
+        return None if names is None else with_whole_texts(file.read(columns=names, use_threads=False))

@@ -173,7 +173,7 @@ def _read(read: Callable[[], T], otherwise: T) -> T:
 
 def _member_of(lists: pa.ChunkedArray | None, one: Wanted) -> _Member | Thumbnail:
     if lists is None or one.row >= len(lists):
-        return Thumbnail(None, "its score part is gone, which says where the image stands")
+        return _NO_PART
     for member in lists[one.row].as_py() or ():
         extension = readable(member["extension"].decode("utf-8", "surrogateescape"))
         if extension == one.member or (one.member is None and _is_image_name(extension)):
@@ -281,6 +281,11 @@ def _of_rows(task: _Task, wanted: Sequence[Wanted], reading: Reading) -> dict[in
 
 
 _GONE = Thumbnail(None, "its shard can no longer be read")
+_NO_PART = Thumbnail(None, "its score part is gone or damaged, which says where the image stands")
+_CHANGED = Thumbnail(None, "its shard has changed since it was scored")
+
+LOST = frozenset({_GONE.why, _NO_PART.why, _CHANGED.why})
+"""Why there is no picture where there was an image when it was scored."""
 
 
 def _of_tar(task: _Task, wanted: Sequence[Wanted], members: Mapping[int, _Member]) -> dict[int, Thumbnail]:
@@ -305,7 +310,7 @@ def thumbnail(data: bytes, sha256: str | None = None) -> Thumbnail:
       sha256: what it has to have, or None.
     """
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        return Thumbnail(None, "its shard has changed since it was scored")
+        return _CHANGED
     try:
         picture, _ = decode(data, draft_side=SIDE)
         small = picture.convert("RGB")

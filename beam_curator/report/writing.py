@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from beam_curator.output.report_files import FIGURES, GENERATOR, PAGE, check_own
 from beam_curator.report.figures import Counted, Figures, figures_from, figures_of
 from beam_curator.report.ledger_files import files_of_ledger
 from beam_curator.report.rendering import render
-from beam_curator.report.thumbnails import thumbnails
+from beam_curator.report.thumbnails import LOST, thumbnails
 from beam_curator.storage import clearing, files, urls
 
 
@@ -26,12 +27,16 @@ class Written:
       page_bytes: its size.
       figures: the url of the same figures as JSON.
       counts: "seen", "kept", "dropped" and "failed" samples.
+      pictures: how many samples are shown.
+      lost: of how many of these the picture is not, by why: their images were there when they were scored.
     """
 
     page: str
     page_bytes: int
     figures: str
     counts: Mapping[str, Any]
+    pictures: int
+    lost: Mapping[str, int]
 
 
 def write_report(output: str, input_root: str | None = None) -> Written:
@@ -81,7 +86,8 @@ def _written(output: str, figures: Figures, input_root: str | None = None) -> Wr
         _write(output, name, data)
     clearing.remove_temporaries(output, names=list(content))  # of another job, which may be at work there, nothing
     page, told = (urls.join(output, name) for name in (PAGE, FIGURES))
-    return Written(page, len(content[PAGE]), told, figures.as_json["counts"])
+    lost = collections.Counter(picture.why for picture in pictures if picture.why in LOST)
+    return Written(page, len(content[PAGE]), told, figures.as_json["counts"], len(pictures), dict(lost.most_common()))
 
 
 def finished_manifest(output: str) -> Mapping[str, Any]:

@@ -37,6 +37,16 @@ def test_each_range_comes_out_as_it_went_in_and_others_read_all_of_them(joined):
     assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [7, 7, 4]
 
 
+def test_a_text_that_is_none_any_more_is_told_by_the_file(joined):
+    metadata = pq.ParquetFile(joined).schema_arrow.metadata
+    whole = pq.read_table(joined).replace_schema_metadata(metadata)
+    pq.write_table(whole, joined, row_group_size=7, compression="none", use_dictionary=False)
+    assert len(list(tables_of(str(joined)))) == len(TABLES)
+    joined.write_bytes(joined.read_bytes().replace(b"u1", b"u\xee"))
+    with pytest.raises(StorageError, match=rf"{joined} is damaged \(.*UTF.*\): remove it, and run its job again"):
+        list(tables_of(str(joined)))
+
+
 def test_a_row_group_is_read_once_also_where_its_ranges_have_different_columns(joined, monkeypatch):
     read, groups = many_ranges._read_group, []
     monkeypatch.setattr(many_ranges, "_read_group", lambda *given: groups.append(given[2]) or read(*given))

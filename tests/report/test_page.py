@@ -6,6 +6,7 @@ import math
 import re
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_curator import rows
@@ -98,6 +99,29 @@ def test_the_command_says_where_the_page_is(tmp_path, capsys):
         f"{tmp_path}/report.html: 0.2 MB, {kept} of 100 samples kept; open it in any browser. Its figures: "
         f"{tmp_path}/report.json\n"
     )
+
+
+def test_pictures_that_cannot_be_shown_are_told_with_why(tmp_path, capsys):
+    write_job(tmp_path, drawn_rows(100))
+    assert main(["report", str(tmp_path)]) == 0
+    shown = len(json.loads((tmp_path / "report.json").read_text())["samples"])
+    lost = f"{shown} of {shown} pictures cannot be shown: its score part is gone or damaged, which says where the image"
+    assert capsys.readouterr().err == (
+        f"note: {lost} stands ({shown}); where the input was moved, --input_root says to where\n"
+    )
+
+
+def test_a_ledger_with_a_text_that_is_none_any_more_is_one_line(tmp_path, capsys):
+    write_job(tmp_path, drawn_rows(100))
+    (file,) = (tmp_path / "samples").iterdir()
+    pq.write_table(pq.read_table(file), file, compression="none", use_dictionary=False)
+    whole = file.read_bytes()
+    assert whole.count(b"a caption of 7") > 1
+    file.write_bytes(whole.replace(b"a caption of 7", b"a caption \xeef 7"))
+    assert main(["report", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert f"{file} is damaged" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
