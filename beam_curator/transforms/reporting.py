@@ -27,6 +27,9 @@ ROWS_TOGETHER = 1_000_000
 """About so many rows one worker passes over at a time, as far as files of the ledger are not larger; two share fewer.
 To send on and to merge what a group has counted takes about as long as counting 100,000 rows."""
 
+_AT_ONCE = 2
+"""So many groups a worker passes over at a time, and so many there are where all rows are held by one."""
+
 _Job = dict[str, Any]
 _Group = LedgerFiles | HeldFiles
 _Begun = tuple[_Group, bytes]
@@ -86,8 +89,8 @@ def _spread(
 def _groups(manifest: _Job, output: str, rows_together: int, may_be_held: bool) -> Sequence[_Group]:
     """Groups the rows of the ledger that are held, if they may be; else its files."""
     ledger = files_of_ledger(output)
-    groups = max(2, -(-manifest["counts"]["seen"] // rows_together))
-    held = held_files(ledger, groups) if may_be_held else []
+    held = held_files(ledger, _AT_ONCE) if may_be_held else []
+    groups = max(_AT_ONCE, -(-manifest["counts"]["seen"] // rows_together))
     return held or ledger.groups(max(1, -(-len(ledger.urls) // groups)))
 
 
@@ -119,7 +122,7 @@ def _with(group: _Group, begun: bytes) -> _Begun:
 
 
 class _PassOver(WorkAhead[_Begun, bytes]):
-    """Passes over two groups at a time: much of it lets go of Python's lock."""
+    """Passes over some groups at a time: much of it lets go of Python's lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +131,7 @@ class _PassOver(WorkAhead[_Begun, bytes]):
     def setup(self) -> None:
         process_tuning.turn_on(self._tuned)
         process_tuning.keep_freed_memory()  # a column that is decoded takes some pages, and leaves them at once
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="report")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="report")
 
     def start(self, element: _Begun) -> Callable[[], bytes]:
         BOARD.enter(REPORTING)
