@@ -73,7 +73,7 @@ class FieldsFound:
 
     Attributes:
       columns: the tally of each field, by the name of its column.
-      broken: how many `.json` members are no JSON, or too large to be read.
+      broken: how many `.json` members are no JSON object, or too large to be read.
       more: whether there are more fields than are carried, or fields whose names are too long.
       foreign_sidecars: Parquet files that stand beside shards and do not describe these shards' samples.
       hashes: how many samples have a field with the sha256 of their image.

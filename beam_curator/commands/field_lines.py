@@ -34,7 +34,8 @@ def field_lines(fields: Mapping[str, Any], carry: Sequence[str] = (ALL,)) -> lis
         if some:
             lines.append(f"not carried, {what}: {', '.join(some[:_SHOWN])}{_and_others(some)}")
     if fields.get("broken"):
-        lines.append(f"{counted(fields['broken'], 'sample')} without fields: the .json is no JSON, or over 4 MiB")
+        broken = counted(fields["broken"], "sample")
+        lines.append(f"{broken} without fields: the .json is no JSON object, or over 4 MiB")
     if fields.get("more"):
         lines.append(
             f"there are more fields than are carried, {MAX_FIELDS:,} with the shortest names: --carry names others"

@@ -86,8 +86,7 @@ def _slim(value: Any) -> Any:
 
 
 def record_of(sample: Sample) -> Mapping[str, Any] | None:
-    """Reads the `.json` member of a sample; gives {} where there is none, or none that is an object, and None for what
-    is no JSON."""
+    """Reads the `.json` member of a sample; gives {} where there is none, and None for one that is no JSON object."""
     member = sample.members.get(JSON)
     if member is None or member.data is None:
         return {}
@@ -101,7 +100,7 @@ def record_of(sample: Sample) -> Mapping[str, Any] | None:
             found = json_text.loads(data, parse_int=_long_integer)
         except ValueError:
             return None
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) else None
 
 
 def _long_integer(digits: str) -> Any:

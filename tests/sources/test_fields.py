@@ -108,14 +108,14 @@ def test_whatever_a_json_holds_it_is_carried_or_left_out(tmp_path, written, colu
 
 
 def test_what_is_left_out_is_counted_and_told(tmp_path):
-    records = [{"tags": ["x"], "exif": "x" * 70_000, "n": 1}, b"{", {"n": "one"}, {"n": 1.5}]
+    records = [{"tags": ["x"], "exif": "x" * 70_000, "n": 1}, b"{", b'["n"]', {"n": "one"}, {"n": 1.5}]
     found = batch_of(tmp_path / "a.tar", records).fields
     assert field_lines(told_fields(Summary(fields=found))) == [
         "carried 1 field of the samples as columns: json.n",
         "text, since values of several kinds were met: json.n (integers and fractions and texts)",
         "not carried, lists or objects: json.tags (1 x)",
         "not carried, texts of over 64 KiB: json.exif (1 x)",
-        "1 sample without fields: the .json is no JSON, or over 4 MiB",
+        "2 samples without fields: the .json is no JSON object, or over 4 MiB",
     ]
     assert field_lines({}, ["n", "uid"]) == ["NOTE: --carry n,uid: no sample has one of these fields"]
     assert field_lines(told_fields(Summary(fields=found.only(["n", "uid", "tags"]))), ["n", "tags", "uid"])[1] == (
