@@ -122,6 +122,8 @@ def read_finished(output: str, input_root: str | None = None) -> FinishedJob:
         job, manifest = read_job(output), read_manifest(output)
     except (OSError, BeamIOError) as error:
         raise UsageError(f"{output} cannot be read: {first_line(error)}") from error
+    if job is None and manifest is not None:
+        raise UsageError(f"{output} has {MANIFEST}, but {JOB} is gone, which says what was read: run the command again")
     per_shard = (manifest or {}).get("samples_per_shard")
     if job is None or manifest is None or not isinstance(per_shard, int) or per_shard < 1:
         raise UsageError(f"{output} holds no finished job ({MANIFEST} is written last): run the job to its end first")
