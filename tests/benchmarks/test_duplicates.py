@@ -44,7 +44,7 @@ def test_scale_is_told_with_copies_beside_without(more, capsys):
 def test_what_verifying_takes_is_told(whole, tmp_path, capsys, warm, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(warm.programs / "python"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(duplicate_verify.duplicates, "WHOLE", 0)  # which the benchmark sets
+    monkeypatch.setattr(duplicate_verify.kept_duplicates, "WHOLE", 0)  # which the benchmark sets
     flags = ["--rows", "600", "--samples_per_shard", "400", "--dir", str(tmp_path / "made"), "--whole", str(whole)]
     assert duplicate_verify.main(flags) == 0
     (row,) = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| 600")]
