@@ -23,7 +23,7 @@ from beam_curator.report.thresholds import AT_LEAST
 CELLS = 60_000
 """The most cells that a page holds."""
 
-_PENDING = 1 << 20
+_PENDING = 1 << 18
 """Rows that are gathered before they are counted."""
 
 KEPT, DROPPED, DUPLICATE = range(3)
@@ -83,7 +83,7 @@ class JointHistogram(Accumulator):
         self.counts = np.empty((0, 3), np.int64)
         self._most = most
         self._thinned = 0
-        self._pending: list[NDArray[np.int64]] = []
+        self._pending: list[NDArray[np.integer]] = []
         self._pending_rows = 0
 
     def add(self, places: Sequence[NDArray[np.int64]], states: NDArray[np.int64]) -> None:
@@ -96,7 +96,8 @@ class JointHistogram(Accumulator):
         at = np.zeros(len(states), np.int64)
         for index, (axis, of_axis) in enumerate(zip(self.axes, places, strict=True)):
             at = at * self._size(axis) + self._moved(index, np.where(of_axis == NONE, self._worst(index), of_axis))
-        self._pending.append(at * 3 + states)
+        both = at * 3 + states
+        self._pending.append(both.astype(np.int32) if self._below <= np.iinfo(np.int32).max else both)
         self._pending_rows += len(at)
         if self._pending_rows >= _PENDING:
             self.settle()
@@ -105,7 +106,7 @@ class JointHistogram(Accumulator):
         """Counts what is gathered; called before anything is read from it."""
         if not self._pending:
             return
-        both, counts = _counted(np.concatenate(self._pending), 3 * math.prod(map(self._size, self.axes)))
+        both, counts = _counted(np.concatenate(self._pending), self._below)
         self._pending, self._pending_rows = [], 0
         added = np.zeros((len(both), 3), np.int64)
         added[np.arange(len(both)), both % 3] = counts
@@ -148,6 +149,11 @@ class JointHistogram(Accumulator):
             "counts": base64.b64encode(self.counts.T.astype("<u4").tobytes()).decode(),
         }
 
+    @property
+    def _below(self) -> int:
+        """The number of cells that there may be, times that of states."""
+        return 3 * math.prod(map(self._size, self.axes))
+
     def _sum(self, cells: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Makes these the cells, those that are the same as one."""
         self.cells, inverse = np.unique(cells, return_inverse=True)
@@ -186,7 +192,7 @@ class JointHistogram(Accumulator):
         return len(axis.edges) + 1
 
 
-def _counted(numbers: NDArray[np.int64], below: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _counted(numbers: NDArray[np.integer], below: int) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
     """The different ones of n numbers from 0 to a limit, ascending, and how often each comes: by a table of all where
     that is not much larger than they are many, which is faster than sorting."""
     if below > 4 * len(numbers):
