@@ -18,8 +18,9 @@ from beam_curator.report.ledger_files import REPEATING, Columns, LedgerFiles, Pi
 from beam_curator.report.tally import columns_counted
 from beam_curator.transforms import spilling
 
-ROWS_TOGETHER = 1 << 15
-"""So many rows lie together, or a few more."""
+ROWS_TOGETHER, FILES_TOGETHER = 1 << 15, 256
+"""So many rows lie together, or a few more, or the rows of so many files: a table of few rows takes far more memory
+than these."""
 
 _REPEATED = pa.dictionary(pa.int32(), pa.string())
 
@@ -30,12 +31,10 @@ class _Block:
 
     Attributes:
       place: where.
-      rows: how many.
       files: the names of the files that they are of, each with the number of its first row among these.
     """
 
     place: bytes
-    rows: int
     files: Sequence[tuple[str, int]]
 
 
@@ -46,6 +45,7 @@ class HeldRows:
         self._lock = threading.Lock()
         self._blocks: list[_Block] = []
         self._gathered: list[tuple[str, pa.Table]] = []
+        self._rows = 0
 
     def add(self, name: str, table: pa.Table, file: spilling.SpillFile) -> None:
         """Holds the rows of a file of the ledger in a temporary file.
@@ -58,7 +58,8 @@ class HeldRows:
             if self._gathered and not schema.equals(self._gathered[0][1].schema, check_metadata=True):
                 self._lay_down(file)
             self._gathered.append((name, table))
-            if sum(len(of_file) for _, of_file in self._gathered) >= ROWS_TOGETHER:
+            self._rows += len(table)
+            if self._rows >= ROWS_TOGETHER or len(self._gathered) >= FILES_TOGETHER:
                 self._lay_down(file)
 
     def blocks(self, file: spilling.SpillFile) -> list[_Block]:
@@ -71,14 +72,14 @@ class HeldRows:
     def _lay_down(self, file: spilling.SpillFile) -> None:
         files, count = [], 0
         for name, of_file in self._gathered:
-            files.append((name, count))
+            files.append((_own_name(name), count))
             count += len(of_file)
         table = _counted(pa.concat_tables([of_file for _, of_file in self._gathered]))
-        self._gathered = []
+        self._gathered, self._rows = [], 0
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
-        self._blocks.append(_Block(file.put(memoryview(sink.getvalue())), count, files))
+        self._blocks.append(_Block(file.put(memoryview(sink.getvalue())), files))
 
 
 def _counted(table: pa.Table) -> pa.Table:
@@ -131,12 +132,14 @@ def held_files(ledger: LedgerFiles, groups: int) -> list[HeldFiles]:
     if file is None or not isinstance(file.held, HeldRows):
         return []
     blocks = file.held.blocks(file)
-    number_of = {url.rpartition("/")[2]: number for number, url in enumerate(ledger.urls, ledger.first)}
-    names = [name.rpartition("/")[2] for block in blocks for name, _ in block.files]
+    number_of = {_own_name(url): number for number, url in enumerate(ledger.urls, ledger.first)}
+    names = [name for block in blocks for name, _ in block.files]
     if len(names) != len(number_of) or set(names) != set(number_of):
         return []
-    found = [
-        (block.place, [Piece(row, number_of[name.rpartition("/")[2]]) for name, row in block.files]) for block in blocks
-    ]
-    most = -(-len(found) // max(1, groups))
-    return [HeldFiles(found[at : at + most]) for at in range(0, len(found), max(1, most))]
+    found = [(block.place, [Piece(row, number_of[name]) for name, row in block.files]) for block in blocks]
+    most = max(1, -(-len(found) // groups))
+    return [HeldFiles(found[at : at + most]) for at in range(0, len(found), most)]
+
+
+def _own_name(url: str) -> str:
+    return url.rpartition("/")[2]
